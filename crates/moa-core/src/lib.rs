@@ -1,0 +1,21 @@
+//! The pure heart of moa.
+//!
+//! What: the workflow model ([`workflow`]), the run machine ([`machine`]) that executes one run,
+//! the expression language ([`expr`]), retry and queue policies. Why a crate of its own: everything
+//! here is a function of its arguments, so it can be simulated, replayed and tested by the million.
+//! Absent by intent: I/O, clocks, randomness, threads, async. Time is always an argument.
+//! Start reading at [`machine`].
+
+pub mod agent;
+//pub mod event;
+pub mod expr;
+pub mod ids;
+pub mod limits;
+//pub mod machine;
+//pub mod policy;
+pub mod retry;
+//pub mod run;
+//pub mod step;
+pub mod template;
+pub mod time;
+pub mod workflow;

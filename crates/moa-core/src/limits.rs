@@ -1,0 +1,58 @@
+//! Every maximum of moa, by name, with its unit last. A limit that a user can hit is in the docs.
+
+/// Characters of a workflow's, agent's or channel's name.
+pub const NAME_LENGTH_MAX: usize = 64;
+/// Characters of a step id.
+pub const STEP_ID_LENGTH_MAX: usize = 64;
+/// Bytes of one expression's source.
+pub const EXPRESSION_BYTES_MAX: usize = 4096;
+/// Nesting of one expression.
+pub const EXPRESSION_DEPTH_MAX: usize = 32;
+/// Evaluation steps of one expression.
+pub const EXPRESSION_STEPS_MAX: u64 = 1_000_000;
+/// Bytes that evaluating one expression may allocate.
+pub const EXPRESSION_ALLOC_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of one workflow, agent or settings file.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// YAML nodes of one file after aliases are expanded.
+pub const FILE_NODES_MAX: usize = 100_000;
+/// Nesting of one YAML file.
+pub const FILE_DEPTH_MAX: usize = 64;
+/// Steps of one workflow definition.
+pub const PLAN_STEPS_MAX: usize = 20_000;
+/// Step instances of one run, all iterations together.
+pub const RUN_STEPS_MAX: usize = 1_000_000;
+/// Iterations of one `foreach`.
+pub const FOREACH_ITEMS_MAX: usize = 100_000;
+/// Iterations of one `while` or `until`.
+pub const WHILE_ITERATIONS_MAX: u32 = 10_000;
+/// Nesting of sub-workflow runs.
+pub const CHILD_DEPTH_MAX: u32 = 16;
+/// Bytes of one step's output kept in the store; larger ones go to the artifact store.
+pub const OUTPUT_INLINE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of one step's output altogether.
+pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
+/// Nesting of one step's output.
+pub const OUTPUT_DEPTH_MAX: usize = 128;
+/// Bytes of the text of one error kept in history.
+pub const ERROR_BYTES_MAX: usize = 4096;
+/// Bytes of the params of one run.
+pub const PARAMS_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one signal's or event's payload.
+pub const SIGNAL_BYTES_MAX: usize = 256 << 10;
+/// Signals that one run keeps for waits not armed yet.
+pub const SIGNALS_BUFFERED_MAX: usize = 1000;
+/// Idempotency keys of signals that one run remembers.
+pub const SIGNAL_KEYS_MAX: usize = 1000;
+/// Characters of an idempotency or concurrency key.
+pub const KEY_LENGTH_MAX: usize = 512;
+/// Attempts of one step, whatever its policy says.
+pub const ATTEMPTS_MAX: u32 = 1000;
+/// Inputs gathered for one commit: bounds memory and the length of one transaction.
+pub const BATCH_INPUTS_MAX: usize = 8192;
+/// Runs one node keeps in memory; idle ones leave first.
+pub const RUNS_CACHED_MAX: usize = 20_000;
+/// Rows asked of the store at once: due timers, messages, ready steps.
+pub const DUE_ROWS_MAX: usize = 4096;
+/// Bytes of one attempt's log: half kept from the head, half from the tail.
+pub const ATTEMPT_LOG_BYTES_MAX: u64 = 10 << 20;
