@@ -7,15 +7,15 @@
 //! Start reading at [`machine`].
 
 pub mod agent;
-//pub mod event;
+pub mod event;
 pub mod expr;
 pub mod ids;
 pub mod limits;
-//pub mod machine;
-//pub mod policy;
+pub mod machine;
+pub mod policy;
 pub mod retry;
-//pub mod run;
-//pub mod step;
+pub mod run;
+pub mod step;
 pub mod template;
 pub mod time;
 pub mod workflow;

@@ -1,1 +1,6 @@
-//! moa-engine
+//! The engine of moa: the node machine ([`node`], pure) and the thin shell that performs what it
+//! asks for. Absent: how agents are reached, which store it is, where workflows come from.
+
+pub mod handle;
+
+pub use handle::{Engine, Handle};

@@ -1,0 +1,268 @@
+//! Events: the only way in which a run changes. A run's history is its events in order; folding
+//! them from nothing gives its state (`Run::fold`).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::ids::{Name, NodeId, RunId, VersionHash};
+use crate::run::{ParentRef, Phase, Seed};
+use crate::step::{SkipReason, StepError, WaitReason};
+use crate::time::Millis;
+use crate::workflow::Priority;
+
+/// Index of a step instance in its run.
+pub type InstIx = u32;
+
+/// One change of one run. `step` is always an instance's index.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// The run exists, pending.
+    RunCreated(Box<RunCreated>),
+    /// Its steps may run.
+    RunStarted,
+    /// No new attempt starts until it is resumed.
+    RunPaused,
+    /// Attempts may start again.
+    RunResumed,
+    /// Somebody asked it to end; what runs is stopped, what cleans up still runs.
+    CancelRequested {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It goes on with another part of its plan.
+    PhaseEntered {
+        /// The part.
+        phase: Phase,
+    },
+    /// Terminal: all went well.
+    RunSucceeded {
+        /// The workflow's `outputs`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Arc<Json>>,
+    },
+    /// Terminal: some step failed for good.
+    RunFailed {
+        /// What failed first.
+        error: StepError,
+    },
+    /// Terminal: cancelled or terminated.
+    RunCancelled {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Its task can be claimed.
+    StepReady {
+        /// The step.
+        step: InstIx,
+    },
+    /// An attempt started.
+    StepStarted {
+        /// The step.
+        step: InstIx,
+        /// The attempt, from 1.
+        attempt: u32,
+        /// The node that holds the lease.
+        node: NodeId,
+    },
+    /// An attempt failed or was lost, and there will be another one.
+    AttemptFailed {
+        /// The step.
+        step: InstIx,
+        /// The attempt.
+        attempt: u32,
+        /// Why.
+        error: StepError,
+        /// When the next one may start; `None` = at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Millis>,
+    },
+    /// An attempt was stopped by a shutdown; the next one has the same number of attempts left.
+    AttemptReleased {
+        /// The step.
+        step: InstIx,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// It waits for something other than a slot.
+    StepWaiting {
+        /// The step.
+        step: InstIx,
+        /// For what.
+        reason: WaitReason,
+        /// Until when at the latest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Millis>,
+        /// What else belongs to the wait (the signal's name, the child's id, the request).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<Arc<Json>>,
+    },
+    /// Its own action is done, but branches inside it are not.
+    StepOwnDone {
+        /// The step.
+        step: InstIx,
+        /// Its output, if it went well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Arc<Json>>,
+        /// Its error, if it didn't.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<StepError>,
+    },
+    /// A container opened one of its branches.
+    StepOpened {
+        /// The container.
+        step: InstIx,
+        /// The branch; `None` = none was taken.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<u16>,
+    },
+    /// A loop or a compensation created instances of its body's steps.
+    BodyOpened {
+        /// The step that owns the body; `None` for `on_failure` and `finally`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<InstIx>,
+        /// The body.
+        body: u16,
+        /// First instance created.
+        base: InstIx,
+        /// Number of the first iteration created.
+        first: u32,
+        /// Iterations created.
+        count: u32,
+        /// The items of a `foreach`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        items: Option<Arc<Json>>,
+    },
+    /// Iterations of a `foreach` up to (not including) this one may run.
+    IterationsReleased {
+        /// The loop.
+        step: InstIx,
+        /// One past the last.
+        upto: u32,
+    },
+    /// Terminal: it did what it should.
+    StepSucceeded {
+        /// The step.
+        step: InstIx,
+        /// Its output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Arc<Json>>,
+    },
+    /// Terminal: it failed for good.
+    StepFailed {
+        /// The step.
+        step: InstIx,
+        /// Why.
+        error: StepError,
+    },
+    /// Terminal: it wasn't run.
+    StepSkipped {
+        /// The step.
+        step: InstIx,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// Terminal: it was cancelled.
+    StepCancelled {
+        /// The step.
+        step: InstIx,
+    },
+    /// A signal arrived and is kept until a step takes it.
+    SignalReceived {
+        /// Its name.
+        name: String,
+        /// The caller's name for it; the same key is the same signal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// What it carries.
+        payload: Arc<Json>,
+    },
+    /// A kept signal was taken by a step.
+    SignalTaken {
+        /// Its name.
+        name: String,
+        /// The step.
+        step: InstIx,
+        /// Its position among the kept ones.
+        position: u32,
+    },
+    /// An event was emitted to whoever waits for it.
+    EventEmitted {
+        /// The step that emitted it.
+        step: InstIx,
+        /// Its type.
+        event: String,
+        /// Its data.
+        data: Arc<Json>,
+    },
+    /// A wait's time was over, and it goes on waiting.
+    WaitLapsed {
+        /// The step.
+        step: InstIx,
+    },
+}
+
+/// What a run is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunCreated {
+    /// The run.
+    pub run: RunId,
+    /// The workflow's id.
+    pub workflow: Name,
+    /// Its version.
+    pub hash: VersionHash,
+    /// The params, defaults filled in.
+    pub params: Arc<Json>,
+    /// Priority of its tasks.
+    pub priority: Priority,
+    /// The step that started it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentRef>,
+    /// The run that it repeats in part, with the instances taken over from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Arc<Seed>>,
+    /// The concurrency key, evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<String>,
+    /// Who or what started it, for people.
+    pub cause: String,
+}
+
+impl Event {
+    /// The step instance that it is about, if it is about one.
+    pub fn step(&self) -> Option<InstIx> {
+        use Event::*;
+        match self {
+            StepReady { step }
+            | StepStarted { step, .. }
+            | AttemptFailed { step, .. }
+            | AttemptReleased { step, .. }
+            | StepWaiting { step, .. }
+            | StepOwnDone { step, .. }
+            | StepOpened { step, .. }
+            | IterationsReleased { step, .. }
+            | StepSucceeded { step, .. }
+            | StepFailed { step, .. }
+            | StepSkipped { step, .. }
+            | StepCancelled { step }
+            | SignalTaken { step, .. }
+            | EventEmitted { step, .. }
+            | WaitLapsed { step } => Some(*step),
+            BodyOpened { step, .. } => *step,
+            RunCreated(_)
+            | RunStarted
+            | RunPaused
+            | RunResumed
+            | CancelRequested { .. }
+            | PhaseEntered { .. }
+            | RunSucceeded { .. }
+            | RunFailed { .. }
+            | RunCancelled { .. }
+            | SignalReceived { .. } => None,
+        }
+    }
+}
+
+

@@ -1,0 +1,3 @@
+//! The run machine.
+mod input;
+pub use input::*;

@@ -1,0 +1,239 @@
+//! The door to a running engine: a cheap clone that hides the channel to the node's thread.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moa_core::agent::AgentSpec;
+use moa_core::event::Event;
+use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::run::RunStatus;
+use moa_core::time::Millis;
+use moa_core::workflow::Priority;
+use moa_ports::agent::{Completions, Worker};
+use moa_ports::store::Store;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// Why the engine refused a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Error {
+    /// There is no such run.
+    #[error("there is no run {run}")]
+    UnknownRun {
+        /// The run asked for.
+        run: RunId,
+    },
+    /// There is no such workflow, or no such version of it.
+    #[error("there is no workflow {workflow}{}", version.as_ref().map(|v| format!("@{v}")).unwrap_or_default())]
+    UnknownWorkflow {
+        /// The workflow asked for.
+        workflow: String,
+        /// The version asked for.
+        version: Option<String>,
+    },
+    /// The run's state doesn't allow it.
+    #[error("{reason}")]
+    Rejected {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The store can't take it now; nothing was done.
+    #[error("{reason}")]
+    Unavailable {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The engine is stopping, or has stopped.
+    #[error("the engine is stopping")]
+    Stopping,
+}
+
+/// A request for a new run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartRequest {
+    /// The workflow's id.
+    pub workflow: Name,
+    /// A version label or the start of a hash; `None` = the newest.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Params, checked and with defaults filled in by the caller.
+    pub params: Json,
+    /// The same key starts one run.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// Priority, when not the workflow's.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+    /// Who or what starts it, for people.
+    pub cause: String,
+}
+
+/// What became of a request for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "started", rename_all = "snake_case")]
+pub enum Started {
+    /// It exists now.
+    New {
+        /// The run.
+        run: RunId,
+    },
+    /// It existed already (same idempotency key).
+    Existing {
+        /// The run.
+        run: RunId,
+    },
+    /// Its concurrency key is used up, and the workflow says skip.
+    Skipped,
+}
+
+/// A request for a run that takes over a part of an ended one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ForkRequest {
+    /// The run that it comes from; it must be terminal.
+    pub run: RunId,
+    /// Which steps are done again, with all that depends on them.
+    pub from: ForkFrom,
+    /// Params, when not those of the first run.
+    #[serde(default)]
+    pub params: Option<Json>,
+    /// Who asks, for people.
+    pub cause: String,
+}
+
+/// Where a repeated run starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForkFrom {
+    /// At the steps that failed or were cancelled (`moa runs retry`).
+    Failed,
+    /// At this step id (`moa runs rerun --from`); with an iteration, `lint[2]`, only there.
+    Step(String),
+    /// At the beginning.
+    Start,
+}
+
+/// A change of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// A signal.
+    Signal {
+        /// Its name.
+        name: String,
+        /// The same key is the same signal.
+        #[serde(default)]
+        key: Option<String>,
+        /// What it carries.
+        payload: Json,
+    },
+    /// Start no new attempt.
+    Pause,
+    /// Start attempts again.
+    Resume,
+    /// End, but let what cleans up run.
+    Cancel {
+        /// Why.
+        reason: String,
+    },
+    /// End now.
+    Terminate {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A committed change, as subscribers get it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Committed {
+    /// Event number over all runs.
+    pub seq: u64,
+    /// The run.
+    pub run: RunId,
+    /// The run's version after it.
+    pub version: u64,
+    /// When.
+    pub at: Millis,
+    /// The run's status after it.
+    pub status: RunStatus,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+}
+
+/// What the engine is doing, at this moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Attempts running, by agent.
+    pub running: BTreeMap<Name, u32>,
+    /// Tasks that wait for a slot, by agent.
+    pub ready: BTreeMap<Name, u32>,
+    /// Runs in memory.
+    pub runs_cached: usize,
+    /// Commits done since the start.
+    pub commits: u64,
+    /// Batches done since the start.
+    pub batches: u64,
+    /// Why it can't write just now, if it can't.
+    pub degraded: Option<String>,
+    /// Whether it is stopping.
+    pub stopping: bool,
+}
+
+/// Settings of an engine.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This start of this process.
+    pub node: NodeId,
+    /// Attempts at once over all agents that aren't built in.
+    pub max_running: u32,
+}
+
+/// Starts engines.
+pub struct Engine;
+
+impl Engine {
+    /// Starts an engine on a thread of its own. `worker` makes the worker, given where ends go.
+    /// Answers once what was left by an earlier start has been found and taken up.
+    pub fn start(
+        _options: Options,
+        _store: Arc<dyn Store>,
+        _agents: BTreeMap<Name, Arc<AgentSpec>>,
+        _worker: impl FnOnce(Arc<dyn Completions>) -> Arc<dyn Worker>,
+    ) -> Result<Handle, Error> {
+        Err(Error::Stopping)
+    }
+}
+
+/// The door to a running engine.
+#[derive(Clone)]
+pub struct Handle {}
+
+impl Handle {
+    /// Starts a run; answers when it is durable.
+    pub async fn start_run(&self, _request: StartRequest) -> Result<Started, Error> {
+        Err(Error::Stopping)
+    }
+    /// Repeats a run in part; answers when the new run is durable.
+    pub async fn fork(&self, _request: ForkRequest) -> Result<RunId, Error> {
+        Err(Error::Stopping)
+    }
+    /// Changes a run; answers when the change is durable.
+    pub async fn change(&self, _run: RunId, _change: Change) -> Result<(), Error> {
+        Err(Error::Stopping)
+    }
+    /// Puts these agents in the place of the known ones, for attempts that start from now on.
+    pub fn set_agents(&self, _agents: BTreeMap<Name, Arc<AgentSpec>>) {}
+    /// Every committed change from now on. A subscriber that falls behind by 4,096 changes gets
+    /// `Lagged` and reads the store instead: the engine never waits for it.
+    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Committed>> {
+        tokio::sync::broadcast::channel(1).1
+    }
+    /// What it is doing.
+    pub async fn status(&self) -> Status {
+        Status::default()
+    }
+    /// Stops: no new attempt starts; running ones get `drain` to end, then they are stopped and
+    /// released. Answers when all is durable.
+    pub async fn stop(&self, _drain: Duration) {}
+}

@@ -1,0 +1,260 @@
+//! The write side of a store: what the engine needs to be durable, and nothing else.
+//!
+//! Calls return at once and answer through a [`Reply`], from whatever thread the store likes; so a
+//! store may own a thread (SQLite), use an async client (PostgreSQL) or answer inline (memory), and
+//! the engine needs no runtime. One transaction a batch; a run's part of it stands or falls alone.
+//!
+//! Ownership: nobody owns a run. Every commit carries the version that it was made from, and is
+//! refused (`Conflict`) when the run has another one by now. Leases belong to nodes: a node that
+//! does not renew its registration loses them, and its attempts come back from [`Store::due`].
+
+use std::sync::Arc;
+
+use moa_core::event::{Event, InstIx};
+use moa_core::ids::{Name, NodeId, RunId, VersionHash};
+use moa_core::machine::{Emitted, MessageBody, TimerKey};
+use moa_core::run::{RunRow, StepRow};
+use moa_core::time::{Millis, Span};
+use moa_core::workflow::OnLimit;
+use serde::{Deserialize, Serialize};
+
+/// Answers one call, once, from any thread.
+pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+/// Why a store did not do what it was asked, by what the caller can do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nothing was written; try again later (disk full, connection refused).
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// Nobody knows whether it was written: forget what was assumed, load again.
+    #[error("the outcome of a write is unknown: {0}")]
+    Unknown(String),
+    /// The data is damaged; stop.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// The store was written by a newer moa; stop.
+    #[error("the store has schema {found}, this moa knows up to {known}; install the newer moa")]
+    Newer {
+        /// The store's schema number.
+        found: u32,
+        /// The newest that this binary knows.
+        known: u32,
+    },
+    /// The call itself is wrong; a bug of ours.
+    #[error("invalid call of the store: {0}")]
+    Invalid(String),
+}
+
+/// The write side of a store.
+pub trait Store: Send + Sync {
+    /// Writes all commits and relays of a batch in one transaction, durable when it answers `Ok`.
+    /// Outcomes are in the order of the commits.
+    fn commit(&self, batch: Batch, reply: Reply<BatchOutcome>);
+
+    /// Loads runs with their step rows; `None` for a run that doesn't exist.
+    fn load(&self, runs: Vec<RunId>, reply: Reply<Vec<Option<Snapshot>>>);
+
+    /// What is due: see [`Due`]. Reads only.
+    fn due(&self, ask: DueAsk, reply: Reply<Due>);
+
+    /// Registers a node, or renews its registration until `now + lease`. Once a node's
+    /// registration has run out, its leases are lost.
+    fn register(&self, now: Millis, node: NodeId, lease: Span, reply: Reply<Registration>);
+
+    /// Keeps a workflow version; the same hash again changes nothing but which one is the newest.
+    fn put_workflow(&self, now: Millis, version: WorkflowVersion, reply: Reply<()>);
+
+    /// A workflow version by hash, or the newest of a workflow that fits.
+    fn workflow(&self, which: WorkflowRef, reply: Reply<Option<WorkflowVersion>>);
+
+    /// Deletes terminal runs that ended before `before`, at most `limit`; answers how many.
+    fn prune(&self, before: Millis, limit: usize, reply: Reply<usize>);
+}
+
+/// What a node gets for being registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    /// Whether it is the only node there can be; then nothing is ever taken over from it while it
+    /// lives, and it need not renew.
+    pub exclusive: bool,
+}
+
+/// One transaction.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// The instant of all its changes.
+    pub now: Millis,
+    /// Changes of runs; at most one for each run.
+    pub commits: Vec<Commit>,
+    /// Events handed on from the bus to the runs that wait for them.
+    pub relays: Vec<Relay>,
+}
+
+/// The change of one run. Refused as a whole when the run's version isn't `expected`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// The run.
+    pub run: RunId,
+    /// The version that it was made from: 0 for a new run. Written as `expected + 1`.
+    pub expected: u64,
+    /// The run's row, when it changed. Always there for a new run.
+    pub row: Option<Box<RunRow>>,
+    /// Step rows that changed.
+    pub steps: Vec<StepRow>,
+    /// Timers armed (an armed one of the same key is moved) or, with `None`, disarmed.
+    pub timers: Vec<(TimerKey, Option<Millis>)>,
+    /// Event types that steps wait for from now on (true) or no more (false).
+    pub waits: Vec<(InstIx, String, bool)>,
+    /// Messages sent. One with an id already sent by the same run and step is sent once.
+    pub messages: Vec<Message>,
+    /// Messages applied by this commit: deleted with it.
+    pub consumed: Vec<MessageId>,
+    /// What happened, in order; one history row. Empty = the version does not change either.
+    pub events: Vec<Event>,
+    /// For a new run: what guards its start.
+    pub start: Option<StartGuard>,
+    /// The run has become terminal: its concurrency slot goes to the next in the queue (that run
+    /// gets an `Admit` message in the same transaction).
+    pub ended: bool,
+}
+
+/// What guards a start. All of it in the transaction that creates the run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartGuard {
+    /// The same key never starts a second run (of any workflow).
+    pub idempotency_key: Option<String>,
+    /// The run is created pending; a free slot sends it an `Admit` message at once.
+    /// Decided by `moa_core::policy::admit`.
+    pub concurrency: Option<ConcurrencySlot>,
+}
+
+/// A claim on a slot of a concurrency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConcurrencySlot {
+    /// The key.
+    pub key: String,
+    /// Slots of the key.
+    pub limit: u32,
+    /// What happens when all are taken.
+    pub on_limit: OnLimit,
+    /// Place in the queue; less is sooner.
+    pub queue_key: i64,
+}
+
+/// The number of a message, given by the store.
+pub type MessageId = u64;
+
+/// A message to a run, or to the bus (`moa_core::machine::BUS`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// The run that gets it.
+    pub to: RunId,
+    /// What it says.
+    pub body: MessageBody,
+}
+
+/// An event of the bus on its way to the runs that wait for it: the bus message is deleted and the
+/// others are sent, or neither (also when it is gone already).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relay {
+    /// The bus message.
+    pub consumed: MessageId,
+    /// Messages to runs.
+    pub messages: Vec<Message>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BatchOutcome {
+    /// One for each commit, in order.
+    pub commits: Vec<CommitOutcome>,
+    /// Whether there are messages waiting now (sent by it, or admissions).
+    pub messages: bool,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// Written; the number of its history row in the order of all history (0 = it had no events).
+    Applied {
+        /// Event number.
+        seq: u64,
+    },
+    /// The run has another version: nothing of this commit was written.
+    Conflict,
+    /// A run with this idempotency key exists: nothing of this commit was written.
+    Duplicate(RunId),
+    /// The concurrency key is used up and the policy says skip: nothing was written.
+    Skipped,
+}
+
+/// A run as loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Its version.
+    pub version: u64,
+    /// Its row.
+    pub row: RunRow,
+    /// Its step rows, in order of `inst`.
+    pub steps: Vec<StepRow>,
+}
+
+/// What to look for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueAsk {
+    /// The instant.
+    pub now: Millis,
+    /// At most so many rows of each kind.
+    pub limit: usize,
+    /// Message numbers to pass over (they are being applied already).
+    pub messages_after: MessageId,
+    /// Whether ready tasks are wanted, and how many.
+    pub ready: usize,
+    /// Whether leases of dead nodes are looked for.
+    pub lost: bool,
+}
+
+/// What is due.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Due {
+    /// Timers due, soonest first.
+    pub timers: Vec<(RunId, TimerKey, Millis)>,
+    /// When the next timer that isn't in `timers` is due.
+    pub next_timer: Option<Millis>,
+    /// Messages to runs, oldest first.
+    pub messages: Vec<(MessageId, Message)>,
+    /// Events on the bus with the runs that wait for their type, oldest first.
+    pub bus: Vec<(MessageId, Arc<Emitted>, Vec<RunId>)>,
+    /// Tasks that can be claimed, by queue key: run, step, key.
+    pub ready: Vec<(RunId, InstIx, i64)>,
+    /// Attempts whose node is gone: run, step, attempt.
+    pub lost: Vec<(RunId, InstIx, u32)>,
+}
+
+/// One version of a workflow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowVersion {
+    /// The workflow's id.
+    pub workflow: Name,
+    /// Its identity.
+    pub hash: VersionHash,
+    /// The author's label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The text that it was made from.
+    pub source: String,
+    /// The plan as JSON (`moa_core::workflow::Plan`).
+    pub plan: String,
+    /// When it was first kept.
+    pub created_at: Millis,
+}
+
+/// Which workflow version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkflowRef {
+    /// By identity.
+    Hash(VersionHash),
+    /// The newest of a workflow whose label is, or whose hash starts with, the given text.
+    Newest(Name, Option<String>),
+}

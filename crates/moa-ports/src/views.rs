@@ -1,0 +1,133 @@
+//! The read side of a store: what people and screens ask. Never needed to run anything.
+
+use async_trait::async_trait;
+use moa_core::event::Event;
+use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::machine::TimerKey;
+use moa_core::run::RunStatus;
+use moa_core::time::Millis;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Error, Message, MessageId, Snapshot, WorkflowVersion};
+
+/// The read side of a store.
+#[async_trait]
+pub trait Views: Send + Sync {
+    /// Runs that fit the filter, newest first.
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, Error>;
+
+    /// A run with its step rows.
+    async fn run(&self, run: RunId) -> Result<Option<Snapshot>, Error>;
+
+    /// Runs whose id starts or ends with these hexadecimal digits (hyphens left out); at most 10.
+    async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>, Error>;
+
+    /// The history of a run behind version `after`, at most `limit` rows.
+    async fn history(&self, run: RunId, after: u64, limit: usize)
+    -> Result<Vec<HistoryRow>, Error>;
+
+    /// The history of all runs behind event number `after`, in order, at most `limit` rows. Never
+    /// skips a row that is committed late.
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<HistoryRow>, Error>;
+
+    /// The newest event number.
+    async fn last_event(&self) -> Result<u64, Error>;
+
+    /// Versions of a workflow, or of all, newest first.
+    async fn workflows(&self, workflow: Option<&Name>) -> Result<Vec<WorkflowVersion>, Error>;
+
+    /// A version by identity.
+    async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, Error>;
+
+    /// Armed timers and waiting messages of a run: what it waits for.
+    async fn pending(&self, run: RunId) -> Result<Pending, Error>;
+
+    /// Numbers for the whole store.
+    async fn totals(&self) -> Result<Totals, Error>;
+
+    /// Checks the data itself; one line for each thing that is wrong.
+    async fn verify(&self) -> Result<Vec<String>, Error>;
+}
+
+/// Which runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of these statuses; empty = all.
+    pub statuses: Vec<RunStatus>,
+    /// Of this workflow.
+    pub workflow: Option<Name>,
+    /// Started by this run.
+    pub parent: Option<RunId>,
+    /// Older than this run (the last one of the page before).
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// The run.
+    pub run: RunId,
+    /// The workflow's id.
+    pub workflow: Name,
+    /// Its version.
+    pub hash: VersionHash,
+    /// Status.
+    pub status: RunStatus,
+    /// Who or what started it.
+    pub cause: String,
+    /// The run that started it.
+    pub parent: Option<RunId>,
+    /// When it was created.
+    pub created_at: Millis,
+    /// When its steps could run.
+    pub started_at: Option<Millis>,
+    /// When it ended.
+    pub finished_at: Option<Millis>,
+    /// What failed first, or why it was cancelled.
+    pub error: Option<String>,
+}
+
+/// One commit's events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// Event number over all runs.
+    pub seq: u64,
+    /// The run.
+    pub run: RunId,
+    /// The run's version after it.
+    pub version: u64,
+    /// When.
+    pub at: Millis,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Pending {
+    /// Armed timers.
+    pub timers: Vec<(TimerKey, Millis)>,
+    /// Messages not applied yet.
+    pub messages: Vec<(MessageId, Message)>,
+    /// Its place among the runs that wait for the same concurrency slot, from 1, and who holds it.
+    pub queued: Option<(u32, Vec<RunId>)>,
+}
+
+/// Numbers for the whole store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Runs by status name.
+    pub runs: std::collections::BTreeMap<String, u64>,
+    /// Tasks that can be claimed.
+    pub ready: u64,
+    /// Attempts running.
+    pub running: u64,
+    /// Armed timers.
+    pub timers: u64,
+    /// Messages not applied yet.
+    pub messages: u64,
+    /// The newest event number.
+    pub events: u64,
+}
