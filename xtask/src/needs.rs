@@ -1,0 +1,120 @@
+//! What the tests need of the machine beside Rust, and how to get it.
+//!
+//! Every need names the package that brings it and the tests that are left out without it, so that
+//! nothing is ever left out silently. Absent: anything that isn't in a distribution's own packages.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::command;
+
+/// A program that tests use.
+pub struct Need {
+    /// The program.
+    pub program: &'static str,
+    /// The Debian package that brings it.
+    pub package: &'static str,
+    /// Whether nothing at all works without it.
+    pub always: bool,
+    /// Whether only root can use it.
+    pub root: bool,
+    /// The tests that are left out without it.
+    pub tests: &'static str,
+}
+
+/// Everything that tests need beside Rust.
+pub const NEEDS: &[Need] = &[
+    Need { program: "cc", package: "gcc libc6-dev", always: true, root: false, tests: "all" },
+    Need { program: "sh", package: "dash", always: true, root: false, tests: "all" },
+    Need { program: "awk", package: "mawk", always: true, root: false, tests: "the templates'" },
+    Need {
+        program: "strace",
+        package: "strace",
+        always: false,
+        root: false,
+        tests: "crash_sweep, fsync_eio, slow_disk (kills and errors at chosen system calls)",
+    },
+    Need {
+        program: "mkfs.ext4",
+        package: "e2fsprogs",
+        always: false,
+        root: true,
+        tests: "power_cut (a file system that loses what was not made durable)",
+    },
+    Need {
+        program: "mount",
+        package: "mount",
+        always: false,
+        root: true,
+        tests: "power_cut, enospc (file systems of their own)",
+    },
+];
+
+/// What could not be had.
+pub struct Missing {
+    /// One line for each program, for people.
+    pub programs: Vec<String>,
+    /// One line for each right that this process lacks, for people.
+    pub rights: Vec<String>,
+    /// Whether no test can run at all.
+    pub fatal: bool,
+}
+
+/// Looks for what tests need and installs what is missing where that can be done: as root, with
+/// apt-get. Answers what is still missing.
+pub fn provide() -> Missing {
+    let wanted: Vec<&Need> = NEEDS.iter().filter(|n| is_missing(n)).collect();
+    let mut note = String::new();
+    if !wanted.is_empty() {
+        let mut packages: Vec<&str> =
+            wanted.iter().flat_map(|n| n.package.split_whitespace()).collect();
+        packages.dedup();
+        if is_root() && command::exists("apt-get") {
+            if let Err(why) = install(&packages) {
+                note = format!(" ({why})");
+            }
+        } else {
+            note = " (not root, or no apt-get: nothing was installed)".into();
+        }
+    }
+    let missing: Vec<&&Need> = wanted.iter().filter(|n| is_missing(n)).collect();
+    let programs = missing.iter().map(|n| {
+        let Need { program, package, tests, .. } = n;
+        format!("{program} is missing{note}; `apt-get install {package}`. Left out: {tests}")
+    });
+    let mut rights = Vec::new();
+    if !is_root() {
+        rights.push("not root. Left out: power_cut, enospc (they mount file systems)".into());
+    }
+    let fatal = missing.iter().any(|n| n.always);
+    Missing { programs: programs.collect(), rights, fatal }
+}
+
+fn is_missing(need: &Need) -> bool {
+    (!need.root || is_root()) && !command::exists(need.program)
+}
+
+fn install(packages: &[&str]) -> Result<(), String> {
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(args);
+        command::run(command)
+    };
+    let mut args = vec!["install", "-y", "--no-install-recommends"];
+    args.extend(packages);
+    // The lists of a fresh machine are empty or old; they are fetched only when that shows.
+    apt(&args).or_else(|_| apt(&["update"]).and_then(|()| apt(&args)))
+}
+
+/// Whether this process may do what only root may.
+pub fn is_root() -> bool {
+    let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
+    let uid = status.lines().find_map(|l| l.strip_prefix("Uid:"));
+    // Fields: real, effective, saved, file system.
+    uid.and_then(|l| l.split_whitespace().nth(1)).is_some_and(|effective| effective == "0")
+}
+
+/// Whether this is a CI machine, where a missing need is an error.
+pub fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|v| !v.is_empty() && v != "0" && v != "false")
+}
