@@ -1,0 +1,3 @@
+//! Faults of the real binary, and the checker that judges what is left.
+
+mod checker;
