@@ -31,6 +31,9 @@ pub enum Event {
     CancelRequested {
         /// Why, for people.
         reason: String,
+        /// Whether it is the run's own time limit; then the run fails.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        timeout: bool,
     },
     /// It goes on with another part of its plan.
     PhaseEntered {
@@ -78,6 +81,12 @@ pub enum Event {
         /// When the next one may start; `None` = at once.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Millis>,
+        /// Whether the agent said when to come back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rate_limited: bool,
+        /// Whether it doesn't count against the policy (the engine's fault, not the agent's).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        free: bool,
     },
     /// An attempt was stopped by a shutdown; the next one has the same number of attempts left.
     AttemptReleased {
@@ -85,6 +94,16 @@ pub enum Event {
         step: InstIx,
         /// The attempt.
         attempt: u32,
+    },
+    /// The outcome of an attempt that must not be repeated blindly is unknown: the agent is asked
+    /// whether it happened.
+    OutcomeChecked {
+        /// The step.
+        step: InstIx,
+        /// The attempt of unknown outcome.
+        attempt: u32,
+        /// The action that asks.
+        check: String,
     },
     /// It waits for something other than a slot.
     StepWaiting {
@@ -239,6 +258,7 @@ impl Event {
             | StepStarted { step, .. }
             | AttemptFailed { step, .. }
             | AttemptReleased { step, .. }
+            | OutcomeChecked { step, .. }
             | StepWaiting { step, .. }
             | StepOwnDone { step, .. }
             | StepOpened { step, .. }

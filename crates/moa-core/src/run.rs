@@ -172,6 +172,9 @@ pub struct RunExtra {
     /// Why it is being cancelled, once somebody asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<String>,
+    /// Whether it is being cancelled because its time is over.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
     /// Whether it is paused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -279,6 +282,9 @@ pub struct StepData {
     /// The items of a `foreach`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Arc<Json>>,
+    /// The action that is asked whether the last attempt happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
     /// First instance of its compensation, once that is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compensation: Option<InstIx>,

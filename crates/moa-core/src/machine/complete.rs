@@ -1,0 +1,401 @@
+//! What follows when an attempt, a timer or a child run ends.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::agent::AgentSpec;
+use crate::event::{Event, InstIx};
+use crate::ids::{RunId, mix};
+use crate::retry::RetryPolicy;
+use crate::step::{ErrorKind, SkipReason, StepError, StepStatus, WaitReason};
+use crate::time::{Millis, Span};
+use crate::workflow::{OnTimeout, StepKind};
+
+use super::begin::expression_error;
+use super::tx::{PlanStepRef, Tx};
+use super::vars::Vars;
+use super::{Effect, Outcome, Rejected, TimerKey, rejected};
+
+/// Attempts lost with their node that don't count against the policy. Beyond them they do: an
+/// attempt that takes the engine down with it must not be tried for ever.
+const LOST_FREE_MAX: u32 = 10;
+
+impl Tx<'_> {
+    fn running(&self, inst: InstIx, attempt: u32) -> Result<(), Rejected> {
+        match self.run.steps.get(inst as usize).map(|i| &i.row) {
+            Some(row) if row.status == StepStatus::Running && row.attempt == attempt => Ok(()),
+            Some(row) => rejected(format!(
+                "attempt {attempt} of step {} is over: the step is {} at attempt {}",
+                self.run.step_name(inst),
+                row.status.as_str(),
+                row.attempt
+            )),
+            None => rejected(format!("the run has no step {inst}")),
+        }
+    }
+
+    pub fn task_done(
+        &mut self,
+        inst: InstIx,
+        attempt: u32,
+        outcome: &Outcome,
+    ) -> Result<(), Rejected> {
+        self.running(inst, attempt)?;
+        let plan = self.plan(inst);
+        match outcome {
+            Outcome::Succeeded { output } => self.attempt_succeeded(inst, &plan, output.clone()),
+            Outcome::Failed { error } => self.attempt_failed(inst, &plan, error.clone(), None),
+            Outcome::RateLimited { error, after } => {
+                self.attempt_failed(inst, &plan, error.clone(), Some(*after));
+            }
+            Outcome::Cancelled if self.is_cancelling() => self.own_cancelled(inst),
+            Outcome::Cancelled | Outcome::Released => {
+                self.record(Event::AttemptReleased { step: inst, attempt });
+                self.offer(inst);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn attempt_lost(&mut self, inst: InstIx, attempt: u32) -> Result<(), Rejected> {
+        self.running(inst, attempt)?;
+        let plan = self.plan(inst);
+        let message = "the node that ran the attempt is gone";
+        self.attempt_failed(inst, &plan, StepError::new(ErrorKind::Lost, message), None);
+        Ok(())
+    }
+
+    fn attempt_succeeded(&mut self, inst: InstIx, plan: &PlanStepRef, output: Option<Arc<Json>>) {
+        if self.run.data(inst).is_some_and(|d| d.check.is_some()) {
+            return self.outcome_checked(inst, plan, output);
+        }
+        match self.map_outputs(inst, plan, output) {
+            Ok(output) => self.own_succeeded(inst, output),
+            Err(error) => self.own_failed(inst, error),
+        }
+    }
+
+    /// The agent was asked whether an attempt of unknown outcome happened: `{done, output?}`.
+    fn outcome_checked(&mut self, inst: InstIx, plan: &PlanStepRef, answer: Option<Arc<Json>>) {
+        let answer = answer.unwrap_or_default();
+        match answer.get("done").and_then(Json::as_bool) {
+            Some(true) => {
+                let output = answer.get("output").cloned().map(Arc::new);
+                match self.map_outputs(inst, plan, output) {
+                    Ok(output) => self.own_succeeded(inst, output),
+                    Err(error) => self.own_failed(inst, error),
+                }
+            }
+            Some(false) => {
+                let message = "the attempt had not happened; it is made again";
+                let error = StepError::new(ErrorKind::Lost, message);
+                self.retry(inst, error, None, false, true);
+            }
+            None => self.ask_a_person(inst, "the check answered neither done: true nor false"),
+        }
+    }
+
+    /// Applies the step's `outputs:` mapping.
+    fn map_outputs(
+        &self,
+        inst: InstIx,
+        plan: &PlanStepRef,
+        output: Option<Arc<Json>>,
+    ) -> Result<Option<Arc<Json>>, StepError> {
+        if plan.outputs.is_empty() {
+            return Ok(output);
+        }
+        let vars = Vars::of_step(self.run, inst).with("output", output.unwrap_or_default());
+        let mut mapped = Map::new();
+        for (name, program) in &plan.outputs {
+            let value = program
+                .eval(&vars)
+                .map_err(|e| expression_error(&format!("outputs.{name}"), program.source(), &e))?;
+            mapped.insert(name.clone(), value.to_json());
+        }
+        Ok(Some(Arc::new(Json::Object(mapped))))
+    }
+
+    /// A step's own action went well: it succeeds, unless branches inside it are still open.
+    pub fn own_succeeded(&mut self, inst: InstIx, output: Option<Arc<Json>>) {
+        if !self.has_branches(inst) {
+            return self.succeed(inst, output);
+        }
+        self.record(Event::StepOwnDone { step: inst, output, error: None });
+        if self.run.steps[inst as usize].open == 0 {
+            self.close(inst);
+        }
+    }
+
+    fn own_failed(&mut self, inst: InstIx, error: StepError) {
+        if !self.has_branches(inst) {
+            return self.fail(inst, error);
+        }
+        self.record(Event::StepOwnDone { step: inst, output: None, error: Some(error) });
+        if self.run.steps[inst as usize].open == 0 {
+            self.close(inst);
+        }
+    }
+
+    fn own_cancelled(&mut self, inst: InstIx) {
+        let error = StepError::new(ErrorKind::Cancelled, "cancelled");
+        if self.has_branches(inst) {
+            self.own_failed(inst, error);
+        } else {
+            self.cancel_step(inst);
+        }
+    }
+
+    fn has_branches(&self, inst: InstIx) -> bool {
+        self.run.data(inst).is_some_and(|d| d.opened)
+    }
+
+    fn agent(&self, plan: &PlanStepRef) -> Option<&AgentSpec> {
+        let StepKind::Task { agent, .. } = &plan.kind else { return None };
+        self.env.agents.get(agent).map(|a| &**a)
+    }
+
+    /// An attempt failed: tries again, asks whether it happened, or gives up.
+    fn attempt_failed(
+        &mut self,
+        inst: InstIx,
+        plan: &PlanStepRef,
+        error: StepError,
+        after: Option<Span>,
+    ) {
+        if self.is_cancelling() {
+            return self.own_cancelled(inst);
+        }
+        let unknown =
+            matches!(error.kind, ErrorKind::Lost | ErrorKind::UnknownOutcome | ErrorKind::Timeout);
+        let checking = self.run.data(inst).is_some_and(|d| d.check.is_some());
+        if unknown && !checking && self.is_once(plan) {
+            return self.outcome_unknown(inst, plan, &error);
+        }
+        if checking && !matches!(error.kind, ErrorKind::Lost) {
+            let message = format!("the check whether it happened failed: {}", error.message);
+            return self.ask_a_person(inst, &message);
+        }
+        let lost = error.kind == ErrorKind::Lost;
+        if let Some(after) = after {
+            let policy = self.policy(plan);
+            let started = self.run.steps[inst as usize].row.started_at.unwrap_or(self.now());
+            let until = self.now().after(after);
+            let over = policy.max_elapsed.is_some_and(|max| until.since(started) > max);
+            if over || self.counted(inst) >= crate::limits::ATTEMPTS_MAX {
+                return self.own_failed(inst, error);
+            }
+            return self.retry(inst, error, Some(until), true, true);
+        }
+        if lost && self.run.steps[inst as usize].row.released < LOST_FREE_MAX {
+            return self.retry(inst, error, None, false, true);
+        }
+        match self.next_attempt(inst, plan, &error) {
+            Some(until) => {
+                self.retry(inst, error, (until > self.now()).then_some(until), false, false);
+            }
+            None => self.own_failed(inst, error),
+        }
+    }
+
+    /// Attempts that count against the policy.
+    fn counted(&self, inst: InstIx) -> u32 {
+        let row = &self.run.steps[inst as usize].row;
+        row.attempt.saturating_sub(row.released)
+    }
+
+    fn policy(&self, plan: &PlanStepRef) -> RetryPolicy {
+        let own = plan.retry.clone();
+        own.or_else(|| self.agent(plan).and_then(|a| a.retry.clone())).unwrap_or_default()
+    }
+
+    /// When the next attempt may start, if there is one.
+    fn next_attempt(&self, inst: InstIx, plan: &PlanStepRef, error: &StepError) -> Option<Millis> {
+        let again = matches!(
+            error.kind,
+            ErrorKind::Retryable | ErrorKind::Timeout | ErrorKind::Lost | ErrorKind::Child
+        );
+        if !again {
+            return None;
+        }
+        let policy = self.policy(plan);
+        if let Some(when) = &policy.when
+            && !self.retry_when(inst, when, error)
+        {
+            return None;
+        }
+        let id = self.run.row.run.0;
+        let seed = mix(id as u64 ^ (id >> 64) as u64 ^ mix(u64::from(inst)));
+        let until = self.now().after(policy.delay_before(self.counted(inst) + 1, seed)?);
+        let started = self.run.steps[inst as usize].row.started_at.unwrap_or(self.now());
+        let over = policy.max_elapsed.is_some_and(|max| until.since(started) > max);
+        (!over).then_some(until)
+    }
+
+    /// `retry.when`; an expression that can't be evaluated doesn't try again.
+    fn retry_when(&self, inst: InstIx, when: &str, error: &StepError) -> bool {
+        let Ok(program) = crate::expr::Program::compile(when) else { return false };
+        let row = &self.run.steps[inst as usize].row;
+        let error = serde_json::json!({ "kind": error.kind, "message": error.message });
+        let vars = Vars::of_step(self.run, inst)
+            .with("error", Arc::new(error))
+            .with("attempt", Arc::new(row.attempt.into()));
+        program.eval(&vars).ok().and_then(|v| v.as_bool()).unwrap_or(false)
+    }
+
+    fn retry(
+        &mut self,
+        inst: InstIx,
+        error: StepError,
+        until: Option<Millis>,
+        rate_limited: bool,
+        free: bool,
+    ) {
+        let attempt = self.run.steps[inst as usize].row.attempt;
+        let event = Event::AttemptFailed { step: inst, attempt, error, until, rate_limited, free };
+        self.record(event);
+        match until {
+            Some(due) => {
+                self.effects.push(Effect::Arm { timer: TimerKey::Step { step: inst }, due });
+            }
+            None => self.offer(inst),
+        }
+    }
+
+    // ---- actions that must not be repeated blindly
+
+    fn is_once(&self, plan: &PlanStepRef) -> bool {
+        let StepKind::Task { action, .. } = &plan.kind else { return false };
+        let agent = self.agent(plan);
+        let action_once = agent.and_then(|a| a.actions.get(action)).is_some_and(|a| a.once);
+        plan.once || action_once || agent.is_some_and(|a| a.once)
+    }
+
+    fn outcome_unknown(&mut self, inst: InstIx, plan: &PlanStepRef, error: &StepError) {
+        let StepKind::Task { action, .. } = &plan.kind else { return };
+        let check =
+            self.agent(plan).and_then(|a| a.actions.get(action)).and_then(|a| a.check.clone());
+        let Some(check) = check else { return self.ask_a_person(inst, &error.message) };
+        let attempt = self.run.steps[inst as usize].row.attempt;
+        self.record(Event::OutcomeChecked { step: inst, attempt, check });
+        self.offer(inst);
+    }
+
+    /// Waits for the signal `resolve.STEP` with `{done: bool, output?}`.
+    fn ask_a_person(&mut self, inst: InstIx, why: &str) {
+        let signal =
+            format!("resolve.{}", self.run.graph.step(self.run.steps[inst as usize].row.plan).id);
+        let detail = serde_json::json!({ "signal": signal, "why": why });
+        self.wait(inst, WaitReason::UnknownOutcome, None, Some(detail));
+        self.take_kept_signal(inst);
+    }
+
+    // ---- timers
+
+    pub fn timer_fired(&mut self, timer: TimerKey, due: Millis) -> Result<(), Rejected> {
+        match timer {
+            TimerKey::Run => {
+                self.effects.push(Effect::Disarm { timer });
+                self.cancel("the run's time limit is over", true)
+            }
+            TimerKey::Queue { step } => {
+                let ready = self.run.step(step).is_some_and(|r| r.status == StepStatus::Ready);
+                self.effects.push(Effect::Disarm { timer });
+                if ready && self.run.step(step).is_some_and(|r| r.attempt == 0) {
+                    let message = "no slot was free before its queue timeout";
+                    let error = StepError::new(ErrorKind::QueueTimeout, message);
+                    self.leave(step);
+                    self.own_failed(step, error);
+                }
+                Ok(())
+            }
+            TimerKey::Step { step } => {
+                let waits = self.run.step(step).is_some_and(|r| r.until == Some(due));
+                if !waits {
+                    return rejected("the timer is no longer armed");
+                }
+                self.wait_over(step);
+                Ok(())
+            }
+        }
+    }
+
+    /// The time of a waiting step is over.
+    fn wait_over(&mut self, inst: InstIx) {
+        let plan = self.plan(inst);
+        let wait = self.run.steps[inst as usize].row.wait;
+        let disarm = Effect::Disarm { timer: TimerKey::Step { step: inst } };
+        match (wait, &plan.kind) {
+            (Some(WaitReason::Backoff | WaitReason::RateLimited), StepKind::Child { .. }) => {
+                self.effects.push(disarm);
+                if let Err(error) = self.begin_child(inst, &plan.kind) {
+                    self.fail(inst, error);
+                }
+            }
+            (Some(WaitReason::Backoff | WaitReason::RateLimited), _) => {
+                self.effects.push(disarm);
+                self.enqueue(inst);
+            }
+            (Some(WaitReason::Timer), _) => self.succeed(inst, None),
+            (
+                _,
+                StepKind::WaitSignal { on_timeout, .. }
+                | StepKind::WaitEvent { on_timeout, .. }
+                | StepKind::Approve { on_timeout, .. },
+            ) => self.wait_timed_out(inst, *on_timeout),
+            _ => self.effects.push(disarm),
+        }
+    }
+
+    fn wait_timed_out(&mut self, inst: InstIx, on_timeout: OnTimeout) {
+        match on_timeout {
+            OnTimeout::Fail => {
+                let message = "nothing came before the end of its timeout";
+                self.fail_with(inst, ErrorKind::WaitTimeout, message);
+            }
+            OnTimeout::Continue => {
+                let output = serde_json::json!({ "timed_out": true });
+                self.succeed(inst, Some(Arc::new(output)));
+            }
+            OnTimeout::Skip => self.skip(inst, SkipReason::Timeout),
+            OnTimeout::Escalate => {
+                self.effects.push(Effect::Disarm { timer: TimerKey::Step { step: inst } });
+                self.record(Event::WaitLapsed { step: inst });
+            }
+        }
+    }
+
+    // ---- children
+
+    pub fn child_done(
+        &mut self,
+        inst: InstIx,
+        child: RunId,
+        result: &Result<Option<Arc<Json>>, StepError>,
+    ) -> Result<(), Rejected> {
+        let row = self.run.step(inst).filter(|r| r.wait == Some(WaitReason::Child));
+        let Some(row) = row else { return rejected("no step waits for this child run") };
+        if self.run.row.run.child(inst, row.attempt) != child {
+            return rejected("the step waits for another child run by now");
+        }
+        let plan = self.plan(inst);
+        match result {
+            Ok(output) => match self.map_outputs(inst, &plan, output.clone()) {
+                Ok(output) => self.succeed(inst, output),
+                Err(error) => self.fail(inst, error),
+            },
+            Err(_) if self.is_cancelling() => self.cancel_step(inst),
+            Err(error) => self.child_failed(inst, &plan, error),
+        }
+        Ok(())
+    }
+
+    fn child_failed(&mut self, inst: InstIx, plan: &PlanStepRef, error: &StepError) {
+        let error = StepError::new(ErrorKind::Child, error.message.clone());
+        let next = plan.retry.is_some().then(|| self.next_attempt(inst, plan, &error)).flatten();
+        let Some(until) = next else { return self.fail(inst, error) };
+        let until = Some(until.max(self.now().after(Span(1))));
+        self.retry(inst, error, until, false, false);
+    }
+}

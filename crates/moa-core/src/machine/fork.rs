@@ -1,0 +1,195 @@
+//! Taking over a part of an ended run into a new one: retry, rerun from a step, fork.
+//!
+//! A terminal run never changes; what is done again is done by a new run of the same version, which
+//! takes over every step that does not depend on what is done again.
+
+use std::collections::BTreeMap;
+
+use crate::event::InstIx;
+use crate::run::{Seed, StepRow};
+use crate::step::{SkipReason, StepStatus, WaitReason};
+use crate::workflow::MAIN;
+
+use super::owned_bodies;
+use super::state::{Run, loop_body};
+
+/// Where the new run starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForkPoint {
+    /// At the steps that failed or were cancelled.
+    Failed,
+    /// At a step, by id or by name with iteration (`lint[2]`).
+    Step(String),
+    /// At the beginning.
+    Start,
+}
+
+/// Why a run can't be repeated so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForkError {
+    /// The run goes on.
+    #[error("the run has not ended; cancel it first, or wait")]
+    NotEnded,
+    /// No step has that name.
+    #[error("the run has no step {0:?}; moa runs show names them")]
+    UnknownStep(String),
+    /// Nothing failed.
+    #[error("no step of the run failed or was cancelled; use rerun --from STEP")]
+    NothingFailed,
+}
+
+impl Run {
+    /// What a new run takes over when it starts at `point`; `None` = nothing.
+    pub fn seed(&self, point: &ForkPoint) -> Result<Option<Seed>, ForkError> {
+        if !self.row.status.is_terminal() {
+            return Err(ForkError::NotEnded);
+        }
+        let targets = match point {
+            ForkPoint::Start => return Ok(None),
+            ForkPoint::Failed => self.failed_leaves()?,
+            ForkPoint::Step(name) => self.named_instances(name)?,
+        };
+        let mut again = vec![false; self.len()];
+        let mut reopened = vec![false; self.len()];
+        for inst in targets {
+            self.mark_again(inst, &mut again, &mut reopened);
+        }
+        Ok(Some(Seed { run: self.row.run, steps: self.kept_rows(&again, &reopened) }))
+    }
+
+    fn failed_leaves(&self) -> Result<Vec<InstIx>, ForkError> {
+        let bad = self.steps.iter().filter(|i| {
+            let container = i.row.data.as_ref().is_some_and(|d| d.opened || d.block.is_some());
+            let own = i.row.data.as_ref().is_some_and(|d| d.own_done) && i.row.error.is_some();
+            let failed = i.row.status == StepStatus::Failed
+                && !self.graph.step(i.row.plan).tolerate
+                || i.row.status == StepStatus::Cancelled;
+            failed
+                && (!container || own || !self.has_bad_inside(i.row.inst))
+                && self.is_main(i.row.inst)
+        });
+        let found: Vec<_> = bad.map(|i| i.row.inst).collect();
+        if found.is_empty() { Err(ForkError::NothingFailed) } else { Ok(found) }
+    }
+
+    fn has_bad_inside(&self, inst: InstIx) -> bool {
+        let bad = |s: StepStatus| matches!(s, StepStatus::Failed | StepStatus::Cancelled);
+        let children = self.graph.children(self.steps[inst as usize].row.plan);
+        let owned = self.steps.iter().filter(|i| i.row.owner == Some(inst));
+        children.iter().any(|c| bad(self.status(self.sibling(inst, *c))))
+            || owned.into_iter().any(|i| bad(i.row.status))
+    }
+
+    /// Whether an instance belongs to the main steps, at whatever depth.
+    fn is_main(&self, inst: InstIx) -> bool {
+        let mut at = inst;
+        loop {
+            let scope = &self.scopes[self.steps[at as usize].scope as usize];
+            match scope.owner {
+                None => return scope.body == MAIN,
+                Some(owner) if loop_body(self.kind(owner)) != Some(scope.body) => return false,
+                Some(owner) => at = owner,
+            }
+        }
+    }
+
+    fn named_instances(&self, name: &str) -> Result<Vec<InstIx>, ForkError> {
+        let main = (0..self.len() as InstIx).filter(|i| self.is_main(*i));
+        let exact: Vec<_> = main.clone().filter(|i| self.step_name(*i) == name).collect();
+        let unknown = || ForkError::UnknownStep(name.to_owned());
+        if !exact.is_empty() {
+            return Ok(exact);
+        }
+        let ix = self.graph.named(name).ok_or_else(unknown)?;
+        let all: Vec<_> = main.filter(|i| self.steps[*i as usize].row.plan == ix).collect();
+        if all.is_empty() { Err(unknown()) } else { Ok(all) }
+    }
+
+    /// Marks an instance, all that depends on it, and all inside those; reopens what is around it.
+    fn mark_again(&self, inst: InstIx, again: &mut [bool], reopened: &mut [bool]) {
+        let mut work = vec![inst];
+        while let Some(inst) = work.pop() {
+            if std::mem::replace(&mut again[inst as usize], true) {
+                continue;
+            }
+            let plan_ix = self.steps[inst as usize].row.plan;
+            let down = self.graph.dependents(plan_ix).iter().chain(self.graph.children(plan_ix));
+            work.extend(down.map(|s| self.sibling(inst, *s)));
+            let inside = self.steps.iter().filter(|i| i.row.owner == Some(inst));
+            work.extend(inside.map(|i| i.row.inst));
+            let scope = &self.scopes[self.steps[inst as usize].scope as usize];
+            let around = match self.graph.step(plan_ix).parent {
+                Some(parent) => Some(self.sibling(inst, parent)),
+                None => scope.owner,
+            };
+            if let Some(around) = around
+                && !again[around as usize]
+            {
+                self.reopen(around, reopened, &mut work);
+            }
+        }
+    }
+
+    /// A container goes on: what depends on it is done again, and what is around it goes on too.
+    fn reopen(&self, inst: InstIx, reopened: &mut [bool], work: &mut Vec<InstIx>) {
+        let mut at = Some(inst);
+        while let Some(inst) = at {
+            if std::mem::replace(&mut reopened[inst as usize], true) {
+                return;
+            }
+            let plan_ix = self.steps[inst as usize].row.plan;
+            work.extend(self.graph.dependents(plan_ix).iter().map(|s| self.sibling(inst, *s)));
+            at = match self.graph.step(plan_ix).parent {
+                Some(parent) => Some(self.sibling(inst, parent)),
+                None => self.scopes[self.steps[inst as usize].scope as usize].owner,
+            };
+        }
+    }
+
+    /// The rows taken over, with instances renumbered: scopes that go leave no holes.
+    fn kept_rows(&self, again: &[bool], reopened: &[bool]) -> Vec<StepRow> {
+        let mut bases: BTreeMap<InstIx, InstIx> = BTreeMap::new();
+        let mut next = 0;
+        for scope in &self.scopes {
+            let owner_kept = scope.owner.is_none_or(|o| !again[o as usize]);
+            if owner_kept && self.is_main(scope.base) {
+                bases.insert(scope.base, next);
+                next += self.graph.body_size(scope.body);
+            }
+        }
+        let renumber = |inst: InstIx| {
+            let base = self.scopes[self.steps[inst as usize].scope as usize].base;
+            bases.get(&base).map(|new| new + (inst - base))
+        };
+        let kept = self.steps.iter().filter(|i| !again[i.row.inst as usize]);
+        let kept = kept.filter(|i| i.row.status != StepStatus::Pending);
+        kept.filter_map(|i| {
+            let mut row = i.row.clone();
+            row.inst = renumber(row.inst)?;
+            row.owner = row.owner.and_then(renumber);
+            self.renumber_data(&mut row, &bases);
+            if reopened[i.row.inst as usize] {
+                reopen_row(&mut row);
+            }
+            Some(row)
+        })
+        .collect()
+    }
+
+    fn renumber_data(&self, row: &mut StepRow, bases: &BTreeMap<InstIx, InstIx>) {
+        let Some(data) = &row.data else { return };
+        let mut data = (**data).clone();
+        data.compensation = None;
+        data.block = data.block.and_then(|(base, from, n)| bases.get(&base).map(|b| (*b, from, n)));
+        debug_assert!(data.block.is_none() || owned_bodies(self.graph.step(row.plan))[0].is_some());
+        row.data = Some(std::sync::Arc::new(data));
+    }
+}
+
+fn reopen_row(row: &mut StepRow) {
+    row.status = StepStatus::Waiting;
+    row.wait = Some(WaitReason::Children);
+    row.skip = None::<SkipReason>;
+    row.finished_at = None;
+    row.error = None;
+}

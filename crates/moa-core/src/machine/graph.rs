@@ -1,0 +1,112 @@
+//! A plan with the indices that the machine looks things up by. Derived once for each version.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use crate::workflow::{BodyIx, Plan, StepIx};
+
+/// A plan and its derived indices.
+#[derive(Debug)]
+pub struct Graph {
+    plan: Plan,
+    /// For each step, the steps that need it.
+    dependents: Vec<Vec<StepIx>>,
+    /// For each step, the steps whose parent it is.
+    children: Vec<Vec<StepIx>>,
+    names: BTreeMap<String, StepIx>,
+}
+
+/// Why a plan can't be executed; a damaged store or a bug, since checked workflows make good plans.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the plan of workflow {workflow} is broken: {reason}")]
+pub struct BrokenPlan {
+    /// The workflow.
+    pub workflow: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Graph {
+    /// Checks the invariants of [`Plan`] and derives the indices.
+    pub fn new(plan: Plan) -> Result<Self, BrokenPlan> {
+        check(&plan)
+            .map_err(|reason| BrokenPlan { workflow: plan.workflow.to_string(), reason })?;
+        let mut dependents = vec![Vec::new(); plan.steps.len()];
+        let mut children = vec![Vec::new(); plan.steps.len()];
+        let mut names = BTreeMap::new();
+        for (ix, step) in plan.steps.iter().enumerate() {
+            let ix = ix as StepIx;
+            for need in &step.needs {
+                dependents[need.step as usize].push(ix);
+            }
+            if let Some(parent) = step.parent {
+                children[parent as usize].push(ix);
+            }
+            names.insert(step.id.to_string(), ix);
+        }
+        Ok(Self { plan, dependents, children, names })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub(super) fn dependents(&self, step: StepIx) -> &[StepIx] {
+        &self.dependents[step as usize]
+    }
+
+    pub(super) fn children(&self, step: StepIx) -> &[StepIx] {
+        &self.children[step as usize]
+    }
+
+    /// The step with that id.
+    pub fn named(&self, id: &str) -> Option<StepIx> {
+        self.names.get(id).copied()
+    }
+
+    pub(super) fn body_size(&self, body: BodyIx) -> u32 {
+        self.plan.bodies[usize::from(body)].count
+    }
+
+    pub(super) fn body_start(&self, body: BodyIx) -> StepIx {
+        self.plan.bodies[usize::from(body)].start
+    }
+}
+
+impl Deref for Graph {
+    type Target = Plan;
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+fn check(plan: &Plan) -> Result<(), String> {
+    let total = plan.steps.len() as u64;
+    if plan.bodies.is_empty() {
+        return Err("it has no bodies".into());
+    }
+    for (ix, body) in plan.bodies.iter().enumerate() {
+        if u64::from(body.start) + u64::from(body.count) > total {
+            return Err(format!("body {ix} ends beyond the last step"));
+        }
+    }
+    for (ix, step) in plan.steps.iter().enumerate() {
+        let Some(body) = plan.bodies.get(usize::from(step.body)) else {
+            return Err(format!("step {} stands in no body", step.id));
+        };
+        let within = |other: StepIx| other >= body.start && (other as usize) < ix;
+        if (ix as u32) < body.start || ix as u32 >= body.start + body.count {
+            return Err(format!("step {} stands outside its body", step.id));
+        }
+        let behind = step.needs.iter().map(|n| n.step).chain(step.parent).all(within);
+        if !behind {
+            return Err(format!("step {} stands before something that it needs", step.id));
+        }
+        let bodies = super::owned_bodies(step);
+        if bodies.into_iter().flatten().any(|b| usize::from(b) >= plan.bodies.len()) {
+            return Err(format!("step {} owns a body that isn't there", step.id));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Giving a ready step to a node: the start of an attempt.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::event::{Event, InstIx};
+use crate::ids::{Name, NodeId};
+use crate::step::{StepError, StepStatus};
+use crate::template::{Rendered, Template};
+use crate::time::Span;
+use crate::workflow::StepKind;
+
+use super::begin::expression_error;
+use super::tx::{PlanStepRef, Tx};
+use super::vars::Vars;
+use super::{Applied, Effect, Env, Rejected, Run, TimerKey, rejected};
+
+/// What a worker needs to make an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Assignment {
+    /// The step instance.
+    pub inst: InstIx,
+    /// The step's id.
+    pub step: String,
+    /// Where in its loops.
+    pub iteration: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The agent's id.
+    pub agent: Name,
+    /// What to ask of it.
+    pub action: String,
+    /// What to give it.
+    pub params: Arc<Rendered>,
+    /// Environment of the step.
+    pub env: Arc<Rendered>,
+    /// Outputs of the steps that it needs, by step id.
+    pub inputs: Arc<Json>,
+    /// Limit on the attempt, if the step sets one.
+    pub timeout: Option<Span>,
+    /// The same for every attempt of the step: `run/step` or `run/step/iteration`.
+    pub idempotency_key: String,
+}
+
+impl Run {
+    /// The agent of a ready step, and its place in the queue; `None` when it can't be claimed.
+    pub fn claimable(&self, inst: InstIx) -> Option<(&Name, i64)> {
+        let row = self.step(inst)?;
+        let key = row.queue_key.filter(|_| row.status == StepStatus::Ready)?;
+        match &self.graph.step(row.plan).kind {
+            StepKind::Task { agent, .. } => Some((agent, key)),
+            _ => None,
+        }
+    }
+
+    /// Starts an attempt of a ready step for a node. When its params can't be made the step fails
+    /// instead, and there is no assignment.
+    pub fn lease(
+        &mut self,
+        env: Env<'_>,
+        inst: InstIx,
+        node: NodeId,
+    ) -> Result<(Option<Assignment>, Applied), Rejected> {
+        if self.claimable(inst).is_none() || self.row.status.is_terminal() {
+            return rejected("the step can't be claimed");
+        }
+        let mut tx = Tx::new(self, env);
+        let plan = tx.plan(inst);
+        match tx.assignment(inst, &plan) {
+            Ok(assignment) => {
+                let attempt = assignment.attempt;
+                if plan.queue_timeout.is_some() {
+                    tx.effects.push(Effect::Disarm { timer: TimerKey::Queue { step: inst } });
+                }
+                tx.record(Event::StepStarted { step: inst, attempt, node });
+                Ok((Some(assignment), tx.finish()))
+            }
+            Err(error) => {
+                tx.fail(inst, error);
+                Ok((None, tx.finish()))
+            }
+        }
+    }
+}
+
+impl Tx<'_> {
+    fn assignment(&self, inst: InstIx, plan: &PlanStepRef) -> Result<Assignment, StepError> {
+        let StepKind::Task { agent, action, params, env } = &plan.kind else {
+            return Err(StepError::new(crate::step::ErrorKind::Permanent, "the step has no task"));
+        };
+        let row = &self.run.steps[inst as usize].row;
+        let check = self.run.data(inst).and_then(|d| d.check.clone());
+        let iteration = self.run.iteration_path(inst);
+        let id = &plan.id;
+        let run = self.run.row.run;
+        let idempotency_key = match iteration.is_empty() {
+            true => format!("{run}/{id}"),
+            false => format!("{run}/{id}/{iteration}"),
+        };
+        Ok(Assignment {
+            inst,
+            step: id.to_string(),
+            iteration,
+            attempt: row.attempt + 1,
+            agent: agent.clone(),
+            action: check.unwrap_or_else(|| action.clone()),
+            params: self.rendered(inst, params, "params")?,
+            env: self.rendered(inst, env, "env")?,
+            inputs: self.inputs(inst, plan),
+            timeout: plan.timeout,
+            idempotency_key,
+        })
+    }
+
+    fn rendered(
+        &self,
+        inst: InstIx,
+        template: &Template,
+        key: &str,
+    ) -> Result<Arc<Rendered>, StepError> {
+        let rendered = template.render(&Vars::of_step(self.run, inst));
+        rendered
+            .map(Arc::new)
+            .map_err(|e| expression_error(key, &template.source().to_string(), &e))
+    }
+
+    fn inputs(&self, inst: InstIx, plan: &PlanStepRef) -> Arc<Json> {
+        let mut inputs = Map::new();
+        for need in &plan.needs {
+            let needed = self.run.sibling(inst, need.step);
+            let output = self.run.steps[needed as usize].row.output.as_ref();
+            let id = &self.run.graph.step(need.step).id;
+            inputs.insert(id.to_string(), output.map(|o| (**o).clone()).unwrap_or_default());
+        }
+        Arc::new(Json::Object(inputs))
+    }
+}

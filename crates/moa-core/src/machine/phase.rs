@@ -1,0 +1,144 @@
+//! The parts of a run: main steps, compensation, `on_failure`, `finally`, the end.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json};
+
+use crate::event::{Event, InstIx};
+use crate::run::Phase;
+use crate::step::{ErrorKind, StepError, StepStatus};
+use crate::workflow::{BodyIx, MAIN};
+
+use super::begin::expression_error;
+use super::state::ScopeIx;
+use super::tx::Tx;
+use super::vars::Vars;
+
+impl Tx<'_> {
+    /// All steps of the present phase are terminal.
+    pub fn phase_done(&mut self) {
+        let failed = self.first_failure(MAIN).is_some();
+        let cancelled = self.run.row.extra.cancel.is_some();
+        let phase = self.run.row.phase;
+        if phase < Phase::Compensate && (failed || cancelled) && self.has_compensations() {
+            self.record(Event::PhaseEntered { phase: Phase::Compensate });
+            return self.next_compensation();
+        }
+        self.phase_after_compensation(phase, failed, cancelled);
+    }
+
+    fn phase_after_compensation(&mut self, phase: Phase, failed: bool, cancelled: bool) {
+        let graph = self.run.graph.clone();
+        if phase < Phase::OnFailure
+            && failed
+            && !cancelled
+            && let Some(body) = graph.on_failure
+        {
+            return self.enter(Phase::OnFailure, body);
+        }
+        if phase < Phase::Finally
+            && let Some(body) = graph.finally
+        {
+            return self.enter(Phase::Finally, body);
+        }
+        self.end_run(cancelled);
+    }
+
+    fn enter(&mut self, phase: Phase, body: BodyIx) {
+        self.record(Event::PhaseEntered { phase });
+        let scope = self.run.scopes.len() as ScopeIx;
+        let base = self.run.len() as InstIx;
+        let (step, items) = (None, None);
+        self.record(Event::BodyOpened { step, body, base, first: 0, count: 1, items });
+        self.run.count_scope(scope);
+        self.consider_scope(scope);
+    }
+
+    /// Succeeded steps with a compensation that has not been opened yet.
+    fn to_compensate(&self) -> impl Iterator<Item = InstIx> + '_ {
+        let done = self.run.steps.iter().filter(|i| i.row.status == StepStatus::Succeeded);
+        done.filter(|i| {
+            let has = self.run.graph.step(i.row.plan).compensate.is_some();
+            has && i.row.data.as_ref().is_none_or(|d| d.compensation.is_none())
+        })
+        .map(|i| i.row.inst)
+    }
+
+    fn has_compensations(&self) -> bool {
+        self.to_compensate().next().is_some()
+    }
+
+    /// Opens the compensation of the step that succeeded last, or goes on.
+    pub fn next_compensation(&mut self) {
+        let ended = |i: &InstIx| self.run.steps[*i as usize].row.finished_at;
+        let last = self.to_compensate().max_by_key(|i| (ended(i), *i));
+        let Some(inst) = last else {
+            let failed = self.first_failure(MAIN).is_some();
+            let cancelled = self.run.row.extra.cancel.is_some();
+            return self.phase_after_compensation(Phase::Compensate, failed, cancelled);
+        };
+        let body = self.run.graph.step(self.run.steps[inst as usize].row.plan).compensate;
+        let Some(body) = body else { return };
+        let scope = self.run.scopes.len() as ScopeIx;
+        let base = self.run.len() as InstIx;
+        let (step, items) = (Some(inst), None);
+        self.record(Event::BodyOpened { step, body, base, first: 0, count: 1, items });
+        self.run.count_scope(scope);
+        self.consider_scope(scope);
+    }
+
+    /// The failed, not tolerated step of a body outside loops that ended first.
+    fn first_failure(&self, body: BodyIx) -> Option<InstIx> {
+        let scope = self.run.scopes.iter().position(|s| s.body == body && s.owner.is_none())?;
+        let steps = self.top_steps(scope as ScopeIx);
+        let failed = steps.into_iter().filter(|i| self.is_failure(*i));
+        failed.min_by_key(|i| (self.run.steps[*i as usize].row.finished_at, *i))
+    }
+
+    fn end_run(&mut self, cancelled: bool) {
+        let graph = self.run.graph.clone();
+        let finally = graph.finally.and_then(|body| self.first_failure(body));
+        let event = if self.run.row.extra.timed_out {
+            let message = self.run.row.extra.cancel.clone().unwrap_or_default();
+            Event::RunFailed { error: StepError::new(ErrorKind::Timeout, message) }
+        } else if cancelled {
+            Event::RunCancelled { reason: self.run.row.extra.cancel.clone().unwrap_or_default() }
+        } else if let Some(failed) = self.first_failure(MAIN).or(finally) {
+            Event::RunFailed { error: self.blame(failed) }
+        } else {
+            match self.outputs() {
+                Ok(output) => Event::RunSucceeded { output },
+                Err(error) => Event::RunFailed { error },
+            }
+        };
+        self.record(event);
+        self.ended();
+    }
+
+    /// The error of a failed step, with the step named.
+    fn blame(&self, inst: InstIx) -> StepError {
+        let error = self.run.steps[inst as usize].row.error.clone();
+        let (kind, message) =
+            error.map_or((ErrorKind::Permanent, String::new()), |e| (e.kind, e.message));
+        if kind == ErrorKind::Children {
+            return StepError::new(kind, message);
+        }
+        StepError::new(kind, format!("step {} failed: {message}", self.run.step_name(inst)))
+    }
+
+    fn outputs(&self) -> Result<Option<Arc<Json>>, StepError> {
+        let outputs = &self.run.graph.outputs;
+        if outputs.is_empty() {
+            return Ok(None);
+        }
+        let vars = Vars::of_run(self.run);
+        let mut map = Map::new();
+        for (name, program) in outputs {
+            let value = program
+                .eval(&vars)
+                .map_err(|e| expression_error(&format!("outputs.{name}"), program.source(), &e))?;
+            map.insert(name.clone(), value.to_json());
+        }
+        Ok(Some(Arc::new(Json::Object(map))))
+    }
+}

@@ -1,0 +1,142 @@
+//! Signals to a run and events from anywhere: kept until a step takes them.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use crate::event::{Event, InstIx};
+use crate::limits::SIGNALS_BUFFERED_MAX;
+use crate::step::{ErrorKind, StepError, StepStatus, WaitReason};
+use crate::workflow::StepKind;
+
+use super::tx::Tx;
+use super::vars::Vars;
+use super::{Emitted, Rejected, rejected};
+
+impl Tx<'_> {
+    pub fn signal(
+        &mut self,
+        name: &str,
+        key: Option<&str>,
+        payload: &Arc<Json>,
+    ) -> Result<(), Rejected> {
+        let extra = &self.run.row.extra;
+        if let Some(key) = key
+            && extra.signal_keys.iter().any(|k| k == key)
+        {
+            return rejected(format!("a signal with the key {key:?} was received before"));
+        }
+        if extra.signals.len() >= SIGNALS_BUFFERED_MAX {
+            return rejected(format!(
+                "{SIGNALS_BUFFERED_MAX} signals are kept already, and no step takes them"
+            ));
+        }
+        self.record(Event::SignalReceived {
+            name: name.to_owned(),
+            key: key.map(str::to_owned),
+            payload: payload.clone(),
+        });
+        let waiting = self.run.steps.iter().map(|i| &i.row);
+        let waiting = waiting.filter(|r| r.status == StepStatus::Waiting && takes_signals(r.wait));
+        let waiting: Vec<InstIx> = waiting.map(|r| r.inst).collect();
+        for inst in waiting {
+            if self.take_kept_signal(inst) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a waiting step take the oldest kept signal that fits it.
+    pub fn take_kept_signal(&mut self, inst: InstIx) -> bool {
+        let Some(name) = self.awaited_signal(inst) else { return false };
+        let kept = self.run.row.extra.signals.clone();
+        for (position, signal) in kept.iter().enumerate() {
+            if signal.name == name && self.signal_fits(inst, &signal.payload) {
+                let position = position as u32;
+                self.record(Event::SignalTaken { name, step: inst, position });
+                self.signal_taken(inst, signal.payload.clone());
+                return true;
+            }
+        }
+        false
+    }
+
+    fn awaited_signal(&self, inst: InstIx) -> Option<String> {
+        let detail = self.run.data(inst)?.detail.as_ref()?;
+        Some(detail.get("signal")?.as_str()?.to_owned())
+    }
+
+    /// `matches` over `event`; one that can't be evaluated does not fit.
+    fn signal_fits(&self, inst: InstIx, payload: &Arc<Json>) -> bool {
+        match self.run.kind(inst) {
+            StepKind::WaitSignal { matches: Some(program), .. }
+            | StepKind::WaitEvent { matches: Some(program), .. } => {
+                let vars = Vars::of_step(self.run, inst).with("event", payload.clone());
+                program.eval(&vars).ok().and_then(|v| v.as_bool()).unwrap_or(false)
+            }
+            _ => true,
+        }
+    }
+
+    fn signal_taken(&mut self, inst: InstIx, payload: Arc<Json>) {
+        match self.run.steps[inst as usize].row.wait {
+            Some(WaitReason::Approval) => self.decided(inst, payload),
+            Some(WaitReason::UnknownOutcome) => self.resolved(inst, &payload),
+            _ => self.succeed(inst, Some(payload)),
+        }
+    }
+
+    /// A person decided: `{approved, by?, comment?}`.
+    fn decided(&mut self, inst: InstIx, payload: Arc<Json>) {
+        if payload.get("approved").and_then(Json::as_bool) == Some(true) {
+            return self.succeed(inst, Some(payload));
+        }
+        let text = |key| payload.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let (by, comment) = (text("by"), text("comment"));
+        let mut message = "rejected".to_owned();
+        if !by.is_empty() {
+            message.push_str(&format!(" by {by}"));
+        }
+        if !comment.is_empty() {
+            message.push_str(&format!(": {comment}"));
+        }
+        self.fail(inst, StepError::new(ErrorKind::Rejected, message));
+    }
+
+    /// A person says whether an action of unknown outcome happened: `{done, output?}`.
+    fn resolved(&mut self, inst: InstIx, payload: &Json) {
+        if payload.get("done").and_then(Json::as_bool) == Some(true) {
+            let output = payload.get("output").cloned().map(Arc::new);
+            self.own_succeeded(inst, output);
+        } else {
+            self.enqueue(inst);
+        }
+    }
+
+    pub fn event_arrived(&mut self, event: &Arc<Emitted>) -> Result<(), Rejected> {
+        let payload = serde_json::json!({
+            "type": event.event,
+            "source": event.source.map(|s| s.to_string()),
+            "data": *event.data,
+        });
+        let payload = Arc::new(payload);
+        let waiting = self.run.steps.iter().map(|i| &i.row);
+        let waiting = waiting.filter(|r| r.wait == Some(WaitReason::Event));
+        let waiting: Vec<InstIx> = waiting.map(|r| r.inst).collect();
+        let mut taken = false;
+        for inst in waiting {
+            let StepKind::WaitEvent { event: awaited, .. } = self.run.kind(inst) else { continue };
+            if *awaited == event.event && self.signal_fits(inst, &payload) {
+                self.succeed(inst, Some(payload.clone()));
+                taken = true;
+            }
+        }
+        if taken { Ok(()) } else { rejected("no step waits for this event") }
+    }
+}
+
+fn takes_signals(wait: Option<WaitReason>) -> bool {
+    use WaitReason::{Approval, Signal, UnknownOutcome};
+    matches!(wait, Some(Signal | Approval | UnknownOutcome))
+}

@@ -1,0 +1,342 @@
+//! A run in memory: its rows, the scopes that its instances stand in, and counters derived from both.
+//!
+//! Instances are dense: each opened body takes the next indices. A **scope** is one opening of a body
+//! (one iteration of a loop). Counters: `unmet` says how much keeps a pending instance from being
+//! considered, `open` how many things inside a container, a loop or a scope are not terminal yet.
+//! Invariant: between two inputs a pending instance of a started run has `unmet > 0`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::InstIx;
+use crate::run::{RunRow, RunStatus, StepData, StepRow};
+use crate::step::StepStatus;
+use crate::workflow::{BodyIx, MAIN, StepIx, StepKind};
+
+use super::graph::Graph;
+use super::owned_bodies;
+
+/// Index of a scope in its run.
+pub(super) type ScopeIx = u32;
+
+/// One run in memory.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its row.
+    pub row: RunRow,
+    /// Its workflow version.
+    pub graph: Arc<Graph>,
+    /// Version of the newest commit.
+    pub version: u64,
+    pub(super) steps: Vec<Inst>,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) row_dirty: bool,
+    pub(super) dirty: Vec<InstIx>,
+    /// Instances ready or running, kept to tell `running` from `waiting`.
+    pub(super) busy: u32,
+}
+
+/// One instance of a step.
+#[derive(Debug, Clone)]
+pub(super) struct Inst {
+    pub row: StepRow,
+    pub scope: ScopeIx,
+    pub unmet: u32,
+    pub open: u32,
+    pub dirty: bool,
+}
+
+/// One opening of a body.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    pub body: BodyIx,
+    pub owner: Option<InstIx>,
+    pub iteration: u32,
+    pub base: InstIx,
+    /// Steps without a parent that are not terminal.
+    pub open: u32,
+}
+
+/// Why rows don't make a run: a damaged store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the rows of a run contradict its plan: {0}")]
+pub struct BrokenRows(pub String);
+
+impl Run {
+    /// A run that has its row and nothing else: the main body's steps, all pending.
+    pub(super) fn blank(row: RunRow, graph: Arc<Graph>) -> Self {
+        let mut run = Self {
+            row,
+            graph,
+            version: 0,
+            steps: Vec::new(),
+            scopes: Vec::new(),
+            row_dirty: true,
+            dirty: Vec::new(),
+            busy: 0,
+        };
+        run.open_scope(MAIN, None, 0);
+        run
+    }
+
+    /// Makes a run of its rows.
+    pub fn restore(
+        row: RunRow,
+        steps: Vec<StepRow>,
+        version: u64,
+        graph: Arc<Graph>,
+    ) -> Result<Self, BrokenRows> {
+        let mut run = Self::blank(row, graph);
+        run.version = version;
+        run.row_dirty = false;
+        run.place(steps)?;
+        run.recount();
+        Ok(run)
+    }
+
+    /// Puts rows in their places, opening the scopes that they stand in.
+    pub(super) fn place(&mut self, rows: Vec<StepRow>) -> Result<(), BrokenRows> {
+        let mut scopes: BTreeMap<InstIx, Scope> = BTreeMap::new();
+        let scope = |body, owner, iteration, base| Scope { body, owner, iteration, base, open: 0 };
+        scopes.insert(0, scope(MAIN, None, 0, 0));
+        for (&body, &base) in &self.row.extra.open_bodies {
+            scopes.insert(base, scope(body, None, 0, base));
+        }
+        for row in &rows {
+            let Some(step) = self.graph.steps.get(row.plan as usize) else {
+                return Err(BrokenRows(format!("step {} of the plan is not there", row.plan)));
+            };
+            let offset = row.plan - self.graph.body_start(step.body);
+            let Some(base) = row.inst.checked_sub(offset) else {
+                return Err(BrokenRows(format!("instance {} stands before its body", row.inst)));
+            };
+            scopes.entry(base).or_insert(scope(step.body, row.owner, row.iteration, base));
+            let [body, compensation] = owned_bodies(step);
+            let data = row.data.as_deref();
+            if let (Some(body), Some((first, from, count))) = (body, data.and_then(|d| d.block)) {
+                let size = self.graph.body_size(body);
+                for i in 0..count {
+                    let base = first + i * size;
+                    scopes.entry(base).or_insert(scope(body, Some(row.inst), from + i, base));
+                }
+            }
+            if let (Some(body), Some(base)) = (compensation, data.and_then(|d| d.compensation)) {
+                scopes.entry(base).or_insert(scope(body, Some(row.inst), 0, base));
+            }
+        }
+        self.scopes.clear();
+        self.steps.clear();
+        for scope in scopes.into_values() {
+            if scope.base as usize != self.steps.len() {
+                return Err(BrokenRows(format!("no step stands at instance {}", self.steps.len())));
+            }
+            self.open_scope(scope.body, scope.owner, scope.iteration);
+        }
+        for row in rows {
+            let inst = row.inst as usize;
+            match self.steps.get_mut(inst) {
+                Some(place) if place.row.plan == row.plan => place.row = row,
+                _ => return Err(BrokenRows(format!("instance {inst} has no place"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the instances of one opening of `body`; answers the first.
+    pub(super) fn open_scope(
+        &mut self,
+        body: BodyIx,
+        owner: Option<InstIx>,
+        iteration: u32,
+    ) -> InstIx {
+        let base = self.steps.len() as InstIx;
+        let scope = self.scopes.len() as ScopeIx;
+        let start = self.graph.body_start(body);
+        let count = self.graph.body_size(body);
+        self.scopes.push(Scope { body, owner, iteration, base, open: 0 });
+        self.steps.reserve(count as usize);
+        for offset in 0..count {
+            let row = StepRow {
+                inst: base + offset,
+                plan: start + offset,
+                owner,
+                iteration,
+                status: StepStatus::Pending,
+                wait: None,
+                skip: None,
+                attempt: 0,
+                released: 0,
+                node: None,
+                queue_key: None,
+                ready_at: None,
+                started_at: None,
+                finished_at: None,
+                until: None,
+                output: None,
+                error: None,
+                data: None,
+            };
+            self.steps.push(Inst { row, scope, unmet: 0, open: 0, dirty: false });
+        }
+        base
+    }
+
+    /// Computes every counter from the rows.
+    pub(super) fn recount(&mut self) {
+        self.busy = 0;
+        for scope in 0..self.scopes.len() {
+            self.count_scope(scope as ScopeIx);
+        }
+        for scope in 0..self.scopes.len() {
+            let Scope { owner, open, body, .. } = self.scopes[scope];
+            let Some(owner) = owner.filter(|_| open > 0) else { continue };
+            if loop_body(self.kind(owner)) == Some(body) {
+                self.steps[owner as usize].open += 1;
+            }
+        }
+    }
+
+    /// Computes the counters of one scope's instances, and its own.
+    pub(super) fn count_scope(&mut self, scope: ScopeIx) {
+        let Scope { base, body, .. } = self.scopes[scope as usize];
+        let count = self.graph.body_size(body);
+        let gated = u32::from(!self.is_released(scope));
+        let mut top = 0;
+        for inst in base..base + count {
+            let plan = self.graph.step(self.steps[inst as usize].row.plan);
+            let parent = plan.parent.map(|p| self.sibling(inst, p));
+            let closed = match parent {
+                Some(parent) => u32::from(!self.is_opened(parent)),
+                None => gated,
+            };
+            let needs = plan.needs.iter().map(|n| self.sibling(inst, n.step));
+            let unmet = needs.filter(|n| !self.status(*n).is_terminal()).count() as u32;
+            let status = self.status(inst);
+            self.busy += u32::from(matches!(status, StepStatus::Ready | StepStatus::Running));
+            let place = &mut self.steps[inst as usize];
+            place.unmet = unmet + closed;
+            place.open = 0;
+            if !status.is_terminal() {
+                match parent {
+                    Some(parent) => self.steps[parent as usize].open += 1,
+                    None => top += 1,
+                }
+            }
+        }
+        self.scopes[scope as usize].open = top;
+    }
+
+    /// The instance of plan step `ix` in the same scope as `inst`.
+    pub(super) fn sibling(&self, inst: InstIx, ix: StepIx) -> InstIx {
+        let scope = &self.scopes[self.steps[inst as usize].scope as usize];
+        scope.base + (ix - self.graph.body_start(scope.body))
+    }
+
+    pub(super) fn status(&self, inst: InstIx) -> StepStatus {
+        self.steps[inst as usize].row.status
+    }
+
+    pub(super) fn kind(&self, inst: InstIx) -> &StepKind {
+        &self.graph.step(self.steps[inst as usize].row.plan).kind
+    }
+
+    pub(super) fn data(&self, inst: InstIx) -> Option<&StepData> {
+        self.steps[inst as usize].row.data.as_deref()
+    }
+
+    fn is_opened(&self, inst: InstIx) -> bool {
+        self.data(inst).is_some_and(|d| d.opened)
+    }
+
+    /// Whether the iteration that a scope is may run.
+    fn is_released(&self, scope: ScopeIx) -> bool {
+        let Scope { owner, iteration, body, .. } = self.scopes[scope as usize];
+        let Some(owner) = owner else { return true };
+        if loop_body(self.kind(owner)) != Some(body) {
+            return true;
+        }
+        self.data(owner).and_then(|d| d.released_upto).is_none_or(|upto| iteration < upto)
+    }
+
+    /// Number of instances.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether it has no instances at all.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The row of an instance.
+    pub fn step(&self, inst: InstIx) -> Option<&StepRow> {
+        self.steps.get(inst as usize).map(|i| &i.row)
+    }
+
+    /// The rows of all instances, pending ones too.
+    pub fn steps(&self) -> impl Iterator<Item = &StepRow> {
+        self.steps.iter().map(|i| &i.row)
+    }
+
+    /// The status as people see it: derived, so that it never contradicts the steps.
+    pub fn status_now(&self) -> RunStatus {
+        let status = self.row.status;
+        if status.is_terminal() || status == RunStatus::Pending {
+            status
+        } else if self.row.extra.paused {
+            RunStatus::Paused
+        } else if self.busy > 0 {
+            RunStatus::Running
+        } else {
+            RunStatus::Waiting
+        }
+    }
+
+    /// Where an instance stands in its loops, outermost first: `""`, `"3"`, `"3.0"`.
+    pub fn iteration_path(&self, inst: InstIx) -> String {
+        let mut path = Vec::new();
+        let mut at = Some(inst);
+        while let Some(inst) = at {
+            let scope = &self.scopes[self.steps[inst as usize].scope as usize];
+            if scope.owner.is_some() {
+                path.push(scope.iteration.to_string());
+            }
+            at = scope.owner;
+        }
+        path.reverse();
+        path.join(".")
+    }
+
+    /// How people name an instance: `lint`, or `lint[2]` inside a loop.
+    pub fn step_name(&self, inst: InstIx) -> String {
+        let id = &self.graph.step(self.steps[inst as usize].row.plan).id;
+        let path = self.iteration_path(inst);
+        if path.is_empty() { id.to_string() } else { format!("{id}[{path}]") }
+    }
+
+    /// The rows written since the last call, and the run's row if it changed.
+    pub fn take_dirty(&mut self) -> (Option<Box<RunRow>>, Vec<StepRow>) {
+        let status = self.status_now();
+        if status != self.row.status {
+            self.row.status = status;
+            self.row_dirty = true;
+        }
+        let row = std::mem::take(&mut self.row_dirty).then(|| Box::new(self.row.clone()));
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut steps = Vec::with_capacity(dirty.len());
+        for inst in dirty {
+            let place = &mut self.steps[inst as usize];
+            place.dirty = false;
+            steps.push(place.row.clone());
+        }
+        (row, steps)
+    }
+}
+
+/// The body that a loop repeats.
+pub(super) fn loop_body(kind: &StepKind) -> Option<BodyIx> {
+    match kind {
+        StepKind::Foreach { body, .. } | StepKind::While { body, .. } => Some(*body),
+        _ => None,
+    }
+}

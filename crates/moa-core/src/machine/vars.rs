@@ -1,0 +1,203 @@
+//! What expressions see: steps, params, vars, loop variables, the run itself.
+//!
+//! A bare name is looked up as: extra names of the place (`output`, `event`, `error`), loop
+//! variables from the inside out, the explicit roots (`params`, `vars`, `run`, `steps`), step ids,
+//! params, vars, and at last the top-level keys of outputs of completed steps, of which the latest
+//! in order of definition wins.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::event::InstIx;
+use crate::expr::{Scope, Value};
+use crate::run::Phase;
+use crate::step::StepStatus;
+use crate::workflow::{MAIN, StepIx, StepKind};
+
+use super::state::{Run, loop_body};
+
+/// The names in sight of one step, or of the run as a whole.
+pub(super) struct Vars<'a> {
+    run: &'a Run,
+    inst: Option<InstIx>,
+    extra: Vec<(&'static str, Arc<Json>)>,
+}
+
+impl<'a> Vars<'a> {
+    pub fn of_step(run: &'a Run, inst: InstIx) -> Self {
+        Self { run, inst: Some(inst), extra: Vec::new() }
+    }
+
+    pub fn of_run(run: &'a Run) -> Self {
+        Self { run, inst: None, extra: Vec::new() }
+    }
+
+    pub fn with(mut self, name: &'static str, value: Arc<Json>) -> Self {
+        self.extra.push((name, value));
+        self
+    }
+
+    /// The owners of the scopes around the step, from the inside out, with the iteration.
+    fn owners(&self) -> impl Iterator<Item = (InstIx, u32)> + '_ {
+        let mut at = self.inst;
+        std::iter::from_fn(move || {
+            let scope = &self.run.scopes[self.run.steps[at? as usize].scope as usize];
+            at = scope.owner;
+            scope.owner.map(|owner| (owner, scope.iteration))
+        })
+    }
+
+    fn loop_variable(&self, name: &str) -> Option<Value> {
+        for (owner, iteration) in self.owners() {
+            let kind = self.run.kind(owner);
+            if loop_body(kind).is_none() {
+                continue;
+            }
+            if let StepKind::Foreach { var, .. } = kind
+                && var == name
+            {
+                let items = self.run.data(owner)?.items.as_ref()?;
+                let item = items.get(iteration as usize).cloned().unwrap_or_default();
+                return Some(Value::from_json(Arc::new(item)));
+            }
+            if name == "index" {
+                return Some(Value::Int(i64::from(iteration)));
+            }
+        }
+        None
+    }
+
+    fn root(&self, name: &str) -> Option<Value> {
+        let row = &self.run.row;
+        let value = match name {
+            "params" => return Some(Value::from_json(row.params.clone())),
+            "vars" => json!(self.run.graph.vars),
+            "run" => json!({
+                "id": row.run,
+                "workflow": row.workflow,
+                "version": self.run.graph.version,
+                "hash": row.hash,
+                "created_at": row.created_at.to_string(),
+                "started_at": row.started_at.map(|t| t.to_string()),
+                "parent": row.parent.map(|p| p.run),
+            }),
+            "steps" => {
+                let steps = self.run.graph.steps.iter().enumerate();
+                let steps = steps.map(|(ix, step)| (step.id.to_string(), self.step(ix as StepIx)));
+                Json::Object(steps.collect())
+            }
+            "error" if row.phase > Phase::Main => self.run_error()?,
+            "env" | "event" | "slot" => json!({}),
+            _ => return None,
+        };
+        Some(Value::from_json(Arc::new(value)))
+    }
+
+    /// What failed, for `on_failure`, `finally` and compensations.
+    fn run_error(&self) -> Option<Json> {
+        let main = self.run.steps.iter().filter(|i| {
+            let step = self.run.graph.step(i.row.plan);
+            i.row.status == StepStatus::Failed && step.body == MAIN && !step.tolerate
+        });
+        let failed = main.min_by_key(|i| (i.row.finished_at, i.row.inst))?;
+        let error = failed.row.error.as_ref()?;
+        Some(json!({
+            "step": self.run.step_name(failed.row.inst),
+            "kind": error.kind,
+            "message": error.message,
+        }))
+    }
+
+    /// The instance that a step's id means from here: the one in the nearest scope around, else the
+    /// latest iteration's.
+    fn instance(&self, ix: StepIx) -> Option<InstIx> {
+        let body = self.run.graph.step(ix).body;
+        let offset = ix - self.run.graph.body_start(body);
+        let mut at = self.inst;
+        while let Some(inst) = at {
+            let scope = &self.run.scopes[self.run.steps[inst as usize].scope as usize];
+            if scope.body == body {
+                return Some(scope.base + offset);
+            }
+            at = scope.owner;
+        }
+        let scope = match body {
+            MAIN => self.run.scopes.first(),
+            _ => self.run.scopes.iter().rev().find(|s| s.body == body),
+        };
+        scope.map(|s| s.base + offset)
+    }
+
+    fn step(&self, ix: StepIx) -> Json {
+        match self.instance(ix) {
+            Some(inst) => step_value(self.run, inst),
+            None => not_run(),
+        }
+    }
+
+    /// A top-level key of the output of a completed step; the last in order of definition wins.
+    fn produced(&self, name: &str) -> Option<Value> {
+        for ix in (0..self.run.graph.steps.len() as StepIx).rev() {
+            let Some(inst) = self.instance(ix) else { continue };
+            let row = &self.run.steps[inst as usize].row;
+            let output = row.output.as_ref().filter(|_| row.status.is_terminal());
+            if let Some(value) = output.and_then(|o| o.get(name)) {
+                return Some(Value::from_json(Arc::new(value.clone())));
+            }
+        }
+        None
+    }
+}
+
+impl Scope for Vars<'_> {
+    fn lookup(&self, name: &str) -> Option<Value> {
+        if let Some((_, value)) = self.extra.iter().find(|(n, _)| *n == name) {
+            return Some(Value::from_json(value.clone()));
+        }
+        if let Some(value) = self.loop_variable(name).or_else(|| self.root(name)) {
+            return Some(value);
+        }
+        if let Some(ix) = self.run.graph.named(name) {
+            return Some(Value::from_json(Arc::new(self.step(ix))));
+        }
+        let own = self.run.row.params.get(name).or_else(|| self.run.graph.vars.get(name));
+        if let Some(value) = own {
+            return Some(Value::from_json(Arc::new(value.clone())));
+        }
+        self.produced(name)
+    }
+}
+
+/// A step as expressions see it: reserved fields, and the keys of its output beside them.
+fn step_value(run: &Run, inst: InstIx) -> Json {
+    let row = &run.steps[inst as usize].row;
+    let mut fields = match row.output.as_deref() {
+        Some(Json::Object(output)) => output.clone(),
+        _ => Map::new(),
+    };
+    let duration = row.finished_at.zip(row.started_at).map(|(end, start)| end.since(start).0);
+    let reserved = [
+        ("success", json!(row.status == StepStatus::Succeeded)),
+        ("failed", json!(row.status == StepStatus::Failed)),
+        ("skipped", json!(row.status == StepStatus::Skipped)),
+        ("status", json!(row.status)),
+        ("output", row.output.as_deref().cloned().unwrap_or_default()),
+        ("error", json!(row.error)),
+        ("attempt", json!(row.attempt)),
+        ("started_at", json!(row.started_at.map(|t| t.to_string()))),
+        ("duration", json!(duration)),
+    ];
+    for (name, value) in reserved {
+        fields.insert(name.to_owned(), value);
+    }
+    Json::Object(fields)
+}
+
+/// A step of a loop that was never entered.
+fn not_run() -> Json {
+    json!({
+        "success": false, "failed": false, "skipped": false, "status": "pending",
+        "output": null, "error": null, "attempt": 0, "started_at": null, "duration": null,
+    })
+}
