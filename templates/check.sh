@@ -1,0 +1,251 @@
+#!/bin/sh
+# Tries the agents of every template by hand, without moa: each attempt is started as moa starts
+# it, in a copy of the template, with nothing on the path but sh and coreutils. Says what failed.
+#
+#     sh templates/check.sh
+#
+# What it can't show (order, retries, recovery) is shown by `moa test` and `moa run`.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+box=$(mktemp -d)
+trap 'rm -rf "$box"' EXIT
+failed=0
+checks=0
+
+# The programs of coreutils that the agents may use, and sh.
+mkdir "$box/bin"
+for program in sh basename cat chmod cksum cp cut date df dirname env expr head id ln ls mkdir mktemp \
+  mv nl od paste printf pwd readlink rm rmdir seq sha256sum sleep sort split stat tail tee touch tr \
+  true uniq wc; do
+  for folder in /usr/bin /bin; do
+    [ ! -x "$folder/$program" ] || ln -sf "$folder/$program" "$box/bin/$program"
+  done
+done
+[ ! -x /bin/dash ] || ln -sf /bin/dash "$box/bin/sh"
+
+project() { # project TEMPLATE: a fresh project
+  cp -R "$here/$1" "$box/$1"
+  P=$box/$1
+  run=1
+}
+
+# ask AGENT ACTION [NAME=VALUE…]: one attempt; sets CODE and OUT.
+ask() {
+  agent=$1
+  action=$2
+  shift 2
+  out=$box/output
+  rm -f "$out"
+  CODE=0
+  (
+    cd "$P"
+    printf '%s' "${REQUEST:-{\}}" | env -i PATH="$box/bin" MOA_PROJECT="$P" MOA_RUN_ID="run-$run" \
+      MOA_WORKFLOW=check MOA_STEP="$action${STEP:-}" MOA_ITERATION='' MOA_ATTEMPT=1 \
+      MOA_AGENT="$agent" MOA_ACTION="$action" \
+      MOA_IDEMPOTENCY_KEY="run-$run/$action${STEP:-}" MOA_OUTPUT="$out" \
+      MOA_WORK_DIR="$P/.moa/work/run-$run" "$@" sh "agents/scripts/$agent.sh"
+  ) > "$box/stdout" 2> "$box/stderr" || CODE=$?
+  OUT=''
+  [ ! -f "$out" ] || OUT=$(cat "$out")
+}
+
+# gives CODE TEXT WHAT…: checks what the last `ask` gave. TEXT is a pattern.
+gives() {
+  checks=$((checks + 1))
+  code=$1
+  text=$2
+  shift 2
+  # shellcheck disable=SC2254 # a pattern is meant
+  case $CODE:$OUT in
+    $code:$text) ;;
+    *)
+      failed=$((failed + 1))
+      printf 'not ok: %s\n  exit %s, output %s\n' "$*" "$CODE" "$OUT"
+      cat "$box/stderr" ;;
+  esac
+}
+
+exists() {
+  checks=$((checks + 1))
+  if [ ! -e "$P/$1" ]; then
+    failed=$((failed + 1))
+    printf 'not ok: %s is not there\n' "$1"
+  fi
+}
+
+says() { # says FILE TEXT
+  checks=$((checks + 1))
+  case $(cat "$P/$1") in
+    *"$2"*) ;;
+    *) failed=$((failed + 1)); printf 'not ok: %s does not say %s\n' "$1" "$2" ;;
+  esac
+}
+
+for script in "$here"/*/agents/scripts/*.sh "$here"/*/skeleton/api/*.sh \
+  "$here"/*/skeleton/api/*/*.sh; do
+  checks=$((checks + 1))
+  "$box/bin/sh" -n "$script" || failed=$((failed + 1))
+done
+for shared in lib.sh csv.sh; do
+  checks=$((checks + 1))
+  if [ "$(cat "$here/project-build/agents/scripts/$shared")" != \
+    "$(cat "$here/data-pipeline/agents/scripts/$shared")" ]; then
+    failed=$((failed + 1))
+    printf 'not ok: the two templates have different copies of %s\n' "$shared"
+  fi
+done
+
+# ---- blank
+project blank
+ask writer write MOA_PARAM_NAME='A "quoted" \ name'
+gives 0 '{"to":"A \\"quoted\\" \\\\ name",*' writer.write
+ask writer count MOA_PARAM_FILE=out/letter.txt
+gives 0 '{"words":*}' writer.count
+ask writer count MOA_PARAM_FILE=out/none.txt
+gives 66 '' writer.count of a file that is not there
+ask writer sing
+gives 64 '' an unknown action
+
+# ---- data-pipeline
+project data-pipeline
+ask intake ingest MOA_PARAM_SOURCE=../orders.csv
+gives 64 '' a source outside of the project
+ask intake ingest MOA_PARAM_SOURCE=data/orders.csv
+gives 0 '*"rows":275,"months":\["2025-12","2026-01",*,"unknown"\]*' intake.ingest
+for month in 2025-12 2026-01 2026-02 2026-03 2026-04 unknown; do
+  for twice in 1 2; do
+    STEP=_$month
+    ask cleaner clean MOA_PARAM_FOLDER=.moa/work/run-1/orders MOA_PARAM_MONTH="$month"
+    gives 0 '*"month":*' cleaner.clean "$month" "$twice"
+    ask checker validate MOA_PARAM_FOLDER=.moa/work/run-1/orders MOA_PARAM_MONTH="$month"
+    gives 0 '*"valid":*' checker.validate "$month" "$twice"
+  done
+done
+STEP=''
+ask checker merge MOA_PARAM_FOLDER=.moa/work/run-1/orders
+gives 0 '*"valid":251,"rejected":24,"twice":5,"rejected_share":0.0872*' checker.merge
+for by in month country category customer; do
+  ask analyst analyse MOA_PARAM_ORDERS=.moa/work/run-1/orders/orders.csv MOA_PARAM_BY="$by"
+  gives 0 '*"revenue_eur":58910.01,*' analyst.analyse by "$by"
+done
+ask publisher publish MOA_PARAM_ORDERS=.moa/work/run-1/orders/orders.csv
+gives 0 '*"orders":251,"rejected":24,"revenue_eur":58910.01,*' publisher.publish
+says out/sales-report/report.md '| DE | 73 | 406 | 19129.42 |'
+ask publisher quarantine MOA_PARAM_ORDERS=.moa/work/run-1/orders/orders.csv
+gives 0 '*"rows":24}' publisher.quarantine
+echo >> "$P/data/orders.csv"
+ask intake ingest MOA_PARAM_SOURCE=data/orders.csv
+gives 75 '' a file that does not fit its checksum is for later
+
+# ---- project-build
+project project-build
+ask agent19 rollback
+gives 66 '' a rollback of nothing
+ask agent9 track_errors
+gives 0 '{"error_rate":0.0156,"log":"logs/sample.access.log",*' agent9.track_errors of the sample
+ask agent1 create_api
+gives 66 '' an API of nothing
+ask agent6 scaffold_project MOA_PARAM_NAME=../x
+gives 64 '' a name that is a path
+ask agent6 scaffold_project MOA_PARAM_NAME=my-project MOA_PARAM_TEMPLATE=typescript-api
+gives 0 '*"files_created":14,"files_kept":0}' agent6.scaffold_project
+ask agent6 scaffold_project MOA_PARAM_NAME=my-project MOA_PARAM_TEMPLATE=typescript-api
+gives 0 '*"files_created":0,"files_kept":14}' agent6.scaffold_project again
+REQUEST='{"inputs":{"scaffold":{"app":"my-project"}}}'
+ask agent1 create_api
+gives 0 '*"routes":5,*"tests":{"passed":35,"failed":0}}' agent1.create_api
+ask agent6 build
+gives 0 '*"sha256":*' agent6.build
+ask agent6 test
+gives 0 '*"passed":35,"failed":0}' agent6.test
+ask agent7 code_quality_check
+gives 0 '*"score":100,*' agent7.code_quality_check
+ask agent10 security_scan
+gives 0 '{"passed":true,*"high":0,"medium":0,*' agent10.security_scan
+ask agent8 performance_test
+gives 0 '*"requests":30,"errors":0,*' agent8.performance_test
+for twice in 1 2; do
+  ask agent19 deploy
+  gives 0 '*"release":1,"previous":0,*' agent19.deploy "$twice"
+done
+ask agent8 send_traffic MOA_PARAM_REQUESTS=16
+gives 0 '*"answered":16,"refused":0,"broken":0}' agent8.send_traffic
+ask agent9 track_errors
+gives 0 '{"error_rate":0.0000,*"release":1,*' agent9.track_errors
+run=2
+ask agent19 rollback
+gives 69 '' a rollback of the first release
+ask agent19 deploy MOA_PARAM_SETTINGS=items_max=0
+gives 0 '*"release":2,"previous":1,*' agent19.deploy with a bad setting
+ask agent8 send_traffic MOA_PARAM_REQUESTS=24
+gives 0 '*"broken":6}' agent8.send_traffic to a bad release
+ask agent8 collect_metrics
+gives 0 '*"load1":*' agent8.collect_metrics
+ask agent9 track_errors
+gives 0 '{"error_rate":0.2307,*' agent9.track_errors of a bad release
+ask agent18 release_notes
+gives 0 '*"added":0,"changed":1,"removed":0}' agent18.release_notes
+for twice in 1 2; do
+  STEP=_drill
+  ask agent19 rollback
+  gives 0 '*"from":2,"to":1,*' agent19.rollback "$twice"
+done
+STEP=''
+ask agent19 status
+gives 0 '*"release":1,"releases":2,"healthy":true}' agent19.status
+ask agent2 map_site
+gives 0 '*"pages":2,"links":3,"broken":\[\],"orphans":\[\]}' agent2.map_site
+ask agent3 extract_data
+gives 0 '*"unread_lines":0,*' agent3.extract_data
+ask agent4 classify_errors
+gives 0 '*"classes":\[*' agent4.classify_errors
+ask agent5 containerize
+gives 0 '{"passed":true,*' agent5.containerize
+ask agent9 log_error MOA_PARAM_MESSAGE='it "broke"'
+gives 0 '*"recorded":1}' agent9.log_error
+ask agent11 check_accessibility
+gives 0 '{"passed":true,*"pages":2,*' agent11.check_accessibility
+ask agent12 smoke_test
+gives 0 '{"passed":true,*"checks":8,*' agent12.smoke_test
+ask agent13 audit_docs
+gives 0 '{"passed":true,*' agent13.audit_docs
+ask agent14 clean_up
+gives 0 '*"kept":2,*' agent14.clean_up
+ask agent15 check_contract
+gives 0 '{"passed":true,*"routes":5,*' agent15.check_contract
+ask agent17 learn_baseline
+gives 0 '*"routes":4,*' agent17.learn_baseline
+for action in ingest_data transform_data validate_data; do
+  ask agent16 "$action"
+  gives 0 '{*' "agent16.$action"
+done
+ask agent11 analyze_data
+gives 0 '*"readings":183,*' agent11.analyze_data
+ask agent16 export_data
+gives 0 '*"rows":183,*' agent16.export_data
+says out/data/report.md '| cellar | 44 | 12.0 |'
+
+# What must be found is found.
+printf 'PASSWORD="hunter2"\n' > "$P/apps/my-project/config/local.conf"
+printf '# a\neval "$1" \n' > "$P/apps/my-project/src/99-bad.sh"
+chmod 666 "$P/apps/my-project/src/99-bad.sh"
+ask agent10 security_scan
+gives 0 '{"passed":false,*"high":3,*' the scan of a bad application
+ask agent7 code_quality_check MOA_PARAM_MIN_SCORE=100
+gives 65 '' the quality check of a bad application
+printf 'if\n' >> "$P/apps/my-project/src/99-bad.sh"
+ask agent1 create_api
+gives 65 '' an application with a syntax error
+rm "$P/apps/my-project/src/99-bad.sh"
+printf 'GET\t/more\tmore\tMore.\n' >> "$P/apps/my-project/api/routes.tsv"
+ask agent1 create_api
+gives 65 '' a route without a handler
+printf '<html><body><img src="x"><a href="gone.html">x</a></body></html>\n' \
+  > "$P/apps/my-project/public/bad.html"
+ask agent11 check_accessibility
+gives 0 '{"passed":false,*"pages":3,*' the accessibility of a bad page
+ask agent2 map_site
+gives 0 '*"broken":\["bad.html -> gone.html"\],"orphans":\["bad.html"\]}' the links of a bad page
+
+printf '%d checks, %d failed\n' "$checks" "$failed"
+[ "$failed" -eq 0 ]
