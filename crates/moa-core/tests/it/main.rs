@@ -1,0 +1,4 @@
+//! Integration tests of the core.
+
+mod expr;
+mod template;

@@ -1,0 +1,1 @@
+//! Templates: what they render to, and what they refuse.
