@@ -6,5 +6,6 @@
 //! particular database or agent works.
 
 pub mod agent;
+pub mod memory;
 pub mod store;
 pub mod views;

@@ -8,11 +8,12 @@
 //! refused (`Conflict`) when the run has another one by now. Leases belong to nodes: a node that
 //! does not renew its registration loses them, and its attempts come back from [`Store::due`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
-use moa_core::machine::{Emitted, MessageBody, TimerKey};
+use moa_core::machine::{BUS, Emitted, Input, MessageBody, TimerKey};
 use moa_core::run::{RunRow, StepRow};
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::OnLimit;
@@ -108,7 +109,8 @@ pub struct Commit {
     pub waits: Vec<(InstIx, String, bool)>,
     /// Messages sent. One with an id already sent by the same run and step is sent once.
     pub messages: Vec<Message>,
-    /// Messages applied by this commit: deleted with it.
+    /// Messages applied by this commit: deleted with it. When one of them is gone already, somebody
+    /// else applied it, and the commit is refused as `Conflict`.
     pub consumed: Vec<MessageId>,
     /// What happened, in order; one history row. Empty = the version does not change either.
     pub events: Vec<Event>,
@@ -257,4 +259,84 @@ pub enum WorkflowRef {
     Hash(VersionHash),
     /// The newest of a workflow whose label is, or whose hash starts with, the given text.
     Newest(Name, Option<String>),
+}
+
+impl Batch {
+    /// Refuses what no caller may ask, before anything is written. Every store calls it first.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] says which commit is wrong and how.
+    pub fn check(&self) -> Result<(), Error> {
+        let mut runs = BTreeSet::new();
+        for commit in &self.commits {
+            let wrong = match commit.fault() {
+                Some(wrong) => wrong,
+                None if !runs.insert(commit.run) => "a second commit of the same run",
+                None => continue,
+            };
+            return Err(Error::Invalid(format!("run {}: {wrong}", commit.run)));
+        }
+        let relayed = self.relays.iter().flat_map(|relay| &relay.messages);
+        match relayed.map(Message::fault).find(Option::is_some).flatten() {
+            Some(wrong) => Err(Error::Invalid(format!("relay: {wrong}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Commit {
+    /// What is wrong with this commit, whatever the store holds.
+    fn fault(&self) -> Option<&'static str> {
+        let new = self.expected == 0;
+        let silent = self.events.is_empty();
+        if self.run == BUS {
+            return Some("the bus is not a run");
+        }
+        if let Some(row) = &self.row {
+            if row.run != self.run {
+                return Some("the row of another run");
+            }
+        }
+        if silent && (self.row.is_some() || !self.steps.is_empty() || self.ended) {
+            return Some("a change of state without an event");
+        }
+        if silent && new && !(self.timers.is_empty() && self.waits.is_empty()) {
+            return Some("timers or waits of a run that does not exist");
+        }
+        if !silent && new && self.row.is_none() {
+            return Some("a new run without its row");
+        }
+        if self.start.is_some() && (!new || silent) {
+            return Some("a start guard without a new run");
+        }
+        if self.ended && !self.row.as_ref().is_some_and(|row| row.status.is_terminal()) {
+            return Some("an ended run whose row is not terminal");
+        }
+        self.messages.iter().find_map(Message::fault)
+    }
+}
+
+impl Message {
+    /// The run has its concurrency slot.
+    pub fn admit(to: RunId) -> Self {
+        Self { to, body: MessageBody::Input(Input::Admit) }
+    }
+
+    /// The run has to make room for `by`, which has the same concurrency key.
+    pub fn superseded(to: RunId, by: RunId) -> Self {
+        let reason = format!("superseded by run {by}");
+        Self { to, body: MessageBody::Input(Input::Cancel { reason }) }
+    }
+
+    fn fault(&self) -> Option<&'static str> {
+        let emitted = matches!(self.body, MessageBody::Emitted(_));
+        (self.to == BUS && !emitted).then_some("a message to the bus that is not an event")
+    }
+}
+
+impl WorkflowVersion {
+    /// Whether `label` is its label or the start of its hash.
+    pub fn is_called(&self, label: &str) -> bool {
+        self.version.as_deref() == Some(label) || self.hash.to_string().starts_with(label)
+    }
 }

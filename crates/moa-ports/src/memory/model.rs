@@ -1,0 +1,417 @@
+//! The data of a store and what each call does to it, as plainly as it can be written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use moa_core::event::{Event, InstIx};
+use moa_core::ids::{NodeId, RunId, VersionHash};
+use moa_core::machine::{BUS, Emitted, MessageBody, TimerKey};
+use moa_core::policy::Admission;
+use moa_core::run::{RunRow, StepRow};
+use moa_core::step::StepStatus;
+use moa_core::time::{Millis, Span};
+
+use super::slots::Slots;
+use crate::store::{
+    Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Message, MessageId,
+    Registration, Relay, Snapshot, StartGuard, WorkflowRef, WorkflowVersion,
+};
+use crate::views::HistoryRow;
+
+/// One run.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    /// Its number in order of creation.
+    pub age: u64,
+    pub version: u64,
+    pub row: RunRow,
+    pub steps: BTreeMap<InstIx, StepRow>,
+    pub idempotency_key: Option<String>,
+}
+
+/// Everything that a store keeps.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    exclusive: bool,
+    pub(super) runs: BTreeMap<RunId, Run>,
+    pub(super) keys: BTreeMap<String, RunId>,
+    pub(super) slots: Slots,
+    pub(super) history: BTreeMap<u64, HistoryRow>,
+    pub(super) history_of: BTreeMap<(RunId, u64), u64>,
+    pub(super) timers: BTreeMap<(RunId, TimerKey), Millis>,
+    timers_due: BTreeSet<(Millis, RunId, TimerKey)>,
+    pub(super) messages: BTreeMap<MessageId, Message>,
+    pub(super) messages_to: BTreeSet<(RunId, MessageId)>,
+    waits: BTreeSet<(String, RunId, InstIx)>,
+    pub(super) ready: BTreeSet<(i64, u64, RunId, InstIx)>,
+    pub(super) running: BTreeMap<Option<NodeId>, BTreeSet<(RunId, InstIx)>>,
+    finished: BTreeSet<(Millis, RunId)>,
+    workflows: BTreeMap<VersionHash, (u64, WorkflowVersion)>,
+    nodes: BTreeMap<NodeId, Millis>,
+    last_age: u64,
+    pub(super) last_event: u64,
+    last_message: MessageId,
+    last_put: u64,
+}
+
+impl Model {
+    pub(super) fn new(exclusive: bool) -> Self {
+        Self { exclusive, ..Self::default() }
+    }
+
+    /// Ids of all runs, in order.
+    pub fn run_ids(&self) -> impl Iterator<Item = RunId> {
+        self.runs.keys().copied()
+    }
+
+    /// All history, in order.
+    pub fn history(&self) -> impl Iterator<Item = &HistoryRow> {
+        self.history.values()
+    }
+
+    /// All armed timers, in order of run and key.
+    pub fn timers(&self) -> impl Iterator<Item = (RunId, TimerKey, Millis)> {
+        self.timers.iter().map(|(&(run, key), &due)| (run, key, due))
+    }
+
+    /// All messages not applied yet, oldest first.
+    pub fn messages(&self) -> impl Iterator<Item = (MessageId, &Message)> {
+        self.messages.iter().map(|(&id, message)| (id, message))
+    }
+
+    /// All steps that wait for an event: its type, run, step.
+    pub fn waits(&self) -> impl Iterator<Item = (&str, RunId, InstIx)> {
+        self.waits.iter().map(|(event, run, inst)| (event.as_str(), *run, *inst))
+    }
+
+    /// One run with its steps.
+    pub fn snapshot(&self, run: RunId) -> Option<Snapshot> {
+        let run = self.runs.get(&run)?;
+        let steps = run.steps.values().cloned().collect();
+        Some(Snapshot { version: run.version, row: run.row.clone(), steps })
+    }
+
+    /// See [`crate::store::Store::commit`].
+    pub fn commit(&mut self, batch: Batch) -> Result<BatchOutcome, Error> {
+        batch.check()?;
+        let sent_before = self.last_message;
+        let mut outcome = BatchOutcome::default();
+        for commit in batch.commits {
+            outcome.commits.push(self.commit_one(batch.now, commit));
+        }
+        for relay in batch.relays {
+            self.relay(relay);
+        }
+        outcome.messages = self.last_message > sent_before;
+        Ok(outcome)
+    }
+
+    /// One commit: all that can refuse it comes first, then everything is written.
+    fn commit_one(&mut self, now: Millis, commit: Commit) -> CommitOutcome {
+        let guard = commit.start.clone().unwrap_or_default();
+        if let Some(&run) = guard.idempotency_key.as_ref().and_then(|key| self.keys.get(key)) {
+            return CommitOutcome::Duplicate(run);
+        }
+        let run = commit.run;
+        let version = self.runs.get(&run).map_or(0, |r| r.version);
+        if version != commit.expected {
+            return CommitOutcome::Conflict;
+        }
+        if commit.consumed.iter().any(|id| !self.messages.contains_key(id)) {
+            return CommitOutcome::Conflict;
+        }
+        let admission = guard.concurrency.as_ref().map(|slot| self.slots.ask(slot));
+        if admission == Some(Admission::Skip) {
+            return CommitOutcome::Skipped;
+        }
+        for id in commit.consumed {
+            self.remove_message(id);
+        }
+        if let Some(row) = commit.row {
+            self.write_row(*row);
+        }
+        self.start(run, guard, admission);
+        for step in commit.steps {
+            self.write_step(run, step);
+        }
+        for (key, due) in commit.timers {
+            self.write_timer(run, key, due);
+        }
+        for (inst, event, waits) in commit.waits {
+            let wait = (event, run, inst);
+            if waits {
+                self.waits.insert(wait);
+            } else {
+                self.waits.remove(&wait);
+            }
+        }
+        for message in commit.messages {
+            self.send(message);
+        }
+        if commit.ended {
+            for next in self.slots.release(run) {
+                self.send(Message::admit(next));
+            }
+        }
+        CommitOutcome::Applied { seq: self.append(now, run, commit.events) }
+    }
+
+    /// Writes down what guarded the start of a new run, and admits it if it has a slot.
+    fn start(&mut self, run: RunId, guard: StartGuard, admission: Option<Admission>) {
+        let Some(new) = self.runs.get_mut(&run) else { return };
+        let age = new.age;
+        if let Some(key) = guard.idempotency_key {
+            new.idempotency_key = Some(key.clone());
+            self.keys.insert(key, run);
+        }
+        let (Some(slot), Some(admission)) = (guard.concurrency, admission) else { return };
+        match admission {
+            Admission::Start => {
+                self.slots.hold(&slot, run, age);
+                self.send(Message::admit(run));
+            }
+            Admission::Queue => self.slots.queue(&slot, run, age),
+            Admission::QueueAfterCancelling(others) => {
+                for other in others {
+                    // One that still waits makes room at once: it must not be admitted meanwhile.
+                    self.slots.leave_queue(other);
+                    self.send(Message::superseded(other, run));
+                }
+                self.slots.queue(&slot, run, age);
+            }
+            Admission::Skip => {}
+        }
+    }
+
+    /// Appends a history row; answers its number, 0 when there are no events.
+    fn append(&mut self, at: Millis, id: RunId, events: Vec<Event>) -> u64 {
+        let Some(run) = self.runs.get_mut(&id).filter(|_| !events.is_empty()) else { return 0 };
+        run.version += 1;
+        self.last_event += 1;
+        let (seq, version) = (self.last_event, run.version);
+        self.history.insert(seq, HistoryRow { seq, run: id, version, at, events });
+        self.history_of.insert((id, version), seq);
+        seq
+    }
+
+    fn write_row(&mut self, row: RunRow) {
+        let id = row.run;
+        let finished = ended_at(&row);
+        if let Some(at) = finished {
+            self.finished.insert((at, id));
+        }
+        if let Some(run) = self.runs.get_mut(&id) {
+            let old = ended_at(&run.row).filter(|_| ended_at(&run.row) != finished);
+            run.row = row;
+            if let Some(at) = old {
+                self.finished.remove(&(at, id));
+            }
+            return;
+        }
+        self.last_age += 1;
+        let (age, steps) = (self.last_age, BTreeMap::new());
+        self.runs.insert(id, Run { age, version: 0, row, steps, idempotency_key: None });
+    }
+
+    fn write_step(&mut self, id: RunId, step: StepRow) {
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let (age, inst) = (run.age, step.inst);
+        if let Some(key) = step.queue_key {
+            self.ready.insert((key, age, id, inst));
+        }
+        let node = (step.status == StepStatus::Running).then_some(step.node);
+        let old = run.steps.insert(inst, step.clone());
+        if let Some(old) = old {
+            if let Some(key) = old.queue_key.filter(|_| old.queue_key != step.queue_key) {
+                self.ready.remove(&(key, age, id, inst));
+            }
+            if old.status == StepStatus::Running {
+                self.stop_running(old.node, id, inst);
+            }
+        }
+        if let Some(node) = node {
+            self.running.entry(node).or_default().insert((id, inst));
+        }
+    }
+
+    fn stop_running(&mut self, node: Option<NodeId>, run: RunId, inst: InstIx) {
+        if let Some(steps) = self.running.get_mut(&node) {
+            steps.remove(&(run, inst));
+            if steps.is_empty() {
+                self.running.remove(&node);
+            }
+        }
+    }
+
+    fn write_timer(&mut self, run: RunId, key: TimerKey, due: Option<Millis>) {
+        let old = match due {
+            Some(due) => {
+                self.timers_due.insert((due, run, key));
+                self.timers.insert((run, key), due)
+            }
+            None => self.timers.remove(&(run, key)),
+        };
+        if let Some(old) = old.filter(|&old| Some(old) != due) {
+            self.timers_due.remove(&(old, run, key));
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.last_message += 1;
+        self.messages_to.insert((message.to, self.last_message));
+        self.messages.insert(self.last_message, message);
+    }
+
+    fn remove_message(&mut self, id: MessageId) -> bool {
+        match self.messages.remove(&id) {
+            Some(message) => self.messages_to.remove(&(message.to, id)),
+            None => false,
+        }
+    }
+
+    fn relay(&mut self, relay: Relay) {
+        if self.remove_message(relay.consumed) {
+            for message in relay.messages {
+                self.send(message);
+            }
+        }
+    }
+
+    /// See [`crate::store::Store::due`].
+    pub fn due(&self, ask: &DueAsk) -> Due {
+        let mut due = Due::default();
+        let mut timers = self.timers_due.iter();
+        for &(at, run, key) in timers.by_ref().take_while(|t| t.0 <= ask.now).take(ask.limit) {
+            due.timers.push((run, key, at));
+        }
+        due.next_timer = self.timers_due.iter().nth(due.timers.len()).map(|t| t.0);
+        let after = ask.messages_after.saturating_add(1);
+        for (&id, message) in self.messages.range(after..).take(ask.limit) {
+            match &message.body {
+                MessageBody::Emitted(event) if message.to == BUS => {
+                    due.bus.push((id, Arc::clone(event), self.waiting_for(event)));
+                }
+                _ => due.messages.push((id, message.clone())),
+            }
+        }
+        let ready = self.ready.iter().take(ask.ready);
+        due.ready = ready.map(|&(key, _, run, inst)| (run, inst, key)).collect();
+        if ask.lost {
+            due.lost = self.lost(ask.now, ask.limit);
+        }
+        due
+    }
+
+    /// Runs with a step that waits for events of this type.
+    fn waiting_for(&self, event: &Emitted) -> Vec<RunId> {
+        let from = (event.event.clone(), RunId(0), 0);
+        let waits = self.waits.range(from..).take_while(|w| w.0 == event.event);
+        let mut runs: Vec<RunId> = waits.map(|w| w.1).collect();
+        runs.dedup();
+        runs
+    }
+
+    fn lost(&self, now: Millis, limit: usize) -> Vec<(RunId, InstIx, u32)> {
+        let alive = |node: &Option<NodeId>| {
+            node.is_some_and(|node| self.nodes.get(&node).is_some_and(|&until| until > now))
+        };
+        let lost = self.running.iter().filter(|(node, _)| !alive(node)).flat_map(|(_, s)| s);
+        let attempt = |run, inst| self.runs[run].steps[inst].attempt;
+        lost.take(limit).map(|(run, inst)| (*run, *inst, attempt(run, inst))).collect()
+    }
+
+    /// See [`crate::store::Store::register`].
+    pub fn register(&mut self, now: Millis, node: NodeId, lease: Span) -> Registration {
+        if self.exclusive {
+            self.nodes.clear();
+            self.nodes.insert(node, Millis(i64::MAX));
+        } else {
+            self.nodes.retain(|_, until| *until > now);
+            self.nodes.insert(node, now.after(lease));
+        }
+        Registration { exclusive: self.exclusive }
+    }
+
+    /// See [`crate::store::Store::put_workflow`].
+    pub fn put_workflow(&mut self, now: Millis, mut version: WorkflowVersion) {
+        self.last_put += 1;
+        let put = self.last_put;
+        version.created_at = now;
+        self.workflows.entry(version.hash).or_insert((put, version)).0 = put;
+    }
+
+    /// See [`crate::store::Store::workflow`].
+    pub fn workflow(&self, which: &WorkflowRef) -> Option<WorkflowVersion> {
+        match which {
+            WorkflowRef::Hash(hash) => self.workflows.get(hash).map(|(_, v)| v.clone()),
+            WorkflowRef::Newest(name, label) => {
+                let mut versions = self.workflows_newest_first().filter(|v| v.workflow == *name);
+                versions.find(|v| label.as_deref().is_none_or(|l| v.is_called(l))).cloned()
+            }
+        }
+    }
+
+    pub(super) fn workflows_newest_first(&self) -> impl Iterator<Item = &WorkflowVersion> {
+        let mut versions: Vec<_> = self.workflows.values().collect();
+        versions.sort_by_key(|(put, _)| std::cmp::Reverse(*put));
+        versions.into_iter().map(|(_, version)| version)
+    }
+
+    /// See [`crate::store::Store::prune`].
+    pub fn prune(&mut self, before: Millis, limit: usize) -> usize {
+        let old = self.finished.range(..(before, RunId(0))).take(limit);
+        let old: Vec<(Millis, RunId)> = old.copied().collect();
+        for entry in &old {
+            self.finished.remove(entry);
+            self.delete(entry.1);
+        }
+        old.len()
+    }
+
+    fn delete(&mut self, id: RunId) {
+        let Some(run) = self.runs.remove(&id) else { return };
+        if let Some(key) = run.idempotency_key {
+            self.keys.remove(&key);
+        }
+        self.slots.forget(id);
+        for step in run.steps.into_values() {
+            if let Some(key) = step.queue_key {
+                self.ready.remove(&(key, run.age, id, step.inst));
+            }
+            if step.status == StepStatus::Running {
+                self.stop_running(step.node, id, step.inst);
+            }
+        }
+        let rows: Vec<_> = self.history_of.range((id, 0)..=(id, u64::MAX)).collect();
+        let rows: Vec<(u64, u64)> = rows.iter().map(|&(key, seq)| (key.1, *seq)).collect();
+        for (version, seq) in rows {
+            self.history.remove(&seq);
+            self.history_of.remove(&(id, version));
+        }
+        let keys: Vec<TimerKey> = self.timers_of(id).map(|(key, _)| key).collect();
+        for key in keys {
+            self.write_timer(id, key, None);
+        }
+        let messages: Vec<MessageId> = self.messages_of(id).collect();
+        for message in messages {
+            self.remove_message(message);
+        }
+        // A walk over all waits: a run that ended has none, so nothing is worth indexing.
+        self.waits.retain(|wait| wait.1 != id);
+    }
+
+    pub(super) fn timers_of(&self, run: RunId) -> impl Iterator<Item = (TimerKey, Millis)> {
+        let first = (run, TimerKey::Step { step: 0 });
+        let timers = self.timers.range(first..=(run, TimerKey::Run));
+        timers.map(|(&(_, key), &due)| (key, due))
+    }
+
+    pub(super) fn messages_of(&self, run: RunId) -> impl Iterator<Item = MessageId> {
+        self.messages_to.range((run, 0)..=(run, MessageId::MAX)).map(|&(_, id)| id)
+    }
+}
+
+/// When a run ended, if it has.
+fn ended_at(row: &RunRow) -> Option<Millis> {
+    row.finished_at.filter(|_| row.status.is_terminal())
+}

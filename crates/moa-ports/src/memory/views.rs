@@ -1,0 +1,150 @@
+//! The read side of the memory store.
+
+use async_trait::async_trait;
+use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::step::StepStatus;
+
+use super::MemoryStore;
+use super::model::{Model, Run};
+use crate::store::{Error, Snapshot, WorkflowVersion};
+use crate::views::{HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+
+#[async_trait]
+impl Views for MemoryStore {
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, Error> {
+        let model = self.model();
+        let newest_first = match filter.before {
+            Some(before) => model.runs.range(..before),
+            None => model.runs.range(..),
+        };
+        let fit = newest_first.rev().filter(|(_, run)| fits(filter, run));
+        Ok(fit.take(filter.limit).map(|(_, run)| summary(run)).collect())
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<Snapshot>, Error> {
+        Ok(self.model().snapshot(run))
+    }
+
+    async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>, Error> {
+        let digits = digits.replace('-', "").to_ascii_lowercase();
+        if digits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let fits = |run: &RunId| {
+            let id = format!("{:032x}", run.0);
+            id.starts_with(&digits) || id.ends_with(&digits)
+        };
+        Ok(self.model().runs.keys().rev().copied().filter(fits).take(10).collect())
+    }
+
+    async fn history(
+        &self,
+        run: RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>, Error> {
+        let model = self.model();
+        let rows = model.history_of.range((run, after.saturating_add(1))..=(run, u64::MAX));
+        Ok(rows.take(limit).map(|(_, seq)| model.history[seq].clone()).collect())
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<HistoryRow>, Error> {
+        let model = self.model();
+        let rows = model.history.range(after.saturating_add(1)..);
+        Ok(rows.take(limit).map(|(_, row)| row.clone()).collect())
+    }
+
+    async fn last_event(&self) -> Result<u64, Error> {
+        Ok(self.model().last_event)
+    }
+
+    async fn workflows(&self, workflow: Option<&Name>) -> Result<Vec<WorkflowVersion>, Error> {
+        let model = self.model();
+        let versions = model.workflows_newest_first();
+        let fit = versions.filter(|v| workflow.is_none_or(|name| v.workflow == *name));
+        Ok(fit.cloned().collect())
+    }
+
+    async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, Error> {
+        Ok(self.model().workflow(&crate::store::WorkflowRef::Hash(hash)))
+    }
+
+    async fn pending(&self, run: RunId) -> Result<Pending, Error> {
+        let model = self.model();
+        let message = |id| (id, model.messages[&id].clone());
+        Ok(Pending {
+            timers: model.timers_of(run).collect(),
+            messages: model.messages_of(run).map(message).collect(),
+            queued: model.slots.place(run),
+        })
+    }
+
+    async fn totals(&self) -> Result<Totals, Error> {
+        let model = self.model();
+        let mut totals = Totals {
+            ready: model.ready.len() as u64,
+            running: model.running.values().map(|steps| steps.len() as u64).sum(),
+            timers: model.timers.len() as u64,
+            messages: model.messages.len() as u64,
+            events: model.last_event,
+            ..Totals::default()
+        };
+        for run in model.runs.values() {
+            *totals.runs.entry(run.row.status.as_str().to_owned()).or_default() += 1;
+        }
+        Ok(totals)
+    }
+
+    async fn verify(&self) -> Result<Vec<String>, Error> {
+        let model = self.model();
+        Ok(model.runs.values().flat_map(|run| faults(&model, run)).collect())
+    }
+}
+
+fn fits(filter: &RunFilter, run: &Run) -> bool {
+    let row = &run.row;
+    (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
+        && filter.workflow.as_ref().is_none_or(|name| row.workflow == *name)
+        && filter.parent.is_none_or(|parent| row.parent.is_some_and(|p| p.run == parent))
+}
+
+fn summary(run: &Run) -> RunSummary {
+    let row = &run.row;
+    RunSummary {
+        run: row.run,
+        workflow: row.workflow.clone(),
+        hash: row.hash,
+        status: row.status,
+        cause: row.extra.cause.clone(),
+        parent: row.parent.map(|parent| parent.run),
+        created_at: row.created_at,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        error: row.error.as_ref().map(|error| error.message.clone()),
+    }
+}
+
+/// What does not fit together in one run.
+fn faults(model: &Model, run: &Run) -> Vec<String> {
+    let id = run.row.run;
+    let mut faults = Vec::new();
+    let rows = model.history_of.range((id, 0)..=(id, u64::MAX)).count() as u64;
+    if rows != run.version {
+        faults.push(format!("run {id}: version {}, but {rows} history rows", run.version));
+    }
+    if run.row.status.is_terminal() {
+        let open = run.steps.values().find(|step| !step.status.is_terminal());
+        if let Some(step) = open {
+            faults.push(format!("run {id}: ended, but step {} is open", step.inst));
+        }
+        if model.timers_of(id).next().is_some() {
+            faults.push(format!("run {id}: ended, but has timers"));
+        }
+    }
+    for step in run.steps.values() {
+        if step.queue_key.is_some() && step.status != StepStatus::Ready {
+            faults.push(format!("run {id}: step {} is queued, but not ready", step.inst));
+        }
+    }
+    faults
+}
