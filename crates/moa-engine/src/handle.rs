@@ -1,7 +1,7 @@
 //! The door to a running engine: a cheap clone that hides the channel to the node's thread.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use moa_core::agent::AgentSpec;
@@ -14,6 +14,9 @@ use moa_ports::agent::{Completions, Worker};
 use moa_ports::store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::shell::{self, Msg};
 
 /// Why the engine refused a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -185,7 +188,7 @@ pub struct Status {
 pub struct Options {
     /// This start of this process.
     pub node: NodeId,
-    /// Attempts at once over all agents that aren't built in.
+    /// Attempts at once over all agents that cost something.
     pub max_running: u32,
 }
 
@@ -194,46 +197,92 @@ pub struct Engine;
 
 impl Engine {
     /// Starts an engine on a thread of its own. `worker` makes the worker, given where ends go.
-    /// Answers once what was left by an earlier start has been found and taken up.
+    ///
+    /// # Errors
+    /// The store can't be read or written, or the thread can't be started.
     pub fn start(
-        _options: Options,
-        _store: Arc<dyn Store>,
-        _agents: BTreeMap<Name, Arc<AgentSpec>>,
-        _worker: impl FnOnce(Arc<dyn Completions>) -> Arc<dyn Worker>,
-    ) -> Result<Handle, Error> {
-        Err(Error::Stopping)
+        options: Options,
+        store: Arc<dyn Store>,
+        agents: BTreeMap<Name, Arc<AgentSpec>>,
+        worker: impl FnOnce(Arc<dyn Completions>) -> Arc<dyn Worker>,
+    ) -> Result<Handle, moa_ports::store::Error> {
+        shell::start(options, store, agents, worker)
     }
 }
 
 /// The door to a running engine.
 #[derive(Clone)]
-pub struct Handle {}
+pub struct Handle {
+    pub(crate) inbox: mpsc::Sender<Msg>,
+    pub(crate) events: broadcast::Sender<Arc<Committed>>,
+    pub(crate) ended: watch::Receiver<Option<Ended>>,
+}
+
+/// How an engine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// The store is damaged or too new.
+    Failed(moa_ports::store::Error),
+}
 
 impl Handle {
+    async fn ask<T>(
+        &self,
+        make: impl FnOnce(oneshot::Sender<T>) -> Msg,
+        stopping: impl FnOnce() -> T,
+    ) -> T {
+        let (reply, answer) = oneshot::channel();
+        if self.inbox.send(make(reply)).is_err() {
+            return stopping();
+        }
+        answer.await.unwrap_or_else(|_| stopping())
+    }
+
     /// Starts a run; answers when it is durable.
-    pub async fn start_run(&self, _request: StartRequest) -> Result<Started, Error> {
-        Err(Error::Stopping)
+    pub async fn start_run(&self, request: StartRequest) -> Result<Started, Error> {
+        self.ask(|reply| Msg::Start(Box::new(request), reply), || Err(Error::Stopping)).await
     }
+
     /// Repeats a run in part; answers when the new run is durable.
-    pub async fn fork(&self, _request: ForkRequest) -> Result<RunId, Error> {
-        Err(Error::Stopping)
+    pub async fn fork(&self, request: ForkRequest) -> Result<RunId, Error> {
+        self.ask(|reply| Msg::Fork(Box::new(request), reply), || Err(Error::Stopping)).await
     }
+
     /// Changes a run; answers when the change is durable.
-    pub async fn change(&self, _run: RunId, _change: Change) -> Result<(), Error> {
-        Err(Error::Stopping)
+    pub async fn change(&self, run: RunId, change: Change) -> Result<(), Error> {
+        self.ask(|reply| Msg::Change(run, change, reply), || Err(Error::Stopping)).await
     }
+
     /// Puts these agents in the place of the known ones, for attempts that start from now on.
-    pub fn set_agents(&self, _agents: BTreeMap<Name, Arc<AgentSpec>>) {}
+    pub fn set_agents(&self, agents: BTreeMap<Name, Arc<AgentSpec>>) {
+        // An engine that has ended needs no agents.
+        let _ = self.inbox.send(Msg::Agents(agents));
+    }
+
     /// Every committed change from now on. A subscriber that falls behind by 4,096 changes gets
     /// `Lagged` and reads the store instead: the engine never waits for it.
-    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Arc<Committed>> {
-        tokio::sync::broadcast::channel(1).1
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>> {
+        self.events.subscribe()
     }
+
     /// What it is doing.
     pub async fn status(&self) -> Status {
-        Status::default()
+        let stopped = || Status { stopping: true, ..Status::default() };
+        self.ask(Msg::Status, stopped).await
     }
+
     /// Stops: no new attempt starts; running ones get `drain` to end, then they are stopped and
-    /// released. Answers when all is durable.
-    pub async fn stop(&self, _drain: Duration) {}
+    /// released (they don't count). Answers when all is durable. A second call ends the drain.
+    pub async fn stop(&self, drain: Duration) {
+        self.ask(|reply| Msg::Stop(drain, reply), || ()).await;
+    }
+
+    /// Waits until the engine has ended.
+    pub async fn ended(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        let end = ended.wait_for(Option::is_some).await;
+        end.ok().and_then(|e| e.clone()).unwrap_or(Ended::Stopped)
+    }
 }

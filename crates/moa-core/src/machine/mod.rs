@@ -19,6 +19,7 @@ mod lease;
 mod loops;
 mod phase;
 mod signal;
+mod start;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use fork::{ForkError, ForkPoint};
 pub use graph::{BrokenPlan, Graph};
 pub use input::*;
 pub use lease::Assignment;
+pub use start::{concurrency_key, fill_params};
 pub use state::{BrokenRows, Run};
 pub use why::Why;
 

@@ -1,0 +1,339 @@
+//! Applying inputs in memory, and gathering what the next batch will write.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use moa_core::event::{Event, InstIx};
+use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::machine::{Applied, Effect, Env, Input, Run, TimerKey};
+use moa_core::policy::queue_key;
+use moa_core::time::Millis;
+use moa_core::workflow::StepKind;
+use moa_ports::agent::Task;
+use moa_ports::store::{Batch, Commit, Message, MessageId, StartGuard};
+
+use crate::handle::{Change, Error, ForkRequest};
+
+use super::{Answer, Command, Entry, Live, Node, Token};
+
+/// Something for a run, kept until it is durable so that it can be applied again.
+#[derive(Debug, Clone)]
+pub(super) enum Queued {
+    /// An input for the machine.
+    Input { input: Input, source: Source },
+    /// Start this run (it has been created in memory once; again from here after a conflict).
+    Create(Box<super::starts::Creation>),
+    /// Repeat this run in part.
+    Fork { token: Token, run: RunId, request: Box<ForkRequest> },
+}
+
+/// Where an input comes from: who is answered, what is deleted with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A request. `again`: it was applied once already, with unknown outcome.
+    Request { token: Token, again: bool },
+    /// A message, deleted in the commit that applies it.
+    Message(MessageId),
+    /// An armed timer.
+    Timer(TimerKey),
+    /// This node or its worker.
+    Own,
+}
+
+impl Queued {
+    pub fn own(input: Input) -> Self {
+        Self::Input { input, source: Source::Own }
+    }
+    pub fn request(token: Token, input: Input) -> Self {
+        Self::Input { input, source: Source::Request { token, again: false } }
+    }
+}
+
+/// What is done once a change is durable.
+#[derive(Debug)]
+pub(super) enum After {
+    Reply(Token, Answer),
+    Start(Box<Task>),
+    Stop { inst: InstIx, attempt: u32 },
+}
+
+/// What a batch will write of one run.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub events: Vec<Event>,
+    pub timers: Vec<(TimerKey, Option<Millis>)>,
+    pub waits: Vec<(InstIx, String, bool)>,
+    pub messages: Vec<Message>,
+    pub consumed: Vec<MessageId>,
+    pub start: Option<StartGuard>,
+    pub ended: bool,
+    /// Kept to apply again.
+    pub inputs: Vec<Queued>,
+    pub after: Vec<After>,
+}
+
+pub(super) fn change_input(change: Change, node: NodeId, token: Token) -> Input {
+    match change {
+        // A key of our own, so that applying the signal again after an unknown outcome changes nothing.
+        Change::Signal { name, key, payload } => Input::Signal {
+            name,
+            key: Some(key.unwrap_or_else(|| format!("~{node}.{token}"))),
+            payload: Arc::new(payload),
+        },
+        Change::Pause => Input::Pause,
+        Change::Resume => Input::Resume,
+        Change::Cancel { reason } => Input::Cancel { reason },
+        Change::Terminate { reason } => Input::Terminate { reason },
+    }
+}
+
+/// The agent and the queue key of a step whose task is being taken back.
+pub(super) fn change_of(run: &Run, inst: InstIx) -> Option<(Name, i64)> {
+    let row = run.step(inst)?;
+    let step = run.graph.step(row.plan);
+    let StepKind::Task { agent, .. } = &step.kind else { return None };
+    let priority = step.priority.unwrap_or(run.row.priority);
+    Some((agent.clone(), queue_key(priority, row.ready_at?)))
+}
+
+impl Node {
+    /// Applies something to a run, or asks for the run first.
+    pub(super) fn submit(&mut self, now: Millis, id: RunId, queued: Queued) {
+        if self.quarantined.contains(&id) {
+            return self.refuse(
+                id,
+                queued,
+                "the run is quarantined: moa failed on it; see the log",
+            );
+        }
+        match self.runs.get_mut(&id) {
+            Some(Entry::Live(_)) => self.apply(now, id, queued),
+            Some(Entry::Loading(waiting)) => waiting.push(queued),
+            None => {
+                self.runs.insert(id, Entry::Loading(vec![queued]));
+                self.out.push_back(Command::Load(vec![id]));
+            }
+        }
+    }
+
+    pub(super) fn apply(&mut self, now: Millis, id: RunId, queued: Queued) {
+        match queued {
+            Queued::Input { input, source } => self.apply_input(now, id, input, source),
+            // The run exists already: the start is done.
+            Queued::Create(creation) => self.creation_exists(id, *creation),
+            Queued::Fork { token, run, request } => self.apply_fork(now, id, token, run, *request),
+        }
+    }
+
+    fn apply_input(&mut self, now: Millis, id: RunId, input: Input, source: Source) {
+        let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
+        let env = Env { now, agents: &self.agents };
+        // Safe to catch: `apply` has no side effects beyond the run, and the run is dropped.
+        let applied = catch_unwind(AssertUnwindSafe(|| live.run.apply(env, &input)));
+        match applied {
+            Ok(Ok(applied)) => {
+                self.gather(now, id, applied, Some(Queued::Input { input, source }), None);
+            }
+            Ok(Err(rejected)) => self.input_rejected(id, source, rejected.0),
+            Err(_) => {
+                tracing::error!(run.id = %id, ?input, "moa failed on this input; run quarantined");
+                self.forget(id);
+                self.quarantined.insert(id);
+                let why = "moa failed on this input; the run is quarantined, see the log";
+                self.refuse(id, Queued::Input { input, source }, why);
+            }
+        }
+    }
+
+    /// The input changes nothing; what brought it is still used up.
+    fn input_rejected(&mut self, id: RunId, source: Source, reason: String) {
+        match source {
+            Source::Request { token, again: true } => {
+                self.reply(token, Answer::Changed(Ok(())));
+            }
+            Source::Request { token, again: false } => {
+                self.reply(token, Answer::Changed(Err(Error::Rejected { reason })));
+            }
+            Source::Message(message) => self.pending(id).consumed.push(message),
+            Source::Timer(timer) => {
+                // A timer that was moved in the meantime stays armed.
+                let pending = self.pending(id);
+                if !pending.timers.iter().any(|(key, _)| *key == timer) {
+                    self.disarm_stale(id, timer);
+                }
+            }
+            Source::Own => {}
+        }
+    }
+
+    /// Deletes a fired timer's row, unless the step waits for a later one of the same key.
+    fn disarm_stale(&mut self, id: RunId, timer: TimerKey) {
+        let Some(Entry::Live(live)) = self.runs.get(&id) else { return };
+        let later = match timer {
+            TimerKey::Step { step } => live.run.step(step).and_then(|r| r.until),
+            _ => None,
+        };
+        self.pending(id).timers.push((timer, later));
+    }
+
+    pub(super) fn perform(&mut self, id: RunId, after: After) {
+        self.out.push_back(match after {
+            After::Reply(token, answer) => Command::Reply(token, answer),
+            After::Start(task) => Command::Start(task),
+            After::Stop { inst, attempt } => {
+                Command::Stop { run: id, inst, attempt, release: false }
+            }
+        });
+    }
+
+    /// Refuses something without touching a run.
+    pub(super) fn refuse(&mut self, id: RunId, queued: Queued, reason: &str) {
+        let error = Error::Rejected { reason: reason.to_owned() };
+        match queued {
+            Queued::Input { source: Source::Request { token, .. }, .. } => {
+                self.reply(token, Answer::Changed(Err(error)));
+            }
+            Queued::Input { .. } => tracing::warn!(run.id = %id, reason, "input dropped"),
+            Queued::Create(creation) => creation.answer(self, Err(error)),
+            Queued::Fork { token, .. } => self.reply(token, Answer::Forked(Err(error))),
+        }
+    }
+
+    /// What the next batch will write of a run; the run joins the batch.
+    pub(super) fn pending(&mut self, id: RunId) -> &mut Pending {
+        if !matches!(self.runs.get(&id), Some(Entry::Live(_))) {
+            unreachable!("only runs in memory change");
+        }
+        let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { unreachable!() };
+        if live.pending.is_none() {
+            self.gathering.push(id);
+        }
+        live.pending.get_or_insert_with(Box::default)
+    }
+
+    /// Adds a change to the next batch.
+    pub(super) fn gather(
+        &mut self,
+        now: Millis,
+        id: RunId,
+        applied: Applied,
+        queued: Option<Queued>,
+        after: Option<After>,
+    ) {
+        self.gathered += 1;
+        let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
+        Self::queue_effects(&self.agents, &mut self.slots, id, live, &applied.effects);
+        if live.pending.is_none() {
+            self.gathering.push(id);
+        }
+        let pending = live.pending.get_or_insert_with(Box::default);
+        if let (Some(Event::StepReady { step: ready }), Some(Event::StepStarted { step, .. })) =
+            (pending.events.last(), applied.events.first())
+            && ready == step
+        {
+            // Ready and leased in one commit: the start says it all.
+            pending.events.pop();
+        }
+        if pending.events.is_empty() {
+            pending.events = applied.events;
+        } else {
+            pending.events.extend(applied.events);
+        }
+        for effect in applied.effects {
+            Self::gather_effect(pending, effect, now, &mut self.next_timer);
+        }
+        if let Some(queued) = queued {
+            if let Queued::Input { source, .. } = &queued {
+                match source {
+                    Source::Message(message) => pending.consumed.push(*message),
+                    Source::Request { token, .. } => {
+                        pending.after.push(After::Reply(*token, Answer::Changed(Ok(()))));
+                    }
+                    Source::Timer(_) | Source::Own => {}
+                }
+            }
+            pending.inputs.push(queued);
+        }
+        pending.after.extend(after);
+    }
+
+    fn gather_effect(
+        pending: &mut Pending,
+        effect: Effect,
+        now: Millis,
+        next_timer: &mut Option<Millis>,
+    ) {
+        match effect {
+            Effect::Enqueue { .. } | Effect::Dequeue { .. } => {}
+            Effect::Stop { step, attempt } => {
+                pending.after.push(After::Stop { inst: step, attempt });
+            }
+            Effect::Arm { timer, due } => {
+                pending.timers.push((timer, Some(due)));
+                let due = due.max(now);
+                *next_timer = Some(next_timer.map_or(due, |t| t.min(due)));
+            }
+            Effect::Disarm { timer } => pending.timers.push((timer, None)),
+            Effect::Wait { step, event, on } => pending.waits.push((step, event, on)),
+            Effect::Send { to, body } => pending.messages.push(Message { to, body }),
+            Effect::Ended => pending.ended = true,
+        }
+    }
+
+    /// The next batch, when none is in flight and there is something to write.
+    pub(super) fn build_batch(&mut self, now: Millis) -> Option<Batch> {
+        let nothing = self.gathering.is_empty() && self.relays.is_empty();
+        let waits = self.degraded.as_ref().is_some_and(|(at, ..)| *at > now);
+        if self.in_flight.is_some() || nothing || waits {
+            return None;
+        }
+        let ids = std::mem::take(&mut self.gathering);
+        let mut commits = Vec::with_capacity(ids.len());
+        let mut in_flight = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { continue };
+            let Some(mut pending) = live.pending.take() else { continue };
+            commits.push(commit_of(id, live, &mut pending, self.publish));
+            live.in_flight = Some(pending);
+            in_flight.push(id);
+        }
+        self.gathered = 0;
+        self.batch += 1;
+        self.in_flight = Some(in_flight);
+        Some(Batch { now, commits, relays: std::mem::take(&mut self.relays) })
+    }
+}
+
+fn commit_of(id: RunId, live: &mut Live, pending: &mut Pending, keep_events: bool) -> Commit {
+    let (row, steps) = live.run.take_dirty();
+    let expected = live.run.version;
+    let events = match keep_events {
+        true => pending.events.clone(),
+        false => std::mem::take(&mut pending.events),
+    };
+    if !events.is_empty() {
+        live.run.version += 1;
+    }
+    Commit {
+        run: id,
+        expected,
+        row,
+        steps,
+        timers: dedup_timers(std::mem::take(&mut pending.timers)),
+        waits: std::mem::take(&mut pending.waits),
+        messages: std::mem::take(&mut pending.messages),
+        consumed: std::mem::take(&mut pending.consumed),
+        events,
+        start: pending.start.take(),
+        ended: pending.ended,
+    }
+}
+
+/// Of several changes of one timer only the last counts.
+fn dedup_timers(timers: Vec<(TimerKey, Option<Millis>)>) -> Vec<(TimerKey, Option<Millis>)> {
+    if timers.len() < 2 {
+        return timers;
+    }
+    let map: std::collections::BTreeMap<_, _> = timers.into_iter().collect();
+    map.into_iter().collect()
+}

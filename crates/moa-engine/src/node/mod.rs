@@ -1,0 +1,368 @@
+//! The node machine: one process's share of the work, without I/O, clock or threads.
+//!
+//! It gathers every input that arrives while a commit is under way, applies them in memory, and asks
+//! for one batch; what follows (answers, attempts, hints) is asked for only after the batch is
+//! durable. At most one commit is in flight. Contract, as in a sans-IO protocol: call a `handle`
+//! method, then drain [`Node::poll`]; call [`Node::wake`] when [`Node::next_wakeup`] has come. Time
+//! never goes back between two calls.
+//!
+//! When a commit is refused (`Conflict`) or its outcome is unknown, the runs of it are forgotten,
+//! loaded again, and their inputs applied again: every input may come twice. That is the property
+//! that the simulator hammers.
+//!
+//! Absent: what a store or a worker is. N nodes over one store need no leader: see `docs/`.
+
+mod committed;
+mod due;
+mod gather;
+mod slots;
+mod starts;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use moa_core::agent::AgentSpec;
+use moa_core::ids::{Name, NodeId, RunId, VersionHash};
+use moa_core::limits::{BATCH_INPUTS_MAX, RUNS_CACHED_MAX};
+use moa_core::machine::{Graph, Run};
+use moa_core::time::{Millis, Span};
+use moa_ports::agent::{Completion, Task};
+use moa_ports::store::{Batch, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
+
+use crate::handle::{Change, Committed, Error, ForkRequest, StartRequest, Started, Status};
+
+use gather::{Pending, Queued};
+use slots::Slots;
+
+/// The caller's name for a request; its answer carries the same.
+pub type Token = u64;
+
+/// What the node asks its shell for.
+#[derive(Debug)]
+pub enum Command {
+    /// Load these runs, then call `loaded`.
+    Load(Vec<RunId>),
+    /// Commit this batch, then call `committed`.
+    Commit(Batch),
+    /// Ask the store what is due, then call `due`.
+    AskDue(DueAsk),
+    /// Look up a workflow version, then call `resolved`.
+    Resolve(WorkflowRef),
+    /// Answer a request.
+    Reply(Token, Answer),
+    /// Hand an attempt to the worker.
+    Start(Box<Task>),
+    /// Ask the worker to stop an attempt.
+    Stop {
+        /// The run.
+        run: RunId,
+        /// The step.
+        inst: u32,
+        /// The attempt.
+        attempt: u32,
+        /// Whether the node is shutting down (the attempt doesn't count).
+        release: bool,
+    },
+    /// Tell subscribers.
+    Publish(Committed),
+    /// The store is damaged or too new: stop.
+    Fatal(moa_ports::store::Error),
+}
+
+/// An answer to a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To `start`.
+    Started(Result<Started, Error>),
+    /// To `change`.
+    Changed(Result<(), Error>),
+    /// To `fork`.
+    Forked(Result<RunId, Error>),
+}
+
+/// A run in the node's memory.
+enum Entry {
+    /// Asked of the store; inputs wait.
+    Loading(Vec<Queued>),
+    /// In memory.
+    Live(Box<Live>),
+}
+
+struct Live {
+    run: Run,
+    /// What the next batch will write of it.
+    pending: Option<Box<Pending>>,
+    /// What the batch in flight writes of it.
+    in_flight: Option<Box<Pending>>,
+    /// Attempts of it that this node runs.
+    leased: u32,
+    /// When it was last used, for eviction.
+    used: u64,
+}
+
+/// One moa process's share of the work.
+pub struct Node {
+    id: NodeId,
+    agents: BTreeMap<Name, Arc<AgentSpec>>,
+    graphs: BTreeMap<VersionHash, Arc<Graph>>,
+    runs: HashMap<RunId, Entry>,
+    slots: Slots,
+    /// Runs with something for the next batch, in order of their first input.
+    gathering: Vec<RunId>,
+    gathered: usize,
+    relays: Vec<moa_ports::store::Relay>,
+    /// Runs of the batch in flight; `None` = no commit is in flight.
+    in_flight: Option<Vec<RunId>>,
+    /// Number of the batch that is gathered now.
+    batch: u64,
+    /// What is due is not asked for again before this batch is durable.
+    due_after: u64,
+    due_asked: bool,
+    due_wanted: bool,
+    lost_wanted: bool,
+    next_timer: Option<Millis>,
+    resolving: HashMap<WorkflowKey, Vec<starts::Waiting>>,
+    parked: HashMap<VersionHash, Vec<(RunId, Snapshot)>>,
+    quarantined: HashSet<RunId>,
+    idle: VecDeque<(u64, RunId)>,
+    tick: u64,
+    /// Set while the store can't write: when to try again, and why.
+    degraded: Option<(Millis, u32, String)>,
+    held: Vec<(RunId, Queued)>,
+    out: VecDeque<Command>,
+    publish: bool,
+    draining: bool,
+    exclusive: bool,
+    commits: u64,
+    next_poll: Millis,
+}
+
+type WorkflowKey = (Option<VersionHash>, String, Option<String>);
+
+/// How often a node of several looks for what others left.
+const POLL: Span = Span(2_000);
+
+impl Node {
+    /// A node that has nothing in memory. `exclusive`: it is the only one there can be.
+    pub fn new(
+        id: NodeId,
+        agents: BTreeMap<Name, Arc<AgentSpec>>,
+        max_running: u32,
+        exclusive: bool,
+    ) -> Self {
+        Self {
+            id,
+            slots: Slots::new(max_running),
+            agents,
+            graphs: BTreeMap::new(),
+            runs: HashMap::new(),
+            gathering: Vec::new(),
+            gathered: 0,
+            relays: Vec::new(),
+            in_flight: None,
+            batch: 1,
+            due_after: 0,
+            due_asked: false,
+            due_wanted: true,
+            lost_wanted: true,
+            next_timer: None,
+            resolving: HashMap::new(),
+            parked: HashMap::new(),
+            quarantined: HashSet::new(),
+            idle: VecDeque::new(),
+            tick: 0,
+            degraded: None,
+            held: Vec::new(),
+            out: VecDeque::new(),
+            publish: false,
+            draining: false,
+            exclusive,
+            commits: 0,
+            next_poll: Millis(0),
+        }
+    }
+
+    // ---- handles: what happened
+
+    /// Somebody wants a run. `run` is the id that it gets if it is new.
+    pub fn start(&mut self, now: Millis, token: Token, run: RunId, request: StartRequest) {
+        match self.refusal() {
+            Some(error) => self.reply(token, Answer::Started(Err(error))),
+            None => self.resolve_start(now, token, run, request),
+        }
+    }
+
+    /// Somebody wants a run changed.
+    pub fn change(&mut self, now: Millis, token: Token, run: RunId, change: Change) {
+        match self.refusal() {
+            Some(error) => self.reply(token, Answer::Changed(Err(error))),
+            None => {
+                let input = gather::change_input(change, self.id, token);
+                self.submit(now, run, Queued::request(token, input));
+            }
+        }
+    }
+
+    /// Somebody wants a run repeated in part. `run` is the id that the new one gets.
+    pub fn fork(&mut self, now: Millis, token: Token, run: RunId, request: ForkRequest) {
+        match self.refusal() {
+            Some(error) => self.reply(token, Answer::Forked(Err(error))),
+            None => {
+                let source = request.run;
+                self.submit(now, source, Queued::Fork { token, run, request: Box::new(request) });
+            }
+        }
+    }
+
+    /// An attempt ended.
+    pub fn completed(&mut self, now: Millis, done: Completion) {
+        let Completion { run, inst, attempt, outcome } = done;
+        if self.slots.release(run, inst, attempt)
+            && let Some(Entry::Live(live)) = self.runs.get_mut(&run)
+        {
+            live.leased = live.leased.saturating_sub(1);
+        }
+        let input = moa_core::machine::Input::TaskDone { step: inst, attempt, outcome };
+        self.submit(now, run, Queued::own(input));
+    }
+
+    /// Other agents from now on.
+    pub fn set_agents(&mut self, agents: BTreeMap<Name, Arc<AgentSpec>>) {
+        self.agents = agents;
+    }
+
+    /// Whether committed changes are published.
+    pub fn set_publish(&mut self, publish: bool) {
+        self.publish = publish;
+    }
+
+    /// There may be messages, timers or tasks from elsewhere.
+    pub fn hint(&mut self) {
+        self.due_wanted = true;
+    }
+
+    /// Starts no new attempt from now on, and refuses requests for runs.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Asks every running attempt to stop without counting it.
+    pub fn release_all(&mut self) {
+        for (run, inst, attempt) in self.slots.leased() {
+            self.out.push_back(Command::Stop { run, inst, attempt, release: true });
+        }
+    }
+
+    /// The time of [`Node::next_wakeup`] has come.
+    pub fn wake(&mut self, now: Millis) {
+        if let Some((retry_at, ..)) = &self.degraded
+            && *retry_at <= now
+        {
+            for (run, queued) in std::mem::take(&mut self.held) {
+                self.submit(now, run, queued);
+            }
+        }
+        if self.next_timer.is_some_and(|t| t <= now) {
+            self.due_wanted = true;
+        }
+        if !self.exclusive && self.next_poll <= now {
+            self.next_poll = now.after(POLL);
+            self.due_wanted = true;
+            self.lost_wanted = true;
+        }
+    }
+
+    /// A workflow version was looked up.
+    pub fn resolved(&mut self, now: Millis, which: &WorkflowRef, found: Option<WorkflowVersion>) {
+        self.resolve_done(now, which, found);
+    }
+
+    // ---- polls: what is to be done
+
+    /// The next thing that the shell should do, if there is one.
+    pub fn poll(&mut self, now: Millis) -> Option<Command> {
+        if let Some(command) = self.out.pop_front() {
+            return Some(command);
+        }
+        self.fill_slots(now);
+        if let Some(command) = self.out.pop_front() {
+            return Some(command);
+        }
+        if let Some(batch) = self.build_batch(now) {
+            return Some(Command::Commit(batch));
+        }
+        self.ask_due(now).map(Command::AskDue)
+    }
+
+    /// When to call [`Node::wake`] if nothing else happens before.
+    pub fn next_wakeup(&self) -> Option<Millis> {
+        let retry = self.degraded.as_ref().map(|(at, ..)| *at);
+        let poll = (!self.exclusive).then_some(self.next_poll);
+        let timer = self.next_timer.filter(|_| !self.due_asked && self.due_after < self.batch);
+        [retry, poll, timer].into_iter().flatten().min()
+    }
+
+    /// Whether a batch is so full that inputs should wait for the commit in flight.
+    pub fn is_full(&self) -> bool {
+        self.gathered >= BATCH_INPUTS_MAX && self.in_flight.is_some()
+    }
+
+    /// Whether nothing is running, gathered or in flight.
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight.is_none()
+            && self.gathering.is_empty()
+            && self.relays.is_empty()
+            && self.held.is_empty()
+            && self.slots.is_empty()
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> Status {
+        Status {
+            running: self.slots.running(),
+            ready: self.slots.ready(),
+            runs_cached: self.runs.len(),
+            commits: self.commits,
+            batches: self.batch - 1,
+            degraded: self.degraded.as_ref().map(|(.., why)| why.clone()),
+            stopping: self.draining,
+        }
+    }
+
+    fn reply(&mut self, token: Token, answer: Answer) {
+        self.out.push_back(Command::Reply(token, answer));
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        if self.draining {
+            return Some(Error::Stopping);
+        }
+        let (.., reason) = self.degraded.as_ref()?;
+        Some(Error::Unavailable { reason: reason.clone() })
+    }
+
+    /// Drops idle runs from memory while there are too many.
+    fn evict(&mut self) {
+        let mut tries = self.idle.len();
+        while self.runs.len() > RUNS_CACHED_MAX && tries > 0 {
+            tries -= 1;
+            let Some((used, id)) = self.idle.pop_front() else { return };
+            let Some(Entry::Live(live)) = self.runs.get(&id) else { continue };
+            if live.used != used {
+                continue;
+            }
+            if live.pending.is_some() || live.in_flight.is_some() || live.leased > 0 {
+                self.idle.push_back((used, id));
+                continue;
+            }
+            self.slots.forget_ready(id, &live.run);
+            self.runs.remove(&id);
+        }
+        if self.idle.len() > 4 * RUNS_CACHED_MAX {
+            let runs = &self.runs;
+            self.idle.retain(
+                |(used, id)| matches!(runs.get(id), Some(Entry::Live(l)) if l.used == *used),
+            );
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The choke point: every attempt of this node starts here, whoever asked for it.
+//!
+//! Tasks wait by agent, in order of their queue key; an attempt starts when its agent has a slot, and
+//! the node one, unless the agent is built in and costs nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::event::InstIx;
+use moa_core::ids::{Name, RunId};
+use moa_core::machine::{Effect, Run};
+use moa_core::step::StepStatus;
+use moa_core::time::Millis;
+use moa_ports::agent::Task;
+
+use super::gather::{After, change_of};
+use super::{Entry, Live, Node};
+
+/// Slots and queues of one node.
+pub(super) struct Slots {
+    max_running: u32,
+    counted: u32,
+    queues: BTreeMap<Name, Queue>,
+    leased: HashMap<(RunId, InstIx), Lease>,
+    /// Tasks that can start at once, without a place in a queue.
+    fresh: Vec<(RunId, InstIx)>,
+    /// Whether the store may hold ready tasks that no queue here has.
+    pub more_in_store: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    ready: BTreeSet<(i64, RunId, InstIx)>,
+    running: u32,
+}
+
+struct Lease {
+    agent: Name,
+    attempt: u32,
+    counted: bool,
+}
+
+impl Slots {
+    pub fn new(max_running: u32) -> Self {
+        Self {
+            max_running: max_running.max(1),
+            counted: 0,
+            queues: BTreeMap::new(),
+            leased: HashMap::new(),
+            fresh: Vec::new(),
+            more_in_store: true,
+        }
+    }
+
+    /// Offers a ready task.
+    pub fn offer(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64, free: bool) {
+        if free {
+            self.fresh.push((run, inst));
+        } else if let Some(queue) = self.queues.get_mut(agent) {
+            queue.ready.insert((key, run, inst));
+        } else {
+            let queue = self.queues.entry(agent.clone()).or_default();
+            queue.ready.insert((key, run, inst));
+        }
+    }
+
+    /// Takes a task out of its queue.
+    pub fn withdraw(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64) {
+        if let Some(queue) = self.queues.get_mut(agent) {
+            queue.ready.remove(&(key, run, inst));
+        }
+    }
+
+    /// Forgets the ready tasks of a run that leaves memory; the store still has them.
+    pub fn forget_ready(&mut self, id: RunId, run: &Run) {
+        for row in run.steps().filter(|r| r.status == StepStatus::Ready) {
+            if let Some((agent, key)) = run.claimable(row.inst) {
+                self.withdraw(id, row.inst, agent, key);
+                self.more_in_store = true;
+            }
+        }
+    }
+
+    fn take(&mut self, run: RunId, inst: InstIx, attempt: u32, agent: &Name, counted: bool) {
+        self.counted += u32::from(counted);
+        match self.queues.get_mut(agent) {
+            Some(queue) => queue.running += 1,
+            None => self.queues.entry(agent.clone()).or_default().running += 1,
+        }
+        let lease = Lease { agent: agent.clone(), attempt, counted };
+        self.leased.insert((run, inst), lease);
+    }
+
+    /// An attempt ended, or never started: its slot is free. False when it held none.
+    pub fn release(&mut self, run: RunId, inst: InstIx, attempt: u32) -> bool {
+        let held = self.leased.get(&(run, inst)).is_some_and(|l| l.attempt == attempt);
+        if held && let Some(lease) = self.leased.remove(&(run, inst)) {
+            self.counted -= u32::from(lease.counted);
+            if let Some(queue) = self.queues.get_mut(&lease.agent) {
+                queue.running -= 1;
+            }
+        }
+        held
+    }
+
+    /// Whether this node runs an attempt of the step.
+    pub fn holds(&self, run: RunId, inst: InstIx) -> bool {
+        self.leased.contains_key(&(run, inst))
+    }
+
+    /// The attempts that this node runs.
+    pub fn leased(&self) -> Vec<(RunId, InstIx, u32)> {
+        let mut all: Vec<_> =
+            self.leased.iter().map(|((run, inst), l)| (*run, *inst, l.attempt)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.leased.is_empty() && self.fresh.is_empty()
+    }
+
+    pub fn running(&self) -> BTreeMap<Name, u32> {
+        let busy = self.queues.iter().filter(|(_, q)| q.running > 0);
+        busy.map(|(name, q)| (name.clone(), q.running)).collect()
+    }
+
+    pub fn ready(&self) -> BTreeMap<Name, u32> {
+        let busy = self.queues.iter().filter(|(_, q)| !q.ready.is_empty());
+        busy.map(|(name, q)| (name.clone(), q.ready.len() as u32)).collect()
+    }
+
+    /// How many more ready tasks are wanted from the store.
+    pub fn wanted(&self) -> usize {
+        let queued: usize = self.queues.values().map(|q| q.ready.len()).sum();
+        let room = (self.max_running as usize * 2).saturating_sub(queued);
+        if self.more_in_store { room } else { 0 }
+    }
+
+    /// The next task to start, and its agent.
+    fn next(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> Option<(RunId, InstIx)> {
+        if self.counted >= self.max_running {
+            return None;
+        }
+        let open = self.queues.iter().filter(|(name, queue)| {
+            let limit = agents.get(*name).and_then(|a| a.concurrency).unwrap_or(u32::MAX);
+            queue.running < limit
+        });
+        let best = open.filter_map(|(name, q)| q.ready.first().map(|first| (*first, name.clone())));
+        let (first, name) = best.min()?;
+        self.queues.get_mut(&name)?.ready.remove(&first);
+        Some((first.1, first.2))
+    }
+}
+
+/// Whether an agent's attempts cost nothing, so that no slot is needed for them.
+pub(super) fn is_free(agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: &Name) -> bool {
+    agents.get(agent).is_some_and(|spec| {
+        let cheap = matches!(&spec.kind, AgentKind::Builtin(name) if name == "noop");
+        cheap && spec.concurrency.is_none()
+    })
+}
+
+impl Node {
+    /// Starts attempts while there are slots.
+    pub(super) fn fill_slots(&mut self, now: Millis) {
+        if self.draining || self.degraded.is_some() {
+            return;
+        }
+        for (run, inst) in std::mem::take(&mut self.slots.fresh) {
+            self.start_attempt(now, run, inst, false);
+        }
+        while let Some((run, inst)) = self.slots.next(&self.agents) {
+            self.start_attempt(now, run, inst, true);
+        }
+    }
+
+    fn start_attempt(&mut self, now: Millis, id: RunId, inst: InstIx, counted: bool) {
+        if self.slots.holds(id, inst) {
+            return;
+        }
+        let env = moa_core::machine::Env { now, agents: &self.agents };
+        let Some(Entry::Live(live)) = self.runs.get_mut(&id) else {
+            self.slots.more_in_store = true;
+            return;
+        };
+        let Ok((assignment, applied)) = live.run.lease(env, inst, self.id) else { return };
+        let mut after = None;
+        if let Some(a) = assignment {
+            self.slots.take(id, inst, a.attempt, &a.agent, counted);
+            live.leased += 1;
+            after = Some(After::Start(Box::new(Task {
+                run: id,
+                workflow: live.run.row.workflow.clone(),
+                inst,
+                step: a.step,
+                iteration: a.iteration,
+                attempt: a.attempt,
+                agent: a.agent,
+                action: a.action,
+                params: a.params,
+                env: a.env,
+                inputs: a.inputs,
+                timeout: a.timeout,
+                idempotency_key: a.idempotency_key,
+                leased_at: now,
+            })));
+        }
+        self.gather(now, id, applied, None, after);
+    }
+
+    /// Offers what an input made ready, withdraws what it took back. Before the change is gathered.
+    pub(super) fn queue_effects(
+        agents: &BTreeMap<Name, Arc<AgentSpec>>,
+        slots: &mut Slots,
+        id: RunId,
+        live: &Live,
+        effects: &[Effect],
+    ) {
+        for effect in effects {
+            match effect {
+                Effect::Enqueue { step } => {
+                    if let Some((agent, key)) = live.run.claimable(*step) {
+                        slots.offer(id, *step, agent, key, is_free(agents, agent));
+                    }
+                }
+                Effect::Dequeue { step } => {
+                    if let Some((agent, key)) = change_of(&live.run, *step) {
+                        slots.withdraw(id, *step, &agent, key);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! New runs: asked for by people and triggers, by other runs (children), and as forks of ended ones.
+
+use std::sync::Arc;
+
+use moa_core::event::RunCreated;
+use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::machine::{
+    ForkPoint, Graph, Input, MessageBody, Run, StartChild, concurrency_key, fill_params,
+};
+use moa_core::policy::queue_key;
+use moa_core::run::Seed;
+use moa_core::step::{ErrorKind, StepError};
+use moa_core::time::Millis;
+use moa_core::workflow::Plan;
+use moa_ports::store::{
+    ConcurrencySlot, Message, MessageId, Relay, StartGuard, WorkflowRef, WorkflowVersion,
+};
+use serde_json::Value as Json;
+
+use crate::handle::{Error, ForkFrom, ForkRequest, StartRequest, Started};
+
+use super::gather::{After, Queued};
+use super::{Answer, Command, Entry, Live, Node, Token, WorkflowKey};
+
+/// Somebody who waits for a workflow version.
+pub(super) enum Waiting {
+    Start { token: Token, run: RunId, request: Box<StartRequest> },
+    Child { message: MessageId, run: RunId, start: Box<StartChild> },
+}
+
+/// A run to be created, kept until it is durable.
+#[derive(Debug, Clone)]
+pub(super) struct Creation {
+    pub created: RunCreated,
+    pub graph: Arc<Graph>,
+    pub idempotency_key: Option<String>,
+    pub asker: Asker,
+    /// It was committed once already, with unknown outcome: existing is success.
+    pub again: bool,
+}
+
+/// Who wants the run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asker {
+    Start(Token),
+    Fork(Token),
+    Parent(MessageId),
+}
+
+impl Creation {
+    pub fn answer(&self, node: &mut Node, result: Result<Started, Error>) {
+        match self.asker {
+            Asker::Start(token) => node.reply(token, Answer::Started(result)),
+            Asker::Fork(token) => {
+                let result = result.map(|_| self.created.run);
+                node.reply(token, Answer::Forked(result));
+            }
+            // The message stays in the store and comes again.
+            Asker::Parent(_) => {}
+        }
+    }
+}
+
+fn key_of(which: &WorkflowRef) -> WorkflowKey {
+    match which {
+        WorkflowRef::Hash(hash) => (Some(*hash), String::new(), None),
+        WorkflowRef::Newest(name, version) => (None, name.to_string(), version.clone()),
+    }
+}
+
+fn which_of(workflow: &Name, version: Option<&String>) -> WorkflowRef {
+    match version.and_then(|v| v.parse::<VersionHash>().ok()) {
+        Some(hash) => WorkflowRef::Hash(hash),
+        None => WorkflowRef::Newest(workflow.clone(), version.cloned()),
+    }
+}
+
+impl Node {
+    pub(super) fn resolve_start(
+        &mut self,
+        now: Millis,
+        token: Token,
+        run: RunId,
+        request: StartRequest,
+    ) {
+        let which = which_of(&request.workflow, request.version.as_ref());
+        self.resolve(now, which, Waiting::Start { token, run, request: Box::new(request) });
+    }
+
+    pub(super) fn resolve_child(
+        &mut self,
+        now: Millis,
+        message: MessageId,
+        run: RunId,
+        start: StartChild,
+    ) {
+        let which = which_of(&start.workflow, start.version.as_ref());
+        self.resolve(now, which, Waiting::Child { message, run, start: Box::new(start) });
+    }
+
+    /// Goes on with a known version, else asks for it; one question for all that wait for the same.
+    fn resolve(&mut self, now: Millis, which: WorkflowRef, waiting: Waiting) {
+        if let WorkflowRef::Hash(hash) = &which
+            && let Some(graph) = self.graphs.get(hash).cloned()
+        {
+            return self.go_on(now, graph, waiting);
+        }
+        let asked = self.resolving.entry(key_of(&which)).or_default();
+        asked.push(waiting);
+        if asked.len() == 1 {
+            self.out.push_back(Command::Resolve(which));
+        }
+    }
+
+    pub(super) fn resolve_done(
+        &mut self,
+        now: Millis,
+        which: &WorkflowRef,
+        found: Option<WorkflowVersion>,
+    ) {
+        let graph = found.and_then(|version| self.keep_graph(&version));
+        if let WorkflowRef::Hash(hash) = which {
+            let parked = self.parked.remove(hash).unwrap_or_default();
+            for (id, snapshot) in parked {
+                match &graph {
+                    Some(_) => self.place_loaded(now, id, Some(snapshot)),
+                    None => {
+                        let reason = format!("workflow version {hash} is not in the store");
+                        self.broken(id, &moa_core::machine::BrokenRows(reason));
+                    }
+                }
+            }
+        }
+        for waiting in self.resolving.remove(&key_of(which)).unwrap_or_default() {
+            match &graph {
+                Some(graph) => self.go_on(now, graph.clone(), waiting),
+                None => self.no_workflow(which, waiting),
+            }
+        }
+    }
+
+    fn keep_graph(&mut self, version: &WorkflowVersion) -> Option<Arc<Graph>> {
+        if let Some(graph) = self.graphs.get(&version.hash) {
+            return Some(graph.clone());
+        }
+        let plan: Result<Plan, _> = serde_json::from_str(&version.plan);
+        let graph =
+            plan.map_err(|e| e.to_string()).and_then(|p| Graph::new(p).map_err(|e| e.to_string()));
+        match graph {
+            Ok(graph) => {
+                let graph = Arc::new(graph);
+                self.graphs.insert(version.hash, graph.clone());
+                Some(graph)
+            }
+            Err(error) => {
+                tracing::error!(workflow.id = %version.workflow, error, "plan can't be read");
+                None
+            }
+        }
+    }
+
+    fn no_workflow(&mut self, which: &WorkflowRef, waiting: Waiting) {
+        let (workflow, version) = match (which, &waiting) {
+            (WorkflowRef::Newest(name, version), _) => (name.to_string(), version.clone()),
+            (WorkflowRef::Hash(hash), Waiting::Start { request, .. }) => {
+                (request.workflow.to_string(), Some(hash.to_string()))
+            }
+            (WorkflowRef::Hash(hash), Waiting::Child { start, .. }) => {
+                (start.workflow.to_string(), Some(hash.to_string()))
+            }
+        };
+        let error = Error::UnknownWorkflow { workflow, version };
+        match waiting {
+            Waiting::Start { token, .. } => self.reply(token, Answer::Started(Err(error))),
+            Waiting::Child { message, run, start } => {
+                self.child_impossible(message, run, &start, error.to_string());
+            }
+        }
+    }
+
+    /// A child that can't be started has failed: its parent is told in the transaction that deletes
+    /// the message.
+    fn child_impossible(
+        &mut self,
+        message: MessageId,
+        run: RunId,
+        start: &StartChild,
+        reason: String,
+    ) {
+        let result = Err(StepError::new(ErrorKind::Child, reason));
+        let input = Input::ChildDone { step: start.parent.step, run, result };
+        let body = MessageBody::Input(input);
+        let messages = vec![Message { to: start.parent.run, body }];
+        self.relays.push(Relay { consumed: message, messages });
+    }
+
+    fn go_on(&mut self, now: Millis, graph: Arc<Graph>, waiting: Waiting) {
+        match waiting {
+            Waiting::Start { token, run, request } => {
+                self.go_on_start(now, graph, token, run, *request);
+            }
+            Waiting::Child { message, run, start } => {
+                let params = match fill_params(&graph, &start.params) {
+                    Ok(params) => params,
+                    Err(reason) => return self.child_impossible(message, run, &start, reason),
+                };
+                let created = RunCreated {
+                    run,
+                    workflow: graph.workflow.clone(),
+                    hash: graph.hash,
+                    params: Arc::new(params),
+                    priority: start.priority,
+                    parent: Some(start.parent),
+                    seed: None,
+                    concurrency_key: None,
+                    cause: format!("run {}", start.parent.run),
+                };
+                let asker = Asker::Parent(message);
+                self.begin(now, created, graph, None, asker);
+            }
+        }
+    }
+
+    fn go_on_start(
+        &mut self,
+        now: Millis,
+        graph: Arc<Graph>,
+        token: Token,
+        run: RunId,
+        request: StartRequest,
+    ) {
+        let params = match fill_params(&graph, &request.params) {
+            Ok(params) => params,
+            Err(reason) => {
+                return self.reply(token, Answer::Started(Err(Error::Rejected { reason })));
+            }
+        };
+        let created = RunCreated {
+            run,
+            workflow: graph.workflow.clone(),
+            hash: graph.hash,
+            params: Arc::new(params),
+            priority: request.priority.unwrap_or(graph.priority),
+            parent: None,
+            seed: None,
+            concurrency_key: None,
+            cause: request.cause,
+        };
+        self.begin(now, created, graph, request.idempotency_key, Asker::Start(token));
+    }
+
+    /// The last part of every start: the concurrency key, then the run itself.
+    fn begin(
+        &mut self,
+        now: Millis,
+        mut created: RunCreated,
+        graph: Arc<Graph>,
+        idempotency_key: Option<String>,
+        asker: Asker,
+    ) {
+        match concurrency_key(&graph, &created.params, created.run) {
+            Ok(key) => created.concurrency_key = key,
+            Err(reason) => {
+                let creation = Creation { created, graph, idempotency_key, asker, again: false };
+                return creation.answer(self, Err(Error::Rejected { reason }));
+            }
+        }
+        self.create(now, Creation { created, graph, idempotency_key, asker, again: false });
+    }
+
+    /// Creates a run in memory; durable with the next batch.
+    pub(super) fn create(&mut self, now: Millis, creation: Creation) {
+        let id = creation.created.run;
+        if self.runs.contains_key(&id) {
+            return self.submit(now, id, Queued::Create(Box::new(creation)));
+        }
+        let env = moa_core::machine::Env { now, agents: &self.agents };
+        let made = Run::create(env, creation.created.clone(), creation.graph.clone());
+        let (run, applied) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let reason = error.to_string();
+                return creation.answer(self, Err(Error::Rejected { reason }));
+            }
+        };
+        let live = Live { run, pending: None, in_flight: None, leased: 0, used: 0 };
+        self.runs.insert(id, Entry::Live(Box::new(live)));
+        let after = match creation.asker {
+            Asker::Start(token) => {
+                Some(After::Reply(token, Answer::Started(Ok(Started::New { run: id }))))
+            }
+            Asker::Fork(token) => Some(After::Reply(token, Answer::Forked(Ok(id)))),
+            Asker::Parent(_) => None,
+        };
+        let guard = guard_of(now, &creation);
+        let consumed = match creation.asker {
+            Asker::Parent(message) => Some(message),
+            _ => None,
+        };
+        self.gather(now, id, applied, Some(Queued::Create(Box::new(creation))), after);
+        let pending = self.pending(id);
+        pending.start = Some(guard);
+        pending.consumed.extend(consumed);
+    }
+
+    /// The run of a start exists already: in the store, or in memory.
+    pub(super) fn creation_exists(&mut self, id: RunId, creation: Creation) {
+        match creation.asker {
+            Asker::Parent(message) => self.pending(id).consumed.push(message),
+            Asker::Start(_) | Asker::Fork(_) => {
+                creation.answer(self, Ok(Started::New { run: id }));
+            }
+        }
+    }
+
+    /// The store did not create the run: another one has its idempotency key (`existing`), or its
+    /// concurrency key is used up. What was meant for the new run by others finds no run.
+    pub(super) fn created_elsewhere(&mut self, inputs: Vec<Queued>, existing: Option<RunId>) {
+        for queued in inputs {
+            let Queued::Create(creation) = queued else { continue };
+            let answer = match existing {
+                Some(run) => Started::Existing { run },
+                None => Started::Skipped,
+            };
+            if let (Asker::Parent(message), None) = (creation.asker, existing) {
+                let start = StartChild {
+                    workflow: creation.created.workflow.clone(),
+                    version: None,
+                    params: creation.created.params.clone(),
+                    parent: match creation.created.parent {
+                        Some(parent) => parent,
+                        None => continue,
+                    },
+                    priority: creation.created.priority,
+                };
+                let reason = "its concurrency key is used up, and the workflow says skip";
+                self.child_impossible(message, creation.created.run, &start, reason.into());
+            }
+            creation.answer(self, Ok(answer));
+        }
+    }
+
+    pub(super) fn apply_fork(
+        &mut self,
+        now: Millis,
+        source: RunId,
+        token: Token,
+        run: RunId,
+        request: ForkRequest,
+    ) {
+        let Some(Entry::Live(live)) = self.runs.get(&source) else { return };
+        let point = match &request.from {
+            ForkFrom::Failed => ForkPoint::Failed,
+            ForkFrom::Step(name) => ForkPoint::Step(name.clone()),
+            ForkFrom::Start => ForkPoint::Start,
+        };
+        let seed: Option<Seed> = match live.run.seed(&point) {
+            Ok(seed) => seed,
+            Err(error) => {
+                let reason = error.to_string();
+                return self.reply(token, Answer::Forked(Err(Error::Rejected { reason })));
+            }
+        };
+        let graph = live.run.graph.clone();
+        let params = request.params.unwrap_or_else(|| Json::clone(&live.run.row.params));
+        let params = match fill_params(&graph, &params) {
+            Ok(params) => params,
+            Err(reason) => {
+                return self.reply(token, Answer::Forked(Err(Error::Rejected { reason })));
+            }
+        };
+        let created = RunCreated {
+            run,
+            workflow: graph.workflow.clone(),
+            hash: graph.hash,
+            params: Arc::new(params),
+            priority: live.run.row.priority,
+            parent: None,
+            seed: seed.map(Arc::new),
+            concurrency_key: None,
+            cause: request.cause,
+        };
+        self.begin(now, created, graph, None, Asker::Fork(token));
+    }
+}
+
+fn guard_of(now: Millis, creation: &Creation) -> StartGuard {
+    let concurrency = creation.graph.concurrency.as_ref();
+    let key = creation.created.concurrency_key.clone();
+    let slot = concurrency.zip(key).map(|(c, key)| ConcurrencySlot {
+        key,
+        limit: c.limit,
+        on_limit: c.on_limit,
+        queue_key: queue_key(creation.created.priority, now),
+    });
+    StartGuard { idempotency_key: creation.idempotency_key.clone(), concurrency: slot }
+}
