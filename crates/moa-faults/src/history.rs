@@ -1,5 +1,6 @@
 //! What is known after a fault, as three lists of JSON lines. Instants are seconds since the epoch.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -46,6 +47,45 @@ pub struct Execution {
     /// When it ended; absent = it never said.
     #[serde(default)]
     pub t1: Option<f64>,
+}
+
+/// A line of the ledger, as the agent of the fault tests writes it: one when it begins, one when it
+/// ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// `begin` or `end`.
+    pub mark: String,
+    /// The run.
+    pub run: String,
+    /// The step.
+    pub step: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The idempotency key that it was given.
+    pub key: String,
+    /// The process.
+    pub pid: u32,
+    /// When.
+    pub t: f64,
+}
+
+/// Joins the marks of each execution.
+pub fn executions(marks: &[Mark]) -> Vec<Execution> {
+    let mut ends: BTreeMap<(&str, &str, u32, u32), f64> = BTreeMap::new();
+    for mark in marks.iter().filter(|m| m.mark == "end") {
+        ends.insert((&mark.run, &mark.step, mark.attempt, mark.pid), mark.t);
+    }
+    let begins = marks.iter().filter(|m| m.mark == "begin");
+    begins
+        .map(|m| Execution {
+            run: m.run.clone(),
+            step: m.step.clone(),
+            attempt: m.attempt,
+            key: m.key.clone(),
+            t0: m.t,
+            t1: ends.get(&(m.run.as_str(), m.step.as_str(), m.attempt, m.pid)).copied(),
+        })
+        .collect()
 }
 
 /// A run as moa tells it.

@@ -1,0 +1,75 @@
+//! B3 and B9: one run that is wide, one run that is long.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::Value as Json;
+
+use crate::options::Options;
+use crate::plans;
+use crate::report::{Figure, middle};
+use crate::world::World;
+
+const WIDE: [u32; 2] = [1000, 10_000];
+const LONG: [u32; 2] = [10_000, 100_000];
+/// Iterations of the long run at once.
+const WIDTH: u32 = 64;
+
+/// B3: a run of 1,000 and one of 10,000 parallel steps.
+pub fn parallel(options: &Options) -> Result<Figure> {
+    let all = WIDE.map(|count| plans::parallel(plans::NOOP, count));
+    let world = World::fresh(options, "b3", &all)?;
+    let mut medians = Vec::new();
+    for plan in &all {
+        let mut times = Vec::new();
+        for _ in 0..options.size(7, 2) {
+            times.push(one_run(&world, plan.workflow.as_str(), None)? * 1e3);
+        }
+        times.sort_by(f64::total_cmp);
+        medians.push((middle(&times), times));
+    }
+    world.close()?;
+    let mut figure = Figure::new(medians[0].0, "ms for 1,000", "≤ 50 ms; 10,000 ≤ 500 ms");
+    figure.note("ms_for_10000", medians[1].0);
+    for (count, (_, times)) in WIDE.iter().zip(&medians) {
+        figure.note(&format!("min_ms_for_{count}"), times[0]);
+        figure.note(&format!("max_ms_for_{count}"), times[times.len() - 1]);
+    }
+    Ok(figure)
+}
+
+/// B9: whether the time of a step grows with the run.
+pub fn long(options: &Options) -> Result<Figure> {
+    let world = World::fresh(options, "b9", &[plans::foreach(WIDTH)])?;
+    let workflow = format!("foreach_{WIDTH}");
+    let counts = options.size(LONG, [1000, 10_000]);
+    let mut per_step = Vec::new();
+    for count in counts {
+        let mut times = Vec::new();
+        for _ in 0..options.size(3, 1) {
+            let time = one_run(&world, &workflow, Some(plans::items(count)))?;
+            times.push(time * 1e6 / f64::from(count));
+        }
+        times.sort_by(f64::total_cmp);
+        per_step.push(middle(&times));
+    }
+    world.close()?;
+    let mut figure = Figure::new(per_step[1], "µs a step", "linear");
+    figure.note(&format!("us_a_step_at_{}", counts[0]), per_step[0]);
+    figure.note(&format!("us_a_step_at_{}", counts[1]), per_step[1]);
+    figure.note("growth_factor", per_step[1] / per_step[0]);
+    figure.note("seconds", per_step[1] * f64::from(counts[1]) / 1e6);
+    Ok(figure)
+}
+
+/// Submit to completed of one run, in seconds.
+fn one_run(world: &World, workflow: &str, params: Option<Json>) -> Result<f64> {
+    world.block_on(async {
+        let mut finish = world.finish();
+        let start = Instant::now();
+        let run = world.start(workflow, params).await?;
+        finish.started(run);
+        finish.until(1).await?;
+        Ok(start.elapsed().as_secs_f64())
+    })
+}

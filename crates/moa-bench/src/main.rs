@@ -1,0 +1,56 @@
+//! The numbers of moa: durable steps a second, latency, memory, disk.
+//!
+//! Run by `cargo xtask bench`. Each bench works on a fresh store on a real disk with fsync on,
+//! through the same engine, store and agents as the product, and says beside its figure what this
+//! machine's disk did at that moment: a figure without its limit says nothing on a shared machine.
+//! Absent: micro-benches. Start reading at [`BENCHES`].
+
+mod fanout;
+mod finish;
+mod latency;
+mod machine;
+mod node;
+mod options;
+mod plans;
+mod report;
+mod spawn;
+mod throughput;
+mod waiting;
+mod world;
+
+use anyhow::Result;
+use options::Options;
+use report::{Figure, Report};
+
+/// A bench: its id, what it measures, how.
+type Bench = (&'static str, &'static str, fn(&Options) -> Result<Figure>);
+
+const BENCHES: &[Bench] = &[
+    ("B1", "durable steps: many runs of 10 no-op steps", throughput::fresh),
+    ("B2", "a run of 3 steps, one at a time", latency::one_at_a_time),
+    ("B3", "one run of parallel steps", fanout::parallel),
+    ("B4", "waiting runs", waiting::start),
+    ("B5", "`moa up` with nothing to do", node::idle),
+    ("B6", "`command` attempts of /bin/true", spawn::attempts),
+    ("B7", "B1 on a store with 1,000,000 finished steps", throughput::full),
+    ("B8", "restart with 100,000 open runs", waiting::restart),
+    ("B9", "one run of 100,000 steps", fanout::long),
+];
+
+fn main() -> Result<()> {
+    let options = Options::parse(std::env::args().skip(1))?;
+    let mut report = Report::default();
+    for (id, what, bench) in BENCHES.iter().filter(|(id, ..)| options.wants(id)) {
+        eprintln!("{id}: {what} …");
+        let before = machine::fdatasyncs_per_second(&options.dir)?;
+        let mut figure = bench(&options)?;
+        let after = machine::fdatasyncs_per_second(&options.dir)?;
+        figure.note("fdatasync_per_s_before", before);
+        figure.note("fdatasync_per_s_after", after);
+        eprintln!("{id}: {figure}");
+        report.add(id, what, figure);
+    }
+    let _ = std::fs::remove_dir(&options.dir);
+    println!("{}", if options.json { report.json()? } else { report.table() });
+    Ok(())
+}

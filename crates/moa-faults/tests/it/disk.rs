@@ -1,0 +1,309 @@
+//! Disks that are full, lie, are slow, or lose what was not made durable.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use moa_faults::history::Ack;
+use serde_json::json;
+
+use crate::chance::Chance;
+use crate::node::{Node, PATIENCE, pass};
+use crate::project::Project;
+use crate::skip;
+
+fn ack(run: String) -> Ack {
+    Ack { run, idem: None, kind: None }
+}
+
+/// A file system of its own, unmounted at the end.
+struct Mount {
+    dir: PathBuf,
+}
+
+impl Mount {
+    /// Mounts; `None` where this machine doesn't let us.
+    fn new(dir: &Path, args: &[&str]) -> Option<Self> {
+        fs::create_dir_all(dir).expect("the mount point");
+        let mounted = Command::new("mount").args(args).arg(dir).status().expect("mount");
+        mounted.success().then(|| Self { dir: dir.to_owned() })
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: a failed test may have left a file open.
+        let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers() {
+    let test = "a_full_disk_refuses_and_recovers";
+    if !skip::needs_root(test) || !skip::needs(test, "mount") {
+        return;
+    }
+    let folder = tempfile::tempdir_in(skip::disk()).expect("a temporary folder");
+    let dir = folder.path().join("small");
+    let Some(mount) = Mount::new(&dir, &["-t", "tmpfs", "-o", "size=24m", "moa-faults"]) else {
+        return skip::skip(test, "tmpfs can't be mounted here");
+    };
+    let project = Project::at(&mount.dir.join("project"));
+    let ballast = mount.dir.join("ballast");
+    fs::write(&ballast, vec![1; 8 << 20]).expect("the ballast");
+    let node = Node::start(&project);
+    let mut client = node.try_connect().expect("it answers");
+    let params = json!({ "text": "x".repeat(200_000) });
+    let mut acks = Vec::new();
+    let refusal = loop {
+        assert!(acks.len() < 1000, "the disk never gets full");
+        let key = format!("k{}", acks.len());
+        match client.start("quiet", params.clone(), &key).expect("the node stays") {
+            Ok(run) => acks.push(ack(run)),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal["kind"], "unavailable", "{refusal}");
+    // Whoever asks again is told again, or is served; nothing hangs and nothing crashes.
+    for i in 0..20 {
+        let again = client.start("quiet", params.clone(), &format!("again{i}"));
+        acks.extend(again.expect("the node stays").ok().map(ack));
+    }
+    fs::remove_file(&ballast).expect("the ballast can go");
+    let start = Instant::now();
+    let run = loop {
+        match client.start("quiet", json!({}), "after").expect("the node stays") {
+            Ok(run) => break run,
+            Err(refusal) => assert!(start.elapsed() < PATIENCE, "still {refusal}"),
+        }
+        pass(Duration::from_millis(20));
+    };
+    acks.push(ack(run));
+    project.wait_until_over(&node);
+    node.stop();
+    let runs = project.check(acks);
+    assert!(runs.iter().all(|r| r.state == "succeeded"));
+}
+
+/// strace attached to a node, with something done to its system calls; detached when dropped.
+struct Tracer {
+    process: Child,
+}
+
+impl Tracer {
+    fn attach(node: &Node, inject: &str) -> Self {
+        let said = tempfile::NamedTempFile::new_in(skip::disk()).expect("a file");
+        let errors = said.reopen().expect("a file");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-p", &node.pid().to_string(), "-o", "/dev/null"]);
+        command.args(["-e", "trace=fsync,fdatasync", "-e", &format!("inject={inject}")]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        let mut tracer = Self { process: command.spawn().expect("strace") };
+        let start = Instant::now();
+        // It says when it is attached.
+        while !fs::read_to_string(said.path()).unwrap_or_default().contains("attached") {
+            assert!(start.elapsed() < PATIENCE, "strace doesn't attach");
+            assert!(tracer.process.try_wait().expect("its status").is_none(), "strace ended");
+            pass(Duration::from_millis(2));
+        }
+        tracer
+    }
+
+    fn detach(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        }
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[test]
+fn a_failed_fsync_is_never_taken_for_done() {
+    let test = "a_failed_fsync_is_never_taken_for_done";
+    if !skip::needs(test, "strace") {
+        return;
+    }
+    let project = Project::new();
+    let mut node = Node::start(&project);
+    let mut client = node.try_connect().expect("it answers");
+    let first = client.start("quiet", json!({}), "before").expect("the node stays");
+    let mut acks = vec![ack(first.expect("it is started"))];
+    project.wait_until_over(&node);
+
+    let tracer = Tracer::attach(&node, "fsync,fdatasync:error=EIO:when=1");
+    let hit = client.start("quiet", json!({}), "hit");
+    assert!(!matches!(hit, Ok(Ok(_))), "acknowledged although it wasn't durable: {hit:?}");
+    tracer.detach();
+
+    // The node has opened its store anew, or has ended for its supervisor to start it again.
+    let gone = node.ready_or_dead().is_none();
+    if gone {
+        node = Node::start(&project);
+    }
+    let mut client = node.wait_ready();
+    let start = Instant::now();
+    let after = loop {
+        match client.start("quiet", json!({}), "hit") {
+            Ok(Ok(run)) => break run,
+            other => assert!(start.elapsed() < PATIENCE, "never again: {other:?}"),
+        }
+        pass(Duration::from_millis(20));
+        client = node.wait_ready();
+    };
+    acks.push(ack(after));
+    project.wait_until_over(&node);
+    node.stop();
+    let runs = project.check(acks);
+    assert_eq!(runs.len(), 2, "the start that failed was not done as well");
+}
+
+#[test]
+fn a_slow_disk_holds_up_writes_and_nothing_else() {
+    let test = "a_slow_disk_holds_up_writes_and_nothing_else";
+    if !skip::needs(test, "strace") {
+        return;
+    }
+    let project = Project::new();
+    let node = Node::start(&project);
+    let mut writer = node.try_connect().expect("it answers");
+    let mut reader = node.try_connect().expect("it answers");
+    let tracer = Tracer::attach(&node, "fsync,fdatasync:delay_enter=2000000");
+    let start = |i: usize| {
+        json!({"op": "start", "workflow": "quiet", "params": {}, "cause": "test",
+               "idempotency_key": format!("k{i}")})
+    };
+    writer.send(&start(0)).expect("it is sent");
+    let asked = Instant::now();
+    for _ in 0..5 {
+        let status = reader.ask(&json!({"op": "status"})).expect("it answers");
+        assert_eq!(status["reply"], "status");
+    }
+    let listed = project.moa_ok(&["runs", "list", "--json"]);
+    let read = asked.elapsed();
+    let reply = writer.receive().expect("it answers");
+    // No clock is needed to say that reads didn't wait for the write: they were over before it.
+    assert!(asked.elapsed() >= read + Duration::from_millis(1));
+    assert_eq!(listed.trim(), "[]", "a run is seen before it is durable");
+    let mut acks = vec![ack(reply["outcome"]["run"].as_str().expect("a run").to_owned())];
+    // Many starts share one slow write.
+    let begin = Instant::now();
+    let clients = (1..=40).map(|i| {
+        let mut client = node.try_connect().expect("it answers");
+        client.send(&start(i)).expect("it is sent");
+        client
+    });
+    let clients: Vec<_> = clients.collect();
+    for mut client in clients {
+        let reply = client.receive().expect("it answers");
+        acks.push(ack(reply["outcome"]["run"].as_str().expect("a run").to_owned()));
+    }
+    println!("{test}: 40 starts took {:.1?} with 2 s for each write", begin.elapsed());
+    tracer.detach();
+    project.wait_until_over(&node);
+    node.stop();
+    project.check(acks);
+}
+
+/// Takes away everything that was not made durable, as a power cut does: ext4 stops at once and
+/// doesn't write its log.
+#[allow(unsafe_code, reason = "there is no safe call for this ioctl")]
+fn cut_power(dir: &Path) {
+    const EXT4_IOC_SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
+    const NO_LOG_FLUSH: u32 = 2;
+    let root = File::open(dir).expect("the mount point");
+    // SAFETY: the request reads one u32, which the setter owns until the call returns.
+    let done = unsafe {
+        let shutdown = rustix::ioctl::Setter::<EXT4_IOC_SHUTDOWN, u32>::new(NO_LOG_FLUSH);
+        rustix::ioctl::ioctl(&root, shutdown)
+    };
+    done.expect("ext4 can be shut down");
+}
+
+/// An ext4 in a file on a loop device.
+struct Ext4 {
+    image: PathBuf,
+    mount: Option<Mount>,
+    dir: PathBuf,
+}
+
+impl Ext4 {
+    fn new(folder: &Path) -> Option<Self> {
+        let (image, dir) = (folder.join("disk.img"), folder.join("disk"));
+        File::create(&image).and_then(|f| f.set_len(256 << 20)).expect("the image");
+        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status();
+        assert!(made.expect("mkfs.ext4").success());
+        let mut disk = Self { image, mount: None, dir };
+        disk.mount().then_some(disk)
+    }
+
+    fn mount(&mut self) -> bool {
+        let image = self.image.to_str().expect("the path is text");
+        self.mount = Mount::new(&self.dir, &["-o", "loop", image]);
+        self.mount.is_some()
+    }
+
+    /// Cuts the power and gives it back.
+    fn cut(&mut self, meanwhile: impl FnOnce()) {
+        cut_power(&self.dir);
+        meanwhile();
+        let unmounted = Command::new("umount").arg(&self.dir).status().expect("umount");
+        assert!(unmounted.success(), "somebody still writes to the disk");
+        // What was mounted is gone; nothing is left to do for the guard.
+        std::mem::forget(self.mount.take());
+        assert!(self.mount(), "the disk can't be mounted again");
+    }
+}
+
+fn loop_disk(test: &str, folder: &Path) -> Option<Ext4> {
+    if !skip::needs_root(test) || !skip::needs(test, "mkfs.ext4") || !skip::needs(test, "mount") {
+        return None;
+    }
+    let disk = Ext4::new(folder);
+    if disk.is_none() {
+        skip::skip(test, "no loop device can be had here");
+    }
+    disk
+}
+
+const POWER_CUTS: usize = 10;
+
+#[test]
+fn power_cuts_lose_nothing_acknowledged() {
+    let test = "power_cuts_lose_nothing_acknowledged";
+    let folder = tempfile::tempdir_in(skip::disk()).expect("a temporary folder");
+    let Some(mut disk) = loop_disk(test, folder.path()) else { return };
+    let project = Project::at(&disk.dir.join("project"));
+    let mut chance = Chance::new(test);
+    let mut acks = Vec::new();
+    for round in 0..POWER_CUTS {
+        let node = Node::start(&project);
+        let mut client = node.try_connect().expect("it answers");
+        let moment = Instant::now() + chance.time_below_ms(300);
+        let mut i = 0;
+        while Instant::now() < moment {
+            let run = client.start("quiet", json!({}), &format!("{round}-{i}"));
+            let run = run.expect("the node stays").expect("it is started");
+            acks.push(ack(run));
+            i += 1;
+        }
+        disk.cut(|| node.kill9());
+    }
+    let node = Node::start(&project);
+    project.wait_until_over(&node);
+    node.stop();
+    println!("{test}: {POWER_CUTS} power cuts, {} runs acknowledged, none lost", acks.len());
+    let runs = project.check(acks);
+    assert!(runs.iter().all(|r| r.state == "succeeded"));
+}
