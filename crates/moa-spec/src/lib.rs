@@ -1,1 +1,44 @@
-//! moa-spec
+//! The files of a project: workflows, agents, settings.
+//!
+//! What: YAML text to a tree with spans, to a typed model that keeps on after every mistake, to what
+//! the engine executes ([`moa_core::workflow::Plan`], [`moa_core::agent::AgentSpec`]); diagnostics
+//! with excerpt, cause and fix; JSON Schemas from the same declarations; `fmt`, graphs, differences.
+//! Why a crate of its own: it holds the YAML and JSON Schema libraries, and changes with the language,
+//! not with the engine. Absent by intent: files (callers read them), clocks, the store.
+//! Start reading at [`parse_workflow`].
+
+mod agents;
+mod check;
+mod codes;
+mod diagnostic;
+mod hash;
+mod json_schema;
+mod lower;
+pub mod model;
+mod params;
+mod read;
+mod scalar;
+mod settings;
+mod shell_words;
+mod source;
+mod suggest;
+mod tests_section;
+mod workflow;
+mod yaml;
+
+pub use agents::parse_agents;
+pub use check::{BUILTIN_AGENTS, Project, check_workflow};
+pub use codes::error_pages;
+pub use diagnostic::{Diagnostic, Severity, has_errors, render};
+pub use json_schema::check_output;
+pub use params::{ParamError, check_params, free_param, param_from_text};
+pub use read::{At, Place};
+pub use scalar::{Duration, Entries, Expr, Label, Many, NameText, Raw, Short, Size, Tmpl, Use};
+pub use settings::{
+    Channel, Limits, Log, LogFormat, LogLevel, Logs, Notify, Secrets, Settings, parse_settings,
+};
+pub use source::Source;
+pub use tests_section::{
+    Comparison, Expect, MockOutcome, MockResult, StepExpectation, WorkflowTest,
+};
+pub use workflow::{Workflow, WorkflowSummary, compile, parse_workflow, validate_workflow};

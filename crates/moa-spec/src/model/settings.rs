@@ -1,0 +1,90 @@
+//! The settings file `moa.yaml`, key by key.
+
+use crate::choice;
+use crate::read::At;
+use crate::record;
+use crate::scalar::{Duration, Entries, Label, Size};
+
+record! {
+    /// Settings of a project.
+    pub struct SettingsFile as "the settings" {
+        /// The project's name; its folder's when not given.
+        name: Option<At<Label>>,
+        /// Where state is kept: `sqlite` (`.moa/moa.db`).
+        store: Option<At<String>>,
+        /// How much at once.
+        limits: Option<SettingsLimits>,
+        /// What moa itself logs.
+        log: Option<LogFile>,
+        /// What attempts write.
+        logs: Option<LogsFile>,
+        /// Where notifications go.
+        notify: Option<NotifyFile>,
+        /// Where secrets come from.
+        secrets: Option<SecretsFile>,
+    }
+
+    /// How much at once.
+    pub struct SettingsLimits as "`limits`" {
+        /// Attempts at once, of all agents together; 64 when not given.
+        max_running: Option<At<u32>>,
+        /// How long running attempts get when moa is stopped; 5m when not given.
+        stop_grace: Option<At<Duration>>,
+    }
+
+    /// What moa itself logs.
+    pub struct LogFile as "`log`" {
+        /// How much: `error`, `warn`, `info`, `debug` or `trace`.
+        level: Option<At<LogLevel>>,
+        /// How: `text` or `json`.
+        format: Option<At<LogFormat>>,
+    }
+
+    /// What attempts write.
+    pub struct LogsFile as "`logs`" {
+        /// Bytes kept of one attempt, half of its beginning and half of its end.
+        attempt_max: Option<At<Size>>,
+    }
+
+    /// Where notifications go.
+    pub struct NotifyFile as "`notify`" {
+        /// The channels by name.
+        channels: Option<Entries<ChannelFile>>,
+    }
+
+    /// One notification channel.
+    pub struct ChannelFile as "a channel" {
+        /// A file that each notification is added to as a line of JSON.
+        file: At<String>,
+    }
+
+    /// Where secrets come from.
+    pub struct SecretsFile as "`secrets`" {
+        /// A file with lines of `NAME=value`, relative to the project; `.env` when not given.
+        env_file: Option<At<String>>,
+    }
+}
+
+choice! {
+    /// How much is logged.
+    pub enum LogLevel as "a log level" {
+        /// What went wrong.
+        Error = "error",
+        /// What looks wrong.
+        Warn = "warn",
+        /// What happens.
+        Info = "info",
+        /// Why it happens.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+
+    /// How it is written.
+    pub enum LogFormat as "a log format" {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}

@@ -1,0 +1,193 @@
+//! The settings file `moa.yaml`.
+
+use std::collections::BTreeMap;
+
+use moa_core::ids::Name;
+use moa_core::limits::ATTEMPT_LOG_BYTES_MAX;
+use moa_core::time::Span;
+use serde::Serialize;
+
+use crate::codes;
+use crate::diagnostic::Diagnostic;
+pub use crate::model::settings::{LogFormat, LogLevel};
+use crate::model::settings::{SettingsFile, SettingsLimits};
+use crate::read::{At, Cx, Field};
+use crate::scalar::name;
+use crate::source::Source;
+use crate::yaml::{self, Node};
+
+/// Settings of a project, with defaults where the file says nothing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Settings {
+    /// The project's name; `None` = its folder's.
+    pub name: Option<String>,
+    /// Where state is kept.
+    pub store: String,
+    /// How much at once.
+    pub limits: Limits,
+    /// What moa itself logs.
+    pub log: Log,
+    /// What attempts write.
+    pub logs: Logs,
+    /// Where notifications go.
+    pub notify: Notify,
+    /// Where secrets come from.
+    pub secrets: Secrets,
+    /// The keys that the file gives (`limits.max_running`), with their lines.
+    #[serde(skip)]
+    pub given: BTreeMap<String, u32>,
+}
+
+/// How much at once.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Limits {
+    /// Attempts at once, of all agents together.
+    pub max_running: u32,
+    /// How long running attempts get when moa is stopped.
+    pub stop_grace: Span,
+}
+
+/// What moa itself logs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Log {
+    /// How much.
+    pub level: LogLevel,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// What attempts write.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Logs {
+    /// Bytes kept of one attempt.
+    pub attempt_max: u64,
+}
+
+/// Where notifications go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Notify {
+    /// The channels by name.
+    pub channels: BTreeMap<Name, Channel>,
+}
+
+/// One notification channel.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Channel {
+    /// The file that each notification is added to, relative to the project.
+    pub file: String,
+}
+
+/// Where secrets come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Secrets {
+    /// The file with lines of `NAME=value`, relative to the project.
+    pub env_file: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            store: "sqlite".into(),
+            limits: Limits { max_running: 64, stop_grace: Span::minutes(5) },
+            log: Log { level: LogLevel::Info, format: LogFormat::Text },
+            logs: Logs { attempt_max: ATTEMPT_LOG_BYTES_MAX },
+            notify: Notify::default(),
+            secrets: Secrets { env_file: ".env".into() },
+            given: BTreeMap::new(),
+        }
+    }
+}
+
+/// Reads the settings file and reports all its mistakes, ordered by place. An empty file is fine.
+/// The settings are given when there is no error.
+pub fn parse_settings(source: &Source) -> (Option<Settings>, Vec<Diagnostic>) {
+    let mut cx = Cx::new(source);
+    if yaml::is_blank(&source.text) {
+        return (Some(Settings::default()), Vec::new());
+    }
+    let settings = yaml::parse(&mut cx).and_then(|root| {
+        let file = SettingsFile::read(&root, &mut cx)?;
+        let mut settings = settings(&file, &mut cx);
+        given(&root, "", &mut settings.given, &cx);
+        Some(settings)
+    });
+    let failed = cx.failed();
+    (settings.filter(|_| !failed), cx.finish())
+}
+
+/// Notes every key that holds a value, with its line.
+fn given(node: &Node, prefix: &str, keys: &mut BTreeMap<String, u32>, cx: &Cx) {
+    if let yaml::Data::Map(entries) = &node.data {
+        for (key, value) in entries {
+            let path = format!("{prefix}{}", key.text);
+            match value.data {
+                yaml::Data::Map(_) => given(value, &format!("{path}."), keys, cx),
+                _ => {
+                    keys.insert(path, cx.line(key.span.start));
+                }
+            }
+        }
+    }
+}
+
+fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
+    let mut settings = Settings::default();
+    settings.name = file.name.as_ref().map(|n| n.value.0.clone());
+    if let Some(store) = &file.store {
+        if store.value != "sqlite" {
+            let message = format!("{:?} is not a store of this version", store.value);
+            let d = cx.error(codes::WRONG_VALUE, store.span.clone(), message);
+            d.help("write `store: sqlite`, or leave the key out");
+        }
+    }
+    if let Some(limits) = &file.limits {
+        self::limits(limits, &mut settings, cx);
+    }
+    if let Some(log) = &file.log {
+        settings.log.level = log.level.as_ref().map_or(settings.log.level, |l| l.value);
+        settings.log.format = log.format.as_ref().map_or(settings.log.format, |f| f.value);
+    }
+    if let Some(size) = file.logs.as_ref().and_then(|logs| logs.attempt_max.as_ref()) {
+        if size.value.0 < 4096 {
+            let message = "less than 4KiB of an attempt's log are of no use".into();
+            cx.error(codes::WRONG_VALUE, size.span.clone(), message).help("write 1MiB or more");
+        }
+        settings.logs.attempt_max = size.value.0;
+    }
+    let channels = file.notify.iter().filter_map(|n| n.channels.as_ref()).flat_map(|c| &c.0);
+    for (key, channel) in channels {
+        inside(&channel.file, cx);
+        if let Some(name) = name(&key.value, key.span.clone(), cx) {
+            let channel = Channel { file: channel.file.value.clone() };
+            settings.notify.channels.insert(name, channel);
+        }
+    }
+    if let Some(env) = file.secrets.as_ref().and_then(|s| s.env_file.as_ref()) {
+        settings.secrets.env_file = env.value.clone();
+    }
+    settings
+}
+
+fn limits(file: &SettingsLimits, settings: &mut Settings, cx: &mut Cx) {
+    if let Some(running) = &file.max_running {
+        if running.value == 0 || running.value > 10_000 {
+            let message = format!("expected a number from 1 to 10000, found {}", running.value);
+            cx.error(codes::WRONG_VALUE, running.span.clone(), message);
+        }
+        settings.limits.max_running = running.value;
+    }
+    if let Some(grace) = &file.stop_grace {
+        settings.limits.stop_grace = grace.value.0;
+    }
+}
+
+/// Reports a path that is not inside the project.
+fn inside(path: &At<String>, cx: &mut Cx) {
+    let text = &path.value;
+    if text.is_empty() || text.starts_with('/') || text.split('/').any(|part| part == "..") {
+        let message = format!("{text:?} is not a path inside the project");
+        let d = cx.error(codes::WRONG_VALUE, path.span.clone(), message);
+        d.help("write a path relative to the project, such as notifications/slack.jsonl");
+    }
+}

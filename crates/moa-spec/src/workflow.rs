@@ -1,0 +1,88 @@
+//! Workflow files: text to checked model to plan.
+
+use std::sync::Arc;
+
+use moa_core::ids::Name;
+use moa_core::workflow::{ParamSpec, Plan};
+
+use crate::diagnostic::Diagnostic;
+use crate::lower;
+use crate::model::WorkflowFile;
+use crate::read::{Cx, Field};
+use crate::source::Source;
+use crate::tests_section::{self, WorkflowTest};
+use crate::yaml;
+use crate::{Project, check};
+
+/// A workflow file that was read and checked. It has a plan, so it has no errors.
+#[derive(Debug, Clone)]
+pub struct Workflow {
+    /// Its id: the stem of its file.
+    pub id: Name,
+    /// The file, key by key.
+    pub file: WorkflowFile,
+    /// Its tests.
+    pub tests: Vec<WorkflowTest>,
+    pub(crate) plan: Plan,
+    pub(crate) source: Arc<Source>,
+}
+
+impl Workflow {
+    /// What others have to know of it.
+    pub fn summary(&self) -> WorkflowSummary {
+        WorkflowSummary { params: self.plan.params.clone(), version: self.plan.version.clone() }
+    }
+}
+
+/// What a workflow that calls another has to know of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WorkflowSummary {
+    /// Declared params; empty = any.
+    pub params: Vec<ParamSpec>,
+    /// The author's version label.
+    pub version: Option<String>,
+}
+
+/// Reads a workflow file and reports all its mistakes, ordered by place.
+///
+/// The workflow is given when none of them is an error; warnings stand beside it.
+pub fn parse_workflow(source: &Source, id: &Name) -> (Option<Workflow>, Vec<Diagnostic>) {
+    read(source, id, None)
+}
+
+/// Reads a workflow file and checks it against the project as well: what [`parse_workflow`] and
+/// [`check_workflow`](crate::check_workflow) find, all at once, even when the file has errors.
+pub fn validate_workflow(
+    source: &Source,
+    id: &Name,
+    project: &Project,
+) -> (Option<Workflow>, Vec<Diagnostic>) {
+    read(source, id, Some(project))
+}
+
+fn read(
+    source: &Source,
+    id: &Name,
+    project: Option<&Project>,
+) -> (Option<Workflow>, Vec<Diagnostic>) {
+    let mut cx = Cx::new(source);
+    let workflow = yaml::parse(&mut cx).and_then(|root| {
+        let file = WorkflowFile::read(&root, &mut cx)?;
+        let plan = lower::lower(&file, id, &mut cx);
+        if let Some(project) = project {
+            check::check_file(&file, id, project, &mut cx);
+        }
+        let plan = plan?;
+        let tests = tests_section::tests(&file, &plan, &mut cx);
+        let source = Arc::new(source.clone());
+        Some(Workflow { id: id.clone(), file, tests, plan, source })
+    });
+    let failed = cx.failed();
+    (workflow.filter(|_| !failed), cx.finish())
+}
+
+/// The plan of a checked workflow: what the run machine executes. Its hash is over what it does,
+/// the same whatever the file's formatting and comments.
+pub fn compile(workflow: &Workflow) -> Plan {
+    workflow.plan.clone()
+}

@@ -1,0 +1,43 @@
+//! What the tests share.
+
+use moa_core::ids::Name;
+use moa_core::workflow::Plan;
+use moa_spec::{Diagnostic, Source, compile, parse_workflow, render};
+
+/// A source of text.
+pub fn source(text: &str) -> Source {
+    Source::new("workflows/test.yaml", text)
+}
+
+/// The id that test workflows have.
+pub fn id() -> Name {
+    Name::new("test").unwrap()
+}
+
+/// The diagnostics of a workflow file.
+pub fn diagnose(text: &str) -> Vec<Diagnostic> {
+    parse_workflow(&source(text), &id()).1
+}
+
+/// The plan of a workflow that has no errors.
+pub fn plan(text: &str) -> Plan {
+    let (workflow, diagnostics) = parse_workflow(&source(text), &id());
+    let shown = render(&diagnostics, &[source(text)], false);
+    compile(&workflow.unwrap_or_else(|| panic!("{shown}")))
+}
+
+/// The codes of the diagnostics of a workflow file.
+pub fn codes(text: &str) -> Vec<&'static str> {
+    diagnose(text).iter().map(|d| d.code).collect()
+}
+
+/// The steps that a step needs, by id.
+pub fn needs(plan: &Plan, step: &str) -> Vec<String> {
+    let step = plan.step(plan.find(step).unwrap_or_else(|| panic!("no step {step}")));
+    step.needs.iter().map(|n| plan.step(n.step).id.to_string()).collect()
+}
+
+/// The ids of all steps, in the plan's order.
+pub fn ids(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|s| s.id.to_string()).collect()
+}
