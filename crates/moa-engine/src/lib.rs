@@ -5,5 +5,6 @@ mod clock;
 pub mod handle;
 pub mod node;
 mod shell;
+pub mod virtual_time;
 
 pub use handle::{Engine, Handle};

@@ -23,6 +23,8 @@ pub(super) struct Code {
     pub fields: Vec<Arc<str>>,
     pub regexes: Vec<(regex_lite::Regex, u64)>,
     pub references: Vec<Reference>,
+    /// Positions of entries written `?entry`, by list or map.
+    pub optional: Vec<Vec<u16>>,
 }
 
 /// The mark of operations whose errors end the evaluation.
@@ -55,6 +57,8 @@ pub(super) enum Op {
     Name(u16),
     /// Pushes the variable of the loop with this number, outermost 0.
     Variable(u16),
+    /// Its second variable.
+    Second(u16),
     Select(u16),
     /// `a.?b`
     SelectOptional(u16),
@@ -72,13 +76,14 @@ pub(super) enum Op {
     /// Takes a condition: jumps when it is false.
     Branch(u16),
     Jump(u16),
-    List(u16),
-    Map(u16),
+    /// So many entries; those written `?entry` are in `Code::optional` at the second number.
+    List(u16, u16),
+    Map(u16, u16),
     Call(&'static Function, u16),
     /// `matches` with a pattern known when compiling.
     Matches(u16),
-    /// Takes a list or map and enters a loop over it.
-    Loop(Loop),
+    /// Takes a list or map and enters a loop over it, with two variables if true.
+    Loop(Loop, bool),
     /// Sets the variable to the next item, or jumps behind the loop with its result.
     Next(u16),
     /// Takes the condition of `map(x, condition, e)`: jumps to `Next` when it is false.
@@ -99,6 +104,14 @@ pub(super) enum Loop {
     Map,
     Filter,
     SortBy,
+    TransformList,
+    TransformMap,
+    TransformMapEntry,
+    /// `cel.bind`: a loop over one value.
+    Bind,
+    /// Loops over an optional's value.
+    OptMap,
+    OptFlatMap,
 }
 
 /// Operators of two evaluated operands.

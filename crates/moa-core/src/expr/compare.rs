@@ -28,32 +28,48 @@ impl Number {
         }
     }
 
-    /// `None` when one is NaN.
+    /// `None` when one is NaN. Beside a double an integer is rounded to one, as in CEL.
     pub fn compare(self, other: Self) -> Option<Ordering> {
         match (self, other) {
-            (Self::Double(a), Self::Double(b)) => a.partial_cmp(&b),
-            (Self::Double(a), b) => compare_double(a, b),
-            (a, Self::Double(b)) => compare_double(b, a).map(Ordering::reverse),
+            (Self::Double(_), _) | (_, Self::Double(_)) => {
+                self.to_double().partial_cmp(&other.to_double())
+            }
             (a, b) => a.to_integer().partial_cmp(&b.to_integer()),
+        }
+    }
+
+    /// Without rounding, and with NaN last: an order that sorting can rely on.
+    fn compare_exactly(self, other: Self) -> Ordering {
+        match (self, other) {
+            (Self::Double(a), Self::Double(b)) => {
+                a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+            }
+            (Self::Double(a), b) => compare_double(a, b),
+            (a, Self::Double(b)) => compare_double(b, a).reverse(),
+            (a, b) => a.to_integer().cmp(&b.to_integer()),
+        }
+    }
+
+    fn to_double(self) -> f64 {
+        match self {
+            Self::Int(n) => n as f64,
+            Self::Uint(n) => n as f64,
+            Self::Double(n) => n,
         }
     }
 }
 
 /// Exact where a cast of the integer to double would round.
-fn compare_double(a: f64, b: Number) -> Option<Ordering> {
-    if a.is_nan() {
-        return None;
-    }
-    let b = b.to_integer()?;
-    if a >= I128_END {
-        return Some(Ordering::Greater);
-    }
+fn compare_double(a: f64, b: Number) -> Ordering {
+    let Some(b) = b.to_integer().filter(|_| !a.is_nan() && a < I128_END) else {
+        return Ordering::Greater;
+    };
     if a <= -I128_END {
-        return Some(Ordering::Less);
+        return Ordering::Less;
     }
     let whole = a.trunc();
-    let rest = a - whole;
-    Some((whole as i128).cmp(&b).then(rest.partial_cmp(&0.0)?))
+    let rest = (a - whole).partial_cmp(&0.0).unwrap_or(Ordering::Equal);
+    (whole as i128).cmp(&b).then(rest)
 }
 
 /// Whether two values are equal. Values of different types differ; they are no error.
@@ -80,12 +96,13 @@ fn equal_within(
         (Operand::Bool(a), Operand::Bool(b)) => return Ok(a == b),
         (Operand::Str(a), Operand::Str(b)) => {
             let (a, b) = (a.as_str(), b.as_str());
-            if a.len() == b.len() {
-                budget.steps(a.len() as u64 / 256)?;
-            }
+            budget.steps(a.len().min(b.len()) as u64 / 256)?;
             return Ok(a == b);
         }
-        (Operand::Bytes(a), Operand::Bytes(b)) => return Ok(a == b),
+        (Operand::Bytes(a), Operand::Bytes(b)) => {
+            budget.steps(a.len().min(b.len()) as u64 / 256)?;
+            return Ok(a == b);
+        }
         (Operand::Timestamp(a), Operand::Timestamp(b)) => return Ok(a == b),
         (Operand::Duration(a), Operand::Duration(b)) => return Ok(a == b),
         (Operand::Type(a), Operand::Type(b)) => return Ok(a == b),
@@ -135,5 +152,13 @@ pub(super) fn order(a: &Operand<'_>, b: &Operand<'_>) -> Result<Option<Ordering>
         (Operand::Timestamp(a), Operand::Timestamp(b)) => Ok(Some(a.cmp(b))),
         (Operand::Duration(a), Operand::Duration(b)) => Ok(Some(a.cmp(b))),
         _ => Err(()),
+    }
+}
+
+/// The order to sort two values in that [`order`] can compare: total, also with NaN.
+pub(super) fn sorting_order(a: &Operand<'_>, b: &Operand<'_>) -> Ordering {
+    match (a.as_number(), b.as_number()) {
+        (Some(a), Some(b)) => a.compare_exactly(b),
+        _ => order(a, b).ok().flatten().unwrap_or(Ordering::Equal),
     }
 }

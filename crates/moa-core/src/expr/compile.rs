@@ -40,11 +40,13 @@ pub(super) fn compile(source: &str) -> Result<Code, Error> {
             fields: Vec::new(),
             regexes: Vec::new(),
             references: Vec::new(),
+            optional: Vec::new(),
         },
         covered_from: Vec::new(),
         height: 0,
         depth: 0,
         variables: Vec::new(),
+        loops: 0,
         source,
     };
     compiler.whole()?;
@@ -66,8 +68,10 @@ pub(super) struct Compiler<'s> {
     /// Values on the stack when the code so far has run.
     pub height: u16,
     depth: usize,
-    /// Variables of the loops around, outermost first.
-    pub variables: Vec<&'s str>,
+    /// Variables of the loops around, outermost first, each with what pushes it.
+    pub variables: Vec<(&'s str, Op)>,
+    /// Loops around.
+    pub loops: u16,
 }
 
 /// An operator whose right operand is being read.
@@ -101,6 +105,12 @@ impl Operator {
 impl<'s> Compiler<'s> {
     pub fn text(&self, span: &Range<usize>) -> &'s str {
         &self.source[span.clone()]
+    }
+
+    /// Whether the token after the next one is this punctuation.
+    pub fn second_is(&self, punct: &str) -> bool {
+        let token = self.lexer.clone().token();
+        matches!(token, Ok(Token { kind: Kind::Punct(p), .. }) if p == punct)
     }
 
     pub fn peek(&self) -> &Token {
@@ -264,7 +274,7 @@ impl Compiler<'_> {
     /// a stack of `height` values. Ranges nest: what an inner one caught stays caught by it.
     pub fn catch(&mut self, start: usize, height: u16) {
         let handler = self.code.handlers.len() as u16;
-        let loops = self.variables.len() as u16;
+        let loops = self.loops;
         let target = self.here() as u16;
         self.code.handlers.push(Handler { target, height, loops });
         let mut at = self.here();

@@ -23,7 +23,7 @@ pub(super) fn double_to_string(n: f64) -> String {
         return "NaN".into();
     }
     if n.is_infinite() {
-        return if n > 0.0 { "+Inf".into() } else { "-Inf".into() };
+        return if n > 0.0 { "Infinity".into() } else { "-Infinity".into() };
     }
     let size = n.abs();
     if size == 0.0 || (1e-7..1e21).contains(&size) {
@@ -92,7 +92,7 @@ mod tests {
             (6.02214e23, "6.02214e+23"),
             (1e-9, "1e-9"),
             (0.1 + 0.2, "0.30000000000000004"),
-            (f64::INFINITY, "+Inf"),
+            (f64::INFINITY, "Infinity"),
         ] {
             assert_eq!(double_to_string(n), text);
             assert_eq!(parse_double(text), Some(n), "{text}");

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::budget::{Budget, Exhausted};
-use super::code::{Binary, Code, Loop, Op, UNHANDLED};
+use super::code::{Binary, Code, Op, UNHANDLED};
 use super::error::Error;
 pub(super) use super::fault::Fault;
 use super::fault::Kind;
 use super::functions::Function;
-use super::operand::{Built, Items, Operand, Size, Text, measure_held};
+use super::loops::Frame;
+use super::operand::{Built, Operand, Size, Text, measure_held};
 use super::table::{Key, Map, Probe, Table};
 use super::value::Value;
 use super::{Scope, compare, number, temporal};
@@ -158,26 +159,11 @@ impl<'a> Context<'a, '_> {
     }
 }
 
-struct Machine<'a, 'b> {
-    cx: Context<'a, 'b>,
+pub(super) struct Machine<'a, 'b> {
+    pub cx: Context<'a, 'b>,
     scope: &'a dyn Scope,
-    stack: Vec<Operand<'a>>,
-    loops: Vec<Frame<'a>>,
-}
-
-/// A loop that is running.
-struct Frame<'a> {
-    kind: Loop,
-    items: Items<'a>,
-    variable: Operand<'a>,
-    /// Results of `map` and `filter`, items of `sortBy`.
-    made: Vec<Operand<'a>>,
-    /// Keys of `sortBy`.
-    keys: Vec<Operand<'a>>,
-    /// Hits of `exists_one`.
-    hits: u64,
-    /// First error of `all` and `exists`: counts if nothing decides.
-    fault: Option<Box<Fault<'a>>>,
+    pub stack: Vec<Operand<'a>>,
+    pub loops: Vec<Frame<'a>>,
 }
 
 impl<'a> Machine<'a, '_> {
@@ -209,7 +195,7 @@ impl<'a> Machine<'a, '_> {
 
     // Invariant: the compiler keeps count of the stack, so it is never empty where a value is
     // taken; the error is there because an index out of bounds would take the process down.
-    fn pop(&mut self) -> Result<Operand<'a>, Fault<'a>> {
+    pub fn pop(&mut self) -> Result<Operand<'a>, Fault<'a>> {
         self.stack.pop().ok_or_else(|| Fault::plain("the expression was compiled wrongly"))
     }
 
@@ -226,6 +212,7 @@ impl<'a> Machine<'a, '_> {
             Op::Constant(index) => Operand::of(&self.cx.code.constants[usize::from(index)]),
             Op::Name(index) => self.name(index)?,
             Op::Variable(index) => self.loops[usize::from(index)].variable.clone(),
+            Op::Second(index) => self.loops[usize::from(index)].second.clone(),
             Op::Select(field) => {
                 let of = self.pop()?;
                 self.select(of, field)?
@@ -241,10 +228,12 @@ impl<'a> Machine<'a, '_> {
             }
             Op::Index => {
                 let (key, of) = (self.pop()?, self.pop()?);
+                self.scan_text(&key)?;
                 index(of, key)?
             }
             Op::IndexOptional => {
                 let (key, of) = (self.pop()?, self.pop()?);
+                self.scan_text(&key)?;
                 optional_entry(of, &key)?
             }
             Op::Not => match self.pop()? {
@@ -266,16 +255,13 @@ impl<'a> Machine<'a, '_> {
                 other => return Err(not_bool("?", &other)),
             },
             Op::Jump(target) => return Ok(Some(target)),
-            Op::List(count) => {
-                let items = self.pop_many(count)?;
-                self.cx.list(items)?
-            }
-            Op::Map(count) => self.map(count)?,
+            Op::List(count, flagged) => self.list(count, flagged)?,
+            Op::Map(count, flagged) => self.map(count, flagged)?,
             Op::Call(function, count) => self.call(function, count)?,
             Op::Matches(regex) => self.matches(regex)?,
-            Op::Loop(kind) => {
+            Op::Loop(kind, two) => {
                 let of = self.pop()?;
-                self.enter(kind, of)?;
+                self.loops.push(Frame::enter(kind, two, of)?);
                 return Ok(None);
             }
             Op::Next(end) => return self.next(end),
@@ -330,12 +316,23 @@ impl<'a> Machine<'a, '_> {
         }
     }
 
+    /// Charges looking at the whole of a text, to hash or to compare it.
+    fn scan_text(&mut self, value: &Operand<'a>) -> Result<(), Fault<'a>> {
+        let bytes = match value {
+            Operand::Str(text) => text.as_str().len(),
+            Operand::Bytes(bytes) => bytes.len(),
+            _ => return Ok(()),
+        };
+        self.cx.scan(bytes)
+    }
+
     fn binary(
         &mut self,
         op: Binary,
         a: Operand<'a>,
         b: Operand<'a>,
     ) -> Result<Operand<'a>, Fault<'a>> {
+        self.scan_text(&a)?;
         let types = || Fault::of(Kind::Types(op.symbol(), a.described(), b.described()));
         let ordered = |accepted: fn(Ordering) -> bool| match compare::order(&a, &b) {
             Ok(order) => Ok(Operand::Bool(order.is_some_and(accepted))),
@@ -447,10 +444,33 @@ impl<'a> Machine<'a, '_> {
         Ok(Operand::Bool(!decider))
     }
 
-    fn map(&mut self, count: u16) -> Result<Operand<'a>, Fault<'a>> {
+    /// Which entries of a list or map are written `?entry`.
+    fn flagged(&self, index: u16) -> &'a [u16] {
+        self.cx.code.optional.get(usize::from(index)).map_or(&[], Vec::as_slice)
+    }
+
+    fn list(&mut self, count: u16, flagged: u16) -> Result<Operand<'a>, Fault<'a>> {
+        let mut items = self.pop_many(count)?;
+        let flagged = self.flagged(flagged);
+        if !flagged.is_empty() {
+            let all = std::mem::take(&mut items);
+            for (index, item) in all.into_iter().enumerate() {
+                if flagged.contains(&(index as u16)) {
+                    items.extend(given(item)?);
+                } else {
+                    items.push(item);
+                }
+            }
+        }
+        self.cx.list(items)
+    }
+
+    fn map(&mut self, count: u16, flagged: u16) -> Result<Operand<'a>, Fault<'a>> {
         let values = self.pop_many(count * 2)?;
+        let flagged = self.flagged(flagged);
         let mut entries = Vec::with_capacity(usize::from(count));
         let mut values = values.into_iter();
+        let mut index = 0;
         while let (Some(key), Some(value)) = (values.next(), values.next()) {
             let described = key.described();
             let key = key.into_key().ok_or_else(|| {
@@ -459,7 +479,12 @@ impl<'a> Machine<'a, '_> {
                     "keys are strings, ints, uints and bools",
                 )
             })?;
-            entries.push((key, value));
+            if flagged.contains(&index) {
+                entries.extend(given(value)?.map(|value| (key, value)));
+            } else {
+                entries.push((key, value));
+            }
+            index += 1;
         }
         self.cx.map(entries)
     }
@@ -485,97 +510,7 @@ impl<'a> Machine<'a, '_> {
     }
 }
 
-/// Loops.
-impl<'a> Machine<'a, '_> {
-    fn enter(&mut self, kind: Loop, of: Operand<'a>) -> Result<(), Fault<'a>> {
-        let items = match of.items() {
-            Some(items) if kind != Loop::SortBy || of.is_list() => items,
-            _ => {
-                return Err(Fault::hinted(
-                    format!("{} has no items to loop over", of.described()),
-                    "a list stands before the dot, or a map, whose keys are looped over",
-                ));
-            }
-        };
-        self.loops.push(Frame {
-            kind,
-            items,
-            variable: Operand::Null,
-            made: Vec::new(),
-            keys: Vec::new(),
-            hits: 0,
-            fault: None,
-        });
-        Ok(())
-    }
-
-    fn frame(&mut self) -> Result<&mut Frame<'a>, Fault<'a>> {
-        self.loops.last_mut().ok_or_else(|| Fault::plain("the expression was compiled wrongly"))
-    }
-
-    fn next(&mut self, end: u16) -> Result<Option<u16>, Fault<'a>> {
-        let frame = self.frame()?;
-        if let Some(item) = frame.items.next() {
-            frame.variable = item;
-            return Ok(None);
-        }
-        let Some(frame) = self.loops.pop() else {
-            return Ok(Some(end));
-        };
-        if let Some(fault) = frame.fault {
-            return Err(*fault);
-        }
-        let value = match frame.kind {
-            Loop::All => Operand::Bool(true),
-            Loop::Exists => Operand::Bool(false),
-            Loop::ExistsOne => Operand::Bool(frame.hits == 1),
-            Loop::Map | Loop::Filter => self.cx.list(frame.made)?,
-            Loop::SortBy => super::functions::sort_by(&mut self.cx, frame.made, frame.keys)?,
-        };
-        self.stack.push(value);
-        Ok(Some(end))
-    }
-
-    fn body_done(&mut self, next: u16, end: u16) -> Result<Option<u16>, Fault<'a>> {
-        let value = self.pop()?;
-        let frame = self.frame()?;
-        match frame.kind {
-            Loop::All | Loop::Exists => {
-                let decider = frame.kind == Loop::Exists;
-                let name = if decider { "exists" } else { "all" };
-                let fault = match value {
-                    Operand::Bool(b) if b == decider => {
-                        self.loops.pop();
-                        self.stack.push(Operand::Bool(decider));
-                        return Ok(Some(end));
-                    }
-                    Operand::Bool(_) => return Ok(Some(next)),
-                    Operand::Fault(fault) => fault,
-                    other => Box::new(not_bool(name, &other)),
-                };
-                frame.fault.get_or_insert(fault);
-            }
-            Loop::ExistsOne => match value {
-                Operand::Bool(hit) => frame.hits += u64::from(hit),
-                other => return Err(not_bool("exists_one", &other)),
-            },
-            Loop::Filter => match value {
-                Operand::Bool(true) => frame.made.push(frame.variable.clone()),
-                Operand::Bool(false) => return Ok(Some(next)),
-                other => return Err(not_bool("filter", &other)),
-            },
-            Loop::Map => frame.made.push(value),
-            Loop::SortBy => {
-                frame.made.push(frame.variable.clone());
-                frame.keys.push(value);
-            }
-        }
-        self.cx.allocate(OPERAND_BYTES)?;
-        Ok(Some(next))
-    }
-}
-
-fn not_bool<'a>(operator: &'static str, found: &Operand<'a>) -> Fault<'a> {
+pub(super) fn not_bool<'a>(operator: &'static str, found: &Operand<'a>) -> Fault<'a> {
     Fault::of(Kind::NotBool(operator, found.described()))
 }
 
@@ -633,8 +568,16 @@ fn optional_entry<'a>(of: Operand<'a>, key: &Operand<'a>) -> Result<Operand<'a>,
         Operand::Optional(Some(inner)) => Arc::unwrap_or_clone(inner),
         other => other,
     };
-    if matches!(of, Operand::Null) {
-        return Ok(Operand::Optional(None));
-    }
     Ok(Operand::Optional(entry(&of, key)?.map(Arc::new)))
+}
+
+/// What is in the optional of an entry written `?entry`.
+fn given(value: Operand<'_>) -> Result<Option<Operand<'_>>, Fault<'_>> {
+    match value {
+        Operand::Optional(inner) => Ok(inner.map(Arc::unwrap_or_clone)),
+        other => Err(Fault::hinted(
+            format!("`?` before an entry needs an optional, not {}", other.described()),
+            "write a.?b or optional.of(x)",
+        )),
+    }
 }

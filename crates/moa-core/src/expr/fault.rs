@@ -33,6 +33,8 @@ pub(super) enum Kind<'a> {
     Position(i128, usize),
     /// Something else stands where a bool is needed, by this operator.
     NotBool(&'static str, &'static str),
+    /// Something else is the result of a condition.
+    Condition(&'static str),
     /// An operator that these types do not have.
     Types(&'static str, &'static str, &'static str),
     /// Anything else: message and hint.
@@ -52,6 +54,11 @@ impl<'a> Fault<'a> {
         Self::of(Kind::Other(Box::new((message.into(), Some(hint.into())))))
     }
 
+    /// The whole expression should be a condition, and is not.
+    pub fn not_a_condition(value: &Operand<'a>) -> Self {
+        Self::of(Kind::Condition(value.described()))
+    }
+
     /// Adds what to do about it.
     pub fn set_hint(&mut self, hint: &str) {
         if let Kind::Other(texts) = &mut self.kind {
@@ -66,7 +73,8 @@ impl<'a> Fault<'a> {
 
     /// The error for people.
     pub fn into_error(self, code: &Code, scope: &dyn Scope) -> Error {
-        let span = code.span(self.at.unwrap_or_default());
+        let whole = 0..code.source.len();
+        let span = self.at.map_or(whole, |at| code.span(at));
         let (message, hint) = match self.kind {
             Kind::Exhausted(what) => (what.message(), Some(what.hint().to_owned())),
             Kind::Name(index) => {
@@ -84,6 +92,10 @@ impl<'a> Fault<'a> {
             }
             Kind::NotBool(operator, found) => (
                 format!("`{operator}` needs true or false, not {found}"),
+                bool_hint(found).map(str::to_owned),
+            ),
+            Kind::Condition(found) => (
+                format!("a condition gives true or false, not {found}"),
                 bool_hint(found).map(str::to_owned),
             ),
             Kind::Types(operator, a, b) => types_error(operator, a, b),

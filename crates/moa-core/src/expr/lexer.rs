@@ -36,6 +36,7 @@ const PUNCTS: [&str; 24] = [
     "(", ")", "[", "]", "{", "}",
 ];
 
+#[derive(Clone)]
 pub(super) struct Lexer<'s> {
     source: &'s str,
     at: usize,

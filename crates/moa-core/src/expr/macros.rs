@@ -42,46 +42,71 @@ impl<'s> Compiler<'s> {
             "map" => Loop::Map,
             "filter" => Loop::Filter,
             "sortBy" => Loop::SortBy,
+            "transformList" => Loop::TransformList,
+            "transformMap" => Loop::TransformMap,
+            "transformMapEntry" => Loop::TransformMapEntry,
+            "optMap" => Loop::OptMap,
+            "optFlatMap" => Loop::OptFlatMap,
             _ => return Ok(false),
         };
         let opener = self.take()?.span;
-        let usage = format!("write list.{name}(x, … x …)");
-        let variable = match self.at_ident() {
-            Some(ident) if !matches!(ident, "true" | "false" | "null" | "in") => ident,
-            _ => {
-                return Err(Error::new(
-                    format!("the first argument of `{name}` is a name for each item"),
-                    self.peek().span.clone(),
-                )
-                .hint(usage));
-            }
+        let transforms = kind.transforms();
+        let usage = if transforms { "k, v, …" } else { "x, … x …" };
+        let usage = format!("write list.{name}({usage})");
+        let first = self.variable(&span, &usage)?;
+        let may = matches!(kind, Loop::All | Loop::Exists | Loop::ExistsOne);
+        let two = transforms || (may && self.at_ident().is_some() && self.second_is(","));
+        let second = if two { Some(self.variable(&span, &usage)?) } else { None };
+        self.looped(kind, (first, second), span, &opener)?;
+        Ok(true)
+    }
+
+    /// `cel.bind(x, value, expression)`
+    pub fn bind(&mut self, span: Range<usize>) -> Result<(), Error> {
+        let opener = self.take()?.span;
+        let usage = "write cel.bind(x, value, … x …)";
+        let variable = self.variable(&span, usage)?;
+        self.nested(Self::expression)?;
+        if !self.accept(",")? {
+            return Err(self.unexpected("`,` and an expression").hint(usage));
+        }
+        self.looped(Loop::Bind, (variable, None), span, &opener)
+    }
+
+    /// The name of a variable and the comma behind it.
+    fn variable(&mut self, span: &Range<usize>, usage: &str) -> Result<&'s str, Error> {
+        let ident = self.at_ident().filter(|i| !matches!(*i, "true" | "false" | "null" | "in"));
+        let Some(ident) = ident else {
+            let name = self.text(span);
+            let message = format!("the arguments of `{name}` begin with a name for each item");
+            return Err(Error::new(message, self.peek().span.clone()).hint(usage));
         };
         self.take()?;
         if !self.accept(",")? {
-            return Err(Error::new(
-                format!("`{name}` takes a name for each item and an expression of it"),
-                span,
-            )
-            .hint(usage));
+            let name = self.text(span);
+            let message = format!("`{name}` takes a name for each item and an expression of it");
+            return Err(Error::new(message, span.clone()).hint(usage));
         }
-        self.looped(kind, variable, span, &opener)?;
-        Ok(true)
+        Ok(ident)
     }
 
     fn looped(
         &mut self,
         kind: Loop,
-        variable: &'s str,
+        (first, second): (&'s str, Option<&'s str>),
         span: Range<usize>,
         opener: &Range<usize>,
     ) -> Result<(), Error> {
-        self.emit(Op::Loop(kind), span.clone());
+        self.emit(Op::Loop(kind, second.is_some()), span.clone());
         self.height -= 1;
         let next = self.emit(Op::Next(0), span.clone());
-        self.variables.push(variable);
+        let outside = self.variables.len();
+        self.variables.push((first, Op::Variable(self.loops)));
+        self.variables.extend(second.map(|second| (second, Op::Second(self.loops))));
+        self.loops += 1;
         let (body, height) = (self.here(), self.height);
         self.nested(Self::expression)?;
-        if kind == Loop::Map && self.accept(",")? {
+        if (kind == Loop::Map || kind.transforms()) && self.accept(",")? {
             self.emit(Op::SkipUnless(next as u16), span.clone());
             self.height -= 1;
             self.nested(Self::expression)?;
@@ -90,11 +115,19 @@ impl<'s> Compiler<'s> {
             self.catch(body, height);
         }
         let step = self.emit(Op::Step { next: next as u16, end: 0 }, span);
-        self.variables.pop();
+        self.variables.truncate(outside);
+        self.loops -= 1;
         self.close(")", opener)?;
         self.patch(next);
         self.patch(step);
         // The body's value is gone, the loop's is there.
         Ok(())
+    }
+}
+
+impl Loop {
+    /// Whether it is one of `transformList`, `transformMap`, `transformMapEntry`.
+    fn transforms(self) -> bool {
+        matches!(self, Self::TransformList | Self::TransformMap | Self::TransformMapEntry)
     }
 }

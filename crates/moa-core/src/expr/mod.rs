@@ -25,6 +25,7 @@ mod eval;
 mod fault;
 mod functions;
 mod lexer;
+mod loops;
 mod macros;
 mod number;
 mod operand;
@@ -93,6 +94,14 @@ impl Program {
     /// Names and keys that do not exist, operands of the wrong type, overflow, a used up budget.
     pub fn eval(&self, scope: &dyn Scope) -> Result<Value, Error> {
         self.run(scope, &mut Budget::new(), |operand, cx| operand.into_value(cx))
+    }
+
+    /// Evaluates a condition.
+    ///
+    /// # Errors
+    /// Those of [`Program::eval`], and any value that is not a bool.
+    pub fn eval_bool(&self, scope: &dyn Scope) -> Result<bool, Error> {
+        self.run(scope, &mut Budget::new(), |operand, _| operand.into_bool())
     }
 
     /// Evaluates it to JSON, with a budget that may be shared with other expressions.

@@ -133,7 +133,7 @@ impl<'a> Operand<'a> {
             Self::Type(_) => "type",
             Self::Json(Json::Array(_)) | Self::HeldList(_) | Self::List(_) => "list",
             Self::Json(_) | Self::HeldMap(_) | Self::Map(_) => "map",
-            Self::Optional(_) => "optional",
+            Self::Optional(_) => "optional_type",
             Self::Fault(_) => "error",
         }
     }
@@ -210,7 +210,7 @@ impl<'a> Operand<'a> {
             Self::Json(Json::Array(items)) => items.len(),
             Self::Map(map) => map.content.len(),
             Self::Json(Json::Object(members)) => members.len(),
-            Self::HeldMap(_) => self.items()?.count(),
+            Self::HeldMap(map) => map.len(),
             _ => return None,
         })
     }
@@ -280,6 +280,7 @@ pub(super) enum Items<'a> {
     Map(Arc<Built<Table<Operand<'a>>>>, usize),
     Object(serde_json::map::Keys<'a>),
     HeldMap(&'a Map, usize, Option<serde_json::map::Keys<'a>>),
+    One(Option<Operand<'a>>),
 }
 
 impl<'a> Iterator for Items<'a> {
@@ -298,6 +299,7 @@ impl<'a> Iterator for Items<'a> {
                 map.content.at(*at - 1).map(|(key, _)| Operand::of_key(key))
             }
             Self::Object(keys) => keys.next().map(|k| Operand::Str(Text::Borrowed(k))),
+            Self::One(value) => value.take(),
             Self::HeldMap(map, at, base) => {
                 *at += 1;
                 if let Some((key, _)) = map.own.at(*at - 1) {
@@ -336,6 +338,14 @@ impl<'a> Operand<'a> {
         let size = self.size(cx)?;
         cx.allocate(size.bytes)?;
         Ok(self.owned())
+    }
+
+    /// The answer of a condition.
+    pub fn into_bool(self) -> Result<bool, Fault<'a>> {
+        match self {
+            Self::Bool(b) => Ok(b),
+            other => Err(Fault::not_a_condition(&other)),
+        }
     }
 
     /// The JSON value.

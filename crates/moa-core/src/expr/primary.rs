@@ -34,7 +34,7 @@ const RESERVED: [&str; 17] = [
 ];
 
 /// Names of types, which a scope may hide.
-pub(super) const TYPES: [&str; 12] = [
+pub(super) const TYPES: [&str; 13] = [
     "bool",
     "bytes",
     "double",
@@ -43,6 +43,7 @@ pub(super) const TYPES: [&str; 12] = [
     "list",
     "map",
     "null_type",
+    "optional_type",
     "string",
     "timestamp",
     "type",
@@ -202,8 +203,9 @@ impl<'s> Compiler<'s> {
             return Err(self.reserved(name, span));
         }
         self.height += 1;
-        if !absolute && let Some(index) = self.variables.iter().rposition(|v| *v == name) {
-            self.emit(Op::Variable(index as u16), span);
+        let variable = self.variables.iter().rfind(|(variable, _)| *variable == name);
+        if let Some((_, push)) = variable.filter(|_| !absolute) {
+            self.emit(*push, span);
             return Ok(Primary::Other);
         }
         let slot = match self.code.names.iter().position(|n| &**n == name) {
@@ -214,7 +216,7 @@ impl<'s> Compiler<'s> {
             }
         };
         self.emit(Op::Name(slot as u16), span.clone());
-        if TYPES.contains(&name) && !self.at(".") {
+        if TYPES.contains(&name) && !self.at(".") && !self.at("[") {
             return Ok(Primary::Other);
         }
         self.code.references.push(Reference { path: vec![name.to_owned()], span });
@@ -231,49 +233,56 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    /// The values between brackets, up to the closing one. Returns how many.
-    pub fn arguments(&mut self, closer: &'static str) -> Result<u16, Error> {
+    /// The arguments of a call, in parentheses. Returns how many.
+    pub fn arguments(&mut self) -> Result<u16, Error> {
+        self.entries(")", false).map(|(count, _)| count)
+    }
+
+    /// What stands between brackets, up to the closing one: single values or pairs. Returns how
+    /// many, and the number of the list of those written `?entry`.
+    fn entries(&mut self, closer: &'static str, pairs: bool) -> Result<(u16, u16), Error> {
         let opener = self.take()?.span;
-        let mut count = 0;
+        let (mut count, mut flagged) = (0u16, Vec::new());
         while !self.at(closer) {
+            if closer != ")" && self.accept("?")? {
+                flagged.push(count);
+            }
             self.nested(Self::expression)?;
+            if pairs {
+                if !self.accept(":")? {
+                    if self.peek().kind == Kind::End {
+                        self.close(closer, &opener)?;
+                    }
+                    return Err(self.unexpected("`:` and a value"));
+                }
+                self.nested(Self::expression)?;
+            }
             count += 1;
             if !self.accept(",")? {
                 break;
             }
         }
         self.close(closer, &opener)?;
-        Ok(count)
+        if flagged.is_empty() {
+            return Ok((count, u16::MAX));
+        }
+        self.code.optional.push(flagged);
+        Ok((count, self.code.optional.len() as u16 - 1))
     }
 
     fn list(&mut self) -> Result<Primary, Error> {
         let start = self.peek().span.start;
-        let count = self.arguments("]")?;
-        self.emit(Op::List(count), start..self.last.end);
+        let (count, flagged) = self.entries("]", false)?;
+        self.emit(Op::List(count, flagged), start..self.last.end);
         self.height -= count;
         self.height += 1;
         Ok(Primary::Other)
     }
 
     fn map(&mut self) -> Result<Primary, Error> {
-        let opener = self.take()?.span;
-        let mut count = 0u16;
-        while !self.at("}") {
-            self.nested(Self::expression)?;
-            if !self.accept(":")? {
-                if self.peek().kind == Kind::End {
-                    self.close("}", &opener)?;
-                }
-                return Err(self.unexpected("`:` and a value"));
-            }
-            self.nested(Self::expression)?;
-            count += 1;
-            if !self.accept(",")? {
-                break;
-            }
-        }
-        self.close("}", &opener)?;
-        self.emit(Op::Map(count), opener.start..self.last.end);
+        let start = self.peek().span.start;
+        let (count, flagged) = self.entries("}", true)?;
+        self.emit(Op::Map(count, flagged), start..self.last.end);
         self.height -= count * 2;
         self.height += 1;
         Ok(Primary::Other)
@@ -289,16 +298,24 @@ impl Compiler<'_> {
         let Some(function) = functions::find(name, Form::Free) else {
             return Err(unknown(name, span, Form::Free));
         };
-        let count = self.arguments(")")?;
+        let count = self.arguments()?;
         self.call(function, count, span)
     }
 
     fn method(&mut self, name: &str, span: Range<usize>, free: Option<usize>) -> Result<(), Error> {
-        if let Some(function) = self.in_space(name, free) {
+        let bind = name == "bind" && self.is_space("cel", free);
+        let function = self.in_space(name, free);
+        if bind || function.is_some() {
+            // What stands before the dot is no value.
             self.retract();
             self.height -= 1;
             self.code.references.truncate(free.unwrap_or_default());
-            let count = self.arguments(")")?;
+        }
+        if bind {
+            return self.bind(span);
+        }
+        if let Some(function) = function {
+            let count = self.arguments()?;
             return self.call(function, count, span);
         }
         if self.macro_call(name, span.clone())? {
@@ -317,7 +334,7 @@ impl Compiler<'_> {
     ) -> Result<(), Error> {
         let before = self.code.constants.len();
         let start = self.here();
-        let count = self.arguments(")")?;
+        let count = self.arguments()?;
         let literal = self.here() == start + 1 && self.code.constants.len() == before + 1;
         if function.name == "matches" && count == 1 && literal {
             return self.literal_pattern();
@@ -332,6 +349,11 @@ impl Compiler<'_> {
             [space] => functions::find_in_space(space, name),
             _ => None,
         }
+    }
+
+    fn is_space(&self, space: &str, free: Option<usize>) -> bool {
+        let reference = free.and_then(|index| self.code.references.get(index));
+        reference.is_some_and(|reference| reference.path == [space])
     }
 
     fn call(

@@ -117,6 +117,18 @@ impl Map {
         Self { own: Table::last_wins(entries.into_iter().collect()), base: None }
     }
 
+    /// Keys, those of the object behind it included.
+    pub(super) fn len(&self) -> usize {
+        let Some(Json::Object(base)) = self.base.as_deref() else {
+            return self.own.len();
+        };
+        let hidden = self.own.iter().filter(|(key, _)| match key {
+            Key::String(name) => base.contains_key(&**name),
+            _ => false,
+        });
+        self.own.len() + base.len() - hidden.count()
+    }
+
     /// A map of named fields over a JSON object: a name that is not among the fields is looked up
     /// in the object, in place. Anything but an object has no members.
     pub fn over(fields: impl IntoIterator<Item = (&'static str, Value)>, base: Arc<Json>) -> Self {

@@ -90,22 +90,24 @@ pub(super) fn between(a: Timestamp, b: Timestamp) -> Option<SignedDuration> {
 
 /// Shifted by the duration, within the years 1 to 9999.
 pub(super) fn shift(t: Timestamp, d: SignedDuration) -> Option<Timestamp> {
-    t.checked_add(d).ok().filter(|t| t.as_second() >= YEAR_1_SECOND)
+    t.checked_add(d).ok().filter(|t| since_year_1(*t))
 }
 
-/// 0001-01-01T00:00:00Z
-const YEAR_1_SECOND: i64 = -62_135_596_800;
+/// Whether it is 0001-01-01T00:00:00Z or later.
+fn since_year_1(t: Timestamp) -> bool {
+    t.as_nanosecond() >= -62_135_596_800_000_000_000
+}
 
 /// RFC 3339 text to an instant.
 pub(super) fn parse_timestamp(text: &str) -> Option<Timestamp> {
     let has_time = text.as_bytes().get(10).is_some_and(|b| matches!(b, b'T' | b't' | b' '));
     let t: Timestamp = if has_time { text.parse().ok()? } else { return None };
-    (t.as_second() >= YEAR_1_SECOND).then_some(t)
+    since_year_1(t).then_some(t)
 }
 
 /// An instant by seconds of the Unix epoch.
 pub(super) fn from_second(seconds: i64) -> Option<Timestamp> {
-    Timestamp::from_second(seconds).ok().filter(|t| t.as_second() >= YEAR_1_SECOND)
+    Timestamp::from_second(seconds).ok().filter(|t| since_year_1(*t))
 }
 
 /// As CEL's `string()` has it: seconds, `5400s`, `0.25s`.

@@ -324,13 +324,16 @@ fn evolve_status(row: &mut StepRow, now: Millis, event: &Event) {
     match event {
         Event::StepReady { .. } => set_ready(row, now),
         Event::StepStarted { attempt, node, .. } => {
+            // A step that is ready and leased in one commit has no `StepReady`.
+            if row.status != StepStatus::Ready {
+                row.ready_at = Some(now);
+            }
             row.status = StepStatus::Running;
             row.wait = None;
             row.until = None;
             row.queue_key = None;
             row.attempt = *attempt;
             row.node = Some(*node);
-            row.ready_at.get_or_insert(now);
             row.started_at.get_or_insert(now);
         }
         Event::StepSucceeded { output, .. } => {

@@ -298,7 +298,8 @@ impl Run {
         let mut at = Some(inst);
         while let Some(inst) = at {
             let scope = &self.scopes[self.steps[inst as usize].scope as usize];
-            if scope.owner.is_some() {
+            // A compensation is opened once for its step: only loops count.
+            if scope.owner.is_some_and(|o| loop_body(self.kind(o)) == Some(scope.body)) {
                 path.push(scope.iteration.to_string());
             }
             at = scope.owner;

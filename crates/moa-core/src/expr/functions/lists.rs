@@ -1,6 +1,5 @@
 //! Lists and sizes: CEL's own functions and its lists extension.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Answer, Function, free, method};
@@ -164,17 +163,8 @@ pub(in crate::expr) fn sort_by<'a>(
         cx.scan(keys.iter().filter_map(Operand::as_str).map(str::len).sum())?;
     }
     let mut pairs: Vec<(Operand<'a>, Operand<'a>)> = keys.into_iter().zip(items).collect();
-    // NaN has no order: total_cmp puts it last, so that sorting ends.
-    let order = |a: &Operand<'a>, b: &Operand<'a>| match compare::order(a, b) {
-        Ok(Some(order)) => order,
-        _ => is_nan(a).cmp(&is_nan(b)),
-    };
-    pairs.sort_by(|(a, _), (b, _)| -> Ordering { order(a, b) });
+    pairs.sort_by(|(a, _), (b, _)| compare::sorting_order(a, b));
     cx.list(pairs.into_iter().map(|(_, item)| item).collect())
-}
-
-fn is_nan(value: &Operand<'_>) -> bool {
-    matches!(value, Operand::Double(n) if n.is_nan())
 }
 
 fn range<'a>(cx: &mut Context<'a, '_>, args: &[Operand<'a>]) -> Answer<'a> {

@@ -9,6 +9,7 @@ use super::eval::{Context, Fault};
 use super::operand::Operand;
 
 mod conversions;
+mod format;
 mod lists;
 mod maths;
 mod strings;
@@ -62,7 +63,7 @@ const fn method(
 }
 
 fn all() -> impl Iterator<Item = &'static Function> {
-    [conversions::TABLE, strings::TABLE, lists::TABLE, maths::TABLE, times::TABLE]
+    [conversions::TABLE, strings::TABLE, format::TABLE, lists::TABLE, maths::TABLE, times::TABLE]
         .into_iter()
         .flatten()
 }
@@ -83,14 +84,28 @@ pub(super) fn find_in_space(space: &str, name: &str) -> Option<&'static Function
 pub(super) fn names(form: Form) -> impl Iterator<Item = &'static str> {
     let macros: &[&'static str] = match form {
         Form::Free => &["has"],
-        Form::Method => &["all", "exists", "exists_one", "filter", "map", "sortBy"],
+        Form::Method => &[
+            "all",
+            "exists",
+            "exists_one",
+            "filter",
+            "map",
+            "optMap",
+            "optFlatMap",
+            "sortBy",
+            "transformList",
+            "transformMap",
+            "transformMapEntry",
+        ],
     };
     all().filter(move |f| f.form == form).map(|f| f.name).chain(macros.iter().copied())
 }
 
 /// Bytes that a compiled pattern may take.
 const REGEX_BYTES_MAX: usize = 128 << 10;
-/// Characters of a pattern.
+/// States that fit in there.
+const STATES_MAX: u64 = REGEX_BYTES_MAX as u64 / 16;
+/// Bytes of a pattern.
 const REGEX_LENGTH_MAX: usize = 1024;
 
 /// A pattern compiled, with what matching one byte by it costs in 1/32 steps at worst.
@@ -113,14 +128,42 @@ pub(super) fn regex(pattern: &str) -> Result<(Regex, u64), (String, Option<Strin
     Ok((regex, states(pattern)))
 }
 
-/// States of the pattern at most: its characters, times what they are repeated.
-fn states(pattern: &str) -> u64 {
-    let mut states = pattern.len() as u64 + 1;
-    for repetition in pattern.split('{').skip(1) {
-        let counts = repetition.split('}').next().unwrap_or_default();
-        let largest = counts.split(',').filter_map(|n| n.trim().parse::<u64>().ok()).max();
-        states = states.saturating_mul(largest.unwrap_or(1).max(1));
+/// States that the pattern has at most: its characters, times what they are repeated.
+pub(super) fn states(pattern: &str) -> u64 {
+    // Of each open group what stands before it; `total` of the innermost, `last` of its last part.
+    let mut open: Vec<u64> = Vec::new();
+    let (mut total, mut last) = (0u64, 0u64);
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '(' => {
+                open.push(total);
+                total = 0;
+                last = 0;
+            }
+            ')' => {
+                last = total;
+                total = total.saturating_add(open.pop().unwrap_or(0));
+            }
+            '{' => {
+                let (counts, rest) = chars.as_str().split_once('}').unwrap_or_default();
+                let largest = counts.split(',').filter_map(|n| n.trim().parse::<u64>().ok()).max();
+                if let Some(times) = largest {
+                    let more = last.saturating_mul(times.saturating_sub(1));
+                    last = last.saturating_add(more);
+                    total = total.saturating_add(more);
+                    chars = rest.chars();
+                }
+            }
+            _ => {
+                if c == '\\' {
+                    chars.next();
+                }
+                last = 1;
+                total = total.saturating_add(1);
+            }
+        }
     }
     // The size limit of a compiled pattern bounds its states, too.
-    states.min(REGEX_BYTES_MAX as u64 / 16)
+    open.iter().fold(total, |sum, before| sum.saturating_add(*before)).clamp(1, STATES_MAX)
 }

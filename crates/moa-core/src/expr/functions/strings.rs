@@ -78,7 +78,7 @@ fn matches<'a>(cx: &mut Context<'a, '_>, args: &[Operand<'a>]) -> Answer<'a> {
     let (Some(text), Some(pattern)) = (args[0].as_str(), args[1].as_str()) else {
         return Err(cx.mismatch(args));
     };
-    cx.budget.steps(100 + 10 * pattern.len() as u64)?;
+    cx.budget.steps(100 + 10 * pattern.len() as u64 + super::states(pattern) / 4)?;
     let regex = super::regex(pattern).map_err(|(message, hint)| {
         let mut fault = Fault::plain(message);
         fault.set_hint(hint.as_deref().unwrap_or("use startsWith, endsWith or contains"));
@@ -154,7 +154,7 @@ fn last_index_of<'a>(cx: &mut Context<'a, '_>, args: &[Operand<'a>]) -> Answer<'
         // The part may begin at that position at the latest.
         end = (last + part.len()).min(text.len());
         while !text.is_char_boundary(end) {
-            end += 1;
+            end -= 1;
         }
     }
     let found = text[..end].rfind(part).map(|at| text[..at].chars().count());

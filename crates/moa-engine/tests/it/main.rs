@@ -1,0 +1,6 @@
+//! Whole runs of real workflow texts on the real engine, on virtual time.
+
+mod constructs;
+mod failures;
+mod people;
+mod script;
