@@ -208,8 +208,8 @@ impl<'s> Compiler<'s> {
             ("?", ".") if touching => "write `.?` to select what may be missing".into(),
             ("?", "?") if touching => "write `a.?b.orValue(c)`".into(),
             (".", "*") => "list the fields, or use .map(x, x.field)".into(),
-            (_, ")" | "]" | "}") => {
-                format!("this `{found}` closes nothing, or an operand is missing")
+            (_, number) if touching && number.starts_with('.') && number.len() > 1 => {
+                format!("write [{}] for an item of a list", &number[1..])
             }
             ("+", "+") | ("-", "-") if touching => "values cannot be changed; write `+ 1`".into(),
             _ => return None,
@@ -339,9 +339,14 @@ impl Compiler<'_> {
             self.nested(Self::expression)?;
             if !self.accept(":")? {
                 let error = self.unexpected("`:`");
+                let selects = self.source[question.end..].starts_with('.');
+                let hint = if selects {
+                    "write .?b to select what may be missing"
+                } else {
+                    "write condition ? this : that"
+                };
                 return Err(match self.peek().kind {
-                    Kind::End => Error::new("this `?` has no `:`", question)
-                        .hint("write condition ? this : that"),
+                    Kind::End => Error::new("this `?` has no `:`", question).hint(hint),
                     _ => error,
                 });
             }

@@ -348,7 +348,9 @@ impl<'a> Machine<'a, '_> {
             Binary::In => self.is_in(&a, &b)?.map(Operand::Bool).ok_or_else(types),
             _ => match number::arithmetic(op, &a, &b) {
                 Ok(result) => Ok(result),
-                Err(number::Failure::Overflow) => Err(Fault::plain("the result is too large")),
+                Err(number::Failure::Overflow) => {
+                    Err(Fault::plain(format!("the result does not fit {}", a.described())))
+                }
                 Err(number::Failure::DivisionByZero) => Err(Fault::plain("division by zero")),
                 Err(number::Failure::Types) => {
                     let types = types();
@@ -515,13 +517,14 @@ pub(super) fn not_bool<'a>(operator: &'static str, found: &Operand<'a>) -> Fault
 }
 
 fn negate(value: Operand<'_>) -> Result<Operand<'_>, Fault<'_>> {
+    let described = value.described();
     let negated = match &value {
         Operand::Int(n) => n.checked_neg().map(Operand::Int),
         Operand::Double(n) => Some(Operand::Double(-n)),
         Operand::Duration(d) => temporal::negate(*d).map(Operand::Duration),
         other => return Err(Fault::plain(format!("`-` does not take {}", other.described()))),
     };
-    negated.ok_or_else(|| Fault::plain("the result is too large"))
+    negated.ok_or_else(|| Fault::plain(format!("the result does not fit {described}")))
 }
 
 fn index<'a>(of: Operand<'a>, key: Operand<'a>) -> Result<Operand<'a>, Fault<'a>> {

@@ -80,7 +80,7 @@ impl<'a> Fault<'a> {
             Kind::Name(index) => {
                 let name = code.names.get(usize::from(index)).map_or("", |n| n);
                 let hint = name_hint(name, &code.source, span.clone(), scope);
-                (format!("there is no name `{name}`"), hint)
+                (format!("no such name `{name}`"), hint)
             }
             Kind::Field(of, key) => field_error(&of, &key, &code.source, span.clone()),
             Kind::Position(index, len) => {
@@ -179,7 +179,7 @@ fn field_error(
     } else {
         Some(listed(names()))
     };
-    (format!("there is no key {shown}"), hint)
+    (format!("no such key {shown}"), hint)
 }
 
 fn shown_key(key: &Operand<'_>) -> String {
@@ -222,15 +222,17 @@ fn types_error(operator: &str, a: &str, b: &str) -> (String, Option<String>) {
     let message = format!("`{operator}` does not take {a} and {b}");
     let has = |x: &str| a == x || b == x;
     let number = |x: &str| matches!(x, "an int" | "a uint" | "a double");
-    let hint = if has("an int") && has("a double") {
-        Some("write double(…) around the int".to_owned())
-    } else if number(a) && number(b) {
-        Some("write int(…) or double(…) around one".to_owned())
-    } else if operator == "in" {
+    let hint = if operator == "in" {
         Some(match b {
             "a string" => "write text.contains(part)".to_owned(),
             _ => "a list or a map stands to the right of `in`".to_owned(),
         })
+    } else if operator == "%" && has("a double") {
+        Some("`%` takes ints: write int(…) around a double".to_owned())
+    } else if has("an int") && has("a double") {
+        Some("write double(…) around the int".to_owned())
+    } else if number(a) && number(b) {
+        Some("write int(…) or double(…) around one".to_owned())
     } else if operator == "+" && has("a string") && !has("null") {
         Some("write string(…) around the other".to_owned())
     } else if has("a string") && (number(a) || number(b)) {

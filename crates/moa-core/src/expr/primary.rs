@@ -175,7 +175,13 @@ impl<'s> Compiler<'s> {
                 self.last.clone(),
             );
         }
-        self.unexpected("a value")
+        let error = self.unexpected("a value");
+        match self.peek().kind {
+            Kind::Punct(")" | "]" | "}") if operator => {
+                error.hint(format!("the operand after `{before}` is missing"))
+            }
+            _ => error,
+        }
     }
 
     /// A name, a keyword or a call without receiver.
@@ -296,7 +302,7 @@ impl Compiler<'_> {
             return self.has();
         }
         let Some(function) = functions::find(name, Form::Free) else {
-            return Err(unknown(name, span, Form::Free));
+            return Err(unknown(name, name, span, Form::Free));
         };
         let count = self.arguments()?;
         self.call(function, count, span)
@@ -322,7 +328,10 @@ impl Compiler<'_> {
             return Ok(());
         }
         let Some(function) = functions::find(name, Form::Method) else {
-            return Err(unknown(name, span, Form::Method));
+            let space = free.and_then(|index| self.code.references[index].path.first());
+            let space = space.filter(|space| functions::names_in_space(space).next().is_some());
+            let written = format!("{}.{name}", space.map_or("", |space| space.as_str()));
+            return Err(unknown(name, &written, span, Form::Method));
         };
         self.method_arguments(function, span)
     }
@@ -405,20 +414,27 @@ impl Compiler<'_> {
     }
 }
 
-fn unknown(name: &str, span: Range<usize>, form: Form) -> Error {
-    let dots = if form == Form::Method { "." } else { "" };
-    let error = Error::new(format!("there is no function `{dots}{name}()`"), span);
+/// The error that there is no such function. `written` is the name as it would be called.
+fn unknown(name: &str, written: &str, span: Range<usize>, form: Form) -> Error {
+    let error = Error::new(format!("no such function `{written}()`"), span);
     if let Some(hint) = foreign(name) {
         return error.hint(hint);
     }
-    if let Some(other) =
-        functions::find(name, if form == Form::Method { Form::Free } else { Form::Method })
-    {
-        return error.hint(match other.form {
+    if let Some((space, name)) = written.split_once('.').filter(|(space, _)| !space.is_empty()) {
+        let near = nearest(name, functions::names_in_space(space));
+        return match near {
+            Some(near) => error.hint(format!("did you mean `{space}.{near}()`?")),
+            None => error,
+        };
+    }
+    let other = if form == Form::Method { Form::Free } else { Form::Method };
+    if functions::find(name, other).is_some() {
+        return error.hint(match other {
             Form::Method => format!("write x.{name}(…)"),
-            _ => format!("write {name}(x)"),
+            Form::Free => format!("write {name}(x)"),
         });
     }
+    let dots = if form == Form::Method { "." } else { "" };
     match nearest(name, functions::names(form)) {
         Some(near) => error.hint(format!("did you mean `{dots}{near}()`?")),
         None => error,
@@ -447,7 +463,7 @@ fn foreign(name: &str) -> Option<&'static str> {
         "not" => "write !(…)",
         "default" | "get" | "coalesce" => "write a.?b.orValue(c)",
         "and" | "or" => "write a && b, a || b",
-        "reduce" | "fold" | "sum" => "sums over lists are the work of a step",
+        "reduce" | "fold" => "write list.sum(), or do it in a step",
         "random" | "uuid" => "expressions give the same result whenever they are evaluated",
         _ => return None,
     })

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{Answer, Function, free, method};
-use crate::expr::compare;
+use crate::expr::code::Binary;
 use crate::expr::eval::{Context, Fault};
 use crate::expr::operand::Operand;
+use crate::expr::{compare, number, temporal};
 
 pub(super) const TABLE: &[Function] = &[
     free("size", (1, 1), "a string, bytes, a list or a map", size),
@@ -15,6 +16,7 @@ pub(super) const TABLE: &[Function] = &[
     method("slice", (3, 3), "a list and two ints", slice),
     method("reverse", (1, 1), "a list or a string", reverse),
     method("sort", (1, 1), "a list", sort),
+    method("sum", (1, 1), "a list of numbers of one type, or of durations", sum),
     method("first", (1, 1), "a list", |cx, args| edge(cx, args, |_| 0)),
     method("last", (1, 1), "a list", |cx, args| edge(cx, args, |len| len - 1)),
     free("lists.range", (1, 1), "an int", range),
@@ -137,6 +139,33 @@ fn edge<'a>(cx: &mut Context<'a, '_>, args: &[Operand<'a>], at: fn(usize) -> usi
         }
         _ => Err(cx.mismatch(args)),
     }
+}
+
+fn sum<'a>(cx: &mut Context<'a, '_>, args: &[Operand<'a>]) -> Answer<'a> {
+    let mut total: Option<Operand<'a>> = None;
+    for item in items(cx, args, 0)? {
+        cx.budget.steps(1)?;
+        total = Some(match (total, &item) {
+            (None, Operand::Duration(_)) => item,
+            (None, _) if item.as_number().is_some() => item,
+            (Some(Operand::Duration(a)), Operand::Duration(b)) => temporal::add(a, *b)
+                .map(Operand::Duration)
+                .ok_or_else(|| Fault::plain("the sum is out of the range of time"))?,
+            (Some(a), b) => match number::arithmetic(Binary::Add, &a, b) {
+                Ok(sum) => sum,
+                Err(number::Failure::Types) => {
+                    let message =
+                        format!("`sum` cannot add {} and {}", a.described(), b.described());
+                    return Err(Fault::hinted(message, "write list.map(x, double(x)).sum()"));
+                }
+                Err(_) => {
+                    return Err(Fault::plain(format!("the sum does not fit {}", b.described())));
+                }
+            },
+            (None, _) => return Err(cx.mismatch(&[item])),
+        });
+    }
+    Ok(total.unwrap_or(Operand::Int(0)))
 }
 
 fn sort<'a>(cx: &mut Context<'a, '_>, args: &[Operand<'a>]) -> Answer<'a> {

@@ -73,7 +73,7 @@ fn abs<'a>(cx: &mut Context<'a, '_>, args: &[Operand<'a>]) -> Answer<'a> {
     match args[0] {
         Operand::Int(n) => match n.checked_abs() {
             Some(n) => Ok(Operand::Int(n)),
-            None => Err(Fault::plain("the result is too large")),
+            None => Err(Fault::plain("the result does not fit an int")),
         },
         Operand::Uint(n) => Ok(Operand::Uint(n)),
         Operand::Double(n) => Ok(Operand::Double(n.abs())),

@@ -80,6 +80,12 @@ pub(super) fn find_in_space(space: &str, name: &str) -> Option<&'static Function
     all().find(spaced)
 }
 
+/// The names of a space, for suggestions.
+pub(super) fn names_in_space(space: &str) -> impl Iterator<Item = &'static str> {
+    let spaced = move |f: &'static Function| f.name.split_once('.').filter(|(s, _)| *s == space);
+    all().filter_map(spaced).map(|(_, name)| name)
+}
+
 /// All names of a form, for suggestions.
 pub(super) fn names(form: Form) -> impl Iterator<Item = &'static str> {
     let macros: &[&'static str] = match form {
