@@ -28,7 +28,6 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("delayed job", "timer"),
     ("audit trail", "history, or audit log"),
     ("event log", "history"),
-    ("journal", "history"),
     ("event sourcing", "events and their fold"),
     ("task executor", "worker"),
     ("task runner", "worker"),
