@@ -36,6 +36,8 @@ codes! {
     EMPTY = "MOA0009",
     /// More mistakes than are shown.
     TOO_MANY_MISTAKES = "MOA0010",
+    /// A file that can't be formatted without loss.
+    CANT_FORMAT = "MOA0011",
     /// An unknown key.
     UNKNOWN_KEY = "MOA0101",
     /// A key is missing.

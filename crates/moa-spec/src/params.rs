@@ -161,12 +161,12 @@ pub fn param_from_text(spec: &ParamSpec, text: &str) -> Result<Json, ParamError>
 /// A text for a param without a type: the value of its `enum` that is written so, a JSON scalar, or
 /// the text.
 fn untyped(spec: &ParamSpec, text: &str) -> Json {
-    if let Some(Json::Array(allowed)) = spec.schema.get("enum") {
-        if allowed.iter().any(|value| value == text) {
-            return Json::String(text.to_owned());
+    match spec.schema.get("enum") {
+        Some(Json::Array(allowed)) if allowed.iter().any(|value| value == text) => {
+            Json::String(text.to_owned())
         }
+        _ => free_param(text),
     }
-    free_param(text)
 }
 
 /// A text for a param that is not declared: the JSON scalar that it is, or the text.

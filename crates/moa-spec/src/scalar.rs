@@ -415,9 +415,10 @@ fn check_texts(node: &Node, uses: &mut Vec<Use>, cx: &mut Cx) -> bool {
                 }
             }
         }
-        Data::List(items) => items.iter().fold(true, |ok, n| check_texts(n, uses, cx) && ok),
+        // Not `all`: every text is checked, also behind one with a mistake.
+        Data::List(items) => items.iter().filter(|n| !check_texts(n, uses, cx)).count() == 0,
         Data::Map(entries) => {
-            entries.iter().fold(true, |ok, (_, n)| check_texts(n, uses, cx) && ok)
+            entries.iter().filter(|(_, n)| !check_texts(n, uses, cx)).count() == 0
         }
         _ => true,
     }

@@ -132,14 +132,12 @@ fn given(node: &Node, prefix: &str, keys: &mut BTreeMap<String, u32>, cx: &Cx) {
 }
 
 fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
-    let mut settings = Settings::default();
-    settings.name = file.name.as_ref().map(|n| n.value.0.clone());
-    if let Some(store) = &file.store {
-        if store.value != "sqlite" {
-            let message = format!("{:?} is not a store of this version", store.value);
-            let d = cx.error(codes::WRONG_VALUE, store.span.clone(), message);
-            d.help("write `store: sqlite`, or leave the key out");
-        }
+    let name_of = file.name.as_ref().map(|n| n.value.0.clone());
+    let mut settings = Settings { name: name_of, ..Settings::default() };
+    if let Some(store) = file.store.as_ref().filter(|store| store.value != "sqlite") {
+        let message = format!("{:?} is not a store of this version", store.value);
+        let d = cx.error(codes::WRONG_VALUE, store.span.clone(), message);
+        d.help("write `store: sqlite`, or leave the key out");
     }
     if let Some(limits) = &file.limits {
         self::limits(limits, &mut settings, cx);

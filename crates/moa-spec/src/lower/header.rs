@@ -13,7 +13,7 @@ use super::RESERVED;
 use crate::codes;
 use crate::json_schema;
 use crate::model::{
-    BackoffText, Never, OnLimitText, Output, PriorityText, RetryFile, WorkflowFile,
+    BackoffText, Never, OnLimitText, Output, OutputFile, PriorityText, RetryFile, WorkflowFile,
 };
 use crate::read::{At, Cx};
 use crate::scalar::{Entries, Raw, Short};
@@ -59,7 +59,8 @@ fn later(file: &WorkflowFile, cx: &mut Cx) {
         let message = format!("this version of moa does not act on `{key}` yet");
         cx.warn(codes::NOT_YET, span, message).help("limit the run with `timeout:` meanwhile");
     }
-    let shapes: [(&str, &Option<Raw>, &str, fn(&Json) -> bool); 4] = [
+    type Fits = fn(&Json) -> bool;
+    let shapes: [(&str, &Option<Raw>, &str, Fits); 4] = [
         ("schedule", &file.schedule, "text, a mapping or a list", |v| {
             v.is_string() || v.is_object() || v.is_array()
         }),
@@ -325,10 +326,8 @@ pub(super) fn outputs(file: Option<&Entries<Output>>, cx: &mut Cx) -> Vec<(Strin
             Short::Short(expr) => &expr.program,
             Short::Long(long) => &long.value.program,
         };
-        if let Short::Long(long) = output {
-            if let Some(schema) = &long.schema {
-                check_schema(schema, cx);
-            }
+        if let Short::Long(OutputFile { schema: Some(schema), .. }) = output {
+            check_schema(schema, cx);
         }
         outputs.push((name.value.clone(), program.clone()));
     }

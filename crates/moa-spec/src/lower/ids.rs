@@ -11,7 +11,8 @@ use crate::codes;
 use crate::read::{At, Cx};
 
 /// Names that expressions use for other things, and words that CEL keeps for itself.
-pub(crate) const RESERVED: [&str; 36] = [
+pub(crate) const RESERVED: [&str; 37] = [
+    "index",
     "params",
     "vars",
     "steps",

@@ -117,11 +117,8 @@ impl<'a> Names<'a, '_, '_> {
         let secret = Spot { secrets: true, ..spot };
         let after = Spot { when: When::After(ix), ..spot };
         self.expr(step.condition.as_ref(), spot, cx);
-        if let Some(run_if) = &step.run_if {
-            if !matches!(run_if.program.source(), "success" | "always" | "failure") {
-                self.expr(Some(run_if), spot, cx);
-            }
-        }
+        let word = |e: &&Expr| matches!(e.program.source(), "success" | "always" | "failure");
+        self.expr(step.run_if.as_ref().filter(|e| !word(e)), spot, cx);
         for case in step.switch.iter().flatten() {
             self.expr(case.case.as_ref(), spot, cx);
         }
@@ -194,7 +191,7 @@ impl<'a> Names<'a, '_, '_> {
                 _ => {}
             }
             if matches!(item.form, Form::Foreach | Form::While(_)) {
-                locals.push("iteration");
+                locals.push("index");
             }
         }
         let mut bodies = std::iter::once(ix).chain(ancestors(flat, ix)).map(|i| flat.items[i].body);

@@ -188,7 +188,7 @@ fn sort(flat: &Flat, cx: &mut Cx) -> Vec<usize> {
     for _ in 0..=CYCLES_MAX {
         while let Some(Reverse(moment)) = ready.pop() {
             done[moment] = true;
-            if moment % 2 == 0 {
+            if moment.is_multiple_of(2) {
                 sorted.push(moment / 2);
             }
             for next in std::mem::take(&mut moments.after[moment]) {
@@ -275,7 +275,7 @@ fn waits_for(flat: &Flat, children: &[Vec<usize>], done: &[bool], moment: usize)
     let ix = moment / 2;
     let item = &flat.items[ix];
     let pending = |m: usize| (!done[m]).then_some(m);
-    if moment % 2 == 0 {
+    if moment.is_multiple_of(2) {
         let parent = item.parent.and_then(|p| pending(2 * p));
         return parent.or_else(|| item.needs.iter().find_map(|n| pending(2 * n.item + 1)));
     }
