@@ -1,1 +1,33 @@
-//! moa-connectors
+//! How agents are reached, and the worker that runs them.
+//!
+//! [`LocalWorker`] implements [`moa_ports::agent::Worker`]: it makes an attempt ready (params,
+//! secrets, log, deadline), hands it to the code of the agent's kind, and judges what comes back.
+//! One folder for each kind: `process` (kind `command`, built-in `shell`), `http` (kind and
+//! built-in), `notify`, `noop`. Adding a kind is a folder with one [`moa_ports::agent::Agent`] and a
+//! line in `registry`. Absent: the engine's business (retries, leases, limits on concurrency), and
+//! reading the files in which agents are declared. Start reading at `worker`.
+
+mod agents;
+mod artifact;
+mod document;
+mod log;
+mod noop;
+mod notify;
+pub mod output;
+mod prepare;
+mod process;
+mod redact;
+mod registry;
+mod terminal;
+mod worker;
+
+pub use agents::{BUILTINS, SharedAgents, is_once};
+pub use artifact::{Artifact, ArtifactStore};
+pub use log::{LogFile, LogPart, list_logs, log_dir, log_path, read_log};
+pub use notify::Channels;
+pub use prepare::ATTEMPT_TIMEOUT_DEFAULT;
+pub use process::{Leftover, end_leftovers};
+pub use redact::MARK;
+pub use registry::GRACE_DEFAULT;
+pub use terminal::sanitize_for_terminal;
+pub use worker::{LocalWorker, WorkerOptions};

@@ -34,6 +34,9 @@ pub const OUTPUT_INLINE_BYTES_MAX: usize = 256 << 10;
 pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
 /// Nesting of one step's output.
 pub const OUTPUT_DEPTH_MAX: usize = 128;
+/// Nesting of what an agent gives back: less than [`OUTPUT_DEPTH_MAX`], because loops, events and
+/// parent runs wrap it, and a JSON reader refuses more than 127.
+pub const AGENT_OUTPUT_DEPTH_MAX: usize = 64;
 /// Bytes of the text of one error kept in history.
 pub const ERROR_BYTES_MAX: usize = 4096;
 /// Bytes of the params of one run.

@@ -103,6 +103,8 @@ pub struct TaskCtx {
     pub params: Arc<Json>,
     /// Environment, secrets filled in; never stored or logged.
     pub env: Arc<BTreeMap<String, String>>,
+    /// Headers of an `http` agent's requests, secrets filled in; never stored or logged.
+    pub headers: Arc<BTreeMap<String, String>>,
     /// The project's folder.
     pub project_dir: Arc<PathBuf>,
     /// A folder of the run's own; made when first needed.

@@ -1,0 +1,131 @@
+//! How many attempts a second the worker does: of `noop`, one after another from one thread, and of
+//! `/bin/true`, beside how many processes a second this machine starts without moa.
+//!
+//! `cargo run --release -p moa-connectors --example attempts_per_second`
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Instant;
+
+use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
+use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::template::Rendered;
+use moa_core::time::Millis;
+use moa_ports::agent::{Completion, Completions, Secrets, Task, Worker as _};
+use serde_json::json;
+
+const NOOPS: u32 = 500_000;
+const SPAWNS: u32 = 6_000;
+const AT_ONCE: u32 = 8;
+
+struct Sink(Sender<Completion>);
+impl Completions for Sink {
+    fn complete(&self, done: Completion) {
+        let _ = self.0.send(done);
+    }
+}
+
+struct NoSecrets;
+impl Secrets for NoSecrets {
+    fn get(&self, _name: &str) -> Option<String> {
+        None
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let dir = tempfile::tempdir()?;
+    let command = json!({"command": {"argv": ["/bin/true"], "grace": 5000}});
+    let kind: AgentKind = serde_json::from_value(command)?;
+    let spec = AgentSpec {
+        id: Name::new("true")?,
+        name: None,
+        description: None,
+        tier: None,
+        labels: Default::default(),
+        actions: Default::default(),
+        concurrency: None,
+        retry: None,
+        timeout: None,
+        once: false,
+        env: Default::default(),
+        kind,
+    };
+    let (sender, done) = channel();
+    let options = WorkerOptions {
+        runtime: runtime.handle().clone(),
+        project_dir: dir.path().to_owned(),
+        state_dir: dir.path().join(".moa"),
+        agents: SharedAgents::new([Arc::new(spec)]),
+        secrets: Arc::new(NoSecrets),
+        node: NodeId(1),
+        store_id: "example".to_owned(),
+        channels: Channels::default(),
+    };
+    let worker = LocalWorker::new(options, Arc::new(Sink(sender)));
+    let params = Arc::new(Rendered::default());
+    let task = |agent: &str, number: u32| {
+        let run = RunId(u128::from(number));
+        Ok::<_, moa_core::ids::NameError>(Task {
+            run,
+            workflow: Name::new("example")?,
+            inst: 0,
+            step: "step".to_owned(),
+            iteration: String::new(),
+            attempt: 1,
+            agent: Name::new(agent)?,
+            action: "run".to_owned(),
+            params: params.clone(),
+            env: Arc::default(),
+            inputs: Arc::default(),
+            timeout: None,
+            idempotency_key: run.to_string(),
+            leased_at: Millis(0),
+        })
+    };
+
+    let start = Instant::now();
+    for number in 0..NOOPS {
+        worker.start(task("noop", number)?);
+        done.recv()?;
+    }
+    let noops = f64::from(NOOPS) / start.elapsed().as_secs_f64();
+    println!("noop: {noops:.0} attempts/s");
+
+    for round in 0..3 {
+        let bare = bare_spawns();
+        let start = Instant::now();
+        for number in 0..SPAWNS {
+            if number >= AT_ONCE {
+                done.recv()?;
+            }
+            worker.start(task("true", number)?);
+        }
+        for _ in 0..AT_ONCE {
+            done.recv()?;
+        }
+        let rate = f64::from(SPAWNS) / start.elapsed().as_secs_f64();
+        let share = 100.0 * rate / bare;
+        println!("round {round}: bare {bare:.0}/s, moa {rate:.0}/s = {share:.0} %");
+    }
+    Ok(())
+}
+
+/// Processes a second by eight threads that do nothing else.
+fn bare_spawns() -> f64 {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                for _ in 0..SPAWNS / AT_ONCE {
+                    let mut command = Command::new("/bin/true");
+                    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                    let _ = command.status();
+                }
+            });
+        }
+    });
+    f64::from(SPAWNS) / start.elapsed().as_secs_f64()
+}

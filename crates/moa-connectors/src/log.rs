@@ -1,0 +1,371 @@
+//! Attempt logs: what an attempt says to people, in a file of limited length.
+//!
+//! One file for each attempt, `<state>/logs/<run>/<step>[.<iteration>].<attempt>.log`, made when
+//! the first byte is written. Standard output and standard error stand in it as they came, raw,
+//! secrets redacted. It is written live, so `tail -f` works.
+//!
+//! A file never grows over [`ATTEMPT_LOG_BYTES_MAX`]: its first half is kept for good; of what
+//! follows the newest part is kept, at least a quarter of the limit, behind a line that says how
+//! many bytes were left out. Readers ask by *offsets of the stream*, which don't move when bytes are
+//! left out. Readers that show a log pass it through [`crate::sanitize_for_terminal`].
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moa_core::ids::RunId;
+use moa_core::limits::ATTEMPT_LOG_BYTES_MAX;
+use moa_ports::agent::{AttemptLog, Stream};
+
+use crate::redact::{Redacting, Redactor};
+
+/// Bytes of the beginning that are kept for good.
+const HEAD: u64 = ATTEMPT_LOG_BYTES_MAX / 2;
+/// Bytes of the end that are kept when room is made.
+const KEPT: u64 = ATTEMPT_LOG_BYTES_MAX / 4;
+/// Bytes of the line between the two.
+const MARKER: u64 = 48;
+/// Bytes that may stand behind the marker.
+const TAIL: u64 = ATTEMPT_LOG_BYTES_MAX - HEAD - MARKER;
+
+const MARKER_START: &[u8] = b"\n[moa: ";
+const MARKER_END: &[u8] = b" bytes left out here]\n";
+
+/// Where the log of an attempt is.
+pub fn log_path(
+    state_dir: &Path,
+    run: RunId,
+    step: &str,
+    iteration: &str,
+    attempt: u32,
+) -> PathBuf {
+    let clean = |text: &str, also: char| -> String {
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == also;
+        text.chars().map(|c| if legal(c) { c } else { '_' }).collect()
+    };
+    let mut name = clean(step, '_');
+    if !iteration.is_empty() {
+        name = format!("{name}.{}", clean(iteration, '.'));
+    }
+    log_dir(state_dir, run).join(format!("{name}.{attempt}.log"))
+}
+
+/// The folder of a run's attempt logs.
+pub fn log_dir(state_dir: &Path, run: RunId) -> PathBuf {
+    state_dir.join("logs").join(run.to_string())
+}
+
+/// One attempt log of a run.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogFile {
+    /// The step's id.
+    pub step: String,
+    /// Where in its loops: `""`, `"3"`, `"3.0"`.
+    pub iteration: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// The file.
+    pub path: PathBuf,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// The attempt logs of a run, by step, iteration and attempt. None when it has no logs.
+///
+/// # Errors
+/// The folder can't be read.
+pub fn list_logs(state_dir: &Path, run: RunId) -> io::Result<Vec<LogFile>> {
+    let entries = match fs::read_dir(log_dir(state_dir, run)) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut logs = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(stem) = name.to_str().and_then(|n| n.strip_suffix(".log")) else { continue };
+        let Some((rest, attempt)) = stem.rsplit_once('.') else { continue };
+        let Ok(attempt) = attempt.parse() else { continue };
+        let (step, iteration) = rest.split_once('.').unwrap_or((rest, ""));
+        logs.push(LogFile {
+            step: step.to_owned(),
+            iteration: iteration.to_owned(),
+            attempt,
+            path: entry.path(),
+            bytes: entry.metadata()?.len(),
+        });
+    }
+    logs.sort();
+    Ok(logs)
+}
+
+/// A piece of an attempt's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPart {
+    /// Bytes of the stream that were left out right before `bytes`.
+    pub left_out: u64,
+    /// The bytes, raw.
+    pub bytes: Vec<u8>,
+    /// Where to go on reading.
+    pub next: u64,
+}
+
+/// At most `max` bytes of a log, from offset `from` of what the attempt wrote. An empty part with
+/// `next == from` means that there is nothing more yet.
+///
+/// # Errors
+/// The file can't be read; `NotFound` when nothing was written.
+pub fn read_log(path: &Path, from: u64, max: usize) -> io::Result<LogPart> {
+    let file = File::open(path)?;
+    // The end may be moved while it is read; then the marker changes, and it is read again.
+    for _ in 0..8 {
+        let before = left_out(&file)?;
+        let part = read_part(&file, before, from, max)?;
+        if left_out(&file)? == before {
+            return Ok(part);
+        }
+    }
+    Ok(LogPart { next: from, ..LogPart::default() })
+}
+
+fn read_part(file: &File, out: u64, from: u64, max: usize) -> io::Result<LogPart> {
+    let size = file.metadata()?.len();
+    let (start, limit, left_out) = match from {
+        _ if out == 0 => (from, size, 0),
+        _ if from < HEAD => (from, HEAD, 0),
+        _ if from < HEAD + out => (HEAD + MARKER, size, HEAD + out - from),
+        _ => (from - out + MARKER, size, 0),
+    };
+    let length = limit.saturating_sub(start).min(max as u64);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(max)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], start + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(LogPart { left_out, next: from + left_out + filled as u64, bytes })
+}
+
+/// How many bytes the marker says were left out; 0 when there is none.
+fn left_out(file: &File) -> io::Result<u64> {
+    let mut marker = [0; MARKER as usize];
+    match file.read_exact_at(&mut marker, HEAD) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+        other => other?,
+    }
+    let number = marker
+        .strip_prefix(MARKER_START)
+        .and_then(|rest| rest.strip_suffix(MARKER_END))
+        .and_then(|digits| std::str::from_utf8(digits).ok())
+        .and_then(|digits| digits.trim().parse().ok());
+    Ok(number.unwrap_or(0))
+}
+
+fn marker(out: u64) -> Vec<u8> {
+    let digits = MARKER as usize - MARKER_START.len() - MARKER_END.len();
+    let mut line = MARKER_START.to_vec();
+    line.extend_from_slice(format!("{out:>digits$}").as_bytes());
+    line.extend_from_slice(MARKER_END);
+    line
+}
+
+/// Writes the log of one attempt. Never fails the attempt: when the disk doesn't take it, the rest
+/// of the log is lost, which the node's own log says.
+#[derive(Debug)]
+pub struct LogWriter {
+    path: PathBuf,
+    redactor: Arc<Redactor>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<File>,
+    broken: bool,
+    /// Bytes of the first half written.
+    head: u64,
+    /// Bytes behind the first half (and the marker) now.
+    tail: u64,
+    left_out: u64,
+    streams: [Redacting; 2],
+}
+
+impl LogWriter {
+    /// A log at `path`; no file is made before something is written.
+    pub fn new(path: PathBuf, redactor: Arc<Redactor>) -> Self {
+        Self { path, redactor, state: Mutex::default() }
+    }
+
+    /// Writes what redaction held back; to be called once, when the attempt has ended.
+    pub fn finish(&self) {
+        if self.redactor.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Vec::new();
+        for stream in &mut state.streams {
+            stream.finish(&self.redactor, &mut out);
+        }
+        self.append(&mut state, &out);
+    }
+
+    fn append(&self, state: &mut State, bytes: &[u8]) {
+        if bytes.is_empty() || state.broken {
+            return;
+        }
+        if let Err(error) = state.append(&self.path, bytes) {
+            state.broken = true;
+            tracing::warn!(path = %self.path.display(), %error, "an attempt's log can't be written");
+        }
+    }
+}
+
+impl AttemptLog for LogWriter {
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.redactor.is_empty() {
+            return self.append(&mut state, bytes);
+        }
+        let mut out = Vec::with_capacity(bytes.len());
+        let which = usize::from(stream == Stream::Stderr);
+        state.streams[which].push(&self.redactor, bytes, &mut out);
+        self.append(&mut state, &out);
+    }
+}
+
+impl State {
+    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(create(path)?);
+        }
+        let room = usize::try_from(HEAD - self.head).unwrap_or(usize::MAX);
+        let (head, rest) = bytes.split_at(bytes.len().min(room));
+        if !head.is_empty() {
+            self.write_at(head, self.head)?;
+            self.head += head.len() as u64;
+        }
+        for piece in rest.chunks(KEPT as usize) {
+            if self.tail + piece.len() as u64 > TAIL {
+                self.make_room()?;
+            }
+            self.write_at(piece, self.tail_start() + self.tail)?;
+            self.tail += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn tail_start(&self) -> u64 {
+        HEAD + if self.left_out > 0 { MARKER } else { 0 }
+    }
+
+    /// Leaves out the older part of the tail. Rewrites what is kept, so a long stream is written
+    /// twice at most.
+    fn make_room(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let start = self.tail_start() + self.tail - KEPT;
+        let mut kept = vec![0; KEPT as usize];
+        file.read_exact_at(&mut kept, start)?;
+        self.left_out += self.tail - KEPT;
+        let mut whole = marker(self.left_out);
+        whole.append(&mut kept);
+        file.write_all_at(&whole, HEAD)?;
+        self.tail = KEPT;
+        file.set_len(self.tail_start() + self.tail)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.write_all_at(bytes, at))
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    OpenOptions::new().create(true).truncate(true).read(true).write(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer(dir: &Path) -> LogWriter {
+        LogWriter::new(dir.join("logs/a.log"), Arc::default())
+    }
+
+    fn whole(path: &Path, step: usize) -> (Vec<u8>, u64) {
+        let (mut all, mut from, mut out) = (Vec::new(), 0, 0);
+        loop {
+            let part = read_log(path, from, step).expect("the log can be read");
+            if part.next == from {
+                return (all, out);
+            }
+            out += part.left_out;
+            all.extend_from_slice(&part.bytes);
+            from = part.next;
+        }
+    }
+
+    #[test]
+    fn no_file_without_a_byte() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = writer(dir.path());
+        log.write(Stream::Stdout, b"");
+        assert!(!dir.path().join("logs").exists());
+        log.write(Stream::Stdout, b"out ");
+        log.write(Stream::Stderr, b"err");
+        assert_eq!(whole(&log.path, 3), (b"out err".to_vec(), 0));
+    }
+
+    #[test]
+    fn head_and_newest_part_of_a_flood_are_kept() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = writer(dir.path());
+        let line = |n: u64| format!("{n:015}\n");
+        let lines = 3 * ATTEMPT_LOG_BYTES_MAX / 16;
+        let mut piece = Vec::new();
+        for n in 0..lines {
+            piece.extend_from_slice(line(n).as_bytes());
+            if n % 5000 == 4999 || n + 1 == lines {
+                log.write(Stream::Stdout, &piece);
+                piece.clear();
+            }
+        }
+        let size = fs::metadata(&log.path).expect("a file").len();
+        assert!(size <= ATTEMPT_LOG_BYTES_MAX, "{size}");
+        let (bytes, out) = whole(&log.path, 1 << 20);
+        assert_eq!(bytes.len() as u64 + out, lines * 16);
+        assert!(bytes.len() as u64 >= HEAD + KEPT);
+        let head = &bytes[..HEAD as usize];
+        assert!(head.starts_with(line(0).as_bytes()));
+        assert!(head.ends_with(line(HEAD / 16 - 1).as_bytes()));
+        assert!(bytes.ends_with(line(lines - 1).as_bytes()));
+        let file = fs::read(&log.path).expect("the file");
+        let marked = String::from_utf8_lossy(&file[HEAD as usize..(HEAD + MARKER) as usize]);
+        assert!(marked.contains(&format!(" {out} bytes left out here")), "{marked}");
+    }
+
+    #[test]
+    fn names_of_files_are_never_paths_and_can_be_listed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let run = RunId(7);
+        for (step, iteration, attempt) in [("a", "", 1), ("a", "3.0", 2), ("../b", "", 1)] {
+            let path = log_path(dir.path(), run, step, iteration, attempt);
+            assert!(path.starts_with(log_dir(dir.path(), run)));
+            create(&path).expect("a file");
+        }
+        let logs = list_logs(dir.path(), run).expect("a list");
+        let names: Vec<_> =
+            logs.iter().map(|l| format!("{}|{}|{}", l.step, l.iteration, l.attempt)).collect();
+        assert_eq!(names, ["___b||1", "a||1", "a|3.0|2"]);
+        assert!(list_logs(dir.path(), RunId(8)).expect("no list").is_empty());
+    }
+}

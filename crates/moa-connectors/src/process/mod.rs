@@ -1,0 +1,237 @@
+//! Agents that are programs: kind `command`, and the built-in `shell`.
+//!
+//! **The contract.** The program runs in the project's folder (or `cwd` beneath it), in a process
+//! group of its own. Standard input is one JSON document: `run`, `workflow`, `step`, `iteration`,
+//! `attempt`, `agent`, `action`, `params`, `inputs`, `deadline`, `idempotency_key`; it is a file, so
+//! it need not be read. The same is in `MOA_*` variables (see `environment`). What it writes to
+//! standard output and standard error is the attempt's log.
+//!
+//! *Result*: the JSON in the file `$MOA_OUTPUT`, if it wrote one; else its standard output, when all
+//! of that is one JSON value; else null. Of a `command`, an output that begins as a JSON object but
+//! isn't one whole value, or that is binary, is an error, for it was meant as a result; of a `shell`
+//! script it isn't, and the log says so.
+//!
+//! *Exit code*: 0 is success. 75 and `retry_exit_codes` mean "later"; 2, 64-74, 76-78, 126, 127 and
+//! `permanent_exit_codes` mean "never"; all other codes, and death by a signal, are tried again.
+//!
+//! *End*: at its timeout, or when cancelled, the group gets SIGTERM, and SIGKILL after the agent's
+//! grace. When the program has exited, whatever it left behind is killed, daemons in sessions of
+//! their own too; what was still writing to the program's pipes gets a moment to finish.
+//!
+//! Start reading at `attempt`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use moa_core::agent::{AgentKind, CommandSpec, ProcessLimits};
+use moa_core::ids::RunId;
+use moa_core::time::Span;
+use moa_ports::agent::{Agent, Output, Task, TaskCtx, TaskError};
+use serde_json::Value as Json;
+
+use crate::registry::GRACE_DEFAULT;
+use crate::worker::WorkerOptions;
+
+mod attempt;
+mod environment;
+mod exit;
+mod launch;
+mod leftovers;
+mod pipes;
+mod result;
+mod stragglers;
+#[cfg(target_os = "linux")]
+mod table;
+
+pub use leftovers::{Leftover, end_leftovers};
+
+/// What all agents that are programs share.
+pub(crate) struct Processes {
+    inherited: environment::Inherited,
+    /// Files of attempts that run: what they give back.
+    scratch: PathBuf,
+    scratch_made: AtomicBool,
+    node: String,
+    store_id: String,
+    next: AtomicU64,
+    /// Runs whose work folder is in use, and by how many attempts.
+    at_work: Mutex<HashMap<RunId, usize>>,
+}
+
+impl Processes {
+    pub fn new(options: &WorkerOptions) -> Self {
+        stragglers::adopt_orphans();
+        let processes = Self {
+            inherited: environment::Inherited::new(),
+            scratch: options.state_dir.join("tmp"),
+            scratch_made: AtomicBool::new(false),
+            node: options.node.to_string(),
+            store_id: options.store_id.clone(),
+            next: AtomicU64::new(0),
+            at_work: Mutex::default(),
+        };
+        processes.clear_scratch();
+        processes
+    }
+
+    /// A name for a file that an attempt gives its result in; no such file exists, its folder does.
+    fn output_path(&self) -> std::io::Result<PathBuf> {
+        if !self.scratch_made.load(Ordering::Relaxed) {
+            std::fs::create_dir_all(&self.scratch)?;
+            self.scratch_made.store(true, Ordering::Relaxed);
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(self.scratch.join(format!("{}-{number}.json", self.node)))
+    }
+
+    /// Removes what nodes before this one left in the scratch folder.
+    fn clear_scratch(&self) {
+        for entry in std::fs::read_dir(&self.scratch).into_iter().flatten().flatten() {
+            if !entry.file_name().to_string_lossy().starts_with(&self.node) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Makes the run's work folder, if no attempt of the run uses it yet.
+    fn enter_work_dir(self: &Arc<Self>, ctx: &TaskCtx, run: RunId) -> std::io::Result<AtWork> {
+        let mut runs = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        let users = runs.entry(run).or_insert(0);
+        if *users == 0 {
+            std::fs::create_dir_all(&ctx.work_dir)?;
+        }
+        *users += 1;
+        Ok(AtWork { processes: self.clone(), run, folder: ctx.work_dir.clone() })
+    }
+}
+
+/// An attempt's use of its run's work folder. A folder that nobody put anything in goes away with
+/// the last of them, so that runs by the thousand leave nothing behind.
+struct AtWork {
+    processes: Arc<Processes>,
+    run: RunId,
+    folder: PathBuf,
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let mut runs = self.processes.at_work.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(users) = runs.get_mut(&self.run) {
+            *users -= 1;
+            if *users == 0 {
+                runs.remove(&self.run);
+                // Fails, as it should, when there is something in it.
+                let _ = std::fs::remove_dir(&self.folder);
+            }
+        }
+    }
+}
+
+/// What is to be run.
+struct Invocation {
+    argv: Vec<String>,
+    cwd: Option<String>,
+    retry_exit_codes: Vec<i32>,
+    permanent_exit_codes: Vec<i32>,
+    grace: Span,
+    limits: ProcessLimits,
+    /// Environment beyond that of every program.
+    extra: Vec<(&'static str, String)>,
+    /// Whether standard output that looks like a broken result is an error.
+    strict: bool,
+}
+
+/// The kind `command`.
+pub(crate) struct Command(Arc<Processes>);
+
+impl Command {
+    pub fn new(processes: Arc<Processes>) -> Self {
+        Self(processes)
+    }
+}
+
+#[async_trait]
+impl Agent for Command {
+    async fn run(&self, ctx: TaskCtx, task: Arc<Task>) -> Result<Output, TaskError> {
+        let AgentKind::Command(spec) = &ctx.spec.kind else {
+            return Err(TaskError::Permanent(format!("agent `{}` is no command", ctx.spec.id)));
+        };
+        let CommandSpec { argv, cwd, retry_exit_codes, permanent_exit_codes, grace, limits } =
+            spec.clone();
+        let invocation = Invocation {
+            argv,
+            cwd,
+            retry_exit_codes,
+            permanent_exit_codes,
+            grace,
+            limits,
+            extra: Vec::new(),
+            strict: true,
+        };
+        attempt::run(&self.0, invocation, ctx, task).await
+    }
+}
+
+/// The built-in agent `shell`: runs `params.script` by `sh -e -c`, in `params.cwd` if given.
+pub(crate) struct Shell(Arc<Processes>);
+
+/// Bytes of a script. The system takes no single argument of more than 128 KiB.
+const SCRIPT_BYTES_MAX: usize = 120 << 10;
+
+impl Shell {
+    pub fn new(processes: Arc<Processes>) -> Self {
+        Self(processes)
+    }
+
+    fn invocation(ctx: &TaskCtx, task: &Task) -> Result<Invocation, String> {
+        let text = |name: &str| match ctx.params.get(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(format!("`{name}` of a shell step must be a text")),
+        };
+        let script = match text("script")? {
+            Some(script) => Some(script),
+            None => text("run")?,
+        };
+        let script = script.ok_or("a shell step needs a `script`, the text to run")?;
+        if script.len() > SCRIPT_BYTES_MAX {
+            let most = SCRIPT_BYTES_MAX >> 10;
+            return Err(format!(
+                "the script has more than {most} KiB; put it in a file and run that"
+            ));
+        }
+        // Everybody on the machine can read a process's arguments; only its user its environment.
+        let secret =
+            task.params.secrets.iter().any(|slot| {
+                slot.pointer.starts_with("/script") || slot.pointer.starts_with("/run")
+            });
+        let (argument, extra) = match secret {
+            true => {
+                let eval = "eval \"unset MOA_SCRIPT\n$MOA_SCRIPT\"".to_owned();
+                (eval, vec![("MOA_SCRIPT", script)])
+            }
+            false => (script, Vec::new()),
+        };
+        Ok(Invocation {
+            argv: vec!["sh".to_owned(), "-e".to_owned(), "-c".to_owned(), argument],
+            cwd: text("cwd")?,
+            retry_exit_codes: Vec::new(),
+            permanent_exit_codes: Vec::new(),
+            grace: GRACE_DEFAULT,
+            limits: ProcessLimits::default(),
+            extra,
+            strict: false,
+        })
+    }
+}
+
+#[async_trait]
+impl Agent for Shell {
+    async fn run(&self, ctx: TaskCtx, task: Arc<Task>) -> Result<Output, TaskError> {
+        let invocation = Self::invocation(&ctx, &task).map_err(TaskError::Permanent)?;
+        attempt::run(&self.0, invocation, ctx, task).await
+    }
+}

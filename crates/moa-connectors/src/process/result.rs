@@ -1,0 +1,99 @@
+//! The result of a program that succeeded.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use moa_core::limits::OUTPUT_BYTES_MAX;
+use moa_ports::agent::{Output, TaskError};
+use serde_json::Value as Json;
+
+use super::pipes::{Captured, Heard};
+use crate::output::{self, Error, too_large};
+
+/// What to do about a standard output that was not taken.
+const INSTEAD: &str = "write the result to the file $MOA_OUTPUT, and all else to standard error";
+
+/// The result: what is in the file at `path`, else what was heard.
+///
+/// # Errors
+/// `Output`, when what was meant as a result isn't one.
+pub(super) fn read(path: &Path, heard: &mut Heard, strict: bool) -> Result<Output, TaskError> {
+    if let Some(bytes) = read_file(path)? {
+        return output::parse(&bytes).map(given).map_err(|e| {
+            TaskError::Output(format!("the result in $MOA_OUTPUT can't be taken: {e}"))
+        });
+    }
+    match from_stdout(heard) {
+        Ok(value) => Ok(given(value)),
+        Err(why) if strict => Err(TaskError::Output(format!(
+            "standard output can't be taken as the result: {why}; {INSTEAD}"
+        ))),
+        Err(why) => {
+            heard.note(&format!("standard output was not taken as a result: {why}"));
+            Ok(Output::default())
+        }
+    }
+}
+
+fn given(value: Json) -> Output {
+    Output { value: Some(value).filter(|value| !value.is_null()).map(Arc::new) }
+}
+
+/// The content of the file, if there is one and it isn't empty.
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, TaskError> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        TaskError::Output(format!("the result in $MOA_OUTPUT can't be read: {why}"))
+    };
+    // The program may have put anything there: no link is followed, and nothing is waited for.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(wrong(&e)),
+    };
+    let about = file.metadata().map_err(|e| wrong(&e))?;
+    if !about.is_file() {
+        return Err(wrong(&"it is no regular file"));
+    }
+    if about.len() > OUTPUT_BYTES_MAX as u64 {
+        let size = usize::try_from(about.len()).unwrap_or(usize::MAX);
+        return Err(TaskError::Output(too_large(size)));
+    }
+    let mut bytes = Vec::new();
+    file.take(OUTPUT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|e| wrong(&e))?;
+    let blank = bytes.iter().all(u8::is_ascii_whitespace);
+    Ok(Some(bytes).filter(|_| !blank))
+}
+
+/// The value that standard output is; null when it wasn't meant to be one.
+///
+/// An output that begins as an object was meant to be a result. One that begins as anything else
+/// may be plain text: `[info] starting`, `3 files copied`, `true love`.
+fn from_stdout(heard: &mut Heard) -> Result<Json, String> {
+    match std::mem::replace(&mut heard.stdout, Captured::Nothing) {
+        Captured::Text | Captured::Candidate(_) if heard.binary => Err("it is binary".to_owned()),
+        Captured::Nothing | Captured::Text => Ok(Json::Null),
+        Captured::TooLarge => Err(format!(
+            "it begins as JSON and has more than the {} MiB allowed",
+            OUTPUT_BYTES_MAX >> 20
+        )),
+        Captured::Candidate(bytes) => match output::parse(&bytes) {
+            Ok(value) => Ok(value),
+            Err(e) if is_meant(&bytes, &e) => Err(e.to_string()),
+            Err(_) => Ok(Json::Null),
+        },
+    }
+}
+
+fn is_meant(bytes: &[u8], error: &Error) -> bool {
+    let second = bytes.iter().skip(1).find(|b| !b.is_ascii_whitespace());
+    match (bytes[0], error) {
+        (b'{' | b'[', Error::Half { .. } | Error::Rule(_)) => true,
+        (b'{', Error::Syntax(_)) => matches!(second, Some(b'"' | b'}')),
+        _ => false,
+    }
+}

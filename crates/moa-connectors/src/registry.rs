@@ -1,0 +1,69 @@
+//! Which code reaches which kind of agent. A new kind is a folder and a line here.
+
+use std::sync::Arc;
+
+use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::time::Span;
+use moa_ports::agent::Agent;
+
+use crate::noop::Noop;
+use crate::process::{Command, Processes, Shell};
+use crate::worker::WorkerOptions;
+
+/// Time between asking a process to end and ending it, where no agent says otherwise.
+pub const GRACE_DEFAULT: Span = Span::seconds(5);
+
+/// How the agents of one kind are reached.
+pub(crate) struct Kind {
+    pub agent: Arc<dyn Agent>,
+    /// Whether it never blocks the thread, so that its first step may be done by whoever starts it.
+    pub inline: bool,
+}
+
+impl Kind {
+    fn new(agent: impl Agent + 'static) -> Self {
+        Self { agent: Arc::new(agent), inline: false }
+    }
+
+    fn inline(agent: impl Agent + 'static) -> Self {
+        Self { agent: Arc::new(agent), inline: true }
+    }
+}
+
+/// Every kind there is.
+pub(crate) struct Registry {
+    command: Kind,
+    builtins: Vec<(&'static str, Kind)>,
+}
+
+impl Registry {
+    pub fn new(options: &WorkerOptions) -> Self {
+        let processes = Arc::new(Processes::new(options));
+        Self {
+            builtins: vec![
+                ("noop", Kind::inline(Noop)),
+                ("shell", Kind::new(Shell::new(processes.clone()))),
+            ],
+            command: Kind::new(Command::new(processes)),
+        }
+    }
+
+    /// How an agent of that kind is reached; `None` when there is no such kind.
+    pub fn kind(&self, kind: &AgentKind) -> Option<&Kind> {
+        match kind {
+            AgentKind::Command(_) => Some(&self.command),
+            AgentKind::Http(_) => None,
+            AgentKind::Builtin(name) => {
+                self.builtins.iter().find(|(known, _)| known == name).map(|(_, kind)| kind)
+            }
+        }
+    }
+}
+
+/// Time that an attempt of the agent has to end when asked to.
+pub(crate) fn grace(spec: &AgentSpec) -> Span {
+    match &spec.kind {
+        AgentKind::Command(command) => command.grace,
+        AgentKind::Http(_) | AgentKind::Builtin(_) => GRACE_DEFAULT,
+    }
+}
