@@ -131,6 +131,14 @@ pub enum Change {
         /// What it carries.
         payload: Json,
     },
+    /// An event, for this run alone.
+    Event {
+        /// Its type.
+        #[serde(rename = "type")]
+        event: String,
+        /// Its data.
+        data: Json,
+    },
     /// Start no new attempt.
     Pause,
     /// Start attempts again.

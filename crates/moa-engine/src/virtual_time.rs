@@ -136,27 +136,41 @@ impl<'a> World<'a> {
     pub fn run(&mut self, limit: Span) -> Rest {
         let end = self.now.after(limit);
         for _ in 0..STEPS_MAX {
-            self.settle();
-            let attempt = self.attempts.first_key_value().map(|((at, _), _)| *at);
-            let timer = self.node.next_wakeup();
-            let Some(next) = [attempt, timer].into_iter().flatten().min() else {
-                return Rest::Idle;
-            };
-            if next > end {
-                self.now = end;
-                return Rest::TimeOver;
+            if let Some(rest) = self.step(end) {
+                return rest;
             }
-            self.now = self.now.max(next);
-            if let Some(entry) = self.attempts.first_entry()
-                && entry.key().0 <= self.now
-            {
-                let done = entry.remove();
-                self.running.retain(|r| *r != (done.run, done.inst, done.attempt));
-                self.node.completed(self.now, done);
-            }
-            self.node.wake(self.now);
         }
         Rest::Endless
+    }
+
+    /// Lets time pass until the next thing happens, at most until `end`; answers when none does.
+    pub fn step(&mut self, end: Millis) -> Option<Rest> {
+        self.settle();
+        let attempt = self.attempts.first_key_value().map(|((at, _), _)| *at);
+        let timer = self.node.next_wakeup();
+        let Some(next) = [attempt, timer].into_iter().flatten().min() else {
+            return Some(Rest::Idle);
+        };
+        if next > end {
+            self.now = self.now.max(end);
+            return Some(Rest::TimeOver);
+        }
+        self.now = self.now.max(next);
+        if let Some(entry) = self.attempts.first_entry()
+            && entry.key().0 <= self.now
+        {
+            let done = entry.remove();
+            self.running.retain(|r| *r != (done.run, done.inst, done.attempt));
+            self.node.completed(self.now, done);
+        }
+        self.node.wake(self.now);
+        self.settle();
+        None
+    }
+
+    /// Lets time pass in which nothing happens.
+    pub fn skip(&mut self, time: Span) {
+        self.now = self.now.after(time);
     }
 
     /// Does all that is to be done at this instant.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::machine::{Applied, Effect, Env, Input, Run, TimerKey};
+use moa_core::machine::{Applied, Effect, Emitted, Env, Input, Run, TimerKey};
 use moa_core::policy::queue_key;
 use moa_core::time::Millis;
 use moa_core::workflow::StepKind;
@@ -80,6 +80,10 @@ pub(super) fn change_input(change: Change, node: NodeId, token: Token) -> Input 
             key: Some(key.unwrap_or_else(|| format!("~{node}.{token}"))),
             payload: Arc::new(payload),
         },
+        Change::Event { event, data } => {
+            let event = Arc::new(Emitted { event, source: None, data: Arc::new(data) });
+            Input::EventArrived { event }
+        }
         Change::Pause => Input::Pause,
         Change::Resume => Input::Resume,
         Change::Cancel { reason } => Input::Cancel { reason },
