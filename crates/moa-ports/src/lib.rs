@@ -8,4 +8,5 @@
 pub mod agent;
 pub mod memory;
 pub mod store;
+pub mod suite;
 pub mod views;

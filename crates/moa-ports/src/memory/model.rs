@@ -316,8 +316,9 @@ impl Model {
             node.is_some_and(|node| self.nodes.get(&node).is_some_and(|&until| until > now))
         };
         let lost = self.running.iter().filter(|(node, _)| !alive(node)).flat_map(|(_, s)| s);
+        let open = lost.filter(|(run, _)| !self.runs[run].row.status.is_terminal());
         let attempt = |run, inst| self.runs[run].steps[inst].attempt;
-        lost.take(limit).map(|(run, inst)| (*run, *inst, attempt(run, inst))).collect()
+        open.take(limit).map(|(run, inst)| (*run, *inst, attempt(run, inst))).collect()
     }
 
     /// See [`crate::store::Store::register`].
@@ -334,6 +335,11 @@ impl Model {
 
     /// See [`crate::store::Store::put_workflow`].
     pub fn put_workflow(&mut self, now: Millis, mut version: WorkflowVersion) {
+        let versions = self.workflows.values().filter(|(_, v)| v.workflow == version.workflow);
+        let newest = versions.max_by_key(|(put, _)| *put);
+        if newest.is_some_and(|(_, newest)| newest.hash == version.hash) {
+            return;
+        }
         self.last_put += 1;
         let put = self.last_put;
         version.created_at = now;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use moa_core::ids::RunId;
 use moa_core::policy::{Admission, admit};
+use moa_core::workflow::OnLimit;
 
 use crate::store::ConcurrencySlot;
 
@@ -42,7 +43,10 @@ impl Slots {
         let none = Line::default();
         let line = self.keys.get(&slot.key).unwrap_or(&none);
         let holders: Vec<RunId> = line.holders.iter().map(|&(_, run)| run).collect();
-        let queued: Vec<RunId> = line.queued.iter().map(|q| q.run).collect();
+        // Only `replace_pending` looks at more than whether somebody waits.
+        let all = slot.on_limit == OnLimit::ReplacePending;
+        let queued = line.queued.iter().take(if all { usize::MAX } else { 1 });
+        let queued: Vec<RunId> = queued.map(|q| q.run).collect();
         admit(slot.on_limit, slot.limit, &holders, &queued)
     }
 

@@ -1,0 +1,195 @@
+//! A store on the test bench: its calls, made and waited for.
+
+use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::run::StepRow;
+use moa_core::time::{Millis, Span};
+
+use super::{Fixture, answer, block_on, build};
+use crate::store::{
+    Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, MessageId, Registration,
+    Snapshot, Store, WorkflowRef, WorkflowVersion,
+};
+use crate::views::{HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+
+/// A store on the test bench.
+pub struct Bench {
+    fixture: Box<dyn Fixture>,
+}
+
+/// What to look for: everything.
+pub(super) const EVERYTHING: DueAsk =
+    DueAsk { now: build::NOW, limit: 1000, messages_after: 0, ready: 1000, lost: true };
+
+impl Bench {
+    /// Puts a store on the bench.
+    pub fn new(fixture: Box<dyn Fixture>) -> Self {
+        Self { fixture }
+    }
+
+    fn store(&self) -> &dyn Store {
+        self.fixture.store()
+    }
+
+    fn views(&self) -> &dyn Views {
+        self.fixture.views()
+    }
+
+    /// Whether there can be only one node.
+    pub fn exclusive(&self) -> bool {
+        self.fixture.exclusive()
+    }
+
+    /// Closes the store and opens it again; false when nothing would survive that.
+    pub fn reopen(&mut self) -> bool {
+        self.fixture.reopen()
+    }
+
+    /// Commits a batch; the store's own answer.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn try_commit(&self, batch: Batch) -> Result<BatchOutcome, Error> {
+        answer(|reply| self.store().commit(batch, reply))
+    }
+
+    /// Commits a batch that the store must take.
+    pub fn batch(&self, batch: Batch) -> BatchOutcome {
+        self.try_commit(batch).expect("the store takes a good batch")
+    }
+
+    /// Commits some in one batch; what became of each.
+    pub fn all(&self, commits: Vec<Commit>) -> Vec<CommitOutcome> {
+        self.batch(build::batch(commits)).commits
+    }
+
+    /// Commits one.
+    pub fn one(&self, commit: Commit) -> CommitOutcome {
+        self.all(vec![commit]).remove(0)
+    }
+
+    /// Commits one that must be applied; its event number.
+    pub fn applied(&self, commit: Commit) -> u64 {
+        match self.one(commit.clone()) {
+            CommitOutcome::Applied { seq } => seq,
+            other => panic!("{other:?} for {commit:?}"),
+        }
+    }
+
+    /// Creates runs with these steps.
+    pub fn create(&self, run: RunId, steps: Vec<StepRow>) {
+        self.applied(build::with_steps(build::create(build::row(run)), steps));
+    }
+
+    /// A run as loaded.
+    pub fn load(&self, run: RunId) -> Option<Snapshot> {
+        self.load_all(vec![run]).remove(0)
+    }
+
+    /// Runs as loaded.
+    pub fn load_all(&self, runs: Vec<RunId>) -> Vec<Option<Snapshot>> {
+        answer(|reply| self.store().load(runs, reply)).expect("the store loads runs")
+    }
+
+    /// The version of a run; 0 when there is none.
+    pub fn version(&self, run: RunId) -> u64 {
+        self.load(run).map_or(0, |snapshot| snapshot.version)
+    }
+
+    /// What is due.
+    pub fn due(&self, ask: DueAsk) -> Due {
+        answer(|reply| self.store().due(ask, reply)).expect("the store says what is due")
+    }
+
+    /// Everything that is due.
+    pub fn due_now(&self) -> Due {
+        self.due(EVERYTHING)
+    }
+
+    /// The runs that have messages, in the order of the messages, with their numbers.
+    pub fn mail(&self) -> Vec<(MessageId, RunId)> {
+        self.due_now().messages.into_iter().map(|(id, message)| (id, message.to)).collect()
+    }
+
+    /// Takes all messages to runs away, as applied.
+    pub fn read_mail(&self) {
+        for (id, run) in self.mail() {
+            let commit = build::silent(run, self.version(run));
+            self.applied(Commit { consumed: vec![id], ..commit });
+        }
+    }
+
+    /// Registers a node.
+    pub fn register(&self, now: Millis, node: NodeId, lease: Span) -> Registration {
+        answer(|reply| self.store().register(now, node, lease, reply)).expect("a node registers")
+    }
+
+    /// Keeps a workflow version.
+    pub fn put_workflow(&self, now: Millis, version: WorkflowVersion) {
+        answer(|reply| self.store().put_workflow(now, version, reply)).expect("a version is kept");
+    }
+
+    /// A workflow version.
+    pub fn workflow(&self, which: WorkflowRef) -> Option<WorkflowVersion> {
+        answer(|reply| self.store().workflow(which, reply)).expect("a version is found or not")
+    }
+
+    /// Deletes old runs.
+    pub fn prune(&self, before: Millis, limit: usize) -> usize {
+        answer(|reply| self.store().prune(before, limit, reply)).expect("old runs are deleted")
+    }
+
+    /// See [`Views::runs`].
+    pub fn runs(&self, filter: &RunFilter) -> Vec<RunSummary> {
+        block_on(self.views().runs(filter)).expect("runs are listed")
+    }
+
+    /// See [`Views::run`].
+    pub fn view_run(&self, run: RunId) -> Option<Snapshot> {
+        block_on(self.views().run(run)).expect("a run is shown")
+    }
+
+    /// See [`Views::find_runs`].
+    pub fn find_runs(&self, digits: &str) -> Vec<RunId> {
+        block_on(self.views().find_runs(digits)).expect("runs are searched")
+    }
+
+    /// See [`Views::history`].
+    pub fn history(&self, run: RunId, after: u64, limit: usize) -> Vec<HistoryRow> {
+        block_on(self.views().history(run, after, limit)).expect("history is read")
+    }
+
+    /// See [`Views::events`].
+    pub fn events(&self, after: u64, limit: usize) -> Vec<HistoryRow> {
+        block_on(self.views().events(after, limit)).expect("events are read")
+    }
+
+    /// See [`Views::last_event`].
+    pub fn last_event(&self) -> u64 {
+        block_on(self.views().last_event()).expect("the newest event has a number")
+    }
+
+    /// See [`Views::workflows`].
+    pub fn workflows(&self, workflow: Option<&Name>) -> Vec<WorkflowVersion> {
+        block_on(self.views().workflows(workflow)).expect("versions are listed")
+    }
+
+    /// See [`Views::workflow`].
+    pub fn view_workflow(&self, hash: moa_core::ids::VersionHash) -> Option<WorkflowVersion> {
+        block_on(self.views().workflow(hash)).expect("a version is shown")
+    }
+
+    /// See [`Views::pending`].
+    pub fn pending(&self, run: RunId) -> Pending {
+        block_on(self.views().pending(run)).expect("what a run waits for is shown")
+    }
+
+    /// See [`Views::totals`].
+    pub fn totals(&self) -> Totals {
+        block_on(self.views().totals()).expect("all is counted")
+    }
+
+    /// See [`Views::verify`].
+    pub fn verify(&self) -> Vec<String> {
+        block_on(self.views().verify()).expect("the data is checked")
+    }
+}

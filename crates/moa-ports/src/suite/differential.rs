@@ -1,0 +1,1 @@
+//! Two stores, the same random operations, the same answers.

@@ -1,0 +1,295 @@
+//! Rules of the read side, of workflow versions, and of deleting what is old.
+
+use moa_core::ids::{RunId, VersionHash};
+use moa_core::machine::TimerKey;
+use moa_core::run::{ParentRef, RunStatus};
+use moa_core::step::{ErrorKind, StepError, StepStatus};
+use moa_core::time::{Millis, Span};
+use moa_core::workflow::OnLimit;
+
+use super::build::{
+    self, NOW, change, contender, create, end, keyed, name, ready, row, row_in, run, step,
+    with_steps,
+};
+use super::{Bench, Verdict, rules};
+use crate::store::{Commit, WorkflowRef};
+use crate::views::{RunFilter, Totals};
+
+rules![
+    runs_are_listed_newest_first_in_pages,
+    runs_are_listed_by_what_is_asked,
+    a_run_in_a_list_says_what_became_of_it,
+    runs_are_found_by_the_ends_of_their_ids,
+    history_is_read_behind_a_version,
+    events_are_read_behind_a_number,
+    totals_count_what_is_there,
+    the_newest_workflow_version_is_the_last_one_kept,
+    a_workflow_version_is_found_by_label_or_hash,
+    keeping_the_same_version_again_changes_nothing,
+    old_runs_are_deleted_with_all_that_is_theirs,
+    event_numbers_go_on_after_all_runs_are_deleted,
+    sound_data_has_no_faults,
+];
+
+fn filter() -> RunFilter {
+    RunFilter { limit: 100, ..RunFilter::default() }
+}
+
+fn listed(bench: &Bench, filter: &RunFilter) -> Vec<RunId> {
+    bench.runs(filter).into_iter().map(|summary| summary.run).collect()
+}
+
+fn runs_are_listed_newest_first_in_pages(bench: &mut Bench) -> Verdict {
+    for n in [3, 1, 5, 2, 4] {
+        bench.create(run(n), Vec::new());
+    }
+    assert_eq!(listed(bench, &filter()), [5, 4, 3, 2, 1].map(run));
+    let page = |before: Option<RunId>| listed(bench, &RunFilter { before, limit: 2, ..filter() });
+    assert_eq!(page(None), [5, 4].map(run));
+    assert_eq!(page(Some(run(4))), [3, 2].map(run));
+    assert_eq!(page(Some(run(2))), [run(1)]);
+    assert_eq!(page(Some(run(1))), []);
+    assert_eq!(listed(bench, &RunFilter { limit: 0, ..filter() }), []);
+    Verdict::Passed
+}
+
+fn runs_are_listed_by_what_is_asked(bench: &mut Bench) -> Verdict {
+    for (n, status) in (1..).zip(RunStatus::ALL) {
+        bench.applied(create(row_in(run(n), status)));
+    }
+    let mut other = row_in(run(9), RunStatus::Failed);
+    other.workflow = name("deploy");
+    other.parent = Some(ParentRef { run: run(1), step: 2, depth: 1 });
+    bench.applied(create(other));
+    let of = |statuses: &[RunStatus]| RunFilter { statuses: statuses.to_vec(), ..filter() };
+    use RunStatus::*;
+    assert_eq!(listed(bench, &of(&[Failed])), [9, 6].map(run));
+    assert_eq!(listed(bench, &of(&[Succeeded])), [run(5)]);
+    assert_eq!(listed(bench, &of(&[Running, Succeeded, Cancelled])), [7, 5, 2].map(run));
+    assert_eq!(listed(bench, &of(&RunStatus::ALL)).len(), 8);
+    let deploy = RunFilter { workflow: Some(name("deploy")), ..filter() };
+    assert_eq!(listed(bench, &deploy), [run(9)]);
+    assert_eq!(listed(bench, &RunFilter { statuses: vec![Running], ..deploy }), []);
+    let children = RunFilter { parent: Some(run(1)), ..filter() };
+    assert_eq!(listed(bench, &children), [run(9)]);
+    assert_eq!(listed(bench, &RunFilter { parent: Some(run(9)), ..filter() }), []);
+    // A list shows what is, not what was.
+    bench.applied(end(run(6), 1, Cancelled));
+    assert_eq!(listed(bench, &of(&[Failed])), [run(9)]);
+    assert_eq!(listed(bench, &of(&[Cancelled])), [7, 6].map(run));
+    Verdict::Passed
+}
+
+fn a_run_in_a_list_says_what_became_of_it(bench: &mut Bench) -> Verdict {
+    let mut row = row_in(run(1), RunStatus::Failed);
+    row.parent = Some(ParentRef { run: run(7), step: 2, depth: 1 });
+    row.error = Some(StepError::new(ErrorKind::Permanent, "no such file"));
+    row.finished_at = Some(NOW.after(Span(7)));
+    bench.applied(create(row));
+    let found = bench.runs(&filter()).remove(0);
+    assert_eq!((found.run, found.status, found.created_at), (run(1), RunStatus::Failed, NOW));
+    assert_eq!((found.workflow, found.hash), (name("build"), VersionHash([7; 32])));
+    assert_eq!((found.cause.as_str(), found.parent), ("test", Some(run(7))));
+    assert_eq!((found.started_at, found.finished_at), (Some(NOW), Some(NOW.after(Span(7)))));
+    assert_eq!(found.error.as_deref(), Some("no such file"));
+    Verdict::Passed
+}
+
+fn runs_are_found_by_the_ends_of_their_ids(bench: &mut Bench) -> Verdict {
+    let ids =
+        [0xAB00_0000_0000_7000_8000_0000_0000_00CD, 0xAB11_0000_0000_7000_8000_0000_0000_11CD];
+    let [a, b] = ids.map(RunId);
+    bench.create(a, Vec::new());
+    bench.create(b, Vec::new());
+    let find = |digits: &str| bench.find_runs(digits);
+    assert_eq!(find("ab"), [b, a]);
+    assert_eq!(find("AB0"), [a]);
+    assert_eq!(find("cd"), [b, a]);
+    assert_eq!(find("1cd"), [b]);
+    assert_eq!(find("00000000-00cd"), [a]);
+    assert_eq!(find(&a.to_string()), [a]);
+    assert_eq!(find(&b.short()), [b]);
+    for nothing in ["", "-", "ef", "xyz", "7000", "+ab", &format!("{a}0")] {
+        assert_eq!(find(nothing), [], "{nothing:?}");
+    }
+    for n in 1..=12 {
+        bench.create(run(n), Vec::new());
+    }
+    assert_eq!(find("0").len(), 10);
+    Verdict::Passed
+}
+
+fn history_is_read_behind_a_version(bench: &mut Bench) -> Verdict {
+    let (a, b) = (run(1), run(2));
+    bench.create(a, Vec::new());
+    bench.create(b, Vec::new());
+    for version in 1..=4 {
+        bench.all(vec![change(a, version), change(b, version)]);
+    }
+    let versions = |after, limit| -> Vec<u64> {
+        let rows = bench.history(a, after, limit);
+        assert!(rows.iter().all(|row| row.run == a));
+        rows.iter().map(|row| row.version).collect()
+    };
+    assert_eq!(versions(0, 99), [1, 2, 3, 4, 5]);
+    assert_eq!(versions(2, 2), [3, 4]);
+    assert_eq!(versions(5, 99), [0; 0]);
+    assert_eq!(versions(u64::MAX, 99), [0; 0]);
+    assert_eq!(bench.history(run(9), 0, 99), []);
+    assert_eq!(bench.history(a, 0, 1)[0].events, [build::created(&row(a))]);
+    Verdict::Passed
+}
+
+fn events_are_read_behind_a_number(bench: &mut Bench) -> Verdict {
+    assert_eq!((bench.last_event(), bench.events(0, 9)), (0, Vec::new()));
+    for n in 1..=5 {
+        bench.create(run(n), Vec::new());
+    }
+    let seqs = |after, limit| -> Vec<u64> {
+        bench.events(after, limit).iter().map(|row| row.seq).collect()
+    };
+    assert_eq!(seqs(0, 2), [1, 2]);
+    assert_eq!(seqs(2, 99), [3, 4, 5]);
+    assert_eq!(seqs(5, 99), [0; 0]);
+    assert_eq!(bench.events(3, 1), bench.history(run(4), 0, 1));
+    Verdict::Passed
+}
+
+fn totals_count_what_is_there(bench: &mut Bench) -> Verdict {
+    assert_eq!(bench.totals(), Totals::default());
+    for (n, status) in (1..).zip(RunStatus::ALL) {
+        bench.applied(create(row_in(run(n), status)));
+    }
+    let timers = vec![(TimerKey::Run, Some(NOW))];
+    let messages = vec![build::signal(run(1), "x"), build::emitted("y")];
+    let steps = vec![ready(0, 1), step(1, StepStatus::Running), step(2, StepStatus::Running)];
+    bench.applied(Commit { timers, messages, ..with_steps(change(run(2), 1), steps) });
+    bench.applied(end(run(1), 1, RunStatus::Succeeded));
+    let totals = bench.totals();
+    let names = ["cancelled", "failed", "paused", "running", "succeeded", "waiting"];
+    let counts = names.map(|name| totals.runs.get(name).copied().unwrap_or(0));
+    assert_eq!(counts, [1, 1, 1, 1, 2, 1]);
+    assert_eq!(totals.runs.len(), 6);
+    assert_eq!((totals.ready, totals.running, totals.timers), (1, 2, 1));
+    assert_eq!((totals.messages, totals.events), (2, 9));
+    Verdict::Passed
+}
+
+fn newest(workflow: &str, label: Option<&str>) -> WorkflowRef {
+    WorkflowRef::Newest(name(workflow), label.map(str::to_owned))
+}
+
+fn the_newest_workflow_version_is_the_last_one_kept(bench: &mut Bench) -> Verdict {
+    let [one, two] = [1, 2].map(|n| build::version("build", n, None));
+    let other = build::version("deploy", 3, None);
+    assert_eq!(bench.workflow(newest("build", None)), None);
+    bench.put_workflow(NOW, one.clone());
+    bench.put_workflow(NOW, two.clone());
+    bench.put_workflow(NOW, other.clone());
+    assert_eq!(bench.workflow(newest("build", None)), Some(two.clone()));
+    assert_eq!(bench.workflows(None), [other, two.clone(), one.clone()]);
+    // The text of before is back: its version is the newest again.
+    bench.put_workflow(NOW.after(Span(9)), one.clone());
+    assert_eq!(bench.workflow(newest("build", None)), Some(one.clone()));
+    assert_eq!(bench.workflows(Some(&name("build"))), [one, two]);
+    assert_eq!(bench.workflows(Some(&name("none"))), []);
+    Verdict::Passed
+}
+
+fn a_workflow_version_is_found_by_label_or_hash(bench: &mut Bench) -> Verdict {
+    let one = build::version("build", 1, Some("v1"));
+    let two = build::version("build", 2, Some("v1"));
+    let three = build::version("build", 3, Some("v2"));
+    for version in [&one, &two, &three] {
+        bench.put_workflow(NOW, version.clone());
+    }
+    assert_eq!(bench.workflow(newest("build", Some("v1"))), Some(two.clone()));
+    assert_eq!(bench.workflow(newest("build", Some("v"))), None);
+    assert_eq!(bench.workflow(newest("deploy", Some("v1"))), None);
+    let hash = one.hash.to_string();
+    for label in [&hash[..4], &hash[..12], &hash] {
+        assert_eq!(bench.workflow(newest("build", Some(label))), Some(one.clone()));
+    }
+    assert_eq!(bench.workflow(WorkflowRef::Hash(two.hash)), Some(two.clone()));
+    assert_eq!(bench.view_workflow(three.hash), Some(three));
+    assert_eq!(bench.workflow(WorkflowRef::Hash(VersionHash([9; 32]))), None);
+    assert_eq!(bench.view_workflow(VersionHash([9; 32])), None);
+    Verdict::Passed
+}
+
+fn keeping_the_same_version_again_changes_nothing(bench: &mut Bench) -> Verdict {
+    let one = build::version("build", 1, Some("v1"));
+    let late = NOW.after(Span::minutes(5));
+    bench.put_workflow(NOW, one.clone());
+    bench.put_workflow(NOW, build::version("deploy", 2, None));
+    let mut again = one.clone();
+    again.source = "reformatted".to_owned();
+    again.version = Some("v9".to_owned());
+    bench.put_workflow(late, again);
+    let order: Vec<_> = bench.workflows(None).into_iter().map(|v| v.workflow).collect();
+    assert_eq!(order, ["deploy", "build"].map(name));
+    assert_eq!(bench.workflow(newest("build", None)), Some(one));
+    Verdict::Passed
+}
+
+fn old_runs_are_deleted_with_all_that_is_theirs(bench: &mut Bench) -> Verdict {
+    let ended_at = |n: u64, at: i64| {
+        let mut row = row_in(run(n), RunStatus::Succeeded);
+        row.finished_at = Some(Millis(at));
+        create(row)
+    };
+    let messages = vec![build::signal(run(2), "late"), build::signal(run(5), "stays")];
+    let timers = vec![(TimerKey::Run, Some(NOW))];
+    let waits = vec![(0, "done".to_owned(), true)];
+    let steps = vec![step(0, StepStatus::Succeeded), build::full_step(1)];
+    let old = Commit { timers, waits, messages, ..with_steps(ended_at(2, 10), steps) };
+    bench.all(vec![ended_at(1, 30), old, ended_at(3, 20), ended_at(4, 40), keyed(run(5), "key")]);
+    bench.applied(contender(run(6), "deploy", 1, OnLimit::Queue));
+    bench.applied(end(run(5), 1, RunStatus::Failed));
+    // Of those before the instant the oldest go first; what is open stays.
+    assert_eq!(bench.prune(Millis(30), 1), 1);
+    assert_eq!(bench.load(run(2)), None);
+    assert_eq!(bench.pending(run(2)), crate::views::Pending::default());
+    assert_eq!(bench.history(run(2), 0, 9), []);
+    assert!(bench.due_now().ready.is_empty());
+    assert_eq!(bench.prune(Millis(30), 9), 1);
+    assert_eq!(listed(bench, &filter()), [6, 5, 4, 1].map(run));
+    let seqs: Vec<_> = bench.events(0, 99).iter().map(|row| row.seq).collect();
+    assert_eq!(seqs, [1, 4, 5, 6, 7]);
+    assert_eq!(bench.prune(NOW.after(Span(1)), 0), 0);
+    assert_eq!(bench.prune(NOW.after(Span(1)), 99), 3);
+    assert_eq!(listed(bench, &filter()), [run(6)]);
+    assert_eq!(bench.mail().iter().map(|m| m.1).collect::<Vec<_>>(), [run(6)]);
+    // Its key is free again, and so is its id.
+    bench.applied(keyed(run(5), "key"));
+    let emitted = Commit { messages: vec![build::emitted("done")], ..change(run(5), 1) };
+    bench.applied(emitted);
+    assert_eq!(bench.due_now().bus[0].2, []);
+    Verdict::Passed
+}
+
+fn event_numbers_go_on_after_all_runs_are_deleted(bench: &mut Bench) -> Verdict {
+    bench.applied(create(row_in(run(1), RunStatus::Succeeded)));
+    bench.applied(change(run(1), 1));
+    assert_eq!(bench.prune(NOW.after(Span(1)), 9), 1);
+    assert_eq!((bench.last_event(), bench.events(0, 9)), (2, Vec::new()));
+    bench.reopen();
+    let last = bench.last_event();
+    assert_eq!(bench.applied(create(row(run(2)))), last + 1);
+    assert!(last == 2 || last == 0, "{last}");
+    Verdict::Passed
+}
+
+fn sound_data_has_no_faults(bench: &mut Bench) -> Verdict {
+    for n in 1..=5 {
+        bench.create(run(n), vec![step(0, StepStatus::Succeeded), ready(1, 3)]);
+        bench.applied(with_steps(change(run(n), 1), vec![step(1, StepStatus::Skipped)]));
+    }
+    bench.applied(end(run(1), 2, RunStatus::Succeeded));
+    assert_eq!(bench.verify(), Vec::<String>::new());
+    // What must never be is noticed.
+    let open = with_steps(end(run(2), 2, RunStatus::Failed), vec![ready(7, 1)]);
+    bench.applied(open);
+    assert!(bench.verify().iter().any(|line| line.contains(&run(2).to_string())));
+    Verdict::Passed
+}

@@ -1,0 +1,201 @@
+//! Rules of timers, of tasks that can be claimed, and of lost leases.
+
+use moa_core::ids::NodeId;
+use moa_core::machine::TimerKey;
+use moa_core::run::RunStatus;
+use moa_core::step::StepStatus;
+use moa_core::time::{Millis, Span};
+
+use super::bench::EVERYTHING;
+use super::build::{NOW, change, create, end, ready, row, run, running, step, with_steps};
+use super::{Bench, Verdict, rules};
+use crate::store::{Commit, DueAsk, Registration};
+
+rules![
+    timers_fire_when_they_are_due_soonest_first,
+    a_timer_moves_and_is_disarmed,
+    the_next_timer_is_the_first_that_is_not_there,
+    tasks_come_in_order_of_their_queue_key,
+    a_claimed_task_is_not_offered_again,
+    a_lease_of_an_unknown_node_is_lost,
+    the_last_node_is_the_only_one,
+    a_registration_runs_out_unless_renewed,
+    lost_leases_are_offered_until_they_are_dealt_with,
+];
+
+fn timers(commit: Commit, timers: &[(TimerKey, i64)]) -> Commit {
+    let armed = timers.iter().map(|&(key, at)| (key, Some(Millis(at))));
+    Commit { timers: armed.collect(), ..commit }
+}
+
+const A: TimerKey = TimerKey::Step { step: 1 };
+const B: TimerKey = TimerKey::Queue { step: 1 };
+const C: TimerKey = TimerKey::Run;
+
+fn timers_fire_when_they_are_due_soonest_first(bench: &mut Bench) -> Verdict {
+    let (one, two) = (run(1), run(2));
+    bench.applied(timers(create(row(one)), &[(A, 30), (B, -10), (C, 51)]));
+    bench.applied(timers(create(row(two)), &[(A, 20), (C, 50)]));
+    let due = bench.due(DueAsk { now: Millis(50), ..EVERYTHING });
+    let at = |run, key, at| (run, key, Millis(at));
+    let all = [at(one, B, -10), at(two, A, 20), at(one, A, 30), at(two, C, 50)];
+    assert_eq!(due.timers, all);
+    assert_eq!(due.next_timer, Some(Millis(51)));
+    assert_eq!(bench.pending(one).timers, [(A, Millis(30)), (B, Millis(-10)), (C, Millis(51))]);
+    assert_eq!(bench.totals().timers, 5);
+    Verdict::Passed
+}
+
+fn a_timer_moves_and_is_disarmed(bench: &mut Bench) -> Verdict {
+    let a = run(1);
+    bench.applied(timers(create(row(a)), &[(A, 10), (B, 10), (C, 10)]));
+    bench.applied(timers(change(a, 1), &[(A, 99), (B, 5)]));
+    let due = |bench: &Bench, now| bench.due(DueAsk { now: Millis(now), ..EVERYTHING }).timers;
+    assert_eq!(due(bench, 50), [(a, B, Millis(5)), (a, C, Millis(10))]);
+    // Disarmed, and disarmed though it was not armed; armed and disarmed in one commit.
+    let off = vec![(B, None), (TimerKey::Step { step: 8 }, None), (C, Some(Millis(1))), (C, None)];
+    bench.applied(Commit { timers: off, ..change(a, 2) });
+    assert_eq!(due(bench, 98), []);
+    assert_eq!(due(bench, 99), [(a, A, Millis(99))]);
+    bench.applied(timers(change(a, 3), &[(A, 99)]));
+    assert_eq!(bench.totals().timers, 1);
+    Verdict::Passed
+}
+
+fn the_next_timer_is_the_first_that_is_not_there(bench: &mut Bench) -> Verdict {
+    assert_eq!(bench.due_now().next_timer, None);
+    let a = run(1);
+    bench.applied(timers(create(row(a)), &[(A, 10), (B, 20), (C, 30)]));
+    let ask = |now, limit| {
+        let due = bench.due(DueAsk { now: Millis(now), limit, ..EVERYTHING });
+        (due.timers.len(), due.next_timer.map(|at| at.0))
+    };
+    assert_eq!(ask(0, 10), (0, Some(10)));
+    assert_eq!(ask(10, 10), (1, Some(20)));
+    assert_eq!(ask(25, 1), (1, Some(20)));
+    assert_eq!(ask(25, 2), (2, Some(30)));
+    assert_eq!(ask(25, 0), (0, Some(10)));
+    assert_eq!(ask(99, 3), (3, None));
+    Verdict::Passed
+}
+
+fn tasks_come_in_order_of_their_queue_key(bench: &mut Bench) -> Verdict {
+    let (a, b) = (run(1), run(2));
+    bench.create(b, vec![ready(0, 5), ready(1, i64::MIN), step(2, StepStatus::Ready)]);
+    bench.create(a, vec![ready(7, 5), ready(3, 5), ready(1, i64::MAX)]);
+    let all = [(b, 1, i64::MIN), (b, 0, 5), (a, 3, 5), (a, 7, 5), (a, 1, i64::MAX)];
+    let ready = |n| bench.due(DueAsk { ready: n, limit: 0, ..EVERYTHING }).ready;
+    assert_eq!(ready(99), all);
+    assert_eq!(ready(2), all[..2]);
+    assert_eq!(ready(0), []);
+    assert_eq!(bench.totals().ready, 5);
+    Verdict::Passed
+}
+
+fn a_claimed_task_is_not_offered_again(bench: &mut Bench) -> Verdict {
+    let a = run(1);
+    bench.create(a, vec![ready(0, 1), ready(1, 2), ready(2, 3)]);
+    let node = NodeId(1);
+    bench.register(NOW, node, Span::seconds(10));
+    let moved = vec![running(0, 1, node), ready(2, 0)];
+    bench.applied(with_steps(change(a, 1), moved));
+    assert_eq!(bench.due_now().ready, [(a, 2, 0), (a, 1, 2)]);
+    // Paused: no task of the run can be claimed.
+    let paused = vec![step(1, StepStatus::Ready), step(2, StepStatus::Ready)];
+    bench.applied(with_steps(change(a, 2), paused));
+    assert_eq!(bench.due_now().ready, []);
+    let totals = bench.totals();
+    assert_eq!((totals.ready, totals.running), (0, 1));
+    Verdict::Passed
+}
+
+fn a_lease_of_an_unknown_node_is_lost(bench: &mut Bench) -> Verdict {
+    let (a, b) = (run(1), run(2));
+    let (here, gone) = (NodeId(u64::MAX), NodeId(2));
+    bench.register(NOW, here, Span::seconds(60));
+    let steps = vec![running(0, 3, gone), running(1, 1, here), ready(2, 0)];
+    bench.create(a, steps);
+    bench.create(b, vec![running(5, 2, gone), step(6, StepStatus::Running)]);
+    let mut lost = bench.due_now().lost;
+    lost.sort_unstable();
+    assert_eq!(lost, [(a, 0, 3), (b, 5, 2), (b, 6, 0)]);
+    let not_asked = bench.due(DueAsk { lost: false, ..EVERYTHING });
+    assert_eq!(not_asked.lost, []);
+    // Runs that have ended have nothing to lose.
+    bench.applied(end(b, 1, RunStatus::Failed));
+    assert_eq!(bench.due_now().lost, [(a, 0, 3)]);
+    Verdict::Passed
+}
+
+fn the_last_node_is_the_only_one(bench: &mut Bench) -> Verdict {
+    if !bench.exclusive() {
+        return Verdict::Skipped("it serves several nodes");
+    }
+    let a = run(1);
+    let (first, second) = (NodeId(1), NodeId(2));
+    let alone = Registration { exclusive: true };
+    assert_eq!(bench.register(NOW, first, Span(1)), alone);
+    bench.create(a, vec![running(0, 1, first)]);
+    // It need not renew.
+    let later = DueAsk { now: NOW.after(Span::minutes(60)), ..EVERYTHING };
+    assert_eq!(bench.due(later.clone()).lost, []);
+    assert_eq!(bench.register(NOW, second, Span(1)), alone);
+    assert_eq!(bench.due(later.clone()).lost, [(a, 0, 1)]);
+    if bench.reopen() {
+        assert_eq!(bench.due(later.clone()).lost, [(a, 0, 1)]);
+        bench.register(NOW, first, Span(1));
+        assert_eq!(bench.due(later).lost, []);
+    }
+    Verdict::Passed
+}
+
+fn a_registration_runs_out_unless_renewed(bench: &mut Bench) -> Verdict {
+    if bench.exclusive() {
+        return Verdict::Skipped("there is only one node");
+    }
+    let a = run(1);
+    let (first, second) = (NodeId(1), NodeId(2));
+    let shared = Registration { exclusive: false };
+    assert_eq!(bench.register(NOW, first, Span(10)), shared);
+    assert_eq!(bench.register(NOW, second, Span(20)), shared);
+    bench.create(a, vec![running(0, 1, first), running(1, 4, second)]);
+    let lost =
+        |bench: &Bench, after| bench.due(DueAsk { now: NOW.after(Span(after)), ..EVERYTHING }).lost;
+    assert_eq!(lost(bench, 9), []);
+    assert_eq!(lost(bench, 10), [(a, 0, 1)]);
+    bench.register(NOW.after(Span(10)), first, Span(10));
+    assert_eq!(lost(bench, 19), []);
+    assert_eq!(lost(bench, 20), [(a, 0, 1), (a, 1, 4)]);
+    Verdict::Passed
+}
+
+fn lost_leases_are_offered_until_they_are_dealt_with(bench: &mut Bench) -> Verdict {
+    let (here, gone) = (NodeId(1), NodeId(2));
+    for n in 1..=5 {
+        bench.create(run(n), vec![running(0, n as u32, gone), running(1, 9, gone)]);
+    }
+    bench.register(NOW, here, Span::seconds(60));
+    let ask = DueAsk { limit: 3, ..EVERYTHING };
+    let first = bench.due(ask.clone()).lost;
+    assert_eq!(first.len(), 3);
+    assert_eq!(bench.due(ask.clone()).lost, first);
+    let mut dealt = 0;
+    loop {
+        let lost = bench.due(ask.clone()).lost;
+        let Some(&(run, inst, attempt)) = lost.first() else { break };
+        let step = match dealt % 3 {
+            0 => running(inst, attempt + 1, here),
+            1 => ready(inst, 0),
+            _ => step(inst, StepStatus::Failed),
+        };
+        bench.applied(with_steps(change(run, bench.version(run)), vec![step]));
+        dealt += 1;
+        assert!(dealt <= 10, "{lost:?} is offered though it is not lost");
+    }
+    assert_eq!(dealt, 10);
+    // A lease that a node takes when it is gone already is lost, too.
+    let late = running(0, 7, gone);
+    bench.applied(with_steps(change(run(3), bench.version(run(3))), vec![late]));
+    assert_eq!(bench.due(ask).lost, [(run(3), 0, 7)]);
+    Verdict::Passed
+}

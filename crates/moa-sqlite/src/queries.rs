@@ -1,0 +1,257 @@
+//! What people and screens ask.
+
+use async_trait::async_trait;
+use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::run::RunStatus;
+use moa_ports::store::{Error as StoreError, Snapshot, WorkflowRef, WorkflowVersion};
+use moa_ports::views::{HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use crate::error::Fail;
+use crate::read::{self, collect, sql_limit};
+use crate::rows;
+use crate::verify;
+use crate::views::Readers;
+
+/// Runs that a search by digits answers at most.
+const FOUND_MAX: usize = 10;
+
+#[async_trait]
+impl Views for Readers {
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, StoreError> {
+        let filter = filter.clone();
+        self.ask(move |conn| runs(conn, &filter)).await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {
+        // Row and steps are two statements: only inside one transaction do they fit together.
+        self.ask(move |conn| {
+            let whole = conn.unchecked_transaction()?;
+            read::snapshot(&whole, run)
+        })
+        .await
+    }
+
+    async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>, StoreError> {
+        let digits = digits.replace('-', "").to_ascii_lowercase();
+        self.ask(move |conn| find_runs(conn, &digits)).await
+    }
+
+    async fn history(
+        &self,
+        run: RunId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        self.ask(move |conn| {
+            let mut stmt = conn.prepare_cached(&format!(
+                "SELECT {} FROM runs r CROSS JOIN history h ON h.run_no = r.no \
+                 WHERE r.id = ?1 AND h.version > ?2 ORDER BY h.version LIMIT ?3",
+                rows::HISTORY
+            ))?;
+            let rows = stmt.query(params![run.to_bytes(), sql_count(after), sql_limit(limit)])?;
+            collect(rows, |row| rows::history(row, run))
+        })
+        .await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<HistoryRow>, StoreError> {
+        self.ask(move |conn| {
+            let mut stmt = conn.prepare_cached(&format!(
+                "SELECT {}, r.id FROM history h CROSS JOIN runs r ON r.no = h.run_no \
+                 WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2",
+                rows::HISTORY
+            ))?;
+            let rows = stmt.query(params![sql_count(after), sql_limit(limit)])?;
+            collect(rows, |row| rows::history(row, rows::run_id(row, 4)?))
+        })
+        .await
+    }
+
+    async fn last_event(&self) -> Result<u64, StoreError> {
+        self.ask(last_event).await
+    }
+
+    async fn workflows(&self, workflow: Option<&Name>) -> Result<Vec<WorkflowVersion>, StoreError> {
+        let workflow = workflow.map(|name| name.as_str().to_owned());
+        self.ask(move |conn| {
+            let mut stmt = conn.prepare_cached(&format!(
+                "SELECT {} FROM workflows WHERE ?1 IS NULL OR workflow = ?1 ORDER BY put DESC",
+                rows::WORKFLOW
+            ))?;
+            collect(stmt.query([workflow])?, rows::workflow)
+        })
+        .await
+    }
+
+    async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, StoreError> {
+        self.ask(move |conn| read::workflow(conn, &WorkflowRef::Hash(hash))).await
+    }
+
+    async fn pending(&self, run: RunId) -> Result<Pending, StoreError> {
+        self.ask(move |conn| {
+            let whole = conn.unchecked_transaction()?;
+            pending(&whole, run)
+        })
+        .await
+    }
+
+    async fn totals(&self) -> Result<Totals, StoreError> {
+        self.ask(|conn| {
+            let whole = conn.unchecked_transaction()?;
+            totals(&whole)
+        })
+        .await
+    }
+
+    async fn verify(&self) -> Result<Vec<String>, StoreError> {
+        let path = self.path().to_owned();
+        self.ask(move |conn| verify::all(conn, &path)).await
+    }
+}
+
+/// A number as SQLite takes it.
+fn sql_count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSummary>, Fail> {
+    let mut sql = format!("SELECT {} FROM runs r WHERE 1", rows::SUMMARY);
+    let mut values: Vec<Value> = Vec::new();
+    if let Some(before) = filter.before {
+        sql.push_str(" AND r.id < ?");
+        values.push(Value::Blob(before.to_bytes().to_vec()));
+    }
+    if let Some(workflow) = &filter.workflow {
+        sql.push_str(" AND r.workflow = ?");
+        values.push(Value::Text(workflow.as_str().to_owned()));
+    }
+    if let Some(parent) = filter.parent {
+        sql.push_str(" AND r.parent = ?");
+        values.push(Value::Blob(parent.to_bytes().to_vec()));
+    }
+    if !filter.statuses.is_empty() {
+        // Said in words, so that the index of all but the succeeded ones can be used.
+        if !filter.statuses.contains(&RunStatus::Succeeded) {
+            sql.push_str(" AND r.status <> 4");
+        }
+        let numbers: Vec<String> =
+            filter.statuses.iter().map(|&status| (status as u8).to_string()).collect();
+        sql.push_str(&format!(" AND r.status IN ({})", numbers.join(", ")));
+    }
+    sql.push_str(" ORDER BY r.id DESC LIMIT ?");
+    values.push(Value::Integer(sql_limit(filter.limit)));
+    let mut stmt = conn.prepare_cached(&sql)?;
+    collect(stmt.query(params_from_iter(values))?, rows::summary)
+}
+
+fn find_runs(conn: &Connection, digits: &str) -> Result<Vec<RunId>, Fail> {
+    let count = u32::try_from(digits.len()).unwrap_or(u32::MAX);
+    let Some(number) = u128::from_str_radix(digits, 16).ok().filter(|_| count <= 32) else {
+        return Ok(Vec::new());
+    };
+    let free = 4 * (32 - count);
+    let first = number.checked_shl(free).unwrap_or(0);
+    let last = first | u128::MAX.checked_shr(4 * count).unwrap_or(0);
+    let mut stmt = conn.prepare_cached(
+        "SELECT id FROM runs WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT ?3",
+    )?;
+    let bounds = params![RunId(first).to_bytes(), RunId(last).to_bytes(), sql_limit(FOUND_MAX)];
+    let mut found = collect(stmt.query(bounds)?, |row| rows::run_id(row, 0))?;
+    let mask = u128::MAX.checked_shr(free).unwrap_or(0);
+    let mut stmt = conn.prepare_cached("SELECT id FROM runs ORDER BY id DESC")?;
+    let mut all = stmt.query([])?;
+    let mut ends = 0;
+    while let Some(row) = all.next()? {
+        let run = rows::run_id(row, 0)?;
+        if run.0 & mask == number {
+            found.push(run);
+            ends += 1;
+        }
+        if ends >= FOUND_MAX {
+            break;
+        }
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found.dedup();
+    found.truncate(FOUND_MAX);
+    Ok(found)
+}
+
+fn last_event(conn: &Connection) -> Result<u64, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT max((SELECT value FROM counters WHERE name = 'event'), \
+         coalesce((SELECT max(seq) FROM history), 0))",
+    )?;
+    let mut rows = stmt.query([])?;
+    match rows.next()? {
+        Some(row) => rows::count(row, 0),
+        None => Ok(0),
+    }
+}
+
+fn pending(conn: &Connection, run: RunId) -> Result<Pending, Fail> {
+    let id = run.to_bytes();
+    let mut stmt = conn.prepare_cached(
+        "SELECT t.kind, t.step, t.due FROM runs r CROSS JOIN timers t ON t.run_no = r.no \
+         WHERE r.id = ?1 ORDER BY t.kind, t.step",
+    )?;
+    let timers = collect(stmt.query([id])?, |row| {
+        Ok((rows::timer(row, 0)?, moa_core::time::Millis(row.get(2)?)))
+    })?;
+    let mut stmt =
+        conn.prepare_cached("SELECT id, run, body FROM messages WHERE run = ?1 ORDER BY id")?;
+    let messages = collect(stmt.query([id])?, rows::message)?;
+    Ok(Pending { timers, messages, queued: queued(conn, id)? })
+}
+
+/// A waiting run's place in the queue for its concurrency slot, from 1, and who holds the slots.
+fn queued(conn: &Connection, id: [u8; 16]) -> Result<Option<(u32, Vec<RunId>)>, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT s.key, 1 + (SELECT count(*) FROM slots o WHERE o.key = s.key AND o.held = 0 \
+         AND (o.queue_key, o.run_no) < (s.queue_key, s.run_no)) \
+         FROM runs r CROSS JOIN slots s ON s.run_no = r.no WHERE r.id = ?1 AND s.held = 0",
+    )?;
+    let place = stmt.query_row([id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?)));
+    let Some((key, place)) = place.optional()? else { return Ok(None) };
+    let mut stmt = conn.prepare_cached(
+        "SELECT r.id FROM slots s CROSS JOIN runs r ON r.no = s.run_no \
+         WHERE s.key = ?1 AND s.held = 1 ORDER BY s.run_no",
+    )?;
+    let holders = collect(stmt.query([key])?, |row| rows::run_id(row, 0))?;
+    Ok(Some((place, holders)))
+}
+
+fn totals(conn: &Connection) -> Result<Totals, Fail> {
+    let count = |sql: &str| -> Result<u64, Fail> {
+        let mut stmt = conn.prepare_cached(sql)?;
+        let mut rows = stmt.query([])?;
+        rows.next()?.map_or(Ok(0), |row| rows::count(row, 0))
+    };
+    let mut totals = Totals {
+        ready: count("SELECT count(*) FROM steps WHERE queue_key IS NOT NULL")?,
+        running: count(
+            "SELECT count(*) FROM runs r CROSS JOIN steps s ON s.run_no = r.no \
+             WHERE r.status <> 4 AND r.status IN (0, 1, 2, 3) AND s.status = 2",
+        )?,
+        timers: count("SELECT count(*) FROM timers")?,
+        messages: count("SELECT count(*) FROM messages")?,
+        events: last_event(conn)?,
+        ..Totals::default()
+    };
+    // The many that succeeded are what is left when the others are counted by their index.
+    let mut succeeded = count("SELECT count(*) FROM runs")?;
+    let mut stmt =
+        conn.prepare_cached("SELECT status, count(*) FROM runs WHERE status <> 4 GROUP BY status")?;
+    for (status, runs) in collect(stmt.query([])?, |row| Ok((row.get(0)?, rows::count(row, 1)?)))? {
+        let status = RunStatus::from_number(status)
+            .ok_or_else(|| Fail::Data(format!("{runs} runs of unknown status {status}")))?;
+        totals.runs.insert(status.as_str().to_owned(), runs);
+        succeeded = succeeded.saturating_sub(runs);
+    }
+    if succeeded > 0 {
+        totals.runs.insert(RunStatus::Succeeded.as_str().to_owned(), succeeded);
+    }
+    Ok(totals)
+}

@@ -1,0 +1,196 @@
+//! What the engine reads: runs, what is due, workflow versions.
+
+use std::collections::BTreeSet;
+
+use moa_core::event::InstIx;
+use moa_core::ids::{NodeId, RunId};
+use moa_core::machine::{BUS, MessageBody};
+use moa_core::run::StepRow;
+use moa_core::time::Millis;
+use moa_ports::store::{Due, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::error::Fail;
+use crate::rows;
+use crate::write::State;
+
+/// One run with its steps.
+pub(crate) fn snapshot(conn: &Connection, run: RunId) -> Result<Option<Snapshot>, Fail> {
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {}, r.no, (SELECT max(h.version) FROM history h WHERE h.run_no = r.no) \
+         FROM runs r WHERE r.id = ?1",
+        rows::RUN
+    ))?;
+    let mut found = stmt.query([run.to_bytes()])?;
+    let Some(row) = found.next()? else { return Ok(None) };
+    let no: i64 = row.get(16)?;
+    let version = rows::count(row, 17)?;
+    let row = rows::run(row)?;
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {} FROM steps WHERE run_no = ?1 ORDER BY inst",
+        rows::STEP
+    ))?;
+    let steps: Vec<StepRow> =
+        collect(stmt.query([no])?, rows::step).map_err(|fail| of_run(fail, run))?;
+    Ok(Some(Snapshot { version, row, steps }))
+}
+
+/// Says which run the damage is in.
+fn of_run(fail: Fail, run: RunId) -> Fail {
+    match fail {
+        Fail::Data(what) => Fail::Data(format!("run {run}: {what}")),
+        other => other,
+    }
+}
+
+/// Every row of a query.
+pub(crate) fn collect<T>(
+    mut rows: rusqlite::Rows<'_>,
+    read: impl Fn(&Row<'_>) -> Result<T, Fail>,
+) -> Result<Vec<T>, Fail> {
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        all.push(read(row)?);
+    }
+    Ok(all)
+}
+
+/// What is due.
+pub(crate) fn due(conn: &Connection, state: &mut State, ask: &DueAsk) -> Result<Due, Fail> {
+    let limit = sql_limit(ask.limit);
+    let mut due = Due::default();
+    timers(conn, ask.now, limit, &mut due)?;
+    messages(conn, ask.messages_after, limit, &mut due)?;
+    if ask.ready > 0 {
+        let mut stmt = conn.prepare_cached(
+            "SELECT r.id, s.inst, s.queue_key FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
+             WHERE s.queue_key IS NOT NULL ORDER BY s.queue_key, s.run_no, s.inst LIMIT ?1",
+        )?;
+        due.ready = collect(stmt.query([sql_limit(ask.ready)])?, |row| {
+            Ok((rows::run_id(row, 0)?, row.get(1)?, row.get(2)?))
+        })?;
+    }
+    if ask.lost {
+        due.lost = lost(conn, state, ask.limit)?;
+    }
+    Ok(due)
+}
+
+/// A limit as SQLite takes it.
+pub(crate) fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn timers(conn: &Connection, now: Millis, limit: i64, due: &mut Due) -> Result<(), Fail> {
+    // One more than asked for: that one is the next.
+    let mut stmt = conn.prepare_cached(
+        "SELECT r.id, t.kind, t.step, t.due FROM timers t CROSS JOIN runs r ON r.no = t.run_no \
+         WHERE t.due <= ?1 ORDER BY t.due LIMIT ?2",
+    )?;
+    due.timers = collect(stmt.query(params![now.0, limit.saturating_add(1)])?, |row| {
+        Ok((rows::run_id(row, 0)?, rows::timer(row, 1)?, Millis(row.get(3)?)))
+    })?;
+    if sql_limit(due.timers.len()) > limit {
+        due.next_timer = due.timers.pop().map(|(_, _, at)| at);
+        return Ok(());
+    }
+    let mut stmt = conn.prepare_cached("SELECT min(due) FROM timers WHERE due > ?1")?;
+    let next: Option<i64> = stmt.query_row([now.0], |row| row.get(0))?;
+    due.next_timer = next.map(Millis);
+    Ok(())
+}
+
+fn messages(conn: &Connection, after: u64, limit: i64, due: &mut Due) -> Result<(), Fail> {
+    let mut stmt = conn
+        .prepare_cached("SELECT id, run, body FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    for (id, message) in collect(stmt.query(params![after, limit])?, rows::message)? {
+        match message.body {
+            MessageBody::Emitted(event) if message.to == BUS => {
+                let mut stmt = conn.prepare_cached(
+                    "SELECT DISTINCT r.id FROM waits w CROSS JOIN runs r ON r.no = w.run_no \
+                     WHERE w.event = ?1 ORDER BY r.id",
+                )?;
+                let runs = collect(stmt.query([&event.event])?, |row| rows::run_id(row, 0))?;
+                due.bus.push((id, event, runs));
+            }
+            _ => due.messages.push((id, message)),
+        }
+    }
+    Ok(())
+}
+
+/// Attempts of open runs whose node is not the registered one. Who may be lost is looked up once
+/// after a registration; each time they are asked for, those that aren't lost any more drop out.
+fn lost(
+    conn: &Connection,
+    state: &mut State,
+    limit: usize,
+) -> Result<Vec<(RunId, InstIx, u32)>, Fail> {
+    let node = state.node.map(rows::node_to_sql);
+    let candidates = match state.lost.take() {
+        Some(candidates) => candidates,
+        None => may_be_lost(conn, state.node)?,
+    };
+    let mut stmt = conn.prepare_cached(
+        "SELECT r.id, s.attempt FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
+         WHERE s.run_no = ?1 AND s.inst = ?2 AND s.status = 2 AND r.status < 4 \
+         AND (?3 IS NULL OR s.node IS NULL OR s.node <> ?3)",
+    )?;
+    let mut lost = Vec::new();
+    let mut left = BTreeSet::new();
+    let mut candidates = candidates.into_iter();
+    for (no, inst) in candidates.by_ref() {
+        let found = stmt.query_row(params![no, inst, node], |row| {
+            Ok((RunId::from_bytes(row.get(0)?), inst, row.get(1)?))
+        });
+        if let Some(found) = found.optional()? {
+            lost.push(found);
+            left.insert((no, inst));
+        }
+        if lost.len() >= limit {
+            break;
+        }
+    }
+    left.extend(candidates);
+    state.lost = Some(left);
+    Ok(lost)
+}
+
+fn may_be_lost(conn: &Connection, node: Option<NodeId>) -> Result<BTreeSet<(i64, InstIx)>, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT s.run_no, s.inst FROM runs r CROSS JOIN steps s ON s.run_no = r.no \
+         WHERE r.status <> 4 AND r.status IN (0, 1, 2, 3) AND s.status = 2 \
+         AND (?1 IS NULL OR s.node IS NULL OR s.node <> ?1)",
+    )?;
+    let found =
+        stmt.query_map([node.map(rows::node_to_sql)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// A workflow version.
+pub(crate) fn workflow(
+    conn: &Connection,
+    which: &WorkflowRef,
+) -> Result<Option<WorkflowVersion>, Fail> {
+    let (name, label) = match which {
+        WorkflowRef::Hash(hash) => {
+            let sql = format!("SELECT {} FROM workflows WHERE hash = ?1", rows::WORKFLOW);
+            let mut stmt = conn.prepare_cached(&sql)?;
+            let mut found = stmt.query([hash.0])?;
+            return found.next()?.map(rows::workflow).transpose();
+        }
+        WorkflowRef::Newest(name, label) => (name, label.as_deref()),
+    };
+    let sql =
+        format!("SELECT {} FROM workflows WHERE workflow = ?1 ORDER BY put DESC", rows::WORKFLOW);
+    let mut stmt = conn.prepare_cached(&sql)?;
+    let mut newest_first = stmt.query([name.as_str()])?;
+    while let Some(row) = newest_first.next()? {
+        let version = rows::workflow(row)?;
+        if label.is_none_or(|label| version.is_called(label)) {
+            return Ok(Some(version));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,253 @@
+//! Opens the file: is it ours, is it whole, is it of this schema; and makes a new one.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::Options;
+use crate::error::{Error, Fail};
+use crate::scan;
+use crate::seal;
+
+/// Says that a SQLite file is moa's: "moa1".
+const APPLICATION_ID: i32 = 0x6D6F_6131;
+/// Bytes of a page. Measured: see `docs/decisions`.
+pub(crate) const PAGE_BYTES: u32 = 4096;
+/// SQLite before 3.51.3 can damage a database when its log is reset while another connection
+/// checkpoints (https://sqlite.org/wal.html#walresetbug).
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// Migrations, in order; the number of the last one is the schema's.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_init.sql")];
+
+/// The schema that this binary writes.
+pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
+
+/// Opens the connection that writes; the caller holds the lock.
+pub(crate) fn open_writer(path: &Path, options: &Options) -> Result<Connection, Error> {
+    prepare(path)?;
+    if scan::size(path) == 0 {
+        create(path, options)?;
+    }
+    check_header(path)?;
+    if scan::size(path) <= options.scan_at_open_bytes_max {
+        scan::whole(path)?;
+    }
+    let conn = connect(path, path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let opened = settings(&conn, options).and_then(|()| migrate(&conn, path));
+    opened.map_err(|problem| problem.into_error(path))?;
+    Ok(conn)
+}
+
+/// Makes a new database under another name and renames it when it is complete, so that there is
+/// never half of one.
+fn create(path: &Path, options: &Options) -> Result<(), Error> {
+    let unavailable =
+        |e: std::io::Error| Error::Unavailable { path: path.to_owned(), reason: e.to_string() };
+    let new = beside(path, ".new");
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        match std::fs::remove_file(beside(&new, suffix)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(unavailable(e)),
+            _ => {}
+        }
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let conn = connect(&new, path, flags)?;
+    let made = settings(&conn, options).and_then(|()| migrate(&conn, path));
+    made.map_err(|problem| problem.into_error(path))?;
+    // Closing the only connection moves the log into the file and deletes it.
+    conn.close().map_err(|(_, e)| Fail::from(e).verdict().into_open_error(path))?;
+    File::open(&new).and_then(|file| file.sync_all()).map_err(unavailable)?;
+    std::fs::rename(&new, path).map_err(unavailable)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(unavailable)
+}
+
+/// The path with something added to its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Opens a connection that reads, beside a running node (or after one was killed).
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, Error> {
+    prepare(path)?;
+    let conn = connect(path, path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    reader_settings(&conn, path)?;
+    Ok(conn)
+}
+
+/// Opens a connection that reads a file to which nobody writes: needs no right to write anything
+/// and makes no file.
+pub(crate) fn open_still(path: &Path) -> Result<Connection, Error> {
+    prepare(path)?;
+    let uri = format!("file:{}?immutable=1", escaped(path));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let conn = connect(Path::new(&uri), path, flags)?;
+    reader_settings(&conn, path)?;
+    Ok(conn)
+}
+
+/// What must hold before any file is opened.
+fn prepare(path: &Path) -> Result<(), Error> {
+    if rusqlite::version_number() < SQLITE_VERSION_MIN {
+        let (found, needed) = (rusqlite::version().to_owned(), "3.51.3".to_owned());
+        return Err(Error::OldSqlite { found, needed });
+    }
+    seal::register().map_err(|reason| Error::Unavailable { path: path.to_owned(), reason })
+}
+
+fn connect(name: &Path, path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    // Each connection belongs to one thread.
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags_and_vfs(name, flags, seal::VFS)
+        .map_err(|e| Fail::from(e).verdict().into_open_error(path))
+}
+
+/// Whether the file at `path` is a database of this moa that can be read.
+pub(crate) fn check(path: &Path) -> Result<(), Error> {
+    check_header(path)
+}
+
+/// Why the database can't be used, before its path is known.
+enum Problem {
+    Fail(Fail),
+    Newer(u32),
+    NotOurs(String),
+}
+
+impl<T: Into<Fail>> From<T> for Problem {
+    fn from(fail: T) -> Self {
+        Self::Fail(fail.into())
+    }
+}
+
+impl Problem {
+    fn into_error(self, path: &Path) -> Error {
+        let path = path.to_owned();
+        match self {
+            Self::Fail(fail) => fail.verdict().into_open_error(&path),
+            Self::Newer(found) => Error::Newer { path, found, known: SCHEMA },
+            Self::NotOurs(found) => Error::NotOurs { path, found },
+        }
+    }
+}
+
+/// Reads the first bytes: a file of another kind is refused before SQLite touches it.
+fn check_header(path: &Path) -> Result<(), Error> {
+    let mut header = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut header));
+    read.map_err(|e| Error::Unavailable { path: path.to_owned(), reason: e.to_string() })?;
+    let Some(header) = header.first_chunk::<100>() else {
+        return Err(damaged(path, "the header is cut off"));
+    };
+    if !header.starts_with(b"SQLite format 3\0") {
+        let check = "the header does not say that it is a SQLite database";
+        return Err(damaged(path, check));
+    }
+    let id = i32::from_be_bytes([header[68], header[69], header[70], header[71]]);
+    if id != APPLICATION_ID {
+        let found = format!("a SQLite database of another program (application id {id})");
+        return Err(Error::NotOurs { path: path.to_owned(), found });
+    }
+    if header[20] != 8 {
+        return Err(damaged(path, "the header leaves no room for checksums"));
+    }
+    Ok(())
+}
+
+fn damaged(path: &Path, check: &str) -> Error {
+    Error::Corrupt { path: path.to_owned(), check: check.to_owned() }
+}
+
+fn settings(conn: &Connection, options: &Options) -> Result<(), Problem> {
+    conn.busy_timeout(options.busy)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    let pages: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    if pages == 0 {
+        conn.pragma_update(None, "page_size", PAGE_BYTES)?;
+        seal::reserve(conn).map_err(Fail::Invalid)?;
+    }
+    let mode: String =
+        conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        let what = format!("the file system allows no write-ahead log (got {mode})");
+        return Err(Problem::Fail(Fail::Invalid(what)));
+    }
+    conn.pragma_update(None, "synchronous", if options.synchronous_full { 2 } else { 1 })?;
+    conn.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    // The writer checkpoints between batches, so that no batch waits for it inside its commit.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(())
+}
+
+fn reader_settings(conn: &Connection, path: &Path) -> Result<(), Error> {
+    let set = || -> Result<(), Problem> {
+        conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        conn.set_prepared_statement_cache_capacity(32);
+        conn.pragma_update(None, "cache_size", -1024)?;
+        conn.pragma_update(None, "temp_store", "memory")?;
+        conn.pragma_update(None, "query_only", true)?;
+        match schema_of(conn)? {
+            0 => Err(Problem::NotOurs("it is empty; no moa has started on it yet".to_owned())),
+            found if found > SCHEMA => Err(Problem::Newer(found)),
+            // An older schema is read as it is only by the moa that wrote it.
+            found if found < SCHEMA => {
+                let what = format!("schema {found} is older than {SCHEMA}; start moa once");
+                Err(Problem::Fail(Fail::Invalid(what)))
+            }
+            _ => Ok(()),
+        }
+    };
+    set().map_err(|problem| problem.into_error(path))
+}
+
+fn schema_of(conn: &Connection) -> Result<u32, Problem> {
+    let id: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if id != APPLICATION_ID && id != 0 {
+        return Err(Problem::NotOurs(format!("its application id is {id}")));
+    }
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}
+
+/// Brings the schema up to date: each migration in a transaction of its own.
+fn migrate(conn: &Connection, path: &Path) -> Result<(), Problem> {
+    let found = schema_of(conn)?;
+    if found > SCHEMA {
+        return Err(Problem::Newer(found));
+    }
+    if found == 0 {
+        let tables: i64 =
+            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables > 0 {
+            let what = format!("{} has tables, but no schema number", path.display());
+            return Err(Problem::NotOurs(what));
+        }
+    }
+    for (number, migration) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
+        conn.execute_batch(&format!(
+            "BEGIN IMMEDIATE;\n{migration}\nPRAGMA application_id = {APPLICATION_ID};\n\
+             PRAGMA user_version = {number};\nCOMMIT;"
+        ))?;
+    }
+    Ok(())
+}
+
+/// The path in a `file:` URI: everything but the plainest characters percent-encoded.
+fn escaped(path: &Path) -> String {
+    let mut text = String::new();
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                text.push(char::from(byte));
+            }
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}

@@ -1,0 +1,168 @@
+//! Checks the data itself: every page's seal, SQLite's own structures, and what must hold between
+//! the rows. For `moa doctor`: it reads everything.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use moa_core::ids::RunId;
+use rusqlite::{Connection, Row};
+
+use crate::error::Fail;
+use crate::{rows, scan};
+
+/// Findings of one check that are listed one by one; of more, only the number is told.
+const LINES_MAX: usize = 20;
+
+/// One line for each thing that is wrong.
+pub(crate) fn all(conn: &Connection, path: &Path) -> Result<Vec<String>, Fail> {
+    let mut lines = Vec::new();
+    let mut add = |page, damage: crate::seal::Damage| {
+        lines.push(format!("{}: page {page} {}", path.display(), damage.as_str()));
+    };
+    if let Err(e) = scan::pages(path, &AtomicBool::new(false), &mut add) {
+        lines.push(format!("{}: {e}", path.display()));
+    }
+    if !lines.is_empty() {
+        // SQLite would stop at the first of them.
+        return Ok(lines);
+    }
+    let mut stmt = conn.prepare("PRAGMA integrity_check")?;
+    let mut found = stmt.query([])?;
+    while let Some(row) = found.next()? {
+        let line: String = row.get(0)?;
+        if line != "ok" {
+            lines.push(line);
+        }
+    }
+    for (what, sql) in CHECKS {
+        lines.extend(check(conn, what, sql)?);
+    }
+    lines.extend(unreadable(conn)?);
+    Ok(lines)
+}
+
+/// What must never be found: a sentence, and a query of run ids (or nothing) and numbers.
+const CHECKS: [(&str, &str); 9] = [
+    (
+        "its history has a gap",
+        "SELECT r.id, count(h.version) FROM runs r LEFT JOIN history h ON h.run_no = r.no \
+         GROUP BY r.no HAVING count(h.version) = 0 OR count(h.version) <> max(h.version) \
+         OR min(h.version) <> 1",
+    ),
+    (
+        "history of a run that is not there",
+        "SELECT NULL, h.seq FROM history h WHERE NOT EXISTS \
+         (SELECT 1 FROM runs r WHERE r.no = h.run_no)",
+    ),
+    (
+        "a step of a run that is not there",
+        "SELECT NULL, s.run_no FROM steps s WHERE NOT EXISTS \
+         (SELECT 1 FROM runs r WHERE r.no = s.run_no)",
+    ),
+    (
+        "a timer of a run that is not there",
+        "SELECT NULL, t.run_no FROM timers t WHERE NOT EXISTS \
+         (SELECT 1 FROM runs r WHERE r.no = t.run_no)",
+    ),
+    (
+        "it ended, but has an open step",
+        "SELECT r.id, s.inst FROM runs r CROSS JOIN steps s ON s.run_no = r.no \
+         WHERE r.status >= 4 AND s.status < 4",
+    ),
+    (
+        "it ended, but has a timer",
+        "SELECT r.id, t.step FROM timers t CROSS JOIN runs r ON r.no = t.run_no \
+         WHERE r.status >= 4",
+    ),
+    (
+        "a step is queued, but not ready",
+        "SELECT r.id, s.inst FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
+         WHERE s.queue_key IS NOT NULL AND s.status <> 1",
+    ),
+    (
+        "it ended, but has a concurrency slot",
+        "SELECT r.id, s.run_no FROM slots s CROSS JOIN runs r ON r.no = s.run_no \
+         WHERE r.status >= 4",
+    ),
+    (
+        "its params are missing",
+        "SELECT r.id, r.no FROM runs r WHERE r.params IS NULL AND NOT EXISTS \
+         (SELECT 1 FROM run_params p WHERE p.run_no = r.no)",
+    ),
+];
+
+fn check(conn: &Connection, what: &str, sql: &str) -> Result<Vec<String>, Fail> {
+    let mut stmt = conn.prepare(sql)?;
+    let mut found = stmt.query([])?;
+    let mut list = List::default();
+    while let Some(row) = found.next()? {
+        let run: Option<[u8; 16]> = row.get(0)?;
+        let number: i64 = row.get(1)?;
+        list.add(|| match run {
+            Some(run) => format!("run {}: {what} ({number})", RunId::from_bytes(run)),
+            None => format!("{what} ({number})"),
+        });
+    }
+    Ok(list.lines(what))
+}
+
+/// Reads every row as the engine would.
+fn unreadable(conn: &Connection) -> Result<Vec<String>, Fail> {
+    let mut lines = Vec::new();
+    let runs = format!("SELECT {} FROM runs r", rows::RUN);
+    lines.extend(each(conn, "runs", &runs, |row| rows::run(row).map(drop))?);
+    let steps = format!("SELECT {} FROM steps", rows::STEP);
+    lines.extend(each(conn, "steps", &steps, |row| rows::step(row).map(drop))?);
+    let history = format!("SELECT {} FROM history h", rows::HISTORY);
+    let read = |row: &Row<'_>| rows::history(row, RunId(0)).map(drop);
+    lines.extend(each(conn, "history", &history, read)?);
+    let messages = "SELECT id, run, body FROM messages";
+    lines.extend(each(conn, "messages", messages, |row| rows::message(row).map(drop))?);
+    let workflows = format!("SELECT {} FROM workflows", rows::WORKFLOW);
+    lines.extend(each(conn, "workflows", &workflows, |row| rows::workflow(row).map(drop))?);
+    Ok(lines)
+}
+
+fn each(
+    conn: &Connection,
+    table: &str,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> Result<(), Fail>,
+) -> Result<Vec<String>, Fail> {
+    let mut stmt = conn.prepare(sql)?;
+    let mut found = stmt.query([])?;
+    let mut list = List::default();
+    while let Some(row) = found.next()? {
+        match read(row) {
+            Ok(()) => {}
+            Err(Fail::Data(what)) => list.add(|| format!("{table}: {what}")),
+            Err(Fail::Sql(error)) => list.add(|| format!("{table}: {error}")),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(list.lines(table))
+}
+
+/// Lines, up to a limit.
+#[derive(Default)]
+struct List {
+    lines: Vec<String>,
+    more: usize,
+}
+
+impl List {
+    fn add(&mut self, line: impl FnOnce() -> String) {
+        if self.lines.len() < LINES_MAX {
+            self.lines.push(line());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn lines(mut self, what: &str) -> Vec<String> {
+        if self.more > 0 {
+            self.lines.push(format!("{what}: {} more", self.more));
+        }
+        self.lines
+    }
+}

@@ -1,0 +1,435 @@
+//! Writes one batch inside a transaction: the commits one after another, then the relays.
+//!
+//! All that can refuse a commit is asked before its first row is written, so a refused commit
+//! leaves nothing behind and needs no savepoint; any other failure rolls the whole batch back.
+
+use std::collections::{BTreeSet, HashMap};
+
+use moa_core::ids::{NodeId, RunId};
+use moa_core::machine::TimerKey;
+use moa_core::policy::{Admission, admit};
+use moa_core::run::RunRow;
+use moa_core::step::StepStatus;
+use moa_core::time::Millis;
+use moa_core::workflow::OnLimit;
+use moa_ports::store::{
+    Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Message, MessageId, Relay,
+    StartGuard,
+};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+
+use crate::error::Fail;
+use crate::rows::{self, Text};
+
+/// Params longer than this (bytes of JSON) stand in a table of their own.
+const PARAMS_INLINE_BYTES_MAX: usize = 1024;
+/// Runs whose number and version are remembered; some 64 bytes each.
+const KNOWN_RUNS_MAX: usize = 50_000;
+
+/// What the writer remembers between batches. All of it can be read again from the database, and
+/// is after any failure.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Number and version of runs written lately.
+    known: HashMap<RunId, Known>,
+    /// Number of the newest run.
+    last_no: i64,
+    /// Number of the newest event.
+    last_event: u64,
+    /// Number of the newest message.
+    last_message: MessageId,
+    /// The node that registered last: the only one that lives.
+    pub node: Option<NodeId>,
+    /// Steps that may have lost their node, by number of their run; `None` = not looked yet.
+    pub lost: Option<BTreeSet<(i64, u32)>>,
+    text: Text,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Known {
+    no: i64,
+    version: u64,
+}
+
+impl State {
+    /// Reads what can be read again; who is registered stays.
+    pub fn reload(&mut self, conn: &Connection) -> Result<(), Fail> {
+        let newest = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        self.known.clear();
+        self.lost = None;
+        self.last_no = newest("SELECT coalesce(max(no), 0) FROM runs")?;
+        self.last_event = count(newest(
+            "SELECT max((SELECT value FROM counters WHERE name = 'event'), \
+             coalesce((SELECT max(seq) FROM history), 0))",
+        )?);
+        self.last_message = count(newest(
+            "SELECT max((SELECT value FROM counters WHERE name = 'message'), \
+             coalesce((SELECT max(id) FROM messages), 0))",
+        )?);
+        Ok(())
+    }
+
+    /// Forgets everything about runs, because some may be gone.
+    pub fn forget_runs(&mut self) {
+        self.known.clear();
+    }
+
+    /// Number of the newest event.
+    pub fn last_event(&self) -> u64 {
+        self.last_event
+    }
+}
+
+/// Writes a batch; the caller has begun the transaction and ends it.
+pub(crate) fn batch(
+    conn: &Connection,
+    state: &mut State,
+    batch: Batch,
+) -> Result<BatchOutcome, Fail> {
+    if state.known.len() > KNOWN_RUNS_MAX {
+        state.known.clear();
+    }
+    let sent_before = state.last_message;
+    let mut writer = Writer::new(conn, state)?;
+    let mut outcome = BatchOutcome::default();
+    outcome.commits.reserve(batch.commits.len());
+    for commit in batch.commits {
+        outcome.commits.push(writer.commit(batch.now, commit)?);
+    }
+    for relay in batch.relays {
+        writer.relay(relay)?;
+    }
+    drop(writer);
+    outcome.messages = state.last_message > sent_before;
+    if outcome.messages {
+        set_counter(conn, "message", state.last_message)?;
+    }
+    Ok(outcome)
+}
+
+/// Keeps a counter that the rows alone won't tell.
+pub(crate) fn set_counter(conn: &Connection, name: &str, value: u64) -> Result<(), Fail> {
+    let mut stmt = conn.prepare_cached("UPDATE counters SET value = ?2 WHERE name = ?1")?;
+    stmt.execute(params![name, value.cast_signed()])?;
+    Ok(())
+}
+
+/// The statements of the hot path, looked up once a batch.
+struct Writer<'c> {
+    conn: &'c Connection,
+    state: &'c mut State,
+    step: CachedStatement<'c>,
+    history: CachedStatement<'c>,
+}
+
+impl<'c> Writer<'c> {
+    fn new(conn: &'c Connection, state: &'c mut State) -> Result<Self, Fail> {
+        let step = conn.prepare_cached(STEP_SQL)?;
+        let history = conn.prepare_cached(
+            "INSERT INTO history (seq, run_no, version, at, events) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        Ok(Self { conn, state, step, history })
+    }
+
+    /// One commit: first all that can refuse it, then everything is written.
+    fn commit(&mut self, now: Millis, commit: Commit) -> Result<CommitOutcome, Fail> {
+        let guard = commit.start.as_ref();
+        if let Some(key) = guard.and_then(|guard| guard.idempotency_key.as_deref()) {
+            if let Some(run) = self.run_of_key(key)? {
+                return Ok(CommitOutcome::Duplicate(run));
+            }
+        }
+        let run = commit.run;
+        let known = self.find(run)?;
+        if known.map_or(0, |known| known.version) != commit.expected {
+            return Ok(CommitOutcome::Conflict);
+        }
+        if !self.messages_exist(&commit.consumed)? {
+            return Ok(CommitOutcome::Conflict);
+        }
+        let slot = guard.and_then(|guard| guard.concurrency.as_ref());
+        let admission = slot.map(|slot| self.ask(slot)).transpose()?;
+        if admission == Some(Admission::Skip) {
+            return Ok(CommitOutcome::Skipped);
+        }
+        for id in &commit.consumed {
+            self.delete_message(*id)?;
+        }
+        let no = match (known, &commit.row) {
+            (Some(known), Some(row)) => self.update_run(known.no, row)?,
+            (Some(known), None) => known.no,
+            (None, Some(row)) => self.insert_run(row, guard)?,
+            (None, None) => {
+                // A commit for a run that doesn't exist: it only takes and sends messages.
+                commit.messages.iter().try_for_each(|message| self.send(message))?;
+                return Ok(CommitOutcome::Applied { seq: 0 });
+            }
+        };
+        if let (Some(slot), Some(admission)) = (slot, admission) {
+            self.start(run, no, slot, admission)?;
+        }
+        self.write(no, &commit)?;
+        if commit.ended {
+            self.release(no)?;
+        }
+        let seq = self.append(now, no, &commit)?;
+        if commit.ended {
+            self.state.known.remove(&run);
+        }
+        Ok(CommitOutcome::Applied { seq })
+    }
+
+    /// What needs no thought: steps, timers, waits, messages.
+    fn write(&mut self, no: i64, commit: &Commit) -> Result<(), Fail> {
+        for step in &commit.steps {
+            rows::bind_step(&mut self.step, no, step, &mut self.state.text)?;
+            self.step.raw_execute()?;
+            if step.status == StepStatus::Running && step.node != self.state.node {
+                if let Some(lost) = &mut self.state.lost {
+                    lost.insert((no, step.inst));
+                }
+            }
+        }
+        for &(key, due) in &commit.timers {
+            self.set_timer(no, key, due)?;
+        }
+        for (inst, event, waits) in &commit.waits {
+            let sql = match waits {
+                true => "INSERT OR IGNORE INTO waits (run_no, inst, event) VALUES (?1, ?2, ?3)",
+                false => "DELETE FROM waits WHERE run_no = ?1 AND inst = ?2 AND event = ?3",
+            };
+            self.conn.prepare_cached(sql)?.execute(params![no, inst, event])?;
+        }
+        commit.messages.iter().try_for_each(|message| self.send(message))
+    }
+
+    /// Appends the history row; answers its number, 0 when there are no events.
+    fn append(&mut self, now: Millis, no: i64, commit: &Commit) -> Result<u64, Fail> {
+        let version = commit.expected + u64::from(!commit.events.is_empty());
+        self.state.known.insert(commit.run, Known { no, version });
+        if commit.events.is_empty() {
+            return Ok(0);
+        }
+        self.state.last_event += 1;
+        let seq = self.state.last_event;
+        self.history.raw_bind_parameter(1, seq.cast_signed())?;
+        self.history.raw_bind_parameter(2, no)?;
+        self.history.raw_bind_parameter(3, version.cast_signed())?;
+        self.history.raw_bind_parameter(4, now.0)?;
+        self.history.raw_bind_parameter(5, self.state.text.of(&commit.events)?)?;
+        self.history.raw_execute()?;
+        Ok(seq)
+    }
+
+    /// The number and version of a run, if it exists.
+    fn find(&mut self, run: RunId) -> Result<Option<Known>, Fail> {
+        if let Some(known) = self.state.known.get(&run) {
+            return Ok(Some(*known));
+        }
+        let mut stmt = self.conn.prepare_cached(
+            "SELECT r.no, (SELECT max(h.version) FROM history h WHERE h.run_no = r.no) \
+             FROM runs r WHERE r.id = ?1",
+        )?;
+        let found = stmt.query_row([run.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
+        let Some((no, version)) = found.optional()? else { return Ok(None) };
+        let version: Option<i64> = version;
+        let version = version
+            .and_then(|version| u64::try_from(version).ok())
+            .ok_or_else(|| Fail::Data(format!("run {run} has no history")))?;
+        Ok(Some(Known { no, version }))
+    }
+
+    fn run_of_key(&self, key: &str) -> Result<Option<RunId>, Fail> {
+        let mut stmt =
+            self.conn.prepare_cached("SELECT id FROM runs WHERE idempotency_key = ?1")?;
+        let id = stmt.query_row([key], |row| row.get(0)).optional()?;
+        Ok(id.map(RunId::from_bytes))
+    }
+
+    fn update_run(&mut self, no: i64, row: &RunRow) -> Result<i64, Fail> {
+        let mut stmt = self.conn.prepare_cached(
+            "UPDATE runs SET status = ?2, phase = ?3, priority = ?4, started_at = ?5, \
+             finished_at = ?6, output = ?7, error = ?8, extra = ?9 WHERE no = ?1",
+        )?;
+        stmt.raw_bind_parameter(1, no)?;
+        rows::bind_run_changes(&mut stmt, 2, row, &mut self.state.text)?;
+        stmt.raw_execute()?;
+        Ok(no)
+    }
+
+    fn insert_run(&mut self, row: &RunRow, guard: Option<&StartGuard>) -> Result<i64, Fail> {
+        self.state.last_no += 1;
+        let no = self.state.last_no;
+        let mut stmt = self.conn.prepare_cached(
+            "INSERT INTO runs (no, id, workflow, hash, params, parent, parent_step, \
+             parent_depth, created_at, idempotency_key, status, phase, priority, started_at, \
+             finished_at, output, error, extra) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, \
+             ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        )?;
+        stmt.raw_bind_parameter(1, no)?;
+        stmt.raw_bind_parameter(2, row.run.to_bytes())?;
+        stmt.raw_bind_parameter(3, row.workflow.as_str())?;
+        stmt.raw_bind_parameter(4, row.hash.0)?;
+        let params = self.state.text.of(&row.params)?;
+        let inline = params.len() <= PARAMS_INLINE_BYTES_MAX;
+        stmt.raw_bind_parameter(5, inline.then_some(params))?;
+        if !inline {
+            let sql = "INSERT INTO run_params (run_no, params) VALUES (?1, ?2)";
+            self.conn.prepare_cached(sql)?.execute(params![no, params])?;
+        }
+        stmt.raw_bind_parameter(6, row.parent.map(|parent| parent.run.to_bytes()))?;
+        stmt.raw_bind_parameter(7, row.parent.map(|parent| parent.step))?;
+        stmt.raw_bind_parameter(8, row.parent.map(|parent| parent.depth))?;
+        stmt.raw_bind_parameter(9, row.created_at.0)?;
+        stmt.raw_bind_parameter(10, guard.and_then(|guard| guard.idempotency_key.as_deref()))?;
+        rows::bind_run_changes(&mut stmt, 11, row, &mut self.state.text)?;
+        stmt.raw_execute()?;
+        Ok(no)
+    }
+
+    fn set_timer(&self, no: i64, key: TimerKey, due: Option<Millis>) -> Result<(), Fail> {
+        let (kind, step) = key.to_parts();
+        match due {
+            Some(due) => self
+                .conn
+                .prepare_cached(
+                    "INSERT INTO timers (run_no, kind, step, due) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT (run_no, kind, step) DO UPDATE SET due = excluded.due",
+                )?
+                .execute(params![no, kind, step, due.0])?,
+            None => self
+                .conn
+                .prepare_cached("DELETE FROM timers WHERE run_no = ?1 AND kind = ?2 AND step = ?3")?
+                .execute(params![no, kind, step])?,
+        };
+        Ok(())
+    }
+
+    fn send(&mut self, message: &Message) -> Result<(), Fail> {
+        self.state.last_message += 1;
+        let id = self.state.last_message.cast_signed();
+        let mut stmt =
+            self.conn.prepare_cached("INSERT INTO messages (id, run, body) VALUES (?1, ?2, ?3)")?;
+        let body = self.state.text.of(&message.body)?;
+        stmt.execute(params![id, message.to.to_bytes(), body])?;
+        Ok(())
+    }
+
+    fn messages_exist(&self, ids: &[MessageId]) -> Result<bool, Fail> {
+        for id in ids {
+            let mut stmt = self.conn.prepare_cached("SELECT 1 FROM messages WHERE id = ?1")?;
+            if !stmt.exists([id.cast_signed()])? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn delete_message(&self, id: MessageId) -> Result<bool, Fail> {
+        let mut stmt = self.conn.prepare_cached("DELETE FROM messages WHERE id = ?1")?;
+        Ok(stmt.execute([id.cast_signed()])? > 0)
+    }
+
+    fn relay(&mut self, relay: Relay) -> Result<(), Fail> {
+        if self.delete_message(relay.consumed)? {
+            relay.messages.iter().try_for_each(|message| self.send(message))?;
+        }
+        Ok(())
+    }
+
+    /// What a new run with this claim on a slot does; changes nothing.
+    fn ask(&self, slot: &ConcurrencySlot) -> Result<Admission, Fail> {
+        let holders = self.in_line(&slot.key, true, i64::MAX)?;
+        // Only `replace_pending` looks at more than whether somebody waits.
+        let all = slot.on_limit == OnLimit::ReplacePending;
+        let queued = self.in_line(&slot.key, false, if all { i64::MAX } else { 1 })?;
+        Ok(admit(slot.on_limit, slot.limit, &holders, &queued))
+    }
+
+    fn in_line(&self, key: &str, held: bool, limit: i64) -> Result<Vec<RunId>, Fail> {
+        let sql = match held {
+            true => {
+                "SELECT r.id FROM slots s CROSS JOIN runs r ON r.no = s.run_no \
+                 WHERE s.key = ?1 AND s.held = 1 ORDER BY s.run_no LIMIT ?2"
+            }
+            false => {
+                "SELECT r.id FROM slots s CROSS JOIN runs r ON r.no = s.run_no \
+                 WHERE s.key = ?1 AND s.held = 0 ORDER BY s.queue_key, s.run_no LIMIT ?2"
+            }
+        };
+        let mut stmt = self.conn.prepare_cached(sql)?;
+        let ids = stmt.query_map(params![key, limit], |row| row.get(0).map(RunId::from_bytes))?;
+        Ok(ids.collect::<Result<_, _>>()?)
+    }
+
+    /// Writes down the slot of a new run, or its place in the queue.
+    fn start(
+        &mut self,
+        run: RunId,
+        no: i64,
+        slot: &ConcurrencySlot,
+        admission: Admission,
+    ) -> Result<(), Fail> {
+        let held = match admission {
+            Admission::Skip => return Ok(()),
+            Admission::Start => {
+                self.send(&Message::admit(run))?;
+                true
+            }
+            Admission::Queue => false,
+            Admission::QueueAfterCancelling(others) => {
+                for other in others {
+                    // One that still waits makes room at once: it must not be admitted meanwhile.
+                    self.conn
+                        .prepare_cached(
+                            "DELETE FROM slots WHERE held = 0 \
+                             AND run_no = (SELECT no FROM runs WHERE id = ?1)",
+                        )?
+                        .execute([other.to_bytes()])?;
+                    self.send(&Message::superseded(other, run))?;
+                }
+                false
+            }
+        };
+        let mut stmt = self.conn.prepare_cached(
+            "INSERT INTO slots (run_no, key, slots, held, queue_key) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        stmt.execute(params![no, slot.key, slot.limit, held, slot.queue_key])?;
+        Ok(())
+    }
+
+    /// Takes away what an ended run had, and gives what is free to the next in the queue.
+    fn release(&mut self, no: i64) -> Result<(), Fail> {
+        let mut stmt =
+            self.conn.prepare_cached("DELETE FROM slots WHERE run_no = ?1 RETURNING key")?;
+        let key: Option<String> = stmt.query_row([no], |row| row.get(0)).optional()?;
+        let Some(key) = key else { return Ok(()) };
+        while let Some((next, run)) = self.next_admitted(&key)? {
+            self.conn
+                .prepare_cached("UPDATE slots SET held = 1 WHERE run_no = ?1")?
+                .execute([next])?;
+            self.send(&Message::admit(run))?;
+        }
+        Ok(())
+    }
+
+    /// The first in the queue, if there is a slot for it.
+    fn next_admitted(&self, key: &str) -> Result<Option<(i64, RunId)>, Fail> {
+        let mut stmt = self.conn.prepare_cached(
+            "SELECT s.run_no, r.id, \
+             (SELECT count(*) FROM slots h WHERE h.key = ?1 AND h.held = 1) < s.slots \
+             FROM slots s CROSS JOIN runs r ON r.no = s.run_no \
+             WHERE s.key = ?1 AND s.held = 0 ORDER BY s.queue_key, s.run_no LIMIT 1",
+        )?;
+        let first = stmt.query_row([key], |row| {
+            Ok((row.get(0)?, RunId::from_bytes(row.get(1)?), row.get::<_, bool>(2)?))
+        });
+        Ok(first.optional()?.filter(|first| first.2).map(|(no, run, _)| (no, run)))
+    }
+}
+
+const STEP_SQL: &str = "INSERT OR REPLACE INTO steps (run_no, inst, plan, owner, iteration, \
+    status, wait, skip, attempt, released, node, queue_key, ready_at, started_at, finished_at, \
+    until, output, error, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+    ?14, ?15, ?16, ?17, ?18, ?19)";

@@ -1,0 +1,348 @@
+//! The thread that owns the connection which writes. It takes one call after another from a
+//! channel and answers on its own thread.
+//!
+//! Trouble with the files: a commit that failed for lack of space is rolled back and answered as
+//! unavailable; after any other failure of reading or writing the connection is dropped, and before
+//! the next call a new one is opened, the log is moved into the database (new descriptors, content
+//! written again), and everything remembered is read again. A sync that failed is never repeated
+//! on the same descriptor: the kernel may have dropped what it could not write. Damage is final:
+//! from then on every call is answered with it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use moa_core::ids::{NodeId, RunId};
+use moa_core::time::Millis;
+use moa_ports::store::{
+    Batch, BatchOutcome, Due, DueAsk, Error as StoreError, Registration, Reply, Snapshot,
+    WorkflowRef, WorkflowVersion,
+};
+use rusqlite::{Connection, params};
+
+use crate::Options;
+use crate::error::{self, Fail, Verdict};
+use crate::fault::Point;
+use crate::lock::Lock;
+use crate::write::{self, State};
+use crate::{prune, read, rows, schema};
+
+/// A log longer than this many times the checkpoint's size is cut even if readers must wait.
+const LOG_OVERGROWN: i64 = 8;
+
+/// One call of the store.
+pub(crate) enum Call {
+    Commit(Batch, Reply<BatchOutcome>),
+    Load(Vec<RunId>, Reply<Vec<Option<Snapshot>>>),
+    Due(DueAsk, Reply<Due>),
+    Register(NodeId, Reply<Registration>),
+    PutWorkflow(Millis, Box<WorkflowVersion>, Reply<()>),
+    Workflow(WorkflowRef, Reply<Option<WorkflowVersion>>),
+    Prune(Millis, usize, Reply<usize>),
+    Stop,
+}
+
+impl Call {
+    /// Answers a call that can't be done.
+    pub fn refuse(self, error: StoreError) {
+        match self {
+            Self::Commit(_, reply) => reply(Err(error)),
+            Self::Load(_, reply) => reply(Err(error)),
+            Self::Due(_, reply) => reply(Err(error)),
+            Self::Register(_, reply) => reply(Err(error)),
+            Self::PutWorkflow(_, _, reply) => reply(Err(error)),
+            Self::Workflow(_, reply) => reply(Err(error)),
+            Self::Prune(_, _, reply) => reply(Err(error)),
+            Self::Stop => {}
+        }
+    }
+}
+
+/// What all threads of a store know of its condition.
+#[derive(Default)]
+pub(crate) struct Health {
+    damaged: AtomicBool,
+    check: Mutex<Option<String>>,
+}
+
+impl Health {
+    /// Writes down that the data is damaged; the first check that says so stays.
+    pub fn damage(&self, check: &str) {
+        let mut first = self.check.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| check.to_owned());
+        self.damaged.store(true, Ordering::Release);
+    }
+
+    /// Which check failed, if one did.
+    pub fn damaged(&self) -> Option<String> {
+        if !self.damaged.load(Ordering::Acquire) {
+            return None;
+        }
+        self.check.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The writing thread.
+pub(crate) struct Writer {
+    pub path: PathBuf,
+    pub options: Options,
+    pub health: Arc<Health>,
+    pub state: State,
+    /// `None` after a failure, until the next call opens it again.
+    pub conn: Option<Connection>,
+    /// Held until the thread ends.
+    pub _lock: Lock,
+}
+
+/// A call's answer inside the thread: what it did, and the error for the caller.
+type Answer<T> = Result<T, StoreError>;
+
+impl Writer {
+    /// Serves calls until it is told to stop, or nobody can call any more.
+    pub fn run(mut self, calls: &Receiver<Call>) {
+        let mut unchecked = false;
+        loop {
+            // What is in the log goes into the database while nobody waits, or when it is long.
+            let call = match calls.recv_timeout(self.options.idle) {
+                Ok(call) => call,
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    if std::mem::take(&mut unchecked) {
+                        self.checkpoint(1);
+                    }
+                    match calls.recv() {
+                        Ok(call) => call,
+                        Err(_) => break,
+                    }
+                }
+            };
+            if matches!(call, Call::Stop) {
+                break;
+            }
+            let writes = matches!(call, Call::Commit(..) | Call::PutWorkflow(..) | Call::Prune(..));
+            self.serve(call);
+            if writes {
+                unchecked = true;
+                self.checkpoint(i64::from(self.options.checkpoint_pages));
+            }
+        }
+        self.close();
+    }
+
+    fn serve(&mut self, call: Call) {
+        if let Err(error) = self.ensure_open() {
+            return call.refuse(error);
+        }
+        match call {
+            Call::Commit(batch, reply) => reply(self.commit(batch)),
+            Call::Load(runs, reply) => reply(
+                self.read(|conn, _| runs.iter().map(|&run| read::snapshot(conn, run)).collect()),
+            ),
+            Call::Due(ask, reply) => reply(self.read(|conn, state| read::due(conn, state, &ask))),
+            Call::Register(node, reply) => {
+                self.state.node = Some(node);
+                self.state.lost = None;
+                reply(Ok(Registration { exclusive: true }));
+            }
+            Call::PutWorkflow(now, version, reply) => {
+                reply(self.transaction(|conn, _| put_workflow(conn, now, &version)));
+            }
+            Call::Workflow(which, reply) => {
+                reply(self.read(|conn, _| read::workflow(conn, &which)));
+            }
+            Call::Prune(before, limit, reply) => reply(self.transaction(|conn, state| {
+                write::set_counter(conn, "event", state.last_event())?;
+                state.forget_runs();
+                prune::runs(conn, before, limit)
+            })),
+            Call::Stop => {}
+        }
+    }
+
+    fn commit(&mut self, batch: Batch) -> Answer<BatchOutcome> {
+        batch.check()?;
+        if batch.commits.is_empty() && batch.relays.is_empty() {
+            return Ok(BatchOutcome::default());
+        }
+        self.transaction(|conn, state| write::batch(conn, state, batch))
+    }
+
+    /// Runs `work` in a transaction and makes it durable.
+    fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &mut State) -> Result<T, Fail>,
+    ) -> Answer<T> {
+        if let Some(why) = self.ordered(Point::BeforeBegin) {
+            return Err(self.failed(Fail::Ordered(why)));
+        }
+        let Some(conn) = &self.conn else { return Err(self.closed()) };
+        let state = &mut self.state;
+        let result = execute(conn, "BEGIN IMMEDIATE").and_then(|()| work(conn, state));
+        let failpoint =
+            || self.ordered(Point::BeforeCommit).map_or(Ok(()), |w| Err(Fail::Ordered(w)));
+        match result.and_then(|done| failpoint().map(|()| done)) {
+            Ok(done) => {
+                if let Err(fail) = execute(conn, "COMMIT") {
+                    return Err(self.commit_failed(fail));
+                }
+                if let Some(why) = self.ordered(Point::AfterCommit) {
+                    self.conn = None;
+                    return Err(StoreError::Unknown(why));
+                }
+                Ok(done)
+            }
+            Err(fail) => Err(self.failed(fail)),
+        }
+    }
+
+    /// Reads; a transaction of its own for each statement is enough, as nobody else writes.
+    fn read<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, &mut State) -> Result<T, Fail>,
+    ) -> Answer<T> {
+        let Some(conn) = &self.conn else { return Err(self.closed()) };
+        let result = work(conn, &mut self.state);
+        result.map_err(|fail| self.failed(fail))
+    }
+
+    /// After a failure before the commit: rolls back what was begun. Nothing was written.
+    fn failed(&mut self, fail: Fail) -> StoreError {
+        let verdict = fail.verdict();
+        match &verdict {
+            Verdict::Corrupt(check) => self.health.damage(check),
+            Verdict::Broken(_) => self.conn = None,
+            Verdict::Refused(_) | Verdict::Invalid(_) => self.roll_back(),
+        }
+        verdict.into_error(&self.path)
+    }
+
+    /// After a failure of the commit itself: only lack of space is known to have written nothing.
+    fn commit_failed(&mut self, fail: Fail) -> StoreError {
+        match fail.verdict() {
+            Verdict::Broken(why) => {
+                self.conn = None;
+                StoreError::Unknown(format!("{}: {why}", self.path.display()))
+            }
+            Verdict::Corrupt(check) => {
+                self.health.damage(&check);
+                StoreError::Corrupt(error::damage(&self.path, &check))
+            }
+            verdict => {
+                self.roll_back();
+                verdict.into_error(&self.path)
+            }
+        }
+    }
+
+    fn roll_back(&mut self) {
+        let Some(conn) = &self.conn else { return };
+        let rolled_back = conn.is_autocommit() || execute(conn, "ROLLBACK").is_ok();
+        if !rolled_back || self.state.reload(conn).is_err() {
+            self.conn = None;
+        }
+    }
+
+    /// Opens the connection again after a failure.
+    fn ensure_open(&mut self) -> Answer<()> {
+        if let Some(check) = self.health.damaged() {
+            return Err(StoreError::Corrupt(error::damage(&self.path, &check)));
+        }
+        if self.conn.is_some() {
+            return Ok(());
+        }
+        let conn = schema::open_writer(&self.path, &self.options)?;
+        let ready = move_log(&conn).and_then(|()| self.state.reload(&conn));
+        ready.map_err(|fail| fail.verdict().into_error(&self.path))?;
+        self.conn = Some(conn);
+        Ok(())
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::Unavailable(format!("{} is closed", self.path.display()))
+    }
+
+    fn ordered(&self, point: Point) -> Option<String> {
+        self.options.failpoints.as_ref().and_then(|failpoints| failpoints.fail(point))
+    }
+
+    /// Moves the log into the database once it has `pages`. A failure is not one of a commit:
+    /// everything is in the log, and stays there.
+    fn checkpoint(&mut self, pages: i64) {
+        let Some(conn) = &self.conn else { return };
+        let result = log_pages(conn, "NOOP").and_then(|in_log| {
+            let overgrown = in_log > LOG_OVERGROWN * i64::from(self.options.checkpoint_pages);
+            match in_log >= pages.max(1) {
+                true => log_pages(conn, if overgrown { "RESTART" } else { "PASSIVE" }),
+                false => Ok(0),
+            }
+        });
+        match result.map_err(Fail::verdict) {
+            Ok(_) | Err(Verdict::Refused(_) | Verdict::Invalid(_)) => {}
+            Err(Verdict::Broken(_)) => self.conn = None,
+            Err(Verdict::Corrupt(check)) => self.health.damage(&check),
+        }
+    }
+
+    /// Leaves a file without a log behind, if it can.
+    fn close(mut self) {
+        if let Some(conn) = self.conn.take() {
+            let _ = log_pages(&conn, "TRUNCATE");
+            let _ = conn.close();
+        }
+    }
+}
+
+fn execute(conn: &Connection, sql: &str) -> Result<(), Fail> {
+    conn.prepare_cached(sql)?.execute([])?;
+    Ok(())
+}
+
+/// Checkpoints; answers how many pages were in the log that are not in the database yet.
+fn log_pages(conn: &Connection, mode: &str) -> Result<i64, Fail> {
+    let mut stmt = conn.prepare_cached(match mode {
+        "NOOP" => "PRAGMA wal_checkpoint(NOOP)",
+        "PASSIVE" => "PRAGMA wal_checkpoint(PASSIVE)",
+        "RESTART" => "PRAGMA wal_checkpoint(RESTART)",
+        _ => "PRAGMA wal_checkpoint(TRUNCATE)",
+    })?;
+    let (log, moved) =
+        stmt.query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
+    Ok(log - moved)
+}
+
+/// Moves the whole log into the database with new descriptors, and empties it.
+fn move_log(conn: &Connection) -> Result<(), Fail> {
+    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    match busy {
+        true => Err(Fail::Ordered("a reader holds the log; try again".to_owned())),
+        false => Ok(()),
+    }
+}
+
+fn put_workflow(conn: &Connection, now: Millis, version: &WorkflowVersion) -> Result<(), Fail> {
+    let newest = read::workflow(conn, &WorkflowRef::Newest(version.workflow.clone(), None))?;
+    if newest.is_some_and(|newest| newest.hash == version.hash) {
+        return Ok(());
+    }
+    conn.prepare_cached(&format!(
+        "INSERT INTO workflows ({}, put) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, (SELECT coalesce(max(put), 0) + 1 FROM workflows)) \
+         ON CONFLICT (hash) DO UPDATE SET put = excluded.put",
+        rows::WORKFLOW
+    ))?
+    .execute(params![
+        version.workflow.as_str(),
+        version.hash.0,
+        version.version,
+        version.source,
+        version.plan,
+        now.0
+    ])?;
+    Ok(())
+}
+
+/// How long the writer waits for calls before it uses the time for the log.
+pub(crate) const IDLE: Duration = Duration::from_millis(500);

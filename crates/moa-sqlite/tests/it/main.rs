@@ -1,0 +1,4 @@
+//! The SQLite store against the suite of all stores, against the memory store, and against faults.
+
+mod fixture;
+mod rules;
