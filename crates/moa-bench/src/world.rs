@@ -105,9 +105,17 @@ impl World {
         std::fs::remove_dir_all(self.stop()).context("the bench's store")
     }
 
+    /// Stops the engine and closes the store; answers its folder.
     fn stop(self) -> PathBuf {
-        self.runtime.block_on(self.handle.stop(DRAIN));
-        self.dir
+        let Self { dir, runtime, handle, store } = self;
+        runtime.block_on(handle.stop(DRAIN));
+        drop(handle);
+        drop(runtime);
+        // The engine's thread gives back its share of the store a moment after it has said so.
+        while Arc::strong_count(&store) > 1 {
+            std::thread::yield_now();
+        }
+        dir
     }
 
     /// The store's folder.
