@@ -171,7 +171,7 @@ fn kind(file: &AgentFile, cx: &mut Cx) -> Option<AgentKind> {
         (None, None, None) => {
             // A kind that was given but could not be read has been reported.
             let given = ["command", "http", "shell"].iter().any(|k| file.place.key(k).is_some());
-            if !given {
+            if !given && !file.place.unknown {
                 let start = file.place.span.start;
                 let message = "the agent doesn't say how it is reached".into();
                 let d = cx.error(codes::BAD_AGENT_KIND, start..start + 1, message);

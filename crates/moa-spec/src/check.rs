@@ -52,7 +52,7 @@ pub(crate) fn check_file(file: &WorkflowFile, id: &Name, project: &Project, cx: 
             let inner = [&step.then, &step.r#else, &step.parallel, &step.steps];
             lists.extend(inner.into_iter().filter_map(|list| list.as_deref()));
             lists.extend(step.compensate.as_ref().map(|undo| &undo.0[..]));
-            for case in step.switch.iter().flatten() {
+            for case in step.switch.iter().flat_map(|s| s.iter()) {
                 lists.extend(case.then.as_deref());
                 lists.extend(case.default.as_deref());
             }

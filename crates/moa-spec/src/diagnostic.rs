@@ -122,11 +122,30 @@ fn render_one(out: &mut String, d: &Diagnostic, source: Option<(&str, &Lines)>, 
     }
     for (word, text) in [("cause", &d.cause), ("help", &d.help)] {
         let Some(text) = text else { continue };
-        for (i, line) in visible(text).lines().enumerate() {
+        for (i, line) in wrapped(&visible(text)).lines().enumerate() {
             let lead = if i == 0 { format!("= {bold}{word}{off}: ") } else { " ".repeat(9) };
             let _ = writeln!(out, "{:gutter$} {lead}{line}", "");
         }
     }
+}
+
+/// Long sentences on several lines, broken at spaces.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut column = 0;
+    for (i, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if i > 0 && column + 1 + width > EXCERPT_COLUMNS_MAX {
+            out.push('\n');
+            column = 0;
+        } else if i > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column = word.rfind('\n').map_or(column + width, |at| width.saturating_sub(at));
+    }
+    out
 }
 
 /// The line of the diagnostic and the carets under it, cut to a width that a terminal has.

@@ -150,6 +150,10 @@ fn describe(e: &ValidationError) -> String {
         Kind::AdditionalProperties { unexpected } => {
             format!("unknown: {}", unexpected.join(", "))
         }
+        Kind::Format { format } if format == "regex" => {
+            format!("{found} is not a regular expression")
+        }
+        Kind::Referencing(_) => "it refers to something outside itself".into(),
         _ => clip(&e.to_string()),
     }
 }

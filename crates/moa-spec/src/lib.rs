@@ -40,7 +40,9 @@ pub use graph::{graph_dot, graph_mermaid};
 pub use json_schema::check_output;
 pub use params::{ParamError, check_params, free_param, param_from_text};
 pub use read::{At, Place};
-pub use scalar::{Duration, Entries, Expr, Label, Many, NameText, Raw, Short, Size, Tmpl, Use};
+pub use scalar::{
+    Duration, Entries, Expr, Filled, Label, Many, NameText, Raw, Short, Size, Tmpl, Use,
+};
 pub use schema::{SchemaKind, schema};
 pub use settings::{
     Channel, Limits, Log, LogFormat, LogLevel, Logs, Notify, Secrets, Settings, parse_settings,

@@ -182,26 +182,29 @@ fn locate(source: &str, style: Style, value: &str, at: usize) -> Option<usize> {
     if matches!(style, Style::Single | Style::Double) {
         src.next()?;
     }
-    if matches!(style, Style::Literal | Style::Folded) {
-        // The header line, `|` or `>` and its indicators, is no part of the value.
+    let block = matches!(style, Style::Literal | Style::Folded);
+    if block && source.starts_with(['|', '>']) {
+        // The header line is no part of the value.
         while src.next()?.1 != '\n' {}
     }
-    let mut line_start = matches!(style, Style::Literal | Style::Folded);
+    let mut line_start = block;
     for (i, c) in value.char_indices() {
         if line_start && c != '\n' {
-            while src.peek().is_some_and(|(_, s)| *s == ' ') && c != ' ' {
-                src.next();
+            // Skip the indentation that is not part of the value.
+            let spaces = |text: &str| text.len() - text.trim_start_matches(' ').len();
+            let here = src.peek().map_or(source.len(), |(b, _)| *b);
+            for _ in 0..spaces(&source[here..]).saturating_sub(spaces(&value[i..])) {
+                src.next()?;
             }
-            line_start = false;
         }
         if i >= at {
             break;
         }
+        line_start = block && c == '\n';
         let (_, s) = src.next()?;
         match style {
             Style::Double if s == '\\' => {
-                let (_, escape) = src.next()?;
-                let digits = match escape {
+                let digits = match src.next()?.1 {
                     'x' => 2,
                     'u' => 4,
                     'U' => 8,
@@ -215,15 +218,15 @@ fn locate(source: &str, style: Style, value: &str, at: usize) -> Option<usize> {
             Style::Single if s == '\'' => {
                 src.next()?;
             }
-            _ if s == c => line_start = c == '\n' && line_start_style(style),
+            _ if s == c => {}
+            // A line break that was folded into a space.
+            _ if c == ' ' && matches!(s, '\n' | '\r') => {
+                while src.next_if(|(_, s)| matches!(s, ' ' | '\t' | '\n' | '\r')).is_some() {}
+            }
             _ => return None,
         }
     }
     src.peek().map_or(Some(source.len()), |(b, _)| Some(*b))
-}
-
-fn line_start_style(style: Style) -> bool {
-    matches!(style, Style::Literal | Style::Folded)
 }
 
 /// Something that can be read from a node.
@@ -329,6 +332,8 @@ pub struct Place {
     pub span: Range<usize>,
     /// The keys that were given, with their bytes.
     pub keys: Vec<(&'static str, Range<usize>)>,
+    /// Whether there were keys that don't exist.
+    pub(crate) unknown: bool,
 }
 
 impl Place {
@@ -382,12 +387,14 @@ impl MapReader<'_> {
 
     /// Reports keys that are none of `known`.
     pub(crate) fn finish(self, cx: &mut Cx, what: &str, known: &[&'static str]) -> Place {
+        let mut unknown = false;
         for (key, _) in self.entries {
             if !known.contains(&key.text.as_str()) {
                 unknown_key(cx, key, what, known);
+                unknown = true;
             }
         }
-        Place { span: self.node.span.clone(), keys: self.taken }
+        Place { span: self.node.span.clone(), keys: self.taken, unknown }
     }
 }
 
@@ -477,6 +484,8 @@ macro_rules! choice {
         impl $name {
             /// The texts that name its values.
             pub const TEXTS: &'static [&'static str] = &[$($text, $($also,)*)*];
+            /// The first text of each value.
+            const FIRST: &'static [&'static str] = &[$($text,)*];
         }
 
         impl $crate::read::Field for $name {
@@ -487,7 +496,7 @@ macro_rules! choice {
                 match cx.str(node, $what)? {
                     $($text $(| $also)* => Some(Self::$variant),)*
                     _ => {
-                        cx.wrong_choice(node, $what, Self::TEXTS);
+                        cx.wrong_choice(node, $what, Self::FIRST);
                         None
                     }
                 }

@@ -41,21 +41,28 @@ impl Field for bool {
 }
 
 fn is_old_boolean(text: &str) -> bool {
-    ["yes", "no", "on", "off", "true", "false"].contains(&text.to_lowercase().as_str())
+    ["yes", "no", "on", "off"].contains(&text.to_lowercase().as_str())
 }
 
 macro_rules! whole_number {
     ($($type:ty),*) => {$(
         impl Field for $type {
             fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {
-                let number = match &node.data {
-                    Data::Number(n) => n.as_i64().and_then(|n| <$type>::try_from(n).ok()),
+                let whole = match &node.data {
+                    Data::Number(n) => n.as_i64(),
                     _ => None,
                 };
-                if number.is_none() {
-                    let expected =
-                        format!("a whole number from {} to {}", <$type>::MIN, <$type>::MAX);
-                    cx.wrong_type(node, &expected);
+                let number = whole.and_then(|n| <$type>::try_from(n).ok());
+                match (number, whole) {
+                    (None, None) => {
+                        cx.wrong_type(node, "a whole number");
+                    }
+                    (None, Some(n)) => {
+                        let (least, most) = (<$type>::MIN, <$type>::MAX);
+                        let message = format!("expected {least} to {most}, found {n}");
+                        cx.error(codes::WRONG_VALUE, node.span.clone(), message);
+                    }
+                    _ => {}
                 }
                 number
             }
@@ -101,7 +108,14 @@ text_schema!(Label, "Label", {"type": ["string", "number", "boolean"]});
 impl Field for Label {
     fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {
         match &node.data {
-            Data::Text(text) => Some(Self(text.clone())),
+            Data::Text(text) => {
+                if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+                    let message = "a text for people can't hold control characters".into();
+                    let d = cx.error(codes::WRONG_VALUE, node.span.clone(), message);
+                    d.cause("it is shown in terminals, which obey them");
+                }
+                Some(Self(text.clone()))
+            }
             Data::Number(_) | Data::Bool(_) => Some(Self(cx.text(node.span.clone()).into())),
             _ => {
                 cx.wrong_type(node, "text");
@@ -384,17 +398,23 @@ impl JsonSchema for Tmpl {
 impl Field for Tmpl {
     fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {
         let mut uses = Vec::new();
-        let fine = check_texts(node, &mut uses, cx);
-        if !fine {
-            return None;
+        let mut json = node.to_json();
+        if !check_texts(node, &mut uses, cx) {
+            // The mistakes were reported; without those texts the rest can still be checked.
+            blank_broken(&mut json);
         }
-        match Template::compile(&node.to_json(), true) {
-            Ok(template) => Some(Self { template, uses, node: node.clone() }),
-            Err(e) => {
-                cx.error(codes::EXPRESSION, node.span.clone(), e.message).help = e.hint;
-                None
-            }
-        }
+        let template = Template::compile(&json, true).unwrap_or_default();
+        Some(Self { template, uses, node: node.clone() })
+    }
+}
+
+/// Empties the texts that don't compile.
+fn blank_broken(json: &mut Json) {
+    match json {
+        Json::String(_) if !Template::check(json, true).is_empty() => *json = "".into(),
+        Json::Array(items) => items.iter_mut().for_each(blank_broken),
+        Json::Object(map) => map.values_mut().for_each(blank_broken),
+        _ => {}
     }
 }
 
@@ -402,18 +422,13 @@ impl Field for Tmpl {
 fn check_texts(node: &Node, uses: &mut Vec<Use>, cx: &mut Cx) -> bool {
     match &node.data {
         Data::Text(text) if text.contains("${{") => {
-            match Template::compile(&Json::String(text.clone()), true) {
-                Ok(template) => {
-                    for r in template.references() {
-                        uses.push(Use { path: r.path, span: cx.place_in(node, &r.span) });
-                    }
-                    true
-                }
-                Err(e) => {
-                    expression_error(&e, node, cx);
-                    false
-                }
+            let json = Json::String(text.clone());
+            let errors = Template::check(&json, true);
+            errors.iter().for_each(|(_, e)| expression_error(e, node, cx));
+            for r in Template::compile(&json, true).map(|t| t.references()).unwrap_or_default() {
+                uses.push(Use { path: r.path, span: cx.place_in(node, &r.span) });
             }
+            errors.is_empty()
         }
         // Not `all`: every text is checked, also behind one with a mistake.
         Data::List(items) => items.iter().filter(|n| !check_texts(n, uses, cx)).count() == 0,
@@ -538,6 +553,42 @@ impl<T: JsonSchema> JsonSchema for Many<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let one = generator.subschema_for::<T>();
         json_schema!({"anyOf": [one, {"type": "array", "items": one}]})
+    }
+}
+
+/// A list that has at least one item.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Filled<T>(pub Vec<T>);
+
+impl<T> std::ops::Deref for Filled<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: Field> Field for Filled<T> {
+    fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {
+        if matches!(&node.data, Data::List(items) if items.is_empty()) {
+            let message = "this list is empty".into();
+            let d = cx.error(codes::WRONG_VALUE, node.span.clone(), message);
+            d.help("add an item, or take the key out");
+        }
+        Vec::read(node, cx).map(Self)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Filled<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("SomeOf{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let item = generator.subschema_for::<T>();
+        json_schema!({"type": "array", "items": item, "minItems": 1})
     }
 }
 

@@ -33,6 +33,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("loop", "foreach"),
     ("matrix", "foreach"),
     ("items", "in"),
+    ("var", "as"),
+    ("iff", "condition"),
     ("as_", "as"),
     ("attempts", "max_attempts"),
     ("max_retry", "max_retries"),

@@ -166,7 +166,7 @@ fn params(file: &TestFile, plan: &Plan, cx: &mut Cx) -> Map<String, Json> {
         if let Err(errors) = check_params(plan, &Map::new()) {
             for error in errors {
                 let d = cx.error(codes::BAD_TEST, file.name.span.clone(), error.message);
-                d.help = error.help;
+                d.help = error.help.filter(|help| !help.contains("--param"));
             }
         }
         return Map::new();
@@ -179,7 +179,7 @@ fn params(file: &TestFile, plan: &Plan, cx: &mut Cx) -> Map<String, Json> {
         for error in errors {
             let node = raw.node.get(&error.name).unwrap_or(&raw.node);
             let d = cx.error(codes::BAD_TEST, node.span.clone(), error.message);
-            d.help = error.help;
+            d.help = error.help.filter(|help| !help.contains("--param"));
         }
     }
     params.clone()

@@ -451,8 +451,8 @@ fn explain(kind: &ErrorKind, line: &str) -> (Option<&'static str>, Option<&'stat
             Some("a `: ` in a text without quotes begins a value"),
             Some("put the text inside quotes, or check the indentation"),
         ),
-        K::UnclosedQuotedScalar => {
-            (Some("the closing quote is missing"), Some("close it on the same line"))
+        K::UnclosedQuotedScalar | K::InvalidQuotedScalarIndent => {
+            (Some("a quote that was opened before is not closed"), Some("close the quote"))
         }
         K::UnclosedFlowCollection { .. }
         | K::UnexpectedEofFlowSequence

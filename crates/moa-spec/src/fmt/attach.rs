@@ -54,10 +54,14 @@ pub(super) fn attach(tree: &mut Tree, text: &str) -> Option<()> {
             }
         }
     }
+    // Of the elements that begin on one line, the outermost has the blank line.
+    let mut last = usize::MAX;
     for element in &mut tree.elements {
-        if at.blank_before(at.lines.line_of(element.span.start)) {
+        let line = at.lines.line_of(element.span.start);
+        if line != last && at.blank_before(line) {
             element.lead.push(Lead::Blank);
         }
+        last = line;
     }
     Some(())
 }

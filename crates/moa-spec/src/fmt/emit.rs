@@ -193,7 +193,7 @@ impl Emit<'_> {
             self.out.push_str(props);
         }
         if let Some(trail) = trail {
-            self.out.push(' ');
+            self.out.push_str("  ");
             self.out.push_str(trail);
         }
         self.out.push('\n');
@@ -214,7 +214,7 @@ impl Emit<'_> {
             self.out.push_str(&node.props);
         }
         let source = &self.text[node.span.clone()];
-        let trail = trail.map(|t| format!(" {t}")).unwrap_or_default();
+        let trail = trail.map(|t| format!("  {t}")).unwrap_or_default();
         match &node.kind {
             Kind::Block => {
                 self.out.push_str(space);

@@ -229,7 +229,7 @@ pub(crate) fn env_entry(name: &At<String>, value: &Tmpl, cx: &mut Cx) -> Option<
 /// A step in a short form, as the agent that it stands for.
 fn short(flat: &Flat, step: &Step, key: &str, cx: &mut Cx) -> Option<StepKind> {
     let (agent, action, params) = match key {
-        "run" => ("shell", "run".to_owned(), script(step)?),
+        "run" => ("shell", "run".to_owned(), script(step, cx)?),
         _ => {
             let value = match key {
                 "http" => step.http.as_ref(),
@@ -251,8 +251,15 @@ fn short(flat: &Flat, step: &Step, key: &str, cx: &mut Cx) -> Option<StepKind> {
     })
 }
 
-fn script(step: &Step) -> Option<Map<String, Json>> {
+fn script(step: &Step, cx: &mut Cx) -> Option<Map<String, Json>> {
     let mut params = Map::new();
+    let text = match step.run.as_deref()? {
+        Short::Short(script) => script,
+        Short::Long(file) => &file.script,
+    };
+    if !text.source().is_string() {
+        cx.wrong_type(&text.node, "a script (text)");
+    }
     match step.run.as_deref()? {
         Short::Short(script) => {
             params.insert("script".into(), script.source().clone());
@@ -322,10 +329,6 @@ fn switch(step: &Step, cx: &mut Cx) -> StepKind {
                 cx.error(codes::MISFIT, span, message);
             }
         }
-    }
-    if list.is_empty() && !cx.failed() {
-        let span = step.place.key("switch").unwrap_or_default();
-        cx.error(codes::WRONG_VALUE, span, "`switch` has no cases".into());
     }
     StepKind::If { cases, default }
 }

@@ -28,20 +28,12 @@ pub(super) fn collect<'f>(file: &'f WorkflowFile, cx: &mut Cx) -> Flat<'f> {
     let sequence = file.mode.as_ref().is_none_or(|m| m.value == Mode::Sequence);
     let mut all = Collector { items: Vec::new(), bodies: Vec::new(), sequence, cx };
     all.body(&file.steps, Opener::Main);
-    if let (true, Some(span)) = (file.steps.is_empty(), file.place.key("steps")) {
-        all.empty(span, "steps");
-    }
     if let Some(handling) = &file.error_handling {
-        let lists = [
-            (&handling.on_failure, Opener::OnFailure, "on_failure"),
-            (&handling.finally, Opener::Finally, "finally"),
-        ];
-        for (steps, opener, key) in lists {
-            match (steps, handling.place.key(key)) {
-                (Some(steps), Some(span)) if steps.is_empty() => all.empty(span, key),
-                (Some(steps), _) => all.body(steps, opener),
-                (None, _) => {}
-            }
+        if let Some(steps) = &handling.on_failure {
+            all.body(steps, Opener::OnFailure);
+        }
+        if let Some(steps) = &handling.finally {
+            all.body(steps, Opener::Finally);
         }
     }
     Flat { file, items: all.items, bodies: all.bodies }
@@ -84,24 +76,19 @@ impl<'f> Collector<'f, '_, '_> {
         match form {
             Form::Agent | Form::Short(_) | Form::Group => {
                 if let Some(branches) = &step.parallel {
-                    self.required(step, branches, "parallel");
                     self.list(branches, spot(0, false));
                 } else if let (Form::Group, Some(steps)) = (form, &step.steps) {
-                    self.required(step, steps, "steps");
                     self.list(steps, spot(0, chained));
                 }
             }
             Form::If => {
-                for (branch, key, steps) in [(0, "then", &step.then), (1, "else", &step.r#else)] {
+                for (branch, steps) in [(0, &step.then), (1, &step.r#else)] {
                     let Some(steps) = steps else { continue };
-                    if key == "then" {
-                        self.required(step, steps, key);
-                    }
                     self.list(steps, spot(branch, chained));
                 }
             }
             Form::Switch => {
-                for (branch, case) in step.switch.iter().flatten().enumerate() {
+                for (branch, case) in step.switch.iter().flat_map(|s| s.iter()).enumerate() {
                     let branch = u16::try_from(branch).unwrap_or(u16::MAX);
                     if let Some(steps) = case.then.as_ref().or(case.default.as_ref()) {
                         self.list(steps, spot(branch, chained));
@@ -110,7 +97,6 @@ impl<'f> Collector<'f, '_, '_> {
             }
             Form::Foreach | Form::While(_) => {
                 if let Some(steps) = &step.steps {
-                    self.required(step, steps, "steps");
                     self.items[ix].opens = Some(self.bodies.len());
                     self.body(steps, Opener::Loop(ix));
                 }
@@ -128,26 +114,11 @@ impl<'f> Collector<'f, '_, '_> {
             let d = self.cx.error(codes::MISFIT, span, message);
             d.cause("`compensate` is run in reverse order for steps that succeeded before it");
         } else if undo.0.is_empty() {
-            self.empty(span, "compensate");
+            let message = "`compensate` has no steps".into();
+            self.cx.error(codes::WRONG_VALUE, span, message);
         } else {
             self.items[ix].undo = Some(self.bodies.len());
             self.body(&undo.0, Opener::Undo(ix));
-        }
-    }
-
-    fn required(&mut self, step: &Step, steps: &[Step], key: &str) {
-        if let (true, Some(span)) = (steps.is_empty(), step.place.key(key)) {
-            self.empty(span, key);
-        }
-    }
-
-    fn empty(&mut self, span: std::ops::Range<usize>, key: &str) {
-        // A list whose items all had mistakes is empty too; those were reported.
-        if !self.cx.failed() {
-            let message = format!("`{key}` has no steps");
-            self.cx
-                .error(codes::WRONG_VALUE, span, message)
-                .help("add a step, or take the key out");
         }
     }
 }

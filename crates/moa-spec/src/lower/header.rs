@@ -227,6 +227,7 @@ fn param_spec(name: &At<String>, raw: &Raw, cx: &mut Cx) -> ParamSpec {
         schema.remove("required");
         required = given && default.is_none();
     }
+    let before = cx.errors();
     check_schema_node(&raw.node, cx);
     let mut schema = Json::Object(schema);
     match json_schema::compile(&schema) {
@@ -241,7 +242,7 @@ fn param_spec(name: &At<String>, raw: &Raw, cx: &mut Cx) -> ParamSpec {
         }
         Err(cause) => {
             // A wrong type was reported with its place.
-            if !cx.failed() {
+            if cx.errors() == before {
                 let message = format!("`{}` is not a JSON Schema", name.value);
                 cx.error(codes::BAD_PARAM, raw.node.span.clone(), message).cause(cause);
             }
@@ -349,13 +350,13 @@ pub(super) const RESERVED_FIELDS: [&str; 9] = [
 
 /// Checks a schema that stands for itself.
 pub(crate) fn check_schema(schema: &Raw, cx: &mut Cx) {
-    let before = cx.failed();
+    let before = cx.errors();
     check_schema_node(&schema.node, cx);
     let json = match &schema.json {
         Json::String(kind) => serde_json::json!({"type": kind}),
         other => other.clone(),
     };
-    if let (Err(cause), false) = (json_schema::compile(&json), before) {
+    if let (Err(cause), true) = (json_schema::compile(&json), cx.errors() == before) {
         let message = "this is not a JSON Schema".into();
         cx.error(codes::BAD_PARAM, schema.node.span.clone(), message).cause(cause);
     }

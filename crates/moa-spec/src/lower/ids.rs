@@ -157,6 +157,7 @@ fn identifier(text: &str) -> String {
         }
     }
     let id = id.trim_end_matches('_');
+    let id = if text.starts_with('_') { id } else { id.trim_start_matches('_') };
     match id.chars().next() {
         None => "step".into(),
         Some(c) if c.is_ascii_digit() => format!("_{id}"),

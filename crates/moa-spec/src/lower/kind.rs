@@ -47,6 +47,10 @@ pub(super) fn form(step: &Step, cx: &mut Cx) -> Form<'static> {
             return Form::Broken;
         }
     };
+    if let Some(span) = step.place.key("session") {
+        let message = "this version of moa does not keep sessions yet".into();
+        cx.warn(codes::NOT_YET, span, message).help("each attempt begins anew");
+    }
     misfits(step, form, cx);
     required(step, form, cx);
     form
@@ -66,8 +70,8 @@ fn no_kind(step: &Step, cx: &mut Cx) {
         "add `agent` and `action`, or one of: run, parallel, condition and then, switch, foreach, \
          while, until, workflow, wait_for, sleep, emit, approve, notify"
     };
-    // A step whose keys could not be read has been reported already.
-    if step.place.keys.is_empty() && cx.failed() {
+    // An unknown key has been reported, and was probably meant to say it.
+    if step.place.unknown {
         return;
     }
     cx.error(codes::NO_KIND, span, message).help(help);
@@ -109,6 +113,7 @@ fn misfits(step: &Step, form: Form, cx: &mut Cx) {
             ("timeout", Form::WaitFor | Form::Approve) => {
                 "put it inside, beside what is waited for"
             }
+            ("timeout" | "retry", Form::Sleep | Form::Emit) => "take it out",
             ("timeout" | "retry", _) => "put it at the steps inside",
             ("params", Form::Short(_)) => "put them into the mapping of the short form",
             ("condition", Form::Switch) => "put the switch into `then:` of a step of its own",

@@ -3,8 +3,7 @@
 //!
 //! Stages, each keeping on after mistakes: [`collect`] flattens the nested lists to items and tells
 //! what each does; [`ids`] names them; [`order`] resolves dependencies, finds cycles and sorts;
-//! [`names`] checks what expressions refer to; [`build`] makes the plan. A plan is given only when no
-//! stage found an error.
+//! [`names`] checks what expressions refer to; [`build`] makes the plan.
 
 use std::ops::Range;
 
@@ -104,7 +103,7 @@ pub(crate) struct Flat<'f> {
     pub(crate) bodies: Vec<Opener>,
 }
 
-/// Lowers a file. `None` when it has errors, which are in `cx`.
+/// Lowers a file. When `cx` has errors afterwards, the plan serves only to check further.
 pub(crate) fn lower(file: &WorkflowFile, id: &Name, cx: &mut Cx) -> Option<Plan> {
     let mut flat = collect::collect(file, cx);
     if flat.items.len() > PLAN_STEPS_MAX {
@@ -119,7 +118,7 @@ pub(crate) fn lower(file: &WorkflowFile, id: &Name, cx: &mut Cx) -> Option<Plan>
     let header = header::header(file, cx);
     names::check(&flat, &header, cx);
     let plan = build::build(&flat, &order, header, id, cx);
-    (!cx.failed()).then_some(plan)
+    Some(plan)
 }
 
 /// Step indices by item.

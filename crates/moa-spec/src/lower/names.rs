@@ -119,7 +119,7 @@ impl<'a> Names<'a, '_, '_> {
         self.expr(step.condition.as_ref(), spot, cx);
         let word = |e: &&Expr| matches!(e.program.source(), "success" | "always" | "failure");
         self.expr(step.run_if.as_ref().filter(|e| !word(e)), spot, cx);
-        for case in step.switch.iter().flatten() {
+        for case in step.switch.iter().flat_map(|s| s.iter()) {
             self.expr(case.case.as_ref(), spot, cx);
         }
         match step.foreach.as_deref() {

@@ -15,7 +15,7 @@ pub mod settings;
 
 use crate::codes;
 use crate::read::{At, Cx, Field};
-use crate::scalar::{Duration, Entries, Expr, Label, Many, NameText, Raw, Short, Tmpl};
+use crate::scalar::{Duration, Entries, Expr, Filled, Label, Many, NameText, Raw, Short, Tmpl};
 use crate::yaml::{Data, Node};
 use crate::{choice, record};
 
@@ -53,7 +53,7 @@ record! {
         /// By when it should be done, and what happens when it isn't.
         sla: Option<Raw>,
         /// The steps, in order.
-        steps: Vec<Step>,
+        steps: Filled<Step>,
         /// What happens when steps fail, and at the end.
         error_handling: Option<ErrorHandling>,
         /// The run's output: name to expression.
@@ -132,36 +132,8 @@ record! {
         git: Option<Tmpl>,
         /// Short form: a notification channel, or a mapping with `channel` and `text`.
         notify: Option<Tmpl>,
-        /// What to give the action, or the workflow called.
-        params: Option<Tmpl>,
-        /// Environment added to the agent's own.
-        env: Option<Entries<Tmpl>>,
-        /// Steps that must be done first. Replaces the step before; `[]` = starts at once.
-        depends_on: Option<Many<Short<At<String>, NeedFile>>>,
-        /// Expression: false = skipped. With `then`: which branch is taken.
-        condition: Option<Expr>,
-        /// Steps when the condition is true.
-        then: Option<Vec<Step>>,
-        /// Steps when the condition is false.
-        r#else: Option<Vec<Step>>,
-        /// Cases in order; the first true one is taken.
-        switch: Option<Vec<Case>>,
-        /// Branches that run at the same time, beside the step's own action if it has one.
-        parallel: Option<Vec<Step>>,
-        /// What to repeat the steps for.
-        foreach: Option<Box<Short<Items, ForeachFile>>>,
-        /// Expression: the steps are repeated while it is true.
-        r#while: Option<Expr>,
-        /// Expression: the steps are repeated until it is true.
-        until: Option<Expr>,
-        /// How many iterations of `while` or `until` there may be; more is a failure.
-        max_iterations: Option<At<u32>>,
-        /// The steps of a loop or of a group.
-        steps: Option<Vec<Step>>,
         /// A workflow to run, `NAME` or `NAME@VERSION`.
         workflow: Option<At<String>>,
-        /// Whether the called workflow is cancelled with this run.
-        on_parent_cancel: Option<At<OnParentCancel>>,
         /// A signal or an event to wait for.
         wait_for: Option<Box<WaitFor>>,
         /// How long to wait (`5m`), or until which instant (RFC 3339).
@@ -172,9 +144,27 @@ record! {
         emit: Option<Box<Short<At<String>, EmitFile>>>,
         /// A decision to wait for: its title, or a mapping.
         approve: Option<Box<Short<Tmpl, ApproveFile>>>,
+        /// What to give the action, or the workflow called.
+        params: Option<Tmpl>,
+        /// Environment added to the agent's own.
+        env: Option<Entries<Tmpl>>,
+        /// Whether the called workflow is cancelled with this run.
+        on_parent_cancel: Option<At<OnParentCancel>>,
+        /// Steps that must be done first. Replaces the step before; `[]` = starts at once.
+        depends_on: Option<Many<Short<At<String>, NeedFile>>>,
         /// When it runs, given how its dependencies ended: `success`, `always`, `failure` or an
         /// expression.
         run_if: Option<Expr>,
+        /// Expression: false = skipped. With `then`: which branch is taken.
+        condition: Option<Expr>,
+        /// What to repeat the steps for.
+        foreach: Option<Box<Short<Items, ForeachFile>>>,
+        /// Expression: the steps are repeated while it is true.
+        r#while: Option<Expr>,
+        /// Expression: the steps are repeated until it is true.
+        until: Option<Expr>,
+        /// How many iterations of `while` or `until` there may be; more is a failure.
+        max_iterations: Option<At<u32>>,
         /// Whether the run goes on when it fails.
         r#continue: Option<At<bool>>,
         /// When and how often it is tried again.
@@ -187,12 +177,22 @@ record! {
         priority: Option<At<PriorityText>>,
         /// Never repeat an attempt whose outcome is unknown.
         once: Option<At<bool>>,
-        /// Steps that undo it when the run fails later.
-        compensate: Option<Many<Step>>,
-        /// What becomes of its output: name to expression over `output`.
-        outputs: Option<Entries<Output>>,
         /// Whether the agent's session is kept between attempts and iterations.
         session: Option<Raw>,
+        /// What becomes of its output: name to expression over `output`.
+        outputs: Option<Entries<Output>>,
+        /// Steps that undo it when the run fails later.
+        compensate: Option<Many<Step>>,
+        /// Cases in order; the first true one is taken.
+        switch: Option<Filled<Case>>,
+        /// Steps when the condition is true.
+        then: Option<Filled<Step>>,
+        /// Steps when the condition is false.
+        r#else: Option<Filled<Step>>,
+        /// Branches that run at the same time, beside the step's own action if it has one.
+        parallel: Option<Filled<Step>>,
+        /// The steps of a loop or of a group.
+        steps: Option<Filled<Step>>,
     }
 
     /// A shell script.
@@ -216,9 +216,9 @@ record! {
         /// Expression; the first case whose expression is true is taken.
         case: Option<Expr>,
         /// Its steps.
-        then: Option<Vec<Step>>,
+        then: Option<Filled<Step>>,
         /// Steps when no case was true. Stands last, without `case`.
-        default: Option<Vec<Step>>,
+        default: Option<Filled<Step>>,
     }
 
     /// What to repeat steps for.
@@ -282,9 +282,9 @@ record! {
         /// When and how often every step is tried again.
         retry: Option<Short<At<Never>, RetryFile>>,
         /// Steps that run when the run has failed.
-        on_failure: Option<Vec<Step>>,
+        on_failure: Option<Filled<Step>>,
         /// Steps that run last, whatever happened.
-        finally: Option<Vec<Step>>,
+        finally: Option<Filled<Step>>,
     }
 
     /// An output with a schema.
@@ -374,12 +374,6 @@ choice! {
         Exponential = "exponential",
     }
 
-    /// No retries.
-    pub enum Never as "a retry policy (a mapping, or `never`)" {
-        /// Not tried again.
-        Never = "never",
-    }
-
     /// How a step that others wait for may have ended.
     pub enum NeedStatusText as "a status" {
         /// It did what it should.
@@ -440,6 +434,42 @@ choice! {
 /// What a `foreach` goes through: an expression, or a list that stands in the file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Items(pub Expr);
+
+/// No retries: the text `never`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Never;
+
+impl Field for Never {
+    fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {
+        if matches!(&node.data, Data::Text(text) if text == "never") {
+            return Some(Self);
+        }
+        let help = match &node.data {
+            Data::Number(n) => format!("write `{{max_attempts: {n}}}`; the first one counts"),
+            _ => "write `never`, or a mapping such as {max_attempts: 3, delay: 1m}".into(),
+        };
+        cx.wrong_type(node, "a retry policy").help(help);
+        None
+    }
+}
+
+impl Serialize for Never {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str("never")
+    }
+}
+
+impl JsonSchema for Never {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Never".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"const": "never"})
+    }
+}
 
 impl Field for Items {
     fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {

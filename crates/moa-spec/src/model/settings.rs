@@ -7,7 +7,7 @@ use crate::scalar::{Duration, Entries, Label, Size};
 
 record! {
     /// Settings of a project.
-    pub struct SettingsFile as "the settings" {
+    pub struct SettingsFile as "the settings file" {
         /// The project's name; its folder's when not given.
         name: Option<At<Label>>,
         /// Where state is kept: `sqlite` (`.moa/moa.db`).

@@ -2,5 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod diagnostics;
+mod hostile;
+mod scratch;
 mod seeds;
 mod support;
