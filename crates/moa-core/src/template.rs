@@ -236,8 +236,9 @@ impl Builder {
         node
     }
 
-    fn error(&mut self, error: Error) {
-        self.errors.push((self.pointer.clone(), error));
+    fn error(&mut self, error: impl Into<Box<Error>>) {
+        let error: Box<Error> = error.into();
+        self.errors.push((self.pointer.clone(), *error));
     }
 
     fn key(&mut self, key: &str) {

@@ -1,9 +1,10 @@
 //! Equality and order across types, as CEL has them: numbers compare by value.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use super::budget::{Budget, Exhausted};
-use super::operand::Operand;
+use super::operand::{Built, Items, Operand, Size};
 use super::value::Value;
 
 /// A number of any of the three types.
@@ -73,66 +74,117 @@ fn compare_double(a: f64, b: Number) -> Ordering {
 }
 
 /// Whether two values are equal. Values of different types differ; they are no error.
+///
+/// Lists and maps wait on a stack of this function's own, so that nesting takes none of the
+/// thread's.
 pub(super) fn equal(
     a: &Operand<'_>,
     b: &Operand<'_>,
     budget: &mut Budget,
 ) -> Result<bool, Exhausted> {
-    equal_within(a, b, budget, crate::limits::OUTPUT_DEPTH_MAX + 1)
-}
-
-fn equal_within(
-    a: &Operand<'_>,
-    b: &Operand<'_>,
-    budget: &mut Budget,
-    levels: usize,
-) -> Result<bool, Exhausted> {
-    budget.steps(1)?;
-    if let (Some(a), Some(b)) = (a.as_number(), b.as_number()) {
-        return Ok(a.compare(b) == Some(Ordering::Equal));
-    }
-    match (a, b) {
-        (Operand::Null, Operand::Null) => return Ok(true),
-        (Operand::Bool(a), Operand::Bool(b)) => return Ok(a == b),
-        (Operand::Str(a), Operand::Str(b)) => {
-            let (a, b) = (a.as_str(), b.as_str());
-            budget.steps(a.len().min(b.len()) as u64 / 256)?;
-            return Ok(a == b);
-        }
-        (Operand::Bytes(a), Operand::Bytes(b)) => {
-            budget.steps(a.len().min(b.len()) as u64 / 256)?;
-            return Ok(a == b);
-        }
-        (Operand::Timestamp(a), Operand::Timestamp(b)) => return Ok(a == b),
-        (Operand::Duration(a), Operand::Duration(b)) => return Ok(a == b),
-        (Operand::Type(a), Operand::Type(b)) => return Ok(a == b),
-        (Operand::Optional(None), Operand::Optional(None)) => return Ok(true),
-        (Operand::Optional(Some(a)), Operand::Optional(Some(b))) => {
-            return equal_within(a, b, budget, levels.checked_sub(1).ok_or(Exhausted::Depth)?);
-        }
-        _ => {}
-    }
-    let same_kind = (a.is_list() && b.is_list()) || (a.is_map() && b.is_map());
-    if !same_kind || a.len() != b.len() {
-        return Ok(false);
-    }
-    let below = levels.checked_sub(1).ok_or(Exhausted::Depth)?;
-    let (Some(items), list) = (a.items(), a.is_list()) else {
-        return Ok(false);
+    let mut open = match same(a, b, budget)? {
+        Same::No => return Ok(false),
+        Same::Yes => return Ok(true),
+        Same::Inside(pairs) => vec![pairs],
     };
-    for (index, item) in items.enumerate() {
-        let (mine, theirs) = if list {
-            (Some(item), b.item(index))
-        } else {
-            let probe = item.as_probe();
-            (probe.and_then(|p| a.get(p)), probe.and_then(|p| b.get(p)))
+    while let Some(pairs) = open.last_mut() {
+        let Some((a, b)) = pairs.next() else {
+            open.pop();
+            continue;
         };
-        match (mine, theirs) {
-            (Some(mine), Some(theirs)) if equal_within(&mine, &theirs, budget, below)? => {}
-            _ => return Ok(false),
+        let (Some(a), Some(b)) = (a, b) else {
+            return Ok(false);
+        };
+        match same(&a, &b, budget)? {
+            Same::No => return Ok(false),
+            Same::Yes => {}
+            Same::Inside(pairs) => open.push(pairs),
+        }
+        if open.len() > crate::limits::OUTPUT_DEPTH_MAX + 1 {
+            return Err(Exhausted::Depth);
         }
     }
     Ok(true)
+}
+
+/// What is known of two values without looking into them.
+enum Same<'a> {
+    Yes,
+    No,
+    /// They are equal if these are.
+    Inside(Pairs<'a>),
+}
+
+/// The items of two lists of one length, or the values of two maps by the keys of the first.
+struct Pairs<'a> {
+    items: Items<'a>,
+    a: Operand<'a>,
+    b: Operand<'a>,
+    index: usize,
+}
+
+impl<'a> Pairs<'a> {
+    fn of(a: Operand<'a>, b: Operand<'a>) -> Self {
+        let items = a.items().unwrap_or(Items::One(None));
+        Self { items, a, b, index: 0 }
+    }
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (Option<Operand<'a>>, Option<Operand<'a>>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.items.next()?;
+        self.index += 1;
+        if self.a.is_list() {
+            return Some((Some(item), self.b.item(self.index - 1)));
+        }
+        let probe = item.as_probe();
+        Some((probe.and_then(|p| self.a.get(p)), probe.and_then(|p| self.b.get(p))))
+    }
+}
+
+fn same<'a>(a: &Operand<'a>, b: &Operand<'a>, budget: &mut Budget) -> Result<Same<'a>, Exhausted> {
+    budget.steps(1)?;
+    let equal = match (a, b) {
+        (Operand::Null, Operand::Null) => true,
+        (Operand::Bool(a), Operand::Bool(b)) => a == b,
+        (Operand::Str(a), Operand::Str(b)) => {
+            let (a, b) = (a.as_str(), b.as_str());
+            budget.steps(a.len().min(b.len()) as u64 / 256)?;
+            a == b
+        }
+        (Operand::Bytes(a), Operand::Bytes(b)) => {
+            budget.steps(a.len().min(b.len()) as u64 / 256)?;
+            a == b
+        }
+        (Operand::Timestamp(a), Operand::Timestamp(b)) => a == b,
+        (Operand::Duration(a), Operand::Duration(b)) => a == b,
+        (Operand::Type(a), Operand::Type(b)) => a == b,
+        (Operand::Optional(a), Operand::Optional(b)) => match (a, b) {
+            (Some(_), Some(_)) => return Ok(Same::Inside(Pairs::of(optional(a), optional(b)))),
+            (a, b) => a.is_none() && b.is_none(),
+        },
+        _ => match (a.as_number(), b.as_number()) {
+            (Some(a), Some(b)) => a.compare(b) == Some(Ordering::Equal),
+            _ => return Ok(same_inside(a, b)),
+        },
+    };
+    Ok(if equal { Same::Yes } else { Same::No })
+}
+
+fn same_inside<'a>(a: &Operand<'a>, b: &Operand<'a>) -> Same<'a> {
+    let same_kind = (a.is_list() && b.is_list()) || (a.is_map() && b.is_map());
+    if !same_kind || a.len() != b.len() {
+        return Same::No;
+    }
+    Same::Inside(Pairs::of(a.clone(), b.clone()))
+}
+
+/// The value of an optional as a list, to be looked into like one.
+fn optional<'a>(inner: &Option<Arc<Operand<'a>>>) -> Operand<'a> {
+    let content = inner.iter().map(|inner| inner.as_ref().clone()).collect();
+    Operand::List(Arc::new(Built { content, size: Size::default() }))
 }
 
 /// Equality of values outside of an evaluation.

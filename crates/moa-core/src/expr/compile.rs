@@ -14,7 +14,7 @@ use super::value::Value;
 use crate::limits::{EXPRESSION_BYTES_MAX, EXPRESSION_DEPTH_MAX};
 
 /// Compiles a whole source.
-pub(super) fn compile(source: &str) -> Result<Code, Error> {
+pub(super) fn compile(source: &str) -> Result<Code, Box<Error>> {
     if source.len() > EXPRESSION_BYTES_MAX {
         let message = format!(
             "the expression has {} bytes; the limit is {EXPRESSION_BYTES_MAX}",
@@ -118,7 +118,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// Takes the next token.
-    pub fn take(&mut self) -> Result<Token, Error> {
+    pub fn take(&mut self) -> Result<Token, Box<Error>> {
         let next = self.lexer.token()?;
         let token = std::mem::replace(&mut self.ahead, next);
         self.last = token.span.clone();
@@ -135,7 +135,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// Takes the punctuation if it is next.
-    pub fn accept(&mut self, punct: &str) -> Result<bool, Error> {
+    pub fn accept(&mut self, punct: &str) -> Result<bool, Box<Error>> {
         let found = self.at(punct);
         if found {
             self.take()?;
@@ -144,7 +144,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// Takes the bracket that closes the one at `opener`.
-    pub fn close(&mut self, closer: &'static str, opener: &Range<usize>) -> Result<(), Error> {
+    pub fn close(&mut self, closer: &'static str, opener: &Range<usize>) -> Result<(), Box<Error>> {
         if self.accept(closer)? {
             return Ok(());
         }
@@ -161,7 +161,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// The error that the next token is not what belongs here.
-    pub fn unexpected(&self, expected: &str) -> Error {
+    pub fn unexpected(&self, expected: &str) -> Box<Error> {
         let span = self.ahead.span.clone();
         if self.ahead.kind == Kind::End {
             let end = self.last.end.max(1);
@@ -295,8 +295,8 @@ impl Compiler<'_> {
     /// Runs `inner` one level deeper.
     pub fn nested<T>(
         &mut self,
-        inner: impl FnOnce(&mut Self) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        inner: impl FnOnce(&mut Self) -> Result<T, Box<Error>>,
+    ) -> Result<T, Box<Error>> {
         self.depth += 1;
         if self.depth > EXPRESSION_DEPTH_MAX {
             let message = format!("the expression is nested more than {EXPRESSION_DEPTH_MAX} deep");
@@ -311,7 +311,7 @@ impl Compiler<'_> {
 
 /// Expressions.
 impl Compiler<'_> {
-    fn whole(&mut self) -> Result<(), Error> {
+    fn whole(&mut self) -> Result<(), Box<Error>> {
         if self.peek().kind == Kind::End {
             return Err(Error::new("the expression is empty", 0..self.source.len()));
         }
@@ -326,7 +326,7 @@ impl Compiler<'_> {
     }
 
     /// `a ? b : c ? d : e`, or what has no `?`. Leaves one value.
-    pub fn expression(&mut self) -> Result<(), Error> {
+    pub fn expression(&mut self) -> Result<(), Box<Error>> {
         let mut ends = Vec::new();
         loop {
             self.operators()?;
@@ -360,7 +360,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    fn operators(&mut self) -> Result<(), Error> {
+    fn operators(&mut self) -> Result<(), Box<Error>> {
         let mut pending: Vec<Pending> = Vec::new();
         let mut starts: Vec<usize> = vec![self.here()];
         self.unary()?;
@@ -432,7 +432,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn unary(&mut self) -> Result<(), Error> {
+    fn unary(&mut self) -> Result<(), Box<Error>> {
         let mut prefixes: Vec<(Op, Range<usize>)> = Vec::new();
         loop {
             if self.at("!") {

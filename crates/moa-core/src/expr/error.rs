@@ -15,11 +15,12 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(message: impl Into<String>, span: Range<usize>) -> Self {
-        Self { message: message.into(), span, hint: None }
+    /// Boxed, since results are on every frame of the compiler, which recurses.
+    pub(crate) fn new(message: impl Into<String>, span: Range<usize>) -> Box<Self> {
+        Box::new(Self { message: message.into(), span, hint: None })
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self: Box<Self>, hint: impl Into<String>) -> Box<Self> {
         self.hint = Some(hint.into());
         self
     }

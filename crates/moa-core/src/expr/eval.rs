@@ -134,7 +134,7 @@ impl<'a> Context<'a, '_> {
         if let Some(known) = self.sizes.get(&address) {
             return Ok(*known);
         }
-        let measured = measure_held(value, OUTPUT_DEPTH_MAX as u32 + 2);
+        let measured = measure_held(value, OUTPUT_DEPTH_MAX + 2);
         let (size, nodes) = measured.ok_or(Exhausted::Depth)?;
         self.budget.steps(nodes / 16)?;
         self.sizes.insert(address, size);

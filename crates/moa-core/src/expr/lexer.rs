@@ -56,7 +56,7 @@ impl<'s> Lexer<'s> {
     }
 
     /// The next token; `Kind::End` for ever at the end.
-    pub fn token(&mut self) -> Result<Token, Error> {
+    pub fn token(&mut self) -> Result<Token, Box<Error>> {
         self.skip_blanks();
         let start = self.at;
         let kind = match self.byte(0) {
@@ -83,7 +83,7 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    fn punct(&mut self) -> Result<Kind, Error> {
+    fn punct(&mut self) -> Result<Kind, Box<Error>> {
         if let Some(found) = PUNCTS.iter().find(|p| self.rest().starts_with(**p)) {
             self.at += found.len();
             return Ok(Kind::Punct(found));
@@ -113,7 +113,7 @@ impl<'s> Lexer<'s> {
     }
 
     /// An identifier, a keyword, or the prefix of a string.
-    fn word(&mut self) -> Result<Kind, Error> {
+    fn word(&mut self) -> Result<Kind, Box<Error>> {
         let start = self.at;
         let len = ident_length(self.rest());
         let word = &self.rest()[..len];
@@ -129,7 +129,7 @@ impl<'s> Lexer<'s> {
         Ok(Kind::Ident)
     }
 
-    fn quoted(&mut self) -> Result<Kind, Error> {
+    fn quoted(&mut self) -> Result<Kind, Box<Error>> {
         let start = self.at;
         let inner = &self.source[start + 1..];
         let Some(len) = inner.find(['`', '\n']).filter(|n| inner.as_bytes()[*n] == b'`') else {
@@ -151,7 +151,7 @@ impl<'s> Lexer<'s> {
         n
     }
 
-    fn number(&mut self) -> Result<Kind, Error> {
+    fn number(&mut self) -> Result<Kind, Box<Error>> {
         let start = self.at;
         if self.byte(0) == b'0' && matches!(self.byte(1), b'x' | b'X') {
             return self.hex();
@@ -183,7 +183,7 @@ impl<'s> Lexer<'s> {
         self.integer(start, magnitude.ok())
     }
 
-    fn hex(&mut self) -> Result<Kind, Error> {
+    fn hex(&mut self) -> Result<Kind, Box<Error>> {
         let start = self.at;
         self.at += 2;
         let n = self.rest().bytes().take_while(u8::is_ascii_hexdigit).count();
@@ -195,7 +195,7 @@ impl<'s> Lexer<'s> {
         self.integer(start, magnitude.ok())
     }
 
-    fn integer(&mut self, start: usize, magnitude: Option<u64>) -> Result<Kind, Error> {
+    fn integer(&mut self, start: usize, magnitude: Option<u64>) -> Result<Kind, Box<Error>> {
         let unsigned = matches!(self.byte(0), b'u' | b'U');
         self.at += usize::from(unsigned);
         self.no_suffix(start)?;
@@ -207,7 +207,7 @@ impl<'s> Lexer<'s> {
     }
 
     /// Letters directly after a number are a mistake: say which.
-    fn no_suffix(&self, start: usize) -> Result<(), Error> {
+    fn no_suffix(&self, start: usize) -> Result<(), Box<Error>> {
         let suffix = &self.rest()[..ident_length(self.rest())];
         if suffix.is_empty() {
             return Ok(());
@@ -221,7 +221,7 @@ impl<'s> Lexer<'s> {
         })
     }
 
-    fn string(&mut self, raw: bool, bytes: bool) -> Result<Kind, Error> {
+    fn string(&mut self, raw: bool, bytes: bool) -> Result<Kind, Box<Error>> {
         let open = self.at;
         let quote = self.byte(0);
         let triple = self.byte(1) == quote && self.byte(2) == quote;
@@ -255,7 +255,7 @@ impl<'s> Lexer<'s> {
         }
     }
 
-    fn escape(&mut self, bytes: bool, out: &mut Vec<u8>) -> Result<(), Error> {
+    fn escape(&mut self, bytes: bool, out: &mut Vec<u8>) -> Result<(), Box<Error>> {
         let start = self.at;
         let c = self.byte(1);
         self.at += 2;
@@ -294,7 +294,7 @@ impl<'s> Lexer<'s> {
         radix: u32,
         byte: bool,
         out: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Box<Error>> {
         let found =
             self.rest().bytes().take(digits).take_while(|b| char::from(*b).is_digit(radix)).count();
         let number = u32::from_str_radix(&self.rest()[..found], radix);

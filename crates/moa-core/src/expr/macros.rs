@@ -9,7 +9,7 @@ use super::lexer::Kind;
 
 impl<'s> Compiler<'s> {
     /// `has(a.b)`: whether the last selection would succeed.
-    pub fn has(&mut self) -> Result<(), Error> {
+    pub fn has(&mut self) -> Result<(), Box<Error>> {
         let opener = self.take()?.span;
         let usage = |span| {
             Error::new("has() takes the selection of a field, such as has(a.b)", span)
@@ -34,7 +34,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// A loop over the receiver on the stack, if `name` is one.
-    pub fn macro_call(&mut self, name: &str, span: Range<usize>) -> Result<bool, Error> {
+    pub fn macro_call(&mut self, name: &str, span: Range<usize>) -> Result<bool, Box<Error>> {
         let kind = match name {
             "all" => Loop::All,
             "exists" => Loop::Exists,
@@ -62,7 +62,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// `cel.bind(x, value, expression)`
-    pub fn bind(&mut self, span: Range<usize>) -> Result<(), Error> {
+    pub fn bind(&mut self, span: Range<usize>) -> Result<(), Box<Error>> {
         let opener = self.take()?.span;
         let usage = "write cel.bind(x, value, … x …)";
         let variable = self.variable(&span, usage)?;
@@ -74,7 +74,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// The name of a variable and the comma behind it.
-    fn variable(&mut self, span: &Range<usize>, usage: &str) -> Result<&'s str, Error> {
+    fn variable(&mut self, span: &Range<usize>, usage: &str) -> Result<&'s str, Box<Error>> {
         let ident = self.at_ident().filter(|i| !matches!(*i, "true" | "false" | "null" | "in"));
         let Some(ident) = ident else {
             let name = self.text(span);
@@ -96,7 +96,7 @@ impl<'s> Compiler<'s> {
         (first, second): (&'s str, Option<&'s str>),
         span: Range<usize>,
         opener: &Range<usize>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Box<Error>> {
         self.emit(Op::Loop(kind, second.is_some()), span.clone());
         self.height -= 1;
         let next = self.emit(Op::Next(0), span.clone());

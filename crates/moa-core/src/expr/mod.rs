@@ -75,7 +75,10 @@ impl Program {
     /// The first mistake: of syntax, an unknown function, a wrong number of arguments, a malformed
     /// regular expression, or a limit of [`crate::limits`] that is passed.
     pub fn compile(source: &str) -> Result<Self, Error> {
-        compile::compile(source).map(|code| Self { code: Arc::new(code) })
+        match compile::compile(source) {
+            Ok(code) => Ok(Self { code: Arc::new(code) }),
+            Err(error) => Err(*error),
+        }
     }
 
     /// The text it was compiled from.

@@ -173,6 +173,15 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// Bytes of its text when written out, where it is text.
+    fn text_bytes(&self) -> u64 {
+        match self {
+            Self::Str(text) => text.as_str().len() as u64,
+            Self::Bytes(bytes) => bytes.len().div_ceil(3) as u64 * 4,
+            _ => 0,
+        }
+    }
+
     /// The key to search a map for; `None` when it is no possible key.
     pub fn as_probe(&self) -> Option<Probe<'_>> {
         match self {
@@ -316,15 +325,12 @@ impl<'a> Iterator for Items<'a> {
 impl<'a> Operand<'a> {
     /// The size when written out; bounded in depth, so that nothing recurses without end.
     pub fn size(&self, cx: &mut Context<'a, '_>) -> Result<Size, Fault<'a>> {
-        let leaf = |bytes: usize| Ok(Size { bytes: NODE_BYTES + bytes as u64, depth: 0 });
         match self {
-            Self::Str(text) => leaf(text.as_str().len()),
-            Self::Bytes(bytes) => leaf(bytes.len().div_ceil(3) * 4),
             Self::List(list) => Ok(list.size),
             Self::Map(map) => Ok(map.size),
             Self::Optional(Some(inner)) => inner.size(cx),
             Self::Json(_) | Self::HeldList(_) | Self::HeldMap(_) => cx.measure(self),
-            _ => leaf(0),
+            _ => Ok(Size { bytes: NODE_BYTES + self.text_bytes(), depth: 0 }),
         }
     }
 
@@ -408,33 +414,39 @@ impl<'a> Operand<'a> {
     }
 }
 
-/// Measures values of the scope, at most `levels` deep; `None` when deeper.
-pub(super) fn measure_held(value: &Operand<'_>, levels: u32) -> Option<(Size, u64)> {
-    let mut size = Size { bytes: NODE_BYTES, depth: 0 };
-    let mut nodes = 1;
-    let mut add = |inner: (Size, u64), key: usize| {
-        size.bytes = size.bytes.saturating_add(inner.0.bytes).saturating_add(key as u64);
-        size.depth = size.depth.max(inner.0.depth + 1);
-        nodes += inner.1;
-    };
-    let below = levels.checked_sub(1)?;
-    let key_bytes = |key: &Operand<'_>| key.as_str().map_or(8, str::len);
-    match value {
-        Operand::Str(text) => size.bytes += text.as_str().len() as u64,
-        Operand::Bytes(bytes) => size.bytes += bytes.len().div_ceil(3) as u64 * 4,
-        _ if value.is_list() => {
-            for item in value.items()? {
-                add(measure_held(&item, below)?, 0);
+/// Measures a value of the scope, at most `levels` deep; `None` when it is deeper. Answers also how
+/// many values it holds. Recursion is on a stack of this function's own.
+pub(super) fn measure_held<'a>(value: &Operand<'a>, levels: usize) -> Option<(Size, u64)> {
+    let mut bytes = 0u64;
+    let mut nodes = 0u64;
+    let mut depth = 0;
+    let mut open: Vec<(Items<'a>, Operand<'a>)> = Vec::new();
+    let mut next = Some(value.clone());
+    loop {
+        if let Some(value) = next.take() {
+            nodes += 1;
+            bytes = bytes.saturating_add(NODE_BYTES).saturating_add(value.text_bytes());
+            if let Some(items) = value.items() {
+                open.push((items, value));
+                depth = depth.max(open.len());
+            }
+            if open.len() > levels {
+                return None;
             }
         }
-        _ if value.is_map() => {
-            for key in value.items()? {
-                if let Some(found) = key.as_probe().and_then(|probe| value.get(probe)) {
-                    add(measure_held(&found, below)?, key_bytes(&key));
-                }
+        let Some((items, of)) = open.last_mut() else {
+            return Some((Size { bytes, depth: depth as u32 }, nodes));
+        };
+        next = match items.next() {
+            None => {
+                open.pop();
+                None
             }
-        }
-        _ => {}
+            Some(item) if of.is_list() => Some(item),
+            Some(key) => {
+                bytes = bytes.saturating_add(key.text_bytes().max(8));
+                key.as_probe().and_then(|probe| of.get(probe))
+            }
+        };
     }
-    Some((size, nodes))
 }

@@ -59,7 +59,7 @@ enum Primary {
 
 impl<'s> Compiler<'s> {
     /// A primary with its selections, indices and calls. Leaves one value.
-    pub fn member(&mut self, minus: Option<Range<usize>>) -> Result<(), Error> {
+    pub fn member(&mut self, minus: Option<Range<usize>>) -> Result<(), Box<Error>> {
         let primary = self.primary(minus)?;
         let mut free = match primary {
             Primary::Free(reference) => Some(reference),
@@ -90,7 +90,11 @@ impl<'s> Compiler<'s> {
     }
 
     /// What follows a dot: a field, a method or a macro. The reference goes on with a field only.
-    fn dotted(&mut self, dot: Range<usize>, free: Option<usize>) -> Result<Option<usize>, Error> {
+    fn dotted(
+        &mut self,
+        dot: Range<usize>,
+        free: Option<usize>,
+    ) -> Result<Option<usize>, Box<Error>> {
         let optional = self.accept("?")?;
         let quoted = match &self.peek().kind {
             Kind::Quoted(name) => Some(name.clone()),
@@ -115,7 +119,7 @@ impl<'s> Compiler<'s> {
         Ok(free)
     }
 
-    fn after_dot(&self, dot: &Range<usize>) -> Error {
+    fn after_dot(&self, dot: &Range<usize>) -> Box<Error> {
         match &self.peek().kind {
             Kind::Str(key) => Error::new("expected a field name, found a string", dot.clone())
                 .hint(format!("write [\"{key}\"]")),
@@ -125,7 +129,7 @@ impl<'s> Compiler<'s> {
         }
     }
 
-    fn primary(&mut self, minus: Option<Range<usize>>) -> Result<Primary, Error> {
+    fn primary(&mut self, minus: Option<Range<usize>>) -> Result<Primary, Box<Error>> {
         let start = minus.as_ref().map_or(self.peek().span.start, |m| m.start);
         let span = start..self.peek().span.end;
         let value = match self.peek().kind.clone() {
@@ -157,7 +161,7 @@ impl<'s> Compiler<'s> {
         Ok(Primary::Other)
     }
 
-    fn int(&self, n: u64, negative: bool, span: Range<usize>) -> Result<Value, Error> {
+    fn int(&self, n: u64, negative: bool, span: Range<usize>) -> Result<Value, Box<Error>> {
         let signed = if negative { 0i64.checked_sub_unsigned(n) } else { i64::try_from(n).ok() };
         signed.map(Value::Int).ok_or_else(|| {
             Error::new("this number does not fit an int", span)
@@ -165,7 +169,7 @@ impl<'s> Compiler<'s> {
         })
     }
 
-    fn no_operand(&self) -> Error {
+    fn no_operand(&self) -> Box<Error> {
         let before = self.text(&self.last);
         let operator =
             !before.is_empty() && !before.starts_with(['(', '[', '{', ',']) && self.last.end > 0;
@@ -185,7 +189,7 @@ impl<'s> Compiler<'s> {
     }
 
     /// A name, a keyword or a call without receiver.
-    fn name(&mut self, absolute: bool) -> Result<Primary, Error> {
+    fn name(&mut self, absolute: bool) -> Result<Primary, Box<Error>> {
         let name = self.at_ident().unwrap_or_default();
         if name == "in" {
             return Err(self.no_operand());
@@ -229,7 +233,7 @@ impl<'s> Compiler<'s> {
         Ok(Primary::Free(self.code.references.len() - 1))
     }
 
-    fn reserved(&self, name: &str, span: Range<usize>) -> Error {
+    fn reserved(&self, name: &str, span: Range<usize>) -> Box<Error> {
         let error = Error::new(format!("`{name}` is a reserved word"), span);
         match name {
             "if" | "else" => error.hint("write condition ? this : that"),
@@ -240,13 +244,13 @@ impl<'s> Compiler<'s> {
     }
 
     /// The arguments of a call, in parentheses. Returns how many.
-    pub fn arguments(&mut self) -> Result<u16, Error> {
+    pub fn arguments(&mut self) -> Result<u16, Box<Error>> {
         self.entries(")", false).map(|(count, _)| count)
     }
 
     /// What stands between brackets, up to the closing one: single values or pairs. Returns how
     /// many, and the number of the list of those written `?entry`.
-    fn entries(&mut self, closer: &'static str, pairs: bool) -> Result<(u16, u16), Error> {
+    fn entries(&mut self, closer: &'static str, pairs: bool) -> Result<(u16, u16), Box<Error>> {
         let opener = self.take()?.span;
         let (mut count, mut flagged) = (0u16, Vec::new());
         while !self.at(closer) {
@@ -276,7 +280,7 @@ impl<'s> Compiler<'s> {
         Ok((count, self.code.optional.len() as u16 - 1))
     }
 
-    fn list(&mut self) -> Result<Primary, Error> {
+    fn list(&mut self) -> Result<Primary, Box<Error>> {
         let start = self.peek().span.start;
         let (count, flagged) = self.entries("]", false)?;
         self.emit(Op::List(count, flagged), start..self.last.end);
@@ -285,7 +289,7 @@ impl<'s> Compiler<'s> {
         Ok(Primary::Other)
     }
 
-    fn map(&mut self) -> Result<Primary, Error> {
+    fn map(&mut self) -> Result<Primary, Box<Error>> {
         let start = self.peek().span.start;
         let (count, flagged) = self.entries("}", true)?;
         self.emit(Op::Map(count, flagged), start..self.last.end);
@@ -297,7 +301,7 @@ impl<'s> Compiler<'s> {
 
 /// Calls.
 impl Compiler<'_> {
-    fn global(&mut self, name: &str, span: Range<usize>) -> Result<(), Error> {
+    fn global(&mut self, name: &str, span: Range<usize>) -> Result<(), Box<Error>> {
         if name == "has" {
             return self.has();
         }
@@ -308,7 +312,12 @@ impl Compiler<'_> {
         self.call(function, count, span)
     }
 
-    fn method(&mut self, name: &str, span: Range<usize>, free: Option<usize>) -> Result<(), Error> {
+    fn method(
+        &mut self,
+        name: &str,
+        span: Range<usize>,
+        free: Option<usize>,
+    ) -> Result<(), Box<Error>> {
         let bind = name == "bind" && self.is_space("cel", free);
         let function = self.in_space(name, free);
         if bind || function.is_some() {
@@ -340,7 +349,7 @@ impl Compiler<'_> {
         &mut self,
         function: &'static Function,
         span: Range<usize>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Box<Error>> {
         let before = self.code.constants.len();
         let start = self.here();
         let count = self.arguments()?;
@@ -370,7 +379,7 @@ impl Compiler<'_> {
         function: &'static Function,
         count: u16,
         span: Range<usize>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Box<Error>> {
         let (min, max) = (u16::from(function.min), u16::from(function.max));
         if count < min || count > max {
             // Arguments in parentheses: a method's receiver is not one.
@@ -393,7 +402,7 @@ impl Compiler<'_> {
     }
 
     /// `x.matches("…")`: the pattern on the stack is compiled here, once.
-    fn literal_pattern(&mut self) -> Result<(), Error> {
+    fn literal_pattern(&mut self) -> Result<(), Box<Error>> {
         let span = self.code.span(self.here() - 1);
         let Some(Value::String(pattern)) = self.code.constants.last().cloned() else {
             return Err(Error::new("a pattern is a string", span));
@@ -415,7 +424,7 @@ impl Compiler<'_> {
 }
 
 /// The error that there is no such function. `written` is the name as it would be called.
-fn unknown(name: &str, written: &str, span: Range<usize>, form: Form) -> Error {
+fn unknown(name: &str, written: &str, span: Range<usize>, form: Form) -> Box<Error> {
     let error = Error::new(format!("no such function `{written}()`"), span);
     if let Some(hint) = foreign(name) {
         return error.hint(hint);

@@ -1,4 +1,5 @@
 //! Integration tests of the core.
+#![allow(clippy::unwrap_used)]
 
 mod expr;
 mod template;

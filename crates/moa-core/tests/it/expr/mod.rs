@@ -7,6 +7,10 @@ use moa_core::expr::{Error, Program, Scope, Value};
 use serde_json::{Value as Json, json};
 
 mod errors;
+mod hostile;
+mod oracle;
+mod properties;
+mod references;
 mod results;
 
 /// Top-level names over a JSON object.
