@@ -3,7 +3,7 @@
 //! Everything that happens comes through one inbox. The loop: take what has come, tell the node,
 //! perform what it asks for, wait. It decides nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -81,6 +81,9 @@ struct Shell {
     renew_at: Option<Instant>,
     stop: Option<Stop>,
     failed: Option<store::Error>,
+    /// Requests for runs that wait until the batch in flight is durable: a slow disk must not fill
+    /// the memory with runs that it can't take.
+    deferred: VecDeque<Msg>,
 }
 
 struct Stop {
@@ -146,6 +149,7 @@ pub fn start(
         renew_at: None,
         stop: None,
         failed: None,
+        deferred: VecDeque::new(),
     };
     let body = move || {
         shell.run();
@@ -208,6 +212,7 @@ impl Shell {
 
     fn take(&mut self, now: Millis, msg: Msg) {
         match msg {
+            Msg::Start(..) | Msg::Fork(..) if self.node.is_full() => self.deferred.push_back(msg),
             Msg::Start(request, reply) => {
                 let token = self.token(Asker::Start(reply));
                 let run = self.ids.next(now);
@@ -228,7 +233,10 @@ impl Shell {
             }
             Msg::Stop(drain, reply) => self.stop(drain, reply),
             Msg::Completed(done) => self.node.completed(now, done),
-            Msg::Committed(outcome) => self.node.committed(now, outcome),
+            Msg::Committed(outcome) => {
+                self.node.committed(now, outcome);
+                self.take_deferred(now);
+            }
             Msg::Loaded(ids, found) => self.node.loaded(now, ids, found),
             Msg::Due(ask, found) => self.node.due(now, &ask, found),
             Msg::Resolved(which, found) => match found {
@@ -241,6 +249,14 @@ impl Shell {
             },
             Msg::Renewed(Err(error)) => tracing::warn!(error = %error, "lease not renewed"),
             Msg::Renewed(Ok(_)) => {}
+        }
+    }
+
+    fn take_deferred(&mut self, now: Millis) {
+        while !self.node.is_full()
+            && let Some(msg) = self.deferred.pop_front()
+        {
+            self.take(now, msg);
         }
     }
 

@@ -15,6 +15,7 @@
 mod committed;
 mod due;
 mod gather;
+mod hash;
 mod slots;
 mod starts;
 
@@ -32,6 +33,7 @@ use moa_ports::store::{Batch, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
 use crate::handle::{Change, Committed, Error, ForkRequest, StartRequest, Started, Status};
 
 use gather::{Pending, Queued};
+use hash::RunMap;
 use slots::Slots;
 
 /// The caller's name for a request; its answer carries the same.
@@ -105,7 +107,7 @@ pub struct Node {
     id: NodeId,
     agents: BTreeMap<Name, Arc<AgentSpec>>,
     graphs: BTreeMap<VersionHash, Arc<Graph>>,
-    runs: HashMap<RunId, Entry>,
+    runs: RunMap<RunId, Entry>,
     slots: Slots,
     /// Runs with something for the next batch, in order of their first input.
     gathering: Vec<RunId>,
@@ -155,7 +157,7 @@ impl Node {
             slots: Slots::new(max_running),
             agents,
             graphs: BTreeMap::new(),
-            runs: HashMap::new(),
+            runs: RunMap::default(),
             gathering: Vec::new(),
             gathered: 0,
             relays: Vec::new(),
@@ -304,7 +306,7 @@ impl Node {
 
     /// Whether a batch is so full that inputs should wait for the commit in flight.
     pub fn is_full(&self) -> bool {
-        self.gathered >= BATCH_INPUTS_MAX && self.in_flight.is_some()
+        self.gathered >= BATCH_INPUTS_MAX
     }
 
     /// Whether nothing is running, gathered or in flight.

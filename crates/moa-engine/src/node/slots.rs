@@ -3,7 +3,7 @@
 //! Tasks wait by agent, in order of their queue key; an attempt starts when its agent has a slot, and
 //! the node one, unless the agent is built in and costs nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moa_core::agent::{AgentKind, AgentSpec};
@@ -15,6 +15,7 @@ use moa_core::time::Millis;
 use moa_ports::agent::Task;
 
 use super::gather::{After, change_of};
+use super::hash::RunMap;
 use super::{Entry, Live, Node};
 
 /// Slots and queues of one node.
@@ -22,7 +23,7 @@ pub(super) struct Slots {
     max_running: u32,
     counted: u32,
     queues: BTreeMap<Name, Queue>,
-    leased: HashMap<(RunId, InstIx), Lease>,
+    leased: RunMap<(RunId, InstIx), Lease>,
     /// Tasks that can start at once, without a place in a queue.
     fresh: Vec<(RunId, InstIx)>,
     /// Whether the store may hold ready tasks that no queue here has.
@@ -47,7 +48,7 @@ impl Slots {
             max_running: max_running.max(1),
             counted: 0,
             queues: BTreeMap::new(),
-            leased: HashMap::new(),
+            leased: RunMap::default(),
             fresh: Vec::new(),
             more_in_store: true,
         }
