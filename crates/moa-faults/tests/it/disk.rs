@@ -1,41 +1,19 @@
-//! Disks that are full, lie, are slow, or lose what was not made durable.
+//! Disks that are full, lie, or are slow.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use moa_faults::history::Ack;
 use serde_json::json;
 
-use crate::chance::Chance;
+use crate::mount::Mount;
 use crate::node::{Node, PATIENCE, pass};
 use crate::project::Project;
 use crate::skip;
 
 fn ack(run: String) -> Ack {
     Ack { run, idem: None, kind: None }
-}
-
-/// A file system of its own, unmounted at the end.
-struct Mount {
-    dir: PathBuf,
-}
-
-impl Mount {
-    /// Mounts; `None` where this machine doesn't let us.
-    fn new(dir: &Path, args: &[&str]) -> Option<Self> {
-        fs::create_dir_all(dir).expect("the mount point");
-        let mounted = Command::new("mount").args(args).arg(dir).status().expect("mount");
-        mounted.success().then(|| Self { dir: dir.to_owned() })
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Lazily: a failed test may have left a file open.
-        let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
-    }
 }
 
 #[test]
@@ -214,96 +192,4 @@ fn a_slow_disk_holds_up_writes_and_nothing_else() {
     project.wait_until_over(&node);
     node.stop();
     project.check(acks);
-}
-
-/// Takes away everything that was not made durable, as a power cut does: ext4 stops at once and
-/// doesn't write its log.
-#[allow(unsafe_code, reason = "there is no safe call for this ioctl")]
-fn cut_power(dir: &Path) {
-    const EXT4_IOC_SHUTDOWN: rustix::ioctl::Opcode = 0x8004_587d;
-    const NO_LOG_FLUSH: u32 = 2;
-    let root = File::open(dir).expect("the mount point");
-    // SAFETY: the request reads one u32, which the setter owns until the call returns.
-    let done = unsafe {
-        let shutdown = rustix::ioctl::Setter::<EXT4_IOC_SHUTDOWN, u32>::new(NO_LOG_FLUSH);
-        rustix::ioctl::ioctl(&root, shutdown)
-    };
-    done.expect("ext4 can be shut down");
-}
-
-/// An ext4 in a file on a loop device.
-struct Ext4 {
-    image: PathBuf,
-    mount: Option<Mount>,
-    dir: PathBuf,
-}
-
-impl Ext4 {
-    fn new(folder: &Path) -> Option<Self> {
-        let (image, dir) = (folder.join("disk.img"), folder.join("disk"));
-        File::create(&image).and_then(|f| f.set_len(256 << 20)).expect("the image");
-        let made = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image).status();
-        assert!(made.expect("mkfs.ext4").success());
-        let mut disk = Self { image, mount: None, dir };
-        disk.mount().then_some(disk)
-    }
-
-    fn mount(&mut self) -> bool {
-        let image = self.image.to_str().expect("the path is text");
-        self.mount = Mount::new(&self.dir, &["-o", "loop", image]);
-        self.mount.is_some()
-    }
-
-    /// Cuts the power and gives it back.
-    fn cut(&mut self, meanwhile: impl FnOnce()) {
-        cut_power(&self.dir);
-        meanwhile();
-        let unmounted = Command::new("umount").arg(&self.dir).status().expect("umount");
-        assert!(unmounted.success(), "somebody still writes to the disk");
-        // What was mounted is gone; nothing is left to do for the guard.
-        std::mem::forget(self.mount.take());
-        assert!(self.mount(), "the disk can't be mounted again");
-    }
-}
-
-fn loop_disk(test: &str, folder: &Path) -> Option<Ext4> {
-    if !skip::needs_root(test) || !skip::needs(test, "mkfs.ext4") || !skip::needs(test, "mount") {
-        return None;
-    }
-    let disk = Ext4::new(folder);
-    if disk.is_none() {
-        skip::skip(test, "no loop device can be had here");
-    }
-    disk
-}
-
-const POWER_CUTS: usize = 10;
-
-#[test]
-fn power_cuts_lose_nothing_acknowledged() {
-    let test = "power_cuts_lose_nothing_acknowledged";
-    let folder = tempfile::tempdir_in(skip::disk()).expect("a temporary folder");
-    let Some(mut disk) = loop_disk(test, folder.path()) else { return };
-    let project = Project::at(&disk.dir.join("project"));
-    let mut chance = Chance::new(test);
-    let mut acks = Vec::new();
-    for round in 0..POWER_CUTS {
-        let node = Node::start(&project);
-        let mut client = node.try_connect().expect("it answers");
-        let moment = Instant::now() + chance.time_below_ms(300);
-        let mut i = 0;
-        while Instant::now() < moment {
-            let run = client.start("quiet", json!({}), &format!("{round}-{i}"));
-            let run = run.expect("the node stays").expect("it is started");
-            acks.push(ack(run));
-            i += 1;
-        }
-        disk.cut(|| node.kill9());
-    }
-    let node = Node::start(&project);
-    project.wait_until_over(&node);
-    node.stop();
-    println!("{test}: {POWER_CUTS} power cuts, {} runs acknowledged, none lost", acks.len());
-    let runs = project.check(acks);
-    assert!(runs.iter().all(|r| r.state == "succeeded"));
 }

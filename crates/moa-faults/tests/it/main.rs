@@ -8,6 +8,8 @@ mod disk;
 mod kill9;
 mod load;
 mod memory;
+mod mount;
 mod node;
+mod power;
 mod project;
 mod skip;

@@ -153,7 +153,9 @@ impl Project {
         let mut client = node.try_connect().expect("the node answers");
         client.send(&json!({"op": "subscribe"})).expect("the node stays");
         loop {
-            let list = ["runs", "list", "--json", "--status", "pending,running,waiting,paused"];
+            let statuses = ["pending", "running", "waiting", "paused"];
+            let mut list = vec!["runs", "list", "--json", "--limit", "3"];
+            list.extend(statuses.iter().flat_map(|status| ["--status", status]));
             let open: Vec<Json> = serde_json::from_str(&self.moa_ok(&list)).expect("JSON");
             if open.is_empty() {
                 return;
