@@ -16,8 +16,8 @@ use moa_core::time::Millis;
 use moa_ports::agent::{Completion, Completions, Secrets, Task, Worker as _};
 use serde_json::json;
 
-const NOOPS: u32 = 500_000;
-const SPAWNS: u32 = 6_000;
+const NOOPS: u32 = 200_000;
+const SPAWNS: u32 = 4_000;
 const AT_ONCE: u32 = 8;
 
 struct Sink(Sender<Completion>);
@@ -95,7 +95,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("noop: {noops:.0} attempts/s");
 
     for round in 0..3 {
+        let before = cpu();
         let bare = bare_spawns();
+        let between = cpu();
         let start = Instant::now();
         for number in 0..SPAWNS {
             if number >= AT_ONCE {
@@ -109,8 +111,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let rate = f64::from(SPAWNS) / start.elapsed().as_secs_f64();
         let share = 100.0 * rate / bare;
         println!("round {round}: bare {bare:.0}/s, moa {rate:.0}/s = {share:.0} %");
+        let spent = |from: [f64; 4], to: [f64; 4]| -> Vec<String> {
+            (0..4).map(|i| format!("{:.0}", (to[i] - from[i]) * 1e6 / f64::from(SPAWNS))).collect()
+        };
+        let (bare, moa) = (spent(before, between), spent(between, cpu()));
+        println!("  CPU each, µs (user, system, children's user, children's system):");
+        println!("  bare {}, moa {}", bare.join(" "), moa.join(" "));
     }
     Ok(())
+}
+
+/// Seconds of processor time used by this process and by its children.
+fn cpu() -> [f64; 4] {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<f64> = stat.split(' ').skip(13).take(4).flat_map(str::parse).collect();
+    std::array::from_fn(|i| fields.get(i).copied().unwrap_or_default() / 100.0)
 }
 
 /// Processes a second by eight threads that do nothing else.

@@ -37,13 +37,13 @@ pub(super) async fn run(
     }
     let short = |e: std::io::Error| TaskError::Retryable(format!("can't prepare the attempt: {e}"));
     let output = processes.output_path().map_err(short)?;
-    let _at_work = processes.enter_work_dir(&ctx, task.run).map_err(short)?;
+    let _at_work = processes.work.enter(task.run).map_err(short)?;
     let mut live = start(processes, &invocation, &ctx, &task, &output)?;
     let mut pipes = Pipes::new(live.take_pipes(), ctx.log.clone()).map_err(short)?;
     let stragglers = Stragglers::of(live.pid(), processes.identity(&task));
     let stopped = supervise(&live, &mut pipes, &ctx.cancelled, invocation.grace).await;
     let status = clean_up(live, &mut pipes, stragglers, stopped).await;
-    let ended = judge(status, &invocation, &mut pipes, stopped, &output).await;
+    let ended = judge(status, &invocation, &mut pipes, stopped, &output);
     let _ = std::fs::remove_file(&output);
     ended
 }
@@ -126,7 +126,7 @@ async fn clean_up(
 }
 
 /// What came of it.
-async fn judge(
+fn judge(
     status: std::io::Result<ExitStatus>,
     invocation: &Invocation,
     pipes: &mut Pipes,

@@ -20,14 +20,12 @@
 //!
 //! Start reading at `attempt`.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use moa_core::agent::{AgentKind, CommandSpec, ProcessLimits};
-use moa_core::ids::RunId;
 use moa_core::time::Span;
 use moa_ports::agent::{Agent, Output, Task, TaskCtx, TaskError};
 use serde_json::Value as Json;
@@ -45,6 +43,7 @@ mod result;
 mod stragglers;
 #[cfg(target_os = "linux")]
 mod table;
+mod work;
 
 pub use leftovers::{Leftover, end_leftovers};
 
@@ -57,8 +56,7 @@ pub(crate) struct Processes {
     node: String,
     store_id: String,
     next: AtomicU64,
-    /// Runs whose work folder is in use, and by how many attempts.
-    at_work: Mutex<HashMap<RunId, usize>>,
+    work: Arc<work::WorkFolders>,
 }
 
 impl Processes {
@@ -71,7 +69,7 @@ impl Processes {
             node: options.node.to_string(),
             store_id: options.store_id.clone(),
             next: AtomicU64::new(0),
-            at_work: Mutex::default(),
+            work: work::WorkFolders::new(options.state_dir.join("work")),
         };
         processes.clear_scratch();
         processes
@@ -92,39 +90,6 @@ impl Processes {
         for entry in std::fs::read_dir(&self.scratch).into_iter().flatten().flatten() {
             if !entry.file_name().to_string_lossy().starts_with(&self.node) {
                 let _ = std::fs::remove_file(entry.path());
-            }
-        }
-    }
-
-    /// Makes the run's work folder, if no attempt of the run uses it yet.
-    fn enter_work_dir(self: &Arc<Self>, ctx: &TaskCtx, run: RunId) -> std::io::Result<AtWork> {
-        let mut runs = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        let users = runs.entry(run).or_insert(0);
-        if *users == 0 {
-            std::fs::create_dir_all(&ctx.work_dir)?;
-        }
-        *users += 1;
-        Ok(AtWork { processes: self.clone(), run, folder: ctx.work_dir.clone() })
-    }
-}
-
-/// An attempt's use of its run's work folder. A folder that nobody put anything in goes away with
-/// the last of them, so that runs by the thousand leave nothing behind.
-struct AtWork {
-    processes: Arc<Processes>,
-    run: RunId,
-    folder: PathBuf,
-}
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        let mut runs = self.processes.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(users) = runs.get_mut(&self.run) {
-            *users -= 1;
-            if *users == 0 {
-                runs.remove(&self.run);
-                // Fails, as it should, when there is something in it.
-                let _ = std::fs::remove_dir(&self.folder);
             }
         }
     }

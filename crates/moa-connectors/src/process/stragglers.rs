@@ -134,9 +134,16 @@ mod linux {
 
     fn reap_escaped() {
         let mut escaped = ESCAPED.lock().unwrap_or_else(PoisonError::into_inner);
-        escaped.retain(|pid| {
-            let alive = Pid::from_raw(*pid).map(|pid| waitpid(Some(pid), WaitOptions::NOHANG));
-            matches!(alive, Some(Ok(None)))
+        // A program that was just being started when it was seen looked like one of these.
+        escaped.retain(|pid| !LEADERS.contains(*pid));
+        if escaped.is_empty() {
+            return;
+        }
+        // While one is being started is a bad time; the next attempt does it.
+        let Ok(_gate) = LEADERS.starting.try_write() else { return };
+        escaped.retain(|&pid| {
+            let lives = |pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None));
+            !LEADERS.contains(pid) && Pid::from_raw(pid).is_some_and(lives)
         });
     }
 
