@@ -174,7 +174,7 @@ fn mistakes_of_functions() {
 }
 
 #[test]
-fn failures_of_evaluation() {
+fn failures_of_names_and_operators() {
     assert_shown!([
         "missing",
         "quality-check.success",
@@ -241,6 +241,12 @@ fn failures_of_evaluation() {
         "{1: 1, 1u: 2}",
         "{nothing: 1}",
         "{[1]: 1}",
+    ]);
+}
+
+#[test]
+fn failures_of_functions() {
+    assert_shown!([
         "int('abc')",
         "int('1.5')",
         "int(1e30)",

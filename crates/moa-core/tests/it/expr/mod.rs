@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moa_core::expr::{Error, Program, Scope, Value};
 use serde_json::{Value as Json, json};
 
+mod conformance;
 mod errors;
 mod hostile;
 mod oracle;

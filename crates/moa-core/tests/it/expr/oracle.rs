@@ -2,7 +2,6 @@
 //!
 //! The other one recurses, so it runs on a large stack, on small sources.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use cel::objects::{Key as CelKey, Map as CelMap};
@@ -156,7 +155,7 @@ fn to_cel(json: &Json) -> Cel {
         Json::Array(items) => Cel::List(Arc::new(items.iter().map(to_cel).collect())),
         Json::Object(members) => {
             let entries = members.iter().map(|(k, v)| (CelKey::from(k.as_str()), to_cel(v)));
-            Cel::Map(CelMap { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
+            Cel::Map(CelMap { map: Arc::new(entries.collect()) })
         }
     }
 }
