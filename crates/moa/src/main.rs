@@ -1,1 +1,47 @@
-fn main() {}
+//! The `moa` command.
+//!
+//! What: the command line ([`cli`], one file for each command in [`cmd`]), the node that serves a
+//! project ([`node`]), and the local socket between them ([`control`]). Only [`wire`] knows which
+//! store and which worker are used. Absent by intent: any rule of how runs go; that is moa-core.
+//! Start reading at [`cli`], then [`cmd::run`] and [`node`].
+
+mod cli;
+mod cmd;
+mod config;
+mod control;
+mod exit;
+mod files;
+mod host;
+mod node;
+mod project;
+mod reader;
+mod refresh;
+mod secrets;
+mod table;
+mod template;
+mod text;
+mod ui;
+mod view;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout with 0, mistakes to stderr with 2; a closed pipe is no mistake.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let context = cmd::Context::new(cli.global);
+    let exit = cmd::dispatch(cli.command, &context).unwrap_or_else(|failure| {
+        context.ui.failure(&failure);
+        failure.exit
+    });
+    context.ui.flush();
+    exit.into()
+}

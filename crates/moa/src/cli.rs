@@ -1,0 +1,98 @@
+//! The command line as a whole. Each command's own arguments stand in its file in [`crate::cmd`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cmd;
+use crate::ui::ColorChoice;
+
+/// A durable orchestrator of agents: workflows as YAML, every step kept in a local store.
+#[derive(Debug, Parser)]
+#[command(name = "moa", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(propagate_version = false, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  moa demo                                   see it work
+  moa init shop --template project-build     start a project
+  moa run build --param name=shop --watch    run a workflow of it
+  moa up                                     serve the project until stopped
+  moa runs why last                          what a run waits for
+
+Exit codes: 0 ok, 1 a run failed, 2 usage, 3 invalid project files, 4 not found, 5 refused,
+6 store unavailable, 7 store damaged, 8 store newer than this moa, 130 interrupted";
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Global {
+    /// The project's folder; default: the nearest folder above with a moa.yaml
+    #[arg(long, global = true, value_name = "DIR", env = "MOA_PROJECT", hide_env = true)]
+    #[arg(help_heading = "Global options")]
+    pub project: Option<PathBuf>,
+    /// Write JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub json: bool,
+    /// Leave out notes and hints
+    #[arg(long, short, global = true, help_heading = "Global options")]
+    pub quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_enum)]
+    #[arg(help_heading = "Global options", hide_default_value = true)]
+    pub color: ColorChoice,
+    /// Say more; twice for even more
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    #[arg(help_heading = "Global options")]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new project from a template
+    Init(cmd::init::Args),
+    /// See it work: real workflows, and a crash in the middle
+    Demo(cmd::demo::Args),
+    /// Serve the project until stopped
+    Up(cmd::up::Args),
+    /// Run a workflow
+    Run(cmd::run::Args),
+    /// Look at runs and change them
+    #[command(subcommand)]
+    Runs(cmd::runs::Command),
+    /// Look at workflows, check and format them
+    #[command(subcommand)]
+    Workflows(cmd::workflows::Command),
+    /// Look at agents and try them
+    #[command(subcommand)]
+    Agents(cmd::agents::Command),
+    /// Look at what happened
+    #[command(subcommand)]
+    Events(cmd::events::Command),
+    /// Evaluate an expression
+    Expr(cmd::expr::Args),
+    /// Run the tests that workflows bring along, on virtual time
+    Test(cmd::test::Args),
+    /// Show the state of everything as one JSON document
+    State(cmd::state::Args),
+    /// Check the project, the store and this machine
+    Doctor(cmd::doctor::Args),
+    /// Write every run with its whole history
+    Export(cmd::export::Args),
+    /// Show each setting, its value, and where it came from
+    Config(cmd::config::Args),
+    /// Print the JSON Schema of a kind of file
+    Schema(cmd::schema::Args),
+    /// Explain the code of a message, such as MOA0204
+    Explain(cmd::explain::Args),
+    /// Print the completion script of a shell
+    Completions(cmd::completions::Args),
+}

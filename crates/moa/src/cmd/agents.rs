@@ -1,0 +1,299 @@
+//! `moa agents`
+
+use std::sync::Arc;
+
+use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::expr::{Scope, Value};
+use moa_core::ids::{Name, RunId};
+use moa_core::machine::Outcome;
+use moa_core::step::StepError;
+use moa_core::template::{Rendered, Template};
+use moa_core::time::Span;
+use moa_ports::agent::Task;
+use serde_json::{Map, Value as Json, json};
+
+use super::{Context, params, runtime};
+use crate::exit::{Exit, Failure, Result};
+use crate::node::{self, lock};
+use crate::project::{self, Layout, Project};
+use crate::table::{Cell, Table};
+use crate::ui::{Style, Ui};
+use crate::view::now;
+use crate::{text, wire};
+
+/// Look at agents and try them.
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  moa agents list
+  moa agents show agent7
+  moa agents test agent7 lint --param file=src/main.sh")]
+pub enum Command {
+    /// List agents
+    List(ListArgs),
+    /// Show an agent: how it is reached, its actions and limits
+    Show(ShowArgs),
+    /// Ask an agent for one attempt of an action, outside of any run
+    Test(TestArgs),
+}
+
+/// List agents.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa agents list --json | jq -r '.[].agent'")]
+pub struct ListArgs {}
+
+/// Show an agent.
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// The agent
+    agent: String,
+}
+
+/// Ask an agent for one attempt of an action.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa agents test agent7 code_quality_check
+  moa agents test mailer send --param to=me@example.org --timeout 10s
+  moa agents test api call --param 'token=${{ secrets.API_TOKEN }}'
+
+What the attempt writes goes to stderr, its output to stdout.
+Exit codes: 0 it succeeded, 1 it failed")]
+pub struct TestArgs {
+    /// The agent
+    agent: String,
+    /// The action
+    action: String,
+    #[command(flatten)]
+    params: params::Args,
+    /// Limit on the attempt
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Span>,
+}
+
+/// Does what the command line says.
+pub fn run(command: Command, context: &Context) -> Result {
+    match command {
+        Command::List(args) => list(args, context),
+        Command::Show(args) => show(args, context),
+        Command::Test(args) => test(args, context),
+    }
+}
+
+/// The project's agents; fails when their files have errors.
+fn load(layout: &Layout, context: &Context) -> Result<Project> {
+    let loaded = project::load(layout, None)?;
+    if loaded.base_broken {
+        let base = loaded.problems.only(|path| !path.starts_with("workflows/"));
+        return Err(base.failure(context.ui.err_color()));
+    }
+    Ok(loaded.project)
+}
+
+fn find(project: &Project, name: &str) -> Result<Arc<AgentSpec>> {
+    let known = project.agents.iter().find(|(id, _)| id.as_str() == name);
+    if let Some((_, spec)) = known {
+        return Ok(spec.clone());
+    }
+    let failure = Failure::not_found(format!("there is no agent {name}"));
+    Err(match text::nearest(name, project.agents.keys().map(Name::as_str)) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None => failure.hint("`moa agents list` lists them"),
+    })
+}
+
+fn kind(spec: &AgentSpec) -> &'static str {
+    match &spec.kind {
+        AgentKind::Command(_) => "command",
+        AgentKind::Http(_) => "http",
+        AgentKind::Builtin(_) => "builtin",
+    }
+}
+
+fn list(_args: ListArgs, context: &Context) -> Result {
+    let project = load(&context.layout()?, context)?;
+    if context.ui.json {
+        let rows: Vec<Json> = project.agents.values().map(|spec| document(spec)).collect();
+        context.ui.json(&rows);
+        return Ok(Exit::Ok);
+    }
+    let mut table = Table::new(&["AGENT", "KIND", "TIER", "AT ONCE", "NAME", "ACTIONS"]);
+    for spec in project.agents.values() {
+        let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
+        let actions = if actions.is_empty() { "any".into() } else { actions.join(", ") };
+        table.row(vec![
+            spec.id.as_str().into(),
+            kind(spec).into(),
+            spec.tier.map_or("-".into(), |tier| tier.to_string()).into(),
+            spec.concurrency.map_or("-".into(), |n| n.to_string()).into(),
+            spec.name.as_deref().unwrap_or_default().into(),
+            Cell::new(actions).style(Style::Dim),
+        ]);
+    }
+    table.print(&context.ui, "no agents; put files into agents/");
+    Ok(Exit::Ok)
+}
+
+fn document(spec: &AgentSpec) -> Json {
+    let mut document = json!({"agent": spec.id, "kind_of": kind(spec)});
+    if let (Json::Object(all), Some(document)) =
+        (serde_json::to_value(spec).unwrap_or_default(), document.as_object_mut())
+    {
+        document.extend(all.into_iter().filter(|(key, _)| key != "id"));
+    }
+    document
+}
+
+fn show(args: ShowArgs, context: &Context) -> Result {
+    let project = load(&context.layout()?, context)?;
+    let spec = find(&project, &args.agent)?;
+    let ui = &context.ui;
+    if ui.json {
+        ui.json(&document(&spec));
+        return Ok(Exit::Ok);
+    }
+    let line = |name: &str, value: &str| {
+        let name = ui.paint(Style::Dim, &format!("{name:<12}"));
+        ui.line(&format!("{name} {}", text::safe(value)));
+    };
+    line("agent", spec.id.as_str());
+    for (name, value) in [("name", &spec.name), ("description", &spec.description)] {
+        if let Some(value) = value {
+            line(name, value);
+        }
+    }
+    match &spec.kind {
+        AgentKind::Command(command) => line("command", &command.argv.join(" ")),
+        AgentKind::Http(http) => line("http", &http.urls.join(", ")),
+        AgentKind::Builtin(name) => line("builtin", name),
+    }
+    if let Some(at_once) = spec.concurrency {
+        line("at once", &at_once.to_string());
+    }
+    if let Some(timeout) = spec.timeout {
+        line("timeout", &timeout.to_string());
+    }
+    if let Some(retry) = &spec.retry {
+        line("attempts", &format!("at most {}", retry.max_attempts));
+    }
+    if spec.once {
+        line("once", "an attempt of unknown outcome is never repeated blindly");
+    }
+    if !spec.actions.is_empty() {
+        ui.line("");
+    }
+    for (name, action) in &spec.actions {
+        let about = action.description.as_deref().unwrap_or_default();
+        ui.line(&format!("  {name:<24} {}", text::safe_line(about)));
+    }
+    Ok(Exit::Ok)
+}
+
+struct Nothing;
+
+impl Scope for Nothing {
+    fn lookup(&self, _name: &str) -> Option<Value> {
+        None
+    }
+}
+
+fn test(args: TestArgs, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let project = load(&layout, context)?;
+    let spec = find(&project, &args.agent)?;
+    if !spec.actions.is_empty() && !spec.actions.contains_key(&args.action) {
+        let text = format!("agent {} has no action {}", spec.id, args.action);
+        let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
+        return Err(Failure::not_found(text).hint(format!("it has: {}", actions.join(", "))));
+    }
+    let config = node::read_config(&layout, &project)?;
+    let state = layout.state();
+    std::fs::create_dir_all(&state).map_err(|e| lock::unusable(&state, &e))?;
+    let task = task(&args, spec.id.clone())?;
+    let run = task.run;
+    let (step, attempt) = (task.step.clone(), task.attempt);
+    let worker = wire::lone_worker(&layout, &config.settings, &project)?;
+    let started = now();
+    let outcome = runtime()?.block_on(worker.attempt(task));
+    let took = now().since(started);
+    show_log(&layout, run, &step, attempt, &context.ui);
+    drop(worker);
+    wire::forget_attempts(&layout, run);
+    report(outcome?, took, context)
+}
+
+fn task(args: &TestArgs, agent: Name) -> Result<Task> {
+    let (mut params, texts) = args.params.read()?;
+    params.extend(texts.into_iter().map(|(name, text)| (name, moa_spec::free_param(&text))));
+    let now = now();
+    let random = u128::from(wire::random_u64()) << 64 | u128::from(wire::random_u64());
+    let run = RunId::v7(now.0.unsigned_abs(), random);
+    let rendered = |value: Json| {
+        let wrong = |e: moa_core::expr::Error| {
+            Failure::usage(format!("a param can't be evaluated: {e}"))
+                .hint("only ${{ secrets.NAME }} is known here")
+        };
+        Template::compile(&value, true).and_then(|t| t.render(&Nothing)).map_err(wrong)
+    };
+    Ok(Task {
+        run,
+        workflow: Name::new("agent-test").expect("these are letters and a hyphen"),
+        inst: 0,
+        step: "test".into(),
+        iteration: String::new(),
+        attempt: 1,
+        agent,
+        action: args.action.clone(),
+        params: Arc::new(rendered(Json::Object(params))?),
+        env: Arc::new(Rendered { value: Json::Object(Map::new()), secrets: Vec::new() }),
+        inputs: Arc::new(Json::Object(Map::new())),
+        timeout: args.timeout,
+        idempotency_key: format!("{run}/test"),
+        leased_at: now,
+    })
+}
+
+fn show_log(layout: &Layout, run: RunId, step: &str, attempt: u32, ui: &Ui) {
+    let logs = wire::list_logs(layout, run).unwrap_or_default();
+    let Some(log) = logs.iter().find(|l| l.step == step && l.attempt == attempt) else { return };
+    let mut from = 0;
+    while let Ok(part) = wire::read_log(log, from, 64 << 10) {
+        if part.next == from {
+            break;
+        }
+        from = part.next;
+        ui.err_raw(&wire::terminal_text(&part.bytes));
+    }
+}
+
+fn report(outcome: Outcome, took: Span, context: &Context) -> Result {
+    let ui = &context.ui;
+    let took = text::duration(took);
+    let failed = |error: &StepError, later: Option<Span>| {
+        if ui.json {
+            ui.json(&json!({"status": "failed", "error": error, "again_after": later}));
+        }
+        let kind = serde_json::to_value(error.kind).unwrap_or_default();
+        let kind = kind.as_str().unwrap_or_default().to_owned();
+        let later = later.map(|after| format!(", again after {after}")).unwrap_or_default();
+        let text = format!("the attempt failed after {took} ({kind}{later}): {}", error.message);
+        Err(Failure::new(Exit::Failed, text))
+    };
+    match outcome {
+        Outcome::Succeeded { output } => {
+            let output = output.as_deref().cloned().unwrap_or_default();
+            if ui.json {
+                ui.json(&json!({"status": "succeeded", "output": output}));
+            } else {
+                ui.json(&output);
+            }
+            ui.note(&format!("the attempt succeeded in {took}"));
+            Ok(Exit::Ok)
+        }
+        Outcome::Failed { error } => failed(&error, None),
+        Outcome::RateLimited { error, after } => failed(&error, Some(after)),
+        Outcome::Cancelled | Outcome::Released => Ok(Exit::Interrupted),
+    }
+}

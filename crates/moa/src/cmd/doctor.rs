@@ -1,0 +1,293 @@
+//! `moa doctor`
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use moa_core::agent::AgentKind;
+use rustix::process::{Resource, getrlimit};
+use serde::Serialize;
+
+use super::{Context, runtime};
+use crate::control::client::Client;
+use crate::exit::{Exit, Failure, Result};
+use crate::node::{self, lock};
+use crate::project::{self, Layout, Loaded};
+use crate::ui::Style;
+use crate::{text, wire};
+
+/// Bytes of disk below which a full disk is near.
+const DISK_BYTES_LOW: u64 = 1 << 30;
+/// Bytes of disk below which nothing should be started.
+const DISK_BYTES_MIN: u64 = 64 << 20;
+/// Open files below which many attempts at once won't work.
+const FILES_LOW: u64 = 1024;
+
+/// Check the project, the store and this machine.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa doctor
+  moa doctor --json | jq '.[] | select(.status != \"ok\")'
+
+Exit codes: 0 nothing is wrong, 1 something is, 7 the store is damaged, 8 it is too new")]
+pub struct Args {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    Ok,
+    Warning,
+    Error,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    check: &'static str,
+    status: Status,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+impl Check {
+    fn ok(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { check, status: Status::Ok, detail: detail.into(), mend: None }
+    }
+    fn warning(check: &'static str, detail: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { check, status: Status::Warning, detail: detail.into(), mend: Some(mend.into()) }
+    }
+    fn error(check: &'static str, detail: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { check, status: Status::Error, detail: detail.into(), mend: Some(mend.into()) }
+    }
+    fn failed(check: &'static str, failure: &Failure) -> Self {
+        let mend = failure.hints.join("; ");
+        Self::error(check, failure.message.clone(), mend)
+    }
+}
+
+/// Checks everything.
+pub fn run(_args: Args, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let loaded = project::load(&layout, None)?;
+    let mut checks = vec![Check::ok("versions", versions())];
+    checks.push(files(&loaded));
+    checks.extend(programs(&layout, &loaded));
+    checks.push(settings(&layout, &loaded));
+    checks.push(env_file(&layout, &loaded));
+    checks.push(folder(&layout));
+    checks.push(disk(&layout));
+    let runtime = runtime()?;
+    let mut exit = Exit::Ok;
+    runtime.block_on(async {
+        checks.push(store(&layout, &mut exit).await);
+        checks.push(serving(&layout).await);
+    });
+    runtime.shutdown_background();
+    checks.push(shell());
+    checks.push(open_files());
+    checks.push(user());
+    show(&checks, context);
+    let bad = checks.iter().any(|check| check.status == Status::Error);
+    Ok(if exit == Exit::Ok && bad { Exit::Failed } else { exit })
+}
+
+fn show(checks: &[Check], context: &Context) {
+    let ui = &context.ui;
+    if ui.json {
+        return ui.json(&checks);
+    }
+    for check in checks {
+        let (sign, style) = match check.status {
+            Status::Ok => ("ok", Style::Green),
+            Status::Warning => ("warning", Style::Yellow),
+            Status::Error => ("error", Style::Red),
+        };
+        let sign = ui.paint(style, &format!("{sign:<8}"));
+        ui.line(&format!("{sign} {:<9} {}", check.check, text::safe(&check.detail)));
+        if let Some(mend) = check.mend.as_deref().filter(|m| !m.is_empty()) {
+            ui.line(&format!("{:>18} {}", "mend:", text::safe(mend)));
+        }
+    }
+}
+
+fn versions() -> String {
+    let (moa, schema) = (env!("CARGO_PKG_VERSION"), wire::SCHEMA);
+    format!("moa {moa}, store schema {schema}, {} {}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+fn files(loaded: &Loaded) -> Check {
+    let (errors, warnings) = loaded.problems.counts();
+    let project = &loaded.project;
+    let detail = format!(
+        "{}, {}; {}, {}",
+        text::plural(project.workflows.len(), "workflow"),
+        text::plural(project.agents.len(), "agent"),
+        text::plural(errors, "error"),
+        text::plural(warnings, "warning"),
+    );
+    let mend = "`moa workflows validate` shows each one";
+    match (errors, warnings) {
+        (0, 0) => Check::ok("files", detail),
+        (0, _) => Check::warning("files", detail, mend),
+        _ => Check::error("files", detail, mend),
+    }
+}
+
+/// Programs of agents that aren't there.
+fn programs(layout: &Layout, loaded: &Loaded) -> Vec<Check> {
+    let mut missing = Vec::new();
+    for spec in loaded.project.agents.values() {
+        let AgentKind::Command(command) = &spec.kind else { continue };
+        let Some(program) = command.argv.first() else { continue };
+        if !exists(&layout.root, program) {
+            missing.push(format!("{program} (agent {})", spec.id));
+        }
+    }
+    if missing.is_empty() {
+        return vec![Check::ok("programs", "every agent's program is there")];
+    }
+    let detail = format!("not there: {}", missing.join(", "));
+    vec![Check::error("programs", detail, "install them, or correct `command` of the agents")]
+}
+
+fn exists(root: &Path, program: &str) -> bool {
+    let executable = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return executable(&root.join(program));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| executable(&folder.join(program)))
+}
+
+fn settings(layout: &Layout, loaded: &Loaded) -> Check {
+    match node::read_config(layout, &loaded.project) {
+        Ok(config) => {
+            let running = config.settings.limits.max_running;
+            let detail = format!("{} at once", text::plural(running as usize, "attempt"));
+            Check::ok("settings", detail)
+        }
+        Err(failure) => Check::failed("settings", &failure),
+    }
+}
+
+fn env_file(layout: &Layout, loaded: &Loaded) -> Check {
+    let name = &loaded.project.settings.secrets.env_file;
+    let path = layout.root.join(name);
+    match std::fs::metadata(&path) {
+        Err(_) => Check::ok("secrets", format!("no {name}")),
+        Ok(meta) if meta.permissions().mode() & 0o077 != 0 => Check::warning(
+            "secrets",
+            format!("{name} can be read by others"),
+            format!("chmod 600 {}", path.display()),
+        ),
+        Ok(_) => Check::ok("secrets", format!("{name} is yours alone")),
+    }
+}
+
+fn folder(layout: &Layout) -> Check {
+    let state = layout.state();
+    let folder = if state.exists() { &state } else { &layout.root };
+    match rustix::fs::access(folder, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Check::ok("folder", format!("{} can be written", folder.display())),
+        Err(e) => {
+            let detail = format!("{} can't be written: {e}", folder.display());
+            Check::error("folder", detail, "a node needs it; check owner, rights and mount options")
+        }
+    }
+}
+
+fn disk(layout: &Layout) -> Check {
+    let stat = match rustix::fs::statvfs(&layout.root) {
+        Ok(stat) => stat,
+        Err(e) => return Check::warning("disk", format!("can't be asked: {e}"), ""),
+    };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let detail = format!("{} free", text::bytes(free));
+    match free {
+        n if n < DISK_BYTES_MIN => Check::error("disk", detail, "free some space"),
+        n if n < DISK_BYTES_LOW => Check::warning("disk", detail, "free some space soon"),
+        _ => Check::ok("disk", detail),
+    }
+}
+
+async fn store(layout: &Layout, exit: &mut Exit) -> Check {
+    let views = match wire::open_views(layout) {
+        Ok(Some(views)) => views,
+        Ok(None) => return Check::ok("store", "none yet; the first run makes it"),
+        Err(failure) => {
+            *exit = failure.exit;
+            return Check::failed("store", &failure);
+        }
+    };
+    let size = std::fs::metadata(wire::database(layout)).map_or(0, |m| m.len());
+    let checked = async { Ok::<_, Failure>((views.verify().await?, views.totals().await?)) };
+    match checked.await {
+        Err(failure) => {
+            *exit = failure.exit;
+            Check::failed("store", &failure)
+        }
+        Ok((wrong, totals)) if wrong.is_empty() => {
+            let runs: u64 = totals.runs.values().sum();
+            let runs = text::plural(usize::try_from(runs).unwrap_or(usize::MAX), "run");
+            Check::ok("store", format!("whole: {runs}, {}", text::bytes(size)))
+        }
+        Ok((wrong, _)) => {
+            *exit = Exit::Damaged;
+            let mend = "stop the node, keep a copy of .moa, put back a backup of .moa/moa.db";
+            Check::error("store", wrong.join("; "), mend)
+        }
+    }
+}
+
+async fn serving(layout: &Layout) -> Check {
+    match Client::connect(&layout.state()).await {
+        Ok(Some(client)) => {
+            let info = &client.node;
+            let detail = format!("serves the project (pid {}, moa {})", info.pid, info.moa);
+            match info.moa == env!("CARGO_PKG_VERSION") {
+                true => Check::ok("node", detail),
+                false => Check::warning("node", detail, "restart it with this moa"),
+            }
+        }
+        Ok(None) => match lock::holder(&layout.state()) {
+            None => Check::ok("node", "none runs; `moa up` starts one"),
+            Some(pid) => {
+                let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+                let detail = format!("one has the project{who}, but doesn't answer on its socket");
+                Check::warning("node", detail, "it may be starting; see .moa/log/moa.log")
+            }
+        },
+        Err(failure) => Check::failed("node", &failure),
+    }
+}
+
+fn shell() -> Check {
+    match exists(Path::new("/"), "/bin/sh") {
+        true => Check::ok("shell", "/bin/sh is there"),
+        false => Check::error("shell", "/bin/sh is not there", "`run:` steps need a POSIX shell"),
+    }
+}
+
+fn open_files() -> Check {
+    let limit = getrlimit(Resource::Nofile).current;
+    let detail = limit.map_or("no limit".into(), |n| format!("{n} open files"));
+    match limit {
+        Some(n) if n < FILES_LOW => {
+            Check::warning("limits", detail, format!("raise it: ulimit -n {}", FILES_LOW * 8))
+        }
+        _ => Check::ok("limits", detail),
+    }
+}
+
+fn user() -> Check {
+    match rustix::process::geteuid().is_root() {
+        true => Check::warning(
+            "user",
+            "this is root: agents have every right on this machine",
+            "run moa as a user of its own",
+        ),
+        false => Check::ok("user", "not root"),
+    }
+}

@@ -1,0 +1,317 @@
+//! `moa events`
+
+use std::time::Duration;
+
+use moa_core::ids::RunId;
+use moa_core::time::{Millis, Span};
+use moa_ports::views::HistoryRow;
+
+use super::up::Signals;
+use super::{Context, runtime};
+use crate::control::client::{Client, Hints};
+use crate::exit::{Exit, Failure, Result};
+use crate::project::Layout;
+use crate::reader::Reader;
+use crate::ui::Style;
+use crate::view::events::{Names, Told, told, type_fits, type_of};
+use crate::view::now;
+
+/// Rows read at once.
+const PAGE: usize = 1000;
+/// Time after which the store is read even when nobody hints at something new.
+const READ_EVERY: Duration = Duration::from_secs(1);
+
+/// Look at what happened.
+#[derive(Debug, clap::Subcommand)]
+#[command(after_help = "\
+Examples:
+  moa events tail --follow
+  moa events query --type 'step.failed' --after 1h
+  moa events query --run last --json | jq .type")]
+pub enum Command {
+    /// Show the newest events
+    Tail(TailArgs),
+    /// Find events
+    Query(QueryArgs),
+}
+
+/// Show the newest events.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa events tail -n 50
+  moa events tail --follow --json | jq -c '[.type, .subject]'
+
+With --json, each line is a CloudEvent.")]
+pub struct TailArgs {
+    /// Go on as events happen
+    #[arg(long, short)]
+    follow: bool,
+    /// So many commits back
+    #[arg(long, short = 'n', default_value_t = 20)]
+    lines: u64,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// Find events.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa events query --type '*.failed' --after 2h
+  moa events query --run 5f2c --type step.started
+  moa events query --after 48211 --limit 0 --json     # behind event number 48211
+
+With --json, each line is a CloudEvent.")]
+pub struct QueryArgs {
+    #[command(flatten)]
+    filter: Filter,
+    /// Behind this event number, after this instant (RFC 3339), or not older than this (2h)
+    #[arg(long, value_name = "WHEN")]
+    after: Option<String>,
+    /// At most so many; 0 = all
+    #[arg(long, short = 'n', default_value_t = 1000)]
+    limit: usize,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct Filter {
+    /// Only of this type: step.failed, step.*, *.failed; may be given several times
+    #[arg(long = "type", short, value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only of this run
+    #[arg(long, short, value_name = "RUN")]
+    run: Option<String>,
+}
+
+/// Does what the command line says.
+pub fn run(command: Command, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let runtime = runtime()?;
+    let exit = runtime.block_on(async {
+        match command {
+            Command::Tail(args) => tail(args, &layout, context).await,
+            Command::Query(args) => query(args, &layout, context).await,
+        }
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+struct Printer<'a> {
+    context: &'a Context,
+    reader: Reader,
+    names: Names,
+    types: Vec<String>,
+    run: Option<RunId>,
+    /// Not older than this.
+    since: Option<Millis>,
+    left: usize,
+}
+
+impl<'a> Printer<'a> {
+    async fn new(context: &'a Context, reader: Reader, filter: Filter) -> Result<Self> {
+        let run = match &filter.run {
+            Some(run) => Some(reader.find(run).await?),
+            None => None,
+        };
+        let names = Names::default();
+        let left = usize::MAX;
+        Ok(Self { context, reader, names, types: filter.types, run, since: None, left })
+    }
+
+    async fn print(&mut self, row: &HistoryRow) -> Result<()> {
+        if self.run.is_some_and(|run| run != row.run) || self.since.is_some_and(|at| row.at < at) {
+            return Ok(());
+        }
+        let wanted = |kind: &str| {
+            self.types.is_empty() || self.types.iter().any(|pattern| type_fits(kind, pattern))
+        };
+        if !row.events.iter().any(|event| wanted(type_of(event))) {
+            return Ok(());
+        }
+        let (workflow, steps) = self.names.of(&self.reader, row).await?;
+        for event in told(row, &workflow, &steps).filter(|e| wanted(type_of(e.event))) {
+            if self.left == 0 {
+                return Ok(());
+            }
+            self.left -= 1;
+            show(self.context, &event);
+        }
+        Ok(())
+    }
+}
+
+fn show(context: &Context, event: &Told<'_>) {
+    let ui = &context.ui;
+    if ui.json {
+        return ui.json_line(&event.cloud_event());
+    }
+    let fields = [
+        event.seq.to_string(),
+        event.at.to_string(),
+        if ui.out_tty() { event.run.short() } else { event.run.to_string() },
+        event.workflow.to_string(),
+        type_of(event.event).to_owned(),
+        event.step.unwrap_or_default().to_owned(),
+        crate::text::safe_line(&event.remark()).into_owned(),
+    ];
+    if !ui.out_tty() {
+        return ui.line(&fields.join("\t"));
+    }
+    let [seq, at, run, workflow, kind, step, remark] = fields;
+    let time = ui.paint(Style::Dim, at.get(11..23).unwrap_or(&at));
+    let run = ui.paint(Style::Dim, &run);
+    let line = format!("{seq:>7} {time} {run} {workflow} {kind} {step} {remark}");
+    ui.line(line.trim_end());
+}
+
+async fn tail(args: TailArgs, layout: &Layout, context: &Context) -> Result {
+    let mut signals = Signals::new()?;
+    let mut hints = subscribe(layout).await;
+    let Some(reader) = wait_for_store(&args, layout, &mut signals).await? else {
+        return Ok(if args.follow { Exit::Interrupted } else { Exit::Ok });
+    };
+    let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
+    let last = reader.views.last_event().await?;
+    let mut after = last.saturating_sub(args.lines);
+    loop {
+        let rows = reader.views.events(after, PAGE).await?;
+        for row in &rows {
+            printer.print(row).await?;
+            after = row.seq;
+        }
+        context.ui.flush();
+        if context.ui.closed() {
+            return Ok(Exit::Ok);
+        }
+        if rows.len() == PAGE {
+            continue;
+        }
+        if !args.follow {
+            return Ok(Exit::Ok);
+        }
+        let gone = tokio::select! {
+            alive = changed(&mut hints) => !alive,
+            () = signals.next() => return Ok(Exit::Interrupted),
+        };
+        if gone {
+            hints = subscribe(layout).await;
+        }
+    }
+}
+
+/// The store; with `--follow` it may still be made.
+async fn wait_for_store(
+    args: &TailArgs,
+    layout: &Layout,
+    signals: &mut Signals,
+) -> Result<Option<Reader>> {
+    loop {
+        if let Some(reader) = Reader::open(layout)? {
+            return Ok(Some(reader));
+        }
+        if !args.follow {
+            return Ok(None);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(READ_EVERY) => {}
+            () = signals.next() => return Ok(None),
+        }
+    }
+}
+
+async fn subscribe(layout: &Layout) -> Option<Hints> {
+    let client = Client::connect(&layout.state()).await.ok().flatten()?;
+    client.subscribe(None).await.ok()
+}
+
+/// Waits for something new; false when the node is gone, or none was there.
+async fn changed(hints: &mut Option<Hints>) -> bool {
+    match hints {
+        Some(hints) => tokio::select! {
+            alive = hints.changed() => alive,
+            () = tokio::time::sleep(READ_EVERY) => true,
+        },
+        None => {
+            tokio::time::sleep(READ_EVERY).await;
+            false
+        }
+    }
+}
+
+async fn query(args: QueryArgs, layout: &Layout, context: &Context) -> Result {
+    let Some(reader) = Reader::open(layout)? else { return Ok(Exit::Ok) };
+    let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
+    if args.limit > 0 {
+        printer.left = args.limit;
+    }
+    let mut after = 0;
+    match args.after.as_deref().map(when).transpose()? {
+        Some(When::Number(number)) => after = number,
+        Some(When::At(at)) => printer.since = Some(at),
+        None => {}
+    }
+    if let Some(run) = printer.run {
+        for row in reader.history(run, 0).await?.iter().filter(|row| row.seq > after) {
+            printer.print(row).await?;
+        }
+        return Ok(Exit::Ok);
+    }
+    if let Some(since) = printer.since {
+        after = first_behind(&reader, since).await?;
+    }
+    while printer.left > 0 && !context.ui.closed() {
+        let rows = reader.views.events(after, PAGE).await?;
+        for row in &rows {
+            printer.print(row).await?;
+            after = row.seq;
+        }
+        if rows.len() < PAGE {
+            break;
+        }
+    }
+    if printer.left == 0 {
+        context.ui.hint(&format!("there may be more: --after {after}, or --limit 0"));
+    }
+    Ok(Exit::Ok)
+}
+
+/// An event number before which nothing happened after `since`: clocks go forward nearly always, so
+/// a search by halves comes close, and a margin makes up for the rest.
+async fn first_behind(reader: &Reader, since: Millis) -> Result<u64> {
+    const MARGIN: u64 = 5000;
+    let (mut low, mut high) = (0, reader.views.last_event().await?);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match reader.views.events(middle, 1).await?.first() {
+            Some(row) if row.at < since => low = row.seq,
+            Some(_) => high = middle,
+            None => high = middle,
+        }
+        if high - low <= 1 {
+            break;
+        }
+    }
+    Ok(low.saturating_sub(MARGIN))
+}
+
+enum When {
+    Number(u64),
+    At(Millis),
+}
+
+fn when(text: &str) -> Result<When> {
+    if let Ok(number) = text.parse::<u64>() {
+        return Ok(When::Number(number));
+    }
+    if let Ok(span) = text.parse::<Span>() {
+        let ago = i64::try_from(span.0).unwrap_or(i64::MAX);
+        return Ok(When::At(Millis(now().0.saturating_sub(ago))));
+    }
+    match text.parse::<jiff::Timestamp>() {
+        Ok(at) => Ok(When::At(Millis(at.as_millisecond()))),
+        Err(_) => Err(Failure::usage(format!("{text:?} is no event number, instant or duration"))
+            .hint("write 4711, 2026-11-21T08:00:00Z or 2h")),
+    }
+}

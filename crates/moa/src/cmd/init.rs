@@ -1,0 +1,66 @@
+//! `moa init`
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::Context;
+use crate::exit::{Exit, Failure, Result};
+use crate::project::{self, Layout};
+use crate::template;
+
+/// Make a new project from a template.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa init shop --template project-build
+  moa init reports --template data-pipeline
+  moa init empty --template blank
+  moa init --list
+
+Templates:
+  project-build  nineteen agents scaffold, build, test, scan and deploy a small real application
+  data-pipeline  ingests, cleans, validates, analyses and reports on a real CSV file
+  blank          one workflow and one agent, to start from")]
+pub struct Args {
+    /// The folder to make
+    #[arg(required_unless_present = "list")]
+    name: Option<PathBuf>,
+    /// The template
+    #[arg(long, short, default_value = "blank")]
+    template: String,
+    /// List the templates
+    #[arg(long, conflicts_with = "name")]
+    list: bool,
+}
+
+/// Makes a project.
+pub fn run(args: Args, context: &Context) -> Result {
+    let ui = &context.ui;
+    let Some(folder) = args.name else {
+        let names: Vec<&str> = template::names().collect();
+        match ui.json {
+            true => ui.json(&names.iter().map(|n| json!({"template": n})).collect::<Vec<_>>()),
+            false => names.iter().for_each(|name| ui.line(name)),
+        }
+        return Ok(Exit::Ok);
+    };
+    let template = template::find(&args.template)?;
+    template::make(template, &folder)?;
+    let root = std::fs::canonicalize(&folder)
+        .map_err(|e| Failure::io(format!("can't open {}", folder.display()), &e))?;
+    let loaded = project::load(&Layout { root: root.clone() }, None)?;
+    let workflows: Vec<&str> = loaded.project.workflows.keys().map(|name| name.as_str()).collect();
+    if ui.json {
+        let name = template.name;
+        ui.json(&json!({"project": root, "template": name, "workflows": workflows}));
+        return Ok(Exit::Ok);
+    }
+    ui.note(&format!("made {} from the template {}", folder.display(), template.name));
+    if let Some(first) = workflows.first() {
+        ui.note("\nnext:");
+        ui.note(&format!("  cd {}", folder.display()));
+        ui.note(&format!("  moa run {first} --watch"));
+    }
+    Ok(Exit::Ok)
+}

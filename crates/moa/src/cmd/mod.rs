@@ -1,0 +1,81 @@
+//! One file for each command: its arguments, and what it does.
+
+use std::path::PathBuf;
+
+use crate::cli::{Command, Global};
+use crate::exit::{Failure, Result};
+use crate::project::Layout;
+use crate::ui::Ui;
+
+pub mod agents;
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod doctor;
+mod dry_run;
+pub mod events;
+pub mod explain;
+pub mod export;
+pub mod expr;
+mod follow;
+pub mod init;
+pub mod params;
+pub mod run;
+pub mod runs;
+pub mod schema;
+pub mod state;
+pub mod test;
+pub mod up;
+pub mod workflows;
+
+/// What every command has at hand.
+pub struct Context {
+    /// Where it writes.
+    pub ui: Ui,
+    /// The project's folder, if it was named.
+    pub project: Option<PathBuf>,
+}
+
+impl Context {
+    /// Takes the global flags.
+    pub fn new(global: Global) -> Self {
+        let ui = Ui::new(global.color, global.json, global.quiet, global.verbose);
+        Self { ui, project: global.project }
+    }
+
+    /// Finds the project.
+    pub fn layout(&self) -> Result<Layout> {
+        Layout::find(self.project.as_deref())
+    }
+}
+
+/// A runtime for one thread: commands wait more than they compute.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::io("can't start the runtime", &e))
+}
+
+/// Does what the command line says.
+pub fn dispatch(command: Command, context: &Context) -> Result {
+    match command {
+        Command::Init(args) => init::run(args, context),
+        Command::Demo(args) => demo::run(args, context),
+        Command::Up(args) => up::run(args, context),
+        Command::Run(args) => run::run(args, context),
+        Command::Runs(command) => runs::run(command, context),
+        Command::Workflows(command) => workflows::run(command, context),
+        Command::Agents(command) => agents::run(command, context),
+        Command::Events(command) => events::run(command, context),
+        Command::Expr(args) => expr::run(args, context),
+        Command::Test(args) => test::run(args, context),
+        Command::State(args) => state::run(args, context),
+        Command::Doctor(args) => doctor::run(args, context),
+        Command::Export(args) => export::run(args, context),
+        Command::Config(args) => config::run(args, context),
+        Command::Schema(args) => schema::run(args, context),
+        Command::Explain(args) => explain::run(args, context),
+        Command::Completions(args) => completions::run(args, context),
+    }
+}

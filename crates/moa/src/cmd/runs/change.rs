@@ -1,0 +1,114 @@
+//! `moa runs cancel`, `terminate`, `pause`, `resume`, `signal`
+
+use moa_engine::handle::Change;
+use serde_json::{Map, Value as Json, json};
+
+use crate::cmd::{Context, params, runtime};
+use crate::exit::{Exit, Failure, Result};
+use crate::host;
+use crate::reader::Reader;
+
+/// A run to change.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The run
+    run: String,
+}
+
+/// A run to stop.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa runs cancel last --reason 'wrong params'
+  moa runs terminate 5f2c
+
+Cancel stops what runs, then does what cleans up (compensate, finally); terminate does not.")]
+pub struct StopArgs {
+    /// The run
+    run: String,
+    /// Why, for people
+    #[arg(long, default_value = "asked for on the command line", hide_default_value = true)]
+    reason: String,
+}
+
+/// A signal.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa runs signal last go
+  moa runs signal last approve.release --payload '{\"approved\": true, \"comment\": \"fine\"}'
+  moa runs signal last approve.release -p approved=false -p comment='not yet'")]
+pub struct SignalArgs {
+    /// The run
+    run: String,
+    /// The signal's name; `approve.STEP` decides the approval STEP
+    name: String,
+    /// What it carries: JSON, or else text
+    #[arg(long, value_name = "JSON")]
+    payload: Option<String>,
+    #[command(flatten)]
+    params: params::Args,
+    /// The same key is the same signal, however often it is sent
+    #[arg(long)]
+    key: Option<String>,
+}
+
+/// Cancels a run.
+pub fn cancel(args: StopArgs, context: &Context) -> Result {
+    let change = Change::Cancel { reason: args.reason };
+    apply(context, &args.run, change, "is being cancelled")
+}
+
+/// Terminates a run.
+pub fn terminate(args: StopArgs, context: &Context) -> Result {
+    let change = Change::Terminate { reason: args.reason };
+    apply(context, &args.run, change, "is terminated")
+}
+
+/// Pauses a run.
+pub fn pause(args: Args, context: &Context) -> Result {
+    apply(context, &args.run, Change::Pause, "is paused")
+}
+
+/// Resumes a run.
+pub fn resume(args: Args, context: &Context) -> Result {
+    apply(context, &args.run, Change::Resume, "goes on")
+}
+
+/// Sends a signal.
+pub fn signal(args: SignalArgs, context: &Context) -> Result {
+    let (object, texts) = args.params.read()?;
+    let payload = match &args.payload {
+        Some(_) if !object.is_empty() || !texts.is_empty() => {
+            let text = "give the payload either with --payload or with --param";
+            return Err(Failure::usage(text));
+        }
+        Some(text) => params::json_or_text(text),
+        None => {
+            let mut payload: Map<String, Json> = object;
+            payload.extend(texts.into_iter().map(|(name, text)| {
+                let value = moa_spec::free_param(&text);
+                (name, value)
+            }));
+            Json::Object(payload)
+        }
+    };
+    let words = format!("has the signal {}", args.name);
+    let change = Change::Signal { name: args.name, key: args.key, payload };
+    apply(context, &args.run, change, &words)
+}
+
+fn apply(context: &Context, run: &str, change: Change, words: &str) -> Result {
+    let layout = context.layout()?;
+    runtime()?.block_on(async {
+        let id = Reader::require(&layout)?.find(run).await?;
+        let mut client = host::require(&layout, "runs can't be changed").await?;
+        client.change(id, change).await?;
+        if context.ui.json {
+            context.ui.json(&json!({"run": id, "done": true}));
+        } else {
+            context.ui.note(&format!("run {id} {words}"));
+        }
+        Ok(Exit::Ok)
+    })
+}

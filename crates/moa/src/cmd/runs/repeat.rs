@@ -1,0 +1,115 @@
+//! `moa runs retry`, `rerun`, `fork`: a new run that takes over a part of an ended one.
+
+use moa_core::ids::RunId;
+use moa_engine::handle::{ForkFrom, ForkRequest};
+use serde_json::Value as Json;
+
+use crate::cmd::run::{Wait, with_node};
+use crate::cmd::{Context, params, runtime};
+use crate::exit::{Failure, Result};
+use crate::project;
+use crate::project::Layout;
+use crate::reader::Reader;
+
+/// Do again what failed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa runs retry last --watch
+
+A run that has ended never changes: a new one of the same workflow version takes over all steps that
+don't depend on what is done again.")]
+pub struct RetryArgs {
+    /// The run, failed or cancelled
+    run: String,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// Do again a step and all that depends on it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa runs rerun last --from deploy --watch
+  moa runs rerun last --from 'lint[2]'")]
+pub struct RerunArgs {
+    /// The run; it must have ended
+    run: String,
+    /// The step; `lint[2]` names one iteration
+    #[arg(long, value_name = "STEP")]
+    from: String,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// Start a run again, with other params.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa runs fork last --param env=staging
+  moa runs fork last --from deploy --param replicas=3")]
+pub struct ForkArgs {
+    /// The run; it must have ended
+    run: String,
+    /// Take over the steps that don't depend on this one
+    #[arg(long, value_name = "STEP")]
+    from: Option<String>,
+    #[command(flatten)]
+    params: params::Args,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// Retries a run.
+pub fn retry(args: RetryArgs, context: &Context) -> Result {
+    repeat(context, &args.run, ForkFrom::Failed, None, args.wait)
+}
+
+/// Reruns a run from a step.
+pub fn rerun(args: RerunArgs, context: &Context) -> Result {
+    repeat(context, &args.run, ForkFrom::Step(args.from), None, args.wait)
+}
+
+/// Forks a run.
+pub fn fork(args: ForkArgs, context: &Context) -> Result {
+    let from = args.from.map_or(ForkFrom::Start, ForkFrom::Step);
+    repeat(context, &args.run, from, Some(args.params), args.wait)
+}
+
+fn repeat(
+    context: &Context,
+    run: &str,
+    from: ForkFrom,
+    changes: Option<params::Args>,
+    wait: Wait,
+) -> Result {
+    let layout = context.layout()?;
+    let (id, params) = runtime()?.block_on(prepare(&layout, run, changes))?;
+    let request = ForkRequest { run: id, from, params, cause: "cli".into() };
+    with_node(&layout, context, wait, async move |client| {
+        let new = client.fork(request).await?;
+        context.ui.note(&format!("run {new} takes over from {id}"));
+        Ok(new)
+    })
+}
+
+/// Finds the run and the params of the new one: those of the old one, with the changes.
+async fn prepare(
+    layout: &Layout,
+    run: &str,
+    changes: Option<params::Args>,
+) -> Result<(RunId, Option<Json>)> {
+    let reader = Reader::require(layout)?;
+    let id = reader.find(run).await?;
+    let run = reader.run(id).await?;
+    if !run.row.status.is_terminal() {
+        let failure = Failure::refused(format!("run {id} has not ended"));
+        return Err(failure.hint(format!("wait for it, or `moa runs cancel {id}`")));
+    }
+    let Some(changes) = changes else { return Ok((id, None)) };
+    let (object, texts) = changes.read()?;
+    let mut params = run.row.params.as_object().cloned().unwrap_or_default();
+    params.extend(object);
+    let params = project::check_params(run.graph.plan(), params, &texts)?;
+    Ok((id, Some(Json::Object(params))))
+}

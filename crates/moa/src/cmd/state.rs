@@ -1,0 +1,126 @@
+//! `moa state`
+
+use moa_core::run::RunStatus;
+use moa_ports::views::{RunFilter, Totals};
+use serde_json::{Value as Json, json};
+
+use super::{Context, runtime};
+use crate::control::client::Client;
+use crate::control::protocol::NodeStatus;
+use crate::exit::{Exit, Result};
+use crate::node;
+use crate::project::{self, Layout, Loaded};
+use crate::reader::Reader;
+use crate::view::{now, summary};
+use crate::wire;
+
+/// Open runs that are listed.
+const RUNS_LISTED: usize = 1000;
+
+/// Show the state of everything as one JSON document.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa state | jq .totals
+  moa state | jq '.node.running'")]
+pub struct Args {}
+
+/// Shows the state.
+pub fn run(_args: Args, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let runtime = runtime()?;
+    let document = runtime.block_on(document(&layout));
+    runtime.shutdown_background();
+    context.ui.json(&document?);
+    Ok(Exit::Ok)
+}
+
+async fn document(layout: &Layout) -> Result<Json> {
+    let status = match Client::connect(&layout.state()).await? {
+        Some(mut client) => Some(client.status().await?),
+        None => None,
+    };
+    let loaded = project::load(layout, None)?;
+    let settings = match node::read_config(layout, &loaded.project) {
+        Ok(config) => config.settings,
+        Err(_) => loaded.project.settings.clone(),
+    };
+    let (totals, open) = match Reader::open(layout)? {
+        Some(reader) => {
+            let filter = RunFilter {
+                statuses: RunStatus::ALL.into_iter().filter(|s| !s.is_terminal()).collect(),
+                limit: RUNS_LISTED,
+                ..RunFilter::default()
+            };
+            let open = reader.views.runs(&filter).await?;
+            (reader.views.totals().await?, open.iter().map(summary::list_item).collect())
+        }
+        None => (Totals::default(), Vec::new()),
+    };
+    let (errors, warnings) = loaded.problems.counts();
+    Ok(json!({
+        "at": now().to_string(),
+        "moa": env!("CARGO_PKG_VERSION"),
+        "project": {
+            "name": settings.name,
+            "root": layout.root,
+            "errors": errors,
+            "warnings": warnings,
+        },
+        "node": status.as_ref().map(node_document),
+        "totals": totals,
+        "runs_open": open,
+        "workflows": workflows(&loaded),
+        "agents": agents(&loaded, status.as_ref()),
+        "limits": {
+            "max_running": settings.limits.max_running,
+            "stop_grace": settings.limits.stop_grace.to_string(),
+            "attempt_log_bytes": settings.logs.attempt_max,
+        },
+        "store": {"path": wire::database(layout), "schema": wire::SCHEMA},
+    }))
+}
+
+fn node_document(status: &NodeStatus) -> Json {
+    let info = &status.info;
+    json!({
+        "pid": info.pid,
+        "node": info.node.to_string(),
+        "moa": info.moa,
+        "started_at": info.started_at.to_string(),
+        "uptime_ms": now().since(info.started_at).0,
+        "transient": info.transient,
+        "running": status.engine.running.values().sum::<u32>(),
+        "ready": status.engine.ready.values().sum::<u32>(),
+        "max_running": status.max_running,
+        "runs_cached": status.engine.runs_cached,
+        "commits": status.engine.commits,
+        "batches": status.engine.batches,
+        "degraded": status.engine.degraded,
+        "stopping": status.engine.stopping,
+    })
+}
+
+fn workflows(loaded: &Loaded) -> Vec<Json> {
+    let good = loaded.project.workflows.iter().map(|(name, served)| {
+        let plan = &served.plan;
+        json!({"workflow": name, "valid": true, "hash": plan.hash, "version": plan.version})
+    });
+    let broken = loaded.broken.iter().map(|name| json!({"workflow": name, "valid": false}));
+    good.chain(broken).collect()
+}
+
+fn agents(loaded: &Loaded, status: Option<&NodeStatus>) -> Vec<Json> {
+    let count = |of: fn(&NodeStatus) -> &std::collections::BTreeMap<_, u32>, id| {
+        status.and_then(|s| of(s).get(id).copied()).unwrap_or(0)
+    };
+    let agents = loaded.project.agents.values().map(|spec| {
+        json!({
+            "agent": spec.id,
+            "running": count(|s| &s.engine.running, &spec.id),
+            "ready": count(|s| &s.engine.ready, &spec.id),
+            "concurrency": spec.concurrency,
+        })
+    });
+    agents.collect()
+}

@@ -1,0 +1,137 @@
+//! `moa up`
+
+use std::time::Duration;
+
+use moa_core::time::Span;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Context, runtime};
+use crate::exit::{Exit, Failure, Result};
+use crate::node::{self, Options, Running, Start, lock};
+use crate::text;
+
+/// How long the engine may take to end once nothing is waited for any more.
+const LAST_WAIT: Duration = Duration::from_secs(20);
+
+/// Serve the project until stopped.
+#[derive(Debug, clap::Args)]
+#[command(long_about = "\
+Serve the project until stopped. State is kept in .moa/moa.db; other commands talk to the node
+through a local socket. Edits of workflows and agents hold from the next run on; a broken edit is
+reported, and the last good version stays.
+
+SIGTERM or Ctrl-C stops it: no new attempt starts, running ones get up to --drain to end, the rest
+is stopped and done again at the next start. A second one stops at once.")]
+#[command(after_help = "\
+Examples:
+  moa up
+  moa up --drain 30s -v")]
+pub struct Args {
+    /// How long running attempts get when it is stopped [default: limits.stop_grace, 5m]
+    #[arg(long, value_name = "TIME")]
+    drain: Option<Span>,
+}
+
+/// Serves the project.
+pub fn run(args: Args, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let runtime = runtime()?;
+    let exit = runtime.block_on(async {
+        // Before anything else, so that no signal is lost.
+        let mut signals = Signals::new()?;
+        let options = Options {
+            layout: layout.clone(),
+            transient: false,
+            drain: args.drain,
+            stderr: Some(context.ui.err_color()),
+            verbose: context.ui.verbose,
+        };
+        let running = match Running::start(options).await? {
+            Start::Running(running) => running,
+            Start::Served(pid) => return Err(lock::refusal(pid)),
+        };
+        announce(&running, context).await;
+        tokio::select! {
+            () = signals.next() => {}
+            failure = running.failed() => return Err(failure),
+        }
+        stop(*running, &mut signals, context).await
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+async fn announce(running: &Running, context: &Context) {
+    let status = running.node.status().await;
+    let ui = &context.ui;
+    let names: Vec<&str> = status.workflows.iter().map(|(name, _)| name.as_str()).collect();
+    ui.note(&format!("moa {} serves {}", status.info.moa, running.root.display()));
+    let workflows = if names.is_empty() { "none yet".into() } else { names.join(", ") };
+    ui.note(&format!("  workflows  {workflows}"));
+    ui.note(&format!("  socket     {}", running.socket.display()));
+    ui.note(&format!("  log        {}", running.root.join(".moa/log/moa.log").display()));
+    if running.open_runs > 0 {
+        let runs = text::plural(usize::try_from(running.open_runs).unwrap_or(usize::MAX), "run");
+        ui.note(&format!("  open       {runs} from before, going on"));
+    }
+    ui.note(&format!("ready (pid {}); Ctrl-C stops it", status.info.pid));
+}
+
+async fn stop(running: Running, signals: &mut Signals, context: &Context) -> Result {
+    let drain = running.config.settings.limits.stop_grace;
+    let busy: u32 = running.node.status().await.engine.running.values().sum();
+    if busy > 0 {
+        let attempts = text::plural(busy as usize, "running attempt");
+        let wait = node::drain_words(drain);
+        context.ui.note(&format!("stopping: {attempts} {wait}; once more stops at once"));
+    } else {
+        context.ui.note("stopping");
+    }
+    let engine = running.node.clone();
+    let stopped = running.stop(drain.to_std());
+    tokio::pin!(stopped);
+    tokio::select! {
+        () = &mut stopped => return Ok(Exit::Ok),
+        () = signals.next() => {}
+    }
+    context.ui.note("stopping at once; what was running is done again at the next start");
+    let hurry = async {
+        engine.stop_now().await;
+        stopped.await;
+    };
+    match tokio::time::timeout(LAST_WAIT, hurry).await {
+        Ok(()) => Ok(Exit::Interrupted),
+        Err(_) => Err(Failure::new(Exit::Interrupted, "the engine did not stop in time")
+            .hint("nothing is lost: what was running is done again at the next start")),
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes both from now on.
+    pub fn new() -> Result<Self> {
+        let make = |kind| signal(kind).map_err(|e| Failure::io("can't wait for signals", &e));
+        Ok(Self {
+            interrupt: make(SignalKind::interrupt())?,
+            terminate: make(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.which().await;
+    }
+
+    /// Waits for the next one; true = SIGTERM.
+    pub async fn which(&mut self) -> bool {
+        tokio::select! {
+            _ = self.interrupt.recv() => false,
+            _ = self.terminate.recv() => true,
+        }
+    }
+}

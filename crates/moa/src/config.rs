@@ -1,0 +1,297 @@
+//! Settings, each with the place that it came from.
+//!
+//! Defaults < `moa.yaml` < `.env` < environment < flags. What stands in `.env` or the environment is
+//! checked by the same reader as the file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use moa_core::time::Span;
+use moa_spec::{Settings, Source};
+use serde_json::Value as Json;
+
+use crate::exit::{Exit, Failure, Result};
+
+/// One setting that may be given outside the file too.
+struct Key {
+    /// Its path in the file.
+    path: &'static str,
+    /// Whether it is free text.
+    text: bool,
+    /// Takes the value over from settings that have only this one.
+    take: fn(&mut Settings, Settings),
+    /// The documentation, one sentence.
+    about: &'static str,
+}
+
+const KEYS: [Key; 8] = [
+    Key {
+        path: "name",
+        text: true,
+        take: |to, from| to.name = from.name,
+        about: "The project's name; its folder's when not given",
+    },
+    Key {
+        path: "store",
+        text: true,
+        take: |to, from| to.store = from.store,
+        about: "Where state is kept: sqlite = .moa/moa.db",
+    },
+    Key {
+        path: "limits.max_running",
+        text: false,
+        take: |to, from| to.limits.max_running = from.limits.max_running,
+        about: "Attempts at once, of all agents together",
+    },
+    Key {
+        path: "limits.stop_grace",
+        text: false,
+        take: |to, from| to.limits.stop_grace = from.limits.stop_grace,
+        about: "How long running attempts get when moa is stopped",
+    },
+    Key {
+        path: "log.level",
+        text: false,
+        take: |to, from| to.log.level = from.log.level,
+        about: "How much moa itself logs: error, warn, info, debug or trace",
+    },
+    Key {
+        path: "log.format",
+        text: false,
+        take: |to, from| to.log.format = from.log.format,
+        about: "How moa itself logs: text or json",
+    },
+    Key {
+        path: "logs.attempt_max",
+        text: false,
+        take: |to, from| to.logs.attempt_max = from.logs.attempt_max,
+        about: "Bytes kept of what one attempt writes",
+    },
+    Key {
+        path: "secrets.env_file",
+        text: true,
+        take: |to, from| to.secrets.env_file = from.secrets.env_file,
+        about: "A file with lines of NAME=value, relative to the project",
+    },
+];
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody gave it.
+    Default,
+    /// A line of `moa.yaml`.
+    File(u32),
+    /// A variable in the file of secrets.
+    EnvFile(String, String),
+    /// A variable of the environment.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(line) => write!(f, "moa.yaml:{line}"),
+            Origin::EnvFile(file, name) => write!(f, "{file} ({name})"),
+            Origin::Environment(name) => write!(f, "environment ({name})"),
+            Origin::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// Settings with their origins.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The values.
+    pub settings: Settings,
+    origins: BTreeMap<String, Origin>,
+}
+
+/// One line of `moa config`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The setting's path.
+    pub key: String,
+    /// Its value.
+    pub value: Json,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Config {
+    /// Lays what stands in `.env` and the environment over what the file says.
+    pub fn new(file: Settings, env_file: &BTreeMap<String, String>) -> Result<Self> {
+        let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+        Self::layered(file, env_file, env)
+    }
+
+    fn layered(
+        file: Settings,
+        env_file: &BTreeMap<String, String>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let mut origins: BTreeMap<String, Origin> =
+            file.given.iter().map(|(key, line)| (key.clone(), Origin::File(*line))).collect();
+        let mut settings = file;
+        let env_path = settings.secrets.env_file.clone();
+        for key in &KEYS {
+            let name = variable(key.path);
+            let given = match environment(&name) {
+                Some(value) => Some((value, Origin::Environment(name))),
+                None => env_file
+                    .get(&name)
+                    .map(|value| (value.clone(), Origin::EnvFile(env_path.clone(), name))),
+            };
+            if let Some((value, origin)) = given {
+                (key.take)(&mut settings, read(key, &value, &origin)?);
+                origins.insert(key.path.into(), origin);
+            }
+        }
+        Ok(Self { settings, origins })
+    }
+
+    /// Lays a flag over everything.
+    pub fn stop_grace_from_flag(&mut self, grace: Option<Span>) {
+        if let Some(grace) = grace {
+            self.settings.limits.stop_grace = grace;
+            self.origins.insert("limits.stop_grace".into(), Origin::Flag("--drain"));
+        }
+    }
+
+    /// Every setting, in order of its path.
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let values = serde_json::to_value(&self.settings).unwrap_or_default();
+        flatten("", &values, &mut |key, value| {
+            let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
+            lines.push(Line { key: key.into(), value: shown(key, value), origin });
+        });
+        lines
+    }
+}
+
+/// The variable that gives a setting: `log.level` is `MOA_LOG_LEVEL`.
+fn variable(path: &str) -> String {
+    format!("MOA_{}", path.replace('.', "_").to_ascii_uppercase())
+}
+
+/// Reads one value as if it stood in the file.
+fn read(key: &Key, value: &str, origin: &Origin) -> Result<Settings> {
+    let value = match key.text || value.contains(['\n', '#', ':']) {
+        true => Json::from(value).to_string(),
+        false => value.to_owned(),
+    };
+    let yaml = match key.path.split_once('.') {
+        Some((section, name)) => format!("{section}:\n  {name}: {value}\n"),
+        None => format!("{}: {value}\n", key.path),
+    };
+    let (settings, diagnostics) = moa_spec::parse_settings(&Source::new(origin.to_string(), yaml));
+    settings.ok_or_else(|| {
+        let first = diagnostics.iter().find(|d| d.is_error());
+        let why = first.map_or("it isn't understood", |d| d.message.as_str());
+        let failure = Failure::new(Exit::Invalid, format!("{} from {origin}: {why}", key.path));
+        match first.and_then(|d| d.help.clone()) {
+            Some(help) => failure.hint(help),
+            None => failure,
+        }
+    })
+}
+
+fn flatten(prefix: &str, value: &Json, found: &mut impl FnMut(&str, &Json)) {
+    match value {
+        Json::Object(map) if !map.is_empty() => {
+            for (key, value) in map {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&path, value, found);
+            }
+        }
+        Json::Object(_) => {}
+        value => found(prefix, value),
+    }
+}
+
+/// A value as people write it.
+fn shown(key: &str, value: &Json) -> Json {
+    match (key, value.as_u64()) {
+        ("limits.stop_grace", Some(ms)) => Span(ms).to_string().into(),
+        _ => value.clone(),
+    }
+}
+
+/// A settings file that says what holds without one.
+pub fn default_file() -> String {
+    let config = Config { settings: Settings::default(), origins: BTreeMap::new() };
+    let mut out = String::from("# The settings of a moa project, with their defaults.\n");
+    let mut section = "";
+    for line in config.lines() {
+        let Some(key) = KEYS.iter().find(|k| k.path == line.key) else { continue };
+        let (parent, name) = key.path.split_once('.').unwrap_or(("", key.path));
+        if parent != section {
+            out.push_str(&format!("\n{parent}:\n"));
+            section = parent;
+        }
+        let indent = if parent.is_empty() { "" } else { "  " };
+        let value = match &line.value {
+            Json::String(text) => text.clone(),
+            Json::Null => String::new(),
+            other => other.to_string(),
+        };
+        let comment = if value.is_empty() { "# " } else { "" };
+        out.push_str(&format!(
+            "{indent}# {} ({})\n{indent}{comment}{name}: {value}\n",
+            key.about,
+            variable(key.path)
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Settings {
+        moa_spec::parse_settings(&Source::new("moa.yaml", text)).0.expect("it is right")
+    }
+
+    #[test]
+    fn the_environment_wins_over_env_file_and_file() {
+        let file = settings("limits:\n  max_running: 2\n  stop_grace: 1m\nlog: {level: warn}\n");
+        let env_file = BTreeMap::from([
+            ("MOA_LOG_LEVEL".to_owned(), "debug".to_owned()),
+            ("MOA_LIMITS_STOP_GRACE".to_owned(), "2m".to_owned()),
+        ]);
+        let env = |name: &str| (name == "MOA_LOG_LEVEL").then(|| "trace".to_owned());
+        let config = Config::layered(file, &env_file, env).expect("it is right");
+        let line = |key: &str| {
+            config.lines().into_iter().find(|l| l.key == key).map(|l| (l.value, l.origin))
+        };
+        assert_eq!(line("limits.max_running"), Some((2.into(), Origin::File(2))));
+        assert_eq!(
+            line("log.level"),
+            Some(("trace".into(), Origin::Environment("MOA_LOG_LEVEL".into())))
+        );
+        let grace = Origin::EnvFile(".env".into(), "MOA_LIMITS_STOP_GRACE".into());
+        assert_eq!(line("limits.stop_grace"), Some(("2m".into(), grace)));
+        assert_eq!(line("store"), Some(("sqlite".into(), Origin::Default)));
+    }
+
+    #[test]
+    fn a_wrong_value_says_where_it_stands() {
+        let env = |name: &str| (name == "MOA_LIMITS_MAX_RUNNING").then(|| "many".to_owned());
+        let error = Config::layered(Settings::default(), &BTreeMap::new(), env);
+        let error = error.expect_err("many is no number");
+        assert_eq!(error.exit, Exit::Invalid);
+        assert!(error.message.contains("MOA_LIMITS_MAX_RUNNING"), "{}", error.message);
+    }
+
+    #[test]
+    fn the_default_file_is_the_default() {
+        let mut settings = settings(&default_file());
+        settings.given.clear();
+        assert_eq!(settings, Settings::default());
+    }
+}

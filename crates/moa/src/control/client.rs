@@ -1,0 +1,158 @@
+//! The commands' end of the socket.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use moa_core::ids::RunId;
+use moa_engine::handle::{Change, ForkRequest, Started};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+
+use super::protocol::{NodeInfo, NodeStatus, PROTOCOL, Reply, Request, StartRun};
+use super::{REPLY_BYTES_MAX, read_line, socket};
+use crate::exit::{Exit, Failure, Result};
+
+/// How long a node may take to greet; it may be opening a large store.
+const HELLO_WAIT: Duration = Duration::from_secs(5);
+
+/// A connection to a running node.
+pub struct Client {
+    read: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
+    /// Which node it is.
+    pub node: NodeInfo,
+}
+
+impl Client {
+    /// Connects to the node of a project; `None` when none runs. `state` is the `.moa` folder.
+    pub async fn connect(state: &Path) -> Result<Option<Self>> {
+        let path = socket::find(state);
+        let stream = match UnixStream::connect(&path).await {
+            Ok(stream) => stream,
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(e) => {
+                return Err(Failure::io(format!("can't connect to {}", path.display()), &e));
+            }
+        };
+        let (read, write) = stream.into_split();
+        let node = NodeInfo {
+            protocol: 0,
+            moa: String::new(),
+            pid: 0,
+            node: moa_core::ids::NodeId(0),
+            started_at: moa_core::time::Millis(0),
+            transient: false,
+        };
+        let mut client = Self { read: BufReader::new(read), write, node };
+        let hello = client.ask(&Request::Hello { protocol: PROTOCOL });
+        let reply = tokio::time::timeout(HELLO_WAIT, hello).await.map_err(|_| {
+            Failure::new(Exit::Unavailable, "the node of this project doesn't answer")
+                .hint(format!("see {}", state.join("log/moa.log").display()))
+        })??;
+        match reply {
+            Reply::Hello(node) => client.node = node,
+            other => return Err(unexpected(&other)),
+        }
+        Ok(Some(client))
+    }
+
+    /// Starts a run; also answers diagnostics when a broken edit was passed over.
+    pub async fn start(&mut self, start: StartRun) -> Result<(Started, Option<String>)> {
+        match self.ask(&Request::Start(Box::new(start))).await? {
+            Reply::Started { outcome, warning } => Ok((outcome, warning)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Repeats a run in part.
+    pub async fn fork(&mut self, fork: ForkRequest) -> Result<RunId> {
+        match self.ask(&Request::Fork(Box::new(fork))).await? {
+            Reply::Forked { run } => Ok(run),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Changes a run.
+    pub async fn change(&mut self, run: RunId, change: Change) -> Result<()> {
+        match self.ask(&Request::Change { run, change }).await? {
+            Reply::Changed => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What the node is doing.
+    pub async fn status(&mut self) -> Result<NodeStatus> {
+        match self.ask(&Request::Status).await? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes the connection a stream of commits.
+    pub async fn subscribe(mut self, run: Option<RunId>) -> Result<Hints> {
+        match self.ask(&Request::Subscribe { run }).await? {
+            Reply::Subscribed => Ok(Hints::listen(self.read, self.write)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ask(&mut self, request: &Request) -> Result<Reply> {
+        let mut line = serde_json::to_vec(request)
+            .map_err(|e| Failure::usage(format!("the request can't be written as JSON: {e}")))?;
+        line.push(b'\n');
+        let gone = |e: io::Error| {
+            Failure::new(Exit::Unavailable, format!("the connection to the node broke: {e}"))
+                .hint("what was asked for may have been done: look with `moa runs list`")
+        };
+        self.write.write_all(&line).await.map_err(gone)?;
+        let line = read_line(&mut self.read, REPLY_BYTES_MAX).await.map_err(gone)?;
+        let line = line.ok_or_else(|| gone(io::ErrorKind::UnexpectedEof.into()))?;
+        match serde_json::from_slice(&line) {
+            Ok(Reply::Error(refusal)) => Err(refusal.into()),
+            Ok(reply) => Ok(reply),
+            Err(e) => Err(Failure::refused(format!("the node's reply isn't understood: {e}"))
+                .hint("is it another version of moa? restart it")),
+        }
+    }
+}
+
+fn unexpected(reply: &Reply) -> Failure {
+    let name = serde_json::to_value(reply).ok();
+    let name = name.and_then(|v| v["reply"].as_str().map(str::to_owned)).unwrap_or_default();
+    Failure::refused(format!("the node gave an unexpected reply ({name})"))
+        .hint("is it another version of moa? restart it")
+}
+
+/// Tells that something was committed; says nothing of what: the store knows.
+pub struct Hints(watch::Receiver<()>);
+
+impl Hints {
+    fn listen(mut read: BufReader<OwnedReadHalf>, write: OwnedWriteHalf) -> Self {
+        let (sender, receiver) = watch::channel(());
+        tokio::spawn(async move {
+            // Closing the write half would end the stream.
+            let _open = write;
+            while let Ok(Some(_)) = read_line(&mut read, REPLY_BYTES_MAX).await {
+                if sender.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(receiver)
+    }
+
+    /// Waits for something new since the last call; false when the node is gone.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}

@@ -1,0 +1,233 @@
+//! What is said on the socket.
+
+use moa_core::ids::{Name, NodeId, RunId, VersionHash};
+use moa_core::time::Millis;
+use moa_core::workflow::Priority;
+use moa_engine::handle::{self, Change, ForkRequest, Started};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::exit::{Exit, Failure};
+
+/// The version of this protocol. A client and a node of different versions don't talk.
+pub const PROTOCOL: u32 = 1;
+
+/// A request to a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// The first one on each connection.
+    Hello {
+        /// The client's [`PROTOCOL`].
+        protocol: u32,
+    },
+    /// Start a run.
+    Start(Box<StartRun>),
+    /// Repeat an ended run in part.
+    Fork(Box<ForkRequest>),
+    /// Change a run.
+    Change {
+        /// The run.
+        run: RunId,
+        /// The change.
+        change: Change,
+    },
+    /// Tell what the node is doing.
+    Status,
+    /// Look at the project's files now.
+    Refresh,
+    /// Send every commit from now on, of one run or of all.
+    Subscribe {
+        /// The run.
+        #[serde(default)]
+        run: Option<RunId>,
+    },
+}
+
+/// A request for a new run, as a person makes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartRun {
+    /// The workflow's id.
+    pub workflow: Name,
+    /// A version label or the start of a hash; `None` = what the file says now.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Params by name, not checked yet.
+    pub params: Map<String, Json>,
+    /// Params given as text: they become values as the workflow declares them.
+    #[serde(default)]
+    pub texts: Vec<(String, String)>,
+    /// The same key starts one run.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
+    /// Priority, when not the workflow's.
+    #[serde(default)]
+    pub priority: Option<Priority>,
+    /// Who asks, for people.
+    pub cause: String,
+}
+
+/// A node's reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To `hello`.
+    Hello(NodeInfo),
+    /// To `start`.
+    Started {
+        /// What became of it.
+        outcome: Started,
+        /// Diagnostics of the project's files, when a broken edit was passed over.
+        #[serde(default)]
+        warning: Option<String>,
+    },
+    /// To `fork`.
+    Forked {
+        /// The new run.
+        run: RunId,
+    },
+    /// To `change`: it is durable.
+    Changed,
+    /// To `status`.
+    Status(Box<NodeStatus>),
+    /// To `refresh`.
+    Refreshed {
+        /// Diagnostics, when something is broken.
+        #[serde(default)]
+        warning: Option<String>,
+    },
+    /// To `subscribe`; from here on `event` and `lagged` follow.
+    Subscribed,
+    /// A commit.
+    Event {
+        /// Event number over all runs.
+        seq: u64,
+        /// The run.
+        run: RunId,
+        /// The run's version after it.
+        version: u64,
+    },
+    /// Commits were left out: read the store.
+    Lagged,
+    /// The request was refused.
+    Error(Refusal),
+}
+
+/// Which node answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its [`PROTOCOL`].
+    pub protocol: u32,
+    /// Its moa.
+    pub moa: String,
+    /// Its process.
+    pub pid: u32,
+    /// Its id.
+    pub node: NodeId,
+    /// When it started.
+    pub started_at: Millis,
+    /// Whether it ends with the run it was started for.
+    pub transient: bool,
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Which node.
+    pub info: NodeInfo,
+    /// What its engine is doing.
+    pub engine: handle::Status,
+    /// Attempts at once over all agents.
+    pub max_running: u32,
+    /// Workflows that it serves, with their versions.
+    pub workflows: Vec<(Name, VersionHash)>,
+    /// Diagnostics of the project's files, when something is broken.
+    #[serde(default)]
+    pub warning: Option<String>,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The class.
+    pub kind: RefusalKind,
+    /// What is wrong.
+    pub message: String,
+    /// Text to show as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+}
+
+/// Classes of refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// The request is wrong: no JSON, too long, wrong params.
+    Usage,
+    /// The project's files are wrong.
+    Invalid,
+    /// There is no such thing.
+    NotFound,
+    /// The state doesn't allow it.
+    Refused,
+    /// The store can't take it, or the node is stopping.
+    Unavailable,
+    /// The store is damaged.
+    Damaged,
+    /// The store is too new.
+    Newer,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let kind = match failure.exit {
+            Exit::Usage => RefusalKind::Usage,
+            Exit::Invalid => RefusalKind::Invalid,
+            Exit::NotFound => RefusalKind::NotFound,
+            Exit::Unavailable => RefusalKind::Unavailable,
+            Exit::Damaged => RefusalKind::Damaged,
+            Exit::Newer => RefusalKind::Newer,
+            Exit::Ok | Exit::Failed | Exit::Refused | Exit::Interrupted => RefusalKind::Refused,
+        };
+        let Failure { message, detail, hints, .. } = failure;
+        Self { kind, message, detail, hints }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let exit = match refusal.kind {
+            RefusalKind::Usage => Exit::Usage,
+            RefusalKind::Invalid => Exit::Invalid,
+            RefusalKind::NotFound => Exit::NotFound,
+            RefusalKind::Refused => Exit::Refused,
+            RefusalKind::Unavailable => Exit::Unavailable,
+            RefusalKind::Damaged => Exit::Damaged,
+            RefusalKind::Newer => Exit::Newer,
+        };
+        let Refusal { message, detail, hints, .. } = refusal;
+        Self { exit, message, detail, hints }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_tagged_json() {
+        let request = Request::Change {
+            run: RunId(7),
+            change: Change::Cancel { reason: "no longer needed".into() },
+        };
+        let text = serde_json::to_string(&request).expect("it is JSON");
+        assert_eq!(
+            text,
+            r#"{"op":"change","run":"00000000-0000-0000-0000-000000000007","change":{"change":"cancel","reason":"no longer needed"}}"#
+        );
+        assert_eq!(serde_json::from_str::<Request>(&text).expect("it is a request"), request);
+    }
+}

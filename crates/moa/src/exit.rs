@@ -1,0 +1,147 @@
+//! How a command ends: exit codes, and failures that say what, where and what next.
+
+use std::process::ExitCode;
+
+use moa_core::ids::RunId;
+use moa_ports::store;
+
+/// The exit codes of `moa`; documented in the book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All went well.
+    Ok = 0,
+    /// What was asked for was done, and failed: a run, a test, a check.
+    Failed = 1,
+    /// The command line, or an expression on it, is wrong.
+    Usage = 2,
+    /// A file of the project is wrong.
+    Invalid = 3,
+    /// There is no such run, workflow, agent, project.
+    NotFound = 4,
+    /// It can't be done in this state: another node serves the project, a run has ended already.
+    Refused = 5,
+    /// The store can't be reached or written.
+    Unavailable = 6,
+    /// The store is damaged.
+    Damaged = 7,
+    /// The store was written by a newer moa.
+    Newer = 8,
+    /// Stopped by Ctrl-C or SIGTERM before the end.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A command that did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What went wrong, in one sentence without a full stop.
+    pub message: String,
+    /// Longer text to show before it as it is: diagnostics with excerpts.
+    pub detail: Option<String>,
+    /// What to do next, one line each.
+    pub hints: Vec<String>,
+}
+
+/// The result of a command or a part of one.
+pub type Result<T = Exit> = std::result::Result<T, Failure>;
+
+impl Failure {
+    /// A failure with nothing but a message.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), detail: None, hints: Vec::new() }
+    }
+
+    /// The command line is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Something of that name does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Exit::NotFound, message)
+    }
+
+    /// It can't be done in this state.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, message)
+    }
+
+    /// No run has that id.
+    pub fn unknown_run(run: RunId) -> Self {
+        Self::not_found(format!("there is no run {run}")).hint("`moa runs list` shows the runs")
+    }
+
+    /// Adds what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds text to show as it is.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// A file or folder could not be read, written or made.
+    pub fn io(doing: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        let exit = match error.kind() {
+            Kind::NotFound => Exit::NotFound,
+            Kind::StorageFull | Kind::QuotaExceeded | Kind::ReadOnlyFilesystem => Exit::Unavailable,
+            _ => Exit::Refused,
+        };
+        let failure = Self::new(exit, format!("{doing}: {error}"));
+        match error.kind() {
+            Kind::StorageFull => failure.hint("free some disk space, then try again"),
+            Kind::PermissionDenied => failure.hint("check who owns it and its permissions"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        let exit = match &error {
+            store::Error::Unavailable(_) | store::Error::Unknown(_) => Exit::Unavailable,
+            store::Error::Corrupt(_) => Exit::Damaged,
+            store::Error::Newer { .. } => Exit::Newer,
+            store::Error::Invalid(_) => Exit::Refused,
+        };
+        let failure = Self::new(exit, error.to_string());
+        match exit {
+            Exit::Damaged => failure
+                .hint("stop every node of this project and keep a copy of .moa as it is")
+                .hint("then put back a backup of .moa/moa.db, or move it away to start afresh"),
+            Exit::Unavailable => failure.hint("`moa doctor` checks the disk and the store"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<moa_engine::handle::Error> for Failure {
+    fn from(error: moa_engine::handle::Error) -> Self {
+        use moa_engine::handle::Error;
+        let message = error.to_string();
+        match error {
+            Error::UnknownRun { run } => Self::unknown_run(run),
+            Error::UnknownWorkflow { .. } => {
+                Self::not_found(message).hint("`moa workflows list` shows the workflows")
+            }
+            Error::Rejected { .. } => Self::refused(message),
+            Error::Unavailable { .. } => Self::new(Exit::Unavailable, message)
+                .hint("nothing was done; `moa doctor` checks the disk and the store"),
+            Error::Stopping => {
+                Self::new(Exit::Unavailable, message).hint("start a node with `moa up`")
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The lock of a project: one node at a time. Held by the kernel for the life of the process, so a
+//! crash leaves nothing behind that has to be cleaned up.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::exit::{Exit, Failure, Result};
+
+/// The lock of a project, held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Whether the lock was free.
+pub enum Taken {
+    /// It is ours now.
+    Ours(Lock),
+    /// Another process has it; its id, if it has written it down yet.
+    By(Option<u32>),
+}
+
+/// Tries to take the lock of a project. `state` is its `.moa` folder, which exists.
+pub fn take(state: &Path) -> Result<Taken> {
+    let path = state.join("node.lock");
+    let failed = |e: &std::io::Error| unusable(&path, e);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|e| failed(&e))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            // Its owner may be writing it just now.
+            let _ = file.read_to_string(&mut text);
+            return Ok(Taken::By(text.trim().parse().ok()));
+        }
+        Err(e) => return Err(failed(&e.into())),
+    }
+    let mut write = || {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write().map_err(|e| failed(&e))?;
+    Ok(Taken::Ours(Lock { _file: file }))
+}
+
+/// Whether a node runs, and which process it is; without taking anything.
+pub fn holder(state: &Path) -> Option<Option<u32>> {
+    let mut file = File::open(state.join("node.lock")).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let _ = file.read_to_string(&mut text);
+            Some(text.trim().parse().ok())
+        }
+        // Given back when the file is closed.
+        _ => None,
+    }
+}
+
+/// The state folder can't be written.
+pub fn unusable(path: &Path, error: &std::io::Error) -> Failure {
+    let mut failure = Failure::io(format!("can't use {}", path.display()), error);
+    failure.exit = Exit::Unavailable;
+    failure.hint("a node needs to write to the project's folder .moa")
+}
+
+/// The refusal of a second node.
+pub fn refusal(pid: Option<u32>) -> Failure {
+    let who = pid.map_or_else(|| "starting just now".into(), |pid| format!("pid {pid}"));
+    let failure = Failure::refused(format!("a node serves this project already ({who})"));
+    match pid {
+        Some(pid) => failure.hint(format!("stop it with Ctrl-C or `kill {pid}`")),
+        None => failure.hint("try again in a moment"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_is_taken_once_and_free_again_when_dropped() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(holder(dir.path()), None);
+        let Ok(Taken::Ours(lock)) = take(dir.path()) else { panic!("it is free") };
+        let Ok(Taken::By(pid)) = take(dir.path()) else { panic!("it is taken") };
+        assert_eq!(pid, Some(std::process::id()));
+        assert_eq!(holder(dir.path()), Some(pid));
+        drop(lock);
+        assert!(matches!(take(dir.path()), Ok(Taken::Ours(_))));
+    }
+}

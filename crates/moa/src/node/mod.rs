@@ -1,0 +1,393 @@
+//! A node: an engine on the project's store, kept up to date with the project's files, reachable
+//! through the local socket.
+//!
+//! `moa up` starts one and keeps it; `moa run` starts one for the time of a run where none serves
+//! the project. One thread serves the socket and looks at files, the engine and the store have
+//! threads of their own, and attempts run on another runtime: nothing here waits for an agent.
+
+pub mod lock;
+pub mod log;
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::run::RunStatus;
+use moa_engine::Handle;
+use moa_engine::handle::{Change, Committed, Ended, ForkRequest, StartRequest, Started};
+use moa_ports::store::{Store, WorkflowVersion};
+use moa_ports::views::Views;
+use moa_spec::Source;
+use serde_json::Value as Json;
+use tokio::sync::{Mutex, broadcast, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::control::protocol::{NodeInfo, NodeStatus, PROTOCOL, StartRun};
+use crate::control::server::Listener;
+use crate::exit::{Exit, Failure, Result};
+use crate::project::{self, Layout, Served};
+use crate::reader::{Reader, plan};
+use crate::refresh::{self, Watched};
+use crate::wire::{self, Worker};
+use crate::{secrets, view};
+
+/// Time between two looks at the project's files.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How a node is started.
+pub struct Options {
+    /// The project.
+    pub layout: Layout,
+    /// Whether it ends with the run that it was started for.
+    pub transient: bool,
+    /// How long attempts get at the end, when the command line says so.
+    pub drain: Option<moa_core::time::Span>,
+    /// Whether its log goes to stderr too, and in colour.
+    pub stderr: Option<bool>,
+    /// How much more is logged than the settings say: 1 = debug, 2 = all.
+    pub verbose: u8,
+}
+
+/// What a running node answers with.
+pub struct Node {
+    info: NodeInfo,
+    engine: Handle,
+    store: Arc<dyn Store>,
+    views: Arc<dyn Views>,
+    worker: Worker,
+    watched: Mutex<Watched>,
+    max_running: u32,
+}
+
+/// A node that runs, and everything that ends with it.
+pub struct Running {
+    /// The node.
+    pub node: Arc<Node>,
+    /// The project's folder.
+    pub root: PathBuf,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Its settings.
+    pub config: Config,
+    /// Runs from before that go on.
+    pub open_runs: u64,
+    tasks: Vec<JoinHandle<()>>,
+    // Given back last: whoever takes it next finds nothing of ours at work.
+    _lock: lock::Lock,
+}
+
+/// What came of trying to start a node.
+pub enum Start {
+    /// It runs.
+    Running(Box<Running>),
+    /// Another one serves the project already; its process, if it is known.
+    Served(Option<u32>),
+}
+
+impl Running {
+    /// Starts a node. Answers once it can be talked to.
+    pub async fn start(options: Options) -> Result<Start> {
+        let Options { layout, transient, drain, stderr, verbose } = options;
+        let state = layout.state();
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
+        made.map_err(|e| lock::unusable(&state, &e))?;
+        let lock = match lock::take(&state)? {
+            lock::Taken::Ours(lock) => lock,
+            lock::Taken::By(pid) => return Ok(Start::Served(pid)),
+        };
+        let loaded = project::load(&layout, None)?;
+        if loaded.base_broken {
+            return Err(loaded.problems.failure(stderr.unwrap_or(false)));
+        }
+        let mut config = read_config(&layout, &loaded.project)?;
+        config.stop_grace_from_flag(drain);
+        let settings = &config.settings;
+        let log = log::Options {
+            level: level(settings, verbose),
+            json: settings.log.format == moa_spec::LogFormat::Json,
+            stderr,
+        };
+        log::start(&state.join("log"), &log)?;
+        let stores = wire::open_store(&layout)?;
+        let id = NodeId(wire::random_u64());
+        let mut watched = Watched::new(layout.clone(), loaded);
+        let warning = warning(&watched);
+        fall_back(&mut watched, &*stores.views).await?;
+        put_versions(&*stores.store, &*stores.views, &watched).await?;
+        let worker = Worker::new(&layout, settings, id, &stores, &watched.project)?;
+        let max_running = settings.limits.max_running;
+        let open_runs = open_runs(&*stores.views).await?;
+        let engine =
+            worker.engine(moa_engine::handle::Options { node: id, max_running }, &stores)?;
+        engine.set_agents(worker.agents());
+        let info = NodeInfo {
+            protocol: PROTOCOL,
+            moa: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            node: id,
+            started_at: view::now(),
+            transient,
+        };
+        let listener = Listener::bind(&state)?;
+        let socket = listener.path().to_owned();
+        let node = Arc::new(Node {
+            info,
+            engine,
+            store: stores.store,
+            views: stores.views,
+            worker,
+            watched: Mutex::new(watched),
+            max_running,
+        });
+        if let Some(warning) = warning {
+            tracing::warn!("the project's files have mistakes\n{warning}");
+        }
+        tracing::info!(node = %id, pid = std::process::id(), "the node serves the project");
+        let tasks = vec![
+            tokio::spawn(listener.serve(node.clone())),
+            tokio::spawn(keep_looking(node.clone())),
+        ];
+        let root = layout.root;
+        let running = Self { node, root, socket, config, open_runs, tasks, _lock: lock };
+        Ok(Start::Running(Box::new(running)))
+    }
+
+    /// Stops it: no new attempt starts, running ones get `drain`. Answers when all is durable.
+    pub async fn stop(self, drain: Duration) {
+        self.node.engine.stop(drain).await;
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            // Aborted, or ended already.
+            let _ = task.await;
+        }
+        tracing::info!(node = %self.node.info.node, "the node has stopped");
+    }
+
+    /// Waits until the engine ends by itself; that is a failure.
+    pub async fn failed(&self) -> Failure {
+        match self.node.engine.ended().await {
+            Ended::Failed(error) => error.into(),
+            Ended::Stopped => Failure::new(Exit::Unavailable, "the engine has stopped"),
+        }
+    }
+}
+
+fn level(settings: &moa_spec::Settings, verbose: u8) -> String {
+    match verbose {
+        0 => {}
+        1 => return "debug".into(),
+        _ => return "trace".into(),
+    }
+    let value = serde_json::to_value(settings.log.level).unwrap_or_default();
+    value.as_str().unwrap_or("info").to_owned()
+}
+
+/// The settings of a project with what lies over them.
+pub fn read_config(layout: &Layout, project: &project::Project) -> Result<Config> {
+    let env_file = project.settings.secrets.env_file.clone();
+    let variables = secrets::read_env_file(&layout.root, env_file.as_ref())?;
+    Config::new(project.settings.clone(), &variables)
+}
+
+async fn open_runs(views: &dyn Views) -> Result<u64> {
+    let totals = views.totals().await?;
+    let open = RunStatus::ALL.iter().filter(|status| !status.is_terminal());
+    Ok(open.filter_map(|status| totals.runs.get(status.as_str())).sum())
+}
+
+/// Diagnostics of what is broken, for people.
+fn warning(watched: &Watched) -> Option<String> {
+    let problems = watched.problems.errors();
+    problems.has_errors().then(|| problems.render(false).trim_end().to_owned())
+}
+
+/// Workflows whose files are broken at the start go on with the newest version in the store.
+async fn fall_back(watched: &mut Watched, views: &dyn Views) -> Result<()> {
+    for name in watched.broken.clone() {
+        let versions = views.workflows(Some(&name)).await?;
+        let Some(version) = versions.first() else { continue };
+        let path = format!("workflows/{name}.yaml");
+        let served = Served {
+            plan: plan(version)?,
+            source: Source::new(path, version.source.clone()),
+            tests: Vec::new(),
+        };
+        watched.fall_back(name, served);
+    }
+    Ok(())
+}
+
+/// Keeps every version that the store doesn't have as the newest yet.
+async fn put_versions(store: &dyn Store, views: &dyn Views, watched: &Watched) -> Result<()> {
+    let kept = views.workflows(None).await?;
+    for (name, served) in &watched.project.workflows {
+        let newest = kept.iter().find(|version| version.workflow == *name);
+        if newest.is_none_or(|version| version.hash != served.plan.hash) {
+            put_version(store, served).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn put_version(store: &dyn Store, served: &Served) -> Result<()> {
+    let plan = serde_json::to_string(&served.plan).map_err(|e| {
+        let text = format!("the plan of {} can't be written as JSON: {e}", served.plan.workflow);
+        Failure::new(Exit::Invalid, text)
+    })?;
+    let now = view::now();
+    let version = WorkflowVersion {
+        workflow: served.plan.workflow.clone(),
+        hash: served.plan.hash,
+        version: served.plan.version.clone(),
+        source: served.source.text.clone(),
+        plan,
+        created_at: now,
+    };
+    let (reply, answer) = oneshot::channel();
+    // The receiver is there until the answer.
+    store.put_workflow(now, version, Box::new(move |done| drop(reply.send(done))));
+    let gone = || moa_ports::store::Error::Unavailable("the store has stopped".into());
+    answer.await.map_err(|_| gone())??;
+    Ok(())
+}
+
+async fn keep_looking(node: Arc<Node>) {
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        if let Err(failure) = node.refresh().await {
+            tracing::warn!("can't look at the project's files: {}", failure.message);
+        }
+    }
+}
+
+impl Node {
+    /// Which node this is.
+    pub fn info(&self) -> NodeInfo {
+        self.info.clone()
+    }
+
+    /// Every commit from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>> {
+        self.engine.subscribe()
+    }
+
+    /// Looks at the project's files; answers diagnostics when something is broken.
+    pub async fn refresh(&self) -> Result<Option<String>> {
+        let mut watched = self.watched.lock().await;
+        self.look(&mut watched).await?;
+        Ok(warning(&watched))
+    }
+
+    async fn look(&self, watched: &mut Watched) -> Result<()> {
+        let Some(change) = watched.look()? else { return Ok(()) };
+        if let Some(warning) = warning(watched) {
+            tracing::warn!("a change of the project's files is not used\n{warning}");
+        }
+        self.take_over(watched, &change).await
+    }
+
+    async fn take_over(&self, watched: &Watched, change: &refresh::Change) -> Result<()> {
+        if change.agents {
+            self.worker.set_agents(&watched.project);
+            self.engine.set_agents(self.worker.agents());
+            tracing::info!("agents have changed; attempts that start from now on see it");
+        }
+        if change.settings {
+            tracing::info!("settings have changed; they hold from the next start of the node on");
+        }
+        for name in &change.workflows {
+            if let Some(served) = watched.project.workflows.get(name) {
+                put_version(&*self.store, served).await?;
+                let version = served.plan.hash.short();
+                tracing::info!(workflow = %name, version, "a workflow has changed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a run; also answers diagnostics when a broken edit was passed over.
+    pub async fn start_run(&self, start: StartRun) -> Result<(Started, Option<String>)> {
+        let mut watched = self.watched.lock().await;
+        self.look(&mut watched).await?;
+        let name = &start.workflow;
+        let plan = match &start.version {
+            Some(version) => plan(&self.kept(name, version).await?)?,
+            None => self.served(&watched, name)?.plan.clone(),
+        };
+        let path = format!("workflows/{name}.");
+        let warning = watched.problems.errors().only(|file| file.starts_with(&path));
+        let warning = warning.has_errors().then(|| warning.render(false));
+        drop(watched);
+        let params = project::check_params(&plan, start.params, &start.texts)?;
+        let request = StartRequest {
+            workflow: start.workflow,
+            version: Some(plan.hash.to_string()),
+            params: Json::Object(params),
+            idempotency_key: start.idempotency_key,
+            priority: start.priority,
+            cause: start.cause,
+        };
+        let started = self.engine.start_run(request).await?;
+        Ok((started, warning))
+    }
+
+    fn served<'a>(&self, watched: &'a Watched, name: &Name) -> Result<&'a Arc<Served>> {
+        if let Some(served) = watched.project.workflows.get(name) {
+            return Ok(served);
+        }
+        if watched.broken.contains(name) {
+            let path = format!("workflows/{name}.");
+            return Err(watched.problems.only(|file| file.starts_with(&path)).failure(false));
+        }
+        Err(project::unknown_workflow(name.as_str(), watched.project.workflows.keys()))
+    }
+
+    async fn kept(&self, name: &Name, version: &str) -> Result<WorkflowVersion> {
+        Reader::new(self.views.clone()).version(name, Some(version)).await
+    }
+
+    /// Repeats a run in part.
+    pub async fn fork(&self, fork: ForkRequest) -> Result<RunId> {
+        Ok(self.engine.fork(fork).await?)
+    }
+
+    /// Changes a run.
+    pub async fn change(&self, run: RunId, change: Change) -> Result<()> {
+        Ok(self.engine.change(run, change).await?)
+    }
+
+    /// Ends the drain of a stop that goes on.
+    pub async fn stop_now(&self) {
+        self.engine.stop(Duration::ZERO).await;
+    }
+
+    /// What it is doing.
+    pub async fn status(&self) -> NodeStatus {
+        let engine = self.engine.status().await;
+        let watched = self.watched.lock().await;
+        let workflows = watched.project.workflows.iter();
+        NodeStatus {
+            info: self.info.clone(),
+            engine,
+            max_running: self.max_running,
+            workflows: workflows.map(|(name, w)| (name.clone(), w.plan.hash)).collect(),
+            warning: warning(&watched),
+        }
+    }
+}
+
+/// What a drain means, for people.
+pub fn drain_words(drain: moa_core::time::Span) -> String {
+    match drain.0 {
+        0 => "are stopped now".into(),
+        _ => format!("get up to {drain} to end"),
+    }
+}

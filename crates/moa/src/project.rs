@@ -1,0 +1,438 @@
+//! A project: `moa.yaml`, `workflows/*.yaml`, `agents/*.yaml`, read and checked as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use moa_core::agent::AgentSpec;
+use moa_core::ids::Name;
+use moa_core::workflow::Plan;
+use moa_spec::{Diagnostic, Settings, Source, WorkflowSummary, WorkflowTest};
+use serde_json::{Map, Value as Json, json};
+
+use crate::exit::{Exit, Failure, Result};
+use crate::files::{Beneath, Stamp};
+use crate::text;
+use crate::view;
+
+/// The settings file, by which a project's folder is known.
+pub const SETTINGS_FILE: &str = "moa.yaml";
+/// Codes of diagnostics that follow from agents that can't be read.
+const AGENT_CODES: [&str; 3] = ["MOA0401", "MOA0402", "MOA0404"];
+
+/// Where a project is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Its folder, absolute.
+    pub root: PathBuf,
+}
+
+impl Layout {
+    /// The project in `folder`, or else the nearest one above this process's folder.
+    pub fn find(folder: Option<&Path>) -> Result<Self> {
+        if let Some(folder) = folder {
+            let root = std::fs::canonicalize(folder)
+                .map_err(|e| Failure::io(format!("can't open {}", folder.display()), &e))?;
+            if !root.join(SETTINGS_FILE).is_file() {
+                let text = format!("{} is not a project: it has no moa.yaml", folder.display());
+                return Err(Failure::not_found(text).hint("`moa init NAME` makes a project"));
+            }
+            return Ok(Self { root });
+        }
+        let here = std::env::current_dir()
+            .map_err(|e| Failure::io("can't tell the current folder", &e))?;
+        let root = here.ancestors().find(|dir| dir.join(SETTINGS_FILE).is_file());
+        let root = root.ok_or_else(|| {
+            let text = format!("there is no moa.yaml in {} or above", here.display());
+            Failure::not_found(text)
+                .hint("`moa init NAME` makes a project, `--project DIR` names one")
+        })?;
+        Ok(Self { root: root.into() })
+    }
+
+    /// The folder of its state.
+    pub fn state(&self) -> PathBuf {
+        self.root.join(".moa")
+    }
+}
+
+/// What a project says, as far as it is good.
+#[derive(Debug, Clone, Default)]
+pub struct Project {
+    /// Settings.
+    pub settings: Settings,
+    /// Agents by id; without those that are part of moa.
+    pub agents: BTreeMap<Name, Arc<AgentSpec>>,
+    /// Workflows by id.
+    pub workflows: BTreeMap<Name, Arc<Served>>,
+}
+
+/// A workflow that can be run.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// What the engine executes.
+    pub plan: Plan,
+    /// The text that it was made from.
+    pub source: Source,
+    /// Its tests.
+    pub tests: Vec<WorkflowTest>,
+}
+
+/// A project as read.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// What is good of it; what is broken stands here as it was before, if it was.
+    pub project: Project,
+    /// What is wrong with it.
+    pub problems: Problems,
+    /// Workflows whose file has errors.
+    pub broken: BTreeSet<Name>,
+    /// Whether the settings or the agents have errors.
+    pub base_broken: bool,
+    /// Its files as they were read; `None` = can't be read.
+    pub known: BTreeMap<String, Option<Known>>,
+}
+
+/// A file as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// What tells quickly that it has not changed.
+    pub stamp: Stamp,
+    /// Hash of its content.
+    pub hash: [u8; 32],
+    /// Whether it was so new that a change may not show in the stamp.
+    pub racy: bool,
+}
+
+/// What is wrong with a project.
+#[derive(Debug, Clone, Default)]
+pub struct Problems {
+    /// Mistakes in files.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files that they are in.
+    pub sources: Vec<Source>,
+    /// Files that can't be read at all.
+    pub others: Vec<Other>,
+}
+
+/// A file that can't be read, or should not be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// The file, relative to the project.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub help: String,
+}
+
+impl Problems {
+    /// Whether anything keeps a file from being used.
+    pub fn has_errors(&self) -> bool {
+        !self.others.is_empty() || moa_spec::has_errors(&self.diagnostics)
+    }
+
+    /// Errors and warnings, counted.
+    pub fn counts(&self) -> (usize, usize) {
+        let errors = self.diagnostics.iter().filter(|d| d.is_error()).count();
+        (errors + self.others.len(), self.diagnostics.len() - errors)
+    }
+
+    /// What is wrong with the files for which `wanted` holds.
+    pub fn only(&self, wanted: impl Fn(&str) -> bool) -> Self {
+        Self {
+            diagnostics: self.diagnostics.iter().filter(|d| wanted(&d.path)).cloned().collect(),
+            sources: self.sources.clone(),
+            others: self.others.iter().filter(|o| wanted(&o.path)).cloned().collect(),
+        }
+    }
+
+    /// Only what keeps files from being used.
+    pub fn errors(&self) -> Self {
+        let mut errors = self.clone();
+        errors.diagnostics.retain(Diagnostic::is_error);
+        errors
+    }
+
+    /// For people: with excerpts, causes and fixes.
+    pub fn render(&self, color: bool) -> String {
+        let mut out = String::new();
+        for other in &self.others {
+            let Other { path, message, help } = other;
+            let word = crate::ui::paint(color, crate::ui::Style::Red, "error");
+            let (path, message) = (text::safe_line(path), text::safe_line(message));
+            out.push_str(&format!("{word}: {message}\n --> {path}\n  = help: {help}\n\n"));
+        }
+        out.push_str(&moa_spec::render(&self.diagnostics, &self.sources, color));
+        out
+    }
+
+    /// For programs.
+    pub fn json(&self) -> Vec<Json> {
+        let others = self.others.iter().map(|other| {
+            json!({
+                "code": null, "severity": "error", "path": other.path, "line": 1, "column": 1,
+                "message": other.message, "help": other.help,
+            })
+        });
+        let diagnostics = self.diagnostics.iter().map(|d| {
+            let mut value = serde_json::to_value(d).unwrap_or_default();
+            value["span"] = json!([d.span.start, d.span.end]);
+            value
+        });
+        others.chain(diagnostics).collect()
+    }
+
+    /// As the failure of a command.
+    pub fn failure(&self, color: bool) -> Failure {
+        let (errors, _) = self.counts();
+        let text = format!("{} in the project's files", text::plural(errors, "error"));
+        let failure = Failure::new(Exit::Invalid, text).detail(self.errors().render(color));
+        match self.diagnostics.iter().find(|d| d.is_error()) {
+            Some(d) => failure.hint(format!("`moa explain {}` says more", d.code)),
+            None => failure,
+        }
+    }
+
+    fn other(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        let (message, help) = (message.into(), help.into());
+        self.others.push(Other { path: path.into(), message, help });
+    }
+}
+
+/// A file of a project.
+struct File {
+    path: String,
+    stem: Name,
+    source: Source,
+}
+
+/// Reads and checks a project. What is broken is taken from `last`, what it was when it was good.
+pub fn load(layout: &Layout, last: Option<&Project>) -> Result<Loaded> {
+    let beneath = Beneath::new(&layout.root)
+        .map_err(|e| Failure::io(format!("can't open {}", layout.root.display()), &e))?;
+    let mut loaded = Loaded::default();
+    load_settings(&beneath, last, &mut loaded);
+    load_agents(&beneath, last, &mut loaded);
+    load_workflows(&beneath, last, &mut loaded);
+    Ok(loaded)
+}
+
+/// The paths of a project's files.
+pub fn paths(beneath: &Beneath) -> std::io::Result<Vec<String>> {
+    let mut paths = vec![SETTINGS_FILE.to_owned()];
+    for folder in ["agents", "workflows"] {
+        let names = beneath.list(Path::new(folder))?;
+        paths.extend(names.iter().filter(|n| is_yaml(n)).map(|n| format!("{folder}/{n}")));
+    }
+    Ok(paths)
+}
+
+/// Whether a name is a file for us; not those that editors leave beside it.
+fn is_yaml(name: &str) -> bool {
+    let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+    yaml && !name.starts_with(['.', '#', '~'])
+}
+
+fn load_settings(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
+    let Some(source) = read(beneath, SETTINGS_FILE, loaded) else {
+        loaded.base_broken = true;
+        loaded.project.settings = last.map(|p| p.settings.clone()).unwrap_or_default();
+        return;
+    };
+    let (settings, diagnostics) = moa_spec::parse_settings(&source);
+    loaded.problems.diagnostics.extend(diagnostics);
+    loaded.problems.sources.push(source);
+    loaded.base_broken |= settings.is_none();
+    let before = || last.map(|p| p.settings.clone()).unwrap_or_default();
+    loaded.project.settings = settings.unwrap_or_else(before);
+}
+
+fn load_agents(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
+    let mut broken = false;
+    let mut agents: BTreeMap<Name, (Arc<AgentSpec>, String)> = BTreeMap::new();
+    for file in read_folder(beneath, "agents", loaded, &mut broken) {
+        let (specs, diagnostics) = moa_spec::parse_agents(&file.source, &file.stem);
+        broken |= moa_spec::has_errors(&diagnostics);
+        loaded.problems.diagnostics.extend(diagnostics);
+        for spec in specs {
+            if let Some((_, first)) = agents.get(&spec.id) {
+                let text = format!("agent {} is declared in {first} already", spec.id);
+                loaded.problems.other(&file.path, text, "give one of them another id");
+                broken = true;
+                continue;
+            }
+            agents.insert(spec.id.clone(), (Arc::new(spec), file.path.clone()));
+        }
+        loaded.problems.sources.push(file.source);
+    }
+    loaded.base_broken |= broken;
+    loaded.project.agents = match last {
+        Some(last) if broken => last.agents.clone(),
+        _ => agents.into_iter().map(|(id, (spec, _))| (id, spec)).collect(),
+    };
+}
+
+fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
+    let mut unreadable = false;
+    let files = read_folder(beneath, "workflows", loaded, &mut unreadable);
+    let parsed: Vec<_> =
+        files.iter().map(|file| moa_spec::parse_workflow(&file.source, &file.stem).0).collect();
+    let mut context = moa_spec::Project::default();
+    let agents = loaded.project.agents.iter();
+    context.agents = agents.map(|(id, spec)| (id.clone(), (**spec).clone())).collect();
+    for (file, workflow) in files.iter().zip(&parsed) {
+        // A broken one takes any params, so that its callers aren't blamed.
+        let summary = workflow.as_ref().map_or_else(WorkflowSummary::default, |w| w.summary());
+        context.workflows.insert(file.stem.clone(), summary);
+    }
+    let agents_unknown = loaded.base_broken && last.is_none();
+    for file in files {
+        let File { stem, source, .. } = file;
+        let (workflow, mut found) = moa_spec::validate_workflow(&source, &stem, &context);
+        if agents_unknown {
+            found.retain(|d| !AGENT_CODES.contains(&d.code));
+        }
+        let broken = moa_spec::has_errors(&found);
+        loaded.problems.diagnostics.extend(found);
+        loaded.problems.sources.push(source.clone());
+        match workflow.filter(|_| !broken) {
+            Some(workflow) => {
+                let plan = moa_spec::compile(&workflow);
+                let served = Served { plan, source, tests: workflow.tests };
+                loaded.project.workflows.insert(stem, Arc::new(served));
+            }
+            None => {
+                loaded.broken.insert(stem);
+            }
+        }
+    }
+    for name in &loaded.broken {
+        if let Some(good) = last.and_then(|p| p.workflows.get(name)) {
+            loaded.project.workflows.insert(name.clone(), good.clone());
+        }
+    }
+}
+
+/// The YAML files of a folder. What can't be read is a problem, and not among them.
+fn read_folder(
+    beneath: &Beneath,
+    folder: &str,
+    loaded: &mut Loaded,
+    broken: &mut bool,
+) -> Vec<File> {
+    let names = beneath.list(Path::new(folder)).unwrap_or_else(|e| {
+        *broken = true;
+        loaded.problems.other(folder, format!("can't be read: {e}"), "make it a folder");
+        Vec::new()
+    });
+    let mut files: Vec<File> = Vec::new();
+    for name in names.iter().filter(|name| is_yaml(name)) {
+        let path = format!("{folder}/{name}");
+        let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+        let source = read(beneath, &path, loaded);
+        let stem = match Name::new(stem) {
+            Ok(stem) => stem,
+            Err(e) => {
+                let text = format!("its name is the id, and {stem:?} can't be one: {e}");
+                loaded.problems.other(&path, text, "rename the file");
+                *broken = true;
+                continue;
+            }
+        };
+        match source {
+            Some(_) if files.iter().any(|f| f.stem == stem) => {
+                let text = format!("there is another file for {stem}");
+                loaded.problems.other(&path, text, "keep one of .yaml and .yml");
+                *broken = true;
+            }
+            Some(source) => files.push(File { path, stem, source }),
+            None => {
+                *broken = true;
+                if folder == "workflows" {
+                    loaded.broken.insert(stem);
+                }
+            }
+        }
+    }
+    files
+}
+
+/// Reads one file; what is wrong with it becomes a problem.
+fn read(beneath: &Beneath, path: &str, loaded: &mut Loaded) -> Option<Source> {
+    let content = match beneath.read(Path::new(path)) {
+        Ok(content) => content,
+        Err(e) => {
+            loaded.known.insert(path.into(), None);
+            let help = "it must be a readable file inside the project";
+            loaded.problems.other(path, format!("can't be read: {e}"), help);
+            return None;
+        }
+    };
+    let racy = is_racy(&content.stamp);
+    let hash = blake3::hash(&content.bytes).into();
+    loaded.known.insert(path.into(), Some(Known { stamp: content.stamp, hash, racy }));
+    match Source::from_bytes(path, content.bytes) {
+        Ok(source) => Some(source),
+        Err(diagnostic) => {
+            loaded.problems.diagnostics.push(*diagnostic);
+            None
+        }
+    }
+}
+
+/// Whether a file changed so recently that the next change may have the same stamp.
+pub fn is_racy(stamp: &Stamp) -> bool {
+    let changed = stamp.ctime.max(stamp.mtime) / 1_000_000;
+    i128::from(view::now().0) - changed < 2000
+}
+
+/// The params of a run: texts become values as their declarations say, then all are checked, and
+/// defaults filled in.
+pub fn check_params(
+    plan: &Plan,
+    mut params: Map<String, Json>,
+    texts: &[(String, String)],
+) -> Result<Map<String, Json>> {
+    let mut errors = Vec::new();
+    for (name, value) in texts {
+        let spec = plan.params.iter().find(|spec| spec.name == *name);
+        let value = match spec {
+            Some(spec) => moa_spec::param_from_text(spec, value),
+            None => Ok(moa_spec::free_param(value)),
+        };
+        match value {
+            Ok(value) => {
+                params.insert(name.clone(), value);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let checked = moa_spec::check_params(plan, &params);
+    let known: BTreeSet<String> = errors.iter().map(|e| e.name.clone()).collect();
+    let checked = checked.map_err(|more| {
+        errors.extend(more.into_iter().filter(|e| !known.contains(&e.name)));
+    });
+    match checked {
+        Ok(params) if errors.is_empty() => Ok(params),
+        _ => {
+            let messages: Vec<&str> = errors.iter().map(|e| e.message.as_str()).collect();
+            let text = format!("the params don't fit: {}", messages.join("; "));
+            let mut failure = Failure::usage(text);
+            failure.hints.extend(errors.iter().filter_map(|e| e.help.clone()));
+            let hint = format!("`moa workflows show {}` lists the params", plan.workflow);
+            Err(failure.hint(hint))
+        }
+    }
+}
+
+/// The failure of naming a workflow that isn't there.
+pub fn unknown_workflow<'a>(name: &str, known: impl IntoIterator<Item = &'a Name>) -> Failure {
+    let known: Vec<&str> = known.into_iter().map(Name::as_str).collect();
+    let failure = Failure::not_found(format!("there is no workflow {name}"));
+    match text::nearest(name, known.iter().copied()) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None if known.is_empty() => failure.hint("put workflow files into workflows/"),
+        None => failure.hint(format!("there are: {}", known.join(", "))),
+    }
+}

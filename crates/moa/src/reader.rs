@@ -1,0 +1,167 @@
+//! Reading the store: runs by short ids, with their plans.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::machine::{Graph, Run};
+use moa_core::time::Millis;
+use moa_core::workflow::Plan;
+use moa_ports::store::WorkflowVersion;
+use moa_ports::views::{HistoryRow, RunFilter, Views};
+
+use crate::exit::{Exit, Failure, Result};
+use crate::project::Layout;
+use crate::text;
+use crate::wire;
+
+/// Rows of history read at once.
+const HISTORY_ROWS: usize = 2000;
+
+/// The read side of a project's store.
+#[derive(Clone)]
+pub struct Reader {
+    /// The store.
+    pub views: Arc<dyn Views>,
+    graphs: Arc<Mutex<HashMap<VersionHash, Arc<Graph>>>>,
+}
+
+impl Reader {
+    /// Opens the store of a project, read-only; `None` when nothing has run in it yet.
+    pub fn open(layout: &Layout) -> Result<Option<Self>> {
+        Ok(wire::open_views(layout)?.map(Self::new))
+    }
+
+    /// Opens the store of a project, or says that nothing has run in it yet.
+    pub fn require(layout: &Layout) -> Result<Self> {
+        Self::open(layout)?.ok_or_else(|| {
+            Failure::not_found("nothing has run in this project yet")
+                .hint("`moa run WORKFLOW` runs a workflow; `moa workflows list` names them")
+        })
+    }
+
+    /// Reads through views that are open already.
+    pub fn new(views: Arc<dyn Views>) -> Self {
+        Self { views, graphs: Arc::default() }
+    }
+
+    /// The run that a person means: an id, a unique start or end of one, or `last`.
+    pub async fn find(&self, text: &str) -> Result<RunId> {
+        if text == "last" {
+            let filter = RunFilter { limit: 1, ..RunFilter::default() };
+            let newest = self.views.runs(&filter).await?;
+            let newest = newest.first().map(|r| r.run);
+            return newest.ok_or_else(|| Failure::not_found("there are no runs yet"));
+        }
+        if let Ok(run) = text.parse::<RunId>() {
+            return Ok(run);
+        }
+        let digits: String = text.chars().filter(|c| *c != '-').collect();
+        if digits.is_empty() || !digits.chars().all(|c| c.is_ascii_hexdigit()) || digits.len() > 32
+        {
+            return Err(Failure::usage(format!("{text:?} is not a run id"))
+                .hint("give an id, a unique start or end of one, or `last`"));
+        }
+        let found = self.views.find_runs(&digits.to_ascii_lowercase()).await?;
+        match found.as_slice() {
+            [] => Err(Failure::not_found(format!("there is no run {text}"))
+                .hint("`moa runs list` shows the runs")),
+            [run] => Ok(*run),
+            several => {
+                let ids: Vec<String> = several.iter().map(ToString::to_string).collect();
+                Err(Failure::usage(format!("{text} fits several runs: {}", ids.join(", ")))
+                    .hint("give more digits"))
+            }
+        }
+    }
+
+    /// A run as it is now.
+    pub async fn run(&self, id: RunId) -> Result<Run> {
+        let snapshot = self.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?;
+        let graph = self.graph(snapshot.row.hash).await?;
+        Run::restore(snapshot.row, snapshot.steps, snapshot.version, graph).map_err(damaged)
+    }
+
+    /// A run as it was at a version, and when that was: its history up to there, folded.
+    pub async fn run_at(&self, id: RunId, version: u64) -> Result<(Run, Millis)> {
+        let snapshot = self.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?;
+        if version == 0 || version > snapshot.version {
+            let newest = snapshot.version;
+            return Err(Failure::not_found(format!("the run has versions 1 to {newest}"))
+                .hint(format!("`moa runs history {id}` shows them")));
+        }
+        let graph = self.graph(snapshot.row.hash).await?;
+        let mut rows = self.history(id, 0).await?;
+        rows.retain(|row| row.version <= version);
+        let at = rows.last().map_or(Millis::default(), |row| row.at);
+        let events = rows.iter().map(|row| (row.at, row.events.as_slice()));
+        Ok((Run::fold(events, graph).map_err(damaged)?, at))
+    }
+
+    /// The history of a run behind version `after`.
+    pub async fn history(&self, id: RunId, after: u64) -> Result<Vec<HistoryRow>> {
+        let mut rows: Vec<HistoryRow> = Vec::new();
+        loop {
+            let after = rows.last().map_or(after, |row| row.version);
+            let more = self.views.history(id, after, HISTORY_ROWS).await?;
+            let done = more.len() < HISTORY_ROWS;
+            rows.extend(more);
+            if done {
+                return Ok(rows);
+            }
+        }
+    }
+
+    /// The plan of a version, with its indices.
+    pub async fn graph(&self, hash: VersionHash) -> Result<Arc<Graph>> {
+        let known = |graphs: &Mutex<HashMap<_, Arc<Graph>>>| {
+            graphs.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned()
+        };
+        if let Some(graph) = known(&self.graphs) {
+            return Ok(graph);
+        }
+        let version = self.views.workflow(hash).await?.ok_or_else(|| {
+            damaged(format!("workflow version {} is not in the store", hash.short()))
+        })?;
+        let graph = Arc::new(Graph::new(plan(&version)?).map_err(damaged)?);
+        let mut graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
+        graphs.insert(hash, graph.clone());
+        Ok(graph)
+    }
+
+    /// A version of a workflow: the newest, or the one whose label is, or whose hash starts with,
+    /// the given text.
+    pub async fn version(&self, name: &Name, label: Option<&str>) -> Result<WorkflowVersion> {
+        let versions = self.views.workflows(Some(name)).await?;
+        if versions.is_empty() {
+            return Err(Failure::not_found(format!("the store has no version of workflow {name}"))
+                .hint("versions are kept when a node serves them: `moa up`, `moa run`"));
+        }
+        let Some(label) = label else {
+            return Ok(versions[0].clone());
+        };
+        let fits = |v: &&WorkflowVersion| {
+            v.version.as_deref() == Some(label) || v.hash.to_string().starts_with(label)
+        };
+        versions.iter().find(fits).cloned().ok_or_else(|| {
+            let labels = versions.iter().filter_map(|v| v.version.as_deref());
+            let failure = Failure::not_found(format!("workflow {name} has no version {label}"));
+            match text::nearest(label, labels) {
+                Some(near) => failure.hint(format!("did you mean {near}?")),
+                None => failure.hint(format!("`moa workflows versions {name}` lists them")),
+            }
+        })
+    }
+}
+
+/// The plan of a kept version.
+pub fn plan(version: &WorkflowVersion) -> Result<Plan> {
+    serde_json::from_str(&version.plan).map_err(|e| {
+        damaged(format!("the plan of {} {} is broken: {e}", version.workflow, version.hash.short()))
+    })
+}
+
+fn damaged(what: impl ToString) -> Failure {
+    let failure = Failure::new(Exit::Damaged, what.to_string());
+    failure.hint("`moa doctor` checks the whole store")
+}

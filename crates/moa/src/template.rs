@@ -1,0 +1,171 @@
+//! Project templates, embedded in the binary, and how a project is made of one: whole or not at all.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Failure, Result};
+use crate::text;
+
+/// A project to start from.
+pub struct Template {
+    /// Its name.
+    pub name: &'static str,
+    files: &'static [File],
+}
+
+struct File {
+    path: &'static str,
+    program: bool,
+    bytes: &'static [u8],
+}
+
+const TEMPLATES: &[Template] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
+
+/// What stands in template files for the project's name.
+const NAME_MARK: &str = "{{name}}";
+
+/// The names of all templates.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TEMPLATES.iter().map(|template| template.name)
+}
+
+/// The template of that name.
+pub fn find(name: &str) -> Result<&'static Template> {
+    TEMPLATES.iter().find(|template| template.name == name).ok_or_else(|| {
+        let failure = Failure::usage(format!("there is no template {name}"));
+        let all: Vec<&str> = names().collect();
+        match text::nearest(name, all.iter().copied()) {
+            Some(near) => failure.hint(format!("did you mean {near}?")),
+            None => failure.hint(format!("there are: {}", all.join(", "))),
+        }
+    })
+}
+
+/// Makes the project `folder`, which must not exist or be empty. It is written beside its place and
+/// moved there when it is whole, so that a crash leaves no half of it.
+pub fn make(template: &Template, folder: &Path) -> Result<()> {
+    let absolute = std::path::absolute(folder)
+        .map_err(|e| Failure::io(format!("can't use {}", folder.display()), &e))?;
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Err(Failure::usage(format!("{} can't be a project", folder.display())));
+    };
+    let name = name.to_string_lossy();
+    match fs::read_dir(&absolute).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(Failure::refused(format!("{} is not empty", folder.display()))
+                .hint("choose another name, or empty it"));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Failure::io(format!("can't use {}", folder.display()), &e)),
+    }
+    let write = || {
+        fs::create_dir_all(parent)?;
+        forget_leftovers(parent, &name)?;
+        let temporary = parent.join(format!("{}{}", prefix(&name), std::process::id()));
+        let made = write_all(template, &temporary, &name)
+            .and_then(|()| fs::rename(&temporary, &absolute))
+            .and_then(|()| fs::File::open(parent)?.sync_all());
+        if made.is_err() {
+            // The first error is what matters.
+            let _ = fs::remove_dir_all(&temporary);
+        }
+        made
+    };
+    write().map_err(|e| Failure::io(format!("can't make {}", folder.display()), &e))
+}
+
+fn prefix(name: &str) -> String {
+    format!(".{name}.moa-init-")
+}
+
+/// Removes what crashed processes left beside the place.
+fn forget_leftovers(parent: &Path, name: &str) -> io::Result<()> {
+    let prefix = prefix(name);
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let file_name = entry.file_name();
+        let Some(pid) = file_name.to_str().and_then(|n| n.strip_prefix(&prefix)) else { continue };
+        let alive = pid
+            .parse()
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+            .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok());
+        if !alive {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_all(template: &Template, folder: &Path, name: &str) -> io::Result<()> {
+    fs::create_dir(folder)?;
+    let mut folders: Vec<PathBuf> = vec![folder.into()];
+    for file in template.files {
+        let path = folder.join(place(file.path));
+        if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
+            fs::create_dir_all(parent)?;
+            folders.push(parent.into());
+        }
+        let mode = if file.program { 0o755 } else { 0o644 };
+        let mut options = fs::OpenOptions::new();
+        let mut out = options.create_new(true).write(true).mode(mode).open(&path)?;
+        match std::str::from_utf8(file.bytes) {
+            Ok(text) if text.contains(NAME_MARK) => {
+                out.write_all(text.replace(NAME_MARK, &escaped(name)).as_bytes())?;
+            }
+            _ => out.write_all(file.bytes)?,
+        }
+        out.sync_all()?;
+    }
+    for folder in folders {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Where a template's file belongs. A template can't hold a `.gitignore` of its own: git would obey
+/// it where the template is kept.
+fn place(path: &str) -> String {
+    match path.strip_suffix("gitignore") {
+        Some(start) if start.is_empty() || start.ends_with('/') => format!("{start}.gitignore"),
+        _ => path.to_owned(),
+    }
+}
+
+/// A folder's name as it may stand between double quotes in YAML, and anywhere in Markdown.
+fn escaped(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_is_made_whole() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = dir.path().join("my shop");
+        let leftover = dir.path().join(".my shop.moa-init-999999999");
+        fs::create_dir(&leftover).expect("mkdir");
+        for name in names() {
+            make(find(name).expect("it is there"), &folder).expect("it can be made");
+            let settings = fs::read_to_string(folder.join("moa.yaml")).expect("settings");
+            assert!(settings.contains("\"my shop\""), "{settings}");
+            assert!(folder.join(".gitignore").is_file() && !folder.join("gitignore").exists());
+            let again = make(find(name).expect("it is there"), &folder);
+            assert_eq!(again.expect_err("it is there already").exit, crate::exit::Exit::Refused);
+            fs::remove_dir_all(&folder).expect("rm");
+        }
+        assert!(!leftover.exists());
+        assert_eq!(fs::read_dir(dir.path()).expect("ls").count(), 0);
+    }
+
+    #[test]
+    fn an_unknown_template_gets_a_suggestion() {
+        let error = find("data-pipline").err().expect("there is none");
+        assert_eq!(error.hints, ["did you mean data-pipeline?"]);
+    }
+}

@@ -1,0 +1,195 @@
+//! A run as a whole: its head for people, its document for programs.
+
+use std::collections::BTreeMap;
+
+use moa_core::event::InstIx;
+use moa_core::machine::Run;
+use moa_core::run::{RunStatus, StepRow};
+use moa_core::step::StepStatus;
+use moa_core::time::Millis;
+use moa_core::workflow::StepKind;
+use moa_ports::views::RunSummary;
+use serde_json::{Map, Value as Json, json};
+
+use crate::text;
+use crate::ui::{Style, Ui};
+use crate::view::attempts::Attempt;
+use crate::view::tree::{self, Look};
+use crate::view::{doer, run_style};
+
+/// `succeeded in 3.2s`, `running for 10s`, `pending`.
+pub fn status_words(run: &Run, now: Millis) -> String {
+    let status = run.row.status;
+    match (status, tree::run_span(run, now)) {
+        (_, None) => status.as_str().into(),
+        (status, Some(span)) if status.is_terminal() => {
+            let how = if status == RunStatus::Succeeded { "in" } else { "after" };
+            format!("{} {how} {}", status.as_str(), text::duration(span))
+        }
+        (status, Some(span)) => format!("{} for {}", status.as_str(), text::duration(span)),
+    }
+}
+
+/// One line about a run: its sign, workflow, id and status.
+pub fn headline(run: &Run, now: Millis, color: bool) -> String {
+    let status = status_words(run, now);
+    let style = run_style(run.row.status);
+    let id = run.row.run.to_string();
+    format!(
+        "{} {} {}",
+        crate::ui::paint(color, Style::Bold, run.row.workflow.as_str()),
+        crate::ui::paint(color, Style::Dim, &id),
+        crate::ui::paint(color, style, &status)
+    )
+}
+
+/// How many steps have ended, of how many: `5/6 steps`. Containers don't count.
+pub fn progress(run: &Run) -> String {
+    let plan = run.graph.plan();
+    let steps = || run.steps().filter(|row| !super::is_container(plan.step(row.plan)));
+    let ended = steps().filter(|row| row.status.is_terminal()).count();
+    format!("{ended}/{} steps", steps().count())
+}
+
+/// The look of a tree on stdout.
+pub fn look(ui: &Ui, all: bool) -> Look {
+    let columns = ui.size().filter(|_| ui.out_tty()).map_or(usize::MAX, |(columns, _)| columns);
+    Look { now: super::now(), all, color: ui.out_color(), columns }
+}
+
+/// Writes a run for people: its head, then its tree.
+pub fn print(ui: &Ui, run: &Run, look: Look) {
+    let row = &run.row;
+    let line = |name: &str, value: &str| {
+        let name = ui.paint(Style::Dim, &format!("{name:<9}"));
+        ui.line(&format!("{name} {}", text::safe(value)));
+    };
+    line("run", &row.run.to_string());
+    let label = run.graph.plan().version.as_deref().map(|v| format!(" {v}")).unwrap_or_default();
+    line("workflow", &format!("{}{label} ({})", row.workflow, row.hash.short()));
+    let status = status_words(run, look.now);
+    ui.line(&format!(
+        "{} {}",
+        ui.paint(Style::Dim, "status   "),
+        ui.paint(run_style(row.status), &status)
+    ));
+    let age = text::relative(row.created_at, look.now);
+    line("created", &format!("{} ({age}) by {}", row.created_at, row.extra.cause));
+    if let Some(parent) = &row.parent {
+        line("parent", &parent.run.to_string());
+    }
+    if let Some(from) = row.extra.forked_from {
+        line("from", &from.to_string());
+    }
+    if row.params.as_object().is_some_and(|p| !p.is_empty()) {
+        line("params", &row.params.to_string());
+    }
+    if let Some(why) = row.extra.cancel.as_deref().filter(|_| !row.status.is_terminal()) {
+        line("cancel", why);
+    }
+    if let Some(error) = &row.error {
+        line("error", &error.message);
+    }
+    if let Some(output) = &row.output {
+        line("output", &output.to_string());
+    }
+    ui.line("");
+    for line in tree::lines(run, look) {
+        ui.line(&line);
+    }
+}
+
+/// The document of a run. Steps carry their attempts when they are given.
+pub fn document(run: &Run, attempts: Option<&BTreeMap<InstIx, Vec<Attempt>>>) -> Json {
+    let row = &run.row;
+    let plan = run.graph.plan();
+    let mut doc = json!({
+        "run": row.run,
+        "workflow": row.workflow,
+        "workflow_version": plan.version,
+        "hash": row.hash,
+        "version": run.version,
+        "status": row.status,
+        "phase": row.phase,
+        "priority": row.priority,
+        "cause": row.extra.cause,
+        "params": *row.params,
+        "created_at": row.created_at.to_string(),
+    });
+    let mut put = |key: &str, value: Option<Json>| {
+        if let Some(value) = value {
+            doc[key] = value;
+        }
+    };
+    let time = |at: Option<Millis>| at.map(|at| Json::from(at.to_string()));
+    put("started_at", time(row.started_at));
+    put("finished_at", time(row.finished_at));
+    put("parent", row.parent.map(|p| json!({"run": p.run, "step": p.step, "depth": p.depth})));
+    put("forked_from", row.extra.forked_from.map(|run| json!(run)));
+    put("concurrency_key", row.extra.concurrency_key.clone().map(Json::from));
+    put("cancel", row.extra.cancel.clone().map(Json::from));
+    put("output", row.output.as_deref().cloned());
+    put("error", row.error.as_ref().map(|e| json!(e)));
+    let steps = run.steps().map(|row| {
+        let mut step = step(run, row);
+        if let Some(made) = attempts.and_then(|all| all.get(&row.inst)) {
+            step["attempts"] = json!(made);
+        }
+        step
+    });
+    doc["steps"] = steps.collect();
+    doc
+}
+
+fn step(run: &Run, row: &StepRow) -> Json {
+    let plan = run.graph.plan().step(row.plan);
+    let mut doc = Map::new();
+    let mut put = |key: &str, value: Json| {
+        if !value.is_null() {
+            doc.insert(key.into(), value);
+        }
+    };
+    let time = |at: Option<Millis>| at.map_or(Json::Null, |at| at.to_string().into());
+    put("step", run.step_name(row.inst).into());
+    put("id", plan.id.as_str().into());
+    put("iteration", Some(run.iteration_path(row.inst)).filter(|p| !p.is_empty()).into());
+    put("agent", doer(plan).into());
+    if let StepKind::Task { action, .. } = &plan.kind {
+        put("action", action.as_str().into());
+    }
+    put("status", row.status.as_str().into());
+    let reason = match row.status {
+        StepStatus::Waiting => row.wait.map(|w| w.as_str()),
+        StepStatus::Skipped => row.skip.map(|s| s.as_str()),
+        _ => None,
+    };
+    put("reason", reason.into());
+    put("attempt", (row.attempt > 0).then_some(row.attempt).into());
+    put("ready_at", time(row.ready_at));
+    put("started_at", time(row.started_at));
+    put("finished_at", time(row.finished_at));
+    put("until", time(row.until));
+    put("output", row.output.as_deref().cloned().unwrap_or_default());
+    put("error", row.error.as_ref().map_or(Json::Null, |e| json!(e)));
+    put("detail", row.data.as_ref().and_then(|d| d.detail.as_deref().cloned()).unwrap_or_default());
+    Json::Object(doc)
+}
+
+/// A run of a list, as an object.
+pub fn list_item(run: &RunSummary) -> Json {
+    let time = |at: Option<Millis>| at.map(|at| at.to_string());
+    let span = run.started_at.zip(run.finished_at).map(|(start, end)| end.since(start).0);
+    json!({
+        "run": run.run,
+        "workflow": run.workflow,
+        "hash": run.hash,
+        "status": run.status,
+        "cause": run.cause,
+        "parent": run.parent,
+        "created_at": run.created_at.to_string(),
+        "started_at": time(run.started_at),
+        "finished_at": time(run.finished_at),
+        "duration_ms": span,
+        "error": run.error,
+    })
+}

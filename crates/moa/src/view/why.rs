@@ -1,0 +1,155 @@
+//! Why a run doesn't go on, until when, and what would unblock it.
+
+use moa_core::machine::{Run, Why};
+use moa_core::run::RunStatus;
+use moa_core::step::StepStatus;
+use moa_core::time::Millis;
+use moa_core::workflow::StepKind;
+use moa_ports::views::Pending;
+use serde::Serialize;
+
+use crate::control::protocol::NodeStatus;
+
+/// The answer for a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// The run.
+    pub run: String,
+    /// Its status.
+    pub status: RunStatus,
+    /// What there is to know about the run as a whole.
+    pub reasons: Vec<Reason>,
+    /// What there is to know about its steps.
+    pub steps: Vec<Reason>,
+}
+
+/// One reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// The step, when it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The step's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<StepStatus>,
+    /// Why it doesn't go on.
+    pub reason: String,
+    /// When it goes on, or gives up, by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "crate::view::attempts::rfc3339_option")]
+    pub until: Option<Millis>,
+    /// What would unblock it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unblock: Option<String>,
+}
+
+impl Reason {
+    fn of_run(reason: impl Into<String>, unblock: Option<String>) -> Self {
+        Self { step: None, status: None, reason: reason.into(), until: None, unblock }
+    }
+}
+
+/// Answers for a run, given what the store and, if one runs, the node know.
+pub fn answer(run: &Run, pending: &Pending, node: Option<&NodeStatus>, all: bool) -> Answer {
+    let status = run.row.status;
+    let mut reasons = of_run(run, pending);
+    if !status.is_terminal() {
+        match node {
+            None => reasons.push(Reason::of_run(
+                "no node serves the project, so nothing goes on",
+                Some("moa up".into()),
+            )),
+            Some(node) => {
+                if let Some(why) = &node.engine.degraded {
+                    reasons.push(Reason::of_run(format!("the node can't write: {why}"), None));
+                }
+                if node.engine.stopping {
+                    reasons.push(Reason::of_run("the node is stopping", Some("moa up".into())));
+                }
+            }
+        }
+    }
+    let steps = match status.is_terminal() || status == RunStatus::Pending {
+        true => Vec::new(),
+        false => run.why(all).into_iter().map(|why| of_step(run, why, node)).collect(),
+    };
+    Answer { run: run.row.run.to_string(), status, reasons, steps }
+}
+
+fn of_run(run: &Run, pending: &Pending) -> Vec<Reason> {
+    let id = run.row.run;
+    let mut reasons = Vec::new();
+    match run.row.status {
+        RunStatus::Pending => reasons.push(queued(run, pending)),
+        RunStatus::Paused => {
+            reasons.push(Reason::of_run("it is paused", Some(format!("moa runs resume {id}"))));
+        }
+        RunStatus::Failed => {
+            let error = run.row.error.as_ref().map_or("", |e| e.message.as_str());
+            let unblock = Some(format!("moa runs retry {id}"));
+            reasons.push(Reason::of_run(format!("it has failed: {error}"), unblock));
+        }
+        RunStatus::Cancelled => {
+            let why = run.row.extra.cancel.as_deref();
+            let error = run.row.error.as_ref().map(|e| e.message.as_str());
+            let why = why.or(error).unwrap_or_default();
+            let unblock = Some(format!("moa runs retry {id}"));
+            reasons.push(Reason::of_run(format!("it was cancelled: {why}"), unblock));
+        }
+        RunStatus::Succeeded => reasons.push(Reason::of_run("it has succeeded", None)),
+        RunStatus::Running | RunStatus::Waiting => {
+            let running: Vec<String> = run
+                .steps()
+                .filter(|row| row.status == StepStatus::Running)
+                .map(|row| run.step_name(row.inst))
+                .take(10)
+                .collect();
+            if !running.is_empty() {
+                reasons.push(Reason::of_run(format!("it runs: {}", running.join(", ")), None));
+            }
+            if let Some(why) = &run.row.extra.cancel {
+                reasons.push(Reason::of_run(format!("it is being cancelled: {why}"), None));
+            }
+        }
+    }
+    reasons
+}
+
+fn queued(run: &Run, pending: &Pending) -> Reason {
+    let key = run.row.extra.concurrency_key.as_deref().unwrap_or_default();
+    let Some((place, holders)) = &pending.queued else {
+        return Reason::of_run("it starts as soon as its node comes to it", None);
+    };
+    let held: Vec<String> = holders.iter().take(5).map(|r| r.to_string()).collect();
+    let reason = format!(
+        "it waits for a slot of the concurrency key {key:?}: place {place}, held by {}",
+        if held.is_empty() { "nobody".into() } else { held.join(", ") }
+    );
+    let unblock = holders.first().map(|run| format!("moa runs why {run}"));
+    Reason::of_run(reason, unblock)
+}
+
+fn of_step(run: &Run, why: Why, node: Option<&NodeStatus>) -> Reason {
+    let mut reason = why.reason;
+    let ready = why.status == StepStatus::Ready && !run.row.extra.paused;
+    if let (true, Some(node)) = (ready, node)
+        && let Some(row) = run.step(why.inst)
+        && let StepKind::Task { agent, .. } = &run.graph.plan().step(row.plan).kind
+    {
+        let mine = node.engine.running.get(agent).copied().unwrap_or(0);
+        let all: u32 = node.engine.running.values().sum();
+        let before = node.engine.ready.get(agent).copied().unwrap_or(0);
+        reason = format!(
+            "it waits for a free slot: {agent} runs {mine} attempts and {before} are ready, \
+             the node runs {all} of {}",
+            node.max_running
+        );
+    }
+    Reason {
+        step: Some(why.step),
+        status: Some(why.status),
+        reason,
+        until: why.until,
+        unblock: why.unblock,
+    }
+}

@@ -1,0 +1,271 @@
+//! Which store and which worker this moa uses. The only place that names them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
+use moa_core::agent::AgentSpec;
+use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::machine::Outcome;
+use moa_engine::handle::Options as EngineOptions;
+use moa_engine::{Engine, Handle};
+use moa_ports::agent::{Completion, Completions, Task, Worker as _};
+use moa_ports::store::Store;
+use moa_ports::views::Views;
+use moa_spec::Settings;
+use moa_sqlite::SqliteStore;
+use tokio::sync::oneshot;
+
+pub use moa_connectors::{LogFile, LogPart};
+
+use crate::exit::{Exit, Failure, Result};
+use crate::project::{Layout, Project};
+use crate::secrets::SecretStore;
+
+/// Threads that attempts are started and read on.
+const WORKER_THREADS_MAX: usize = 4;
+
+/// The two sides of a store.
+pub struct Stores {
+    /// The side that writes.
+    pub store: Arc<dyn Store>,
+    /// The side that reads.
+    pub views: Arc<dyn Views>,
+    /// The identity of the project's state: processes that it started are known by it.
+    pub id: String,
+}
+
+/// The database of a project.
+pub fn database(layout: &Layout) -> PathBuf {
+    layout.state().join("moa.db")
+}
+
+/// Opens the store of a project, for the node that serves it.
+pub fn open_store(layout: &Layout) -> Result<Stores> {
+    let store = SqliteStore::open(&database(layout), moa_sqlite::Options::default());
+    let store = Arc::new(store.map_err(failure)?);
+    let id = state_id(&layout.state())
+        .map_err(|e| crate::node::lock::unusable(&layout.state().join("id"), &e))?;
+    Ok(Stores { store: store.clone(), views: store, id })
+}
+
+/// Opens the read side of a project's store; `None` when there is none yet.
+pub fn open_views(layout: &Layout) -> Result<Option<Arc<dyn Views>>> {
+    match SqliteStore::open_read_only(&database(layout)) {
+        Ok(views) => Ok(Some(Arc::new(views))),
+        Err(moa_sqlite::Error::Missing { .. }) => Ok(None),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// The schema number that this moa writes.
+pub const SCHEMA: u32 = moa_sqlite::SCHEMA;
+
+fn failure(error: moa_sqlite::Error) -> Failure {
+    if let moa_sqlite::Error::Locked { pid, .. } = error {
+        return crate::node::lock::refusal(pid);
+    }
+    moa_ports::store::Error::from(error).into()
+}
+
+/// The identity of a project's state: made once, and kept beside the database.
+fn state_id(state: &Path) -> io::Result<String> {
+    let path = state.join("id");
+    match std::fs::read_to_string(&path) {
+        Ok(id) if id.trim().len() == 32 => return Ok(id.trim().to_owned()),
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let id = format!("{:016x}{:016x}", random_u64(), random_u64());
+    let temporary = state.join("id.new");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+    writeln!(file, "{id}")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, &path)?;
+    Ok(id)
+}
+
+/// A number that nobody can guess.
+pub fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    let read = std::fs::File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes));
+    match read {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        // A machine without it: the instant and the process are unlike any other's.
+        Err(_) => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let nanos = now.map_or(0, |d| d.as_nanos() as u64);
+            moa_core::ids::mix(nanos ^ (u64::from(std::process::id()) << 32))
+        }
+    }
+}
+
+/// What runs attempts in this process: its agents, and the threads that they are read on.
+pub struct Worker {
+    agents: SharedAgents,
+    options: Mutex<Option<WorkerOptions>>,
+    runtime: Option<tokio::runtime::Runtime>,
+    node: NodeId,
+    store_id: String,
+}
+
+impl Worker {
+    /// A worker for the agents of a project.
+    pub fn new(
+        layout: &Layout,
+        settings: &Settings,
+        node: NodeId,
+        stores: &Stores,
+        project: &Project,
+    ) -> Result<Self> {
+        Self::with_id(layout, settings, node, stores.id.clone(), project)
+    }
+
+    fn with_id(
+        layout: &Layout,
+        settings: &Settings,
+        node: NodeId,
+        store_id: String,
+        project: &Project,
+    ) -> Result<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cores.min(WORKER_THREADS_MAX))
+            .thread_name("moa-worker")
+            .enable_all()
+            .build()
+            .map_err(|e| Failure::io("can't start the threads of the worker", &e))?;
+        let agents = SharedAgents::new(project.agents.values().cloned());
+        let options = WorkerOptions {
+            runtime: runtime.handle().clone(),
+            project_dir: layout.root.clone(),
+            state_dir: layout.state(),
+            agents: agents.clone(),
+            secrets: Arc::new(SecretStore::new(&layout.root, &settings.secrets.env_file)),
+            node,
+            store_id: store_id.clone(),
+            channels: channels(layout, settings),
+        };
+        Ok(Self {
+            agents,
+            options: Mutex::new(Some(options)),
+            runtime: Some(runtime),
+            node,
+            store_id,
+        })
+    }
+
+    fn start(&self, completions: Arc<dyn Completions>) -> Option<Arc<LocalWorker>> {
+        let options = self.options.lock().ok()?.take()?;
+        Some(LocalWorker::new(options, completions))
+    }
+
+    /// Ends what earlier nodes left running, then starts the engine. Once.
+    pub fn engine(&self, options: EngineOptions, stores: &Stores) -> Result<Handle> {
+        let ended = moa_connectors::end_leftovers(&self.store_id, self.node);
+        if !ended.is_empty() {
+            let count = ended.len();
+            tracing::info!(count, "ended attempts that an earlier node left running");
+        }
+        let Some(taken) = self.options.lock().ok().and_then(|mut o| o.take()) else {
+            return Err(Failure::new(Exit::Unavailable, "the worker has been started already"));
+        };
+        let make = move |completions| LocalWorker::new(taken, completions) as Arc<_>;
+        Ok(Engine::start(options, stores.store.clone(), self.agents(), make)?)
+    }
+
+    /// The agents that there are, those that are part of moa among them.
+    pub fn agents(&self) -> BTreeMap<Name, Arc<AgentSpec>> {
+        self.agents.all().into_iter().map(|spec| (spec.id.clone(), spec)).collect()
+    }
+
+    /// Puts the agents of a project in the place of the known ones.
+    pub fn set_agents(&self, project: &Project) {
+        self.agents.replace(project.agents.values().cloned());
+    }
+
+    /// Runs one attempt, without an engine.
+    pub async fn attempt(&self, task: Task) -> Result<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        let only = Arc::new(OnlyOne(Mutex::new(Some(sender))));
+        let Some(worker) = self.start(only) else {
+            return Err(Failure::new(Exit::Unavailable, "the worker has been started already"));
+        };
+        let (run, inst, attempt) = (task.run, task.inst, task.attempt);
+        worker.start(task);
+        let mut signals = crate::cmd::up::Signals::new()?;
+        tokio::pin!(receiver);
+        loop {
+            tokio::select! {
+                outcome = &mut receiver => {
+                    let gone = |_| Failure::new(Exit::Unavailable, "the worker has ended");
+                    return outcome.map_err(gone);
+                }
+                () = signals.next() => worker.stop(run, inst, attempt, false),
+            }
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Dropped where waiting is not allowed.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn channels(_layout: &Layout, _settings: &Settings) -> Channels {
+    Channels::default()
+}
+
+/// Takes the end of the only attempt that there is.
+struct OnlyOne(Mutex<Option<oneshot::Sender<Outcome>>>);
+
+impl Completions for OnlyOne {
+    fn complete(&self, done: Completion) {
+        let sender = self.0.lock().ok().and_then(|mut sender| sender.take());
+        if let Some(sender) = sender {
+            // Whoever asked may have gone.
+            let _ = sender.send(done.outcome);
+        }
+    }
+}
+
+/// A worker for one attempt, outside of any node.
+pub fn lone_worker(layout: &Layout, settings: &Settings, project: &Project) -> Result<Worker> {
+    let id = random_u64();
+    Worker::with_id(layout, settings, NodeId(id), format!("lone-{id:016x}"), project)
+}
+
+/// The attempt logs of a run.
+pub fn list_logs(layout: &Layout, run: RunId) -> Result<Vec<LogFile>> {
+    let logs = moa_connectors::list_logs(&layout.state(), run);
+    logs.map_err(|e| Failure::io(format!("can't read the logs of run {run}"), &e))
+}
+
+/// A piece of an attempt's log.
+pub fn read_log(log: &LogFile, from: u64, max: usize) -> Result<LogPart> {
+    let part = moa_connectors::read_log(&log.path, from, max);
+    part.map_err(|e| Failure::io(format!("can't read {}", log.path.display()), &e))
+}
+
+/// Removes what attempts of a run left in the project's state: for attempts outside of any run.
+pub fn forget_attempts(layout: &Layout, run: RunId) {
+    let work = layout.state().join("work").join(run.to_string());
+    for folder in [moa_connectors::log_dir(&layout.state(), run), work] {
+        // Nothing was written, most often.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
+/// What an agent wrote, safe to show on a terminal.
+pub fn terminal_text(bytes: &[u8]) -> String {
+    moa_connectors::sanitize_for_terminal(bytes)
+}
