@@ -4,11 +4,13 @@ use serde_json::Value as Json;
 
 use super::value::Value;
 
-/// Integers are ints; what does not fit 64 bits is a double.
+/// Integers are ints. Only those too large for an int are uints: as doubles they would come out
+/// as other numbers than they went in.
 pub(super) fn number(n: &serde_json::Number) -> Value {
-    match n.as_i64() {
-        Some(n) => Value::Int(n),
-        None => Value::Double(n.as_f64().unwrap_or(f64::NAN)),
+    match (n.as_i64(), n.as_u64()) {
+        (Some(n), _) => Value::Int(n),
+        (None, Some(n)) => Value::Uint(n),
+        (None, None) => Value::Double(n.as_f64().unwrap_or(f64::NAN)),
     }
 }
 

@@ -101,6 +101,7 @@ impl<'a> Operand<'a> {
             Json::Bool(b) => Self::Bool(*b),
             Json::Number(n) => match convert::number(n) {
                 Value::Int(n) => Self::Int(n),
+                Value::Uint(n) => Self::Uint(n),
                 Value::Double(n) => Self::Double(n),
                 _ => Self::Null,
             },

@@ -17,7 +17,7 @@ pub enum Value {
     Null,
     /// `true`, `false`
     Bool(bool),
-    /// A 64-bit integer. Integers of JSON are these.
+    /// A 64-bit integer. Integers of JSON are these, if they fit.
     Int(i64),
     /// An unsigned 64-bit integer: `1u`.
     Uint(u64),

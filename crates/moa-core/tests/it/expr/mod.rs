@@ -13,6 +13,7 @@ mod oracle;
 mod properties;
 mod references;
 mod results;
+mod values;
 
 /// Top-level names over a JSON object.
 pub struct Names(BTreeMap<String, Value>);
