@@ -214,7 +214,11 @@ impl Tx<'_> {
     fn next_attempt(&self, inst: InstIx, plan: &PlanStepRef, error: &StepError) -> Option<Millis> {
         let again = matches!(
             error.kind,
-            ErrorKind::Retryable | ErrorKind::Timeout | ErrorKind::Lost | ErrorKind::Child
+            ErrorKind::Retryable
+                | ErrorKind::Timeout
+                | ErrorKind::Lost
+                | ErrorKind::UnknownOutcome
+                | ErrorKind::Child
         );
         if !again {
             return None;

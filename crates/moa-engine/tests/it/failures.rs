@@ -27,6 +27,13 @@ steps:
 }
 
 #[test]
+fn an_unknown_outcome_is_tried_again_where_that_does_no_harm() {
+    let text = "steps: [{id: sync, agent: a, action: x, retry: {max_attempts: 2, delay: 5s}}]";
+    let lost = fail(ErrorKind::UnknownOutcome, "the connection broke");
+    assert_snapshot!(timeline(text, json!({}), vec![("sync#1", lost)]));
+}
+
+#[test]
 fn the_agent_may_say_when_to_come_back() {
     let text = "steps: [{id: busy, agent: a, action: x}]";
     let error = StepError::new(ErrorKind::Retryable, "too many requests");
