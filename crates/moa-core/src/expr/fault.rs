@@ -101,7 +101,7 @@ impl<'a> Fault<'a> {
             Kind::Types(operator, a, b) => types_error(operator, a, b),
             Kind::Other(texts) => *texts,
         };
-        Error { message, span, hint }
+        Error::quoting(message, span, hint)
     }
 }
 

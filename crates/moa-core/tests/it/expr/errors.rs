@@ -303,6 +303,23 @@ fn an_absorbed_error_is_the_first_one() {
 }
 
 #[test]
+fn messages_are_one_line_of_bounded_length() {
+    for (source, message) in [
+        ("n \0", "unexpected character `\\u{0}`"),
+        ("n \u{200b}", "unexpected character `\\u{200b}`"),
+        ("n '''a\nb'''", "expected an operator, found `'''a\\u{a}b'''`"),
+        ("int('a\\u202eb')", "`a\\u{202e}b` is not an int"),
+        ("m['\\n']", "no such key `\\u{a}`"),
+    ] {
+        assert_eq!(failure(source).0.message, message, "{source:?}");
+    }
+    for source in ["x".repeat(4000), format!("{}()", "x".repeat(4000)), "n 'y".repeat(1000)] {
+        let (error, _) = failure(&source);
+        assert!(error.message.chars().count() <= 301, "{error}");
+    }
+}
+
+#[test]
 fn suggestions_need_the_scope_to_tell_its_names() {
     struct Silent;
     impl Scope for Silent {

@@ -10,6 +10,8 @@ use super::{Names, scope};
 fn check_error(source: &str, error: &Error) {
     assert!(source.get(error.span.clone()).is_some(), "{source:?}: {error:?}");
     assert!(!error.message.is_empty() && !error.message.ends_with('.'), "{error:?}");
+    assert!(!error.message.contains(char::is_control), "{error:?}");
+    assert!(!error.message.contains("compiled wrongly"), "{source}");
 }
 
 fn run(source: &str, scope: &Names) {
