@@ -183,12 +183,10 @@ fn locate(source: &str, style: Style, value: &str, at: usize) -> Option<usize> {
         src.next()?;
     }
     let block = matches!(style, Style::Literal | Style::Folded);
-    if block && source.starts_with(['|', '>']) {
-        // The header line is no part of the value.
-        while src.next()?.1 != '\n' {}
-    }
-    let mut line_start = block;
-    for (i, c) in value.char_indices() {
+    // Block scalars begin at their first line that isn't blank, behind its indentation.
+    let blank = if block { value.len() - value.trim_start_matches('\n').len() } else { 0 };
+    let mut line_start = false;
+    for (i, c) in value.char_indices().skip_while(|(i, _)| *i < blank) {
         if line_start && c != '\n' {
             // Skip the indentation that is not part of the value.
             let spaces = |text: &str| text.len() - text.trim_start_matches(' ').len();

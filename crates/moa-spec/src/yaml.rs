@@ -118,7 +118,6 @@ pub(crate) fn parse(cx: &mut Cx) -> Option<Arc<Node>> {
         return None;
     }
     let options = granit_parser::options! {
-        strict_indentation: true,
         disallow_directives: true,
         emit_unresolved_aliases: true,
         emit_comments: false,

@@ -11,17 +11,22 @@ struct Emit<'t> {
     text: &'t str,
     order: &'t KeyOrder,
     out: String,
+    /// The element whose lead has been written already.
+    top: usize,
 }
 
 /// Writes the tree; `None` when something of it can't be written.
 pub(super) fn emit(tree: &Tree, text: &str, order: &KeyOrder) -> Option<String> {
-    let mut emit = Emit { tree, text, order, out: String::new() };
-    let spot = order.start();
     let root = tree.root;
+    let top = tree.elements_of(root).first().copied().unwrap_or(usize::MAX);
+    let mut emit = Emit { tree, text, order, out: String::new(), top };
+    let spot = order.start();
     if tree.elements_of(root).is_empty() {
         emit.inline_root(root)?;
     } else {
         emit.props_line(root);
+        // What stands at the top is about the file, whichever key comes first.
+        emit.lead(&tree.elements[tree.elements_of(root)[0]].lead, 0);
         emit.block(root, 0, spot, false)?;
     }
     let body = emit.out.trim_start_matches('\n');
@@ -66,6 +71,18 @@ impl Emit<'_> {
         }
     }
 
+    /// What stands above an element; the first one of a nested block has no blank line there.
+    fn lead_of(&self, element: usize, first_inside: bool) -> Vec<Lead> {
+        let lead = &self.tree.elements[element].lead;
+        if element == self.top {
+            Vec::new()
+        } else if first_inside {
+            without_blanks(lead)
+        } else {
+            lead.clone()
+        }
+    }
+
     /// A collection as a block. `inline`: the first element stands on a line that has begun.
     fn block(&mut self, node: usize, indent: usize, spot: Spot, inline: bool) -> Option<()> {
         match &self.tree.nodes[node].kind {
@@ -85,11 +102,7 @@ impl Emit<'_> {
             let element = &self.tree.elements[elements[at]];
             if i > 0 || !inline {
                 // The first element of a nested block has no blank line above it.
-                let lead = if i == 0 && indent > 0 {
-                    without_blanks(&element.lead)
-                } else {
-                    element.lead.clone()
-                };
+                let lead = self.lead_of(elements[at], i == 0 && indent > 0);
                 self.lead(&lead, indent);
                 self.pad(indent);
             }
@@ -114,13 +127,9 @@ impl Emit<'_> {
 
     fn list(&mut self, elements: &[usize], indent: usize, spot: Spot) -> Option<()> {
         let inner = self.order.item(spot);
-        for (i, element) in elements.iter().enumerate() {
-            let element = &self.tree.elements[*element];
-            let lead = if i == 0 && indent > 0 {
-                without_blanks(&element.lead)
-            } else {
-                element.lead.clone()
-            };
+        for (i, ix) in elements.iter().enumerate() {
+            let element = &self.tree.elements[*ix];
+            let lead = self.lead_of(*ix, i == 0 && indent > 0);
             self.lead(&lead, indent);
             let value = element.value;
             let inline_map = self.as_block(value, indent + 2)
@@ -218,7 +227,15 @@ impl Emit<'_> {
         match &node.kind {
             Kind::Block => {
                 self.out.push_str(space);
-                return self.block_scalar(source, indent, &trail);
+                self.block_scalar(source, indent, &trail)?;
+                if source.lines().next().is_some_and(|header| header.contains('+')) {
+                    // `+` keeps the blank lines that follow.
+                    let rest = &self.text[node.span.end..];
+                    let blank = &rest[..rest.len() - rest.trim_start().len()];
+                    let kept = blank.matches('\n').count().saturating_sub(1);
+                    self.out.extend(std::iter::repeat_n('\n', kept));
+                }
+                return Some(());
             }
             Kind::Inline => {
                 let space = if source.is_empty() { "" } else { space };

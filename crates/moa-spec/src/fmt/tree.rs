@@ -160,7 +160,10 @@ impl Builder<'_> {
     }
 
     fn node(&mut self, kind: Kind, mut range: Range<usize>, span: &Span) {
-        // Block scalars end behind their line breaks.
+        // Block scalars end behind their line breaks, and begin behind their headers.
+        if matches!(kind, Kind::Block) && span.indent.is_some() {
+            range.start = header_start(self.text, range.start).unwrap_or(range.start);
+        }
         let text = &self.text[range.clone()];
         range.end = range.start + text.trim_end_matches(['\n', '\r', ' ', '\t']).len();
         let end = range.end;
@@ -222,6 +225,27 @@ impl Builder<'_> {
             let key_end = open.key.take().map_or(0, |key| self.tree.nodes[key].span.end);
             self.tree.elements[element].span.end = end.max(key_end);
         }
+    }
+}
+
+/// The `|` or `>` of the block scalar whose first line that isn't blank holds byte `at`.
+fn header_start(text: &str, at: usize) -> Option<usize> {
+    let mut end = text[..at].rfind('\n')?;
+    loop {
+        let start = text[..end].rfind('\n').map_or(0, |n| n + 1);
+        let line = &text[start..end];
+        if !line.trim().is_empty() {
+            let is_header = |at: &usize| {
+                let rest = line[at + 1..]
+                    .trim_start_matches(['+', '-', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+                let spaced = rest.starts_with([' ', '\t', '\r']) || rest.is_empty();
+                let rest = rest.trim();
+                spaced && (rest.is_empty() || rest.starts_with('#'))
+            };
+            let mut marks = line.match_indices(['|', '>']).map(|(at, _)| at);
+            return marks.find(is_header).map(|at| start + at);
+        }
+        end = start.checked_sub(1)?;
     }
 }
 

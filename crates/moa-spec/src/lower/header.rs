@@ -329,6 +329,9 @@ pub(super) fn outputs(file: Option<&Entries<Output>>, cx: &mut Cx) -> Vec<(Strin
         };
         if let Short::Long(OutputFile { schema: Some(schema), .. }) = output {
             check_schema(schema, cx);
+            let message = "this version of moa does not check schemas of outputs yet".into();
+            let d = cx.warn(codes::NOT_YET, schema.node.span.clone(), message);
+            d.help("declare the schema at the agent's action: `output:`");
         }
         outputs.push((name.value.clone(), program.clone()));
     }

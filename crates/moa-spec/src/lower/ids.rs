@@ -11,7 +11,7 @@ use crate::codes;
 use crate::read::{At, Cx};
 
 /// Names that expressions use for other things, and words that CEL keeps for itself.
-pub(crate) const RESERVED: [&str; 37] = [
+pub(crate) const RESERVED: [&str; 33] = [
     "index",
     "params",
     "vars",
@@ -45,10 +45,6 @@ pub(crate) const RESERVED: [&str; 37] = [
     "var",
     "void",
     "while",
-    "has",
-    "all",
-    "exists",
-    "size",
 ];
 
 /// Gives every item its id.

@@ -87,7 +87,8 @@ impl<'a> Names<'a, '_, '_> {
             self.retry(policy, When::End, cx);
         }
         if let Some(env) = file.defaults.as_ref().and_then(|d| d.env.as_ref()) {
-            let spot = Spot { when: When::Admission, locals: &[], secrets: true };
+            // Evaluated for each task; which steps are over by then differs.
+            let spot = Spot { when: When::End, locals: &["item", "index"], secrets: true };
             env.0.iter().for_each(|(_, value)| self.template(Some(value), spot, cx));
         }
         self.outputs(file.outputs.as_ref(), plain(When::End), cx);

@@ -152,11 +152,11 @@ record! {
         on_parent_cancel: Option<At<OnParentCancel>>,
         /// Steps that must be done first. Replaces the step before; `[]` = starts at once.
         depends_on: Option<Many<Short<At<String>, NeedFile>>>,
+        /// Expression: false = skipped. With `then`: which branch is taken.
+        condition: Option<Expr>,
         /// When it runs, given how its dependencies ended: `success`, `always`, `failure` or an
         /// expression.
         run_if: Option<Expr>,
-        /// Expression: false = skipped. With `then`: which branch is taken.
-        condition: Option<Expr>,
         /// What to repeat the steps for.
         foreach: Option<Box<Short<Items, ForeachFile>>>,
         /// Expression: the steps are repeated while it is true.

@@ -3,7 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod diagnostics;
+mod drawing;
+mod formatting;
 mod hostile;
-mod scratch;
+mod lowering;
+mod pages;
+mod round_trip;
+mod schemas;
 mod seeds;
 mod support;
+mod values;

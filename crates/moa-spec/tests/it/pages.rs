@@ -1,0 +1,89 @@
+//! Every code has a page, and the examples of the pages do what they say.
+
+use std::collections::BTreeMap;
+
+use moa_core::ids::Name;
+use moa_spec::{
+    Diagnostic, Project, Source, error_pages, has_errors, parse_agents, parse_settings,
+    parse_workflow, render, validate_workflow,
+};
+
+/// Codes whose mistakes are too large for a page; other tests make them.
+const WITHOUT_EXAMPLE: [&str; 7] =
+    ["MOA0001", "MOA0002", "MOA0005", "MOA0006", "MOA0010", "MOA0011", "MOA0205"];
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// The project that the pages speak of.
+fn project() -> Project {
+    let agents = "\
+command: ./build.sh
+actions:
+  build:
+    params: {type: object, properties: {module: {type: string}}}
+";
+    let (agents, found) =
+        parse_agents(&Source::new("agents/builder.yaml", agents), &name("builder"));
+    assert_eq!(found, []);
+    let fixups = "params: {project: string}\nsteps: [{run: make}]\n";
+    let (fixups, _) =
+        parse_workflow(&Source::new("workflows/fixups.yaml", fixups), &name("fixups"));
+    Project {
+        agents: agents.into_iter().map(|a| (a.id.clone(), a)).collect(),
+        workflows: BTreeMap::from([(name("fixups"), fixups.unwrap().summary())]),
+    }
+}
+
+fn examples(page: &str) -> impl Iterator<Item = (&str, &str)> {
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
+    blocks.filter_map(|block| block.strip_prefix("# ")?.split_once('\n'))
+}
+
+fn diagnose(text: &str) -> Vec<Diagnostic> {
+    let source = Source::new("example.yaml", text);
+    if text.starts_with("# moa.yaml") {
+        return parse_settings(&source).1;
+    }
+    if text.starts_with("# agent") {
+        return parse_agents(&source, &name("example")).1;
+    }
+    validate_workflow(&source, &name("example"), &project()).1
+}
+
+#[test]
+fn pages_are_complete_and_their_examples_hold() {
+    for (code, page) in error_pages() {
+        assert!(page.starts_with(&format!("# {code}: ")), "{code} has another title");
+        assert!(page.lines().count() > 3, "{code} says nothing");
+        let mut seen = Vec::new();
+        for (kind, text) in examples(page) {
+            let found = diagnose(text);
+            let shown = render(&found, &[Source::new("example.yaml", text)], false);
+            match kind {
+                "wrong" => {
+                    assert!(found.iter().any(|d| d.code == *code), "{code}: {text}\n{shown}");
+                }
+                "right" => assert!(!has_errors(&found), "{code}: {text}\n{shown}"),
+                _ => panic!("{code}: an example is either wrong or right"),
+            }
+            if kind == "right" {
+                assert!(found.iter().all(|d| d.code != *code), "{code}: {text}\n{shown}");
+            }
+            seen.push(kind);
+        }
+        let expected: &[&str] =
+            if WITHOUT_EXAMPLE.contains(code) { &[] } else { &["wrong", "right"] };
+        assert_eq!(seen, expected, "{code}");
+    }
+}
+
+#[test]
+fn codes_are_unique_and_in_order() {
+    let codes: Vec<&str> = error_pages().iter().map(|(code, _)| *code).collect();
+    let mut sorted = codes.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(codes, sorted);
+}

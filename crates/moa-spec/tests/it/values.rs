@@ -1,0 +1,223 @@
+//! Params, outputs, tests, agents, settings: what comes out of the files.
+
+use moa_core::agent::AgentKind;
+use moa_core::time::Span;
+use moa_core::workflow::ParamSpec;
+use moa_spec::model::FailKind;
+use moa_spec::{
+    Comparison, LogFormat, LogLevel, MockResult, Project, Settings, check_output, check_params,
+    check_workflow, free_param, param_from_text, parse_agents, parse_settings, parse_workflow,
+};
+use serde_json::{Map, Value as Json, json};
+
+use crate::support::{id, plan, source};
+
+const PARAMS: &str = "
+params:
+  project: {type: string, pattern: '^[a-z-]+$', description: which project}
+  count: {type: integer, default: 3}
+  env: {enum: [dev, prod], default: dev}
+  note: {type: string, required: false}
+steps: [{run: x}]
+";
+
+fn map(json: Json) -> Map<String, Json> {
+    json.as_object().unwrap().clone()
+}
+
+#[test]
+fn params_get_their_defaults() {
+    let found = check_params(&plan(PARAMS), &map(json!({"project": "demo"})));
+    assert_eq!(found, Ok(map(json!({"project": "demo", "count": 3, "env": "dev"}))));
+}
+
+#[test]
+fn all_wrong_params_are_told() {
+    let given = map(json!({"projet": "x", "count": "many", "env": "test"}));
+    let errors = check_params(&plan(PARAMS), &given).unwrap_err();
+    let told: Vec<_> = errors.iter().map(|e| (e.name.as_str(), e.message.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("projet", "the workflow has no param `projet`"),
+            ("project", "the param `project` is missing"),
+            ("count", "`count`: \"many\" is not of type integer"),
+            ("env", "`env`: \"test\" is not one of \"dev\", \"prod\""),
+        ]
+    );
+    assert_eq!(errors[0].help.as_deref(), Some("did you mean `project`?"));
+    let errors = check_params(&plan(PARAMS), &map(json!({"project": "NO"}))).unwrap_err();
+    assert_eq!(errors[0].message, "`project`: \"NO\" doesn't match the pattern ^[a-z-]+$");
+    assert_eq!(errors[0].help.as_deref(), Some("`project` is: which project"));
+}
+
+#[test]
+fn a_workflow_without_params_takes_any_but_not_without_end() {
+    let plan = plan("steps: [{run: x}]");
+    let given = map(json!({"anything": [1, {"a": 2}]}));
+    assert_eq!(check_params(&plan, &given), Ok(given));
+    let large = map(json!({"x": "y".repeat(2 << 20)}));
+    assert!(check_params(&plan, &large).unwrap_err()[0].message.contains("bytes"));
+}
+
+#[test]
+fn patterns_run_in_linear_time() {
+    let plan = plan("params: {a: {type: string, pattern: '^(a+)+$'}}\nsteps: [{run: x}]");
+    let given = map(json!({"a": format!("{}!", "a".repeat(50_000))}));
+    assert_eq!(check_params(&plan, &given).unwrap_err().len(), 1);
+}
+
+fn spec(schema: Json) -> ParamSpec {
+    ParamSpec { name: "p".into(), schema, default: None, required: true }
+}
+
+#[test]
+fn texts_become_values_of_the_declared_type() {
+    let cases = [
+        (json!({"type": "integer"}), "5", json!(5)),
+        (json!({"type": "number"}), "5", json!(5)),
+        (json!({"type": "number"}), "0.5", json!(0.5)),
+        (json!({"type": "boolean"}), "true", json!(true)),
+        (json!({"type": "array"}), "[1, \"a\"]", json!([1, "a"])),
+        (json!({"type": "object"}), "{\"a\": 1}", json!({"a": 1})),
+        (json!({"type": "string"}), "5", json!("5")),
+        (json!({"type": "string"}), "true", json!("true")),
+        (json!({"type": ["integer", "string"]}), "5", json!(5)),
+        (json!({"type": ["integer", "string"]}), "five", json!("five")),
+        (json!({"type": ["integer", "null"]}), "null", json!(null)),
+        (json!({"enum": ["dev", "1"]}), "1", json!("1")),
+        (json!({"enum": [1, 2]}), "1", json!(1)),
+        (json!({}), "1", json!(1)),
+        (json!({}), "[1]", json!("[1]")),
+    ];
+    for (schema, text, value) in cases {
+        assert_eq!(param_from_text(&spec(schema.clone()), text), Ok(value), "{schema} {text}");
+    }
+    for (schema, text) in [("integer", "5.5"), ("integer", "x"), ("boolean", "yes"), ("array", "1")]
+    {
+        let error = param_from_text(&spec(json!({"type": schema})), text).unwrap_err();
+        assert!(error.message.contains(schema), "{error}");
+    }
+    assert_eq!(free_param("1.5"), json!(1.5));
+    assert_eq!(free_param("\"1.5\""), json!("1.5"));
+    assert_eq!(free_param("{\"a\": 1}"), json!("{\"a\": 1}"));
+}
+
+#[test]
+fn outputs_are_checked_against_schemas() {
+    let schema =
+        json!({"type": "object", "required": ["path"], "properties": {"n": {"type": "integer"}}});
+    assert_eq!(check_output(&schema, &json!({"path": "/", "n": 1})), Ok(()));
+    let error = check_output(&schema, &json!({"n": "x"})).unwrap_err();
+    assert_eq!(error, "\"path\" is missing; /n: \"x\" is not of type integer");
+    let remote = json!({"$ref": "http://127.0.0.1:1/schema.json"});
+    assert!(check_output(&remote, &json!(1)).unwrap_err().contains("outside itself"));
+}
+
+#[test]
+fn tests_are_read() {
+    let text = include_str!("../data/good/everything.yaml");
+    let workflow = parse_workflow(&source(text), &id()).0.unwrap();
+    let [test] = &workflow.tests[..] else { panic!("one test") };
+    assert_eq!((test.name.as_str(), &text[test.span.clone()][..4]), ("happy path", "name"));
+    let mock = |id: &str| &test.mock[&id.parse().unwrap()];
+    let [timeout, done] = &mock("deploy")[..] else { panic!("two outcomes") };
+    assert_eq!(timeout.after, Span::minutes(5));
+    let kind = FailKind::Timeout;
+    assert_eq!(timeout.result, MockResult::Fail { kind, message: "timeout".into() });
+    assert_eq!(done.result, MockResult::Output(json!({"url": "u"})));
+    assert_eq!(mock("release")[0].result, MockResult::Signal(json!({"approved": true})));
+    let kind = FailKind::Permanent;
+    let message = "no such host".to_owned();
+    assert_eq!(mock("probe")[0].result, MockResult::Fail { kind, message });
+    let expect = &test.expect;
+    assert_eq!(expect.status.as_deref(), Some("success"));
+    assert_eq!(expect.virtual_duration, Some((Comparison::Less, Span::minutes(30 * 60))));
+    assert!(
+        Comparison::Less.holds(Span(1), Span(2)) && !Comparison::AtLeast.holds(Span(1), Span(2))
+    );
+    let [attempts] = &expect.steps[..] else { panic!("one value") };
+    assert_eq!((attempts.field.as_str(), &attempts.value), ("attempts", &json!(2)));
+}
+
+#[test]
+fn agents_of_every_kind_are_read() {
+    let (agents, found) = parse_agents(&source(include_str!("../data/good/agents.yaml")), &id());
+    assert_eq!(found, []);
+    insta::assert_json_snapshot!("agents", agents);
+}
+
+#[test]
+fn an_agent_s_id_is_its_file_s_name() {
+    let (agents, _) = parse_agents(&source("command: ./x.sh"), &id());
+    assert_eq!(agents[0].id, id());
+    let AgentKind::Command(command) = &agents[0].kind else { panic!() };
+    assert_eq!(command.argv, ["./x.sh"]);
+}
+
+#[test]
+fn agents_without_mistakes_are_given_beside_those_with() {
+    let (agents, found) = parse_agents(&source("agents: {a: {command: x}, b: {comand: x}}"), &id());
+    assert_eq!((agents.len(), found.len()), (1, 1));
+}
+
+#[test]
+fn settings_have_defaults() {
+    let (settings, found) = parse_settings(&source("# nothing\n"));
+    assert_eq!((settings, found), (Some(Settings::default()), vec![]));
+    let (settings, _) = parse_settings(&source(include_str!("../data/good/settings.yaml")));
+    let settings = settings.unwrap();
+    assert_eq!(settings.limits.max_running, 8);
+    assert_eq!((settings.log.level, settings.log.format), (LogLevel::Debug, LogFormat::Json));
+    assert_eq!(settings.logs.attempt_max, 1 << 20);
+    assert_eq!(settings.given["limits.max_running"], 5);
+    assert!(!settings.given.contains_key("limits"));
+}
+
+/// The messages about a workflow in a project with an agent `a`.
+fn across(step: &str) -> Vec<String> {
+    let agents = "agents: {a: {command: x, actions: {go: {params: {type: object,
+      properties: {n: {type: integer}, l: {type: array, items: {type: string}}}, required: [n],
+      additionalProperties: false}}}}}";
+    let (agents, _) = parse_agents(&source(agents), &id());
+    let project = Project {
+        agents: agents.into_iter().map(|a| (a.id.clone(), a)).collect(),
+        ..Project::default()
+    };
+    let text = format!("steps:\n  - {step}\n");
+    let workflow = parse_workflow(&source(&text), &id()).0.unwrap();
+    let found = check_workflow(&workflow, &project);
+    found
+        .into_iter()
+        .map(|d| format!("{}:{} {}", d.line, d.column, d.cause.unwrap_or(d.message)))
+        .collect()
+}
+
+#[test]
+fn params_are_checked_as_far_as_they_are_known() {
+    let none: [&str; 0] = [];
+    assert_eq!(across("{agent: a, action: go, params: {n: 1}}"), none);
+    assert_eq!(across("{agent: a, action: go, params: {n: '${{ params.n }}'}}"), none);
+    assert_eq!(across("{agent: a, action: go, params: '${{ params }}'}"), none);
+    assert_eq!(
+        across("{agent: a, action: go, params: {n: x}}"),
+        ["2:40 n: \"x\" is not of type integer"]
+    );
+    assert_eq!(across("{agent: a, action: go}"), ["2:24 \"n\" is missing"]);
+    assert_eq!(
+        across("{agent: a, action: go, params: {n: 1, l: [a, '${{ x }}', 5]}}"),
+        ["2:62 l/2: 5 is not of type string"]
+    );
+    assert_eq!(
+        across("{agent: a, action: go, params: {n: '${{ x }}', z: 1}}"),
+        ["2:36 unknown: z"]
+    );
+    assert_eq!(across("{agent: a, action: og}"), ["2:24 the agent `a` has no action `og`"]);
+    assert_eq!(across("{foreach: '[1]', steps: [{agent: b, action: go}]}").len(), 1);
+    assert_eq!(across("{mail: {to: x}}"), ["2:6 this version of moa has none built in"]);
+    assert_eq!(
+        across("{run: x, compensate: {workflow: gone}}"),
+        ["2:37 there is no workflow `gone`"]
+    );
+    assert_eq!(across("{run: x}"), none);
+}
