@@ -71,7 +71,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             synchronous_full: true,
-            cache_kib: 8 << 10,
+            cache_kib: 4 << 10,
             checkpoint_pages: 4096,
             busy: Duration::from_secs(5),
             idle: writer::IDLE,

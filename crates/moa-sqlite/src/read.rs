@@ -140,16 +140,14 @@ fn lost(
     let mut lost = Vec::new();
     let mut left = BTreeSet::new();
     let mut candidates = candidates.into_iter();
-    for (no, inst) in candidates.by_ref() {
+    while lost.len() < limit {
+        let Some((no, inst)) = candidates.next() else { break };
         let found = stmt.query_row(params![no, inst, node], |row| {
             Ok((RunId::from_bytes(row.get(0)?), inst, row.get(1)?))
         });
         if let Some(found) = found.optional()? {
             lost.push(found);
             left.insert((no, inst));
-        }
-        if lost.len() >= limit {
-            break;
         }
     }
     left.extend(candidates);

@@ -316,9 +316,14 @@ impl Model {
             node.is_some_and(|node| self.nodes.get(&node).is_some_and(|&until| until > now))
         };
         let lost = self.running.iter().filter(|(node, _)| !alive(node)).flat_map(|(_, s)| s);
-        let open = lost.filter(|(run, _)| !self.runs[run].row.status.is_terminal());
+        let open = lost.filter(|(run, _)| self.is_open(*run));
         let attempt = |run, inst| self.runs[run].steps[inst].attempt;
         open.take(limit).map(|(run, inst)| (*run, *inst, attempt(run, inst))).collect()
+    }
+
+    /// Whether a run may still change.
+    pub(super) fn is_open(&self, run: RunId) -> bool {
+        self.runs.get(&run).is_some_and(|run| !run.row.status.is_terminal())
     }
 
     /// See [`crate::store::Store::register`].

@@ -81,9 +81,10 @@ impl Views for MemoryStore {
 
     async fn totals(&self) -> Result<Totals, Error> {
         let model = self.model();
+        let running = model.running.values().flatten();
         let mut totals = Totals {
             ready: model.ready.len() as u64,
-            running: model.running.values().map(|steps| steps.len() as u64).sum(),
+            running: running.filter(|(run, _)| model.is_open(*run)).count() as u64,
             timers: model.timers.len() as u64,
             messages: model.messages.len() as u64,
             events: model.last_event,
