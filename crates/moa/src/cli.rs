@@ -44,9 +44,9 @@ pub struct Global {
     /// Leave out notes and hints
     #[arg(long, short, global = true, help_heading = "Global options")]
     pub quiet: bool,
-    /// When to use colours
+    /// When to use colours: auto, always, never
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", value_enum)]
-    #[arg(help_heading = "Global options", hide_default_value = true)]
+    #[arg(help_heading = "Global options", hide_default_value = true, hide_possible_values = true)]
     pub color: ColorChoice,
     /// Say more; twice for even more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
@@ -59,11 +59,9 @@ pub struct Global {
 pub enum Command {
     /// Make a new project from a template
     Init(cmd::init::Args),
-    /// See it work: real workflows, and a crash in the middle
+    #[command(about = "See it work: real workflows, and a crash in the middle")]
     Demo(cmd::demo::Args),
-    /// Serve the project until stopped
     Up(cmd::up::Args),
-    /// Run a workflow
     Run(cmd::run::Args),
     /// Look at runs and change them
     #[command(subcommand)]

@@ -139,7 +139,7 @@ mod tests {
         // Of the same length, and maybe within one tick of the clock.
         write("workflows/hello.yaml", &hello("two"));
         let change = watched.look().expect("a look").expect("a change");
-        assert_eq!(change.workflows, [name.clone()]);
+        assert_eq!(change.workflows, std::slice::from_ref(&name));
         let second = watched.project.workflows[&name].plan.hash;
         assert_ne!(first, second);
 

@@ -115,7 +115,11 @@ pub fn plural(n: usize, noun: &str) -> String {
 
 /// The candidate most like `word`, if one is like it: for "did you mean".
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (word.chars().count() / 3).max(1);
+    // Two letters exchanged are two edits.
+    let limit = match word.chars().count() {
+        0..=3 => 1,
+        n => (n / 3).max(2),
+    };
     candidates
         .into_iter()
         .map(|c| (distance(word, c), c))

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
+use moa_connectors::{Channel, Channels, LocalWorker, SharedAgents, WorkerOptions};
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Outcome;
@@ -149,7 +149,7 @@ impl Worker {
             secrets: Arc::new(SecretStore::new(&layout.root, &settings.secrets.env_file)),
             node,
             store_id: store_id.clone(),
-            channels: channels(layout, settings),
+            channels: channels(settings),
         };
         Ok(Self {
             agents,
@@ -221,8 +221,10 @@ impl Drop for Worker {
     }
 }
 
-fn channels(_layout: &Layout, _settings: &Settings) -> Channels {
-    Channels::default()
+fn channels(settings: &Settings) -> Channels {
+    let declared = settings.notify.channels.iter();
+    let file = |channel: &moa_spec::Channel| Channel::File(channel.file.clone().into());
+    Channels { declared: declared.map(|(name, c)| (name.clone(), file(c))).collect() }
 }
 
 /// Takes the end of the only attempt that there is.

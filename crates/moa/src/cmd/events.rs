@@ -75,6 +75,7 @@ pub struct QueryArgs {
 }
 
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 struct Filter {
     /// Only of this type: step.failed, step.*, *.failed; may be given several times
     #[arg(long = "type", short, value_name = "TYPE")]

@@ -76,10 +76,12 @@ pub async fn follow(
         let run = reader.run(id).await?;
         let ended = run.row.status.is_terminal();
         if run.version > version || screen.mode() == Mode::Tree {
-            let news = match screen.mode() {
+            let mut news = match screen.mode() {
                 Mode::Lines => reader.history(id, version).await?,
                 _ => Vec::new(),
             };
+            // What happened since the run was read is shown the next time.
+            news.retain(|row| row.version <= run.version);
             version = run.version;
             screen.show(&run, &news);
         }

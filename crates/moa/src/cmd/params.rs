@@ -10,6 +10,7 @@ use crate::exit::{Failure, Result};
 
 /// Params of a run, an action or a signal.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// A param; its type is the declared one. NAME=@FILE takes the text of a file
     #[arg(long = "param", short = 'p', value_name = "NAME=VALUE", value_parser = pair)]
@@ -26,9 +27,12 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     }
 }
 
+/// An object of params, and texts that become values as declared.
+pub type Given = (Map<String, Json>, Vec<(String, String)>);
+
 impl Args {
     /// The object of the file, and the texts of the flags.
-    pub fn read(&self) -> Result<(Map<String, Json>, Vec<(String, String)>)> {
+    pub fn read(&self) -> Result<Given> {
         let object = match &self.file {
             None => Map::new(),
             Some(file) => match serde_json::from_slice(&read_file(file)?) {

@@ -24,6 +24,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Whether a command that starts a run waits for its end, and what it shows.
 #[derive(Debug, Clone, Copy, clap::Args)]
+#[group(skip)]
 pub struct Wait {
     /// Show the steps while they run
     #[arg(long, short)]

@@ -29,7 +29,7 @@ pub struct Client {
 impl Client {
     /// Connects to the node of a project; `None` when none runs. `state` is the `.moa` folder.
     pub async fn connect(state: &Path) -> Result<Option<Self>> {
-        let path = socket::find(state);
+        let Some(path) = socket::find(state) else { return Ok(None) };
         let stream = match UnixStream::connect(&path).await {
             Ok(stream) => stream,
             Err(e)

@@ -11,19 +11,23 @@ use std::path::{Path, PathBuf};
 /// Bytes of a socket's path, without the zero at its end.
 const PATH_BYTES_MAX: usize = 107;
 
-/// The socket's path as a client looks for it.
-pub fn find(state: &Path) -> PathBuf {
+/// The socket's path as a client looks for it; `None` when there has never been one.
+pub fn find(state: &Path) -> Option<PathBuf> {
     match std::fs::read_to_string(state.join("socket")) {
-        Ok(text) if !text.trim().is_empty() => PathBuf::from(text.trim()),
-        _ => state.join("moa.sock"),
+        Ok(text) if !text.trim().is_empty() => Some(PathBuf::from(text.trim())),
+        _ => Some(state.join("moa.sock")).filter(|path| fits(path)),
     }
+}
+
+fn fits(path: &Path) -> bool {
+    path.as_os_str().len() <= PATH_BYTES_MAX
 }
 
 /// The socket's path for a node that is about to listen: decided, and kept for clients.
 pub fn choose(state: &Path) -> io::Result<PathBuf> {
     let near = state.join("moa.sock");
     let note = state.join("socket");
-    if near.as_os_str().len() <= PATH_BYTES_MAX {
+    if fits(&near) {
         match std::fs::remove_file(&note) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => return Ok(near),
@@ -72,12 +76,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let near = choose(dir.path()).expect("a path");
         assert_eq!(near, dir.path().join("moa.sock"));
-        assert_eq!(find(dir.path()), near);
+        assert_eq!(find(dir.path()), Some(near));
         let deep = dir.path().join("x".repeat(120));
         std::fs::create_dir(&deep).expect("mkdir");
+        assert_eq!(find(&deep), None);
         let far = choose(&deep).expect("a path");
-        assert!(far.as_os_str().len() <= PATH_BYTES_MAX, "{far:?}");
-        assert_eq!(find(&deep), far);
+        assert!(fits(&far), "{far:?}");
+        assert_eq!(find(&deep).as_ref(), Some(&far));
         assert_eq!(choose(&deep).expect("a path"), far);
     }
 }

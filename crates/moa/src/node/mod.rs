@@ -340,7 +340,9 @@ impl Node {
     }
 
     fn served<'a>(&self, watched: &'a Watched, name: &Name) -> Result<&'a Arc<Served>> {
-        if let Some(served) = watched.project.workflows.get(name) {
+        // Whoever edits and runs at once wants to know, not to run what was there before.
+        let stale = self.info.transient && watched.broken.contains(name);
+        if !stale && let Some(served) = watched.project.workflows.get(name) {
             return Ok(served);
         }
         if watched.broken.contains(name) {

@@ -1,1 +1,12 @@
 //! The real binary on temporary projects.
+
+mod change;
+mod demo;
+mod expr;
+mod files;
+mod hostile;
+mod node;
+mod project;
+mod run;
+mod snapshots;
+mod windows;

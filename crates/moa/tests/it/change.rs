@@ -1,0 +1,99 @@
+//! Changes of runs from outside.
+
+use std::process::Stdio;
+
+use crate::project::{Project, Said, signal};
+
+const WAITS: &str = r#"
+steps:
+  - {id: wait, wait_for: {signal: go}}
+  - {id: release, approve: "Release it?"}
+outputs: {by: release.by}
+"#;
+
+#[test]
+fn signals_and_decisions_let_a_run_go_on() {
+    let project = Project::with("waits", WAITS);
+    let _node = project.up();
+    let mut events = project.events();
+    let said = project.call(&["run", "waits", "--detach"]).expect(0);
+    let id = said.out.trim().to_owned();
+    events.until("step.waiting", "wait");
+    let why = project.call(&["runs", "why", &id, "--json"]).expect(0).json();
+    assert_eq!(why["steps"][0]["step"], "wait");
+    assert_eq!(why["steps"][0]["unblock"], format!("moa runs signal {id} go"));
+    let listed = project.call(&["runs", "list", "--status", "waiting", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["run"], id);
+
+    project.call(&["runs", "signal", &id, "go", "--key", "1"]).expect(0);
+    events.until("step.waiting", "release");
+    project.call(&["runs", "signal", &id, "go", "--key", "1"]).expect(5);
+    project
+        .call(&["runs", "signal", &id, "approve.release", "-p", "approved=true", "-p", "by=Ada"])
+        .expect(0);
+    project.call(&["runs", "watch", &id]).expect(0);
+    let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
+    assert_eq!(shown["output"]["by"], "Ada");
+    project.call(&["runs", "cancel", &id]).expect(5);
+}
+
+#[test]
+fn a_run_is_paused_resumed_cancelled_and_terminated() {
+    let project = Project::with("waits", WAITS);
+    let node = project.up();
+    let mut events = project.events();
+    let start = || project.call(&["run", "waits", "--detach"]).expect(0).out.trim().to_owned();
+    let status =
+        |id: &str| project.call(&["runs", "show", id, "--json"]).expect(0).json()["status"].clone();
+    let id = start();
+    events.until("step.waiting", "wait");
+    project.call(&["runs", "pause", &id]).expect(0);
+    assert_eq!(status(&id), "paused");
+    project.call(&["runs", "resume", &id]).expect(0);
+    assert_eq!(status(&id), "waiting");
+    project.call(&["runs", "cancel", &id, "--reason", "not needed"]).expect(0);
+    project.call(&["runs", "watch", &id]).expect(1);
+    assert_eq!(status(&id), "cancelled");
+    let id = start();
+    project.call(&["runs", "terminate", &id]).expect(0);
+    assert_eq!(status(&id), "cancelled");
+    node.stop();
+    project.call(&["runs", "cancel", &id]).expect(5);
+}
+
+#[test]
+fn ctrl_c_asks_the_run_to_cancel() {
+    let workflow = r#"
+steps:
+  - {id: slow, run: "while true; do sleep 0.02; done"}
+error_handling:
+  finally: [{id: clean, run: echo x >> cleaned}]
+"#;
+    let project = Project::with("slow", workflow);
+    let mut events = project.events();
+    let mut command = project.command(&["run", "slow", "--json"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("it can be started");
+    events.until("step.started", "slow");
+    signal(child.id(), rustix::process::Signal::INT);
+    let said = Said::from(child.wait_with_output().expect("it ends")).expect(130);
+    assert_eq!(said.json()["status"], "failure");
+    assert_eq!(project.read("cleaned"), "x\n");
+    let listed = project.call(&["runs", "list", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["status"], "cancelled");
+}
+
+#[test]
+fn sigterm_leaves_the_run_for_the_next_node() {
+    let workflow = "steps:\n  - {id: slow, run: \"while [ ! -e go ]; do sleep 0.02; done\"}\n";
+    let project = Project::with("slow", workflow);
+    let mut events = project.events();
+    let mut command = project.command(&["run", "slow"]);
+    let child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("it starts");
+    events.until("step.started", "slow");
+    signal(child.id(), rustix::process::Signal::TERM);
+    Said::from(child.wait_with_output().expect("it ends")).expect(130);
+    project.write("go", "");
+    let _node = project.up();
+    project.call(&["runs", "watch", "last"]).expect(0);
+}

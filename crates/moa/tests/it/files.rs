@@ -1,0 +1,143 @@
+//! The files of a project: checked, formatted, refused.
+
+use crate::project::{Project, call_in};
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let project =
+        Project::with("broken", "steps:\n  - {id: a, depends_on: [b]}\n  - {id: a, agent: x}\n");
+    project.workflow("good", "steps:\n  - run: echo hi\n");
+    let found = project.call(&["workflows", "validate", "--json"]).expect(3).json();
+    let found = found.as_array().expect("an array");
+    assert!(found.len() >= 3, "{found:?}");
+    assert!(found.iter().all(|d| d["path"] == "workflows/broken.yaml"), "{found:?}");
+    project.call(&["workflows", "validate", "workflows/good.yaml"]).expect(0);
+    let said = project.call(&["run", "broken"]).expect(3);
+    assert!(said.err.contains("workflows/broken.yaml:2"), "{}", said.err);
+    project.call(&["run", "good"]).expect(0);
+    project.call(&["workflows", "validate", "elsewhere.yaml"]).expect(4);
+}
+
+#[test]
+fn broken_settings_stop_everything() {
+    let project = Project::with("good", "steps:\n  - run: echo hi\n");
+    project.write("moa.yaml", "limits: {max_runing: 3}\n");
+    let said = project.call(&["run", "good"]).expect(3);
+    assert!(said.err.contains("max_running"), "{}", said.err);
+    project.call(&["config"]).expect(3);
+}
+
+#[test]
+fn settings_say_where_they_come_from() {
+    let project = Project::empty();
+    project.write("moa.yaml", "limits: {max_running: 3}\n");
+    project.write(".env", "MOA_LOG_LEVEL=debug\n");
+    let mut command = project.command(&["config", "--json"]);
+    let output = command.env("MOA_LIMITS_STOP_GRACE", "7s").output().expect("it runs");
+    let lines = crate::project::Said::from(output).expect(0).json();
+    let origin = |key: &str| {
+        let lines = lines.as_array().expect("an array");
+        let line = lines.iter().find(|l| l["key"] == key).expect("it is listed");
+        (line["value"].clone(), line["origin"].as_str().expect("text").to_owned())
+    };
+    assert_eq!(origin("limits.max_running"), (3.into(), "moa.yaml:1".into()));
+    assert_eq!(origin("log.level"), ("debug".into(), ".env (MOA_LOG_LEVEL)".into()));
+    let grace = "environment (MOA_LIMITS_STOP_GRACE)";
+    assert_eq!(origin("limits.stop_grace"), ("7s".into(), grace.into()));
+    assert_eq!(origin("store"), ("sqlite".into(), "default".into()));
+}
+
+#[test]
+fn files_are_formatted_whole_or_not_at_all() {
+    let project = Project::with("messy", "steps:   [ {run:   echo hi} ]\nname:   Messy\n");
+    let before = project.read("workflows/messy.yaml");
+    project.call(&["workflows", "fmt", "--check"]).expect(1);
+    assert_eq!(project.read("workflows/messy.yaml"), before);
+    project.call(&["workflows", "fmt"]).expect(0);
+    assert_ne!(project.read("workflows/messy.yaml"), before);
+    project.call(&["workflows", "fmt", "--check"]).expect(0);
+    project.workflow("messy", "steps: [");
+    project.call(&["workflows", "fmt"]).expect(3);
+    assert_eq!(project.read("workflows/messy.yaml"), "steps: [");
+}
+
+#[test]
+fn links_that_lead_out_are_refused() {
+    let project = Project::with("good", "steps:\n  - run: echo hi\n");
+    std::fs::write(project.outside().join("secret.yaml"), "password: hunter2\n").expect("write");
+    let link = project.root.join("workflows/evil.yaml");
+    std::os::unix::fs::symlink("../../secret.yaml", link).expect("link");
+    let said = project.call(&["workflows", "validate"]).expect(3);
+    assert!(said.out.contains("evil.yaml"), "{}", said.out);
+    assert!(!said.out.contains("hunter2") && !said.err.contains("hunter2"));
+    project.call(&["run", "good"]).expect(0);
+}
+
+#[test]
+fn names_that_are_no_ids_are_refused() {
+    let project = Project::with("good", "steps:\n  - run: echo hi\n");
+    project.write("workflows/my flow.yaml", "steps:\n  - run: echo hi\n");
+    let said = project.call(&["workflows", "validate"]).expect(3);
+    assert!(said.out.contains("rename the file"), "{}", said.out);
+}
+
+#[test]
+fn tests_of_workflows_run_on_virtual_time() {
+    let workflow = r#"
+steps:
+  - {id: build, agent: maker, action: make}
+  - {id: ask, approve: {title: "Ship it?", timeout: 2h}}
+  - {id: ship, agent: maker, action: ship}
+tests:
+  - name: it is tried again, approved and shipped
+    mock:
+      build: [{fail: retryable}, {output: {ok: true}}]
+      ask: {signal: {approved: true}, after: 1h}
+      ship: {output: {}}
+    expect: {status: success, order: [build, ask, ship], steps.build.attempts: 2,
+             virtual_duration: "> 1h"}
+  - name: this one is wrong
+    mock: {build: {fail: permanent}}
+    expect: {status: success}
+"#;
+    let project = Project::with("ship", workflow);
+    project.write("agents/maker.yaml", "command: [sh, -c, 'touch ran']\n");
+    let results = project.call(&["test", "--json"]).expect(1).json();
+    assert_eq!(results[0]["passed"], true, "{results}");
+    assert_eq!(results[1]["passed"], false, "{results}");
+    assert_eq!(results[1]["failures"][0].as_str().map(|f| f.contains("failure")), Some(true));
+    assert!(!project.root.join("ran").exists(), "no agent was asked");
+    project.call(&["test", "--name", "shipped"]).expect(0);
+    project.call(&["test", "nothing"]).expect(4);
+}
+
+#[test]
+fn an_agent_can_be_tried_alone() {
+    let project = Project::empty();
+    project.write("make.sh", "echo working >&2\necho '{\"made\": true}' > \"$MOA_OUTPUT\"\n");
+    project.write("agents/maker.yaml", "command: [sh, make.sh]\nactions: {make: {}, fail: {}}\n");
+    let said = project.call(&["agents", "test", "maker", "make", "-p", "n=1"]).expect(0);
+    assert_eq!(said.json(), serde_json::json!({"made": true}));
+    assert!(said.err.contains("working"), "{}", said.err);
+    project.call(&["agents", "test", "maker", "mak"]).expect(4);
+    project.call(&["agents", "test", "makr", "make"]).expect(4);
+    project.write("agents/maker.yaml", "command: [sh, -c, 'exit 3']\n");
+    project.call(&["agents", "test", "maker", "make"]).expect(1);
+    let listed = project.call(&["agents", "list", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["agent"], "maker");
+}
+
+#[test]
+fn texts_of_moa_itself_need_no_project() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let schema = call_in(dir.path(), &["schema", "workflow"]).expect(0).json();
+    assert!(schema["properties"]["steps"].is_object(), "{schema}");
+    let page = call_in(dir.path(), &["explain", "204"]).expect(0);
+    assert!(page.out.contains("MOA0204"), "{}", page.out);
+    call_in(dir.path(), &["explain", "9999"]).expect(4);
+    let script = call_in(dir.path(), &["completions", "bash"]).expect(0);
+    assert!(script.out.contains("_moa()"), "no completions");
+    let settings = call_in(dir.path(), &["config", "default"]).expect(0);
+    std::fs::write(dir.path().join("moa.yaml"), settings.out).expect("write");
+    call_in(dir.path(), &["config"]).expect(0);
+}

@@ -1,0 +1,150 @@
+//! `moa up`: one at a time, kept up to date, stopped and killed.
+
+use crate::project::{Project, signal};
+
+const HELLO: &str = "steps:\n  - {id: hello, run: echo '\"one\"'}\n";
+
+#[test]
+fn a_second_node_is_refused_and_names_the_first() {
+    let project = Project::with("hello", HELLO);
+    let node = project.up();
+    assert!(node.said.contains("hello"), "{}", node.said);
+    let said = project.call(&["up"]).expect(5);
+    assert!(said.err.contains(&format!("pid {}", node.pid())), "{}", said.err);
+    let state = project.call(&["state"]).expect(0).json();
+    assert_eq!(state["node"]["pid"], node.pid());
+    let (code, _) = node.stop();
+    assert_eq!(code, 0);
+    assert!(!project.root.join(".moa/moa.sock").exists());
+    assert!(project.call(&["state"]).expect(0).json()["node"].is_null());
+}
+
+#[test]
+fn an_edit_holds_from_the_next_run_on_and_a_broken_one_does_not() {
+    let project = Project::with("hello", HELLO);
+    let _node = project.up();
+    let output = || project.run("hello")["steps"][0]["output"].clone();
+    assert_eq!(output(), "one");
+    project.workflow("hello", &HELLO.replace("one", "two"));
+    assert_eq!(output(), "two");
+    project.workflow("hello", "steps:\n  - {id: hello, rum: echo three}\n");
+    let said = project.call(&["run", "hello", "--json"]).expect(0);
+    assert_eq!(said.json()["steps"][0]["output"], "two");
+    assert!(said.err.contains("rum") && said.err.contains("last good version"), "{}", said.err);
+    project.workflow("hello", &HELLO.replace("one", "four"));
+    assert_eq!(output(), "four");
+    let versions = project.call(&["workflows", "versions", "hello", "--json"]).expect(0).json();
+    assert_eq!(versions.as_array().map(Vec::len), Some(3));
+    let oldest = versions[2]["hash"].as_str().expect("a hash");
+    let old = project.call(&["run", &format!("hello@{}", &oldest[..10]), "--json"]).expect(0);
+    assert_eq!(old.json()["steps"][0]["output"], "one");
+    let diff = project.call(&["workflows", "diff", &format!("hello@{oldest}"), "hello"]).expect(1);
+    assert!(diff.out.contains("four"), "{}", diff.out);
+}
+
+#[test]
+fn a_broken_file_at_the_start_falls_back_to_the_store() {
+    let project = Project::with("hello", HELLO);
+    project.up().stop();
+    project.workflow("hello", "steps: [");
+    let node = project.up();
+    let said = project.call(&["run", "hello", "--json"]).expect(0);
+    assert_eq!(said.json()["steps"][0]["output"], "one");
+    node.stop();
+    project.call(&["run", "hello"]).expect(3);
+}
+
+#[test]
+fn agents_are_replaced_while_the_node_runs() {
+    let project = Project::with("ask", "steps:\n  - {id: ask, agent: a, action: b, params: {}}\n");
+    project.write("agents/a.yaml", "command: [echo, '1']\n");
+    let _node = project.up();
+    assert_eq!(project.run("ask")["steps"][0]["output"], 1);
+    project.write("agents/a.yaml", "command: [echo, '2']\n");
+    assert_eq!(project.run("ask")["steps"][0]["output"], 2);
+    project.write("agents/a.yaml", "comand: [echo, '3']\n");
+    assert_eq!(project.run("ask")["steps"][0]["output"], 2);
+}
+
+#[test]
+fn a_killed_node_loses_nothing() {
+    let workflow = r#"
+steps:
+  - {id: before, run: echo x >> before}
+  - {id: during, run: "echo x >> during; while [ ! -e go ]; do sleep 0.02; done"}
+  - {id: after, run: echo x >> after}
+"#;
+    let project = Project::with("long", workflow);
+    let node = project.up();
+    let mut events = project.events();
+    let said = project.call(&["run", "long", "--detach"]).expect(0);
+    let id = said.out.trim();
+    events.until("step.started", "during");
+    node.kill();
+    let shown = project.call(&["runs", "show", id, "--json"]).expect(0).json();
+    assert_eq!(shown["status"], "running");
+    let why = project.call(&["runs", "why", id]).expect(0);
+    assert!(why.out.contains("no node serves the project"), "{}", why.out);
+
+    project.write("go", "");
+    let _node = project.up();
+    project.call(&["runs", "watch", id]).expect(0);
+    let shown = project.call(&["runs", "show", id, "--json"]).expect(0).json();
+    assert_eq!(shown["status"], "succeeded");
+    let during = &shown["steps"][1];
+    assert_eq!(during["attempts"].as_array().map(Vec::len), Some(2), "{during}");
+    assert_eq!(during["attempts"][0]["outcome"], "failed");
+    assert_eq!(during["attempts"][1]["outcome"], "succeeded");
+    assert_eq!(project.read("before"), "x\n");
+    assert_eq!(project.read("after"), "x\n");
+}
+
+#[test]
+fn a_stopped_node_lets_attempts_end() {
+    let workflow = "steps:\n  - {id: slow, run: \"while [ ! -e go ]; do sleep 0.02; done\"}\n";
+    let project = Project::with("slow", workflow);
+    let node = project.up();
+    let mut events = project.events();
+    let said = project.call(&["run", "slow", "--detach"]).expect(0);
+    let id = said.out.trim().to_owned();
+    events.until("step.started", "slow");
+    let stopping = std::thread::spawn(move || node.stop());
+    project.write("go", "");
+    let (code, rest) = stopping.join().expect("no panic");
+    assert_eq!(code, 0, "{rest}");
+    let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
+    assert_eq!(shown["status"], "succeeded", "{rest}");
+}
+
+#[test]
+fn a_second_signal_stops_at_once_and_the_run_goes_on_later() {
+    let workflow = "steps:\n  - {id: slow, run: \"while [ ! -e go ]; do sleep 0.02; done\"}\n";
+    let project = Project::with("slow", workflow);
+    let node = project.up();
+    let mut events = project.events();
+    let said = project.call(&["run", "slow", "--detach"]).expect(0);
+    let id = said.out.trim().to_owned();
+    events.until("step.started", "slow");
+    signal(node.pid(), rustix::process::Signal::TERM);
+    // Two signals at once would be one.
+    node.until("stopping");
+    let (code, _) = node.stop();
+    assert_eq!(code, 130);
+    project.write("go", "");
+    let _node = project.up();
+    project.call(&["runs", "watch", &id]).expect(0);
+    let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
+    assert_eq!(shown["steps"][0]["attempts"][0]["outcome"], "released");
+}
+
+#[test]
+fn a_long_path_gets_a_short_socket() {
+    let project = Project::empty();
+    let deep = project.root.join("d".repeat(60)).join("e".repeat(60));
+    std::fs::create_dir_all(deep.join("workflows")).expect("mkdir");
+    std::fs::write(deep.join("moa.yaml"), "").expect("write");
+    std::fs::write(deep.join("workflows/hello.yaml"), HELLO).expect("write");
+    let said = crate::project::call_in(&deep, &["run", "hello", "--json"]).expect(0);
+    assert_eq!(said.json()["status"], "success");
+    assert!(deep.join(".moa/socket").is_file());
+}

@@ -1,0 +1,226 @@
+//! A temporary project, and the binary called on it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+
+use serde_json::Value as Json;
+
+/// A project in a temporary folder.
+pub struct Project {
+    dir: tempfile::TempDir,
+    pub root: PathBuf,
+}
+
+/// What a command said.
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Json {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+
+    pub fn json_lines(&self) -> Vec<Json> {
+        let lines = self.out.lines();
+        lines.map(|l| serde_json::from_str(l).expect("a line of JSON")).collect()
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            // A signal is no exit code.
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// The binary, in a clean environment.
+pub fn moa() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moa"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Calls the binary in `dir`.
+pub fn call_in(dir: &Path, args: &[&str]) -> Said {
+    moa().current_dir(dir).args(args).output().expect("it can be started").into()
+}
+
+impl Project {
+    /// A project without workflows.
+    pub fn empty() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let root = dir.path().join("shop");
+        std::fs::create_dir_all(root.join("workflows")).expect("mkdir");
+        let root = root.canonicalize().expect("it is there");
+        let project = Self { dir, root };
+        project.write("moa.yaml", "name: shop\n");
+        project
+    }
+
+    /// A project with one workflow.
+    pub fn with(name: &str, workflow: &str) -> Self {
+        let project = Self::empty();
+        project.workflow(name, workflow);
+        project
+    }
+
+    /// The folder that the project's folder is in.
+    pub fn outside(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.root.join(path);
+        std::fs::create_dir_all(path.parent().expect("it is in a folder")).expect("mkdir");
+        std::fs::write(path, text).expect("it can be written");
+    }
+
+    pub fn workflow(&self, name: &str, text: &str) {
+        self.write(&format!("workflows/{name}.yaml"), text);
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.root.join(path)).expect("it can be read")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = moa();
+        command.current_dir(&self.root).args(args);
+        command
+    }
+
+    pub fn call(&self, args: &[&str]) -> Said {
+        self.command(args).output().expect("it can be started").into()
+    }
+
+    /// Runs a workflow and answers its result.
+    #[track_caller]
+    pub fn run(&self, workflow: &str) -> Json {
+        self.call(&["run", workflow, "--json"]).expect(0).json()
+    }
+
+    /// Starts a node, and waits until it is ready.
+    pub fn up(&self) -> Node {
+        Node::start(self.command(&["up"]))
+    }
+
+    /// Follows all events; see [`Events::until`].
+    pub fn events(&self) -> Events {
+        let mut command = self.command(&["events", "tail", "--follow", "--json", "-n", "1000000"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it can be started");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        Events { child, lines }
+    }
+}
+
+/// A node, killed when dropped.
+pub struct Node {
+    child: Child,
+    /// What it said until it was ready.
+    pub said: String,
+    lines: Receiver<String>,
+}
+
+impl Node {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be started");
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let (sender, lines) = channel();
+        // Read to the end, so that the node never waits for a reader.
+        std::thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+        });
+        let mut node = Self { child, said: String::new(), lines };
+        node.said = node.until("ready");
+        node
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line that starts so; answers all up to it.
+    pub fn until(&self, start: &str) -> String {
+        let mut said = String::new();
+        loop {
+            let line = self.lines.recv().unwrap_or_else(|_| panic!("the node has ended: {said}"));
+            said.push_str(&format!("{line}\n"));
+            if line.starts_with(start) {
+                return said;
+            }
+        }
+    }
+
+    /// A crash.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+
+    /// SIGTERM; answers the exit code and what it said meanwhile.
+    pub fn stop(mut self) -> (i32, String) {
+        signal(self.pid(), rustix::process::Signal::TERM);
+        let rest: Vec<String> = self.lines.iter().collect();
+        let status = self.child.wait().expect("it can be waited for");
+        (status.code().unwrap_or(-1), rest.join("\n"))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().expect("it is small"));
+    rustix::process::kill_process(pid.expect("it is not 0"), signal).expect("it lives");
+}
+
+/// The events of a project as they happen.
+pub struct Events {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Events {
+    /// Waits for an event of a type about a step, or about a run.
+    pub fn until(&mut self, kind: &str, step: &str) -> Json {
+        loop {
+            let mut line = String::new();
+            let read = self.lines.read_line(&mut line).expect("it can be read");
+            assert!(read > 0, "no {kind} of {step:?} came");
+            let event: Json = serde_json::from_str(&line).expect("a line of JSON");
+            let subject = event["subject"].as_str().unwrap_or_default();
+            if event["type"] == format!("moa.{kind}") && subject == step {
+                return event;
+            }
+        }
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

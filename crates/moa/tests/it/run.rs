@@ -1,0 +1,175 @@
+//! From a new project to the result of a run.
+
+use serde_json::{Value as Json, json};
+
+use crate::project::{Project, call_in};
+
+const STEPS: &str = r#"
+name: Hello
+version: 1.0.0
+params:
+  name: {type: string, default: world}
+  times: {type: integer, default: 1}
+steps:
+  - id: greet
+    run: printf '{"text":"hello %s"}' "${{ params.name }}"
+  - id: shout
+    condition: params.times > 1
+    run: echo '"HELLO"'
+  - id: note
+    run: echo noted >&2
+outputs:
+  text: greet.text
+"#;
+
+fn keys(value: &Json) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_new_project_runs_at_once() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let said = call_in(dir.path(), &["init", "letters", "--template", "blank"]).expect(0);
+    assert!(said.err.contains("moa run hello --watch"), "{}", said.err);
+    let root = dir.path().join("letters");
+    let said = call_in(&root, &["run", "hello", "--param", "name=Ada", "--watch"]).expect(0);
+    assert!(said.out.contains("✓ write succeeded"), "{}", said.out);
+    let listed = call_in(&root, &["runs", "list", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["status"], "succeeded");
+    assert_eq!(listed[0]["cause"], "cli");
+    call_in(dir.path(), &["init", "letters"]).expect(5);
+}
+
+#[test]
+fn the_result_has_the_documented_shape() {
+    let project = Project::with("hello", STEPS);
+    let result = project.call(&["run", "hello", "--json", "--param", "name=Ada"]).expect(0).json();
+    let all = ["workflowId", "status", "startTime", "endTime", "duration", "steps", "metrics"];
+    assert_eq!(keys(&result), all);
+    assert_eq!(result["status"], "success");
+    assert_eq!(result["workflowId"].as_str().map(str::len), Some(36));
+    assert!(result["duration"].is_u64(), "{result}");
+    assert!(result["startTime"].as_str().is_some_and(|t| t.ends_with('Z')), "{result}");
+    let metrics = json!(
+        {"totalSteps": 3, "successfulSteps": 2, "failedSteps": 0, "skippedSteps": 1}
+    );
+    assert_eq!(result["metrics"], metrics);
+    let greet = json!({
+        "stepId": "greet", "agent": "shell", "status": "success", "output": {"text": "hello Ada"},
+    });
+    assert_eq!(result["steps"][0], greet);
+    assert_eq!(result["steps"][1]["status"], "skipped");
+    assert_eq!(result["steps"][2]["output"], json!(null));
+}
+
+#[test]
+fn a_failed_run_says_why_and_can_be_repeated() {
+    let workflow = r#"
+steps:
+  - {id: first, run: echo x >> count}
+  - {id: second, run: "test -e mended || exit 2", retry: never}
+  - {id: third, run: "true"}
+outputs: {mode: params.mode}
+"#;
+    let project = Project::with("fragile", workflow);
+    let failed = project.call(&["run", "fragile", "--json", "-p", "mode=a"]).expect(1).json();
+    assert_eq!(failed["status"], "failure");
+    assert_eq!(failed["steps"][1]["status"], "failure");
+    assert!(failed["steps"][1]["error"].as_str().is_some_and(|e| e.contains("2")), "{failed}");
+    assert_eq!(failed["steps"][2]["status"], "skipped");
+    let id = failed["workflowId"].as_str().expect("an id");
+
+    let why = project.call(&["runs", "why", &id[30..], "--json"]).expect(0).json();
+    assert_eq!(why["reasons"][0]["unblock"], format!("moa runs retry {id}"));
+
+    project.write("mended", "");
+    project.call(&["runs", "retry", "last", "-q"]).expect(0);
+    assert_eq!(project.read("count"), "x\n", "the first step was taken over");
+    let shown = project.call(&["runs", "show", "last", "--json"]).expect(0).json();
+    assert_eq!(shown["forked_from"], id);
+
+    project.call(&["runs", "rerun", "last", "--from", "first", "-q"]).expect(0);
+    assert_eq!(project.read("count"), "x\nx\n");
+    project.call(&["runs", "rerun", "last", "--from", "nowhere"]).expect(5);
+
+    let fork = project.call(&["runs", "fork", "last", "-p", "mode=b", "--json"]).expect(0).json();
+    let id = fork["workflowId"].as_str().expect("an id");
+    let shown = project.call(&["runs", "show", id, "--json"]).expect(0).json();
+    assert_eq!(shown["output"], json!({"mode": "b"}));
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_told_apart() {
+    let project = Project::with("hello", STEPS);
+    let said = project.call(&["run", "helo"]).expect(4);
+    assert!(said.err.contains("did you mean hello?"), "{}", said.err);
+    let said = project.call(&["run", "hello", "-p", "times=many"]).expect(2);
+    assert!(said.err.contains("times"), "{}", said.err);
+    let said = project.call(&["run", "hello", "-p", "nmae=x"]).expect(2);
+    assert!(said.err.contains("name"), "{}", said.err);
+    project.call(&["run"]).expect(2);
+    project.call(&["run", "../hello"]).expect(2);
+    project.call(&["run", "hello", "--detach"]).expect(5);
+    project.call(&["runs", "show", "last"]).expect(4);
+    call_in(project.outside(), &["run", "hello"]).expect(4);
+    assert!(project.call(&["run", "hello"]).expect(0).out.contains("text: \"hello world\""));
+    project.call(&["runs", "show", "ffffffffffff"]).expect(4);
+    project.call(&["runs", "show", "no-id"]).expect(2);
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_runs_nothing() {
+    let project = Project::with("hello", STEPS);
+    let said = project.call(&["run", "hello", "--dry-run", "-p", "name=Ada"]).expect(0);
+    assert!(
+        said.out.contains("hello %s\\\" \\\"Ada\\\"") || said.out.contains("Ada"),
+        "{}",
+        said.out
+    );
+    assert!(said.out.contains("condition: params.times > 1"), "{}", said.out);
+    assert!(!project.root.join(".moa").exists());
+    let plan = project.call(&["run", "hello", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!(plan["params"], json!({"name": "world", "times": 1}));
+    assert_eq!(plan["steps"][1]["needs"], json!(["greet"]));
+    project.call(&["run", "hello", "--dry-run", "-p", "times=x"]).expect(2);
+}
+
+#[test]
+fn the_same_idempotency_key_starts_one_run() {
+    let project = Project::with("count", "steps:\n  - run: echo x >> count\n");
+    let args = ["run", "count", "--idempotency-key", "k1", "--json"];
+    let first = project.call(&args).expect(0).json();
+    let second = project.call(&args).expect(0).json();
+    assert_eq!(first["workflowId"], second["workflowId"]);
+    assert_eq!(project.read("count"), "x\n");
+}
+
+#[test]
+fn params_come_from_files_too() {
+    let project = Project::with("hello", STEPS);
+    project.write("params.json", r#"{"name": "file", "times": 3}"#);
+    project.write("name.txt", "Grace");
+    let args = ["run", "hello", "--params", "params.json", "-p", "name=@name.txt", "--json"];
+    let result = project.call(&args).expect(0).json();
+    assert_eq!(result["steps"][0]["output"]["text"], "hello Grace");
+    assert_eq!(result["steps"][1]["status"], "success");
+    project.write("params.json", "[]");
+    project.call(&args).expect(2);
+}
+
+#[test]
+fn loops_have_a_result_for_each_iteration() {
+    let workflow = r#"
+steps:
+  - id: each
+    foreach: {in: "[1, 2, 3]", as: n}
+    steps:
+      - {id: double, run: "echo $(( ${{ n }} * 2 ))"}
+"#;
+    let project = Project::with("loop", workflow);
+    let result = project.run("loop");
+    let ids: Vec<_> = result["steps"].as_array().expect("steps").iter().collect();
+    let ids: Vec<_> = ids.iter().map(|s| s["stepId"].as_str().unwrap_or_default()).collect();
+    assert_eq!(ids, ["double[0]", "double[1]", "double[2]"]);
+    assert_eq!(result["metrics"]["totalSteps"], 3);
+}
