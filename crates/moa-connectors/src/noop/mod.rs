@@ -1,4 +1,5 @@
-//! The built-in agent `noop`: gives back its params at once. For tests, benchmarks and placeholders.
+//! The built-in agent `noop`: gives back its params at once, null when there are none. For tests,
+//! benchmarks and placeholders.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ pub(crate) struct Noop;
 #[async_trait]
 impl Agent for Noop {
     async fn run(&self, ctx: TaskCtx, _task: Arc<Task>) -> Result<Output, TaskError> {
-        Ok(Output { value: Some(ctx.params).filter(|params| !params.is_null()) })
+        let empty = ctx.params.as_object().is_none_or(|params| params.is_empty());
+        Ok(Output { value: (!empty).then_some(ctx.params) })
     }
 }

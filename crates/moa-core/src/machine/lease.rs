@@ -13,7 +13,7 @@ use crate::workflow::StepKind;
 
 use super::begin::expression_error;
 use super::tx::{PlanStepRef, Tx};
-use super::vars::Vars;
+use super::vars::{Vars, run_error};
 use super::{Applied, Effect, Env, Rejected, Run, TimerKey, rejected};
 
 /// What a worker needs to make an attempt.
@@ -77,7 +77,8 @@ impl Run {
                 Ok((Some(assignment), tx.finish()))
             }
             Err(error) => {
-                tx.fail(inst, error);
+                tx.leave(inst);
+                tx.own_failed(inst, error);
                 Ok((None, tx.finish()))
             }
         }
@@ -121,7 +122,13 @@ impl Tx<'_> {
     ) -> Result<Arc<Rendered>, StepError> {
         let rendered = template.render(&Vars::of_step(self.run, inst));
         rendered
-            .map(Arc::new)
+            .map(|mut rendered| {
+                // An agent that is given nothing is given an empty map, so that one schema fits.
+                if rendered.value.is_null() {
+                    rendered.value = Json::Object(Map::new());
+                }
+                Arc::new(rendered)
+            })
             .map_err(|e| expression_error(key, &template.source().to_string(), &e))
     }
 
@@ -132,6 +139,10 @@ impl Tx<'_> {
             let output = self.run.steps[needed as usize].row.output.as_ref();
             let id = &self.run.graph.step(need.step).id;
             inputs.insert(id.to_string(), output.map(|o| (**o).clone()).unwrap_or_default());
+        }
+        if let Some(error) = run_error(self.run) {
+            // No step can be called so: what failed, for those that handle it.
+            inputs.insert("error".to_owned(), error);
         }
         Arc::new(Json::Object(inputs))
     }

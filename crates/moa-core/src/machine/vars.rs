@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::event::InstIx;
-use crate::expr::{Scope, Value};
+use crate::expr::{Map, Scope, Value};
 use crate::run::Phase;
 use crate::step::StepStatus;
 use crate::workflow::{MAIN, StepIx, StepKind};
@@ -84,29 +84,15 @@ impl<'a> Vars<'a> {
             }),
             "steps" => {
                 let steps = self.run.graph.steps.iter().enumerate();
-                let steps = steps.map(|(ix, step)| (step.id.to_string(), self.step(ix as StepIx)));
-                Json::Object(steps.collect())
+                return Some(
+                    steps.map(|(ix, s)| (s.id.to_string(), self.step(ix as StepIx))).collect(),
+                );
             }
-            "error" if row.phase > Phase::Main => self.run_error()?,
+            "error" => run_error(self.run)?,
             "env" | "event" | "slot" => json!({}),
             _ => return None,
         };
         Some(Value::from_json(Arc::new(value)))
-    }
-
-    /// What failed, for `on_failure`, `finally` and compensations.
-    fn run_error(&self) -> Option<Json> {
-        let main = self.run.steps.iter().filter(|i| {
-            let step = self.run.graph.step(i.row.plan);
-            i.row.status == StepStatus::Failed && step.body == MAIN && !step.tolerate
-        });
-        let failed = main.min_by_key(|i| (i.row.finished_at, i.row.inst))?;
-        let error = failed.row.error.as_ref()?;
-        Some(json!({
-            "step": self.run.step_name(failed.row.inst),
-            "kind": error.kind,
-            "message": error.message,
-        }))
     }
 
     /// The instance that a step's id means from here: the one in the nearest scope around, else the
@@ -129,10 +115,10 @@ impl<'a> Vars<'a> {
         scope.map(|s| s.base + offset)
     }
 
-    fn step(&self, ix: StepIx) -> Json {
+    fn step(&self, ix: StepIx) -> Value {
         match self.instance(ix) {
             Some(inst) => step_value(self.run, inst),
-            None => not_run(),
+            None => Value::from(not_run()),
         }
     }
 
@@ -159,7 +145,7 @@ impl Scope for Vars<'_> {
             return Some(value);
         }
         if let Some(ix) = self.run.graph.named(name) {
-            return Some(Value::from_json(Arc::new(self.step(ix))));
+            return Some(self.step(ix));
         }
         let own = self.run.row.params.get(name).or_else(|| self.run.graph.vars.get(name));
         if let Some(value) = own {
@@ -167,31 +153,51 @@ impl Scope for Vars<'_> {
         }
         self.produced(name)
     }
+
+    fn names(&self) -> Vec<String> {
+        let graph = &self.run.graph;
+        let steps = graph.steps.iter().map(|s| s.id.to_string());
+        let params = self.run.row.params.as_object().into_iter().flat_map(|p| p.keys().cloned());
+        let roots = ["params", "vars", "run", "steps"].into_iter().map(str::to_owned);
+        steps.chain(params).chain(graph.vars.keys().cloned()).chain(roots).collect()
+    }
 }
 
-/// A step as expressions see it: reserved fields, and the keys of its output beside them.
-fn step_value(run: &Run, inst: InstIx) -> Json {
-    let row = &run.steps[inst as usize].row;
-    let mut fields = match row.output.as_deref() {
-        Some(Json::Object(output)) => output.clone(),
-        _ => Map::new(),
-    };
-    let duration = row.finished_at.zip(row.started_at).map(|(end, start)| end.since(start).0);
-    let reserved = [
-        ("success", json!(row.status == StepStatus::Succeeded)),
-        ("failed", json!(row.status == StepStatus::Failed)),
-        ("skipped", json!(row.status == StepStatus::Skipped)),
-        ("status", json!(row.status)),
-        ("output", row.output.as_deref().cloned().unwrap_or_default()),
-        ("error", json!(row.error)),
-        ("attempt", json!(row.attempt)),
-        ("started_at", json!(row.started_at.map(|t| t.to_string()))),
-        ("duration", json!(duration)),
-    ];
-    for (name, value) in reserved {
-        fields.insert(name.to_owned(), value);
+/// What failed, for `on_failure`, `finally` and compensations; `None` before them.
+pub(super) fn run_error(run: &Run) -> Option<Json> {
+    if run.row.phase == Phase::Main {
+        return None;
     }
-    Json::Object(fields)
+    let main = run.steps.iter().filter(|i| {
+        let step = run.graph.step(i.row.plan);
+        i.row.status == StepStatus::Failed && step.body == MAIN && !step.tolerate
+    });
+    let failed = main.min_by_key(|i| (i.row.finished_at, i.row.inst))?;
+    let error = failed.row.error.as_ref()?;
+    Some(json!({
+        "step": run.step_name(failed.row.inst),
+        "kind": error.kind,
+        "message": error.message,
+    }))
+}
+
+/// A step as expressions see it: reserved fields, and the keys of its output beside them, in place.
+fn step_value(run: &Run, inst: InstIx) -> Value {
+    let row = &run.steps[inst as usize].row;
+    let duration = row.finished_at.zip(row.started_at).map(|(end, start)| end.since(start).0);
+    let output = row.output.clone().unwrap_or_default();
+    let fields = [
+        ("success", Value::Bool(row.status == StepStatus::Succeeded)),
+        ("failed", Value::Bool(row.status == StepStatus::Failed)),
+        ("skipped", Value::Bool(row.status == StepStatus::Skipped)),
+        ("status", Value::from(row.status.as_str())),
+        ("output", Value::from_json(output.clone())),
+        ("error", Value::from(json!(row.error))),
+        ("attempt", Value::Int(i64::from(row.attempt))),
+        ("started_at", Value::from(json!(row.started_at.map(|t| t.to_string())))),
+        ("duration", Value::from(json!(duration))),
+    ];
+    Value::Map(Arc::new(Map::over(fields, output)))
 }
 
 /// A step of a loop that was never entered.

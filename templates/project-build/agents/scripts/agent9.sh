@@ -52,9 +52,9 @@ track_errors() {
 log_error() {
   file=logs/errors/$(short_key).json
   message=${MOA_PARAM_MESSAGE:-}
-  if [ -z "$message" ] && request_get .error.message; then message=$VALUE; fi
+  if [ -z "$message" ] && request_get .inputs.error.message; then message=$VALUE; fi
   failed=${MOA_PARAM_FAILED_STEP:-}
-  if [ -z "$failed" ] && request_get .error.step; then failed=$VALUE; fi
+  if [ -z "$failed" ] && request_get .inputs.error.step; then failed=$VALUE; fi
   time=$(utc_now)
   {
     quote "$time"; printf '{"time":%s' "$QUOTED"
