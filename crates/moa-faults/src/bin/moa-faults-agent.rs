@@ -46,7 +46,7 @@ fn write(ledger: &mut File, mark: &str, attempt: u32) -> io::Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?;
     let line = json!({
         "mark": mark,
-        "run": variable("MOA_RUN")?,
+        "run": variable("MOA_RUN_ID")?,
         "step": variable("MOA_STEP")?,
         "attempt": attempt,
         "key": variable("MOA_IDEMPOTENCY_KEY")?,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use moa_faults::history::Ack;
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::mount::Mount;
 use crate::node::{Node, PATIENCE, pass};
@@ -61,23 +62,25 @@ fn a_full_disk_refuses_and_recovers() {
     project.wait_until_over(&node);
     node.stop();
     let runs = project.check(acks);
-    assert!(runs.iter().all(|r| r.state == "succeeded"));
+    assert!(runs.iter().all(|r| r.state == "completed"));
 }
 
 /// strace attached to a node, with something done to its system calls; detached when dropped.
 struct Tracer {
     process: Child,
+    trace: NamedTempFile,
 }
 
 impl Tracer {
     fn attach(node: &Node, inject: &str) -> Self {
-        let said = tempfile::NamedTempFile::new_in(skip::disk()).expect("a file");
+        let trace = NamedTempFile::new_in(skip::disk()).expect("a file");
+        let said = NamedTempFile::new_in(skip::disk()).expect("a file");
         let errors = said.reopen().expect("a file");
         let mut command = Command::new("strace");
-        command.args(["-f", "-p", &node.pid().to_string(), "-o", "/dev/null"]);
-        command.args(["-e", "trace=fsync,fdatasync", "-e", &format!("inject={inject}")]);
+        command.args(["-f", "-p", &node.pid().to_string(), "-o"]).arg(trace.path());
+        command.args(["-e", "trace=fsync,fdatasync,close", "-e", &format!("inject={inject}")]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
-        let mut tracer = Self { process: command.spawn().expect("strace") };
+        let mut tracer = Self { process: command.spawn().expect("strace"), trace };
         let start = Instant::now();
         // It says when it is attached.
         while !fs::read_to_string(said.path()).unwrap_or_default().contains("attached") {
@@ -88,8 +91,10 @@ impl Tracer {
         tracer
     }
 
-    fn detach(mut self) {
+    /// Answers what was traced.
+    fn detach(mut self) -> String {
         self.end();
+        fs::read_to_string(self.trace.path()).expect("the trace")
     }
 
     fn end(&mut self) {
@@ -114,7 +119,7 @@ fn a_failed_fsync_is_never_taken_for_done() {
         return;
     }
     let project = Project::new();
-    let mut node = Node::start(&project);
+    let node = Node::start(&project);
     let mut client = node.try_connect().expect("it answers");
     let first = client.start("quiet", json!({}), "before").expect("the node stays");
     let mut acks = vec![ack(first.expect("it is started"))];
@@ -122,29 +127,40 @@ fn a_failed_fsync_is_never_taken_for_done() {
 
     let tracer = Tracer::attach(&node, "fsync,fdatasync:error=EIO:when=1");
     let hit = client.start("quiet", json!({}), "hit");
-    assert!(!matches!(hit, Ok(Ok(_))), "acknowledged although it wasn't durable: {hit:?}");
-    tracer.detach();
+    // Either it is told that nobody knows, or it was done again, durably.
+    let acknowledged = hit.as_ref().is_ok_and(Result::is_ok);
+    let trace = tracer.detach();
+    assert!(trace.contains("(INJECTED)"), "no sync was made at all:\n{trace}");
+    assert!(!trusts_a_failed_sync(&trace), "the same file was synced again:\n{trace}");
+    acks.extend(hit.ok().and_then(Result::ok).map(ack));
+    node.kill9();
 
-    // The node has opened its store anew, or has ended for its supervisor to start it again.
-    let gone = node.ready_or_dead().is_none();
-    if gone {
-        node = Node::start(&project);
-    }
-    let mut client = node.wait_ready();
-    let start = Instant::now();
-    let after = loop {
-        match client.start("quiet", json!({}), "hit") {
-            Ok(Ok(run)) => break run,
-            other => assert!(start.elapsed() < PATIENCE, "never again: {other:?}"),
-        }
-        pass(Duration::from_millis(20));
-        client = node.wait_ready();
-    };
-    acks.push(ack(after));
+    let node = Node::start(&project);
+    let mut client = node.try_connect().expect("it answers");
+    let again = client.start("quiet", json!({}), "hit").expect("the node stays");
+    acks.push(ack(again.expect("it is started")));
     project.wait_until_over(&node);
     node.stop();
     let runs = project.check(acks);
-    assert_eq!(runs.len(), 2, "the start that failed was not done as well");
+    assert_eq!(runs.len(), 2, "the start was done once (acknowledged at first: {acknowledged})");
+}
+
+/// Whether, after a sync that failed, the same open file is synced once more: the kernel forgets
+/// what it couldn't write, and says that all is well.
+fn trusts_a_failed_sync(trace: &str) -> bool {
+    let mut failed: Vec<&str> = Vec::new();
+    for line in trace.lines() {
+        let Some((call, rest)) = line.split_once('(') else { continue };
+        let Some((file, result)) = rest.split_once(')') else { continue };
+        if call.ends_with("close") {
+            failed.retain(|f| *f != file);
+        } else if result.contains("INJECTED") {
+            failed.push(file);
+        } else if failed.contains(&file) {
+            return true;
+        }
+    }
+    false
 }
 
 #[test]
@@ -157,23 +173,21 @@ fn a_slow_disk_holds_up_writes_and_nothing_else() {
     let node = Node::start(&project);
     let mut writer = node.try_connect().expect("it answers");
     let mut reader = node.try_connect().expect("it answers");
-    let tracer = Tracer::attach(&node, "fsync,fdatasync:delay_enter=2000000");
+    let tracer = Tracer::attach(&node, "fsync,fdatasync:delay_enter=3000000");
     let start = |i: usize| {
         json!({"op": "start", "workflow": "quiet", "params": {}, "cause": "test",
                "idempotency_key": format!("k{i}")})
     };
     writer.send(&start(0)).expect("it is sent");
-    let asked = Instant::now();
     for _ in 0..5 {
         let status = reader.ask(&json!({"op": "status"})).expect("it answers");
         assert_eq!(status["reply"], "status");
     }
     let listed = project.moa_ok(&["runs", "list", "--json"]);
-    let read = asked.elapsed();
-    let reply = writer.receive().expect("it answers");
-    // No clock is needed to say that reads didn't wait for the write: they were over before it.
-    assert!(asked.elapsed() >= read + Duration::from_millis(1));
+    // No clock is needed to say that reads don't wait for the write: they are over before it.
+    assert!(!writer.has_reply(), "reads waited for a slow write");
     assert_eq!(listed.trim(), "[]", "a run is seen before it is durable");
+    let reply = writer.receive().expect("it answers");
     let mut acks = vec![ack(reply["outcome"]["run"].as_str().expect("a run").to_owned())];
     // Many starts share one slow write.
     let begin = Instant::now();
@@ -187,7 +201,7 @@ fn a_slow_disk_holds_up_writes_and_nothing_else() {
         let reply = client.receive().expect("it answers");
         acks.push(ack(reply["outcome"]["run"].as_str().expect("a run").to_owned()));
     }
-    println!("{test}: 40 starts took {:.1?} with 2 s for each write", begin.elapsed());
+    println!("{test}: 40 starts took {:.1?} with 3 s for each sync", begin.elapsed());
     tracer.detach();
     project.wait_until_over(&node);
     node.stop();

@@ -12,4 +12,5 @@ mod mount;
 mod node;
 mod power;
 mod project;
+mod rows;
 mod skip;

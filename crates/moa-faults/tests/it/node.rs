@@ -115,6 +115,8 @@ impl Drop for Node {
 /// A connection to a node.
 pub struct Client {
     stream: BufReader<UnixStream>,
+    /// The node's process.
+    pub pid: u32,
 }
 
 impl Client {
@@ -127,11 +129,11 @@ impl Client {
         };
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut client = Self { stream: BufReader::new(stream) };
+        let mut client = Self { stream: BufReader::new(stream), pid: 0 };
         let reply = client.ask(&json!({"op": "hello", "protocol": 1}))?;
-        match reply["reply"].as_str() {
-            Some("hello") => Ok(client),
-            _ => Err(io::Error::other(format!("not greeted but {reply}"))),
+        match reply["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
+            Some(pid) => Ok(Self { pid, ..client }),
+            None => Err(io::Error::other(format!("not greeted but {reply}"))),
         }
     }
 
@@ -153,6 +155,15 @@ impl Client {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         serde_json::from_str(&line).map_err(io::Error::other)
+    }
+
+    /// Whether a reply is there already; it is left there.
+    pub fn has_reply(&mut self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).expect("it can be set");
+        let there = self.stream.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        self.stream.get_ref().set_nonblocking(false).expect("it can be set");
+        there
     }
 
     /// Takes all replies that come within this time.

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use crate::node::{Node, PATIENCE};
-use crate::skip;
+use crate::{rows, skip};
 
 const SETTINGS: &str = "name: faults\n";
 
@@ -175,6 +175,8 @@ impl Project {
         let keeps_ledger = |step: &Step| !step.id.starts_with("quiet_");
         let found = check(&history, Rules { keeps_ledger, ..Rules::default() });
         assert!(found.is_empty(), "{} violations:\n{}", found.len(), listed(&found));
+        let there = rows::check(&self.store());
+        assert_eq!(there, history.runs.len(), "the export leaves something out");
         history.runs
     }
 }
