@@ -6,6 +6,7 @@ use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::node::{Options, Running, Start, lock};
 use crate::project::Layout;
+use crate::reader::Reader;
 
 /// How long a node that is starting may take until it listens.
 const START_WAIT: Duration = Duration::from_secs(30);
@@ -66,6 +67,15 @@ impl Host {
         match self {
             Host::Own(running) => running.failed().await,
             Host::Other => std::future::pending().await,
+        }
+    }
+
+    /// What the project's store holds. A node of our own is asked: a process that opens a database
+    /// twice gives back the locks of both when it closes one.
+    pub fn reader(&self, layout: &Layout) -> Result<Reader> {
+        match self {
+            Host::Own(running) => Ok(running.node.reader()),
+            Host::Other => Reader::require(layout),
         }
     }
 

@@ -48,10 +48,7 @@ impl Reader {
     /// The run that a person means: an id, a unique start or end of one, or `last`.
     pub async fn find(&self, text: &str) -> Result<RunId> {
         if text == "last" {
-            let filter = RunFilter { limit: 1, ..RunFilter::default() };
-            let newest = self.views.runs(&filter).await?;
-            let newest = newest.first().map(|r| r.run);
-            return newest.ok_or_else(|| Failure::not_found("there are no runs yet"));
+            return self.newest().await;
         }
         if let Ok(run) = text.parse::<RunId>() {
             return Ok(run);
@@ -71,6 +68,23 @@ impl Reader {
                 let ids: Vec<String> = several.iter().map(ToString::to_string).collect();
                 Err(Failure::usage(format!("{text} fits several runs: {}", ids.join(", ")))
                     .hint("give more digits"))
+            }
+        }
+    }
+
+    /// The newest run that was started from outside: what other runs start stands beside them.
+    async fn newest(&self) -> Result<RunId> {
+        let mut filter = RunFilter { limit: 100, ..RunFilter::default() };
+        let mut newest = None;
+        loop {
+            let page = self.views.runs(&filter).await?;
+            newest = newest.or(page.first().map(|run| run.run));
+            if let Some(run) = page.iter().find(|run| run.parent.is_none()) {
+                return Ok(run.run);
+            }
+            filter.before = page.last().map(|run| run.run);
+            if page.len() < filter.limit {
+                return newest.ok_or_else(|| Failure::not_found("there are no runs yet"));
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::reader::Reader;
 use crate::template;
 use crate::ui::{Style, Ui};
 use crate::view::attempts::{Outcome, of_history};
-use crate::view::live::Screen;
+use crate::view::live::{Mode, Screen};
 use crate::view::{now, summary};
 
 /// How long a node may take until it can be talked to.
@@ -107,7 +107,9 @@ async fn play(layout: &Layout, folder: &Path, context: &Context) -> Result {
         if kill {
             interrupted = Some(id);
         }
-        ui.line(&summary::headline(&run, now(), ui.out_color()));
+        if screen.mode() == Mode::Lines {
+            ui.line(&summary::headline(&run, now(), ui.out_color()));
+        }
         if run.row.status != RunStatus::Succeeded {
             node.stop().await;
             return Err(Failure::new(

@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Host};
 use crate::project::Layout;
 use crate::reader::Reader;
-use crate::view::live::Screen;
+use crate::view::live::{Mode, Screen};
 use crate::view::result::WorkflowResult;
 use crate::view::{self, summary, tree};
 
@@ -148,7 +148,7 @@ pub fn with_node(
         };
         let work = async {
             let id = start(&mut client).await?;
-            to_end(context, layout, wait, id).await
+            to_end(context, layout, host.reader(layout)?, wait, id).await
         };
         let exit = tokio::select! {
             exit = work => exit,
@@ -162,8 +162,13 @@ pub fn with_node(
     exit
 }
 
-async fn to_end(context: &Context, layout: &Layout, wait: Wait, id: RunId) -> Result {
-    let reader = Reader::require(layout)?;
+async fn to_end(
+    context: &Context,
+    layout: &Layout,
+    reader: Reader,
+    wait: Wait,
+    id: RunId,
+) -> Result {
     if wait.detach {
         return detached(context, &reader, id).await;
     }
@@ -175,7 +180,7 @@ async fn to_end(context: &Context, layout: &Layout, wait: Wait, id: RunId) -> Re
     let on_interrupt = OnInterrupt::Cancel;
     match follow(context, watching, &mut screen, on_interrupt, &mut no_observer).await? {
         Followed::Ended(run, interrupted) => {
-            finish(context, &run, wait.watch);
+            finish(context, &run, screen.mode());
             Ok(match run.row.status {
                 RunStatus::Succeeded => Exit::Ok,
                 _ if interrupted => Exit::Interrupted,
@@ -199,8 +204,8 @@ async fn detached(context: &Context, reader: &Reader, id: RunId) -> Result {
     Ok(Exit::Ok)
 }
 
-/// Says how a run ended.
-pub fn finish(context: &Context, run: &moa_core::machine::Run, watched: bool) {
+/// Says how a run ended, after it was shown in that mode.
+pub fn finish(context: &Context, run: &moa_core::machine::Run, shown: Mode) {
     let ui = &context.ui;
     if ui.json {
         return ui.json(&WorkflowResult::new(run));
@@ -208,12 +213,15 @@ pub fn finish(context: &Context, run: &moa_core::machine::Run, watched: bool) {
     if ui.quiet {
         return;
     }
-    if !watched {
+    if shown == Mode::Silent {
         for line in tree::lines(run, summary::look(ui, false)) {
             ui.line(&line);
         }
     }
-    ui.line(&summary::headline(run, view::now(), ui.out_color()));
+    // The tree has it in its first line.
+    if shown != Mode::Tree {
+        ui.line(&summary::headline(run, view::now(), ui.out_color()));
+    }
     if let Some(output) = run.row.output.as_deref().and_then(|o| o.as_object()) {
         for (name, value) in output {
             ui.line(&format!("  {name}: {}", crate::text::safe_line(&value.to_string())));

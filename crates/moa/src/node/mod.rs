@@ -353,7 +353,12 @@ impl Node {
     }
 
     async fn kept(&self, name: &Name, version: &str) -> Result<WorkflowVersion> {
-        Reader::new(self.views.clone()).version(name, Some(version)).await
+        self.reader().version(name, Some(version)).await
+    }
+
+    /// What the store holds.
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.views.clone())
     }
 
     /// Repeats a run in part.

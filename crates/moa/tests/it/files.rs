@@ -87,15 +87,20 @@ fn tests_of_workflows_run_on_virtual_time() {
 steps:
   - {id: build, agent: maker, action: make}
   - {id: ask, approve: {title: "Ship it?", timeout: 2h}}
+  - {id: heard, wait_for: {event: weather.good, timeout: 3h}}
   - {id: ship, agent: maker, action: ship}
 tests:
   - name: it is tried again, approved and shipped
     mock:
       build: [{fail: retryable}, {output: {ok: true}}]
       ask: {signal: {approved: true}, after: 1h}
+      heard: {signal: {sunny: true}, after: 2h}
       ship: {output: {}}
     expect: {status: success, order: [build, ask, ship], steps.build.attempts: 2,
-             virtual_duration: "> 1h"}
+             virtual_duration: "> 3h", steps.heard.output.data.sunny: true}
+  - name: a no ends it
+    mock: {build: {output: {}}, ask: {fail: too early}}
+    expect: {status: failure, error: ask}
   - name: this one is wrong
     mock: {build: {fail: permanent}}
     expect: {status: success}
@@ -104,8 +109,9 @@ tests:
     project.write("agents/maker.yaml", "command: [sh, -c, 'touch ran']\n");
     let results = project.call(&["test", "--json"]).expect(1).json();
     assert_eq!(results[0]["passed"], true, "{results}");
-    assert_eq!(results[1]["passed"], false, "{results}");
-    assert_eq!(results[1]["failures"][0].as_str().map(|f| f.contains("failure")), Some(true));
+    assert_eq!(results[1]["passed"], true, "{results}");
+    assert_eq!(results[2]["passed"], false, "{results}");
+    assert_eq!(results[2]["failures"][0].as_str().map(|f| f.contains("failure")), Some(true));
     assert!(!project.root.join("ran").exists(), "no agent was asked");
     project.call(&["test", "--name", "shipped"]).expect(0);
     project.call(&["test", "nothing"]).expect(4);

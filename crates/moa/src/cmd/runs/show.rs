@@ -80,7 +80,7 @@ pub fn watch(args: WatchArgs, context: &Context) -> Result {
         let on_interrupt = OnInterrupt::Leave;
         match follow(context, watching, &mut screen, on_interrupt, &mut no_observer).await? {
             Followed::Ended(run, _) => {
-                start::finish(context, &run, true);
+                start::finish(context, &run, screen.mode());
                 Ok(match run.row.status {
                     RunStatus::Succeeded => Exit::Ok,
                     _ => Exit::Failed,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::{Outcome, Run};
-use moa_core::step::{ErrorKind, StepError, StepStatus};
+use moa_core::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use moa_core::template::Template;
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::{Plan, StepKind};
@@ -17,7 +17,7 @@ use moa_ports::agent::Task;
 use moa_ports::views::{HistoryRow, Views};
 use moa_spec::model::FailKind;
 use moa_spec::{MockOutcome, MockResult, WorkflowTest};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::expect;
 use crate::cmd::runtime;
@@ -107,32 +107,17 @@ pub fn play(project: &Project, plan: &Plan, test: &WorkflowTest) -> Played {
     judge(&world, id, test, &mocks.borrow(), stuck)
 }
 
-/// The plan with mocks in the place of what can't be played: runs of other workflows that have a
-/// mock become tasks, and events from elsewhere become signals.
+/// The plan with tasks in the place of runs of other workflows that have a mock.
 fn with_mocks(plan: &Plan, test: &WorkflowTest) -> Plan {
     let mut plan = plan.clone();
-    for step in &mut plan.steps {
-        let Some(outcomes) = test.mock.get(&step.id) else { continue };
-        let signals = outcomes.iter().any(|o| matches!(o.result, MockResult::Signal(_)));
-        match &step.kind {
-            StepKind::Child { params, .. } => {
-                step.kind = StepKind::Task {
-                    agent: Name::new("mock").expect("these are letters"),
-                    action: "run".into(),
-                    params: params.clone(),
-                    env: Template::default(),
-                };
-            }
-            StepKind::WaitEvent { matches, timeout, on_timeout, .. } if signals => {
-                let name = Json::String(format!("event.{}", step.id));
-                step.kind = StepKind::WaitSignal {
-                    name: Template::compile(&name, false).unwrap_or_default(),
-                    matches: matches.clone(),
-                    timeout: *timeout,
-                    on_timeout: *on_timeout,
-                };
-            }
-            _ => {}
+    for step in plan.steps.iter_mut().filter(|step| test.mock.contains_key(&step.id)) {
+        if let StepKind::Child { params, .. } = &step.kind {
+            step.kind = StepKind::Task {
+                agent: Name::new("mock").expect("these are letters"),
+                action: "run".into(),
+                params: params.clone(),
+                env: Template::default(),
+            };
         }
     }
     plan
@@ -166,7 +151,7 @@ fn failure(kind: FailKind, message: &str) -> Outcome {
         FailKind::Permanent => ErrorKind::Permanent,
         FailKind::Timeout => ErrorKind::Timeout,
         FailKind::Lost => ErrorKind::Lost,
-        FailKind::Cancelled => ErrorKind::Cancelled,
+        FailKind::Cancelled => return Outcome::Cancelled,
         FailKind::RateLimited => {
             let error = error(ErrorKind::Retryable);
             return Outcome::RateLimited { error, after: RATE_LIMIT };
@@ -175,11 +160,11 @@ fn failure(kind: FailKind, message: &str) -> Outcome {
     Outcome::Failed { error: error(kind) }
 }
 
-/// Lets time pass until the run is over, sending the mocked signals. Answers why it isn't over.
+/// Lets time pass until the run is over, sending what is mocked to steps that wait for something
+/// from outside. Answers why the run isn't over.
 fn pass_time(world: &mut World<'_>, id: RunId, mocks: &RefCell<Mocks<'_>>) -> Option<String> {
     let end = START.after(LIMIT);
-    // Signals on their way: when, and to which step.
-    let mut coming: BTreeMap<(Millis, InstIx), (String, Json)> = BTreeMap::new();
+    let mut coming: Coming = BTreeMap::new();
     let mut seen: BTreeSet<InstIx> = BTreeSet::new();
     for _ in 0..STEPS_MAX {
         let Some(run) = world.run_state(id) else { return Some("the run is gone".into()) };
@@ -189,8 +174,8 @@ fn pass_time(world: &mut World<'_>, id: RunId, mocks: &RefCell<Mocks<'_>>) -> Op
         find_waits(&run, world.now(), &mut mocks.borrow_mut(), &mut seen, &mut coming);
         let next = coming.keys().next().copied();
         if let Some(key) = next.filter(|(at, _)| *at <= world.now()) {
-            if let Some((name, payload)) = coming.remove(&key)
-                && let Err(e) = world.change(id, Change::Signal { name, key: None, payload })
+            if let Some(change) = coming.remove(&key)
+                && let Err(e) = world.change(id, change)
             {
                 return Some(format!("a mocked signal was refused: {e}"));
             }
@@ -208,7 +193,8 @@ fn pass_time(world: &mut World<'_>, id: RunId, mocks: &RefCell<Mocks<'_>>) -> Op
                 let why = run.why(false);
                 let why: Vec<String> =
                     why.iter().map(|w| format!("{}: {}", w.step, w.reason)).collect();
-                return Some(format!("the run waits for ever: {}", why.join("; ")));
+                let why = why.join("; ");
+                return Some(format!("the run waits for ever ({why}); mock it with `signal:`"));
             }
             (Some(_), None) => return Some(format!("the run is not over after {LIMIT}")),
         }
@@ -216,29 +202,40 @@ fn pass_time(world: &mut World<'_>, id: RunId, mocks: &RefCell<Mocks<'_>>) -> Op
     Some("the run never ends".into())
 }
 
-/// Notes the signals that steps wait for and that a mock sends.
+/// Signals and events on their way: when, and to which step.
+type Coming = BTreeMap<(Millis, InstIx), Change>;
+
+/// Notes what is mocked for steps that wait for something from outside.
 fn find_waits(
     run: &Run,
     now: Millis,
     mocks: &mut Mocks<'_>,
     seen: &mut BTreeSet<InstIx>,
-    coming: &mut BTreeMap<(Millis, InstIx), (String, Json)>,
+    coming: &mut Coming,
 ) {
+    use WaitReason::{Approval, Event, Signal, UnknownOutcome};
     for row in run.steps().filter(|row| row.status == StepStatus::Waiting) {
-        let signal = row.data.as_ref().and_then(|d| d.detail.as_ref());
-        let signal = signal.and_then(|d| d.get("signal")).and_then(Json::as_str);
-        let Some(signal) = signal else { continue };
-        if !seen.insert(row.inst) {
+        let outside = matches!(row.wait, Some(Approval | Event | Signal | UnknownOutcome));
+        if !outside || !seen.insert(row.inst) {
             continue;
         }
-        let id = run.graph.plan().step(row.plan).id.as_str();
-        let Some(outcomes) = mocks.outcomes.get(id) else { continue };
-        if !outcomes.iter().any(|o| matches!(o.result, MockResult::Signal(_))) {
-            continue;
-        }
-        if let Some(MockOutcome { after, result: MockResult::Signal(payload) }) = mocks.next(id) {
-            coming.insert((now.after(*after), row.inst), (signal.into(), payload.clone()));
-        }
+        let step = run.graph.plan().step(row.plan);
+        let Some(mock) = mocks.next(step.id.as_str()) else { continue };
+        let payload = match &mock.result {
+            MockResult::Signal(payload) | MockResult::Output(payload) => payload.clone(),
+            // A decision that fails is a no.
+            MockResult::Fail { message, .. } => json!({"approved": false, "comment": message}),
+        };
+        let detail = row.data.as_ref().and_then(|d| d.detail.as_ref());
+        let signal = detail.and_then(|d| d.get("signal")).and_then(Json::as_str);
+        let change = match (&step.kind, signal) {
+            (StepKind::WaitEvent { event, .. }, _) => {
+                Change::Event { event: event.clone(), data: payload }
+            }
+            (_, Some(name)) => Change::Signal { name: name.into(), key: None, payload },
+            (_, None) => continue,
+        };
+        coming.insert((now.after(mock.after), row.inst), change);
     }
 }
 
