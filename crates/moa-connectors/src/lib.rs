@@ -10,6 +10,7 @@
 mod agents;
 mod artifact;
 mod document;
+mod http;
 mod log;
 mod noop;
 mod notify;
@@ -24,7 +25,7 @@ mod worker;
 pub use agents::{BUILTINS, SharedAgents, is_once};
 pub use artifact::{Artifact, ArtifactStore};
 pub use log::{LogFile, LogPart, list_logs, log_dir, log_path, read_log};
-pub use notify::Channels;
+pub use notify::{Channel, Channels};
 pub use prepare::ATTEMPT_TIMEOUT_DEFAULT;
 pub use process::{Leftover, end_leftovers};
 pub use redact::MARK;

@@ -6,7 +6,9 @@ use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::time::Span;
 use moa_ports::agent::Agent;
 
+use crate::http::{HttpClient, Request, Service};
 use crate::noop::Noop;
+use crate::notify::Notify;
 use crate::process::{Command, Processes, Shell};
 use crate::worker::WorkerOptions;
 
@@ -33,18 +35,23 @@ impl Kind {
 /// Every kind there is.
 pub(crate) struct Registry {
     command: Kind,
+    http: Kind,
     builtins: Vec<(&'static str, Kind)>,
 }
 
 impl Registry {
     pub fn new(options: &WorkerOptions) -> Self {
         let processes = Arc::new(Processes::new(options));
+        let client = HttpClient::default();
         Self {
             builtins: vec![
                 ("noop", Kind::inline(Noop)),
+                ("http", Kind::new(Request::new(client.clone()))),
+                ("notify", Kind::new(Notify::new(options.channels.clone()))),
                 ("shell", Kind::new(Shell::new(processes.clone()))),
             ],
             command: Kind::new(Command::new(processes)),
+            http: Kind::new(Service::new(client)),
         }
     }
 
@@ -52,7 +59,7 @@ impl Registry {
     pub fn kind(&self, kind: &AgentKind) -> Option<&Kind> {
         match kind {
             AgentKind::Command(_) => Some(&self.command),
-            AgentKind::Http(_) => None,
+            AgentKind::Http(_) => Some(&self.http),
             AgentKind::Builtin(name) => {
                 self.builtins.iter().find(|(known, _)| known == name).map(|(_, kind)| kind)
             }
