@@ -118,9 +118,8 @@ impl From<store::Error> for Failure {
         };
         let failure = Self::new(exit, error.to_string());
         match exit {
-            Exit::Damaged => failure
-                .hint("stop every node of this project and keep a copy of .moa as it is")
-                .hint("then put back a backup of .moa/moa.db, or move it away to start afresh"),
+            // The message itself says how to restore.
+            Exit::Damaged => failure.hint("`moa doctor` lists all that is damaged"),
             Exit::Unavailable => failure.hint("`moa doctor` checks the disk and the store"),
             _ => failure,
         }
