@@ -1,5 +1,6 @@
 //! What changed from one version of a workflow to another.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use moa_core::workflow::{BodyIx, Plan, StepIx};
@@ -82,10 +83,11 @@ pub fn diff(a: &Plan, b: &Plan) -> Vec<PlanChange> {
     let mut changes = Vec::new();
     let heads = fields(&head(a), &head(b));
     changes.extend(heads.into_iter().map(|field| PlanChange::Workflow { field }));
+    let (in_a, in_b) = (by_id(a), by_id(b));
     for ix in 0..b.steps.len() as StepIx {
         let id = b.step(ix).id.as_str();
         let (kind, new) = step(b, ix);
-        let Some(old) = a.find(id) else {
+        let Some(old) = in_a.get(id).copied() else {
             changes.push(PlanChange::Added { step: id.into(), kind });
             continue;
         };
@@ -96,18 +98,22 @@ pub fn diff(a: &Plan, b: &Plan) -> Vec<PlanChange> {
     }
     for ix in 0..a.steps.len() as StepIx {
         let id = a.step(ix).id.as_str();
-        if b.find(id).is_none() {
+        if !in_b.contains_key(id) {
             changes.push(PlanChange::Removed { step: id.into(), kind: step(a, ix).0 });
         }
     }
-    let common = |plan: &Plan, other: &Plan| -> Vec<String> {
+    let common = |plan: &Plan, other: &HashMap<&str, StepIx>| -> Vec<String> {
         let ids = plan.steps.iter().map(|s| s.id.to_string());
-        ids.filter(|id| other.find(id).is_some()).collect()
+        ids.filter(|id| other.contains_key(id.as_str())).collect()
     };
-    if common(a, b) != common(b, a) {
+    if common(a, &in_b) != common(b, &in_a) {
         changes.push(PlanChange::Reordered);
     }
     changes
+}
+
+fn by_id(plan: &Plan) -> HashMap<&str, StepIx> {
+    plan.steps.iter().enumerate().map(|(ix, s)| (s.id.as_str(), ix as StepIx)).collect()
 }
 
 fn object(value: &impl Serialize) -> Map<String, Json> {

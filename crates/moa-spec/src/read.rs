@@ -107,6 +107,21 @@ impl<'s> Cx<'s> {
         self.overflow.insert(diagnostic)
     }
 
+    /// Whether more diagnostics would not be shown.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= DIAGNOSTICS_MAX
+    }
+
+    /// The known word that is probably meant; not searched for when nobody would see it, because
+    /// the words may be many.
+    pub(crate) fn nearest<'a>(
+        &self,
+        word: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Option<&'a str> {
+        if self.is_full() { None } else { nearest(word, known) }
+    }
+
     /// Whether an error was recorded.
     pub(crate) fn failed(&self) -> bool {
         crate::has_errors(&self.found) || self.overflow.is_some()
@@ -396,10 +411,12 @@ impl MapReader<'_> {
     }
 }
 
-fn unknown_key(cx: &mut Cx, key: &Key, what: &str, known: &[&'static str]) {
+/// Reports a key that is none of `known`.
+pub(crate) fn unknown_key(cx: &mut Cx, key: &Key, what: &str, known: &[&'static str]) {
     let message = format!("{what} has no key `{}`", key.text);
+    let near = cx.nearest(&key.text, known.iter().copied());
     let d = cx.error(codes::UNKNOWN_KEY, key.span.clone(), message);
-    match nearest(&key.text, known.iter().copied()) {
+    match near {
         Some(name) => d.help(format!("did you mean `{name}`?")),
         None => d.help(format!("its keys are: {}", known.join(", "))),
     };

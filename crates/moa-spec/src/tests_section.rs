@@ -1,6 +1,6 @@
 //! The `tests:` of a workflow: params, mocked outcomes, expectations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use moa_core::ids::StepId;
@@ -126,31 +126,42 @@ const STATUSES: [&str; 3] = ["success", "failure", "cancelled"];
 const EXPECT_KEYS: [&str; 5] = ["status", "order", "outputs", "error", "virtual_duration"];
 const STEP_FIELDS: [&str; 5] = ["status", "attempts", "output", "error", "iterations"];
 
+/// The plan that tests are checked against.
+struct Steps<'p> {
+    plan: &'p Plan,
+    by_id: HashMap<&'p str, &'p StepId>,
+}
+
 /// Checks the tests of a file against its plan.
 pub(crate) fn tests(file: &WorkflowFile, plan: &Plan, cx: &mut Cx) -> Vec<WorkflowTest> {
+    let by_id = plan.steps.iter().map(|step| (step.id.as_str(), &step.id)).collect();
+    let steps = Steps { plan, by_id };
     let mut tests: Vec<WorkflowTest> = Vec::new();
+    let mut seen: HashMap<String, u32> = HashMap::new();
     for test in file.tests.iter().flatten() {
-        let test = one(test, plan, cx);
-        if let Some(first) = tests.iter().find(|t| t.name == test.name) {
+        let test = one(test, &steps, cx);
+        if let Some(first) = seen.get(&test.name) {
             let message = format!("two tests have the name {:?}", test.name);
             let d = cx.error(codes::BAD_TEST, test.span.clone(), message);
-            d.cause(format!("the one on line {} has it already", first.line));
+            d.cause(format!("the one on line {first} has it already"));
+        } else {
+            seen.insert(test.name.clone(), test.line);
         }
         tests.push(test);
     }
     tests
 }
 
-fn one(file: &TestFile, plan: &Plan, cx: &mut Cx) -> WorkflowTest {
-    let params = params(file, plan, cx);
+fn one(file: &TestFile, steps: &Steps, cx: &mut Cx) -> WorkflowTest {
+    let params = params(file, steps, cx);
     let mut mock = BTreeMap::new();
     for (id, outcomes) in file.mock.iter().flat_map(|m| &m.0) {
         let outcomes: Vec<_> = outcomes.0.iter().filter_map(|o| outcome(o, cx)).collect();
-        if let Some(step) = step(&id.value, id.span.clone(), plan, cx) {
+        if let Some(step) = step(&id.value, id.span.clone(), steps, cx) {
             mock.insert(step, outcomes);
         }
     }
-    let expect = file.expect.as_ref().map(|raw| expect(&raw.node, plan, cx)).unwrap_or_default();
+    let expect = file.expect.as_ref().map(|raw| expect(&raw.node, steps, cx)).unwrap_or_default();
     WorkflowTest {
         name: file.name.value.0.clone(),
         params,
@@ -161,9 +172,9 @@ fn one(file: &TestFile, plan: &Plan, cx: &mut Cx) -> WorkflowTest {
     }
 }
 
-fn params(file: &TestFile, plan: &Plan, cx: &mut Cx) -> Map<String, Json> {
+fn params(file: &TestFile, steps: &Steps, cx: &mut Cx) -> Map<String, Json> {
     let Some(raw) = &file.params else {
-        if let Err(errors) = check_params(plan, &Map::new()) {
+        if let Err(errors) = check_params(steps.plan, &Map::new()) {
             for error in errors {
                 let d = cx.error(codes::BAD_TEST, file.name.span.clone(), error.message);
                 d.help = error.help.filter(|help| !help.contains("--param"));
@@ -175,7 +186,7 @@ fn params(file: &TestFile, plan: &Plan, cx: &mut Cx) -> Map<String, Json> {
         cx.wrong_type(&raw.node, "a mapping of params");
         return Map::new();
     };
-    if let Err(errors) = check_params(plan, params) {
+    if let Err(errors) = check_params(steps.plan, params) {
         for error in errors {
             let node = raw.node.get(&error.name).unwrap_or(&raw.node);
             let d = cx.error(codes::BAD_TEST, node.span.clone(), error.message);
@@ -185,12 +196,13 @@ fn params(file: &TestFile, plan: &Plan, cx: &mut Cx) -> Map<String, Json> {
     params.clone()
 }
 
-fn step(id: &str, span: Range<usize>, plan: &Plan, cx: &mut Cx) -> Option<StepId> {
-    if let Some(ix) = plan.find(id) {
-        return Some(plan.step(ix).id.clone());
+fn step(id: &str, span: Range<usize>, steps: &Steps, cx: &mut Cx) -> Option<StepId> {
+    if let Some(step) = steps.by_id.get(id) {
+        return Some((*step).clone());
     }
+    let near = cx.nearest(id, steps.plan.steps.iter().map(|s| s.id.as_str()));
     let d = cx.error(codes::BAD_TEST, span, format!("there is no step `{id}`"));
-    if let Some(near) = nearest(id, plan.steps.iter().map(|s| s.id.as_str())) {
+    if let Some(near) = near {
         d.help(format!("did you mean `{near}`?"));
     }
     None
@@ -235,7 +247,7 @@ fn failure(fail: &Short<crate::read::At<String>, crate::model::FailFile>) -> Moc
     }
 }
 
-fn expect(node: &Node, plan: &Plan, cx: &mut Cx) -> Expect {
+fn expect(node: &Node, steps: &Steps, cx: &mut Cx) -> Expect {
     let mut expect = Expect::default();
     let Data::Map(entries) = &node.data else {
         cx.wrong_type(node, "a mapping of expectations");
@@ -251,15 +263,15 @@ fn expect(node: &Node, plan: &Plan, cx: &mut Cx) -> Expect {
                     cx.wrong_choice(value, "a status of a run", &STATUSES);
                 }
             }
-            "order" => expect.order = order(value, plan, cx),
+            "order" => expect.order = order(value, steps, cx),
             "outputs" => expect.outputs = Some(value.to_json()),
             "error" => expect.error = cx.str(value, "text").map(Into::into),
             "virtual_duration" => expect.virtual_duration = duration(value, cx),
-            "steps" => nested(value, plan, &mut expect, cx),
+            "steps" => nested(value, steps, &mut expect, cx),
             path => match path.strip_prefix("steps.").and_then(|p| p.split_once('.')) {
                 Some((id, field)) => {
                     let at = key.span.clone();
-                    field_of(id, field, at, value, plan, &mut expect, cx);
+                    field_of(id, field, at, value, steps, &mut expect, cx);
                 }
                 None => {
                     let message = format!("a test can't expect `{path}`");
@@ -278,19 +290,19 @@ fn expect(node: &Node, plan: &Plan, cx: &mut Cx) -> Expect {
     expect
 }
 
-fn nested(node: &Node, plan: &Plan, expect: &mut Expect, cx: &mut Cx) {
-    let Data::Map(steps) = &node.data else {
+fn nested(node: &Node, steps: &Steps, expect: &mut Expect, cx: &mut Cx) {
+    let Data::Map(by_id) = &node.data else {
         cx.wrong_type(node, "a mapping of step ids");
         return;
     };
-    for (id, fields) in steps {
+    for (id, fields) in by_id {
         let Data::Map(fields) = &fields.data else {
             cx.wrong_type(fields, "a mapping of fields");
             continue;
         };
         for (field, value) in fields {
             let at = id.span.clone();
-            field_of(&id.text, &field.text, at, value, plan, expect, cx);
+            field_of(&id.text, &field.text, at, value, steps, expect, cx);
         }
     }
 }
@@ -300,7 +312,7 @@ fn field_of(
     field: &str,
     span: Range<usize>,
     value: &Node,
-    plan: &Plan,
+    steps: &Steps,
     expect: &mut Expect,
     cx: &mut Cx,
 ) {
@@ -312,20 +324,20 @@ fn field_of(
             None => d.help(format!("write one of: {}", STEP_FIELDS.join(", "))),
         };
     }
-    if let Some(step) = step(id, span, plan, cx) {
+    if let Some(step) = step(id, span, steps, cx) {
         let field = field.to_owned();
         expect.steps.push(StepExpectation { step, field, value: value.to_json() });
     }
 }
 
-fn order(node: &Node, plan: &Plan, cx: &mut Cx) -> Vec<StepId> {
+fn order(node: &Node, steps: &Steps, cx: &mut Cx) -> Vec<StepId> {
     let Data::List(items) = &node.data else {
         cx.wrong_type(node, "a list of step ids");
         return Vec::new();
     };
     let ids = items.iter().filter_map(|item| {
         let id = cx.str(item, "the id of a step")?.to_owned();
-        step(&id, item.span.clone(), plan, cx)
+        step(&id, item.span.clone(), steps, cx)
     });
     ids.collect()
 }

@@ -10,11 +10,17 @@ use crate::source::Lines;
 struct Attach<'t> {
     text: &'t str,
     lines: Lines,
+    /// The element that each node is the value of.
+    elements: Vec<Option<usize>>,
 }
 
 /// Attaches every comment of the tree. `None` when one has no place.
 pub(super) fn attach(tree: &mut Tree, text: &str) -> Option<()> {
-    let at = Attach { text, lines: Lines::new(text) };
+    let mut elements = vec![None; tree.nodes.len()];
+    for (ix, element) in tree.elements.iter().enumerate() {
+        elements[element.value] = Some(ix);
+    }
+    let at = Attach { text, lines: Lines::new(text), elements };
     let comments = std::mem::take(&mut tree.comments);
     let mut placed: Vec<(Place, &Comment)> = Vec::with_capacity(comments.len());
     for comment in &comments {
@@ -25,7 +31,6 @@ pub(super) fn attach(tree: &mut Tree, text: &str) -> Option<()> {
         };
         placed.push((place, comment));
     }
-    let mut last_of_tail: Vec<Option<usize>> = vec![None; tree.nodes.len()];
     for (place, comment) in placed {
         let line = at.lines.line_of(comment.at);
         let text = comment.text.clone();
@@ -50,7 +55,6 @@ pub(super) fn attach(tree: &mut Tree, text: &str) -> Option<()> {
                     tail.push(Lead::Blank);
                 }
                 tail.push(Lead::Comment(text));
-                last_of_tail[node] = Some(line);
             }
         }
     }
@@ -89,37 +93,42 @@ impl Attach<'_> {
         line > 0 && self.text[self.lines.range(self.text, line - 1)].trim().is_empty()
     }
 
+    /// The last element that begins before a byte, and those that it stands in, outwards.
+    fn chain<'a>(&'a self, tree: &'a Tree, at: usize) -> impl Iterator<Item = usize> + 'a {
+        let count = tree.elements.partition_point(|e| e.span.start < at);
+        let up = move |e: &usize| self.elements[tree.elements[*e].owner];
+        std::iter::successors(count.checked_sub(1), up)
+    }
+
+    /// The first element that begins behind a byte; of those that begin together, the outermost.
+    fn next(&self, tree: &Tree, at: usize) -> Option<usize> {
+        let next = tree.elements.partition_point(|e| e.span.start <= at);
+        (next < tree.elements.len()).then_some(next)
+    }
+
     /// The innermost flow collection that the comment stands inside of.
     fn flow_around(&self, tree: &Tree, at: usize) -> Option<usize> {
-        let around = (0..tree.nodes.len())
-            .filter(|n| tree.is_flow(*n) && tree.nodes[*n].span.start < at)
-            .filter(|n| at < tree.nodes[*n].span.end);
-        around.max_by_key(|n| tree.nodes[*n].span.start)
+        let inside = |node: &usize| {
+            let span = &tree.nodes[*node].span;
+            tree.is_flow(*node) && span.start < at && at < span.end
+        };
+        let mut values = self.chain(tree, at).map(|e| tree.elements[e].value);
+        values.find(inside).or(Some(tree.root).filter(inside))
     }
 
     fn own_line(&self, tree: &Tree, comment: &Comment) -> Place {
         let at = comment.at;
         if let Some(flow) = self.flow_around(tree, at) {
             let inside = tree.elements_of(flow);
-            let next = inside.iter().find(|e| tree.elements[**e].span.start > at);
-            return next.map_or(Place::Tail(flow), |e| Place::Lead(*e));
+            let next = inside.partition_point(|e| tree.elements[*e].span.start <= at);
+            return inside.get(next).map_or(Place::Tail(flow), |e| Place::Lead(*e));
         }
-        // Elements stand in order of their values' beginnings; an item stands before its first key.
-        let next = tree
-            .elements
-            .iter()
-            .enumerate()
-            .filter(|(_, e)| e.span.start > at)
-            .min_by_key(|(ix, e)| (e.span.start, *ix))
-            .map(|(ix, _)| ix);
+        let next = self.next(tree, at);
         let floor = next.map(|e| self.collection_column(tree, tree.elements[e].owner));
         let column = self.column(at);
-        // Collections that ended before the comment and whose columns it has reached.
-        let ended = (0..tree.nodes.len()).filter(|n| {
-            let node = &tree.nodes[*n];
-            let block = !tree.is_flow(*n) && !tree.elements_of(*n).is_empty();
-            block && node.span.end <= at && self.is_last_before(tree, *n, at)
-        });
+        // Block collections that ended before the comment and whose columns it has reached.
+        let owners = self.chain(tree, at).map(|e| tree.elements[e].owner);
+        let ended = owners.filter(|n| !tree.is_flow(*n) && tree.nodes[*n].span.end <= at);
         let tail = ended
             .map(|n| (self.collection_column(tree, n), n))
             .filter(|(c, _)| *c <= column && floor.is_none_or(|f| *c > f))
@@ -129,13 +138,6 @@ impl Attach<'_> {
             (None, Some(next)) => Place::Lead(next),
             (None, None) => Place::Tail(tree.root),
         }
-    }
-
-    /// Whether nothing begins between the end of a collection and the comment.
-    fn is_last_before(&self, tree: &Tree, node: usize, at: usize) -> bool {
-        let end = tree.nodes[node].span.end;
-        let first = tree.elements.partition_point(|e| e.span.start < end);
-        tree.elements[first..].iter().all(|e| e.span.start < end || e.span.start > at)
     }
 
     /// The column of the elements of a block collection: of the dashes, or of the keys.
@@ -150,41 +152,31 @@ impl Attach<'_> {
     fn trailing(&self, tree: &Tree, comment: &Comment) -> Place {
         let at = comment.at;
         let line = self.lines.line_of(at);
-        let before = |e: &&usize| tree.elements[**e].span.start < at;
-        let here: Vec<usize> = (0..tree.elements.len())
-            .filter(|e| {
-                let start = tree.elements[*e].span.start;
-                before(&e) && self.lines.line_of(start) == line
-            })
-            .collect();
-        let complete = |e: &usize| tree.elements[*e].span.end <= at;
-        if let Some(outermost) = here.iter().find(|e| complete(e)) {
-            return Place::Trail(*outermost);
+        let line_start = self.lines.range(self.text, line).start;
+        let first = tree.elements.partition_point(|e| e.span.start < line_start);
+        let here = first..tree.elements.partition_point(|e| e.span.start < at);
+        if let Some(outermost) = here.clone().find(|e| tree.elements[*e].span.end <= at) {
+            return Place::Trail(outermost);
         }
         if let Some(innermost) = here.last() {
-            let element = &tree.elements[*innermost];
-            let flow = tree.is_flow(element.value);
-            if !flow {
-                return Place::Trail(*innermost);
+            let value = tree.elements[innermost].value;
+            if !tree.is_flow(value) {
+                return Place::Trail(innermost);
             }
             // Behind the opening bracket: above the first element.
-            return match tree.elements_of(element.value).first() {
+            return match tree.elements_of(value).first() {
                 Some(first) => Place::Lead(*first),
-                None => Place::Tail(element.value),
+                None => Place::Tail(value),
             };
         }
         // The last line of something that began further up.
-        let ending = (0..tree.elements.len()).find(|e| {
+        let ending = self.chain(tree, at).filter(|e| {
             let end = tree.elements[*e].span.end;
             end <= at && self.lines.line_of(end.saturating_sub(1)) == line
         });
-        if let Some(element) = ending {
-            return Place::Trail(element);
+        if let Some(outermost) = ending.last() {
+            return Place::Trail(outermost);
         }
-        let next = tree.elements.iter().enumerate().filter(|(_, e)| e.span.start > at);
-        match next.min_by_key(|(ix, e)| (e.span.start, *ix)) {
-            Some((ix, _)) => Place::Lead(ix),
-            None => Place::Tail(tree.root),
-        }
+        self.next(tree, at).map_or(Place::Tail(tree.root), Place::Lead)
     }
 }

@@ -1,6 +1,6 @@
 //! Writing the tree.
 
-use super::order::{KeyOrder, Spot};
+use super::order::{KeyOrder, Mapping, Spot};
 use super::tree::{Kind, Lead, Tree};
 
 /// Columns that a flow collection may reach; longer ones are written as blocks.
@@ -98,7 +98,8 @@ impl Emit<'_> {
     fn map(&mut self, elements: &[usize], indent: usize, spot: Spot, inline: bool) -> Option<()> {
         let keys = self.keys(elements)?;
         let given: Vec<&str> = keys.iter().map(String::as_str).collect();
-        for (i, at) in self.sorted(&given, spot).into_iter().enumerate() {
+        let mapping = self.order.mapping(spot, &given);
+        for (i, at) in self.sorted(&given, &mapping).into_iter().enumerate() {
             let element = &self.tree.elements[elements[at]];
             if i > 0 || !inline {
                 // The first element of a nested block has no blank line above it.
@@ -118,7 +119,7 @@ impl Emit<'_> {
                 head.insert(head.len() - 1, ' ');
             }
             self.out.push_str(&head);
-            let inner = self.order.entry(spot, given[at], &given);
+            let inner = mapping.entry(given[at]);
             let (value, trail) = (element.value, element.trail.as_deref());
             self.value(value, indent, inner, trail)?;
         }
@@ -140,7 +141,8 @@ impl Emit<'_> {
                 let elements = self.tree.elements_of(value);
                 let keys = self.keys(elements)?;
                 let given: Vec<&str> = keys.iter().map(String::as_str).collect();
-                let first = self.sorted(&given, inner)[0];
+                let mapping = self.order.mapping(inner, &given);
+                let first = self.sorted(&given, &mapping)[0];
                 let above = without_blanks(&self.tree.elements[elements[first]].lead);
                 self.lead(&above, indent);
                 if let Some(trail) = &element.trail {
@@ -169,11 +171,10 @@ impl Emit<'_> {
     }
 
     /// Positions of the keys in canonical order. Where anchors are, order may mean something.
-    fn sorted(&self, given: &[&str], spot: Spot) -> Vec<usize> {
+    fn sorted(&self, given: &[&str], mapping: &Mapping) -> Vec<usize> {
         let mut sorted: Vec<usize> = (0..given.len()).collect();
-        if let (Some(order), false) = (self.order.keys(spot, given), self.tree.has_anchors) {
-            let rank = |at: &usize| order.iter().position(|key| *key == given[*at]);
-            sorted.sort_by_key(|at| rank(at).unwrap_or(usize::MAX));
+        if !mapping.is_free() && !self.tree.has_anchors {
+            sorted.sort_by_cached_key(|at| mapping.rank(given[*at]));
         }
         sorted
     }

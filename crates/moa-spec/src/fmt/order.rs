@@ -1,6 +1,6 @@
 //! The canonical order of keys, read off the JSON Schema of the file.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use crate::schema::{SchemaKind, schema};
 use crate::yaml::{Data, Node};
@@ -62,36 +62,51 @@ impl KeyOrder {
         found
     }
 
-    /// The declared keys of the mapping at a spot, in order; `None` = keys of the author's choice.
-    pub(super) fn keys<'s>(&'s self, spot: Spot<'s>, given: &[&str]) -> Option<Vec<&'s str>> {
-        let declared = self.properties(spot, given)?;
-        Some(declared.keys().map(String::as_str).collect())
-    }
-
-    fn properties<'s>(
-        &'s self,
-        spot: Spot<'s>,
-        given: &[&str],
-    ) -> Option<&'s serde_json::Map<String, Json>> {
-        let all = self.alternatives(spot).into_iter();
-        let maps = all.filter_map(|s| s.get("properties").and_then(Json::as_object));
-        maps.filter(|map| given.iter().any(|key| map.contains_key(*key)))
-            .max_by_key(|map| given.iter().filter(|key| map.contains_key(**key)).count())
-    }
-
-    /// The place of a key's value.
-    pub(super) fn entry<'s>(&'s self, spot: Spot<'s>, key: &str, given: &[&str]) -> Spot<'s> {
-        if let Some(declared) = self.properties(spot, given) {
-            return Spot(declared.get(key));
+    /// What is known of the mapping at a spot that has these keys.
+    pub(super) fn mapping<'s>(&'s self, spot: Spot<'s>, given: &[&str]) -> Mapping<'s> {
+        let all = self.alternatives(spot);
+        let maps = all.iter().filter_map(|s| s.get("properties").and_then(Json::as_object));
+        let hits = |map: &Map<String, Json>| given.iter().filter(|k| map.contains_key(**k)).count();
+        let declared = maps.map(|map| (hits(map), map)).filter(|(hits, _)| *hits > 0);
+        Mapping {
+            declared: declared.max_by_key(|(hits, _)| *hits).map(|(_, map)| map),
+            rest: all.iter().filter_map(|s| s.get("additionalProperties")).find(|s| s.is_object()),
         }
-        let all = self.alternatives(spot).into_iter();
-        Spot(all.filter_map(|s| s.get("additionalProperties")).find(|s| s.is_object()))
     }
 
     /// The place of a list's items.
     pub(super) fn item<'s>(&'s self, spot: Spot<'s>) -> Spot<'s> {
         let all = self.alternatives(spot).into_iter();
         Spot(all.filter_map(|s| s.get("items")).find(|s| s.is_object()))
+    }
+}
+
+/// What is known of one mapping.
+pub(super) struct Mapping<'s> {
+    /// Its declared keys in order; `None` = keys of the author's choice.
+    declared: Option<&'s Map<String, Json>>,
+    /// The schema of the values of other keys.
+    rest: Option<&'s Json>,
+}
+
+impl<'s> Mapping<'s> {
+    /// Whether its keys are of the author's choice.
+    pub(super) fn is_free(&self) -> bool {
+        self.declared.is_none()
+    }
+
+    /// The rank of a key among the declared ones.
+    pub(super) fn rank(&self, key: &str) -> usize {
+        let place = self.declared.and_then(|map| map.keys().position(|k| k == key));
+        place.unwrap_or(usize::MAX)
+    }
+
+    /// The place of a key's value.
+    pub(super) fn entry(&self, key: &str) -> Spot<'s> {
+        match self.declared {
+            Some(map) => Spot(map.get(key)),
+            None => Spot(self.rest),
+        }
     }
 }
 
@@ -109,13 +124,17 @@ fn same(order: &KeyOrder, spot: Spot, a: &Node, b: &Node) -> bool {
         }
         (Data::Map(left), Data::Map(right)) => {
             let given: Vec<&str> = left.iter().map(|(k, _)| k.text.as_str()).collect();
-            let free = order.keys(spot, &given).is_none();
-            let ordered = left.iter().map(|(k, _)| &k.text).eq(right.iter().map(|(k, _)| &k.text));
-            if free && !ordered {
+            let mapping = order.mapping(spot, &given);
+            if left.len() != right.len() {
                 return false;
             }
+            if mapping.is_free() {
+                return left.iter().zip(right).all(|((ka, va), (kb, vb))| {
+                    ka.text == kb.text && same(order, mapping.entry(&ka.text), va, vb)
+                });
+            }
             left.iter().all(|(key, value)| {
-                let inner = order.entry(spot, &key.text, &given);
+                let inner = mapping.entry(&key.text);
                 b.get(&key.text).is_some_and(|other| same(order, inner, value, other))
             })
         }

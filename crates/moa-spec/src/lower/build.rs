@@ -15,7 +15,7 @@ use super::{Flat, Form, Item, Opener, Order};
 use crate::codes;
 use crate::hash::plan_hash;
 use crate::model::{Collect, OnParentCancel, OnTimeoutText, Step};
-use crate::read::{At, Cx};
+use crate::read::{At, Cx, unknown_key};
 use crate::scalar::{Expr, Short, Tmpl, name};
 use crate::yaml::Data;
 
@@ -301,6 +301,16 @@ fn mapping(key: &str, value: &Tmpl, cx: &mut Cx) -> Option<(String, Map<String, 
         }
         None => action.to_owned(),
     };
+    let known: Option<&[&'static str]> = match key {
+        "http" => Some(&["url", "method", "headers", "body"]),
+        "notify" => Some(&["channel", "text", "message", "title", "level"]),
+        _ => None,
+    };
+    if let (Some(known), Data::Map(entries)) = (known, &value.node.data) {
+        let unknown = entries.iter().map(|(key, _)| key);
+        let unknown = unknown.filter(|k| k.text != "action" && !known.contains(&k.text.as_str()));
+        unknown.for_each(|found| unknown_key(cx, found, &format!("`{key}`"), known));
+    }
     // With an action of its own the params are that action's business.
     if let Some(needed) =
         needed.filter(|n| value.node.get("action").is_none() && !params.contains_key(*n))
@@ -537,8 +547,9 @@ fn known_step(flat: &Flat, id: &str, at: &At<String>, cx: &mut Cx) {
     if flat.items.iter().any(|item| item.id.as_str() == id) {
         return;
     }
+    let near = cx.nearest(id, flat.items.iter().map(|i| i.id.as_str()));
     let d = cx.error(codes::UNKNOWN_STEP, at.span.clone(), format!("there is no step `{id}`"));
-    if let Some(near) = crate::suggest::nearest(id, flat.items.iter().map(|i| i.id.as_str())) {
+    if let Some(near) = near {
         d.help(format!("did you mean `{near}`?"));
     }
 }

@@ -83,7 +83,6 @@ fn is_task(form: Form) -> bool {
 
 /// Whether a key means something in a step of that form.
 fn fits(key: &str, form: Form) -> bool {
-    let container = matches!(form, Form::If | Form::Switch | Form::Group);
     match key {
         "action" | "agent" => form == Form::Agent,
         "params" => matches!(form, Form::Agent | Form::Child),
@@ -94,8 +93,8 @@ fn fits(key: &str, form: Form) -> bool {
         "steps" => matches!(form, Form::Foreach | Form::While(_) | Form::Group),
         "max_iterations" => matches!(form, Form::While(_)),
         "on_parent_cancel" => form == Form::Child,
-        "retry" | "timeout" => is_task(form) || form == Form::Child,
-        "outputs" => !container && form != Form::Sleep,
+        "retry" | "outputs" => is_task(form) || form == Form::Child,
+        "timeout" => is_task(form),
         "compensate" => is_task(form) || matches!(form, Form::Child | Form::Emit),
         _ => true,
     }
@@ -110,6 +109,8 @@ fn misfits(step: &Step, form: Form, cx: &mut Cx) {
         let message = format!("`{key}` means nothing in {what}");
         let d = cx.error(codes::MISFIT, span.clone(), message);
         let help = match (*key, form) {
+            ("timeout", Form::Child) => "put it at the top of the workflow that is called",
+            ("outputs", _) => "use `STEP.output` where the value is needed",
             ("timeout", Form::WaitFor | Form::Approve) => {
                 "put it inside, beside what is waited for"
             }

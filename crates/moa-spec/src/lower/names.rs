@@ -4,7 +4,8 @@
 //! that nobody declares is at most a warning, and only where nothing can produce it.
 
 use std::collections::HashMap;
-use std::ops::Range;
+
+use moa_core::limits::PLAN_STEPS_MAX;
 
 use super::header::{Header, RESERVED_FIELDS};
 use super::order::ancestors;
@@ -13,7 +14,6 @@ use crate::codes;
 use crate::model::{Output, RetryFile, Step};
 use crate::read::Cx;
 use crate::scalar::{Entries, Expr, Short, Tmpl, Use};
-use crate::suggest::nearest;
 
 /// Names that are always there, whatever the workflow says.
 const GLOBAL: [&str; 5] = ["run", "slot", "event", "env", "steps"];
@@ -47,10 +47,18 @@ struct Names<'a, 'f, 'h> {
     by_id: HashMap<&'a str, usize>,
     /// Items that stand in each item, its loop's body included.
     inside: Vec<Vec<usize>>,
+    /// Items that declare an output of each name.
+    producers: HashMap<&'a str, Vec<usize>>,
     /// Marks of the last walk that reached each item.
     seen: Vec<u32>,
     walk: u32,
+    /// Visits that walks may still make. Walks serve warnings only, and a file may hold thousands
+    /// of steps that each look at all the others: when this is used up, nothing is warned of.
+    visits: u64,
 }
+
+/// Visits of all walks of one file.
+const VISITS_MAX: u64 = 3_000_000;
 
 /// Checks every expression of the file.
 pub(super) fn check(flat: &Flat, header: &Header, cx: &mut Cx) {
@@ -61,8 +69,15 @@ pub(super) fn check(flat: &Flat, header: &Header, cx: &mut Cx) {
         }
     }
     let by_id = flat.items.iter().enumerate().map(|(ix, item)| (item.id.as_str(), ix)).collect();
+    let mut producers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (ix, item) in flat.items.iter().enumerate() {
+        for (name, _) in item.step.outputs.iter().flat_map(|outputs| &outputs.0) {
+            producers.entry(&name.value).or_default().push(ix);
+        }
+    }
     let seen = vec![0; flat.items.len()];
-    let mut names = Names { flat, header, by_id, inside, seen, walk: 0 };
+    let visits = VISITS_MAX;
+    let mut names = Names { flat, header, by_id, inside, producers, seen, walk: 0, visits };
     names.head(cx);
     for ix in 0..flat.items.len() {
         names.item(ix, cx);
@@ -322,6 +337,10 @@ impl<'a> Names<'a, '_, '_> {
             }
         }
         while let Some(ix) = todo.pop() {
+            self.visits = self.visits.saturating_sub(1);
+            if self.visits == 0 {
+                return true;
+            }
             if std::mem::replace(&mut self.seen[ix], self.walk) == self.walk {
                 continue;
             }
@@ -342,9 +361,8 @@ impl<'a> Names<'a, '_, '_> {
             return;
         }
         let flat = self.flat;
-        let producers: Vec<usize> =
-            (0..flat.items.len()).filter(|ix| declares(flat, *ix, root)).collect();
-        if let [first, second, ..] = producers[..] {
+        let producers = self.producers.get(root).map(Vec::as_slice).unwrap_or_default();
+        if let [first, second, ..] = *producers {
             let (a, b) = (&flat.items[first].id, &flat.items[second].id);
             let message = format!("both `{a}` and `{b}` produce `{root}`");
             let d = cx.warn(codes::TWO_PRODUCERS, one.span.clone(), message);
@@ -364,7 +382,7 @@ impl<'a> Names<'a, '_, '_> {
         let declared = flat.items.iter().flat_map(|i| i.step.outputs.iter().flat_map(|o| &o.0));
         let names = ids.chain(params).chain(header.vars.keys().map(String::as_str));
         let names = names.chain(declared.map(|(key, _)| key.value.as_str()));
-        let near = nearest(root, names);
+        let near = cx.nearest(root, names);
         if open && near.is_none() {
             return;
         }
@@ -376,11 +394,6 @@ impl<'a> Names<'a, '_, '_> {
             None => d.help("say where it comes from: STEP.NAME, params.NAME or vars.NAME"),
         };
     }
-}
-
-/// Whether a step declares an output of that name.
-fn declares(flat: &Flat, ix: usize, name: &str) -> bool {
-    flat.items[ix].step.outputs.as_ref().is_some_and(|o| o.get(name).is_some())
 }
 
 /// Whether a step may produce keys that nobody declared.
@@ -400,17 +413,14 @@ fn unknown<'n>(
     one: &Use,
     cx: &mut Cx,
 ) {
-    let names: Vec<&str> = names.collect();
-    let d = cx.error(codes::UNKNOWN_REFERENCE, place(one), message);
-    match nearest(word, names.iter().copied()) {
+    let names: Vec<&str> = names.take(PLAN_STEPS_MAX).collect();
+    let near = cx.nearest(word, names.iter().copied());
+    let d = cx.error(codes::UNKNOWN_REFERENCE, one.span.clone(), message);
+    match near {
         Some(near) => d.help(format!("did you mean `{near}`?")),
         None if names.is_empty() => d.help("none is declared in this file"),
         None => d.help(format!("there are: {}", names[..names.len().min(20)].join(", "))),
     };
-}
-
-fn place(one: &Use) -> Range<usize> {
-    one.span.clone()
 }
 
 fn secret(one: &Use, spot: Spot, cx: &mut Cx) {

@@ -14,7 +14,6 @@ use crate::codes;
 use crate::model::{NeedFile, NeedStatusText};
 use crate::read::{At, Cx};
 use crate::scalar::Short;
-use crate::suggest::nearest;
 
 /// Cycles reported of one file.
 const CYCLES_MAX: usize = 20;
@@ -87,8 +86,9 @@ fn find(
         return Some(*ix);
     }
     let message = format!("there is no step `{}`", id.value);
+    let near = cx.nearest(&id.value, flat.items.iter().map(|i| i.id.as_str()));
     let d = cx.error(codes::UNKNOWN_STEP, id.span.clone(), message);
-    match nearest(&id.value, flat.items.iter().map(|i| i.id.as_str())) {
+    match near {
         Some(near) => d.help(format!("did you mean `{near}`?")),
         None => d.help("the ids are those of `id:`; a step without has its action's name"),
     };

@@ -195,7 +195,7 @@ fn the_plan_is_the_same_afterwards() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::support::cases(150), failure_persistence: None, ..Default::default() })]
 
     /// Comments and blank lines thrown into a file anywhere, and other indentation: the plan stays,
     /// and so does each comment.

@@ -1,6 +1,6 @@
 //! Files that mean harm: bombs, depth, size, noise. None may panic or take long.
 
-use moa_core::limits::{FILE_BYTES_MAX, FILE_DEPTH_MAX, FILE_NODES_MAX};
+use moa_core::limits::{FILE_BYTES_MAX, FILE_DEPTH_MAX, FILE_NODES_MAX, PLAN_STEPS_MAX};
 use moa_spec::{Source, format, has_errors, parse_agents, parse_settings, parse_workflow, render};
 use proptest::prelude::*;
 
@@ -69,7 +69,7 @@ fn depth_is_a_diagnostic() {
         text.push_str(&format!("l{i}: &l{i} [*l{}]\n", i - 1));
     }
     assert_eq!(codes(&text), ["MOA0006"]);
-    let deep = format!("{}1", "  a:\n".repeat(1));
+    let deep = "  a:\n1".to_owned();
     devour(&deep);
 }
 
@@ -107,6 +107,19 @@ fn thousands_of_mistakes_end_in_one_that_says_so() {
     let diagnostics = diagnose(&text);
     assert_eq!(diagnostics.len(), 501);
     assert_eq!(diagnostics[500].code, "MOA0010");
+}
+
+#[test]
+fn too_many_steps_are_a_diagnostic() {
+    let text = format!("steps:\n{}", "- {run: x}\n".repeat(PLAN_STEPS_MAX + 1));
+    assert_eq!(codes(&text), ["MOA0205"]);
+}
+
+#[test]
+fn keys_by_the_thousand_are_formatted() {
+    let keys: String = (0..3000).map(|i| format!("  k{i}: 1 # c{i}\n")).collect();
+    let text = format!("steps: [{{run: x}}]\nvars:\n{keys}");
+    assert!(format(&source(&text)).unwrap().contains("k2999: 1  # c2999"));
 }
 
 #[test]
@@ -199,7 +212,7 @@ fn odd_texts_are_survived() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::support::cases(200), failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn noise_is_survived(text in "[\\PC\n\t]{0,80}") {

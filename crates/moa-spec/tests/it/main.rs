@@ -8,6 +8,7 @@ mod formatting;
 mod hostile;
 mod lowering;
 mod pages;
+mod reference;
 mod round_trip;
 mod schemas;
 mod seeds;

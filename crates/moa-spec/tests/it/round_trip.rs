@@ -137,7 +137,7 @@ fn step() -> impl Strategy<Value = Json> {
             two.prop_map(
                 |(a, b)| json!({"switch": [{"case": "1 == 1", "then": a}, {"default": b}]})
             ),
-            (steps.clone(), value().prop_filter("lists become expressions", |v| fits_i64(v)))
+            (steps.clone(), value().prop_filter("lists become expressions", fits_i64))
                 .prop_map(|(s, v)| json!({"foreach": {"in": [v], "as": "it"}, "steps": s})),
             steps.prop_map(|s| json!({"until": "true", "max_iterations": 3, "steps": s})),
         ]
@@ -190,7 +190,7 @@ fn block(value: &Json, indent: usize, out: &mut String) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: crate::support::cases(100), failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn models_survive_yaml(workflow in workflow()) {

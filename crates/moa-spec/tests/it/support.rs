@@ -41,3 +41,9 @@ pub fn needs(plan: &Plan, step: &str) -> Vec<String> {
 pub fn ids(plan: &Plan) -> Vec<String> {
     plan.steps.iter().map(|s| s.id.to_string()).collect()
 }
+
+/// How many cases a property is tried with: `normal`, times `MOA_TEST_FACTOR` for longer hunts.
+pub fn cases(normal: u32) -> u32 {
+    let factor = std::env::var("MOA_TEST_FACTOR").ok().and_then(|f| f.parse().ok());
+    normal * factor.unwrap_or(1)
+}

@@ -1,0 +1,100 @@
+//! The reference in `docs/` has every key, every code, and examples that are right.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use moa_spec::model::agent::{
+    ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
+};
+use moa_spec::model::settings::{
+    ChannelFile, LogFile, LogsFile, NotifyFile, SecretsFile, SettingsFile, SettingsLimits,
+};
+use moa_spec::model::{
+    ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
+    NeedFile, OutcomeFile, OutputFile, RetryFile, RunFile, Step, TestFile, WaitFor, WorkflowFile,
+};
+use moa_spec::{error_pages, has_errors, render};
+
+use crate::support::{diagnose, source};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/language")
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// Whether a page speaks of a key: between backticks, alone or with what it belongs to.
+fn names(page: &str, key: &str) -> bool {
+    page.split('`').skip(1).step_by(2).any(|code| {
+        let words = code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.into_iter().any(|word| word == key)
+    })
+}
+
+macro_rules! documented {
+    ($page:expr, $($type:ty),* $(,)?) => {
+        let text = page($page);
+        $(for key in <$type>::KEYS {
+            assert!(names(&text, key), "{} says nothing of `{key}` ({})", $page, stringify!($type));
+        })*
+    };
+}
+
+#[test]
+fn every_key_is_in_the_reference() {
+    documented!("workflow.md", WorkflowFile, Defaults, ConcurrencyFile, OutputFile);
+    documented!("steps.md", Step, RunFile, NeedFile, Case, ForeachFile, WaitFor, EmitFile);
+    documented!("steps.md", ApproveFile);
+    documented!("failure.md", RetryFile, ErrorHandling);
+    documented!("tests.md", TestFile, OutcomeFile, FailFile);
+    documented!("files.md", AgentsFile, AgentFile, ActionFile, CommandFile, ShellFile, LimitsFile);
+    documented!("files.md", HttpFile, SettingsFile, SettingsLimits, LogFile, LogsFile, NotifyFile);
+    documented!("files.md", ChannelFile, SecretsFile);
+}
+
+#[test]
+fn every_code_is_in_the_reference() {
+    let text = page("errors.md");
+    for (code, page) in error_pages() {
+        let title = page.lines().next().and_then(|l| l.split_once(": ")).unwrap().1;
+        assert!(text.contains(&format!("| `{code}` | {title} |")), "{code}: {title}");
+    }
+}
+
+/// An example as a whole workflow: a list of steps, keys beside steps, or all of it.
+fn whole(example: &str) -> String {
+    if example.starts_with("- ") {
+        return format!("steps:\n{example}");
+    }
+    if example.lines().any(|line| line == "steps:") {
+        return example.to_owned();
+    }
+    if example.starts_with("retry:") {
+        let indented: String = example.lines().map(|l| format!("  {l}\n")).collect();
+        return format!("defaults:\n{indented}steps: [{{run: make}}]\n");
+    }
+    format!("{example}\nsteps: [{{run: make}}]\n")
+}
+
+#[test]
+fn examples_are_right() {
+    let mut count = 0;
+    for entry in fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        for block in text.split("```yaml\n").skip(1) {
+            let example = whole(block.split("```").next().unwrap());
+            // Steps and params of examples that stand alone come from elsewhere.
+            let found: Vec<_> = diagnose(&example)
+                .into_iter()
+                .filter(|d| !matches!(d.code, "MOA0302" | "MOA0202"))
+                .collect();
+            let shown = render(&found, &[source(&example)], false);
+            assert!(!has_errors(&found), "{}:\n{shown}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count > 25, "only {count} examples");
+}
