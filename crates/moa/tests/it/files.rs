@@ -102,8 +102,8 @@ tests:
     mock: {build: {output: {}}, ask: {fail: too early}}
     expect: {status: failure, error: ask}
   - name: this one is wrong
-    mock: {build: {fail: permanent}}
-    expect: {status: success}
+    mock: {ask: {signal: {approved: true}}, heard: {signal: {}}}
+    expect: {steps.build.output.ok: true}
 "#;
     let project = Project::with("ship", workflow);
     project.write("agents/maker.yaml", "command: [sh, -c, 'touch ran']\n");
@@ -111,7 +111,11 @@ tests:
     assert_eq!(results[0]["passed"], true, "{results}");
     assert_eq!(results[1]["passed"], true, "{results}");
     assert_eq!(results[2]["passed"], false, "{results}");
-    assert_eq!(results[2]["failures"][0].as_str().map(|f| f.contains("failure")), Some(true));
+    assert_eq!(
+        results[2]["failures"][0].as_str().map(|f| f.contains("build.output.ok")),
+        Some(true)
+    );
+    assert!(results[2]["failures"].to_string().contains("without a mock"), "{results}");
     assert!(!project.root.join("ran").exists(), "no agent was asked");
     project.call(&["test", "--name", "shipped"]).expect(0);
     project.call(&["test", "nothing"]).expect(4);
