@@ -108,11 +108,19 @@ pub(crate) enum Fail {
     Invalid(String),
     /// Ordered by a test.
     Ordered(String),
+    /// Judged already.
+    Judged(Verdict),
 }
 
 impl From<rusqlite::Error> for Fail {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<Verdict> for Fail {
+    fn from(verdict: Verdict) -> Self {
+        Self::Judged(verdict)
     }
 }
 
@@ -136,6 +144,7 @@ impl Fail {
             Self::Data(check) => Verdict::Corrupt(check),
             Self::Invalid(what) => Verdict::Invalid(what),
             Self::Ordered(what) => Verdict::Refused(what),
+            Self::Judged(verdict) => verdict,
             Self::Sql(error) => sql_verdict(&error),
         }
     }

@@ -101,7 +101,7 @@ impl SqliteStore {
             .map_err(|e| Error::Unavailable { path: path.to_owned(), reason: e.to_string() })?;
         let lock = lock::Lock::take(&path)?;
         fault::order(&path, options.io_faults.clone());
-        let conn = schema::open_writer(&path, &options)?;
+        let conn = schema::open_writer(&path, &options, schema::OldLog::MayStay)?;
         let mut state = write::State::default();
         state.reload(&conn).map_err(|fail| fail.verdict().into_open_error(&path))?;
         let health = Arc::new(Health::default());
@@ -178,7 +178,7 @@ impl Drop for SqliteStore {
 /// Scans a large file while moa works.
 fn scan_beside(path: &Path, stop: &AtomicBool, health: &Health) {
     // A file that can't be read here can't be read by SQLite either, which will say so.
-    let _ = scan::pages(path, stop, &mut |page, damage| {
+    let _ = scan::pages(path, scan::Beside::Store, stop, &mut |page, damage| {
         health.damage(&format!("page {page} {}", damage.as_str()));
     });
 }

@@ -26,9 +26,11 @@ pub(crate) fn size(path: &Path) -> u64 {
 
 /// Scans a file that nobody writes to; the first damage is an error.
 pub(crate) fn whole(path: &Path) -> Result<(), Error> {
+    let stop = AtomicBool::new(false);
     let mut first = None;
-    let scanned = pages(path, &AtomicBool::new(false), &mut |page, damage| {
+    let scanned = pages(path, Beside::Nobody, &stop, &mut |page, damage| {
         first.get_or_insert((page, damage));
+        stop.store(true, Ordering::Relaxed);
     });
     scanned.map_err(|e| Error::Unavailable { path: path.to_owned(), reason: e.to_string() })?;
     match first {
@@ -40,9 +42,19 @@ pub(crate) fn whole(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Who may write to the file meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Nobody.
+    Nobody,
+    /// A store: a page that it is writing just now looks damaged, and is read again.
+    Store,
+}
+
 /// Scans a file, and reports each damaged page (counted from 1). Ends early when told to stop.
 pub(crate) fn pages(
     path: &Path,
+    beside: Beside,
     stop: &AtomicBool,
     report: &mut dyn FnMut(u64, Damage),
 ) -> std::io::Result<()> {
@@ -51,22 +63,28 @@ pub(crate) fn pages(
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
-    let page_bytes = PAGE_BYTES as usize;
     let pages = file.metadata()?.len().div_ceil(u64::from(PAGE_BYTES));
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut page = 0;
-    while page < pages && !stop.load(Ordering::Relaxed) {
+    while page < pages {
         let found = read_at(&file, &mut chunk, page * u64::from(PAGE_BYTES))?;
-        for bytes in chunk[..found].chunks(page_bytes) {
+        if found == 0 {
+            break;
+        }
+        for bytes in chunk[..found].chunks(PAGE_BYTES as usize) {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             if let Err(damage) = check(bytes, page) {
-                if let Some(damage) = again(&file, page, damage)? {
+                let damage = match beside {
+                    Beside::Nobody => Some(damage),
+                    Beside::Store => again(&file, page, damage, stop)?,
+                };
+                if let Some(damage) = damage {
                     report(page + 1, damage);
                 }
             }
             page += 1;
-        }
-        if found == 0 {
-            break;
         }
     }
     Ok(())
@@ -81,9 +99,17 @@ fn check(bytes: &[u8], page: u64) -> Result<bool, Damage> {
 }
 
 /// Reads a page again that looks damaged, and answers what is wrong if it stays so.
-fn again(file: &File, page: u64, mut damage: Damage) -> std::io::Result<Option<Damage>> {
+fn again(
+    file: &File,
+    page: u64,
+    mut damage: Damage,
+    stop: &AtomicBool,
+) -> std::io::Result<Option<Damage>> {
     let mut bytes = vec![0; PAGE_BYTES as usize];
     for round in 0..REREADS_MAX {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         std::thread::sleep(Duration::from_millis(1 << round));
         let found = read_at(file, &mut bytes, page * u64::from(PAGE_BYTES))?;
         match check(&bytes[..found], page) {

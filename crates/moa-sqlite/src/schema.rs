@@ -26,20 +26,46 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_init.sql")];
 /// The schema that this binary writes.
 pub const SCHEMA: u32 = MIGRATIONS.len() as u32;
 
+/// What to do when readers keep the log of before from being moved into the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OldLog {
+    /// Go on with it: it is good.
+    MayStay,
+    /// Fail: it could not be synced, so nothing may be added to it.
+    MustGo,
+}
+
 /// Opens the connection that writes; the caller holds the lock.
-pub(crate) fn open_writer(path: &Path, options: &Options) -> Result<Connection, Error> {
+pub(crate) fn open_writer(
+    path: &Path,
+    options: &Options,
+    old_log: OldLog,
+) -> Result<Connection, Error> {
     prepare(path)?;
     if scan::size(path) == 0 {
         create(path, options)?;
     }
     check_header(path)?;
-    if scan::size(path) <= options.scan_at_open_bytes_max {
+    let conn = connect(path, path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    settings(&conn, options).map_err(|problem| problem.into_error(path))?;
+    // After a power cut the file may hold half-written pages that the log has whole: only what is
+    // left when the log has been moved can be called damaged.
+    let moved = move_log(&conn).map_err(|fail| fail.verdict().into_open_error(path))?;
+    if !moved && old_log == OldLog::MustGo {
+        let reason = "a reader holds the log; try again".to_owned();
+        return Err(Error::Unavailable { path: path.to_owned(), reason });
+    }
+    if moved && scan::size(path) <= options.scan_at_open_bytes_max {
         scan::whole(path)?;
     }
-    let conn = connect(path, path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let opened = settings(&conn, options).and_then(|()| migrate(&conn, path));
-    opened.map_err(|problem| problem.into_error(path))?;
+    migrate(&conn, path).map_err(|problem| problem.into_error(path))?;
     Ok(conn)
+}
+
+/// Moves the whole log into the database, and empties it. False when readers are in the way.
+fn move_log(conn: &Connection) -> Result<bool, Fail> {
+    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(!busy)
 }
 
 /// Makes a new database under another name and renames it when it is complete, so that there is

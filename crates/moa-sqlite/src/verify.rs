@@ -7,7 +7,8 @@ use std::sync::atomic::AtomicBool;
 use moa_core::ids::RunId;
 use rusqlite::{Connection, Row};
 
-use crate::error::Fail;
+use crate::error::{Fail, Verdict};
+use crate::views::has_log;
 use crate::{rows, scan};
 
 /// Findings of one check that are listed one by one; of more, only the number is told.
@@ -15,17 +16,26 @@ const LINES_MAX: usize = 20;
 
 /// One line for each thing that is wrong.
 pub(crate) fn all(conn: &Connection, path: &Path) -> Result<Vec<String>, Fail> {
-    let mut lines = Vec::new();
+    let mut pages = Vec::new();
     let mut add = |page, damage: crate::seal::Damage| {
-        lines.push(format!("{}: page {page} {}", path.display(), damage.as_str()));
+        pages.push(format!("{}: page {page} {}", path.display(), damage.as_str()));
     };
-    if let Err(e) = scan::pages(path, &AtomicBool::new(false), &mut add) {
-        lines.push(format!("{}: {e}", path.display()));
+    let stop = AtomicBool::new(false);
+    if let Err(e) = scan::pages(path, scan::Beside::Store, &stop, &mut add) {
+        pages.push(format!("{}: {e}", path.display()));
     }
-    if !lines.is_empty() {
-        // SQLite would stop at the first of them.
-        return Ok(lines);
+    match rows_and_structures(conn).map_err(|fail| (fail.verdict(), pages.is_empty())) {
+        // What the log has whole may be half-written in the file: then nothing is wrong.
+        Ok(lines) if lines.is_empty() && has_log(path) => Ok(lines),
+        Ok(lines) => Ok([pages, lines].concat()),
+        Err((Verdict::Corrupt(check), true)) => Ok(vec![format!("{}: {check}", path.display())]),
+        Err((Verdict::Corrupt(_), false)) => Ok(pages),
+        Err((verdict, _)) => Err(verdict.into()),
     }
+}
+
+fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
+    let mut lines = Vec::new();
     let mut stmt = conn.prepare("PRAGMA integrity_check")?;
     let mut found = stmt.query([])?;
     while let Some(row) = found.next()? {

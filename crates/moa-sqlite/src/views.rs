@@ -169,6 +169,6 @@ impl Reader {
 }
 
 /// Whether there is something in a write-ahead log: a node runs, or was killed.
-fn has_log(path: &std::path::Path) -> bool {
+pub(crate) fn has_log(path: &std::path::Path) -> bool {
     std::fs::metadata(schema::beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }

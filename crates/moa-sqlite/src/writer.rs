@@ -27,6 +27,7 @@ use crate::Options;
 use crate::error::{self, Fail, Verdict};
 use crate::fault::Point;
 use crate::lock::Lock;
+use crate::schema::OldLog;
 use crate::write::{self, State};
 use crate::{prune, read, rows, schema};
 
@@ -253,8 +254,8 @@ impl Writer {
         if self.conn.is_some() {
             return Ok(());
         }
-        let conn = schema::open_writer(&self.path, &self.options)?;
-        let ready = move_log(&conn).and_then(|()| self.state.reload(&conn));
+        let conn = schema::open_writer(&self.path, &self.options, OldLog::MustGo)?;
+        let ready = self.state.reload(&conn);
         ready.map_err(|fail| fail.verdict().into_error(&self.path))?;
         self.conn = Some(conn);
         Ok(())
@@ -311,15 +312,6 @@ fn log_pages(conn: &Connection, mode: &str) -> Result<i64, Fail> {
     let (log, moved) =
         stmt.query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
     Ok(log - moved)
-}
-
-/// Moves the whole log into the database with new descriptors, and empties it.
-fn move_log(conn: &Connection) -> Result<(), Fail> {
-    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    match busy {
-        true => Err(Fail::Ordered("a reader holds the log; try again".to_owned())),
-        false => Ok(()),
-    }
 }
 
 fn put_workflow(conn: &Connection, now: Millis, version: &WorkflowVersion) -> Result<(), Fail> {

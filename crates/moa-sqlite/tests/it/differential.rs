@@ -32,7 +32,7 @@ fn run(operations: &[u64]) -> Result<Seen, String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn short_sequences_give_the_same_answers(operations in vec(any::<u64>(), 1..80)) {

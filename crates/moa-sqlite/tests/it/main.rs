@@ -1,5 +1,8 @@
 //! The SQLite store against the suite of all stores, against the memory store, and against faults.
 
+mod damage;
 mod differential;
+mod faults;
 mod fixture;
+mod opening;
 mod rules;
