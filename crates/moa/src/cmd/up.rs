@@ -106,19 +106,21 @@ async fn stop(running: Running, signals: &mut Signals, context: &Context) -> Res
     }
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT, SIGTERM and SIGHUP (the terminal is gone).
 pub struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    /// Takes both from now on.
+    /// Takes them from now on.
     pub fn new() -> Result<Self> {
         let make = |kind| signal(kind).map_err(|e| Failure::io("can't wait for signals", &e));
         Ok(Self {
             interrupt: make(SignalKind::interrupt())?,
             terminate: make(SignalKind::terminate())?,
+            hangup: make(SignalKind::hangup())?,
         })
     }
 
@@ -127,11 +129,12 @@ impl Signals {
         self.which().await;
     }
 
-    /// Waits for the next one; true = SIGTERM.
+    /// Waits for the next one; true = it wasn't a person's Ctrl-C.
     pub async fn which(&mut self) -> bool {
         tokio::select! {
             _ = self.interrupt.recv() => false,
             _ = self.terminate.recv() => true,
+            _ = self.hangup.recv() => true,
         }
     }
 }
