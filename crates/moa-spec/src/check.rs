@@ -34,13 +34,12 @@ pub const BUILTIN_AGENTS: [&str; 4] = ["shell", "http", "notify", "noop"];
 /// that don't fit the action or the workflow called.
 pub fn check_workflow(workflow: &Workflow, project: &Project) -> Vec<Diagnostic> {
     let mut cx = Cx::new(&workflow.source);
-    check_file(&workflow.file, &workflow.id, project, &mut cx);
+    check_file(&workflow.file, project, &mut cx);
     cx.finish()
 }
 
 /// The same for a file that may have errors.
-pub(crate) fn check_file(file: &WorkflowFile, id: &Name, project: &Project, cx: &mut Cx) {
-    let _ = id;
+pub(crate) fn check_file(file: &WorkflowFile, project: &Project, cx: &mut Cx) {
     let mut lists: Vec<&[Step]> = vec![&file.steps];
     if let Some(handling) = &file.error_handling {
         lists.extend(handling.on_failure.as_deref());

@@ -70,7 +70,7 @@ fn read(
         let file = WorkflowFile::read(&root, &mut cx)?;
         let plan = lower::lower(&file, id, &mut cx);
         if let Some(project) = project {
-            check::check_file(&file, id, project, &mut cx);
+            check::check_file(&file, project, &mut cx);
         }
         let plan = plan?;
         let tests = tests_section::tests(&file, &plan, &mut cx);

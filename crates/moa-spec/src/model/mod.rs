@@ -1,7 +1,7 @@
 //! The workflow file, key by key, as its author wrote it.
 //!
 //! These types are the single source of the language's keys: readers, JSON Schema and the order of
-//! `moa fmt` come from them. What the keys mean together is checked in [`lower`](crate::lower).
+//! `moa fmt` come from them. What the keys mean together is checked in the module `lower`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
