@@ -38,6 +38,8 @@ record! {
         shell: Option<Short<At<String>, ShellFile>>,
         /// A service that is called for each attempt: its URL, or a mapping.
         http: Option<Short<At<String>, HttpFile>>,
+        /// What it can be asked; without this key any action is passed on.
+        actions: Option<Actions>,
         /// Attempts at once.
         concurrency: Option<At<u32>>,
         /// When and how often its steps are tried again, unless they say otherwise.
@@ -48,8 +50,6 @@ record! {
         once: Option<At<bool>>,
         /// Environment of its attempts.
         env: Option<Entries<Tmpl>>,
-        /// What it can be asked; without this key any action is passed on.
-        actions: Option<Actions>,
     }
 
     /// What an agent can be asked.
