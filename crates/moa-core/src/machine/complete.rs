@@ -13,6 +13,7 @@ use crate::time::{Millis, Span};
 use crate::workflow::{OnTimeout, StepKind};
 
 use super::begin::expression_error;
+use super::signal::RESOLVE;
 use super::tx::{PlanStepRef, Tx};
 use super::vars::Vars;
 use super::{Effect, Outcome, Rejected, TimerKey, rejected};
@@ -49,11 +50,10 @@ impl Tx<'_> {
             Outcome::RateLimited { error, after } => {
                 self.attempt_failed(inst, &plan, error.clone(), Some(*after));
             }
-            Outcome::Cancelled if self.is_cancelling() => self.own_cancelled(inst),
-            Outcome::Cancelled | Outcome::Released => {
-                self.record(Event::AttemptReleased { step: inst, attempt });
-                self.offer(inst);
+            Outcome::Cancelled | Outcome::Released if self.is_cancelling() => {
+                self.own_cancelled(inst);
             }
+            Outcome::Cancelled | Outcome::Released => self.attempt_stopped(inst, &plan, attempt),
         }
         Ok(())
     }
@@ -66,8 +66,37 @@ impl Tx<'_> {
         Ok(())
     }
 
+    pub fn attempt_unstarted(&mut self, inst: InstIx, attempt: u32) -> Result<(), Rejected> {
+        self.running(inst, attempt)?;
+        if self.is_cancelling() {
+            self.own_cancelled(inst);
+        } else {
+            self.release(inst, attempt);
+        }
+        Ok(())
+    }
+
+    /// An attempt was stopped before its end: it is made again, unless that could be once too often.
+    fn attempt_stopped(&mut self, inst: InstIx, plan: &PlanStepRef, attempt: u32) {
+        if self.is_once(plan) && !self.is_checking(inst) {
+            let message = "the attempt was stopped while it ran";
+            let error = StepError::new(ErrorKind::UnknownOutcome, message);
+            return self.outcome_unknown(inst, plan, &error);
+        }
+        self.release(inst, attempt);
+    }
+
+    fn is_checking(&self, inst: InstIx) -> bool {
+        self.run.data(inst).is_some_and(|d| d.check.is_some())
+    }
+
+    fn release(&mut self, inst: InstIx, attempt: u32) {
+        self.record(Event::AttemptReleased { step: inst, attempt });
+        self.offer(inst);
+    }
+
     fn attempt_succeeded(&mut self, inst: InstIx, plan: &PlanStepRef, output: Option<Arc<Json>>) {
-        if self.run.data(inst).is_some_and(|d| d.check.is_some()) {
+        if self.is_checking(inst) {
             return self.outcome_checked(inst, plan, output);
         }
         match self.map_outputs(inst, plan, output) {
@@ -87,6 +116,7 @@ impl Tx<'_> {
                     Err(error) => self.own_failed(inst, error),
                 }
             }
+            _ if self.is_cancelling() => self.own_cancelled(inst),
             Some(false) => {
                 let message = "the attempt had not happened; it is made again";
                 let error = StepError::new(ErrorKind::Lost, message);
@@ -128,7 +158,8 @@ impl Tx<'_> {
         }
     }
 
-    fn own_failed(&mut self, inst: InstIx, error: StepError) {
+    /// A step's own action failed: it fails, unless branches inside it are still open.
+    pub fn own_failed(&mut self, inst: InstIx, error: StepError) {
         if !self.has_branches(inst) {
             return self.fail(inst, error);
         }
@@ -169,15 +200,20 @@ impl Tx<'_> {
         }
         let unknown =
             matches!(error.kind, ErrorKind::Lost | ErrorKind::UnknownOutcome | ErrorKind::Timeout);
-        let checking = self.run.data(inst).is_some_and(|d| d.check.is_some());
+        let checking = self.is_checking(inst);
         if unknown && !checking && self.is_once(plan) {
             return self.outcome_unknown(inst, plan, &error);
         }
-        if checking && !matches!(error.kind, ErrorKind::Lost) {
+        let lost = error.kind == ErrorKind::Lost;
+        let free = lost && self.run.steps[inst as usize].row.released < LOST_FREE_MAX;
+        if checking && free {
+            // Nobody has answered yet: asked again, and still not repeated.
+            return self.outcome_unknown(inst, plan, &error);
+        }
+        if checking {
             let message = format!("the check whether it happened failed: {}", error.message);
             return self.ask_a_person(inst, &message);
         }
-        let lost = error.kind == ErrorKind::Lost;
         if let Some(after) = after {
             let policy = self.policy(plan);
             let started = self.run.steps[inst as usize].row.started_at.unwrap_or(self.now());
@@ -188,7 +224,7 @@ impl Tx<'_> {
             }
             return self.retry(inst, error, Some(until), true, true);
         }
-        if lost && self.run.steps[inst as usize].row.released < LOST_FREE_MAX {
+        if free {
             return self.retry(inst, error, None, false, true);
         }
         match self.next_attempt(inst, plan, &error) {
@@ -286,13 +322,11 @@ impl Tx<'_> {
         self.offer(inst);
     }
 
-    /// Waits for the signal `resolve.STEP` with `{done: bool, output?}`.
+    /// Waits for the signal `resolve.STEP` (in a loop `resolve.STEP[2]`) with `{done, output?}`.
     fn ask_a_person(&mut self, inst: InstIx, why: &str) {
-        let signal =
-            format!("resolve.{}", self.run.graph.step(self.run.steps[inst as usize].row.plan).id);
+        let signal = format!("{RESOLVE}{}", self.run.step_name(inst));
         let detail = serde_json::json!({ "signal": signal, "why": why });
         self.wait(inst, WaitReason::UnknownOutcome, None, Some(detail));
-        self.take_kept_signal(inst);
     }
 
     // ---- timers

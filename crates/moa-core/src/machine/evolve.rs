@@ -110,7 +110,7 @@ impl Run {
                 self.row_dirty = true;
                 self.row.extra.signals.remove(*position as usize);
             }
-            Event::EventEmitted { .. } | Event::WaitLapsed { .. } => {}
+            Event::EventEmitted { .. } => {}
             Event::StepReady { step }
             | Event::StepStarted { step, .. }
             | Event::AttemptFailed { step, .. }
@@ -123,7 +123,8 @@ impl Run {
             | Event::StepSucceeded { step, .. }
             | Event::StepFailed { step, .. }
             | Event::StepSkipped { step, .. }
-            | Event::StepCancelled { step } => self.evolve_step(now, *step, event),
+            | Event::StepCancelled { step }
+            | Event::WaitLapsed { step } => self.evolve_step(now, *step, event),
         }
     }
 
@@ -249,20 +250,26 @@ impl Run {
                 row.error = error.clone();
                 set_waiting(row, now, WaitReason::Children, None);
             }
+            Event::WaitLapsed { .. } => self.steps[inst as usize].row.until = None,
             Event::OutcomeChecked { check, .. } => {
-                self.data_mut(inst).check = Some(check.clone());
+                let asked = self.data_mut(inst).check.replace(check.clone()).is_some();
+                self.steps[inst as usize].row.released += u32::from(asked);
                 set_ready(&mut self.steps[inst as usize].row, now);
             }
             Event::StepWaiting { reason, until, detail, .. } => {
                 if detail.is_some() {
-                    self.data_mut(inst).detail = detail.clone();
+                    let data = self.data_mut(inst);
+                    data.detail = detail.clone();
+                    // A person is asked now; what follows is the action itself, or nothing.
+                    data.check = None;
                 }
                 let row = &mut self.steps[inst as usize].row;
                 row.attempt += u32::from(*reason == WaitReason::Child);
                 set_waiting(row, now, *reason, *until);
             }
             Event::AttemptFailed { .. } | Event::AttemptReleased { .. } => {
-                if self.data(inst).is_some_and(|d| d.check.is_some()) {
+                let failed = matches!(event, Event::AttemptFailed { .. });
+                if failed && self.data(inst).is_some_and(|d| d.check.is_some()) {
                     self.data_mut(inst).check = None;
                 }
                 evolve_attempt(&mut self.steps[inst as usize].row, now, event);

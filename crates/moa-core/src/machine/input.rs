@@ -34,6 +34,13 @@ pub enum Input {
         /// The attempt.
         attempt: u32,
     },
+    /// An attempt was leased, but never handed to a worker.
+    AttemptUnstarted {
+        /// The step.
+        step: InstIx,
+        /// The attempt.
+        attempt: u32,
+    },
     /// An armed timer is due.
     TimerFired {
         /// Which.

@@ -162,6 +162,7 @@ impl Run {
             Input::Admit => tx.admit()?,
             Input::TaskDone { step, attempt, outcome } => tx.task_done(*step, *attempt, outcome)?,
             Input::AttemptLost { step, attempt } => tx.attempt_lost(*step, *attempt)?,
+            Input::AttemptUnstarted { step, attempt } => tx.attempt_unstarted(*step, *attempt)?,
             Input::TimerFired { timer, due } => tx.timer_fired(*timer, *due)?,
             Input::Signal { name, key, payload } => tx.signal(name, key.as_deref(), payload)?,
             Input::EventArrived { event } => tx.event_arrived(event)?,

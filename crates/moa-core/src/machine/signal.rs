@@ -13,6 +13,9 @@ use super::tx::Tx;
 use super::vars::Vars;
 use super::{Emitted, Rejected, rejected};
 
+/// How the names of the signals start that answer whether an action happened.
+pub(super) const RESOLVE: &str = "resolve.";
+
 impl Tx<'_> {
     pub fn signal(
         &mut self,
@@ -25,6 +28,9 @@ impl Tx<'_> {
             && extra.signal_keys.iter().any(|k| k == key)
         {
             return rejected(format!("a signal with the key {key:?} was received before"));
+        }
+        if name.starts_with(RESOLVE) && !self.is_asked(name) {
+            return rejected("no step asks whether its action happened; look at its state again");
         }
         if extra.signals.len() >= SIGNALS_BUFFERED_MAX {
             return rejected(format!(
@@ -45,6 +51,14 @@ impl Tx<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a person is asked just that. An answer is never kept for a later question: it would
+    /// be about another attempt.
+    fn is_asked(&self, name: &str) -> bool {
+        let steps = self.run.steps.iter().map(|i| &i.row);
+        let mut asking = steps.filter(|r| r.wait == Some(WaitReason::UnknownOutcome));
+        asking.any(|r| self.awaited_signal(r.inst).as_deref() == Some(name))
     }
 
     /// Lets a waiting step take the oldest kept signal that fits it.

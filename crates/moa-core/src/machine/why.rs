@@ -121,7 +121,8 @@ impl Run {
             WaitReason::UnknownOutcome => (
                 format!("nobody knows whether its action happened: {}", field("why")),
                 Some(format!(
-                    "look, then: moa runs signal {run} resolve.{id} --payload '{{\"done\": true}}' (or false to do it again)"
+                    "look, then: moa runs signal {run} {} --payload '{{\"done\": true}}' (or false to do it again)",
+                    field("signal")
                 )),
             ),
         }
