@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::event::InstIx;
 use crate::run::{Seed, StepRow};
-use crate::step::{SkipReason, StepStatus, WaitReason};
-use crate::workflow::MAIN;
+use crate::step::{ErrorKind, SkipReason, StepError, StepStatus, WaitReason};
+use crate::workflow::{MAIN, StepKind};
 
 use super::owned_bodies;
 use super::state::{Run, loop_body};
@@ -59,25 +59,27 @@ impl Run {
 
     fn failed_leaves(&self) -> Result<Vec<InstIx>, ForkError> {
         let bad = self.steps.iter().filter(|i| {
-            let container = i.row.data.as_ref().is_some_and(|d| d.opened || d.block.is_some());
-            let own = i.row.data.as_ref().is_some_and(|d| d.own_done) && i.row.error.is_some();
-            let failed = i.row.status == StepStatus::Failed
-                && !self.graph.step(i.row.plan).tolerate
-                || i.row.status == StepStatus::Cancelled;
-            failed
-                && (!container || own || !self.has_bad_inside(i.row.inst))
-                && self.is_main(i.row.inst)
+            // A container that can go on is not done again because of what is inside it.
+            let inst = i.row.inst;
+            self.is_bad(inst)
+                && !(self.can_go_on(inst) && self.has_bad_inside(inst))
+                && self.is_main(inst)
         });
         let found: Vec<_> = bad.map(|i| i.row.inst).collect();
         if found.is_empty() { Err(ForkError::NothingFailed) } else { Ok(found) }
     }
 
+    fn is_bad(&self, inst: InstIx) -> bool {
+        let row = &self.steps[inst as usize].row;
+        let failed = row.status == StepStatus::Failed && !self.graph.step(row.plan).tolerate;
+        failed || row.status == StepStatus::Cancelled
+    }
+
     fn has_bad_inside(&self, inst: InstIx) -> bool {
-        let bad = |s: StepStatus| matches!(s, StepStatus::Failed | StepStatus::Cancelled);
         let children = self.graph.children(self.steps[inst as usize].row.plan);
         let owned = self.steps.iter().filter(|i| i.row.owner == Some(inst));
-        children.iter().any(|c| bad(self.status(self.sibling(inst, *c))))
-            || owned.into_iter().any(|i| bad(i.row.status))
+        children.iter().any(|c| self.is_bad(self.sibling(inst, *c)))
+            || owned.into_iter().any(|i| self.is_bad(i.row.inst))
     }
 
     /// Whether an instance belongs to the main steps, at whatever depth.
@@ -109,20 +111,26 @@ impl Run {
     fn mark_again(&self, inst: InstIx, again: &mut [bool], reopened: &mut [bool]) {
         let mut work = vec![inst];
         while let Some(inst) = work.pop() {
-            if std::mem::replace(&mut again[inst as usize], true) {
+            if again[inst as usize] {
                 continue;
             }
+            if let Some(around) = self.around(inst).filter(|a| !again[*a as usize]) {
+                if !self.can_go_on(around) || self.is_past(inst) {
+                    // Its end takes everything inside it along, `inst` too.
+                    work.push(around);
+                    continue;
+                }
+                if !self.is_taken(inst, around) {
+                    continue;
+                }
+            }
+            again[inst as usize] = true;
             let plan_ix = self.steps[inst as usize].row.plan;
             let down = self.graph.dependents(plan_ix).iter().chain(self.graph.children(plan_ix));
             work.extend(down.map(|s| self.sibling(inst, *s)));
             let inside = self.steps.iter().filter(|i| i.row.owner == Some(inst));
             work.extend(inside.map(|i| i.row.inst));
-            let scope = &self.scopes[self.steps[inst as usize].scope as usize];
-            let around = match self.graph.step(plan_ix).parent {
-                Some(parent) => Some(self.sibling(inst, parent)),
-                None => scope.owner,
-            };
-            if let Some(around) = around
+            if let Some(around) = self.around(inst)
                 && !again[around as usize]
             {
                 self.reopen(around, reopened, &mut work);
@@ -130,19 +138,58 @@ impl Run {
         }
     }
 
-    /// A container goes on: what depends on it is done again, and what is around it goes on too.
+    /// The container, the loop or the compensated step that an instance stands in.
+    fn around(&self, inst: InstIx) -> Option<InstIx> {
+        match self.graph.step(self.steps[inst as usize].row.plan).parent {
+            Some(parent) => Some(self.sibling(inst, parent)),
+            None => self.scopes[self.steps[inst as usize].scope as usize].owner,
+        }
+    }
+
+    /// Whether what is inside a container can be done again without the container itself: it has
+    /// opened, and what it did itself went well.
+    fn can_go_on(&self, inst: InstIx) -> bool {
+        let row = &self.steps[inst as usize].row;
+        let Some(data) = &row.data else { return false };
+        match self.kind(inst) {
+            StepKind::Task { .. } => {
+                let inside = |e: &StepError| e.kind == ErrorKind::Children;
+                data.opened && data.own_done && row.error.as_ref().is_none_or(inside)
+            }
+            StepKind::Foreach { .. } | StepKind::While { .. } => data.block.is_some(),
+            _ => data.opened,
+        }
+    }
+
+    /// Whether an instance belongs to an iteration of a `while` that others have followed.
+    fn is_past(&self, inst: InstIx) -> bool {
+        let scope = &self.scopes[self.steps[inst as usize].scope as usize];
+        let Some(owner) = scope.owner else { return false };
+        let newest = self.data(owner).and_then(|d| d.block).map(|(base, ..)| base);
+        matches!(self.kind(owner), StepKind::While { .. }) && newest != Some(scope.base)
+    }
+
+    /// Whether an instance stands in the branch that its container took.
+    fn is_taken(&self, inst: InstIx, around: InstIx) -> bool {
+        let plan = self.graph.step(self.steps[inst as usize].row.plan);
+        let branch = self.data(around).and_then(|d| d.branch);
+        plan.parent.is_none() || branch.is_none_or(|b| b == plan.branch)
+    }
+
+    /// A container goes on: what depends on it is done again, and what is around it goes on too,
+    /// or is done again when it can't.
     fn reopen(&self, inst: InstIx, reopened: &mut [bool], work: &mut Vec<InstIx>) {
         let mut at = Some(inst);
         while let Some(inst) = at {
+            if !self.can_go_on(inst) || self.is_past(inst) {
+                return work.push(inst);
+            }
             if std::mem::replace(&mut reopened[inst as usize], true) {
                 return;
             }
             let plan_ix = self.steps[inst as usize].row.plan;
             work.extend(self.graph.dependents(plan_ix).iter().map(|s| self.sibling(inst, *s)));
-            at = match self.graph.step(plan_ix).parent {
-                Some(parent) => Some(self.sibling(inst, parent)),
-                None => self.scopes[self.steps[inst as usize].scope as usize].owner,
-            };
+            at = self.around(inst);
         }
     }
 
@@ -169,11 +216,28 @@ impl Run {
             row.owner = row.owner.and_then(renumber);
             self.renumber_data(&mut row, &bases);
             if reopened[i.row.inst as usize] {
+                self.release_again(i.row.inst, &mut row, again);
                 reopen_row(&mut row);
             }
             Some(row)
         })
         .collect()
+    }
+
+    /// As many iterations of a `foreach` may run as at its start, of those that are done again.
+    fn release_again(&self, inst: InstIx, row: &mut StepRow, again: &[bool]) {
+        let StepKind::Foreach { max_parallel: Some(max), .. } = self.kind(inst) else { return };
+        let Some((base, _, count)) = self.data(inst).and_then(|d| d.block) else { return };
+        let first = self.steps[base as usize].scope;
+        let is_again = |n: &u32| {
+            let scope = &self.scopes[(first + n) as usize];
+            let all = scope.base..scope.base + self.graph.body_size(scope.body);
+            all.into_iter().any(|i| again[i as usize])
+        };
+        let last = (0..count).filter(is_again).nth((*max).max(1) as usize - 1);
+        if let Some(data) = &mut row.data {
+            std::sync::Arc::make_mut(data).released_upto = Some(last.map_or(count, |n| n + 1));
+        }
     }
 
     fn renumber_data(&self, row: &mut StepRow, bases: &BTreeMap<InstIx, InstIx>) {

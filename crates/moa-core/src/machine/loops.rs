@@ -188,14 +188,12 @@ impl Tx<'_> {
     fn release_iteration(&mut self, owner: InstIx) {
         let Some(data) = self.run.data(owner) else { return };
         let (Some((base, _, count)), Some(upto)) = (data.block, data.released_upto) else { return };
-        if upto >= count {
-            return;
-        }
-        self.record(Event::IterationsReleased { step: owner, upto: upto + 1 });
-        let StepKind::Foreach { body, .. } = *self.run.kind(owner) else { return };
-        let first = base + upto * self.run.graph.body_size(body);
-        let scope = self.run.steps[first as usize].scope;
-        for inst in self.top_steps(scope) {
+        let first = self.run.steps[base as usize].scope;
+        // Iterations that a fork took over have ended before their turn.
+        let open = |n: &u32| self.run.scopes[(first + n) as usize].open > 0;
+        let Some(next) = (upto..count).find(open) else { return };
+        self.record(Event::IterationsReleased { step: owner, upto: next + 1 });
+        for inst in self.top_steps(first + next) {
             self.met(inst);
         }
     }
