@@ -331,6 +331,9 @@ impl Tx<'_> {
                 self.work.push_back(Work::Consider(inst));
             }
         }
+        if self.run.scopes[scope as usize].open == 0 {
+            self.work.push_back(Work::ScopeDone(scope));
+        }
     }
 }
 

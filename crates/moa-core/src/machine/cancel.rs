@@ -19,9 +19,7 @@ impl Tx<'_> {
         }
         self.record(Event::CancelRequested { reason: reason.to_owned(), timeout });
         if self.run.row.status == RunStatus::Pending {
-            self.record(Event::RunCancelled { reason: reason.to_owned() });
-            self.ended();
-            return Ok(());
+            return self.terminate(reason);
         }
         if self.run.row.extra.paused {
             // A paused run that is cancelled must be able to clean up.
