@@ -47,7 +47,7 @@ pub enum Msg {
     Loaded(Vec<RunId>, Result<Vec<Option<Snapshot>>, store::Error>),
     Due(DueAsk, Result<Due, store::Error>),
     Resolved(WorkflowRef, Result<Option<WorkflowVersion>, store::Error>),
-    Renewed(Result<store::Registration, store::Error>),
+    Renewed(Millis, Result<store::Registration, store::Error>),
 }
 
 enum Asker {
@@ -244,11 +244,11 @@ impl Shell {
                 Err(error @ store::Error::Corrupt(_)) => self.failed = Some(error),
                 Err(error) => {
                     tracing::error!(error = %error, "a workflow version can't be read");
-                    self.node.resolved(now, &which, None);
+                    self.node.resolve_failed(now, &which, error);
                 }
             },
-            Msg::Renewed(Err(error)) => tracing::warn!(error = %error, "lease not renewed"),
-            Msg::Renewed(Ok(_)) => {}
+            Msg::Renewed(_, Err(error)) => tracing::warn!(error = %error, "lease not renewed"),
+            Msg::Renewed(until, Ok(_)) => self.node.set_registered_until(until),
         }
     }
 
@@ -322,7 +322,8 @@ impl Shell {
         }
         self.renew_at = Some(Instant::now() + LEASE.to_std() / 3);
         let own = self.own.clone();
-        let reply = Box::new(move |r| drop(own.send(Msg::Renewed(r))));
+        let until = now.after(LEASE);
+        let reply = Box::new(move |r| drop(own.send(Msg::Renewed(until, r))));
         self.store.register(now, self.options.node, LEASE, reply);
     }
 

@@ -328,6 +328,11 @@ impl Message {
         Self { to, body: MessageBody::Input(Input::Cancel { reason }) }
     }
 
+    /// Whether it starts a child run.
+    pub fn is_start(&self) -> bool {
+        matches!(self.body, MessageBody::StartChild(_))
+    }
+
     fn fault(&self) -> Option<&'static str> {
         let emitted = matches!(self.body, MessageBody::Emitted(_));
         (self.to == BUS && !emitted).then_some("a message to the bus that is not an event")

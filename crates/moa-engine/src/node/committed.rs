@@ -1,6 +1,7 @@
 //! What follows a commit: release what it held back, or forget and do it again.
 
 use moa_core::ids::RunId;
+use moa_core::machine::Input;
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
 use moa_ports::store::{self, BatchOutcome, CommitOutcome, Snapshot};
@@ -8,7 +9,8 @@ use moa_ports::store::{self, BatchOutcome, CommitOutcome, Snapshot};
 use crate::handle::{Committed, Error};
 
 use super::gather::{After, Pending, Queued, Source};
-use super::{Answer, Command, Entry, Node};
+use super::starts::Asker;
+use super::{Answer, Command, Degraded, Doubt, Entry, Node};
 
 /// Waits before the store is tried again, at first and at most.
 const RETRY_MIN: Span = Span(250);
@@ -18,9 +20,13 @@ impl Node {
     /// The outcome of the batch in flight.
     pub fn committed(&mut self, now: Millis, outcome: Result<BatchOutcome, store::Error>) {
         let Some(ids) = self.in_flight.take() else { return };
+        self.armed.in_flight = None;
+        if self.due_after < self.batch {
+            self.due_after = 0;
+        }
         match outcome {
             Ok(outcome) => {
-                self.degraded = None;
+                self.recovers(now);
                 self.commits += ids.len() as u64;
                 self.due_wanted |= outcome.messages;
                 for (id, outcome) in ids.into_iter().zip(outcome.commits) {
@@ -41,30 +47,36 @@ impl Node {
         let Some(pending) = live.in_flight.take() else { return };
         match outcome {
             CommitOutcome::Applied { seq } => self.commit_applied(now, id, seq, *pending),
-            CommitOutcome::Conflict => self.redo(now, id, *pending, true),
-            CommitOutcome::Duplicate(existing) => {
-                self.forget(id);
-                self.created_elsewhere(pending.inputs, Some(existing));
-            }
-            CommitOutcome::Skipped => {
-                self.forget(id);
-                self.created_elsewhere(pending.inputs, None);
-            }
+            CommitOutcome::Conflict => self.redo(now, id, *pending),
+            CommitOutcome::Duplicate(existing) => self.not_created(id, *pending, Some(existing)),
+            CommitOutcome::Skipped => self.not_created(id, *pending, None),
         }
     }
 
     fn commit_applied(&mut self, now: Millis, id: RunId, seq: u64, mut pending: Pending) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
-        let status = live.run.status_now();
+        let status = pending.status;
         if self.publish && !pending.events.is_empty() {
             let version = live.run.version;
             let events = std::mem::take(&mut pending.events);
             let committed = Committed { seq, run: id, version, at: now, status, events };
             self.out.push_back(Command::Publish(committed));
         }
+        // A commit made from the same version can't be written any more.
+        self.doubtful.remove(&id);
         for after in pending.after {
-            self.perform(id, after);
+            self.perform(now, id, after);
         }
+        self.retain(id, status);
+        for queued in pending.inputs {
+            if let Queued::Fork { .. } = queued {
+                self.submit(now, id, queued);
+            }
+        }
+    }
+
+    /// Keeps a run in memory as long as it is of use.
+    fn retain(&mut self, id: RunId, status: RunStatus) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
         if live.pending.is_some() {
             return;
@@ -78,8 +90,33 @@ impl Node {
         }
     }
 
-    /// Forgets a run and applies its inputs again on what the store has.
-    fn redo(&mut self, now: Millis, id: RunId, pending: Pending, again: bool) {
+    /// Forgets a run and applies its inputs again on what the store has. Nothing of the commit was
+    /// written. Messages and timers come again from the store, if nobody else has applied them.
+    fn redo(&mut self, now: Millis, id: RunId, pending: Pending) {
+        self.due_wanted = true;
+        for queued in self.taken_back(id, pending) {
+            if !queued.comes_again() {
+                self.submit(now, id, queued);
+            }
+        }
+        // The other version may hold a lease of this node, from a commit of unknown outcome.
+        if !self.runs.contains_key(&id) {
+            self.load(id, Vec::new());
+        }
+    }
+
+    /// A new run was not created, and what followed in memory has not happened.
+    fn not_created(&mut self, id: RunId, pending: Pending, existing: Option<RunId>) {
+        self.due_wanted = true;
+        let inputs = self.taken_back(id, pending);
+        self.created_elsewhere(id, inputs, existing);
+        if existing == Some(id) {
+            self.load(id, Vec::new());
+        }
+    }
+
+    /// Forgets a run with all that is not durable; answers the inputs.
+    fn taken_back(&mut self, id: RunId, pending: Pending) -> Vec<Queued> {
         let mut inputs = pending.inputs;
         self.never_started(id, &pending.after);
         if let Some(Entry::Live(live)) = self.runs.get_mut(&id)
@@ -89,9 +126,7 @@ impl Node {
             self.never_started(id, &next.after);
         }
         self.forget(id);
-        for queued in inputs {
-            self.submit(now, id, if again { queued.again() } else { queued });
-        }
+        inputs
     }
 
     /// Attempts of a commit that was not written never start: their slots are free.
@@ -100,6 +135,18 @@ impl Node {
             if let After::Start(task) = after {
                 self.slots.release(id, task.inst, task.attempt);
             }
+        }
+    }
+
+    /// Attempts of a commit that may have been written keep their slots until that is known.
+    fn doubt(&mut self, id: RunId, expected: u64, after: Vec<After>) {
+        let start = |after| match after {
+            After::Start(task) => Some(*task),
+            _ => None,
+        };
+        let tasks: Vec<_> = after.into_iter().filter_map(start).collect();
+        if !tasks.is_empty() {
+            self.doubtful.insert(id, Doubt { expected, tasks });
         }
     }
 
@@ -113,10 +160,7 @@ impl Node {
 
     /// The whole batch was not written (or nobody knows): forget its runs; try again later.
     fn batch_failed(&mut self, now: Millis, ids: Vec<RunId>, reason: &str, unknown: bool) {
-        let tries = self.degraded.as_ref().map_or(0, |(_, tries, _)| *tries);
-        let delay = Span((RETRY_MIN.0 << tries.min(10)).min(RETRY_MAX.0));
-        tracing::error!(reason, retry.delay_ms = delay.0, "the store can't be written");
-        self.degraded = Some((now.after(delay), tries + 1, reason.to_owned()));
+        tracing::error!(reason, "the store can't be written");
         // Every run that changed in memory since is forgotten too, in the order of its inputs.
         let mut all = ids;
         all.extend(std::mem::take(&mut self.gathering));
@@ -126,32 +170,82 @@ impl Node {
                 continue;
             }
             let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { continue };
-            let parts = [live.in_flight.take(), live.pending.take()];
-            for pending in parts.into_iter().flatten() {
-                self.never_started(id, &pending.after);
-                for queued in pending.inputs {
+            let (sent, next) = (live.in_flight.take(), live.pending.take());
+            let expected = live.run.version.saturating_sub(1);
+            if let Some(sent) = sent {
+                match unknown {
+                    true => self.doubt(id, expected, sent.after),
+                    false => self.never_started(id, &sent.after),
+                }
+                for queued in sent.inputs {
                     self.hold(id, queued, reason, unknown);
+                }
+            }
+            if let Some(next) = next {
+                self.never_started(id, &next.after);
+                for queued in next.inputs {
+                    self.hold(id, queued, reason, false);
                 }
             }
             self.forget(id);
         }
         self.relays.clear();
         self.due_after = 0;
-        self.due_wanted = true;
         self.lost_wanted = true;
         self.slots.more_in_store = true;
+        self.fails(now, reason.to_owned(), false);
+    }
+
+    /// The store failed: nothing is asked of it for a while.
+    pub(super) fn fails(&mut self, now: Millis, reason: String, reading: bool) {
+        // What it said or should have said is lost.
+        self.due_wanted = true;
+        let (tries, reading) = match &mut self.degraded {
+            Some(before) if !before.probing => {
+                before.reading &= reading;
+                return;
+            }
+            Some(before) => (before.tries, reading && before.reading),
+            None => (0, reading),
+        };
+        let delay = Span((RETRY_MIN.0 << tries.min(10)).min(RETRY_MAX.0));
+        let (retry_at, tries) = (now.after(delay), tries + 1);
+        self.degraded = Some(Degraded { retry_at, tries, reason, reading, probing: false });
+    }
+
+    /// The store works again.
+    pub(super) fn recovers(&mut self, now: Millis) {
+        if self.degraded.take().is_some() {
+            self.submit_held(now);
+        }
+    }
+
+    pub(super) fn submit_held(&mut self, now: Millis) {
+        for (run, queued) in std::mem::take(&mut self.held) {
+            self.submit(now, run, queued);
+        }
+        let doubtful = self.doubtful.keys().filter(|id| !self.runs.contains_key(id));
+        for id in doubtful.copied().collect::<Vec<_>>() {
+            self.load(id, Vec::new());
+        }
     }
 
     /// Keeps an input until the store works again; requests are answered now when nothing was written.
     fn hold(&mut self, id: RunId, queued: Queued, reason: &str, unknown: bool) {
         let error = || Error::Unavailable { reason: reason.to_owned() };
         match queued {
-            // Messages and timers come back from the store.
-            Queued::Input { source: Source::Message(_) | Source::Timer(_), .. } => {}
-            Queued::Input { source: Source::Request { token, .. }, .. } if !unknown => {
+            queued if queued.comes_again() => {}
+            Queued::Input { source: Source::Request { token, again: false }, .. } if !unknown => {
                 self.reply(token, Answer::Changed(Err(error())));
             }
-            Queued::Create(creation) if !unknown => creation.answer(self, Err(error())),
+            // An event has no key by which it could be told that it was taken before.
+            Queued::Input {
+                input: Input::EventArrived { .. },
+                source: Source::Request { token, .. },
+            } => self.reply(token, Answer::Changed(Err(error()))),
+            Queued::Create(creation) if !unknown && !creation.again => {
+                creation.answer(self, Err(error()));
+            }
             Queued::Fork { token, .. } if !unknown => {
                 self.reply(token, Answer::Forked(Err(error())));
             }
@@ -166,6 +260,7 @@ impl Node {
         ids: Vec<RunId>,
         found: Result<Vec<Option<Snapshot>>, store::Error>,
     ) {
+        self.loads = self.loads.saturating_sub(ids.len());
         match found {
             Ok(found) => {
                 for (id, snapshot) in ids.into_iter().zip(found) {
@@ -181,11 +276,11 @@ impl Node {
                         }
                     }
                 }
-                if matches!(error, store::Error::Corrupt(_)) {
+                if matches!(error, store::Error::Corrupt(_) | store::Error::Newer { .. }) {
                     self.out.push_back(Command::Fatal(error));
-                } else if self.degraded.is_none() {
-                    self.degraded = Some((now.after(RETRY_MIN), 1, reason));
-                    self.due_wanted = true;
+                } else {
+                    self.slots.more_in_store = true;
+                    self.fails(now, reason, true);
                 }
             }
         }
@@ -193,6 +288,17 @@ impl Node {
 }
 
 impl Queued {
+    /// Whether it stays in the store until it is applied.
+    pub(super) fn comes_again(&self) -> bool {
+        match self {
+            Self::Input { source, .. } => {
+                matches!(source, Source::Message(_) | Source::Timer(_))
+            }
+            Self::Create(creation) => matches!(creation.asker, Asker::Parent(_)),
+            Self::Fork { .. } => false,
+        }
+    }
+
     /// The same, marked as applied once already with unknown outcome.
     fn again(self) -> Self {
         match self {

@@ -1,6 +1,9 @@
 //! What is due: timers, messages, tasks and leases that others left. Read from the store, applied as
 //! inputs; the rows go in the commits that apply them.
 
+use std::collections::BTreeSet;
+
+use moa_core::event::InstIx;
 use moa_core::ids::RunId;
 use moa_core::limits::DUE_ROWS_MAX;
 use moa_core::machine::{BrokenRows, Input, MessageBody, Run};
@@ -10,7 +13,7 @@ use moa_ports::store::{self, Due, DueAsk, Message, MessageId, Relay, Snapshot, W
 
 use super::gather::{Queued, Source};
 use super::slots::is_free;
-use super::{Command, Entry, Live, Node};
+use super::{Command, Doubt, Entry, Live, Node};
 
 impl Node {
     /// The question for what is due, when it is time for it.
@@ -19,10 +22,11 @@ impl Node {
         let tasks = if self.draining { 0 } else { self.slots.wanted() };
         let wanted =
             self.due_wanted || timer || self.lost_wanted || (tasks > 0 && self.slots.more_in_store);
-        // What the last answer brought must be durable first, or it would be brought again.
-        if !wanted || self.due_asked || self.due_after >= self.batch || self.degraded_at(now) {
+        if !wanted || self.due_asked || self.due_is_open() || self.is_degraded() {
             return None;
         }
+        self.armed.since_asked =
+            [self.armed.gathered, self.armed.in_flight].into_iter().flatten().min();
         self.due_asked = true;
         self.due_wanted = false;
         let lost = std::mem::take(&mut self.lost_wanted);
@@ -30,8 +34,15 @@ impl Node {
         Some(DueAsk { now, limit, messages_after: 0, ready: tasks.min(limit), lost })
     }
 
-    fn degraded_at(&self, now: Millis) -> bool {
-        self.degraded.as_ref().is_some_and(|(at, ..)| *at > now)
+    /// Whether what the last answer brought is not durable yet: it would be brought again.
+    pub(super) fn due_is_open(&self) -> bool {
+        let settled = self.in_flight.is_none()
+            && self.gathering.is_empty()
+            && self.relays.is_empty()
+            && self.loads == 0
+            && self.resolving.is_empty()
+            && self.parked.is_empty();
+        self.due_after > 0 && !settled
     }
 
     /// The answer.
@@ -44,20 +55,24 @@ impl Node {
                 return;
             }
             Err(error) => {
-                self.due_wanted = true;
                 self.lost_wanted |= ask.lost;
-                self.degraded = Some((now.after(moa_core::time::Span(250)), 1, error.to_string()));
-                return;
+                return self.fails(now, error.to_string(), true);
             }
         };
+        if self.degraded.as_ref().is_some_and(|d| d.reading) {
+            self.recovers(now);
+        }
         let full = due.timers.len() >= ask.limit
             || due.messages.len() >= ask.limit
             || due.bus.len() >= ask.limit;
         self.due_wanted |= full;
-        self.next_timer = due.next_timer;
-        self.slots.more_in_store = due.ready.len() >= ask.ready.max(1);
+        self.lost_wanted |= ask.lost && due.lost.len() >= ask.limit;
+        self.next_timer = [due.next_timer, self.armed.since_asked].into_iter().flatten().min();
+        if ask.ready > 0 {
+            self.slots.more_in_store = due.ready.len() >= ask.ready;
+        }
         for (run, inst, attempt) in due.lost {
-            if !self.slots.holds(run, inst) {
+            if !self.slots.holds_attempt(run, inst, attempt) {
                 self.submit(now, run, Queued::own(Input::AttemptLost { step: inst, attempt }));
             }
         }
@@ -65,8 +80,16 @@ impl Node {
             let input = Input::TimerFired { timer, due };
             self.submit(now, run, Queued::Input { input, source: Source::Timer(timer) });
         }
+        let children = due.messages.iter().filter(|(_, m)| m.is_start()).map(|(_, m)| m.to);
+        let children: BTreeSet<RunId> = children.collect();
         for (id, message) in due.messages {
-            self.deliver(now, id, message);
+            // What is meant for a child that is not there yet must not overtake its start.
+            let early = children.contains(&message.to) && !message.is_start();
+            if early && !matches!(self.runs.get(&message.to), Some(Entry::Live(_))) {
+                self.due_wanted = true;
+            } else {
+                self.deliver(now, id, message);
+            }
         }
         for (consumed, event, runs) in due.bus {
             let input = || MessageBody::Input(Input::EventArrived { event: event.clone() });
@@ -74,13 +97,10 @@ impl Node {
             self.relays.push(Relay { consumed, messages });
         }
         for (run, inst, _) in due.ready {
-            self.offer_stored(now, run, inst);
+            self.offer_stored(run, inst);
         }
         // What this answer brought is durable when the batch gathered now is.
         self.due_after = self.batch;
-        if self.gathering.is_empty() && self.relays.is_empty() && self.in_flight.is_none() {
-            self.due_after = 0;
-        }
     }
 
     fn deliver(&mut self, now: Millis, id: MessageId, message: Message) {
@@ -95,7 +115,7 @@ impl Node {
     }
 
     /// A ready task that the store knows of, and perhaps nobody has in memory.
-    fn offer_stored(&mut self, now: Millis, id: RunId, inst: u32) {
+    fn offer_stored(&mut self, id: RunId, inst: u32) {
         match self.runs.get(&id) {
             Some(Entry::Live(live)) => {
                 let live_run = &live.run;
@@ -104,12 +124,8 @@ impl Node {
                 }
             }
             Some(Entry::Loading(_)) => {}
-            None => {
-                self.runs.insert(id, Entry::Loading(Vec::new()));
-                self.out.push_back(Command::Load(vec![id]));
-            }
+            None => self.load(id, Vec::new()),
         }
-        let _ = now;
     }
 
     /// A run arrived from the store: applies what waited for it.
@@ -149,16 +165,76 @@ impl Node {
         }
         self.tick += 1;
         self.idle.push_back((self.tick, id));
+        let (unstarted, not_leased) = self.unstarted(now, &run, &waiting);
         let live = Live { run, pending: None, in_flight: None, leased: 0, used: self.tick };
         self.runs.insert(id, Entry::Live(Box::new(live)));
+        for input in unstarted {
+            self.submit(now, id, Queued::own(input));
+        }
+        for inst in not_leased {
+            self.lease_again(now, id, inst);
+        }
         for queued in waiting {
             self.submit(now, id, queued);
         }
         self.evict();
     }
 
+    /// Settles the leases of a loaded run that this node has or may have, but does not know to have
+    /// started: the outcome of their commit was unknown. Answers what gives back those that don't
+    /// start now, and the steps that are not leased.
+    fn unstarted(
+        &mut self,
+        now: Millis,
+        run: &Run,
+        waiting: &[Queued],
+    ) -> (Vec<Input>, Vec<InstIx>) {
+        let id = run.row.run;
+        let is_mine = |inst: u32, attempt: u32| {
+            let row = run.step(inst).filter(|r| r.status == StepStatus::Running);
+            row.is_some_and(|r| r.node == Some(self.id) && r.attempt == attempt)
+        };
+        let mut not_leased = Vec::new();
+        if let Some(doubt) = self.doubtful.remove(&id) {
+            let decided = run.version > doubt.expected;
+            let start = decided && !self.draining && self.may_start(now);
+            for task in doubt.tasks {
+                if start && is_mine(task.inst, task.attempt) {
+                    self.out.push_back(Command::Start(Box::new(task)));
+                } else {
+                    self.slots.release(id, task.inst, task.attempt);
+                    not_leased.push(task.inst);
+                }
+            }
+            if !decided {
+                let tasks = Vec::new();
+                self.doubtful.insert(id, Doubt { expected: doubt.expected, tasks });
+            }
+        }
+        let held = self.held.iter().filter(|(run, _)| *run == id).map(|(_, q)| q);
+        let ended: Vec<_> = waiting.iter().chain(held).filter_map(Queued::ended).collect();
+        let running = run.steps().filter(|r| r.status == StepStatus::Running);
+        let mine = running.filter(|r| r.node == Some(self.id));
+        let lost = mine.map(|r| (r.inst, r.attempt)).filter(|(inst, attempt)| {
+            let known = self.slots.holds_attempt(id, *inst, *attempt);
+            !known && !ended.contains(&(*inst, *attempt))
+        });
+        let back = lost.map(|(step, attempt)| Input::AttemptUnstarted { step, attempt });
+        (back.collect(), not_leased)
+    }
+
+    /// The leases of a run that is not there, or can't be read.
+    fn never_leased(&mut self, id: RunId) {
+        if let Some(doubt) = self.doubtful.get_mut(&id) {
+            for task in std::mem::take(&mut doubt.tasks) {
+                self.slots.release(id, task.inst, task.attempt);
+            }
+        }
+    }
+
     /// The store has no such run: creations go on, everything else is refused.
     fn not_there(&mut self, now: Millis, id: RunId) {
+        self.never_leased(id);
         let Some(Entry::Loading(waiting)) = self.runs.remove(&id) else { return };
         for queued in waiting {
             match queued {
@@ -168,7 +244,7 @@ impl Node {
         }
     }
 
-    fn refuse_unknown(&mut self, id: RunId, queued: Queued) {
+    pub(super) fn refuse_unknown(&mut self, id: RunId, queued: Queued) {
         use crate::handle::Error;
         let error = Error::UnknownRun { run: id };
         match queued {
@@ -189,6 +265,7 @@ impl Node {
     pub(super) fn broken(&mut self, id: RunId, error: &BrokenRows) {
         tracing::error!(run.id = %id, error = %error, "run quarantined: its rows are damaged");
         self.quarantined.insert(id);
+        self.never_leased(id);
         if let Some(Entry::Loading(waiting)) = self.runs.remove(&id) {
             for queued in waiting {
                 self.refuse(id, queued, "the run's rows are damaged; moa doctor says more");

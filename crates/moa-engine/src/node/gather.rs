@@ -7,6 +7,7 @@ use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::{Applied, Effect, Emitted, Env, Input, Run, TimerKey};
 use moa_core::policy::queue_key;
+use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_core::workflow::StepKind;
 use moa_ports::agent::Task;
@@ -49,6 +50,45 @@ impl Queued {
     }
 }
 
+impl Queued {
+    /// Whether it is an event from the bus: the only message that means more when it comes twice.
+    fn is_event(&self) -> bool {
+        let Self::Input { input, source } = self else { return false };
+        matches!((input, source), (Input::EventArrived { .. }, Source::Message(_)))
+    }
+
+    /// The attempt that it says has ended.
+    pub fn ended(&self) -> Option<(InstIx, u32)> {
+        match self {
+            Self::Input { input: Input::TaskDone { step, attempt, .. }, .. } => {
+                Some((*step, *attempt))
+            }
+            _ => None,
+        }
+    }
+
+    fn source(&self) -> Option<Source> {
+        match self {
+            Self::Input { source, .. } => Some(*source),
+            Self::Create(_) | Self::Fork { .. } => None,
+        }
+    }
+}
+
+impl Entry {
+    /// Whether the same message waits here, or was applied but is not durable yet.
+    fn has(&self, message: &Queued) -> bool {
+        let same = |other: &Queued| other.source() == message.source();
+        match self {
+            Self::Loading(waiting) => waiting.iter().any(same),
+            Self::Live(live) => {
+                let parts = [&live.pending, &live.in_flight];
+                parts.into_iter().flatten().any(|p| p.inputs.iter().any(same))
+            }
+        }
+    }
+}
+
 /// What is done once a change is durable.
 #[derive(Debug)]
 pub(super) enum After {
@@ -67,6 +107,8 @@ pub(super) struct Pending {
     pub consumed: Vec<MessageId>,
     pub start: Option<StartGuard>,
     pub ended: bool,
+    /// The run's status with it, once it is in a batch.
+    pub status: RunStatus,
     /// Kept to apply again.
     pub inputs: Vec<Queued>,
     pub after: Vec<After>,
@@ -100,6 +142,19 @@ pub(super) fn change_of(run: &Run, inst: InstIx) -> Option<(Name, i64)> {
     Some((agent.clone(), queue_key(priority, row.ready_at?)))
 }
 
+/// Whether a run is as a request wanted it, which was applied once with unknown outcome.
+fn is_done(run: &Run, input: &Input) -> bool {
+    let (row, extra) = (&run.row, &run.row.extra);
+    match input {
+        Input::Signal { key: Some(key), .. } => extra.signal_keys.contains(key),
+        Input::Pause => extra.paused,
+        Input::Resume => !extra.paused && !row.status.is_terminal(),
+        Input::Cancel { .. } => extra.cancel.is_some(),
+        Input::Terminate { .. } => row.status == RunStatus::Cancelled,
+        _ => false,
+    }
+}
+
 impl Node {
     /// Applies something to a run, or asks for the run first.
     pub(super) fn submit(&mut self, now: Millis, id: RunId, queued: Queued) {
@@ -111,12 +166,10 @@ impl Node {
             );
         }
         match self.runs.get_mut(&id) {
+            Some(entry) if queued.is_event() && entry.has(&queued) => {}
             Some(Entry::Live(_)) => self.apply(now, id, queued),
             Some(Entry::Loading(waiting)) => waiting.push(queued),
-            None => {
-                self.runs.insert(id, Entry::Loading(vec![queued]));
-                self.out.push_back(Command::Load(vec![id]));
-            }
+            None => self.load(id, vec![queued]),
         }
     }
 
@@ -138,7 +191,7 @@ impl Node {
             Ok(Ok(applied)) => {
                 self.gather(now, id, applied, Some(Queued::Input { input, source }), None);
             }
-            Ok(Err(rejected)) => self.input_rejected(id, source, rejected.0),
+            Ok(Err(rejected)) => self.input_rejected(id, &input, source, rejected.0),
             Err(_) => {
                 tracing::error!(run.id = %id, ?input, "moa failed on this input; run quarantined");
                 self.forget(id);
@@ -150,13 +203,15 @@ impl Node {
     }
 
     /// The input changes nothing; what brought it is still used up.
-    fn input_rejected(&mut self, id: RunId, source: Source, reason: String) {
+    fn input_rejected(&mut self, id: RunId, input: &Input, source: Source, reason: String) {
         match source {
-            Source::Request { token, again: true } => {
-                self.reply(token, Answer::Changed(Ok(())));
-            }
-            Source::Request { token, again: false } => {
-                self.reply(token, Answer::Changed(Err(Error::Rejected { reason })));
+            Source::Request { token, again } => {
+                let done = match self.runs.get(&id) {
+                    Some(Entry::Live(live)) => again && is_done(&live.run, input),
+                    _ => false,
+                };
+                let answer = if done { Ok(()) } else { Err(Error::Rejected { reason }) };
+                self.reply(token, Answer::Changed(answer));
             }
             Source::Message(message) => self.pending(id).consumed.push(message),
             Source::Timer(timer) => {
@@ -180,8 +235,14 @@ impl Node {
         self.pending(id).timers.push((timer, later));
     }
 
-    pub(super) fn perform(&mut self, id: RunId, after: After) {
+    pub(super) fn perform(&mut self, now: Millis, id: RunId, after: After) {
         self.out.push_back(match after {
+            After::Start(task) if !self.may_start(now) => {
+                let (step, attempt) = (task.inst, task.attempt);
+                self.slots.release(id, step, attempt);
+                let input = Input::AttemptUnstarted { step, attempt };
+                return self.submit(now, id, Queued::own(input));
+            }
             After::Reply(token, answer) => Command::Reply(token, answer),
             After::Start(task) => Command::Start(task),
             After::Stop { inst, attempt } => {
@@ -244,7 +305,12 @@ impl Node {
             pending.events.extend(applied.events);
         }
         for effect in applied.effects {
-            Self::gather_effect(pending, effect, now, &mut self.next_timer);
+            if let Effect::Arm { due, .. } = &effect {
+                let due = *due.max(&now);
+                self.armed.arm(due);
+                self.next_timer = Some(self.next_timer.map_or(due, |t| t.min(due)));
+            }
+            Self::gather_effect(pending, effect);
         }
         if let Some(queued) = queued {
             if let Queued::Input { source, .. } = &queued {
@@ -261,22 +327,13 @@ impl Node {
         pending.after.extend(after);
     }
 
-    fn gather_effect(
-        pending: &mut Pending,
-        effect: Effect,
-        now: Millis,
-        next_timer: &mut Option<Millis>,
-    ) {
+    fn gather_effect(pending: &mut Pending, effect: Effect) {
         match effect {
             Effect::Enqueue { .. } | Effect::Dequeue { .. } => {}
             Effect::Stop { step, attempt } => {
                 pending.after.push(After::Stop { inst: step, attempt });
             }
-            Effect::Arm { timer, due } => {
-                pending.timers.push((timer, Some(due)));
-                let due = due.max(now);
-                *next_timer = Some(next_timer.map_or(due, |t| t.min(due)));
-            }
+            Effect::Arm { timer, due } => pending.timers.push((timer, Some(due))),
             Effect::Disarm { timer } => pending.timers.push((timer, None)),
             Effect::Wait { step, event, on } => pending.waits.push((step, event, on)),
             Effect::Send { to, body } => pending.messages.push(Message { to, body }),
@@ -287,8 +344,7 @@ impl Node {
     /// The next batch, when none is in flight and there is something to write.
     pub(super) fn build_batch(&mut self, now: Millis) -> Option<Batch> {
         let nothing = self.gathering.is_empty() && self.relays.is_empty();
-        let waits = self.degraded.as_ref().is_some_and(|(at, ..)| *at > now);
-        if self.in_flight.is_some() || nothing || waits {
+        if self.in_flight.is_some() || nothing || self.is_degraded() {
             return None;
         }
         let ids = std::mem::take(&mut self.gathering);
@@ -302,6 +358,7 @@ impl Node {
             in_flight.push(id);
         }
         self.gathered = 0;
+        self.armed.in_flight = self.armed.gathered.take();
         self.batch += 1;
         self.in_flight = Some(in_flight);
         Some(Batch { now, commits, relays: std::mem::take(&mut self.relays) })
@@ -310,6 +367,7 @@ impl Node {
 
 fn commit_of(id: RunId, live: &mut Live, pending: &mut Pending, keep_events: bool) -> Commit {
     let (row, steps) = live.run.take_dirty();
+    pending.status = live.run.row.status;
     let expected = live.run.version;
     let events = match keep_events {
         true => pending.events.clone(),

@@ -28,7 +28,7 @@ use moa_core::limits::{BATCH_INPUTS_MAX, RUNS_CACHED_MAX};
 use moa_core::machine::{Graph, Run};
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::{Completion, Task};
-use moa_ports::store::{Batch, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
+use moa_ports::store::{self, Batch, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
 
 use crate::handle::{Change, Committed, Error, ForkRequest, StartRequest, Started, Status};
 
@@ -117,19 +117,24 @@ pub struct Node {
     in_flight: Option<Vec<RunId>>,
     /// Number of the batch that is gathered now.
     batch: u64,
-    /// What is due is not asked for again before this batch is durable.
+    /// What is due is not asked for again before this batch is durable; 0 = it is.
     due_after: u64,
     due_asked: bool,
     due_wanted: bool,
     lost_wanted: bool,
     next_timer: Option<Millis>,
+    armed: Armed,
+    /// Runs asked of the store.
+    loads: usize,
+    /// Runs with leases in commits of unknown outcome.
+    doubtful: BTreeMap<RunId, Doubt>,
     resolving: HashMap<WorkflowKey, Vec<starts::Waiting>>,
     parked: HashMap<VersionHash, Vec<(RunId, Snapshot)>>,
     quarantined: HashSet<RunId>,
     idle: VecDeque<(u64, RunId)>,
     tick: u64,
-    /// Set while the store can't write: when to try again, and why.
-    degraded: Option<(Millis, u32, String)>,
+    /// Set from the moment on at which the store failed until it works again.
+    degraded: Option<Degraded>,
     held: Vec<(RunId, Queued)>,
     out: VecDeque<Command>,
     publish: bool,
@@ -137,12 +142,60 @@ pub struct Node {
     exclusive: bool,
     commits: u64,
     next_poll: Millis,
+    runs_cached_max: usize,
+    registered_until: Millis,
+}
+
+/// Leases that may have been written, may be written yet, or never will be. Decided as soon as the
+/// run has another version than the commit was made from.
+struct Doubt {
+    /// The version that the commit was made from.
+    expected: u64,
+    /// The attempts; started if it turns out written. They keep their slots until the run is loaded.
+    tasks: Vec<Task>,
+}
+
+/// A store that failed.
+struct Degraded {
+    /// When it is tried again.
+    retry_at: Millis,
+    /// Failures in a row.
+    tries: u32,
+    /// Why, for people.
+    reason: String,
+    /// Whether a read failed; then a read that works shows that it works again.
+    reading: bool,
+    /// Whether it is being tried again: everything is let through until it fails once more.
+    probing: bool,
+}
+
+/// The soonest of the timers that the store may not know yet.
+#[derive(Default)]
+struct Armed {
+    /// Armed in the batch that is gathered.
+    gathered: Option<Millis>,
+    /// Armed in the batch in flight.
+    in_flight: Option<Millis>,
+    /// Armed by what was not durable when the store was asked what is due.
+    since_asked: Option<Millis>,
+}
+
+impl Armed {
+    fn arm(&mut self, due: Millis) {
+        let soonest = |at: &mut Option<Millis>| *at = Some(at.map_or(due, |t| t.min(due)));
+        soonest(&mut self.gathered);
+        soonest(&mut self.since_asked);
+    }
 }
 
 type WorkflowKey = (Option<VersionHash>, String, Option<String>);
 
 /// How often a node of several looks for what others left.
 const POLL: Span = Span(2_000);
+
+/// How much of its registration a node must have left to start an attempt: as far as the clocks of
+/// two nodes may be apart.
+const START_MARGIN: Span = Span(1_500);
 
 impl Node {
     /// A node that has nothing in memory. `exclusive`: it is the only one there can be.
@@ -168,6 +221,9 @@ impl Node {
             due_wanted: true,
             lost_wanted: true,
             next_timer: None,
+            armed: Armed::default(),
+            loads: 0,
+            doubtful: BTreeMap::new(),
             resolving: HashMap::new(),
             parked: HashMap::new(),
             quarantined: HashSet::new(),
@@ -181,6 +237,8 @@ impl Node {
             exclusive,
             commits: 0,
             next_poll: Millis(0),
+            runs_cached_max: RUNS_CACHED_MAX,
+            registered_until: Millis(i64::MAX),
         }
     }
 
@@ -219,10 +277,8 @@ impl Node {
     /// An attempt ended.
     pub fn completed(&mut self, now: Millis, done: Completion) {
         let Completion { run, inst, attempt, outcome } = done;
-        if self.slots.release(run, inst, attempt)
-            && let Some(Entry::Live(live)) = self.runs.get_mut(&run)
-        {
-            live.leased = live.leased.saturating_sub(1);
+        if self.slots.release(run, inst, attempt) {
+            self.slot_freed(run, inst);
         }
         let input = moa_core::machine::Input::TaskDone { step: inst, attempt, outcome };
         self.submit(now, run, Queued::own(input));
@@ -236,6 +292,21 @@ impl Node {
     /// Whether committed changes are published.
     pub fn set_publish(&mut self, publish: bool) {
         self.publish = publish;
+    }
+
+    /// How many runs stay in memory, when not [`RUNS_CACHED_MAX`].
+    pub fn set_runs_cached_max(&mut self, max: usize) {
+        self.runs_cached_max = max.max(1);
+    }
+
+    /// The node's registration holds until then, by its own clock. Beyond it, others may take its
+    /// attempts for lost: none is started any more shortly before that.
+    pub fn set_registered_until(&mut self, until: Millis) {
+        self.registered_until = until;
+    }
+
+    fn may_start(&self, now: Millis) -> bool {
+        self.exclusive || now.after(START_MARGIN) < self.registered_until
     }
 
     /// There may be messages, timers or tasks from elsewhere.
@@ -257,12 +328,10 @@ impl Node {
 
     /// The time of [`Node::next_wakeup`] has come.
     pub fn wake(&mut self, now: Millis) {
-        if let Some((retry_at, ..)) = &self.degraded
-            && *retry_at <= now
-        {
-            for (run, queued) in std::mem::take(&mut self.held) {
-                self.submit(now, run, queued);
-            }
+        if let Some(degraded) = self.degraded.as_mut().filter(|d| !d.probing && d.retry_at <= now) {
+            degraded.probing = true;
+            self.due_wanted = true;
+            self.submit_held(now);
         }
         if self.next_timer.is_some_and(|t| t <= now) {
             self.due_wanted = true;
@@ -277,6 +346,11 @@ impl Node {
     /// A workflow version was looked up.
     pub fn resolved(&mut self, now: Millis, which: &WorkflowRef, found: Option<WorkflowVersion>) {
         self.resolve_done(now, which, found);
+    }
+
+    /// The store failed to look up a workflow version.
+    pub fn resolve_failed(&mut self, now: Millis, which: &WorkflowRef, error: store::Error) {
+        self.not_resolved(now, which, error);
     }
 
     // ---- polls: what is to be done
@@ -298,9 +372,10 @@ impl Node {
 
     /// When to call [`Node::wake`] if nothing else happens before.
     pub fn next_wakeup(&self) -> Option<Millis> {
-        let retry = self.degraded.as_ref().map(|(at, ..)| *at);
+        let retry = self.degraded.as_ref().filter(|d| !d.probing).map(|d| d.retry_at);
         let poll = (!self.exclusive).then_some(self.next_poll);
-        let timer = self.next_timer.filter(|_| !self.due_asked && self.due_after < self.batch);
+        let may_ask = !self.due_asked && !self.due_is_open() && !self.is_degraded();
+        let timer = self.next_timer.filter(|_| may_ask);
         [retry, poll, timer].into_iter().flatten().min()
     }
 
@@ -315,7 +390,7 @@ impl Node {
             && self.gathering.is_empty()
             && self.relays.is_empty()
             && self.held.is_empty()
-            && self.slots.is_empty()
+            && self.slots.is_empty(self.draining)
     }
 
     /// What it is doing.
@@ -326,7 +401,7 @@ impl Node {
             runs_cached: self.runs.len(),
             commits: self.commits,
             batches: self.batch - 1,
-            degraded: self.degraded.as_ref().map(|(.., why)| why.clone()),
+            degraded: self.degraded.as_ref().map(|d| d.reason.clone()),
             stopping: self.draining,
         }
     }
@@ -339,14 +414,26 @@ impl Node {
         if self.draining {
             return Some(Error::Stopping);
         }
-        let (.., reason) = self.degraded.as_ref()?;
-        Some(Error::Unavailable { reason: reason.clone() })
+        let degraded = self.degraded.as_ref().filter(|d| !d.probing)?;
+        Some(Error::Unavailable { reason: degraded.reason.clone() })
+    }
+
+    /// Whether the store failed, and is not tried again yet.
+    fn is_degraded(&self) -> bool {
+        self.degraded.as_ref().is_some_and(|d| !d.probing)
+    }
+
+    /// Asks the store for a run; inputs wait until it comes.
+    fn load(&mut self, id: RunId, waiting: Vec<Queued>) {
+        self.runs.insert(id, Entry::Loading(waiting));
+        self.loads += 1;
+        self.out.push_back(Command::Load(vec![id]));
     }
 
     /// Drops idle runs from memory while there are too many.
     fn evict(&mut self) {
         let mut tries = self.idle.len();
-        while self.runs.len() > RUNS_CACHED_MAX && tries > 0 {
+        while self.runs.len() > self.runs_cached_max && tries > 0 {
             tries -= 1;
             let Some((used, id)) = self.idle.pop_front() else { return };
             let Some(Entry::Live(live)) = self.runs.get(&id) else { continue };
@@ -360,7 +447,7 @@ impl Node {
             self.slots.forget_ready(id, &live.run);
             self.runs.remove(&id);
         }
-        if self.idle.len() > 4 * RUNS_CACHED_MAX {
+        if self.idle.len() > 4 * self.runs_cached_max {
             let runs = &self.runs;
             self.idle.retain(
                 |(used, id)| matches!(runs.get(id), Some(Entry::Live(l)) if l.used == *used),

@@ -110,6 +110,11 @@ impl Slots {
         self.leased.contains_key(&(run, inst))
     }
 
+    /// Whether this node runs this attempt of the step.
+    pub fn holds_attempt(&self, run: RunId, inst: InstIx, attempt: u32) -> bool {
+        self.leased.get(&(run, inst)).is_some_and(|l| l.attempt == attempt)
+    }
+
     /// The attempts that this node runs.
     pub fn leased(&self) -> Vec<(RunId, InstIx, u32)> {
         let mut all: Vec<_> =
@@ -118,8 +123,9 @@ impl Slots {
         all
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.leased.is_empty() && self.fresh.is_empty()
+    /// Whether nothing runs, and nothing is about to.
+    pub fn is_empty(&self, draining: bool) -> bool {
+        self.leased.is_empty() && (draining || self.fresh.is_empty())
     }
 
     pub fn running(&self) -> BTreeMap<Name, u32> {
@@ -166,7 +172,7 @@ pub(super) fn is_free(agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: &Name) -> 
 impl Node {
     /// Starts attempts while there are slots.
     pub(super) fn fill_slots(&mut self, now: Millis) {
-        if self.draining || self.degraded.is_some() {
+        if self.draining || self.is_degraded() || !self.may_start(now) {
             return;
         }
         for (run, inst) in std::mem::take(&mut self.slots.fresh) {
@@ -175,6 +181,32 @@ impl Node {
         while let Some((run, inst)) = self.slots.next(&self.agents) {
             self.start_attempt(now, run, inst, true);
         }
+    }
+
+    /// An attempt of the step ended: if another one was put off because of it, it may start.
+    pub(super) fn slot_freed(&mut self, id: RunId, inst: InstIx) {
+        let Some(Entry::Live(live)) = self.runs.get_mut(&id) else {
+            self.slots.more_in_store = true;
+            return;
+        };
+        live.leased = live.leased.saturating_sub(1);
+        if let Some((agent, key)) = live.run.claimable(inst) {
+            self.slots.offer(id, inst, agent, key, is_free(&self.agents, agent));
+        }
+    }
+
+    /// A lease whose commit had an unknown outcome is not in the store. It is asked for again at
+    /// once: should the lost commit arrive yet, one of the two is refused, and that is noticed.
+    /// What can't be claimed now is leased by what is applied again, to the same effect.
+    pub(super) fn lease_again(&mut self, now: Millis, id: RunId, inst: InstIx) {
+        let Some(Entry::Live(live)) = self.runs.get(&id) else { return };
+        let Some((agent, key)) = live.run.claimable(inst) else { return };
+        if self.draining {
+            return;
+        }
+        let counted = !is_free(&self.agents, agent);
+        self.slots.withdraw(id, inst, agent, key);
+        self.start_attempt(now, id, inst, counted);
     }
 
     fn start_attempt(&mut self, now: Millis, id: RunId, inst: InstIx, counted: bool) {

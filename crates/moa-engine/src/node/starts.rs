@@ -13,7 +13,7 @@ use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::Millis;
 use moa_core::workflow::Plan;
 use moa_ports::store::{
-    ConcurrencySlot, Message, MessageId, Relay, StartGuard, WorkflowRef, WorkflowVersion,
+    self, ConcurrencySlot, Message, MessageId, Relay, StartGuard, WorkflowRef, WorkflowVersion,
 };
 use serde_json::Value as Json;
 
@@ -52,7 +52,13 @@ impl Creation {
         match self.asker {
             Asker::Start(token) => node.reply(token, Answer::Started(result)),
             Asker::Fork(token) => {
-                let result = result.map(|_| self.created.run);
+                let result = result.and_then(|started| match started {
+                    Started::New { run } | Started::Existing { run } => Ok(run),
+                    Started::Skipped => {
+                        let reason = "its concurrency key is used up, and the workflow says skip";
+                        Err(Error::Rejected { reason: reason.into() })
+                    }
+                });
                 node.reply(token, Answer::Forked(result));
             }
             // The message stays in the store and comes again.
@@ -137,6 +143,25 @@ impl Node {
                 None => self.no_workflow(which, waiting),
             }
         }
+    }
+
+    /// The store failed: who asked is told, messages come again, and loads are made again.
+    pub(super) fn not_resolved(&mut self, now: Millis, which: &WorkflowRef, error: store::Error) {
+        let reason = error.to_string();
+        for waiting in self.resolving.remove(&key_of(which)).unwrap_or_default() {
+            if let Waiting::Start { token, .. } = waiting {
+                let error = Error::Unavailable { reason: reason.clone() };
+                self.reply(token, Answer::Started(Err(error)));
+            }
+        }
+        let parked = match which {
+            WorkflowRef::Hash(hash) => self.parked.remove(hash).unwrap_or_default(),
+            WorkflowRef::Newest(..) => Vec::new(),
+        };
+        let ids: Vec<_> = parked.into_iter().map(|(id, _)| id).collect();
+        // They count as loading until they are parked no more.
+        self.loads += ids.len();
+        self.loaded(now, ids, Err(error));
     }
 
     fn keep_graph(&mut self, version: &WorkflowVersion) -> Option<Arc<Graph>> {
@@ -315,9 +340,21 @@ impl Node {
 
     /// The store did not create the run: another one has its idempotency key (`existing`), or its
     /// concurrency key is used up. What was meant for the new run by others finds no run.
-    pub(super) fn created_elsewhere(&mut self, inputs: Vec<Queued>, existing: Option<RunId>) {
+    pub(super) fn created_elsewhere(
+        &mut self,
+        id: RunId,
+        inputs: Vec<Queued>,
+        existing: Option<RunId>,
+    ) {
         for queued in inputs {
-            let Queued::Create(creation) = queued else { continue };
+            let creation = match queued {
+                Queued::Create(creation) => creation,
+                queued if queued.comes_again() => continue,
+                queued => {
+                    self.refuse_unknown(id, queued);
+                    continue;
+                }
+            };
             let answer = match existing {
                 Some(run) => Started::Existing { run },
                 None => Started::Skipped,
@@ -348,7 +385,12 @@ impl Node {
         run: RunId,
         request: ForkRequest,
     ) {
-        let Some(Entry::Live(live)) = self.runs.get(&source) else { return };
+        let Some(Entry::Live(live)) = self.runs.get_mut(&source) else { return };
+        // What is not durable yet may never come to be: the fork waits for it.
+        if let Some(part) = live.pending.as_mut().or(live.in_flight.as_mut()) {
+            part.inputs.push(Queued::Fork { token, run, request: Box::new(request) });
+            return;
+        }
         let point = match &request.from {
             ForkFrom::Failed => ForkPoint::Failed,
             ForkFrom::Step(name) => ForkPoint::Step(name.clone()),
