@@ -1,0 +1,300 @@
+//! The connection between processes and the store: slow, out of order, failing, and at times done
+//! although it is said to have failed.
+
+use moa_core::ids::{NodeId, RunId};
+use moa_core::machine::TimerKey;
+use moa_core::time::Millis;
+use moa_ports::store::{
+    Batch, BatchOutcome, CommitOutcome, Due, DueAsk, Error, Snapshot, WorkflowRef, WorkflowVersion,
+};
+
+use crate::check;
+use crate::plant::Plant;
+use crate::process::LEASE;
+use crate::world::{Happening, World};
+
+/// What a process asks of the store.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Commit(Batch),
+    Load(Vec<RunId>),
+    Due(DueAsk),
+    Resolve(WorkflowRef),
+    Renew(Millis),
+}
+
+/// A call on its way.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub process: usize,
+    pub life: u64,
+    node: NodeId,
+    request: Request,
+    fate: Fate,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Works,
+    /// Nothing is done, and that is said.
+    Refused,
+    /// It is done, and nobody knows.
+    UnknownDone,
+    /// It isn't done, and nobody knows.
+    UnknownNotDone,
+    /// It is done, but later, and nobody knows.
+    UnknownLate,
+    /// It is done, and nobody is told.
+    Silent,
+}
+
+/// What the store answers.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Committed(Result<BatchOutcome, Error>),
+    Loaded(Vec<RunId>, Result<Vec<Option<Snapshot>>, Error>),
+    Due(DueAsk, Result<Due, Error>),
+    Resolved(WorkflowRef, Result<Option<WorkflowVersion>, Error>),
+    Renewed(Millis),
+}
+
+impl World {
+    fn latency(&mut self) -> u64 {
+        match self.random.chance(self.swarm.slow) {
+            true => self.random.range(100, 4_000),
+            false => self.random.delay(self.swarm.latency),
+        }
+    }
+
+    fn fate(&mut self, request: &Request) -> Fate {
+        let swarm = &self.swarm;
+        if !matches!(request, Request::Commit(_)) {
+            let fails = swarm.read_fails;
+            return if self.random.chance(fails) { Fate::Refused } else { Fate::Works };
+        }
+        let fates = [swarm.unavailable, swarm.unknown_written, swarm.unknown_lost];
+        let rest = 1000 - fates.iter().sum::<u32>() - swarm.unknown_late;
+        let weights = [rest, fates[0], fates[1], fates[2], swarm.unknown_late];
+        match self.random.weighted(&weights) {
+            0 => Fate::Works,
+            1 => Fate::Refused,
+            2 => Fate::UnknownDone,
+            3 => Fate::UnknownNotDone,
+            _ => Fate::UnknownLate,
+        }
+    }
+
+    /// A process calls the store.
+    pub(crate) fn call(&mut self, process: usize, request: Request) {
+        let fate = self.fate(&request);
+        let Process { life, node } = self.who(process);
+        self.make_call(Call { process, life, node, request, fate });
+    }
+
+    fn make_call(&mut self, call: Call) {
+        let id = self.count;
+        self.calls.insert(id, call);
+        let wait = self.latency();
+        self.after(wait, Happening::Reached(id));
+    }
+
+    fn who(&self, process: usize) -> Process {
+        let process = &self.processes[process];
+        Process { life: process.life, node: process.id }
+    }
+
+    /// The store gets to a call.
+    pub(crate) fn reached(&mut self, id: u64) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        let Call { process, life, node, request, fate } = call;
+        if fate == Fate::UnknownLate {
+            if let Request::Commit(batch) = request {
+                self.answer(process, life, Answer::Committed(Err(unknown())));
+                let request = Request::Commit(batch);
+                let wait = self.random.delay(500);
+                self.calls.insert(id, Call { process, life, node, request, fate: Fate::Silent });
+                self.after(wait, Happening::Reached(id));
+            }
+            return;
+        }
+        if fate == Fate::Refused || fate == Fate::UnknownNotDone {
+            return self.refuse(process, life, request, fate);
+        }
+        match request {
+            Request::Commit(batch) => {
+                let outcome = self.commit(batch);
+                match fate {
+                    Fate::Works => self.answer(process, life, Answer::Committed(outcome)),
+                    Fate::Silent => {}
+                    _ => self.answer(process, life, Answer::Committed(Err(unknown()))),
+                }
+            }
+            Request::Load(ids) => {
+                let model = self.store.model();
+                let found = ids.iter().map(|id| model.snapshot(*id)).collect();
+                drop(model);
+                self.answer(process, life, Answer::Loaded(ids, Ok(found)));
+            }
+            Request::Due(ask) => {
+                let (ask, due) = self.due(ask);
+                self.answer(process, life, Answer::Due(ask, Ok(due)));
+            }
+            Request::Resolve(which) => {
+                let found = self.store.model().workflow(&which);
+                self.answer(process, life, Answer::Resolved(which, Ok(found)));
+            }
+            Request::Renew(at) => {
+                // Too late for a life that is over: others may have found out already.
+                if self.processes[process].life == life {
+                    self.store.model().register(at, node, LEASE);
+                    self.answer(process, life, Answer::Renewed(at.after(LEASE)));
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, process: usize, life: u64, request: Request, fate: Fate) {
+        let error = || match fate {
+            Fate::Refused => Error::Unavailable("simulated".into()),
+            _ => unknown(),
+        };
+        let answer = match request {
+            Request::Commit(_) => Answer::Committed(Err(error())),
+            Request::Load(ids) => Answer::Loaded(ids, Err(error())),
+            Request::Due(ask) => Answer::Due(ask, Err(error())),
+            Request::Resolve(which) => Answer::Resolved(which, Err(error())),
+            Request::Renew(_) => return,
+        };
+        self.answer(process, life, answer);
+    }
+
+    fn answer(&mut self, process: usize, life: u64, answer: Answer) {
+        let wait = self.latency();
+        self.after(wait, Happening::Answered(process, life, Box::new(answer)));
+    }
+
+    fn due(&mut self, mut ask: DueAsk) -> (DueAsk, Due) {
+        if let Some(limit) = self.swarm.due_limit {
+            ask.limit = ask.limit.min(limit);
+            ask.ready = ask.ready.min(limit);
+        }
+        let mut asked = ask.clone();
+        if self.plant == Some(Plant::EarlyTimer) {
+            asked.now = Millis(asked.now.0 + 2_000);
+        }
+        if self.plant == Some(Plant::LeaseNeverLost) {
+            asked.lost = false;
+        }
+        let due = self.store.model().due(&asked);
+        (ask, due)
+    }
+
+    /// Writes a batch, and has it judged.
+    fn commit(&mut self, batch: Batch) -> Result<BatchOutcome, Error> {
+        let written = self.tampered(&batch);
+        let mut model = self.store.model();
+        let result = model.commit(written.clone());
+        let fold = self.count.is_multiple_of(8);
+        let mut judged = Ok(());
+        if let Ok(outcome) = &result {
+            let ledger = &mut self.ledger;
+            let mut world = check::World { ledger, agents: &self.agents, fold };
+            judged = self.checker.committed(&written, outcome, &model, &mut world);
+        }
+        drop(model);
+        self.must(judged);
+        let mut outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.fail(format!("the store refuses a batch: {error}"));
+                return Err(error);
+            }
+        };
+        if outcome.commits.len() < batch.commits.len() {
+            let seq = 1;
+            outcome.commits.resize(batch.commits.len(), CommitOutcome::Applied { seq });
+        }
+        if outcome.messages {
+            self.hint_all();
+        }
+        Ok(outcome)
+    }
+
+    fn hint_all(&mut self) {
+        for p in 0..self.processes.len() {
+            if !self.random.chance(self.swarm.hints_lost) && self.processes.len() > 1 {
+                let wait = self.latency();
+                self.after(wait, Happening::Hint(p));
+            }
+        }
+    }
+
+    /// The batch as a store with a planted bug writes it.
+    fn tampered(&mut self, batch: &Batch) -> Batch {
+        let mut batch = batch.clone();
+        let Some(plant) = self.plant else { return batch };
+        if plant == Plant::LostWrite && !batch.commits.is_empty() && self.random.chance(20) {
+            batch.commits.pop();
+        }
+        for commit in &mut batch.commits {
+            let current = self.store.model().snapshot(commit.run).map_or(0, |s| s.version);
+            let now = self.random.chance(100);
+            match plant {
+                Plant::LostMessage if now => _ = commit.messages.pop(),
+                Plant::StaleVersion if current > 0 && commit.expected > 0 => {
+                    commit.expected = current;
+                }
+                Plant::SwallowedEvent if now && commit.events.len() > 1 => {
+                    commit.events.pop();
+                }
+                Plant::LostRow if now && commit.expected > 0 => _ = commit.steps.pop(),
+                Plant::LostTimer if now => {
+                    let armed = |t: &(TimerKey, Option<Millis>)| t.1.is_some();
+                    commit.timers.retain(|t| !armed(t));
+                }
+                _ => {}
+            }
+            if let Some(guard) = &mut commit.start {
+                match (plant, &mut guard.concurrency) {
+                    (Plant::IgnoredLimit, Some(slot)) => slot.limit += 1,
+                    (Plant::SecondStart, _) => guard.idempotency_key = None,
+                    _ => {}
+                }
+            }
+        }
+        batch
+    }
+
+    /// A process dies while calls of it are on their way.
+    pub(crate) fn cut_off(&mut self, process: usize) {
+        let ids: Vec<u64> =
+            self.calls.iter().filter(|(_, c)| c.process == process).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(mut call) = self.calls.remove(&id) else { continue };
+            if call.fate == Fate::Silent {
+                self.calls.insert(id, call);
+                continue;
+            }
+            if !matches!(call.request, Request::Commit(_)) || self.random.chance(500) {
+                continue;
+            }
+            call.fate = Fate::Silent;
+            self.calls.insert(id, call);
+            // A store of one node dies with it: what is written is written before the next life.
+            if self.swarm.exclusive {
+                self.reached(id);
+            }
+        }
+    }
+}
+
+/// One life of a process.
+struct Process {
+    life: u64,
+    node: NodeId,
+}
+
+fn unknown() -> Error {
+    Error::Unknown("simulated".into())
+}

@@ -1,0 +1,79 @@
+//! The end of a simulation: faults stop, users help, and everything that can end must end.
+
+use moa_core::ids::RunId;
+use moa_core::step::{StepStatus, WaitReason};
+use moa_core::workflow::StepKind;
+use moa_engine::handle::Change;
+
+use crate::plans;
+use crate::world::{Happening, World};
+
+/// How often users look what waits for them.
+const NUDGE_EVERY: u64 = 1_000;
+
+impl World {
+    /// Faults stop.
+    pub(crate) fn calm(&mut self) {
+        self.note(|_| "calm".into());
+        self.calm_since = Some((self.now, self.events));
+        self.swarm = self.swarm.calmed();
+        let ahead = self.processes.iter().map(|p| p.skew).max().unwrap_or(0);
+        for p in 0..self.processes.len() {
+            let process = &mut self.processes[p];
+            process.skew = ahead;
+            process.stalled_until = 0;
+            if process.node.is_none() {
+                self.after(0, Happening::Boot(p));
+            }
+        }
+        self.end_all();
+        self.after(0, Happening::Nudge);
+    }
+
+    /// Users help every run that waits for them to its end.
+    pub(crate) fn nudge(&mut self) {
+        if self.is_over() {
+            let model = self.store.model();
+            let judged = self.checker.over(&model);
+            drop(model);
+            self.must(judged);
+            self.over = true;
+            return;
+        }
+        self.after(NUDGE_EVERY, Happening::Nudge);
+        let open: Vec<RunId> =
+            self.checker.runs().filter(|(_, s)| s.ended.is_none()).map(|(id, _)| *id).collect();
+        for run in open {
+            self.nudge_run(run);
+        }
+    }
+
+    fn nudge_run(&mut self, run: RunId) {
+        let Some(shadow) = self.checker.run(run) else { return };
+        if shadow.paused {
+            return self.ask_change(run, Change::Resume);
+        }
+        let mut events = Vec::new();
+        for step in shadow.steps.iter().filter(|s| s.status == StepStatus::Waiting) {
+            if step.wait == Some(WaitReason::Event)
+                && let StepKind::WaitEvent { event, .. } = &shadow.graph.step(step.plan).kind
+            {
+                events.push(event.clone());
+            }
+        }
+        for inst in self.waiting_for_signals(run) {
+            self.signal_step(run, inst, true);
+        }
+        for event in events {
+            self.ask_start(plans::name(&format!("emit_{event}")), None);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let model = self.store.model();
+        self.checker.runs().all(|(_, s)| s.ended.is_some())
+            && model.messages().next().is_none()
+            && self.processes.iter().all(|p| p.asked.is_empty() && p.node.is_some())
+            && self.ledger.live().next().is_none()
+    }
+}

@@ -1,0 +1,205 @@
+//! Judging a run as a whole after a commit, and the store as a whole now and then.
+
+use moa_core::event::InstIx;
+use moa_core::ids::RunId;
+use moa_core::machine::{Input, MessageBody, TimerKey};
+use moa_core::run::Phase;
+use moa_core::step::{StepStatus, WaitReason};
+use moa_core::workflow::StepKind;
+use moa_ports::memory::Model;
+use moa_ports::store::Message;
+
+use super::Checker;
+use super::shadow::Shadow;
+
+impl Checker {
+    /// Steps that wait for events must be known to the store, and no others.
+    pub(super) fn waiting(&self, id: RunId) -> Result<(), String> {
+        let shadow = &self.runs[&id];
+        for (i, step) in shadow.steps.iter().enumerate() {
+            let StepKind::WaitEvent { event, .. } = &shadow.graph.step(step.plan).kind else {
+                continue;
+            };
+            let known = self.waits.contains_key(&(event.clone(), id, i as InstIx));
+            if known != (step.wait == Some(WaitReason::Event)) {
+                return Err(format!(
+                    "the store says that {} waits: {known}",
+                    shadow.name(i as u32)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What must hold of a run between two commits: it can go on, and nothing is forgotten.
+    pub(super) fn sound(&self, id: RunId) -> Result<(), String> {
+        let shadow = &self.runs[&id];
+        let last = TimerKey::Run;
+        let timers = self.timers.range((id, TimerKey::Step { step: 0 })..=(id, last));
+        if shadow.ended.is_some() {
+            return match timers.count() {
+                0 => Ok(()),
+                count => Err(format!("it has ended, and {count} timers are armed")),
+            };
+        }
+        if !shadow.started {
+            return Ok(());
+        }
+        let mut goes_on = false;
+        for (i, step) in shadow.steps.iter().enumerate() {
+            let inst = i as InstIx;
+            match step.status {
+                StepStatus::Pending => self.pending(shadow, inst)?,
+                StepStatus::Ready | StepStatus::Running => goes_on = true,
+                StepStatus::Waiting => goes_on |= self.waits_soundly(id, shadow, inst)?,
+                _ => {}
+            }
+        }
+        match goes_on {
+            true => Ok(()),
+            false => Err("nothing of it is under way, and nothing can ever happen".into()),
+        }
+    }
+
+    fn pending(&self, shadow: &Shadow, inst: InstIx) -> Result<(), String> {
+        match shadow.needs_ended(inst) && shadow.is_open(inst) {
+            true => Err(format!("{} is forgotten: nothing keeps it", shadow.name(inst))),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a waiting step waits for something from outside.
+    fn waits_soundly(&self, id: RunId, shadow: &Shadow, inst: InstIx) -> Result<bool, String> {
+        let step = &shadow.steps[inst as usize];
+        let timer = self.timers.get(&(id, TimerKey::Step { step: inst })).copied();
+        if step.until.is_some() && !step.lapsed && timer != step.until {
+            let (until, name) = (step.until, shadow.name(inst));
+            return Err(format!("{name} waits until {until:?}, but its timer is {timer:?}"));
+        }
+        match step.wait {
+            Some(WaitReason::Children) => match shadow.has_open_inside(inst) {
+                true => Ok(false),
+                false => Err(format!("{} never ends: all inside it has", shadow.name(inst))),
+            },
+            Some(WaitReason::Backoff | WaitReason::RateLimited | WaitReason::Timer) => {
+                match timer {
+                    Some(_) => Ok(true),
+                    None => Err(format!("{} waits for no timer", shadow.name(inst))),
+                }
+            }
+            Some(_) => Ok(true),
+            None => Err(format!("{} waits for nothing", shadow.name(inst))),
+        }
+    }
+
+    /// Compares the whole store with what the events say, and runs with one another.
+    pub fn deep(&self, model: &Model) -> Result<(), String> {
+        if !model.run_ids().eq(self.runs.keys().copied()) {
+            return Err("the store has other runs than were written".into());
+        }
+        let timers = model.timers().map(|(run, key, due)| ((run, key), due));
+        if !timers.eq(self.timers.iter().map(|(key, due)| (*key, *due))) {
+            return Err("the store has other timers than were armed".into());
+        }
+        let waits = model.waits().map(|(event, run, inst)| (event.to_owned(), run, inst));
+        if !waits.eq(self.waits.keys().cloned()) {
+            return Err("the store has other waits than were written".into());
+        }
+        for (id, shadow) in &self.runs {
+            self.family(*id, shadow).map_err(|wrong| format!("run {id}: {wrong}"))?;
+        }
+        Ok(())
+    }
+
+    /// Parents and children agree.
+    fn family(&self, id: RunId, shadow: &Shadow) -> Result<(), String> {
+        if let Some(parent) = shadow.parent {
+            let above = self.runs.get(&parent.run).ok_or("its parent does not exist")?;
+            let step = above.steps.get(parent.step as usize).ok_or("its parent's step is gone")?;
+            let mine = (1..=step.attempt).any(|n| parent.run.child(parent.step, n) == id);
+            if !mine || !matches!(above.graph.step(step.plan).kind, StepKind::Child { .. }) {
+                return Err("its parent did not start it".into());
+            }
+        }
+        if shadow.ended.is_none() {
+            let waiting = shadow.steps.iter().enumerate();
+            for (i, _) in waiting.filter(|(_, s)| s.wait == Some(WaitReason::Child)) {
+                self.child(id, shadow, i as InstIx)?;
+            }
+        }
+        for child in &shadow.doomed {
+            self.told(*child, |input| {
+                matches!(input, Input::Terminate { .. } | Input::Cancel { .. })
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A step waits for a child run: that is on its way, or its end is.
+    fn child(&self, id: RunId, shadow: &Shadow, inst: InstIx) -> Result<(), String> {
+        let step = &shadow.steps[inst as usize];
+        let child = id.child(inst, step.attempt);
+        let starting = self.messages.values().any(|sent| {
+            sent.message.to == child && matches!(sent.message.body, MessageBody::StartChild(_))
+        });
+        let done = self.messages.values().any(|sent| {
+            let is = |input: &Input| matches!(input, Input::ChildDone { run, .. } if *run == child);
+            matches!(&sent.message.body, MessageBody::Input(input) if is(input))
+        });
+        match self.runs.get(&child) {
+            Some(run) if run.ended.is_some() && !done => {
+                return Err(format!("{} waits for a child that has ended", shadow.name(inst)));
+            }
+            None if !starting && !done => {
+                return Err(format!("{} waits for a child that never starts", shadow.name(inst)));
+            }
+            _ => {}
+        }
+        let abandon =
+            matches!(shadow.graph.step(step.plan).kind, StepKind::Child { abandon: true, .. });
+        if shadow.is_cancelling() && !abandon && !done {
+            self.told(child, |input| matches!(input, Input::Cancel { .. }))?;
+        }
+        Ok(())
+    }
+
+    /// A run has ended, is ending, or is about to get a message that makes it end.
+    fn told(&self, run: RunId, ends: impl Fn(&Input) -> bool) -> Result<(), String> {
+        let on_its_way = self.messages.values().any(|sent| {
+            let message = &sent.message;
+            message.to == run && matches!(&message.body, MessageBody::Input(i) if ends(i))
+        });
+        let ending = self.runs.get(&run).map(|r| {
+            r.ended.is_some() || r.cancelled || !matches!(r.phase, Phase::Main | Phase::OnFailure)
+        });
+        // A run that could not be started needs no end.
+        let starts = |m: &Message| m.to == run && matches!(m.body, MessageBody::StartChild(_));
+        let never = || !self.messages.values().any(|sent| starts(&sent.message));
+        match on_its_way || ending.unwrap_or_else(never) {
+            true => Ok(()),
+            false => Err(format!("its child {run} is never told to end")),
+        }
+    }
+
+    /// What must hold when everything has come to its end.
+    pub fn over(&self, model: &Model) -> Result<(), String> {
+        if let Some((id, shadow)) = self.runs.iter().find(|(_, s)| s.ended.is_none()) {
+            return Err(format!("run {id} never ends: {:#?}", stuck(shadow)));
+        }
+        if let Some((id, message)) = model.messages().next() {
+            return Err(format!("message {id} is never applied: {message:?}"));
+        }
+        for id in self.runs.keys() {
+            self.folded(*id, model).map_err(|wrong| format!("run {id}: {wrong}"))?;
+        }
+        self.deep(model)
+    }
+}
+
+/// The steps of a run that have not ended, for messages.
+pub fn stuck(shadow: &Shadow) -> Vec<String> {
+    let steps = shadow.steps.iter().enumerate().filter(|(_, s)| !s.status.is_terminal());
+    let mut lines = vec![format!("{:?} {:?}", shadow.status(), shadow.phase)];
+    lines.extend(steps.take(12).map(|(i, s)| format!("{}: {s:?}", shadow.name(i as InstIx))));
+    lines
+}

@@ -1,0 +1,54 @@
+//! Bugs planted on purpose: proof that the simulator finds what it is there for.
+
+/// One planted bug. Each stands between the node and the world, as if one of them were wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Plant {
+    /// The store forgets a message that a commit sends.
+    LostMessage,
+    /// The store writes a commit that was made from an older version.
+    StaleVersion,
+    /// The shell answers a start before it is durable.
+    EarlyAnswer,
+    /// The worker does an attempt again that was cut off, without being asked.
+    RepeatedAttempt,
+    /// A late end of an attempt is taken for that of the one that runs now.
+    NoFencing,
+    /// The store says that timers are due before they are.
+    EarlyTimer,
+    /// An event is left out of the history.
+    SwallowedEvent,
+    /// One run too many gets a slot of a concurrency key.
+    IgnoredLimit,
+    /// The store says that it has written what it has not.
+    LostWrite,
+    /// The store does not look at idempotency keys.
+    SecondStart,
+    /// Attempts of dead nodes are never found.
+    LeaseNeverLost,
+    /// A node starts more attempts of an agent than it may.
+    IgnoredAgentLimit,
+    /// A timer is not written.
+    LostTimer,
+    /// A row is not written.
+    LostRow,
+}
+
+impl Plant {
+    /// Every planted bug.
+    pub const ALL: [Plant; 14] = [
+        Self::LostMessage,
+        Self::StaleVersion,
+        Self::EarlyAnswer,
+        Self::RepeatedAttempt,
+        Self::NoFencing,
+        Self::EarlyTimer,
+        Self::SwallowedEvent,
+        Self::IgnoredLimit,
+        Self::LostWrite,
+        Self::SecondStart,
+        Self::LeaseNeverLost,
+        Self::IgnoredAgentLimit,
+        Self::LostTimer,
+        Self::LostRow,
+    ];
+}

@@ -1,0 +1,2 @@
+//! The simulator at work. See `seeds.rs`.
+mod seeds;
