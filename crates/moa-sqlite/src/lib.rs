@@ -9,6 +9,7 @@
 mod error;
 pub mod fault;
 mod lock;
+mod log;
 mod prune;
 mod queries;
 mod read;
@@ -164,6 +165,8 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // The writer's connection must be the last: closing it leaves a file without a log.
+        self.readers.close();
         let _ = self.calls.send(Call::Stop);
         for thread in self.threads.drain(..) {
             // The last owner may be an answer of the writer's own thread.

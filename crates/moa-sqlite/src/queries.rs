@@ -80,7 +80,7 @@ impl Views for Readers {
                 "SELECT {} FROM workflows WHERE ?1 IS NULL OR workflow = ?1 ORDER BY put DESC",
                 rows::WORKFLOW
             ))?;
-            collect(stmt.query([workflow])?, rows::workflow)
+            collect(stmt.query([&workflow])?, rows::workflow)
         })
         .await
     }

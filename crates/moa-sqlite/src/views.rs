@@ -1,10 +1,10 @@
 //! The read side: queries on read-only connections, each with a thread of its own that is started
 //! when it is needed and ends when it has had nothing to do for a while.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use moa_ports::store::Error as StoreError;
@@ -20,7 +20,7 @@ const READERS_MAX: usize = 3;
 /// How long a thread waits for the next question before it ends.
 const READER_IDLE: Duration = Duration::from_secs(5);
 
-/// A question to a reader: gets a connection, or why there is none.
+/// A question, and where its answer goes.
 type Job = Box<dyn FnOnce(&mut Reader) + Send>;
 
 /// Answers questions about the database, for as long as it lives.
@@ -34,38 +34,43 @@ struct Shared {
     /// Whether a node writes beside us; else the file may be still.
     live: bool,
     health: Arc<Health>,
-    jobs: Sender<Job>,
-    queue: Arc<Mutex<Receiver<Job>>>,
-    waiting: Arc<AtomicUsize>,
-    threads: Arc<AtomicUsize>,
+    queue: Arc<Queue>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// Questions on their way to the threads.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Threads that wait for a question.
+    waiting: usize,
+    /// Threads that have not decided to end.
+    alive: usize,
+    closed: bool,
 }
 
 impl Readers {
     /// Readers of a database to which a writer of ours writes (`live`), or perhaps nobody.
     pub fn new(path: PathBuf, live: bool, health: Arc<Health>) -> Self {
-        let (jobs, queue) = channel();
-        Self {
-            shared: Arc::new(Shared {
-                path,
-                live,
-                health,
-                jobs,
-                queue: Arc::new(Mutex::new(queue)),
-                waiting: Arc::default(),
-                threads: Arc::default(),
-            }),
-        }
+        let (queue, threads) = (Arc::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { path, live, health, queue, threads }) }
     }
 
     /// The database.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.shared.path
     }
 
     /// Asks a question on a reader's thread.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Connection) -> Result<T, Fail> + Send + 'static,
+        question: impl Fn(&Connection) -> Result<T, Fail> + Send + 'static,
     ) -> Result<T, StoreError> {
         let shared = &self.shared;
         if let Some(check) = shared.health.damaged() {
@@ -76,56 +81,116 @@ impl Readers {
             // Who asked may have gone away.
             let _ = answer.send(reader.answer(question));
         });
-        let gone = || StoreError::Unavailable("a reader of the store ended".to_owned());
-        shared.jobs.send(job).map_err(|_| gone())?;
-        shared.start_thread().map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        answered.await.map_err(|_| gone())?
+        shared.enqueue(job).map_err(StoreError::Unavailable)?;
+        let gone = |_| StoreError::Unavailable("a reader of the store ended".to_owned());
+        answered.await.map_err(gone)?
+    }
+
+    /// Lets the questions asked so far be answered, and closes every connection.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+}
+
+/// The value; what a panic left there is whole, as each change is a single one.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
 impl Shared {
-    /// Starts one more thread if all are busy and there may be one more.
+    /// Hands a question to a thread; to a new one if all are busy and there may be one more.
+    fn enqueue(&self, job: Job) -> Result<(), String> {
+        let mut state = locked(&self.queue.state);
+        if state.closed {
+            return Err("the store is closed".to_owned());
+        }
+        state.jobs.push_back(job);
+        if state.jobs.len() > state.waiting && state.alive < READERS_MAX {
+            state.alive += 1;
+            drop(state);
+            return self.start_thread().map_err(|e| format!("no thread to read with: {e}"));
+        }
+        drop(state);
+        self.queue.changed.notify_one();
+        Ok(())
+    }
+
     fn start_thread(&self) -> std::io::Result<()> {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            return Ok(());
-        }
-        let more = |n: usize| (n < READERS_MAX).then_some(n + 1);
-        if self.threads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
-            return Ok(());
-        }
         let mut reader = Reader {
             path: self.path.clone(),
             live: self.live,
             health: Arc::clone(&self.health),
             conn: None,
         };
-        let queue = Arc::clone(&self.queue);
-        let waiting = Arc::clone(&self.waiting);
-        let threads = Count(Arc::clone(&self.threads));
+        let mut alive = Alive { queue: Arc::clone(&self.queue), counted: true };
         let body = move || {
-            let _threads = threads;
-            loop {
-                waiting.fetch_add(1, Ordering::SeqCst);
-                let next =
-                    queue.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(READER_IDLE);
-                waiting.fetch_sub(1, Ordering::SeqCst);
-                match next {
-                    Ok(job) => job(&mut reader),
-                    Err(_) => return,
-                }
+            while let Some(job) = alive.queue.next() {
+                job(&mut reader);
             }
+            alive.counted = false;
         };
-        std::thread::Builder::new().name("moa-reader".to_owned()).spawn(body)?;
+        let mut threads = locked(&self.threads);
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(std::thread::Builder::new().name("moa-reader".to_owned()).spawn(body)?);
         Ok(())
+    }
+
+    fn close(&self) {
+        locked(&self.queue.state).closed = true;
+        self.queue.changed.notify_all();
+        let threads = std::mem::take(&mut *locked(&self.threads));
+        for thread in threads {
+            // The last owner may be who got an answer on a reader's own thread.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
     }
 }
 
-/// Counts a thread down when it ends, however it ends.
-struct Count(Arc<AtomicUsize>);
+impl Queue {
+    /// The next question; `None` when the thread that asks shall end. It is counted down in the
+    /// same breath, so that whoever asks next knows that it must start another one.
+    fn next(&self) -> Option<Job> {
+        let mut state = locked(&self.state);
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            if state.closed {
+                state.alive -= 1;
+                return None;
+            }
+            state.waiting += 1;
+            let waited = self.changed.wait_timeout(state, READER_IDLE);
+            let (again, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = again;
+            state.waiting -= 1;
+            if timeout.timed_out() && state.jobs.is_empty() {
+                state.alive -= 1;
+                return None;
+            }
+        }
+    }
+}
 
-impl Drop for Count {
+/// Counts a thread down that a panic ends, or that never started.
+struct Alive {
+    queue: Arc<Queue>,
+    counted: bool,
+}
+
+impl Drop for Alive {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        if self.counted {
+            locked(&self.queue.state).alive -= 1;
+        }
     }
 }
 
@@ -134,17 +199,23 @@ struct Reader {
     path: PathBuf,
     live: bool,
     health: Arc<Health>,
-    /// The connection, and whether it takes the file for still.
-    conn: Option<(Connection, bool)>,
+    /// The connection; with the file's stamp when it takes the file for still.
+    conn: Option<(Connection, Option<Stamp>)>,
 }
 
 impl Reader {
     fn answer<T>(
         &mut self,
-        question: impl FnOnce(&Connection) -> Result<T, Fail>,
+        question: impl Fn(&Connection) -> Result<T, Fail>,
     ) -> Result<T, StoreError> {
-        let conn = self.open()?;
-        let answer = question(conn);
+        let before = Stamp::of(&self.path);
+        let (conn, still) = self.open()?;
+        let mut answer = question(conn);
+        if still && (has_log(&self.path) || Stamp::of(&self.path) != before) {
+            // A node has started meanwhile: what was read from the file may not fit together.
+            let (conn, _) = self.open()?;
+            answer = question(conn);
+        }
         answer.map_err(|fail| {
             let verdict = fail.verdict();
             match &verdict {
@@ -156,19 +227,39 @@ impl Reader {
         })
     }
 
-    /// The connection; a new one when the old one took the file for still and it no longer is.
-    fn open(&mut self) -> Result<&Connection, Error> {
+    /// The connection, and whether it takes the file for still; a new one when that has changed.
+    fn open(&mut self) -> Result<(&Connection, bool), Error> {
         let still = !self.live && !has_log(&self.path);
-        let conn = match self.conn.take() {
-            Some((conn, was_still)) if was_still == still => conn,
-            _ if still => schema::open_still(&self.path)?,
-            _ => schema::open_reader(&self.path)?,
+        let stamp = Stamp::of(&self.path);
+        let kept = self.conn.take().filter(|(_, was)| match was {
+            Some(was) => still && *was == stamp,
+            None => !still,
+        });
+        let conn = match kept {
+            Some((conn, _)) => conn,
+            None if still => schema::open_still(&self.path)?,
+            None => schema::open_reader(&self.path)?,
         };
-        Ok(&self.conn.insert((conn, still)).0)
+        Ok((&self.conn.insert((conn, still.then_some(stamp))).0, still))
+    }
+}
+
+/// Tells whether a file is still the one that it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    changed: Option<std::time::SystemTime>,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        let meta = std::fs::metadata(path).ok();
+        let length = meta.as_ref().map_or(0, std::fs::Metadata::len);
+        Self { length, changed: meta.and_then(|meta| meta.modified().ok()) }
     }
 }
 
 /// Whether there is something in a write-ahead log: a node runs, or was killed.
-pub(crate) fn has_log(path: &std::path::Path) -> bool {
+pub(crate) fn has_log(path: &Path) -> bool {
     std::fs::metadata(schema::beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
 }

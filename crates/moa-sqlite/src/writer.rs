@@ -21,6 +21,7 @@ use moa_ports::store::{
     Batch, BatchOutcome, Due, DueAsk, Error as StoreError, Registration, Reply, Snapshot,
     WorkflowRef, WorkflowVersion,
 };
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
 use crate::Options;
@@ -155,9 +156,12 @@ impl Writer {
                 reply(self.read(|conn, _| read::workflow(conn, &which)));
             }
             Call::Prune(before, limit, reply) => reply(self.transaction(|conn, state| {
-                write::set_counter(conn, "event", state.last_event())?;
-                state.forget_runs();
-                prune::runs(conn, before, limit)
+                let pruned = prune::runs(conn, before, limit)?;
+                if pruned > 0 {
+                    write::set_counter(conn, "event", state.last_event())?;
+                    state.forget_runs();
+                }
+                Ok(pruned)
             })),
             Call::Stop => {}
         }
@@ -190,7 +194,7 @@ impl Writer {
                     return Err(self.commit_failed(fail));
                 }
                 if let Some(why) = self.ordered(Point::AfterCommit) {
-                    self.conn = None;
+                    self.give_up();
                     return Err(StoreError::Unknown(why));
                 }
                 Ok(done)
@@ -224,7 +228,7 @@ impl Writer {
     fn commit_failed(&mut self, fail: Fail) -> StoreError {
         match fail.verdict() {
             Verdict::Broken(why) => {
-                self.conn = None;
+                self.give_up();
                 StoreError::Unknown(format!("{}: {why}", self.path.display()))
             }
             Verdict::Corrupt(check) => {
@@ -238,11 +242,19 @@ impl Writer {
         }
     }
 
+    /// Drops a connection that is not to be trusted, without a last checkpoint: that would sync
+    /// again on the descriptor of which a sync may have failed.
+    fn give_up(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+    }
+
     fn roll_back(&mut self) {
         let Some(conn) = &self.conn else { return };
         let rolled_back = conn.is_autocommit() || execute(conn, "ROLLBACK").is_ok();
         if !rolled_back || self.state.reload(conn).is_err() {
-            self.conn = None;
+            self.give_up();
         }
     }
 

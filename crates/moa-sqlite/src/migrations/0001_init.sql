@@ -190,8 +190,13 @@ SELECT
     || substr(hex(r.id), 13, 4) || '-' || substr(hex(r.id), 17, 4) || '-'
     || substr(hex(r.id), 21)) AS run,
   h.version,
-  strftime('%Y-%m-%dT%H:%M:%fZ', h.at / 1000.0, 'unixepoch') AS at,
+  -- A commit may hold events of several instants: `time_passed` stands before the later ones.
+  strftime('%Y-%m-%dT%H:%M:%fZ', coalesce(
+    (SELECT max(t.value ->> 'at') FROM json_each(h.events) t
+      WHERE t.key < e.key AND t.value ->> 'type' = 'time_passed'), h.at) / 1000.0,
+    'unixepoch') AS at,
   e.key AS position,
   e.value ->> 'type' AS type,
   e.value AS event
-FROM history h JOIN runs r ON r.no = h.run_no, json_each(h.events) e;
+FROM history h JOIN runs r ON r.no = h.run_no, json_each(h.events) e
+WHERE e.value ->> 'type' <> 'time_passed';

@@ -201,3 +201,54 @@ fn a_page_that_the_log_has_whole_is_not_damaged() {
     assert_eq!(everything(&store), Ok(all));
     assert_eq!(block_on(store.verify()), Ok(Vec::new()));
 }
+
+#[test]
+fn a_damaged_log_loses_no_batch_that_was_answered() {
+    let sqlite = Sqlite::new();
+    fill(sqlite.get(), 8);
+    let all = everything(sqlite.get()).expect("it is read");
+    let (_folder, path) = sqlite.as_killed();
+    let log = path.with_file_name("moa.db-wal");
+    let (database, good) = (std::fs::read(&path), std::fs::read(&log).expect("a log"));
+    let frames = (good.len() - 32) / (24 + PAGE);
+    let (mut refused, mut last_only) = (0, 0);
+    for frame in 0..frames {
+        for byte in [0, 5, 9, 17, 24 + frame % PAGE] {
+            let mut damaged = good.clone();
+            damaged[32 + frame * (24 + PAGE) + byte] ^= 1 << (frame % 8);
+            std::fs::write(&path, database.as_ref().expect("a file")).expect("it is written");
+            std::fs::write(&log, damaged).expect("it is written");
+            let what = format!("byte {byte} of frame {frame} of {frames}");
+            match SqliteStore::open(&path, Options::default()) {
+                Ok(store) => {
+                    // Nothing but the last batch, which a power cut could have left like this.
+                    let found = everything(&store).expect("it is read");
+                    assert!(found.1.len() + 1 >= all.1.len(), "{what}");
+                    last_only += 1;
+                }
+                Err(Error::Corrupt { check, .. }) => {
+                    assert!(check.contains("write-ahead log"), "{what}: {check}");
+                    assert!(SqliteStore::open_read_only(&path).is_err());
+                    refused += 1;
+                }
+                Err(other) => panic!("{what}: {other}"),
+            }
+        }
+    }
+    assert!(refused > 8 * last_only, "{refused} refused, {last_only} not");
+    // The header: the whole log would be dropped.
+    for byte in [0, 8, 16, 24] {
+        let mut damaged = good.clone();
+        damaged[byte] ^= 1;
+        std::fs::write(&path, database.as_ref().expect("a file")).expect("it is written");
+        std::fs::write(&log, &damaged).expect("it is written");
+        let opened = SqliteStore::open(&path, Options::default()).map(drop);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "byte {byte}: {opened:?}");
+        // When the database has it all, nothing is lost.
+        std::fs::write(&log, &good).expect("it is written");
+        drop(SqliteStore::open(&path, Options::default()).expect("it opens"));
+        std::fs::write(&log, &damaged).expect("it is written");
+        let store = SqliteStore::open(&path, Options::default()).expect("it opens");
+        assert_eq!(everything(&store), Ok(all.clone()));
+    }
+}

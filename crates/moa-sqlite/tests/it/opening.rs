@@ -48,6 +48,7 @@ fn a_second_store_is_told_who_has_the_first() {
 fn a_closed_store_leaves_one_file_and_the_lock() {
     let mut sqlite = Sqlite::new();
     fill(sqlite.get(), 5);
+    everything(sqlite.get()).expect("it is read");
     let folder = sqlite.path().parent().expect("it has a folder").to_owned();
     sqlite.close();
     assert_eq!(names(&folder), ["moa.db", "moa.lock"]);
@@ -230,4 +231,20 @@ fn an_answer_may_drop_the_store() {
     let loaded = again.map(|store| answer(|reply| store.load(Vec::new(), reply)));
     // The lock may still be held for a moment by the thread that closes.
     assert!(matches!(loaded, Ok(Ok(_)) | Err(Error::Locked { .. })));
+}
+
+#[test]
+fn many_ask_at_once_and_all_are_answered() {
+    let sqlite = Sqlite::new();
+    fill(sqlite.get(), 10);
+    let all = everything(sqlite.get()).expect("it is read");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    assert_eq!(everything(sqlite.get()).as_ref(), Ok(&all));
+                }
+            });
+        }
+    });
 }
