@@ -5,7 +5,7 @@
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
@@ -34,12 +34,85 @@ impl Secrets for NoSecrets {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let dir = tempfile::tempdir()?;
+/// A worker whose attempts are counted.
+struct Bench {
+    worker: Arc<LocalWorker>,
+    done: Receiver<Completion>,
+    params: Arc<Rendered>,
+    _dir: tempfile::TempDir,
+}
+
+type Error = Box<dyn std::error::Error>;
+
+impl Bench {
+    fn new(runtime: &tokio::runtime::Runtime) -> Result<Self, Error> {
+        let dir = tempfile::tempdir()?;
+        let (sender, done) = channel();
+        let options = WorkerOptions {
+            runtime: runtime.handle().clone(),
+            project_dir: dir.path().to_owned(),
+            state_dir: dir.path().join(".moa"),
+            agents: SharedAgents::new([Arc::new(agent()?)]),
+            secrets: Arc::new(NoSecrets),
+            node: NodeId(1),
+            store_id: "example".to_owned(),
+            channels: Channels::default(),
+        };
+        let worker = LocalWorker::new(options, Arc::new(Sink(sender)));
+        Ok(Self { worker, done, params: Arc::default(), _dir: dir })
+    }
+
+    fn start(&self, agent: &str, number: u32) -> Result<(), Error> {
+        let run = RunId(u128::from(number));
+        self.worker.start(Task {
+            run,
+            workflow: Name::new("example")?,
+            inst: 0,
+            step: "step".to_owned(),
+            iteration: String::new(),
+            attempt: 1,
+            agent: Name::new(agent)?,
+            action: "run".to_owned(),
+            params: self.params.clone(),
+            env: Arc::default(),
+            inputs: Arc::default(),
+            timeout: None,
+            idempotency_key: run.to_string(),
+            leased_at: Millis(0),
+        });
+        Ok(())
+    }
+
+    /// Attempts a second of `noop`, one after another.
+    fn noops(&self) -> Result<f64, Error> {
+        let start = Instant::now();
+        for number in 0..NOOPS {
+            self.start("noop", number)?;
+            self.done.recv()?;
+        }
+        Ok(f64::from(NOOPS) / start.elapsed().as_secs_f64())
+    }
+
+    /// Attempts a second of `/bin/true`, some at once.
+    fn spawns(&self) -> Result<f64, Error> {
+        let start = Instant::now();
+        for number in 0..SPAWNS {
+            if number >= AT_ONCE {
+                self.done.recv()?;
+            }
+            self.start("true", number)?;
+        }
+        for _ in 0..AT_ONCE {
+            self.done.recv()?;
+        }
+        Ok(f64::from(SPAWNS) / start.elapsed().as_secs_f64())
+    }
+}
+
+fn agent() -> Result<AgentSpec, Error> {
     let command = json!({"command": {"argv": ["/bin/true"], "grace": 5000}});
     let kind: AgentKind = serde_json::from_value(command)?;
-    let spec = AgentSpec {
+    Ok(AgentSpec {
         id: Name::new("true")?,
         name: None,
         description: None,
@@ -52,73 +125,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         once: false,
         env: Default::default(),
         kind,
-    };
-    let (sender, done) = channel();
-    let options = WorkerOptions {
-        runtime: runtime.handle().clone(),
-        project_dir: dir.path().to_owned(),
-        state_dir: dir.path().join(".moa"),
-        agents: SharedAgents::new([Arc::new(spec)]),
-        secrets: Arc::new(NoSecrets),
-        node: NodeId(1),
-        store_id: "example".to_owned(),
-        channels: Channels::default(),
-    };
-    let worker = LocalWorker::new(options, Arc::new(Sink(sender)));
-    let params = Arc::new(Rendered::default());
-    let task = |agent: &str, number: u32| {
-        let run = RunId(u128::from(number));
-        Ok::<_, moa_core::ids::NameError>(Task {
-            run,
-            workflow: Name::new("example")?,
-            inst: 0,
-            step: "step".to_owned(),
-            iteration: String::new(),
-            attempt: 1,
-            agent: Name::new(agent)?,
-            action: "run".to_owned(),
-            params: params.clone(),
-            env: Arc::default(),
-            inputs: Arc::default(),
-            timeout: None,
-            idempotency_key: run.to_string(),
-            leased_at: Millis(0),
-        })
-    };
+    })
+}
 
-    let start = Instant::now();
-    for number in 0..NOOPS {
-        worker.start(task("noop", number)?);
-        done.recv()?;
-    }
-    let noops = f64::from(NOOPS) / start.elapsed().as_secs_f64();
-    println!("noop: {noops:.0} attempts/s");
-
+fn main() -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let bench = Bench::new(&runtime)?;
+    println!("noop: {:.0} attempts/s", bench.noops()?);
     for round in 0..3 {
         let before = cpu();
         let bare = bare_spawns();
         let between = cpu();
-        let start = Instant::now();
-        for number in 0..SPAWNS {
-            if number >= AT_ONCE {
-                done.recv()?;
-            }
-            worker.start(task("true", number)?);
-        }
-        for _ in 0..AT_ONCE {
-            done.recv()?;
-        }
-        let rate = f64::from(SPAWNS) / start.elapsed().as_secs_f64();
-        let share = 100.0 * rate / bare;
-        println!("round {round}: bare {bare:.0}/s, moa {rate:.0}/s = {share:.0} %");
-        let spent = |from: [f64; 4], to: [f64; 4]| -> Vec<String> {
-            (0..4).map(|i| format!("{:.0}", (to[i] - from[i]) * 1e6 / f64::from(SPAWNS))).collect()
-        };
-        let (bare, moa) = (spent(before, between), spent(between, cpu()));
+        let moa = bench.spawns()?;
+        let after = cpu();
+        println!("round {round}: bare {bare:.0}/s, moa {moa:.0}/s = {:.0} %", 100.0 * moa / bare);
         println!("  CPU each, µs (user, system, children's user, children's system):");
-        println!("  bare {}, moa {}", bare.join(" "), moa.join(" "));
+        println!("  bare {}, moa {}", spent(before, between), spent(between, after));
     }
     Ok(())
+}
+
+fn spent(from: [f64; 4], to: [f64; 4]) -> String {
+    let each = |i: usize| format!("{:.0}", (to[i] - from[i]) * 1e6 / f64::from(SPAWNS));
+    (0..4).map(each).collect::<Vec<_>>().join(" ")
 }
 
 /// Seconds of processor time used by this process and by its children.

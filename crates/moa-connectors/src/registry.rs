@@ -45,6 +45,10 @@ impl Registry {
         let client = HttpClient::default();
         Self {
             builtins: vec![
+                #[cfg(test)]
+                ("test-inline", Kind::inline(crate::worker::tests::Odd)),
+                #[cfg(test)]
+                ("test-spawned", Kind::new(crate::worker::tests::Odd)),
                 ("noop", Kind::inline(Noop)),
                 ("http", Kind::new(Request::new(client.clone()))),
                 ("notify", Kind::new(Notify::new(options.channels.clone()))),

@@ -445,3 +445,6 @@ impl Judged {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

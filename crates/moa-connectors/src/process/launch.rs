@@ -83,7 +83,7 @@ fn find(program: &str, project: &Path, environment: &Environment) -> Result<Path
     let found = std::env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
         .map(|folder| folder.join(program))
-        .find(|file| file.is_file());
+        .find(|file| is_executable(file));
     found.ok_or_else(|| {
         let hint = match project.join(program).is_file() {
             true => format!("; the project has a file of that name: write ./{program}"),
@@ -91,6 +91,11 @@ fn find(program: &str, project: &Path, environment: &Environment) -> Result<Path
         };
         format!("there is no program {program:?}{hint}")
     })
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
 }
 
 /// A file that holds `document`, to be read from its beginning; it has no name.

@@ -52,6 +52,8 @@ mod linux {
     /// Time for the killed to be gone, and rounds of looking for more of them.
     const PATIENCE: Duration = Duration::from_secs(2);
     const ROUNDS_MAX: usize = 20;
+    /// How often newer numbers are looked at in one round.
+    const SCANS_MAX: usize = 1000;
 
     /// Ends every process that nodes of this store other than `node` left behind: SIGTERM, a moment
     /// of grace, SIGKILL to whole groups. Returns when they are gone, with what was found. Blocks
@@ -61,22 +63,13 @@ mod linux {
         let spared = own_line();
         let mut ended = BTreeSet::new();
         for round in 0..ROUNDS_MAX {
-            let found = find(store_id, &node, &spared);
+            let (signal, patience) =
+                if round == 0 { (Signal::TERM, GRACE) } else { (Signal::KILL, PATIENCE) };
+            let found = find(store_id, &node, &spared, signal);
             if found.is_empty() {
                 break;
             }
-            for held in &found {
-                if round == 0 {
-                    tracing::info!(
-                        pid = held.row.pid,
-                        run = held.leftover.run,
-                        step = held.leftover.step,
-                        "ending a process that an earlier node left behind"
-                    );
-                }
-                held.signal(if round == 0 { Signal::TERM } else { Signal::KILL }, &spared);
-            }
-            wait_until_gone(&found, if round == 0 { GRACE } else { PATIENCE });
+            wait_until_gone(&found, patience);
             ended.extend(found.into_iter().map(|held| held.leftover));
         }
         ended.into_iter().collect()
@@ -125,9 +118,31 @@ mod linux {
         spared
     }
 
-    fn find(store_id: &str, node: &str, spared: &Spared) -> Vec<Held> {
-        let pids = table::pids().into_iter().filter(|pid| !spared.pids.contains(pid));
-        pids.filter_map(|pid| hold(pid, store_id, node)).collect()
+    /// Sends `signal` to every leftover, and gives them. When none is given, there was none: whoever
+    /// ends while the table is read was found, or has a successor with a newer number, and the
+    /// newer numbers are looked at until there are none.
+    fn find(store_id: &str, node: &str, spared: &Spared, signal: Signal) -> Vec<Held> {
+        let mut found = Vec::new();
+        let mut seen = table::last_pid().unwrap_or_default();
+        let mut pids = table::pids();
+        for _ in 0..SCANS_MAX {
+            for pid in pids {
+                if !spared.pids.contains(&pid)
+                    && let Some(held) = hold(pid, store_id, node)
+                {
+                    held.signal(signal, spared);
+                    found.push(held);
+                }
+            }
+            let last = table::last_pid().unwrap_or_default();
+            if last == seen {
+                break;
+            }
+            // After the highest number come low ones again.
+            pids = if last > seen { (seen + 1..=last).collect() } else { table::pids() };
+            seen = last;
+        }
+        found
     }
 
     fn hold(pid: i32, store_id: &str, node: &str) -> Option<Held> {

@@ -80,35 +80,62 @@ mod linux {
         fn kill(&self, adopted: Vec<Row>) -> bool {
             let mut more = false;
             for row in adopted {
-                if row.zombie {
-                    reap(row);
-                    // Its children are this process's now.
-                    more = true;
-                } else if self.owns(row) {
-                    kill(row);
-                    more = true;
-                }
+                // The children of one that ends become this process's.
+                more |= match self.judge(row) {
+                    Whose::Dead => {
+                        reap(row);
+                        true
+                    }
+                    Whose::Ending => true,
+                    Whose::Own => {
+                        kill(row);
+                        true
+                    }
+                    Whose::Other => false,
+                };
             }
             more
         }
 
-        fn owns(&self, row: Row) -> bool {
+        fn judge(&self, row: Row) -> Whose {
+            if row.zombie {
+                return Whose::Dead;
+            }
             if row.group == self.leader {
-                return true;
+                return Whose::Own;
             }
             let environment = table::environment(row.pid);
-            if table::variable(&environment, "MOA_STORE").is_none() {
-                let mut escaped = ESCAPED.lock().unwrap_or_else(PoisonError::into_inner);
-                if !escaped.contains(&row.pid) {
-                    escaped.push(row.pid);
-                }
-                return false;
-            }
             let is = |(name, value): &(&str, String)| {
                 table::variable(&environment, name) == Some(value.as_str())
             };
-            self.identity.iter().all(is)
+            if self.identity.iter().all(is) {
+                return Whose::Own;
+            }
+            if table::variable(&environment, "MOA_STORE").is_some() {
+                return Whose::Other;
+            }
+            // One that ends has no environment either. Whether it does is asked after that was read.
+            if table::row(row.pid).is_none_or(|row| row.ending || row.zombie) {
+                return Whose::Ending;
+            }
+            let mut escaped = ESCAPED.lock().unwrap_or_else(PoisonError::into_inner);
+            if !escaped.contains(&row.pid) {
+                escaped.push(row.pid);
+            }
+            Whose::Other
         }
+    }
+
+    /// Whose an adopted process is.
+    enum Whose {
+        /// It has ended.
+        Dead,
+        /// It is about to have ended.
+        Ending,
+        /// It belongs to the attempt.
+        Own,
+        /// It belongs to another attempt, or to none.
+        Other,
     }
 
     fn kill(row: Row) {

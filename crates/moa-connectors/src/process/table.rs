@@ -8,6 +8,8 @@ use std::io::Read as _;
 pub(super) struct Row {
     pub pid: i32,
     pub zombie: bool,
+    /// It is ending: its environment can't be read any more, its children are still its own.
+    pub ending: bool,
     pub parent: i32,
     pub group: i32,
     pub session: i32,
@@ -24,6 +26,9 @@ pub(super) fn row(pid: i32) -> Option<Row> {
     parse(pid, &buffer[..n])
 }
 
+/// Among the flags: the process is ending (`PF_EXITING` of the kernel).
+const EXITING: u32 = 4;
+
 /// Reads `pid (name) state ppid pgrp session ...`; the name may hold anything, `)` too.
 fn parse(pid: i32, line: &[u8]) -> Option<Row> {
     let name_end = line.iter().rposition(|b| *b == b')')?;
@@ -33,9 +38,11 @@ fn parse(pid: i32, line: &[u8]) -> Option<Row> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // `starttime` is field 22 of the line; the session was field 6.
-    let start = fields.nth(15)?.parse().ok()?;
-    Some(Row { pid, zombie: matches!(state, "Z" | "X"), parent, group, session, start })
+    // The flags are field 9 of the line, `starttime` is field 22; the session was field 6.
+    let flags: u32 = fields.nth(2)?.parse().ok()?;
+    let start = fields.nth(12)?.parse().ok()?;
+    let (zombie, ending) = (matches!(state, "Z" | "X"), flags & EXITING != 0);
+    Some(Row { pid, zombie, ending, parent, group, session, start })
 }
 
 /// The variables that a process was started with. Empty for zombies and processes of others.
@@ -71,9 +78,16 @@ mod tests {
 
     #[test]
     fn a_line_is_read_whatever_the_name() {
-        let line = b"42 (a) b (c)) S 7 40 39 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
-        let expected =
-            Row { pid: 42, zombie: false, parent: 7, group: 40, session: 39, start: 987_654 };
+        let line = b"42 (a) b (c)) S 7 40 39 0 -1 4194308 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
+        let expected = Row {
+            pid: 42,
+            zombie: false,
+            ending: true,
+            parent: 7,
+            group: 40,
+            session: 39,
+            start: 987_654,
+        };
         assert_eq!(parse(42, line), Some(expected));
         assert_eq!(parse(42, b"42 (a"), None);
     }

@@ -34,7 +34,8 @@ fn what_an_earlier_node_left_is_ended_and_nothing_else() {
     let family = left(dir.path(), &store, old, &family);
     let inner = pid_in(&inner);
     let own = left(dir.path(), &store, new, "exec sleep 1000");
-    let other = left(dir.path(), "another store", old, "exec sleep 1000");
+    let another = format!("{store}-another");
+    let other = left(dir.path(), &another, old, "exec sleep 1000");
 
     let ended = end_leftovers(&store, new);
     for pid in [quiet, deaf, family, inner] {
@@ -46,7 +47,7 @@ fn what_an_earlier_node_left_is_ended_and_nothing_else() {
     assert!(is_alive(own) && is_alive(other));
     assert!(end_leftovers(&store, new).is_empty());
     end_leftovers(&store, old);
-    end_leftovers("another store", new);
+    end_leftovers(&another, new);
     assert!(!is_alive(own) && !is_alive(other));
 }
 
