@@ -216,6 +216,11 @@ pub enum Event {
         /// Its data.
         data: Arc<Json>,
     },
+    /// The events behind it happened at this instant, later than those before it.
+    TimePassed {
+        /// The instant.
+        at: Millis,
+    },
     /// A wait's time was over, and it goes on waiting.
     WaitLapsed {
         /// The step.
@@ -280,6 +285,7 @@ impl Event {
             | RunSucceeded { .. }
             | RunFailed { .. }
             | RunCancelled { .. }
+            | TimePassed { .. }
             | SignalReceived { .. } => None,
         }
     }

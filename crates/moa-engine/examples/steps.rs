@@ -34,7 +34,8 @@ impl Worker for AtOnce {
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1).filter_map(|a| a.parse::<usize>().ok());
     let (runs, at_once) = (args.next().unwrap_or(50_000), args.next().unwrap_or(4_000));
-    let text: String = (0..10).map(|n| format!("  - {{id: s{n}, agent: noop, action: x}}\n")).collect();
+    let text: String =
+        (0..10).map(|n| format!("  - {{id: s{n}, agent: noop, action: x}}\n")).collect();
     let source = moa_spec::Source { path: "w.yaml".into(), text: format!("steps:\n{text}") };
     let (workflow, _) = moa_spec::parse_workflow(&source, &Name::new("w")?);
     let plan = moa_spec::compile(&workflow.ok_or("the workflow is wrong")?);

@@ -99,6 +99,9 @@ pub struct Commit {
     pub run: RunId,
     /// The version that it was made from: 0 for a new run. Written as `expected + 1`.
     pub expected: u64,
+    /// The instant of its first event; kept with the history row. Later ones say so themselves
+    /// (`Event::TimePassed`).
+    pub at: Millis,
     /// The run's row, when it changed. Always there for a new run.
     pub row: Option<Box<RunRow>>,
     /// Step rows that changed.

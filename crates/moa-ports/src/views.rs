@@ -104,6 +104,20 @@ pub struct HistoryRow {
     pub events: Vec<Event>,
 }
 
+impl HistoryRow {
+    /// The events with their places in the commit and the instants at which they happened.
+    pub fn timed(&self) -> impl Iterator<Item = (usize, Millis, &Event)> {
+        let mut at = self.at;
+        self.events.iter().enumerate().filter_map(move |(index, event)| match event {
+            Event::TimePassed { at: later } => {
+                at = *later;
+                None
+            }
+            event => Some((index, at, event)),
+        })
+    }
+}
+
 /// What a run waits for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Pending {

@@ -150,6 +150,7 @@ pub fn name(event: &Event) -> &'static str {
         Event::StepCancelled { .. } => "step_cancelled",
         Event::SignalTaken { .. } => "signal_taken",
         Event::EventEmitted { .. } => "event_emitted",
+        Event::TimePassed { .. } => "time_passed",
         Event::WaitLapsed { .. } => "wait_lapsed",
     }
 }

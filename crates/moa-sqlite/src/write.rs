@@ -95,7 +95,7 @@ pub(crate) fn batch(
     let mut outcome = BatchOutcome::default();
     outcome.commits.reserve(batch.commits.len());
     for commit in batch.commits {
-        outcome.commits.push(writer.commit(batch.now, commit)?);
+        outcome.commits.push(writer.commit(commit)?);
     }
     for relay in batch.relays {
         writer.relay(relay)?;
@@ -133,7 +133,7 @@ impl<'c> Writer<'c> {
     }
 
     /// One commit: first all that can refuse it, then everything is written.
-    fn commit(&mut self, now: Millis, commit: Commit) -> Result<CommitOutcome, Fail> {
+    fn commit(&mut self, commit: Commit) -> Result<CommitOutcome, Fail> {
         let guard = commit.start.as_ref();
         if let Some(key) = guard.and_then(|guard| guard.idempotency_key.as_deref()) {
             if let Some(run) = self.run_of_key(key)? {
@@ -173,7 +173,7 @@ impl<'c> Writer<'c> {
         if commit.ended {
             self.release(no)?;
         }
-        let seq = self.append(now, no, &commit)?;
+        let seq = self.append(commit.at, no, &commit)?;
         if commit.ended {
             self.state.known.remove(&run);
         }
@@ -205,7 +205,7 @@ impl<'c> Writer<'c> {
     }
 
     /// Appends the history row; answers its number, 0 when there are no events.
-    fn append(&mut self, now: Millis, no: i64, commit: &Commit) -> Result<u64, Fail> {
+    fn append(&mut self, at: Millis, no: i64, commit: &Commit) -> Result<u64, Fail> {
         let version = commit.expected + u64::from(!commit.events.is_empty());
         self.state.known.insert(commit.run, Known { no, version });
         if commit.events.is_empty() {
@@ -216,7 +216,7 @@ impl<'c> Writer<'c> {
         self.history.raw_bind_parameter(1, seq.cast_signed())?;
         self.history.raw_bind_parameter(2, no)?;
         self.history.raw_bind_parameter(3, version.cast_signed())?;
-        self.history.raw_bind_parameter(4, now.0)?;
+        self.history.raw_bind_parameter(4, at.0)?;
         self.history.raw_bind_parameter(5, self.state.text.of(&commit.events)?)?;
         self.history.raw_execute()?;
         Ok(seq)

@@ -59,10 +59,11 @@ impl Run {
     ) -> Result<Run, BrokenRows> {
         let mut run: Option<Run> = None;
         let mut version = 0;
-        for (at, events) in history {
+        for (mut at, events) in history {
             version += 1;
             for event in events {
                 match (&mut run, event) {
+                    (_, Event::TimePassed { at: later }) => at = *later,
                     (None, Event::RunCreated(created)) => {
                         run = Some(Run::born(at, created, graph.clone())?);
                     }
@@ -110,7 +111,7 @@ impl Run {
                 self.row_dirty = true;
                 self.row.extra.signals.remove(*position as usize);
             }
-            Event::EventEmitted { .. } => {}
+            Event::EventEmitted { .. } | Event::TimePassed { .. } => {}
             Event::StepReady { step }
             | Event::StepStarted { step, .. }
             | Event::AttemptFailed { step, .. }

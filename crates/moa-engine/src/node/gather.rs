@@ -101,6 +101,9 @@ pub(super) enum After {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub events: Vec<Event>,
+    /// The instants of the first and of the last event.
+    pub at: Millis,
+    pub last: Millis,
     pub timers: Vec<(TimerKey, Option<Millis>)>,
     pub waits: Vec<(InstIx, String, bool)>,
     pub messages: Vec<Message>,
@@ -112,6 +115,33 @@ pub(super) struct Pending {
     /// Kept to apply again.
     pub inputs: Vec<Queued>,
     pub after: Vec<After>,
+}
+
+impl Pending {
+    /// Adds events of an instant.
+    fn record(&mut self, now: Millis, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        if self.events.is_empty() {
+            (self.at, self.last) = (now, now);
+            self.events = events;
+            return;
+        }
+        if self.last != now {
+            self.last = now;
+            self.events.push(Event::TimePassed { at: now });
+        } else if let (
+            Some(Event::StepReady { step: ready }),
+            Some(Event::StepStarted { step, .. }),
+        ) = (self.events.last(), events.first())
+            && ready == step
+        {
+            // Ready and leased in one commit: the start says it all.
+            self.events.pop();
+        }
+        self.events.extend(events);
+    }
 }
 
 pub(super) fn change_input(change: Change, node: NodeId, token: Token) -> Input {
@@ -292,18 +322,7 @@ impl Node {
             self.gathering.push(id);
         }
         let pending = live.pending.get_or_insert_with(Box::default);
-        if let (Some(Event::StepReady { step: ready }), Some(Event::StepStarted { step, .. })) =
-            (pending.events.last(), applied.events.first())
-            && ready == step
-        {
-            // Ready and leased in one commit: the start says it all.
-            pending.events.pop();
-        }
-        if pending.events.is_empty() {
-            pending.events = applied.events;
-        } else {
-            pending.events.extend(applied.events);
-        }
+        pending.record(now, applied.events);
         for effect in applied.effects {
             if let Effect::Arm { due, .. } = &effect {
                 let due = *due.max(&now);
@@ -379,6 +398,7 @@ fn commit_of(id: RunId, live: &mut Live, pending: &mut Pending, keep_events: boo
     Commit {
         run: id,
         expected,
+        at: pending.at,
         row,
         steps,
         timers: dedup_timers(std::mem::take(&mut pending.timers)),

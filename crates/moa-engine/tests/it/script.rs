@@ -105,9 +105,8 @@ pub fn timeline(text: &str, params: Json, table: Vec<(&'static str, Outcome)>) -
 pub fn show(world: &World<'_>, run: RunId) -> String {
     let state = world.run_state(run).expect("the run is in the store");
     let mut text = String::new();
-    let at = |t: Option<Millis>| {
-        t.map_or("-".to_owned(), |t| format!("{}s", t.since(START).0 / 1000))
-    };
+    let at =
+        |t: Option<Millis>| t.map_or("-".to_owned(), |t| format!("{}s", t.since(START).0 / 1000));
     let row = &state.row;
     let _ = write!(text, "run {}", state.status_now().as_str());
     if let Some(output) = &row.output {

@@ -94,6 +94,7 @@ fn start(number: u128) -> Result<Commit> {
     Ok(Commit {
         run: RunId(number),
         expected: 0,
+        at: Millis(0),
         row: Some(Box::new(row)),
         steps: Vec::new(),
         timers: Vec::new(),

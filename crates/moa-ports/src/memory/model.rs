@@ -97,7 +97,7 @@ impl Model {
         let sent_before = self.last_message;
         let mut outcome = BatchOutcome::default();
         for commit in batch.commits {
-            outcome.commits.push(self.commit_one(batch.now, commit));
+            outcome.commits.push(self.commit_one(commit));
         }
         for relay in batch.relays {
             self.relay(relay);
@@ -107,7 +107,7 @@ impl Model {
     }
 
     /// One commit: all that can refuse it comes first, then everything is written.
-    fn commit_one(&mut self, now: Millis, commit: Commit) -> CommitOutcome {
+    fn commit_one(&mut self, commit: Commit) -> CommitOutcome {
         let guard = commit.start.clone().unwrap_or_default();
         if let Some(&run) = guard.idempotency_key.as_ref().and_then(|key| self.keys.get(key)) {
             return CommitOutcome::Duplicate(run);
@@ -153,7 +153,7 @@ impl Model {
                 self.send(Message::admit(next));
             }
         }
-        CommitOutcome::Applied { seq: self.append(now, run, commit.events) }
+        CommitOutcome::Applied { seq: self.append(commit.at, run, commit.events) }
     }
 
     /// Writes down what guarded the start of a new run, and admits it if it has a slot.

@@ -178,6 +178,7 @@ pub fn silent(run: RunId, expected: u64) -> Commit {
     Commit {
         run,
         expected,
+        at: NOW,
         row: None,
         steps: Vec::new(),
         timers: Vec::new(),

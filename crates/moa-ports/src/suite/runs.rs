@@ -221,10 +221,8 @@ fn events_are_numbered_without_a_gap(bench: &mut Bench) -> Verdict {
     bench.all(vec![create(row(a)), create(row(b)), change(run(9), 4)]);
     let two = Commit { events: vec![Event::RunPaused, Event::RunResumed], ..silent(b, 1) };
     bench.all(vec![two.clone(), change(a, 7), silent(run(8), 0)]);
-    bench.batch(crate::store::Batch {
-        now: build::NOW.after(moa_core::time::Span(5)),
-        ..batch(vec![change(a, 1)])
-    });
+    let later = build::NOW.after(moa_core::time::Span(5));
+    bench.batch(batch(vec![Commit { at: later, ..change(a, 1) }]));
     let rows = bench.events(0, 100);
     let seen: Vec<_> = rows.iter().map(|r| (r.seq, r.run, r.version)).collect();
     assert_eq!(seen, [(1, a, 1), (2, b, 1), (3, b, 2), (4, a, 2)]);

@@ -81,6 +81,10 @@ impl Judge<'_> {
                 shadow.paused = false;
                 shadow.resumes += 1;
             }
+            Event::TimePassed { at } => {
+                must(*at > self.now, "time goes back within a commit")?;
+                self.now = *at;
+            }
             Event::CancelRequested { timeout, .. } => {
                 must(!shadow.cancelled, "it was cancelled before")?;
                 shadow.cancelled = true;

@@ -111,7 +111,7 @@ impl Checker {
         }
         for (commit, outcome) in batch.commits.iter().zip(&outcome.commits) {
             if let CommitOutcome::Applied { .. } = outcome {
-                self.commit(batch.now, commit, model, world)
+                self.commit(commit.at, commit, model, world)
                     .map_err(|wrong| format!("run {}: {wrong}", commit.run))?;
             }
         }

@@ -62,8 +62,8 @@ pub fn rfc3339_option<S: serde::Serializer>(at: &Option<Millis>, s: S) -> Result
 pub fn of_history(history: &[HistoryRow]) -> BTreeMap<InstIx, Vec<Attempt>> {
     let mut steps: BTreeMap<InstIx, Vec<Attempt>> = BTreeMap::new();
     for row in history {
-        for event in &row.events {
-            apply(&mut steps, row.at, event);
+        for (_, at, event) in row.timed() {
+            apply(&mut steps, at, event);
         }
     }
     steps

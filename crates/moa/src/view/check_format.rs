@@ -89,7 +89,8 @@ fn run_word(status: RunStatus) -> &'static str {
 fn cancelled_at(history: &[HistoryRow]) -> Option<Millis> {
     let asks =
         |event: &Event| matches!(event, Event::CancelRequested { .. } | Event::RunCancelled { .. });
-    history.iter().find(|row| row.events.iter().any(asks)).map(|row| row.at)
+    let asked = history.iter().flat_map(HistoryRow::timed).find(|(.., event)| asks(event));
+    asked.map(|(_, at, _)| at)
 }
 
 fn events(run: &Run, history: &[HistoryRow]) -> Vec<Json> {
@@ -101,24 +102,24 @@ fn events(run: &Run, history: &[HistoryRow]) -> Vec<Json> {
     };
     let mut statuses: HashMap<InstIx, StepStatus> = HashMap::new();
     for row in history {
-        for event in &row.events {
+        for (_, at, event) in row.timed() {
             if let Event::RunCreated(created) = event {
                 for taken in created.seed.iter().flat_map(|seed| &seed.steps) {
                     statuses.insert(taken.inst, taken.status);
                     let step = run.step_name(taken.inst);
                     for to in passage(StepStatus::Pending, taken.status) {
-                        push(row.at, json!({"type": "step", "step": step, "to": to}));
+                        push(at, json!({"type": "step", "step": step, "to": to}));
                     }
                 }
             }
             if let Some(to) = run_change(event) {
-                push(row.at, json!({"type": "run", "to": to}));
+                push(at, json!({"type": "run", "to": to}));
             }
             if let (Some(inst), Some(to)) = (event.step(), step_change(event)) {
                 let from = statuses.insert(inst, to).unwrap_or_default();
                 let step = run.step_name(inst);
                 for to in passage(from, to) {
-                    push(row.at, json!({"type": "step", "step": step, "to": to}));
+                    push(at, json!({"type": "step", "step": step, "to": to}));
                 }
             }
         }

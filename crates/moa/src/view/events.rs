@@ -45,6 +45,7 @@ pub fn type_of(event: &Event) -> &'static str {
         Event::SignalReceived { .. } => "signal.received",
         Event::SignalTaken { .. } => "signal.taken",
         Event::EventEmitted { .. } => "event.emitted",
+        Event::TimePassed { .. } => "time.passed",
         Event::WaitLapsed { .. } => "step.wait_lapsed",
     }
 }
@@ -127,13 +128,13 @@ pub fn told<'a>(
     workflow: &'a Name,
     names: &'a HashMap<InstIx, String>,
 ) -> impl Iterator<Item = Told<'a>> {
-    row.events.iter().enumerate().map(move |(index, event)| Told {
+    row.timed().map(move |(index, at, event)| Told {
         seq: row.seq,
         index,
         run: row.run,
         version: row.version,
         workflow,
-        at: row.at,
+        at,
         step: event.step().and_then(|inst| names.get(&inst)).map(String::as_str),
         event,
     })
@@ -229,7 +230,8 @@ impl Told<'_> {
             | Event::StepOwnDone { error: None, .. }
             | Event::StepSucceeded { output: None, .. }
             | Event::StepCancelled { .. }
-            | Event::WaitLapsed { .. } => String::new(),
+            | Event::WaitLapsed { .. }
+            | Event::TimePassed { .. } => String::new(),
         }
     }
 }

@@ -116,12 +116,10 @@ impl<'a> Screen<'a> {
     }
 
     fn news(&self, run: &Run, row: &HistoryRow) -> Vec<String> {
-        let at = row.at.to_string();
-        let clock = at.get(11..23).unwrap_or(&at);
-        row.events
-            .iter()
-            .enumerate()
-            .filter_map(|(index, event)| {
+        row.timed()
+            .filter_map(|(index, at, event)| {
+                let instant = at.to_string();
+                let clock = instant.get(11..23).unwrap_or(&instant);
                 let step = event.step().map(|inst| run.step_name(inst));
                 let told = Told {
                     seq: row.seq,
@@ -129,7 +127,7 @@ impl<'a> Screen<'a> {
                     run: row.run,
                     version: row.version,
                     workflow: &run.row.workflow,
-                    at: row.at,
+                    at,
                     step: step.as_deref(),
                     event,
                 };
