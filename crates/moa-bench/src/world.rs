@@ -80,7 +80,7 @@ impl World {
             secrets: Arc::new(NoSecrets),
             node,
             store_id: "bench".into(),
-            channels: Channels,
+            channels: Channels::default(),
         };
         let handle = Engine::start(
             EngineOptions { node, max_running: MAX_RUNNING },
