@@ -295,10 +295,10 @@ impl Commit {
         if self.run == BUS {
             return Some("the bus is not a run");
         }
-        if let Some(row) = &self.row {
-            if row.run != self.run {
-                return Some("the row of another run");
-            }
+        if let Some(row) = &self.row
+            && row.run != self.run
+        {
+            return Some("the row of another run");
         }
         if silent && (self.row.is_some() || !self.steps.is_empty() || self.ended) {
             return Some("a change of state without an event");
