@@ -14,6 +14,8 @@ mod prune;
 mod queries;
 mod read;
 mod rows;
+#[cfg(test)]
+mod samples;
 mod scan;
 mod schema;
 mod seal;

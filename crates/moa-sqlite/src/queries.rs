@@ -44,29 +44,11 @@ impl Views for Readers {
         after: u64,
         limit: usize,
     ) -> Result<Vec<HistoryRow>, StoreError> {
-        self.ask(move |conn| {
-            let mut stmt = conn.prepare_cached(&format!(
-                "SELECT {} FROM runs r CROSS JOIN history h ON h.run_no = r.no \
-                 WHERE r.id = ?1 AND h.version > ?2 ORDER BY h.version LIMIT ?3",
-                rows::HISTORY
-            ))?;
-            let rows = stmt.query(params![run.to_bytes(), sql_count(after), sql_limit(limit)])?;
-            collect(rows, |row| rows::history(row, run))
-        })
-        .await
+        self.ask(move |conn| history(conn, run, after, limit)).await
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<HistoryRow>, StoreError> {
-        self.ask(move |conn| {
-            let mut stmt = conn.prepare_cached(&format!(
-                "SELECT {}, r.id FROM history h CROSS JOIN runs r ON r.no = h.run_no \
-                 WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2",
-                rows::HISTORY
-            ))?;
-            let rows = stmt.query(params![sql_count(after), sql_limit(limit)])?;
-            collect(rows, |row| rows::history(row, rows::run_id(row, 4)?))
-        })
-        .await
+        self.ask(move |conn| events(conn, after, limit)).await
     }
 
     async fn last_event(&self) -> Result<u64, StoreError> {
@@ -74,15 +56,8 @@ impl Views for Readers {
     }
 
     async fn workflows(&self, workflow: Option<&Name>) -> Result<Vec<WorkflowVersion>, StoreError> {
-        let workflow = workflow.map(|name| name.as_str().to_owned());
-        self.ask(move |conn| {
-            let mut stmt = conn.prepare_cached(&format!(
-                "SELECT {} FROM workflows WHERE ?1 IS NULL OR workflow = ?1 ORDER BY put DESC",
-                rows::WORKFLOW
-            ))?;
-            collect(stmt.query([&workflow])?, rows::workflow)
-        })
-        .await
+        let workflow = workflow.cloned();
+        self.ask(move |conn| workflows(conn, workflow.as_ref())).await
     }
 
     async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, StoreError> {
@@ -116,7 +91,49 @@ fn sql_count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSummary>, Fail> {
+/// The history of a run behind a version.
+pub(crate) fn history(
+    conn: &Connection,
+    run: RunId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<HistoryRow>, Fail> {
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {} FROM runs r CROSS JOIN history h ON h.run_no = r.no \
+         WHERE r.id = ?1 AND h.version > ?2 ORDER BY h.version LIMIT ?3",
+        rows::HISTORY
+    ))?;
+    let found = stmt.query(params![run.to_bytes(), sql_count(after), sql_limit(limit)])?;
+    collect(found, |row| rows::history(row, run))
+}
+
+/// The history of all runs behind an event number.
+pub(crate) fn events(conn: &Connection, after: u64, limit: usize) -> Result<Vec<HistoryRow>, Fail> {
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {}, r.id FROM history h CROSS JOIN runs r ON r.no = h.run_no \
+         WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2",
+        rows::HISTORY
+    ))?;
+    let found = stmt.query(params![sql_count(after), sql_limit(limit)])?;
+    collect(found, |row| rows::history(row, rows::run_id(row, 4)?))
+}
+
+/// Versions of a workflow, or of all, newest first.
+pub(crate) fn workflows(
+    conn: &Connection,
+    workflow: Option<&Name>,
+) -> Result<Vec<WorkflowVersion>, Fail> {
+    let of_one = if workflow.is_some() { "WHERE workflow = ?1" } else { "" };
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {} FROM workflows {of_one} ORDER BY put DESC",
+        rows::WORKFLOW
+    ))?;
+    let found = stmt.query(params_from_iter(workflow.map(Name::as_str)))?;
+    collect(found, rows::workflow)
+}
+
+/// Runs that fit a filter, newest first.
+pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSummary>, Fail> {
     let mut sql = format!("SELECT {} FROM runs r WHERE 1", rows::SUMMARY);
     let mut values: Vec<Value> = Vec::new();
     if let Some(before) = filter.before {
@@ -146,7 +163,7 @@ fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSummary>, Fail> 
     collect(stmt.query(params_from_iter(values))?, rows::summary)
 }
 
-fn find_runs(conn: &Connection, digits: &str) -> Result<Vec<RunId>, Fail> {
+pub(crate) fn find_runs(conn: &Connection, digits: &str) -> Result<Vec<RunId>, Fail> {
     let count = u32::try_from(digits.len()).unwrap_or(u32::MAX);
     let Some(number) = u128::from_str_radix(digits, 16).ok().filter(|_| count <= 32) else {
         return Ok(Vec::new());
@@ -179,7 +196,7 @@ fn find_runs(conn: &Connection, digits: &str) -> Result<Vec<RunId>, Fail> {
     Ok(found)
 }
 
-fn last_event(conn: &Connection) -> Result<u64, Fail> {
+pub(crate) fn last_event(conn: &Connection) -> Result<u64, Fail> {
     let mut stmt = conn.prepare_cached(
         "SELECT max((SELECT value FROM counters WHERE name = 'event'), \
          coalesce((SELECT max(seq) FROM history), 0))",
@@ -191,7 +208,7 @@ fn last_event(conn: &Connection) -> Result<u64, Fail> {
     }
 }
 
-fn pending(conn: &Connection, run: RunId) -> Result<Pending, Fail> {
+pub(crate) fn pending(conn: &Connection, run: RunId) -> Result<Pending, Fail> {
     let id = run.to_bytes();
     let mut stmt = conn.prepare_cached(
         "SELECT t.kind, t.step, t.due FROM runs r CROSS JOIN timers t ON t.run_no = r.no \
@@ -223,7 +240,7 @@ fn queued(conn: &Connection, id: [u8; 16]) -> Result<Option<(u32, Vec<RunId>)>, 
     Ok(Some((place, holders)))
 }
 
-fn totals(conn: &Connection) -> Result<Totals, Fail> {
+pub(crate) fn totals(conn: &Connection) -> Result<Totals, Fail> {
     let count = |sql: &str| -> Result<u64, Fail> {
         let mut stmt = conn.prepare_cached(sql)?;
         let mut rows = stmt.query([])?;

@@ -63,7 +63,7 @@ pub(crate) fn open_writer(
     if moved && scan::size(path) <= options.scan_at_open_bytes_max {
         scan::whole(path)?;
     }
-    migrate(&conn, path).map_err(|problem| problem.into_error(path))?;
+    migrate(&conn, path, SCHEMA).map_err(|problem| problem.into_error(path))?;
     Ok(conn)
 }
 
@@ -87,7 +87,7 @@ fn create(path: &Path, options: &Options) -> Result<(), Error> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let conn = connect(&new, path, flags)?;
-    let made = settings(&conn, options).and_then(|()| migrate(&conn, path));
+    let made = settings(&conn, options).and_then(|()| migrate(&conn, path, SCHEMA));
     made.map_err(|problem| problem.into_error(path))?;
     // Closing the only connection moves the log into the file and deletes it.
     conn.close().map_err(|(_, e)| Fail::from(e).verdict().into_open_error(path))?;
@@ -95,6 +95,16 @@ fn create(path: &Path, options: &Options) -> Result<(), Error> {
     std::fs::rename(&new, path).map_err(unavailable)?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(unavailable)
+}
+
+/// A new database as the moa of an earlier schema made it.
+#[cfg(test)]
+pub(crate) fn of_number(path: &Path, number: u32) -> Result<Connection, Error> {
+    prepare(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let conn = connect(path, path, flags)?;
+    let made = settings(&conn, &Options::default()).and_then(|()| migrate(&conn, path, number));
+    made.map_err(|problem| problem.into_error(path)).map(|()| conn)
 }
 
 /// The path with something added to its name.
@@ -248,7 +258,7 @@ fn schema_of(conn: &Connection) -> Result<u32, Problem> {
 }
 
 /// Brings the schema up to date: each migration in a transaction of its own.
-fn migrate(conn: &Connection, path: &Path) -> Result<(), Problem> {
+fn migrate(conn: &Connection, path: &Path, to: u32) -> Result<(), Problem> {
     let found = schema_of(conn)?;
     if found > SCHEMA {
         return Err(Problem::Newer(found));
@@ -261,7 +271,7 @@ fn migrate(conn: &Connection, path: &Path) -> Result<(), Problem> {
             return Err(Problem::NotOurs(what));
         }
     }
-    for (number, migration) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
+    for (number, migration) in (1..=to).zip(MIGRATIONS).skip(found as usize) {
         conn.execute_batch(&format!(
             "BEGIN IMMEDIATE;\n{migration}\nPRAGMA application_id = {APPLICATION_ID};\n\
              PRAGMA user_version = {number};\nCOMMIT;"

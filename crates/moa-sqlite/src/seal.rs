@@ -167,6 +167,23 @@ pub fn reserve(conn: &Connection) -> Result<(), String> {
     if code == ffi::SQLITE_OK { Ok(()) } else { Err(format!("no room for seals (code {code})")) }
 }
 
+/// Every statement that a connection has prepared.
+#[cfg(test)]
+pub fn statements(conn: &Connection) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut stmt = std::ptr::null_mut();
+    loop {
+        // SAFETY: the handle is open; `stmt` is NULL or one of its statements.
+        stmt = unsafe { ffi::sqlite3_next_stmt(conn.handle(), stmt) };
+        if stmt.is_null() {
+            return all;
+        }
+        // SAFETY: the text of a statement is a C string that lives as long as the statement.
+        let sql = unsafe { CStr::from_ptr(ffi::sqlite3_sql(stmt)) };
+        all.push(sql.to_string_lossy().into_owned());
+    }
+}
+
 /// An open file: this header, then the wrapped file of the default VFS.
 #[repr(C)]
 struct Sealed {
@@ -176,7 +193,7 @@ struct Sealed {
 }
 
 // Invariant: the wrapped file begins where the header ends, aligned for any C struct.
-const _: () = assert!(size_of::<Sealed>() % 8 == 0);
+const _: () = assert!(size_of::<Sealed>().is_multiple_of(8));
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     // Version 2 has shared memory, but no memory-mapped reads.

@@ -135,10 +135,10 @@ impl<'c> Writer<'c> {
     /// One commit: first all that can refuse it, then everything is written.
     fn commit(&mut self, commit: Commit) -> Result<CommitOutcome, Fail> {
         let guard = commit.start.as_ref();
-        if let Some(key) = guard.and_then(|guard| guard.idempotency_key.as_deref()) {
-            if let Some(run) = self.run_of_key(key)? {
-                return Ok(CommitOutcome::Duplicate(run));
-            }
+        if let Some(key) = guard.and_then(|guard| guard.idempotency_key.as_deref())
+            && let Some(run) = self.run_of_key(key)?
+        {
+            return Ok(CommitOutcome::Duplicate(run));
         }
         let run = commit.run;
         let known = self.find(run)?;
@@ -185,10 +185,11 @@ impl<'c> Writer<'c> {
         for step in &commit.steps {
             rows::bind_step(&mut self.step, no, step, &mut self.state.text)?;
             self.step.raw_execute()?;
-            if step.status == StepStatus::Running && step.node != self.state.node {
-                if let Some(lost) = &mut self.state.lost {
-                    lost.insert((no, step.inst));
-                }
+            if step.status == StepStatus::Running
+                && step.node != self.state.node
+                && let Some(lost) = &mut self.state.lost
+            {
+                lost.insert((no, step.inst));
             }
         }
         for &(key, due) in &commit.timers {

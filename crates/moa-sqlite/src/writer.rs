@@ -326,7 +326,11 @@ fn log_pages(conn: &Connection, mode: &str) -> Result<i64, Fail> {
     Ok(log - moved)
 }
 
-fn put_workflow(conn: &Connection, now: Millis, version: &WorkflowVersion) -> Result<(), Fail> {
+pub(crate) fn put_workflow(
+    conn: &Connection,
+    now: Millis,
+    version: &WorkflowVersion,
+) -> Result<(), Fail> {
     let newest = read::workflow(conn, &WorkflowRef::Newest(version.workflow.clone(), None))?;
     if newest.is_some_and(|newest| newest.hash == version.hash) {
         return Ok(());

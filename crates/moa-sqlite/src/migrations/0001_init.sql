@@ -110,15 +110,15 @@ CREATE TABLE slots (
 CREATE INDEX slots_key ON slots (key, held, queue_key);
 
 CREATE TABLE workflows (
-  hash       BLOB PRIMARY KEY,
+  put        INTEGER PRIMARY KEY,   -- greatest = newest
+  hash       BLOB NOT NULL UNIQUE,
   workflow   TEXT NOT NULL,
-  put        INTEGER NOT NULL,      -- greatest = newest
   version    TEXT,
   source     TEXT NOT NULL,
   plan       TEXT NOT NULL,
   created_at INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX workflows_put ON workflows (put);
+);
+CREATE INDEX workflows_newest ON workflows (workflow, put);
 
 -- Numbers given so far that the rows alone don't tell: the newest event once it is deleted, the
 -- newest message once it is applied.

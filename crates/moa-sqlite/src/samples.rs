@@ -1,0 +1,189 @@
+//! Data of every schema there was is read by this moa; the statements of the hot path are those
+//! that were thought of.
+
+use moa_core::ids::{NodeId, RunId};
+use moa_core::machine::TimerKey;
+use moa_core::run::RunStatus;
+use moa_core::time::Millis;
+use moa_core::workflow::OnLimit;
+use moa_ports::store::{Batch, DueAsk, Relay, Store, WorkflowRef};
+use moa_ports::suite::{answer, block_on, build};
+use moa_ports::views::{RunFilter, Views};
+use rusqlite::Connection;
+
+use crate::error::Fail;
+use crate::write::State;
+use crate::{Options, SqliteStore, prune, queries, read, schema, seal, write, writer};
+
+/// Rows of every schema, as its number's migration made them.
+const SAMPLES: [&str; 1] = [include_str!("../tests/data/0001.sql")];
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder for the test")
+}
+
+#[test]
+fn data_of_every_schema_is_read() {
+    assert_eq!(SAMPLES.len(), schema::SCHEMA as usize, "a migration without sample data");
+    for (number, sample) in (1u32..).zip(SAMPLES) {
+        let folder = folder();
+        let path = folder.path().join("moa.db");
+        let old = schema::of_number(&path, number).expect("an old database");
+        old.execute_batch(sample).expect("the sample fits its schema");
+        old.close().expect("it closes");
+        let store = SqliteStore::open(&path, Options::default()).expect("it opens");
+        assert_eq!(block_on(store.verify()), Ok(Vec::new()));
+        insta::assert_snapshot!(format!("schema_{number}"), contents(&store));
+    }
+}
+
+/// All that the store reads of the sample, as text.
+fn contents(store: &SqliteStore) -> String {
+    let runs = RunFilter { limit: 99, ..RunFilter::default() };
+    let runs = block_on(store.runs(&runs)).expect("runs are listed");
+    let ids = runs.iter().rev().map(|run| run.run).collect::<Vec<RunId>>();
+    let snapshots = answer(|reply| store.load(ids.clone(), reply)).expect("runs are loaded");
+    let mut text = serde_json::to_string_pretty(&runs).expect("it is JSON");
+    for snapshot in snapshots.into_iter().flatten() {
+        let all = (snapshot.version, snapshot.row, snapshot.steps);
+        text.push_str(&serde_json::to_string_pretty(&all).expect("it is JSON"));
+    }
+    for run in ids {
+        let pending = block_on(store.pending(run)).expect("it is shown");
+        text.push_str(&format!("\n{pending:?}"));
+    }
+    let ask = DueAsk {
+        now: Millis(1_750_000_100_000),
+        limit: 9,
+        messages_after: 0,
+        ready: 9,
+        lost: true,
+    };
+    let due = answer(|reply| store.due(ask, reply)).expect("it is asked");
+    let totals = block_on(store.totals()).expect("it is counted");
+    let events = block_on(store.events(0, 99)).expect("events are read");
+    let workflows = block_on(store.workflows(None)).expect("they are listed");
+    let rest = serde_json::to_string_pretty(&(events, totals, workflows)).expect("it is JSON");
+    format!("{text}\n{due:#?}\n{rest}")
+}
+
+/// Every statement that a connection has at hand, with how SQLite goes about it.
+fn plans(conn: &Connection) -> Result<String, Fail> {
+    let mut statements = seal::statements(conn);
+    statements.sort();
+    statements.dedup();
+    let mut text = String::new();
+    for sql in statements {
+        let words = ["SELECT", "INSERT", "UPDATE", "DELETE"];
+        if !words.iter().any(|word| sql.starts_with(word)) {
+            continue;
+        }
+        text.push_str(&format!("{sql}\n"));
+        let mut stmt = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        // Plans do not depend on what is bound.
+        let count = stmt.parameter_count();
+        let nulls = vec![rusqlite::types::Null; count];
+        let mut rows = stmt.query(rusqlite::params_from_iter(nulls))?;
+        while let Some(row) = rows.next()? {
+            text.push_str(&format!("    {}\n", row.get::<_, String>(3)?));
+        }
+    }
+    Ok(text)
+}
+
+#[test]
+fn the_engine_never_walks_a_table() {
+    let folder = folder();
+    let path = folder.path().join("moa.db");
+    let options = Options::default();
+    let conn = schema::open_writer(&path, &options, schema::OldLog::MayStay).expect("it opens");
+    conn.set_prepared_statement_cache_capacity(500);
+    everything_that_is_written(&conn).expect("it is written");
+    let plans = plans(&conn).expect("they are explained");
+    insta::assert_snapshot!("plans_of_the_writer", plans);
+    // What starts with a walk over a whole table, and why it may.
+    let walks = plans.lines().filter(|line| line.trim().starts_with("SCAN"));
+    let may = ["SCAN CONSTANT ROW", "SCAN s USING INDEX steps_ready"];
+    for walk in walks {
+        assert!(may.iter().any(|may| walk.trim() == *may), "{walk} in\n{plans}");
+    }
+}
+
+/// Makes the connection prepare what the engine's calls need.
+fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
+    let mut state = State::default();
+    state.reload(conn)?;
+    state.node = Some(NodeId(1));
+    let (a, b) = (build::run(1), build::run(2));
+    let mut first = build::contender(a, "key", 1, OnLimit::ReplacePending);
+    let guard = first.start.get_or_insert_default();
+    guard.idempotency_key = Some("key".to_owned());
+    first.steps = vec![build::full_step(0), build::running(1, 1, NodeId(2))];
+    first.timers = vec![(TimerKey::Run, Some(build::NOW))];
+    first.waits = vec![(0, "done".to_owned(), true)];
+    first.messages = vec![build::emitted("done"), build::signal(a, "x")];
+    if let Some(row) = &mut first.row {
+        row.params = std::sync::Arc::new(build::rich());
+    }
+    let batch = build::batch(vec![first]);
+    write::batch(conn, &mut state, batch)?;
+    for n in 2..=4 {
+        let next = build::contender(build::run(n), "key", 1, OnLimit::ReplacePending);
+        write::batch(conn, &mut state, build::batch(vec![next]))?;
+    }
+    state.reload(conn)?;
+    let due = read::due(
+        conn,
+        &mut state,
+        &DueAsk { now: build::NOW, limit: 9, messages_after: 0, ready: 9, lost: true },
+    )?;
+    let mut last = build::end(a, 1, RunStatus::Failed);
+    last.consumed = vec![due.messages[0].0];
+    last.timers = vec![(TimerKey::Run, None)];
+    last.waits = vec![(0, "done".to_owned(), false)];
+    let relay = Relay { consumed: due.bus[0].0, messages: vec![build::signal(b, "x")] };
+    write::batch(conn, &mut state, Batch { relays: vec![relay], ..build::batch(vec![last]) })?;
+    read::snapshot(conn, a)?;
+    let version = build::version("build", 1, None);
+    writer::put_workflow(conn, build::NOW, &version)?;
+    read::workflow(conn, &WorkflowRef::Hash(version.hash))?;
+    write::set_counter(conn, "event", 9)?;
+    prune::runs(conn, Millis(i64::MAX), 9)?;
+    Ok(())
+}
+
+#[test]
+fn questions_of_people_have_their_indices() {
+    let folder = folder();
+    let path = folder.path().join("moa.db");
+    let _store = SqliteStore::open(&path, Options::default()).expect("it opens");
+    let conn = schema::open_reader(&path).expect("it opens");
+    conn.set_prepared_statement_cache_capacity(500);
+    everything_that_is_asked(&conn).expect("it is read");
+    insta::assert_snapshot!("plans_of_the_readers", plans(&conn).expect("they are explained"));
+}
+
+/// Makes the connection prepare what people ask.
+fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
+    let run = build::run(1);
+    let all = RunFilter { limit: 9, ..RunFilter::default() };
+    let filters = [
+        RunFilter { before: Some(run), ..all.clone() },
+        RunFilter { workflow: Some(build::name("build")), ..all.clone() },
+        RunFilter { parent: Some(run), ..all.clone() },
+        RunFilter { statuses: vec![RunStatus::Failed], ..all.clone() },
+        RunFilter { statuses: vec![RunStatus::Succeeded], ..all },
+    ];
+    for filter in &filters {
+        queries::runs(conn, filter)?;
+    }
+    read::snapshot(conn, run)?;
+    queries::find_runs(conn, "ab")?;
+    queries::history(conn, run, 0, 9)?;
+    queries::events(conn, 0, 9)?;
+    queries::pending(conn, run)?;
+    queries::totals(conn)?;
+    queries::workflows(conn, None)?;
+    queries::workflows(conn, Some(&build::name("build")))?;
+    Ok(())
+}
