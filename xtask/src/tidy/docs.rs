@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Finding;
 use super::tree::{File, Tree};
 
+/// The list of decisions.
+const DECISIONS: &str = "docs/decisions/README.md";
+
 /// Checks pages of error codes, change notes, links and tables of contents.
 pub fn check(tree: &Tree) -> Vec<Finding> {
     let mut found = error_pages(tree);
@@ -18,7 +21,7 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
         if note {
             found.extend(change_note(&file.path, text));
         }
-        if file.path.ends_with("/SUMMARY.md") {
+        if file.path == DECISIONS || file.path.ends_with("/SUMMARY.md") {
             found.extend(contents(tree, &file.path, text));
         }
     }
@@ -138,7 +141,7 @@ fn resolve(from: &str, link: &str) -> Option<String> {
 
 /// A book's table of contents names every page of the book.
 fn contents(tree: &Tree, path: &str, text: &str) -> Vec<Finding> {
-    let folder = path.trim_end_matches("SUMMARY.md");
+    let folder = path.trim_end_matches("SUMMARY.md").trim_end_matches("README.md");
     let named: BTreeSet<String> =
         targets(text).into_iter().filter_map(|(_, target)| resolve(path, target)).collect();
     let pages = tree.files.iter().filter(|f| f.path.starts_with(folder));
