@@ -33,7 +33,7 @@ pub const OUTPUT_INLINE_BYTES_MAX: usize = 256 << 10;
 /// Bytes of one step's output altogether.
 pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
 /// Nesting of one step's output.
-pub const OUTPUT_DEPTH_MAX: usize = 128;
+pub const OUTPUT_DEPTH_MAX: usize = 100;
 /// Nesting of what an agent gives back: less than [`OUTPUT_DEPTH_MAX`], because loops, events and
 /// parent runs wrap it, and a JSON reader refuses more than 127.
 pub const AGENT_OUTPUT_DEPTH_MAX: usize = 64;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::event::{Event, InstIx};
-use crate::limits::SIGNALS_BUFFERED_MAX;
+use crate::limits::{OUTPUT_DEPTH_MAX, SIGNALS_BUFFERED_MAX};
 use crate::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use crate::workflow::StepKind;
 
@@ -31,6 +31,9 @@ impl Tx<'_> {
         }
         if name.starts_with(RESOLVE) && !self.is_asked(name) {
             return rejected("no step asks whether its action happened; look at its state again");
+        }
+        if super::start::is_too_deep(payload) {
+            return rejected(format!("the signal is nested more than {OUTPUT_DEPTH_MAX} deep"));
         }
         if extra.signals.len() >= SIGNALS_BUFFERED_MAX {
             return rejected(format!(

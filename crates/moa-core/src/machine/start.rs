@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::expr::{Scope, Value};
 use crate::ids::RunId;
-use crate::limits::{KEY_LENGTH_MAX, PARAMS_BYTES_MAX};
+use crate::limits::{KEY_LENGTH_MAX, OUTPUT_DEPTH_MAX, PARAMS_BYTES_MAX};
 
 use super::Graph;
 
@@ -20,6 +20,9 @@ pub fn fill_params(graph: &Graph, given: &Json) -> Result<Json, String> {
     };
     if given.to_string().len() > PARAMS_BYTES_MAX {
         return Err(format!("params are larger than {PARAMS_BYTES_MAX} bytes"));
+    }
+    if is_too_deep(given) {
+        return Err(format!("params are nested more than {OUTPUT_DEPTH_MAX} deep"));
     }
     if graph.params.is_empty() {
         return Ok(Json::Object(params));
@@ -42,6 +45,24 @@ pub fn fill_params(graph: &Graph, given: &Json) -> Result<Json, String> {
         }
     }
     Ok(Json::Object(params))
+}
+
+/// Whether a value from outside is nested more than `OUTPUT_DEPTH_MAX` deep. Rows and events wrap it
+/// in a few levels more, and what is written must be readable: JSON is read up to 127 levels.
+pub(super) fn is_too_deep(value: &Json) -> bool {
+    let mut open = vec![(value, 1)];
+    while let Some((value, depth)) = open.pop() {
+        let inside: Box<dyn Iterator<Item = &Json>> = match value {
+            Json::Array(list) => Box::new(list.iter()),
+            Json::Object(map) => Box::new(map.values()),
+            _ => continue,
+        };
+        if depth > OUTPUT_DEPTH_MAX {
+            return true;
+        }
+        open.extend(inside.map(|v| (v, depth + 1)));
+    }
+    false
 }
 
 struct StartVars<'a> {

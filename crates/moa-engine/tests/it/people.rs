@@ -150,3 +150,15 @@ fn an_action_with_a_check_asks_it() {
     world.run(Span::minutes(60));
     assert_snapshot!(show(&world, run));
 }
+
+#[test]
+fn what_is_nested_too_deep_is_refused_at_the_door() {
+    let text = "steps: [{id: go, wait_for: {signal: go}}]";
+    let nested = |depth| (0..depth).fold(json!(1), |inside, _| json!([inside]));
+    let mut world = world(&[("w", text)], answers(vec![]));
+    assert!(world.start(request("w", json!({ "deep": nested(120) }))).is_err());
+    let run = start(&mut world, "w", json!({ "deep": nested(99) }));
+    assert!(world.change(run, signal("go", None, nested(120))).is_err());
+    assert!(world.change(run, signal("other", None, nested(100))).is_ok());
+    assert!(world.run_state(run).is_some(), "what was taken can be read again");
+}
