@@ -60,13 +60,16 @@ impl Entry<'_> {
 }
 
 fn parse(number: usize, line: &str) -> Result<Option<Entry<'_>>, String> {
-    let (fields, reason) = line.split_once('#').unwrap_or((line, ""));
+    if line.starts_with('#') {
+        return Ok(None);
+    }
+    let (fields, reason) = line.split_once(" # ").unwrap_or((line, ""));
     let mut fields: Vec<&str> = fields.split_whitespace().collect();
     if fields.is_empty() {
         return Ok(None);
     }
     if reason.trim().is_empty() {
-        return Err("say why, behind `#`".into());
+        return Err("say why, behind ` # `".into());
     }
     let max = fields.last().and_then(|f| f.parse().ok());
     if max.is_some() {
@@ -102,7 +105,7 @@ mod tests {
 
     #[test]
     fn it_wants_reasons_and_use() {
-        assert_eq!(messages("function-lines a.rs f 80", 80), ["say why, behind `#`", "long"]);
+        assert_eq!(messages("function-lines a.rs f 80", 80), ["say why, behind ` # `", "long"]);
         let unused = messages("leftovers b.rs # there is one", 80);
         assert!(unused.contains(&"nothing needs this line any more; delete it".to_owned()));
     }
