@@ -4,7 +4,9 @@
 //!
 //! `cargo run --release -p moa-sqlite --example throughput -- [FOLDER] [name=number ...]` with
 //! runs (at once), batch (commits), steps (altogether), old (steps that are there already),
-//! sync (0 or 1), cache (KiB), checkpoint (pages). Prints this disk's own fdatasync rate beside it.
+//! sync (0 or 1), cache (KiB), checkpoint (pages), open (runs that stay open: each with a running
+//! step, a waiting one and a timer; how long a restart takes to find what it lost). Prints this
+//! disk's own fdatasync rate beside it.
 
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -15,11 +17,14 @@ use std::time::Instant;
 
 use moa_core::event::Event;
 use moa_core::ids::NodeId;
+use moa_core::machine::TimerKey;
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::StepStatus;
 use moa_core::time::{Millis, Span};
-use moa_ports::store::{Batch, BatchOutcome, Commit, CommitOutcome, Error, Store};
-use moa_ports::suite::build;
+use moa_ports::store::{
+    Batch, BatchOutcome, Commit, CommitOutcome, DueAsk, Error, Snapshot, Store,
+};
+use moa_ports::suite::{answer, build};
 use moa_sqlite::{Options, SqliteStore};
 
 const NODE: NodeId = NodeId(0x1234_5678_9ABC_DEF0);
@@ -30,13 +35,20 @@ struct Settings {
     batch: usize,
     steps: u64,
     old: u64,
+    open: u64,
     options: Options,
 }
 
 fn main() {
     let mut folder = std::env::temp_dir();
-    let mut settings =
-        Settings { runs: 4000, batch: 2000, steps: 400_000, old: 0, options: Options::default() };
+    let mut settings = Settings {
+        runs: 4000,
+        batch: 2000,
+        steps: 400_000,
+        old: 0,
+        open: 0,
+        options: Options::default(),
+    };
     for argument in std::env::args().skip(1) {
         let Some((name, number)) = argument.split_once('=') else {
             folder = argument.into();
@@ -49,6 +61,7 @@ fn main() {
             "batch" => settings.batch = number as usize,
             "steps" => settings.steps = number,
             "old" => settings.old = number,
+            "open" => settings.open = number,
             "sync" => options.synchronous_full = number > 0,
             "cache" => options.cache_kib = number as u32,
             "checkpoint" => options.checkpoint_pages = number as u32,
@@ -57,7 +70,12 @@ fn main() {
     }
     let folder = tempfile::tempdir_in(folder).expect("a folder");
     println!("fdatasync of 4 KiB: {:.0}/s", fdatasyncs(folder.path()));
-    measure(&folder.path().join("moa.db"), &settings);
+    let path = folder.path().join("moa.db");
+    if settings.open > 0 {
+        restart(&path, &settings);
+    } else {
+        measure(&path, &settings);
+    }
     println!("fdatasync of 4 KiB: {:.0}/s", fdatasyncs(folder.path()));
 }
 
@@ -73,6 +91,74 @@ fn fdatasyncs(folder: &Path) -> f64 {
     1000.0 / start.elapsed().as_secs_f64()
 }
 
+/// Fills a store with open runs, closes it, and does what a start does first.
+fn restart(path: &Path, settings: &Settings) {
+    let store = SqliteStore::open(path, settings.options.clone()).expect("it opens");
+    register(&store);
+    let start = Instant::now();
+    let ids: Vec<u64> = (1..=settings.open).collect();
+    for chunk in ids.chunks(settings.batch) {
+        let waiting = |&n: &u64| {
+            let mut commit = first(n);
+            commit.steps.push(build::step(1, StepStatus::Waiting));
+            let due = Millis(build::NOW.0 + n as i64);
+            commit.timers.push((TimerKey::Step { step: 1 }, Some(due)));
+            commit
+        };
+        let commits = chunk.iter().map(waiting).collect();
+        check(answer(|reply| store.commit(build::batch(commits), reply)));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{} runs in {seconds:.2} s; {:.0} bytes of disk a run; resident {} MiB",
+        settings.open,
+        size(path) as f64 / settings.open as f64,
+        resident_kib() >> 10
+    );
+    drop(store);
+    let start = Instant::now();
+    let store = SqliteStore::open(path, settings.options.clone()).expect("it opens");
+    let opened = start.elapsed().as_secs_f64() * 1e3;
+    let ask = DueAsk { now: build::NOW, limit: 4096, messages_after: 0, ready: 0, lost: true };
+    let due = answer(|reply| store.due(ask.clone(), reply)).expect("it is asked");
+    let first_lost = start.elapsed().as_secs_f64() * 1e3;
+    assert_eq!(due.lost.len() as u64, settings.open.min(4096));
+    let (mut found, mut times) = (0, [0.0; 3]);
+    let mut lost = due.lost;
+    while !lost.is_empty() {
+        found += lost.len();
+        let runs: Vec<_> = lost.iter().map(|lost| lost.0).collect();
+        let mut clock = Instant::now();
+        let mut lap = |time: &mut f64| {
+            *time += clock.elapsed().as_secs_f64() * 1e3;
+            clock = Instant::now();
+        };
+        let loaded = answer(|reply| store.load(runs, reply)).expect("they are loaded");
+        lap(&mut times[0]);
+        let again = |snapshot: Option<Snapshot>| {
+            let snapshot = snapshot.expect("it is there");
+            let mut commit = build::silent(snapshot.row.run, snapshot.version);
+            commit.events = vec![Event::StepReady { step: 0 }];
+            commit.steps = vec![build::ready(0, 0)];
+            commit
+        };
+        let commits = loaded.into_iter().map(again).collect();
+        check(answer(|reply| store.commit(build::batch(commits), reply)));
+        lap(&mut times[1]);
+        lost = answer(|reply| store.due(ask.clone(), reply)).expect("it is asked").lost;
+        lap(&mut times[2]);
+    }
+    println!(
+        "opened in {opened:.1} ms, first lost leases after {first_lost:.1} ms, all {found} dealt \
+         with after {:.1} ms (load {:.0}, commit {:.0}, due {:.0}); resident {} MiB",
+        start.elapsed().as_secs_f64() * 1e3,
+        times[0],
+        times[1],
+        times[2],
+        resident_kib() >> 10
+    );
+}
+
 fn measure(path: &Path, settings: &Settings) {
     let mut store = SqliteStore::open(path, settings.options.clone()).expect("it opens");
     register(&store);
@@ -86,6 +172,7 @@ fn measure(path: &Path, settings: &Settings) {
         println!("opened with {steps} old steps in {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
     }
     let start = Instant::now();
+    world.waits.clear();
     let (steps, batches) = world.drive(&store, settings, settings.steps);
     let seconds = start.elapsed().as_secs_f64();
     println!(
@@ -97,6 +184,9 @@ fn measure(path: &Path, settings: &Settings) {
         size(&path.with_extension("db-wal")) >> 20,
         resident_kib() >> 10,
     );
+    world.waits.sort_by(f64::total_cmp);
+    let at = |percent: usize| world.waits[(world.waits.len() - 1) * percent / 100] * 1e3;
+    println!("a batch: p50 {:.2} ms, p90 {:.2}, p99 {:.2}", at(50), at(90), at(99));
     for (name, user, system) in threads() {
         let share = |ticks: u64| ticks as f64 * 1e4 / steps as f64;
         println!("{name}: {:.2} us a step in moa, {:.2} in the kernel", share(user), share(system));
@@ -145,13 +235,15 @@ fn threads() -> Vec<(String, u64, u64)> {
 struct World {
     started: u64,
     open: std::collections::VecDeque<(u64, u32)>,
+    /// Seconds from each call to its answer.
+    waits: Vec<f64>,
 }
 
 impl World {
     /// Writes batches until so many steps have ended; answers how many did, in how many batches.
     /// The next batch is made while the one before is being written, as the engine does.
     fn drive(&mut self, store: &SqliteStore, settings: &Settings, steps: u64) -> (u64, u32) {
-        let (answer, answers) = mpsc::channel::<Result<BatchOutcome, Error>>();
+        let (answer, answers) = mpsc::channel::<(Result<BatchOutcome, Error>, f64)>();
         let (mut done, mut batches, mut flying) = (0, 0, 0);
         while done < steps || !self.open.is_empty() {
             let mut commits = Vec::with_capacity(settings.batch);
@@ -180,22 +272,29 @@ impl World {
             }
             // The answer of the batch before, then this one.
             if batches > 0 {
-                check(answers.recv().expect("an answer"));
+                self.done(answers.recv().expect("an answer"));
             }
+            let start = Instant::now();
             let send = answer.clone();
             let batch = Batch { now: build::NOW, commits, relays: Vec::new() };
             store.commit(
                 batch,
                 Box::new(move |outcome| {
-                    send.send(outcome).expect("it is awaited");
+                    let seconds = start.elapsed().as_secs_f64();
+                    send.send((outcome, seconds)).expect("it is awaited");
                 }),
             );
             batches += 1;
             flying = 0;
             self.open.extend(again);
         }
-        check(answers.recv().expect("an answer"));
+        self.done(answers.recv().expect("an answer"));
         (done, batches)
+    }
+
+    fn done(&mut self, (outcome, seconds): (Result<BatchOutcome, Error>, f64)) {
+        check(outcome);
+        self.waits.push(seconds);
     }
 }
 

@@ -132,26 +132,28 @@ fn lost(
         Some(candidates) => candidates,
         None => may_be_lost(conn, state.node)?,
     };
+    let candidates = state.lost.insert(candidates);
     let mut stmt = conn.prepare_cached(
         "SELECT r.id, s.attempt FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
          WHERE s.run_no = ?1 AND s.inst = ?2 AND s.status = 2 AND r.status < 4 \
          AND (?3 IS NULL OR s.node IS NULL OR s.node <> ?3)",
     )?;
-    let mut lost = Vec::new();
-    let mut left = BTreeSet::new();
-    let mut candidates = candidates.into_iter();
-    while lost.len() < limit {
-        let Some((no, inst)) = candidates.next() else { break };
+    let (mut lost, mut dealt_with) = (Vec::new(), Vec::new());
+    for &(no, inst) in candidates.iter() {
+        if lost.len() >= limit {
+            break;
+        }
         let found = stmt.query_row(params![no, inst, node], |row| {
             Ok((RunId::from_bytes(row.get(0)?), inst, row.get(1)?))
         });
-        if let Some(found) = found.optional()? {
-            lost.push(found);
-            left.insert((no, inst));
+        match found.optional()? {
+            Some(found) => lost.push(found),
+            None => dealt_with.push((no, inst)),
         }
     }
-    left.extend(candidates);
-    state.lost = Some(left);
+    for candidate in dealt_with {
+        candidates.remove(&candidate);
+    }
     Ok(lost)
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::Options;
@@ -145,8 +146,13 @@ fn prepare(path: &Path) -> Result<(), Error> {
 fn connect(name: &Path, path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
     // Each connection belongs to one thread.
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags_and_vfs(name, flags, seal::VFS)
-        .map_err(|e| Fail::from(e).verdict().into_open_error(path))
+    let open = || {
+        let conn = Connection::open_with_flags_and_vfs(name, flags, seal::VFS)?;
+        // Else SQLite prepares some statements again whenever another value is bound to them.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+        Ok(conn)
+    };
+    open().map_err(|e: rusqlite::Error| Fail::from(e).verdict().into_open_error(path))
 }
 
 /// Whether the file at `path` is a database of this moa that can be read.

@@ -203,13 +203,16 @@ impl Writer {
         }
     }
 
-    /// Reads; a transaction of its own for each statement is enough, as nobody else writes.
+    /// Reads, in one transaction: nobody else writes, but each one takes locks on files.
     fn read<T>(
         &mut self,
         work: impl FnOnce(&Connection, &mut State) -> Result<T, Fail>,
     ) -> Answer<T> {
         let Some(conn) = &self.conn else { return Err(self.closed()) };
-        let result = work(conn, &mut self.state);
+        let result = execute(conn, "BEGIN").and_then(|()| {
+            let result = work(conn, &mut self.state)?;
+            execute(conn, "COMMIT").map(|()| result)
+        });
         result.map_err(|fail| self.failed(fail))
     }
 
