@@ -45,7 +45,11 @@ pub(crate) fn open_writer(
     old_log: OldLog,
 ) -> Result<Connection, Error> {
     prepare(path)?;
-    if scan::size(path) == 0 {
+    if !path.exists() {
+        // A log without its database is what is left of one that was deleted or moved.
+        if scan::size(&beside(path, "-wal")) > 0 {
+            return Err(damaged(path, "the file is gone, and its write-ahead log is still there"));
+        }
         create(path, options)?;
     }
     check_header(path)?;

@@ -113,6 +113,20 @@ fn a_file_that_was_cut_is_found() {
 }
 
 #[test]
+fn an_empty_file_and_a_log_without_its_file_are_damage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("moa.db");
+    let open = || moa_sqlite::SqliteStore::open(&path, moa_sqlite::Options::default()).map(drop);
+    std::fs::write(&path, b"").expect("an empty file");
+    assert!(matches!(open(), Err(moa_sqlite::Error::Corrupt { .. })), "never made anew");
+    std::fs::remove_file(&path).expect("it is there");
+    std::fs::write(folder.path().join("moa.db-wal"), b"left over").expect("a log");
+    assert!(matches!(open(), Err(moa_sqlite::Error::Corrupt { .. })), "never made anew");
+    std::fs::remove_file(folder.path().join("moa.db-wal")).expect("it is there");
+    open().expect("a first start");
+}
+
+#[test]
 fn a_page_of_another_time_is_found_by_the_doctor() {
     // A page with a good seal in the wrong place; two pages swapped.
     let (bytes, all) = sound();

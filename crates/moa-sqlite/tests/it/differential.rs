@@ -44,7 +44,9 @@ proptest! {
 
 #[test]
 fn long_sequences_give_the_same_answers() {
-    for seed in 0..4 {
+    // More of them in a long run: MOA_SEEDS=200 cargo test -p moa-sqlite long_sequences
+    let seeds = std::env::var("MOA_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    for seed in 0..seeds {
         let seen = match run(&sequence(seed, 1000)) {
             Ok(seen) => seen,
             Err(difference) => panic!("seed {seed}: {difference}"),
