@@ -70,7 +70,9 @@ fn files_of_others_are_refused_and_left_alone() {
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
     fs::write(&path, "short").expect("it is written");
     assert!(matches!(refusal(&path), Error::Corrupt { .. }));
-    let error = refusal(folder.path());
+    let inner = folder.path().join("a folder");
+    fs::create_dir(&inner).expect("a folder");
+    let error = refusal(&inner);
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
 }
 
