@@ -44,6 +44,8 @@ fn a_full_disk_refuses_and_recovers() {
         }
     };
     assert_eq!(refusal["kind"], "unavailable", "{refusal}");
+    let status = client.ask(&json!({"op": "status"})).expect("the node stays");
+    assert!(status["engine"]["degraded"].is_string(), "it doesn't say why: {status}");
     // Whoever asks again is told again, or is served; nothing hangs and nothing crashes.
     for i in 0..20 {
         let again = client.start("quiet", params.clone(), &format!("again{i}"));

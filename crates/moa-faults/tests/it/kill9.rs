@@ -23,10 +23,13 @@ fn two_hundred_kills_lose_nothing() {
     let mut chance = Chance::new("two_hundred_kills_lose_nothing");
     let mut load = Load::new(RUNS, MIXED);
     let begin = Instant::now();
+    let mut ready = Vec::new();
     for life in 0..KILLS {
         let left = KILLS - life;
-        one_life(&project, &mut load, &mut chance, RUNS / KILLS + 200 / left.max(10));
+        let starts = RUNS / KILLS + 200 / left.max(10);
+        ready.extend(one_life(&project, &mut load, &mut chance, starts));
     }
+    ready.sort();
     let killed = begin.elapsed();
     let node = Node::start(&project);
     let mut client = node.try_connect().expect("it answers");
@@ -38,19 +41,35 @@ fn two_hundred_kills_lose_nothing() {
     let acks = load.acks.len();
     let runs = project.check(load.acks);
     let cancelled = runs.iter().filter(|r| r.state == "cancelled").count();
+    let marks = project.marks();
+    let begun = marks.iter().filter(|m| m.mark == "begin").count();
+    let cut_short = 2 * begun - marks.len();
     let attempts: usize = runs.iter().flat_map(|r| &r.steps).map(|s| s.attempts.len()).sum();
     println!(
         "{KILLS} kills in {killed:.1?}, {} runs ({cancelled} cancelled), {acks} acknowledgements, \
-         {attempts} attempts, {} executions: all invariants hold",
+         {attempts} attempts, {begun} executions by agents ({cut_short} cut short): all invariants \
+         hold; {} of {KILLS} starts were ready \
+         before the kill, after {:.1?} (median) to {:.1?}",
         runs.len(),
-        project.marks().len() / 2,
+        ready.len(),
+        ready[ready.len() / 2],
+        ready[ready.len() - 1],
     );
     assert_eq!(runs.len(), RUNS, "every run exists once");
+    assert!(cut_short > 0, "no kill hit an agent");
     assert!(runs.iter().all(|r| r.state != "failed"), "no run fails because of a kill");
 }
 
 /// Starts a node, feeds it, and kills it at a random moment: while it starts, or while it works.
-fn one_life(project: &Project, load: &mut Load, chance: &mut Chance, starts: usize) {
+/// Answers how long it took to be ready, if it lived to see that.
+fn one_life(
+    project: &Project,
+    load: &mut Load,
+    chance: &mut Chance,
+    starts: usize,
+) -> Option<Duration> {
+    let begin = Instant::now();
+    let mut ready = None;
     let node = Node::spawn(project);
     let moment = match chance.below(4) {
         0 => chance.time_below_ms(60),
@@ -63,7 +82,10 @@ fn one_life(project: &Project, load: &mut Load, chance: &mut Chance, starts: usi
             while !gone.load(Ordering::SeqCst) {
                 match Client::connect(&state) {
                     // The error is the kill: what it hit is asked for in another life.
-                    Ok(mut client) => drop(load.feed(&mut client, starts, chance)),
+                    Ok(mut client) => {
+                        ready.get_or_insert_with(|| begin.elapsed());
+                        drop(load.feed(&mut client, starts, chance));
+                    }
                     Err(_) => pass(Duration::from_millis(2)),
                 }
             }
@@ -72,6 +94,7 @@ fn one_life(project: &Project, load: &mut Load, chance: &mut Chance, starts: usi
         node.kill9();
         gone.store(true, Ordering::SeqCst);
     });
+    ready
 }
 
 #[test]

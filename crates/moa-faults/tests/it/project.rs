@@ -35,12 +35,12 @@ steps:
   - {id: first, agent: ok, action: first}
   - id: fan
     parallel:
-      - {id: left, agent: ok, action: left}
+      - {id: left, agent: steady, action: left}
       - {id: middle, agent: flaky, action: middle}
       - {id: right, agent: ok, action: right}
   - {id: pause, sleep: 50ms}
   - {id: ask, wait_for: {signal: go}}
-  - {id: last, agent: ok, action: last}
+  - {id: last, agent: steady, action: last}
 ";
 
 /// One step that takes a minute.
@@ -105,6 +105,7 @@ impl Project {
             ("ok", "ok"),
             ("flaky", "flaky"),
             ("sleeper", "slow, '60000'"),
+            ("steady", "slow, '40'"),
             ("slow", "slow, '150'"),
             ("large", "large, '1000000'"),
         ];
