@@ -78,6 +78,7 @@ impl Bench {
             inputs: Arc::default(),
             timeout: None,
             idempotency_key: run.to_string(),
+            once: false,
             leased_at: Millis(0),
         });
         Ok(())

@@ -278,10 +278,12 @@ async fn finish(mut ending: Ending, judged: Judged) {
         return;
     }
     let artifacts = ending.shared.clone();
+    let once = judged.is_once();
     let stored = tokio::task::spawn_blocking(move || judged.outcome(&artifacts.artifacts)).await;
     ending.outcome = stored.unwrap_or_else(|_| {
         let why = "the output could not be stored";
-        Outcome::Failed { error: StepError::new(ErrorKind::Retryable, why) }
+        let kind = if once { ErrorKind::UnknownOutcome } else { ErrorKind::Retryable };
+        Outcome::Failed { error: StepError::new(kind, why) }
     });
 }
 
@@ -382,9 +384,18 @@ impl Judged {
             }
             Err(e) => {
                 let why = format!("the output has {} bytes and can't be stored: {e}", text.len());
-                self.error(ErrorKind::Retryable, &why)
+                // The action is done: only one that may be repeated is made again.
+                let once = self.is_once();
+                self.error(
+                    if once { ErrorKind::UnknownOutcome } else { ErrorKind::Retryable },
+                    &why,
+                )
             }
         }
+    }
+
+    fn is_once(&self) -> bool {
+        self.task.once || self.entry.once(&self.task.action)
     }
 
     fn check(&self, value: &Json) -> Result<usize, String> {
@@ -407,7 +418,7 @@ impl Judged {
     }
 
     fn failed(&self, error: &TaskError) -> Outcome {
-        let once = self.entry.once(&self.task.action);
+        let once = self.is_once();
         let message = error.to_string();
         match error {
             TaskError::Permanent(_) => self.error(ErrorKind::Permanent, &message),

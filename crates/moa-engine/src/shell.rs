@@ -248,7 +248,7 @@ impl Shell {
                 }
             },
             Msg::Renewed(_, Err(error)) => tracing::warn!(error = %error, "lease not renewed"),
-            Msg::Renewed(until, Ok(_)) => self.node.set_registered_until(until),
+            Msg::Renewed(at, Ok(_)) => self.node.registered(at, at.after(LEASE)),
         }
     }
 
@@ -322,8 +322,7 @@ impl Shell {
         }
         self.renew_at = Some(Instant::now() + LEASE.to_std() / 3);
         let own = self.own.clone();
-        let until = now.after(LEASE);
-        let reply = Box::new(move |r| drop(own.send(Msg::Renewed(until, r))));
+        let reply = Box::new(move |r| drop(own.send(Msg::Renewed(now, r))));
         self.store.register(now, self.options.node, LEASE, reply);
     }
 

@@ -43,6 +43,9 @@ pub struct Task {
     pub timeout: Option<Span>,
     /// The same for every attempt of this step: `run/step` or `run/step/iteration`.
     pub idempotency_key: String,
+    /// Whether the step says that an attempt of unknown outcome must not be repeated blindly; the
+    /// agent may say so too.
+    pub once: bool,
     /// When it was leased.
     pub leased_at: Millis,
 }

@@ -110,6 +110,8 @@ impl World {
         let Call { process, life, node, request, fate } = call;
         if fate == Fate::UnknownLate {
             if let Request::Commit(batch) = request {
+                let starts = batch.commits.iter().filter(|c| c.expected == 0);
+                self.users.late.extend(starts.map(|c| c.run));
                 self.answer(process, life, Answer::Committed(Err(unknown())));
                 let request = Request::Commit(batch);
                 let wait = self.random.delay(500);
@@ -148,7 +150,7 @@ impl World {
                 // Too late for a life that is over: others may have found out already.
                 if self.processes[process].life == life {
                     self.store.model().register(at, node, LEASE);
-                    self.answer(process, life, Answer::Renewed(at.after(LEASE)));
+                    self.answer(process, life, Answer::Renewed(at));
                 }
             }
         }
@@ -192,7 +194,8 @@ impl World {
 
     /// Writes a batch, and has it judged.
     fn commit(&mut self, batch: Batch) -> Result<BatchOutcome, Error> {
-        let written = self.tampered(&batch);
+        let commits = batch.commits.len();
+        let written = if self.plant.is_some() { self.tampered(batch) } else { batch };
         let mut model = self.store.model();
         let result = model.commit(written.clone());
         let fold = self.count.is_multiple_of(8);
@@ -211,10 +214,7 @@ impl World {
                 return Err(error);
             }
         };
-        if outcome.commits.len() < batch.commits.len() {
-            let seq = 1;
-            outcome.commits.resize(batch.commits.len(), CommitOutcome::Applied { seq });
-        }
+        outcome.commits.resize(commits, CommitOutcome::Applied { seq: 1 });
         if outcome.messages {
             self.hint_all();
         }
@@ -231,8 +231,7 @@ impl World {
     }
 
     /// The batch as a store with a planted bug writes it.
-    fn tampered(&mut self, batch: &Batch) -> Batch {
-        let mut batch = batch.clone();
+    fn tampered(&mut self, mut batch: Batch) -> Batch {
         let Some(plant) = self.plant else { return batch };
         if plant == Plant::LostWrite && !batch.commits.is_empty() && self.random.chance(20) {
             batch.commits.pop();

@@ -1,5 +1,7 @@
 //! The end of a simulation: faults stop, users help, and everything that can end must end.
 
+use std::collections::BTreeSet;
+
 use moa_core::ids::RunId;
 use moa_core::step::{StepStatus, WaitReason};
 use moa_core::workflow::StepKind;
@@ -21,7 +23,6 @@ impl World {
         for p in 0..self.processes.len() {
             let process = &mut self.processes[p];
             process.skew = ahead;
-            process.stalled_until = 0;
             if process.node.is_none() {
                 self.after(0, Happening::Boot(p));
             }
@@ -43,29 +44,29 @@ impl World {
         self.after(NUDGE_EVERY, Happening::Nudge);
         let open: Vec<RunId> =
             self.checker.runs().filter(|(_, s)| s.ended.is_none()).map(|(id, _)| *id).collect();
+        let mut events = BTreeSet::new();
         for run in open {
-            self.nudge_run(run);
+            self.nudge_run(run, &mut events);
+        }
+        for event in events {
+            self.ask_start(plans::name(&format!("emit_{event}")), None);
         }
     }
 
-    fn nudge_run(&mut self, run: RunId) {
+    fn nudge_run(&mut self, run: RunId, events: &mut BTreeSet<String>) {
         let Some(shadow) = self.checker.run(run) else { return };
         if shadow.paused {
             return self.ask_change(run, Change::Resume);
         }
-        let mut events = Vec::new();
         for step in shadow.steps.iter().filter(|s| s.status == StepStatus::Waiting) {
             if step.wait == Some(WaitReason::Event)
                 && let StepKind::WaitEvent { event, .. } = &shadow.graph.step(step.plan).kind
             {
-                events.push(event.clone());
+                events.insert(event.clone());
             }
         }
         for inst in self.waiting_for_signals(run) {
             self.signal_step(run, inst, true);
-        }
-        for event in events {
-            self.ask_start(plans::name(&format!("emit_{event}")), None);
         }
     }
 

@@ -88,7 +88,7 @@ impl World {
         }
         let mut node = Node::new(id, agents, self.swarm.max_running, exclusive);
         node.set_publish(self.swarm.publish);
-        node.set_registered_until(now.after(LEASE));
+        node.registered(now, now.after(LEASE));
         if let Some(max) = self.swarm.cached_max {
             node.set_runs_cached_max(max);
         }
@@ -134,7 +134,7 @@ impl World {
             Answer::Loaded(ids, found) => node.loaded(now, ids, found),
             Answer::Due(ask, found) => node.due(now, &ask, found),
             Answer::Resolved(which, Ok(found)) => node.resolved(now, &which, found),
-            Answer::Renewed(until) => node.set_registered_until(until),
+            Answer::Renewed(at) => node.registered(at, at.after(LEASE)),
             Answer::Resolved(which, Err(error)) => node.resolve_failed(now, &which, error),
         }
         self.told(p);

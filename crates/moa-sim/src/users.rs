@@ -1,9 +1,10 @@
 //! Users: what they ask for, and whether the answers they get are true.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
+use moa_core::run::RunStatus;
 use moa_core::step::{StepStatus, WaitReason};
 use moa_engine::handle::{Change, ForkFrom, ForkRequest, StartRequest, Started};
 use moa_engine::node::{Answer, Token};
@@ -36,6 +37,8 @@ pub struct Users {
     count: u64,
     /// Idempotency keys used, with the workflow.
     keys: Vec<(String, Name)>,
+    /// Runs whose creation is on its way to the store, with unknown outcome.
+    pub late: BTreeSet<RunId>,
     /// Keys of signals used.
     signals: Vec<(RunId, String, String)>,
 }
@@ -136,7 +139,10 @@ impl World {
 
     pub(crate) fn ask_change(&mut self, run: RunId, change: Change) {
         let Some(p) = self.any_process() else { return };
-        let seen = self.checker.run(run).map_or((0, 0), |s| (s.pauses, s.resumes));
+        // Who asks for what is so already may be told that it is done.
+        let seen = self.checker.run(run).map_or((0, 0), |s| {
+            (s.pauses - u32::from(s.paused), s.resumes + u32::from(s.paused))
+        });
         let token = self.ask(p, Asked::Change { run, change: change.clone(), seen });
         let now = self.local(p);
         if let Some(node) = &mut self.processes[p].node {
@@ -191,7 +197,10 @@ impl World {
         let Some(name) = step.signal.clone() else { return };
         let done = self.key_of(run, inst).is_some_and(|key| self.ledger.has_happened(&key));
         let n = if approved { 100 } else { 0 };
-        let payload = json!({ "approved": approved, "by": "ann", "n": n, "done": done });
+        let mut payload = json!({ "approved": approved, "by": "ann", "n": n });
+        if step.wait == Some(WaitReason::UnknownOutcome) {
+            payload = json!({ "done": done, "attempt": step.attempt });
+        }
         self.send_signal(run, name, payload);
     }
 
@@ -287,6 +296,8 @@ impl World {
             }
             Ok(Started::Existing { run }) if run == asked => Ok(()),
             Ok(Started::New { .. }) => Ok(()),
+            // The first try may arrive yet, and find a free slot: nobody could know.
+            Ok(Started::Skipped) if self.users.late.contains(&asked) => Ok(()),
             Ok(Started::Existing { .. } | Started::Skipped) | Err(_) => self.checker.deny(asked),
         }
     }
@@ -318,9 +329,9 @@ impl World {
                 let id = data.get("id").and_then(Json::as_str).unwrap_or_default();
                 shadow.taken.contains_key(id)
             }
-            Change::Pause => shadow.paused || shadow.pauses > seen.0,
-            Change::Resume => !shadow.paused || shadow.resumes > seen.1,
-            Change::Cancel { .. } => shadow.cancelled,
+            Change::Pause => shadow.pauses > seen.0,
+            Change::Resume => shadow.resumes >= seen.1,
+            Change::Cancel { .. } => shadow.cancelled || shadow.ended == Some(RunStatus::Cancelled),
             Change::Terminate { .. } => shadow.ended.is_some(),
         };
         match done {

@@ -315,7 +315,9 @@ impl World {
             Err(why) => why,
             Ok(()) => format!("calls {:?}, asked {:?}", self.calls, self.users),
         };
-        self.fail(format!("not everything comes to its end: {why}"));
+        let nodes: Vec<_> =
+            self.processes.iter().map(|p| p.node.as_ref().map(|n| n.status())).collect();
+        self.fail(format!("not everything comes to its end: {why}\nnodes: {nodes:?}"));
     }
 
     /// Lets something happen after a time.

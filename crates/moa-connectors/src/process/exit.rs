@@ -27,8 +27,9 @@ pub(super) fn judge(
         words => format!(": {words}"),
     };
     let Some(code) = status.code() else {
+        // It may have done its work before it died: only for a `once` action does that matter.
         let signal = status.signal().unwrap_or_default();
-        return Err(TaskError::Retryable(format!("killed by {}{said}", signal_name(signal))));
+        return Err(TaskError::Unknown(format!("killed by {}{said}", signal_name(signal))));
     };
     if code == 0 {
         return Ok(());
@@ -89,6 +90,7 @@ mod tests {
             Ok(()) => "success",
             Err(TaskError::Retryable(_)) => "retry",
             Err(TaskError::Permanent(_)) => "never",
+            Err(TaskError::Unknown(_)) => "unknown",
             Err(_) => "other",
         };
         let expected = [
@@ -108,7 +110,7 @@ mod tests {
         for (code, class_of) in expected {
             assert_eq!(class(code << 8), class_of, "exit code {code}");
         }
-        assert_eq!(class(11), "retry", "a signal");
+        assert_eq!(class(11), "unknown", "a signal");
         let error = judge(ExitStatus::from_raw(11), &invocation(), "oh").expect_err("a failure");
         assert_eq!(error.to_string(), "killed by SIGSEGV: oh");
     }

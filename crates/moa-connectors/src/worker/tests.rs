@@ -122,6 +122,7 @@ fn task(agent: &str, action: &str) -> Task {
         inputs: Arc::default(),
         timeout: None,
         idempotency_key: "1/step".to_owned(),
+        once: false,
         leased_at: Millis(0),
     }
 }

@@ -110,6 +110,7 @@ impl World {
             inputs: Arc::new(json!({})),
             timeout: None,
             idempotency_key: format!("{run}/step"),
+            once: false,
             leased_at: Millis(0),
         }
     }

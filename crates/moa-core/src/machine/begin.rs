@@ -12,6 +12,7 @@ use crate::template::Template;
 use crate::time::{Millis, Span};
 use crate::workflow::{Need, NeedStatus, RunIf, StepKind};
 
+use super::signal::APPROVE;
 use super::tx::{PlanStepRef, Tx, Work};
 use super::vars::Vars;
 use super::{BUS, Effect, Emitted, MessageBody, StartChild, TimerKey};
@@ -134,7 +135,7 @@ impl Tx<'_> {
                 Ok(())
             }
             StepKind::Approve { request, timeout, .. } => {
-                self.begin_approve(inst, request, *timeout, plan.id.as_str())
+                self.begin_approve(inst, request, *timeout)
             }
             StepKind::Sleep { until } => self.begin_sleep(inst, until),
             StepKind::Emit { event, data } => self.begin_emit(inst, event, data),
@@ -266,12 +267,11 @@ impl Tx<'_> {
         inst: InstIx,
         request: &Template,
         timeout: Option<Span>,
-        id: &str,
     ) -> Result<(), StepError> {
         let request = self.render(inst, request, "approve")?;
-        let detail = json!({ "signal": format!("approve.{id}"), "request": request });
+        let signal = format!("{APPROVE}{}", self.run.step_name(inst));
+        let detail = json!({ "signal": signal, "request": request });
         self.wait(inst, WaitReason::Approval, timeout, Some(detail));
-        self.take_kept_signal(inst);
         Ok(())
     }
 

@@ -118,9 +118,17 @@ impl Tx<'_> {
             }
             _ if self.is_cancelling() => self.own_cancelled(inst),
             Some(false) => {
-                let message = "the attempt had not happened; it is made again";
+                let last = self.run.steps[inst as usize].row.error.as_ref();
+                let why = last.map_or("its outcome was unknown", |e| e.message.as_str());
+                let message = format!("the attempt had not happened: {why}");
                 let error = StepError::new(ErrorKind::Lost, message);
-                self.retry(inst, error, None, false, true);
+                match self.next_attempt(inst, plan, &error) {
+                    Some(until) => {
+                        let until = (until > self.now()).then_some(until);
+                        self.retry(inst, error, until, false, false);
+                    }
+                    None => self.own_failed(inst, error),
+                }
             }
             None => self.ask_a_person(inst, "the check answered neither done: true nor false"),
         }
@@ -144,7 +152,12 @@ impl Tx<'_> {
                 .map_err(|e| expression_error(&format!("outputs.{name}"), program.source(), &e))?;
             mapped.insert(name.clone(), value.to_json());
         }
-        Ok(Some(Arc::new(Json::Object(mapped))))
+        let mapped = Json::Object(mapped);
+        if super::start::is_too_large(&mapped) {
+            let message = format!("outputs: larger than {} bytes", crate::limits::OUTPUT_BYTES_MAX);
+            return Err(StepError::new(ErrorKind::Output, message));
+        }
+        Ok(Some(Arc::new(mapped)))
     }
 
     /// A step's own action went well: it succeeds, unless branches inside it are still open.
@@ -322,7 +335,8 @@ impl Tx<'_> {
         self.offer(inst);
     }
 
-    /// Waits for the signal `resolve.STEP` (in a loop `resolve.STEP[2]`) with `{done, output?}`.
+    /// Waits for the signal `resolve.STEP` (in a loop `resolve.STEP[2]`) with `{done, output?}`, and
+    /// with `attempt` when the answer is about that attempt alone.
     fn ask_a_person(&mut self, inst: InstIx, why: &str) {
         let signal = format!("{RESOLVE}{}", self.run.step_name(inst));
         let detail = serde_json::json!({ "signal": signal, "why": why });

@@ -39,6 +39,8 @@ pub struct Assignment {
     pub inputs: Arc<Json>,
     /// Limit on the attempt, if the step sets one.
     pub timeout: Option<Span>,
+    /// An attempt of unknown outcome must not be repeated blindly.
+    pub once: bool,
     /// The same for every attempt of the step: `run/step` or `run/step/iteration`.
     pub idempotency_key: String,
 }
@@ -110,6 +112,7 @@ impl Tx<'_> {
             env: self.rendered(inst, env, "env")?,
             inputs: self.inputs(inst, plan),
             timeout: plan.timeout,
+            once: plan.once,
             idempotency_key,
         })
     }

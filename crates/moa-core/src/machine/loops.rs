@@ -6,12 +6,13 @@ use serde_json::{Value as Json, json};
 
 use crate::event::{Event, InstIx};
 use crate::expr::Program;
-use crate::limits::{FOREACH_ITEMS_MAX, RUN_STEPS_MAX};
+use crate::limits::{FOREACH_ITEMS_MAX, OUTPUT_BYTES_MAX, RUN_STEPS_MAX};
 use crate::run::Phase;
 use crate::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use crate::workflow::{BodyIx, StepKind};
 
 use super::begin::expression_error;
+use super::start::is_too_large;
 use super::state::ScopeIx;
 use super::tx::Tx;
 use super::vars::Vars;
@@ -224,6 +225,13 @@ impl Tx<'_> {
             let outputs = scopes.iter().map(|s| self.iteration_output(*s));
             Arc::new(Json::Array(outputs.collect()))
         });
+        if output.as_ref().is_some_and(|o| is_too_large(o)) {
+            let message = format!(
+                "the collected outputs are larger than {OUTPUT_BYTES_MAX} bytes; \
+                 write `collect: none` and let the steps keep files"
+            );
+            return self.fail_with(owner, ErrorKind::Limit, message);
+        }
         self.succeed(owner, output);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::event::{Event, InstIx};
-use crate::limits::{OUTPUT_DEPTH_MAX, SIGNALS_BUFFERED_MAX};
+use crate::limits::{OUTPUT_DEPTH_MAX, SIGNAL_BYTES_MAX, SIGNALS_BUFFERED_MAX};
 use crate::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use crate::workflow::StepKind;
 
@@ -15,6 +15,8 @@ use super::{Emitted, Rejected, rejected};
 
 /// How the names of the signals start that answer whether an action happened.
 pub(super) const RESOLVE: &str = "resolve.";
+/// How the names of the signals start that decide about an approval.
+pub(super) const APPROVE: &str = "approve.";
 
 impl Tx<'_> {
     pub fn signal(
@@ -29,13 +31,17 @@ impl Tx<'_> {
         {
             return rejected(format!("a signal with the key {key:?} was received before"));
         }
-        if name.starts_with(RESOLVE) && !self.is_asked(name) {
-            return rejected("no step asks whether its action happened; look at its state again");
+        let asked = name.starts_with(RESOLVE) || name.starts_with(APPROVE);
+        if asked && !self.is_asked(name, payload) {
+            return rejected("no step asks for that; look at the state of the run again");
         }
         if super::start::is_too_deep(payload) {
             return rejected(format!("the signal is nested more than {OUTPUT_DEPTH_MAX} deep"));
         }
-        if extra.signals.len() >= SIGNALS_BUFFERED_MAX {
+        if payload.to_string().len() > SIGNAL_BYTES_MAX {
+            return rejected(format!("the signal is larger than {SIGNAL_BYTES_MAX} bytes"));
+        }
+        if extra.signals.len() >= SIGNALS_BUFFERED_MAX && !self.is_asked(name, payload) {
             return rejected(format!(
                 "{SIGNALS_BUFFERED_MAX} signals are kept already, and no step takes them"
             ));
@@ -56,11 +62,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Whether a person is asked just that. An answer is never kept for a later question: it would
-    /// be about another attempt.
-    fn is_asked(&self, name: &str) -> bool {
+    /// Whether a step waits for just that. An answer to a question is never kept for a later one: it
+    /// would be about something that nobody has seen. Nor is one that names the `attempt` which it
+    /// is about taken for another one's.
+    fn is_asked(&self, name: &str, payload: &Json) -> bool {
+        let attempt = payload.get("attempt").and_then(Json::as_u64);
         let steps = self.run.steps.iter().map(|i| &i.row);
-        let mut asking = steps.filter(|r| r.wait == Some(WaitReason::UnknownOutcome));
+        let mut asking = steps.filter(|r| {
+            let resolves = r.wait == Some(WaitReason::UnknownOutcome);
+            let other = resolves && attempt.is_some_and(|a| a != u64::from(r.attempt));
+            takes_signals(r.wait) && !other
+        });
         asking.any(|r| self.awaited_signal(r.inst).as_deref() == Some(name))
     }
 

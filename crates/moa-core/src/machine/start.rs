@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::expr::{Scope, Value};
 use crate::ids::RunId;
-use crate::limits::{KEY_LENGTH_MAX, OUTPUT_DEPTH_MAX, PARAMS_BYTES_MAX};
+use crate::limits::{KEY_LENGTH_MAX, OUTPUT_BYTES_MAX, OUTPUT_DEPTH_MAX, PARAMS_BYTES_MAX};
 
 use super::Graph;
 
@@ -63,6 +63,24 @@ pub(super) fn is_too_deep(value: &Json) -> bool {
         open.extend(inside.map(|v| (v, depth + 1)));
     }
     false
+}
+
+/// Whether a value is larger than `OUTPUT_BYTES_MAX` as JSON. Counts, and keeps nothing.
+pub(super) fn is_too_large(value: &Json) -> bool {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            match self.0 > OUTPUT_BYTES_MAX {
+                true => Err(std::io::ErrorKind::FileTooLarge.into()),
+                false => Ok(bytes.len()),
+            }
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Count(0), value).is_err()
 }
 
 struct StartVars<'a> {

@@ -32,6 +32,8 @@ pub struct Run {
     pub(super) scopes: Vec<Scope>,
     pub(super) row_dirty: bool,
     pub(super) dirty: Vec<InstIx>,
+    /// The latest opening of each body.
+    pub(super) latest: Vec<Option<ScopeIx>>,
     /// Instances ready or running, kept to tell `running` from `waiting`.
     pub(super) busy: u32,
 }
@@ -73,6 +75,7 @@ impl Run {
             scopes: Vec::new(),
             row_dirty: true,
             dirty: Vec::new(),
+            latest: Vec::new(),
             busy: 0,
         };
         run.open_scope(MAIN, None, 0);
@@ -125,6 +128,7 @@ impl Run {
             }
         }
         self.scopes.clear();
+        self.latest.clear();
         self.steps.clear();
         for scope in scopes.into_values() {
             if scope.base as usize != self.steps.len() {
@@ -154,6 +158,8 @@ impl Run {
         let start = self.graph.body_start(body);
         let count = self.graph.body_size(body);
         self.scopes.push(Scope { body, owner, iteration, base, open: 0 });
+        self.latest.resize(self.graph.bodies.len(), None);
+        self.latest[usize::from(body)] = Some(scope);
         self.steps.reserve(count as usize);
         for offset in 0..count {
             let row = StepRow {

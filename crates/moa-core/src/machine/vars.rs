@@ -108,11 +108,8 @@ impl<'a> Vars<'a> {
             }
             at = scope.owner;
         }
-        let scope = match body {
-            MAIN => self.run.scopes.first(),
-            _ => self.run.scopes.iter().rev().find(|s| s.body == body),
-        };
-        scope.map(|s| s.base + offset)
+        let latest = self.run.latest.get(usize::from(body)).copied().flatten()?;
+        Some(self.run.scopes[latest as usize].base + offset)
     }
 
     fn step(&self, ix: StepIx) -> Value {

@@ -76,7 +76,6 @@ impl Run {
     fn why_waiting(&self, inst: InstIx, wait: WaitReason) -> (String, Option<String>) {
         let row = &self.steps[inst as usize].row;
         let run = self.row.run;
-        let id = &self.graph.step(row.plan).id;
         let detail = row.data.as_ref().and_then(|d| d.detail.as_ref());
         let field = |key: &str| {
             let value = detail.and_then(|d| d.get(key)).and_then(|v| v.as_str());
@@ -93,7 +92,8 @@ impl Run {
             WaitReason::Approval => (
                 "it waits for a person's decision".into(),
                 Some(format!(
-                    "moa runs signal {run} approve.{id} --payload '{{\"approved\": true}}'"
+                    "moa runs signal {run} {} --payload '{{\"approved\": true}}'",
+                    field("signal")
                 )),
             ),
             WaitReason::Signal => {
@@ -121,8 +121,10 @@ impl Run {
             WaitReason::UnknownOutcome => (
                 format!("nobody knows whether its action happened: {}", field("why")),
                 Some(format!(
-                    "look, then: moa runs signal {run} {} --payload '{{\"done\": true}}' (or false to do it again)",
-                    field("signal")
+                    "look, then: moa runs signal {run} {} --payload \
+                     '{{\"attempt\": {}, \"done\": true}}' (or false to do it again)",
+                    field("signal"),
+                    row.attempt
                 )),
             ),
         }

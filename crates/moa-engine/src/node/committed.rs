@@ -161,6 +161,7 @@ impl Node {
     /// The whole batch was not written (or nobody knows): forget its runs; try again later.
     fn batch_failed(&mut self, now: Millis, ids: Vec<RunId>, reason: &str, unknown: bool) {
         tracing::error!(reason, "the store can't be written");
+        self.gathered = 0;
         // Every run that changed in memory since is forgotten too, in the order of its inputs.
         let mut all = ids;
         all.extend(std::mem::take(&mut self.gathering));

@@ -27,6 +27,10 @@ impl Node {
         }
         self.armed.since_asked =
             [self.armed.gathered, self.armed.in_flight].into_iter().flatten().min();
+        if tasks > 0 {
+            // What leaves memory from now on may not be in the answer.
+            self.slots.more_in_store = false;
+        }
         self.due_asked = true;
         self.due_wanted = false;
         let lost = std::mem::take(&mut self.lost_wanted);
@@ -56,6 +60,7 @@ impl Node {
             }
             Err(error) => {
                 self.lost_wanted |= ask.lost;
+                self.slots.more_in_store |= ask.ready > 0;
                 return self.fails(now, error.to_string(), true);
             }
         };
@@ -68,9 +73,6 @@ impl Node {
         self.due_wanted |= full;
         self.lost_wanted |= ask.lost && due.lost.len() >= ask.limit;
         self.next_timer = [due.next_timer, self.armed.since_asked].into_iter().flatten().min();
-        if ask.ready > 0 {
-            self.slots.more_in_store = due.ready.len() >= ask.ready;
-        }
         for (run, inst, attempt) in due.lost {
             if !self.slots.holds_attempt(run, inst, attempt) {
                 self.submit(now, run, Queued::own(Input::AttemptLost { step: inst, attempt }));
@@ -96,9 +98,12 @@ impl Node {
             let messages = runs.into_iter().map(|to| Message { to, body: input() }).collect();
             self.relays.push(Relay { consumed, messages });
         }
+        let rows = due.ready.len();
+        let mut news = false;
         for (run, inst, _) in due.ready {
-            self.offer_stored(run, inst);
+            news |= self.offer_stored(run, inst);
         }
+        self.slots.answered(ask.ready, rows, news);
         // What this answer brought is durable when the batch gathered now is.
         self.due_after = self.batch;
     }
@@ -115,16 +120,17 @@ impl Node {
     }
 
     /// A ready task that the store knows of, and perhaps nobody has in memory.
-    fn offer_stored(&mut self, id: RunId, inst: u32) {
+    fn offer_stored(&mut self, id: RunId, inst: u32) -> bool {
         match self.runs.get(&id) {
             Some(Entry::Live(live)) => {
-                let live_run = &live.run;
-                if let Some((agent, key)) = live_run.claimable(inst) {
-                    self.slots.offer(id, inst, agent, key, is_free(&self.agents, agent));
-                }
+                let Some((agent, key)) = live.run.claimable(inst) else { return false };
+                self.slots.offer(id, inst, agent, key, is_free(&self.agents, agent))
             }
-            Some(Entry::Loading(_)) => {}
-            None => self.load(id, Vec::new()),
+            Some(Entry::Loading(_)) => false,
+            None => {
+                self.load(id, Vec::new());
+                true
+            }
         }
     }
 
@@ -197,9 +203,10 @@ impl Node {
         let mut not_leased = Vec::new();
         if let Some(doubt) = self.doubtful.remove(&id) {
             let decided = run.version > doubt.expected;
-            let start = decided && !self.draining && self.may_start(now);
+            let start = decided && !self.draining;
             for task in doubt.tasks {
-                if start && is_mine(task.inst, task.attempt) {
+                let mine = is_mine(task.inst, task.attempt);
+                if start && mine && self.may_start(now, task.leased_at) {
                     self.out.push_back(Command::Start(Box::new(task)));
                 } else {
                     self.slots.release(id, task.inst, task.attempt);

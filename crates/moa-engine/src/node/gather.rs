@@ -221,7 +221,7 @@ impl Node {
             Ok(Ok(applied)) => {
                 self.gather(now, id, applied, Some(Queued::Input { input, source }), None);
             }
-            Ok(Err(rejected)) => self.input_rejected(id, &input, source, rejected.0),
+            Ok(Err(rejected)) => self.input_rejected(id, input, source, rejected.0),
             Err(_) => {
                 tracing::error!(run.id = %id, ?input, "moa failed on this input; run quarantined");
                 self.forget(id);
@@ -233,15 +233,21 @@ impl Node {
     }
 
     /// The input changes nothing; what brought it is still used up.
-    fn input_rejected(&mut self, id: RunId, input: &Input, source: Source, reason: String) {
+    fn input_rejected(&mut self, id: RunId, input: Input, source: Source, reason: String) {
         match source {
             Source::Request { token, again } => {
-                let done = match self.runs.get(&id) {
-                    Some(Entry::Live(live)) => again && is_done(&live.run, input),
-                    _ => false,
-                };
+                let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
+                let done = again && is_done(&live.run, &input);
                 let answer = if done { Ok(()) } else { Err(Error::Rejected { reason }) };
-                self.reply(token, Answer::Changed(answer));
+                let answer = Answer::Changed(answer);
+                // What it was judged by may never become durable: then it is judged again.
+                match live.pending.as_mut().or(live.in_flight.as_mut()) {
+                    Some(part) => {
+                        part.inputs.push(Queued::Input { input, source });
+                        part.after.push(After::Reply(token, answer));
+                    }
+                    None => self.reply(token, answer),
+                }
             }
             Source::Message(message) => self.pending(id).consumed.push(message),
             Source::Timer(timer) => {
@@ -251,7 +257,12 @@ impl Node {
                     self.disarm_stale(id, timer);
                 }
             }
-            Source::Own => {}
+            Source::Own => {
+                let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
+                if let Some(part) = live.pending.as_mut().or(live.in_flight.as_mut()) {
+                    part.inputs.push(Queued::Input { input, source });
+                }
+            }
         }
     }
 
@@ -267,7 +278,7 @@ impl Node {
 
     pub(super) fn perform(&mut self, now: Millis, id: RunId, after: After) {
         self.out.push_back(match after {
-            After::Start(task) if !self.may_start(now) => {
+            After::Start(task) if !self.may_start(now, task.leased_at) => {
                 let (step, attempt) = (task.inst, task.attempt);
                 self.slots.release(id, step, attempt);
                 let input = Input::AttemptUnstarted { step, attempt };

@@ -143,7 +143,7 @@ pub struct Node {
     commits: u64,
     next_poll: Millis,
     runs_cached_max: usize,
-    registered_until: Millis,
+    registered: (Millis, Millis),
 }
 
 /// Leases that may have been written, may be written yet, or never will be. Decided as soon as the
@@ -238,7 +238,7 @@ impl Node {
             commits: 0,
             next_poll: Millis(0),
             runs_cached_max: RUNS_CACHED_MAX,
-            registered_until: Millis(i64::MAX),
+            registered: (Millis(i64::MIN), Millis(i64::MAX)),
         }
     }
 
@@ -299,14 +299,19 @@ impl Node {
         self.runs_cached_max = max.max(1);
     }
 
-    /// The node's registration holds until then, by its own clock. Beyond it, others may take its
-    /// attempts for lost: none is started any more shortly before that.
-    pub fn set_registered_until(&mut self, until: Millis) {
-        self.registered_until = until;
+    /// The node's registration was renewed at an instant, and holds until another, both by its own
+    /// clock. Beyond it, others may take its attempts for lost: none is started any more shortly
+    /// before that, nor one that was leased before a gap.
+    pub fn registered(&mut self, at: Millis, until: Millis) {
+        let (since, before) = self.registered;
+        let gap = before <= at;
+        self.registered = (if gap { at } else { since }, until);
     }
 
-    fn may_start(&self, now: Millis) -> bool {
-        self.exclusive || now.after(START_MARGIN) < self.registered_until
+    /// Whether an attempt that was leased at an instant may start.
+    fn may_start(&self, now: Millis, leased_at: Millis) -> bool {
+        let (since, until) = self.registered;
+        self.exclusive || (leased_at >= since && now.after(START_MARGIN) < until)
     }
 
     /// There may be messages, timers or tasks from elsewhere.

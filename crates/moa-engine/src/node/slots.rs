@@ -9,6 +9,7 @@ use std::sync::Arc;
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
+use moa_core::limits::DUE_ROWS_MAX;
 use moa_core::machine::{Effect, Run};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
@@ -28,6 +29,8 @@ pub(super) struct Slots {
     fresh: Vec<(RunId, InstIx)>,
     /// Whether the store may hold ready tasks that no queue here has.
     pub more_in_store: bool,
+    /// How many rows to ask for when fewer brought nothing new.
+    look_beyond: usize,
 }
 
 #[derive(Default)]
@@ -51,19 +54,33 @@ impl Slots {
             leased: RunMap::default(),
             fresh: Vec::new(),
             more_in_store: true,
+            look_beyond: 0,
         }
     }
 
-    /// Offers a ready task.
-    pub fn offer(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64, free: bool) {
+    /// Offers a ready task; answers whether it is new here.
+    pub fn offer(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64, free: bool) -> bool {
         if free {
             self.fresh.push((run, inst));
+            true
         } else if let Some(queue) = self.queues.get_mut(agent) {
-            queue.ready.insert((key, run, inst));
+            queue.ready.insert((key, run, inst))
         } else {
             let queue = self.queues.entry(agent.clone()).or_default();
-            queue.ready.insert((key, run, inst));
+            queue.ready.insert((key, run, inst))
         }
+    }
+
+    /// What an answer of so many ready tasks, of which so many were `asked` for, says about the next
+    /// question. One that brought nothing new must not be asked again as it was, for ever: the next
+    /// one looks further.
+    pub fn answered(&mut self, asked: usize, rows: usize, news: bool) {
+        let full = asked > 0 && rows >= asked;
+        self.look_beyond = match full && !news {
+            true => (asked * 2).min(DUE_ROWS_MAX),
+            false => 0,
+        };
+        self.more_in_store |= full && (news || self.look_beyond > asked);
     }
 
     /// Takes a task out of its queue.
@@ -142,7 +159,10 @@ impl Slots {
     pub fn wanted(&self) -> usize {
         let queued: usize = self.queues.values().map(|q| q.ready.len()).sum();
         let room = (self.max_running as usize * 2).saturating_sub(queued);
-        if self.more_in_store { room } else { 0 }
+        match self.more_in_store && room > 0 {
+            true => room.max(self.look_beyond),
+            false => 0,
+        }
     }
 
     /// The next task to start, and its agent.
@@ -172,7 +192,7 @@ pub(super) fn is_free(agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: &Name) -> 
 impl Node {
     /// Starts attempts while there are slots.
     pub(super) fn fill_slots(&mut self, now: Millis) {
-        if self.draining || self.is_degraded() || !self.may_start(now) {
+        if self.draining || self.is_degraded() || !self.may_start(now, now) {
             return;
         }
         for (run, inst) in std::mem::take(&mut self.slots.fresh) {
@@ -237,6 +257,7 @@ impl Node {
                 inputs: a.inputs,
                 timeout: a.timeout,
                 idempotency_key: a.idempotency_key,
+                once: a.once,
                 leased_at: now,
             })));
         }

@@ -8,7 +8,7 @@ use moa_core::machine::{
     ForkPoint, Graph, Input, MessageBody, Run, StartChild, concurrency_key, fill_params,
 };
 use moa_core::policy::queue_key;
-use moa_core::run::Seed;
+use moa_core::run::{ParentRef, Seed};
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::Millis;
 use moa_core::workflow::Plan;
@@ -212,10 +212,13 @@ impl Node {
         start: &StartChild,
         reason: String,
     ) {
+        self.parent_told(message, run, start.parent, reason);
+    }
+
+    fn parent_told(&mut self, message: MessageId, run: RunId, parent: ParentRef, reason: String) {
         let result = Err(StepError::new(ErrorKind::Child, reason));
-        let input = Input::ChildDone { step: start.parent.step, run, result };
-        let body = MessageBody::Input(input);
-        let messages = vec![Message { to: start.parent.run, body }];
+        let input = Input::ChildDone { step: parent.step, run, result };
+        let messages = vec![Message { to: parent.run, body: MessageBody::Input(input) }];
         self.relays.push(Relay { consumed: message, messages });
     }
 
@@ -287,10 +290,20 @@ impl Node {
             Ok(key) => created.concurrency_key = key,
             Err(reason) => {
                 let creation = Creation { created, graph, idempotency_key, asker, again: false };
-                return creation.answer(self, Err(Error::Rejected { reason }));
+                return self.impossible(&creation, reason);
             }
         }
         self.create(now, Creation { created, graph, idempotency_key, asker, again: false });
+    }
+
+    /// A run can't be made: who asked is told, and a parent's step fails.
+    fn impossible(&mut self, creation: &Creation, reason: String) {
+        match (creation.asker, creation.created.parent) {
+            (Asker::Parent(message), Some(parent)) => {
+                self.parent_told(message, creation.created.run, parent, reason);
+            }
+            _ => creation.answer(self, Err(Error::Rejected { reason })),
+        }
     }
 
     /// Creates a run in memory; durable with the next batch.
@@ -304,8 +317,7 @@ impl Node {
         let (run, applied) = match made {
             Ok(made) => made,
             Err(error) => {
-                let reason = error.to_string();
-                return creation.answer(self, Err(Error::Rejected { reason }));
+                return self.impossible(&creation, error.to_string());
             }
         };
         let live = Live { run, pending: None, in_flight: None, leased: 0, used: 0 };

@@ -154,3 +154,17 @@ steps:
     let worked = world.started.iter().filter(|(_, r, ..)| *r == again);
     assert_eq!(worked.map(|(.., s, _)| s.as_str()).collect::<Vec<_>>(), ["work[1]", "last"]);
 }
+
+#[test]
+fn a_child_whose_key_cannot_be_computed_fails_its_parent_step() {
+    let child = "
+concurrency: {key: params.who.name, limit: 1}
+steps: [{id: inner, agent: a, action: x}]
+";
+    let parent = "steps: [{id: sub, workflow: child}]";
+    let mut world = world(&[("child", child), ("parent", parent)], answers(vec![]));
+    let run = start(&mut world, "parent", json!({}));
+    world.run(Span::minutes(10));
+    let text = show(&world, run);
+    assert!(text.starts_with("run failed Child: step sub failed: concurrency.key:"), "{text}");
+}

@@ -15,7 +15,7 @@ use serde_json::{Map, Value as Json, json};
 use super::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::node::{self, lock};
-use crate::project::{self, Layout, Project};
+use crate::project::{self, Layout, Loaded};
 use crate::table::{Cell, Table};
 use crate::ui::{Style, Ui};
 use crate::view::now;
@@ -46,6 +46,10 @@ pub struct ListArgs {}
 
 /// Show an agent.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa agents show agent7
+  moa agents show agent7 --json | jq .actions")]
 pub struct ShowArgs {
     /// The agent
     agent: String,
@@ -82,20 +86,15 @@ pub fn run(command: Command, context: &Context) -> Result {
     }
 }
 
-/// The project's agents; fails when their files have errors.
-fn load(layout: &Layout, context: &Context) -> Result<Project> {
-    let loaded = project::load(layout, None)?;
-    if loaded.base_broken {
-        let base = loaded.problems.only(|path| !path.starts_with("workflows/"));
-        return Err(base.failure(context.ui.err_color()));
-    }
-    Ok(loaded.project)
-}
-
-fn find(project: &Project, name: &str) -> Result<Arc<AgentSpec>> {
+fn find(loaded: &Loaded, name: &str, context: &Context) -> Result<Arc<AgentSpec>> {
+    let project = &loaded.project;
     let known = project.agents.iter().find(|(id, _)| id.as_str() == name);
     if let Some((_, spec)) = known {
         return Ok(spec.clone());
+    }
+    if let Some((_, file)) = loaded.broken_agents.iter().find(|(id, _)| id.as_str() == name) {
+        let mine = loaded.problems.only(|path| path == file);
+        return Err(mine.failure(context.ui.err_color()));
     }
     let failure = Failure::not_found(format!("there is no agent {name}"));
     Err(match text::nearest(name, project.agents.keys().map(Name::as_str)) {
@@ -113,9 +112,18 @@ fn kind(spec: &AgentSpec) -> &'static str {
 }
 
 fn list(_args: ListArgs, context: &Context) -> Result {
-    let project = load(&context.layout()?, context)?;
+    let loaded = project::load(&context.layout()?, None)?;
+    let Loaded { project, broken_agents, .. } = &loaded;
     if context.ui.json {
-        let rows: Vec<Json> = project.agents.values().map(|spec| document(spec)).collect();
+        let good = project.agents.values().map(|spec| {
+            let mut row = document(spec);
+            row["valid"] = true.into();
+            row
+        });
+        let bad = broken_agents
+            .iter()
+            .map(|(id, file)| json!({"agent": id, "valid": false, "file": file}));
+        let rows: Vec<Json> = good.chain(bad).collect();
         context.ui.json(&rows);
         return Ok(Exit::Ok);
     }
@@ -132,7 +140,15 @@ fn list(_args: ListArgs, context: &Context) -> Result {
             Cell::new(actions).style(Style::Dim),
         ]);
     }
+    for (id, file) in broken_agents {
+        let note = Cell::new(format!("{file} has errors")).style(Style::Red);
+        let [kind, tier, at_once] = ["-"; 3].map(Cell::from);
+        table.row(vec![id.as_str().into(), kind, tier, at_once, note, "".into()]);
+    }
     table.print(&context.ui, "no agents; put files into agents/");
+    if loaded.problems.only(|path| path.starts_with("agents")).has_errors() {
+        context.ui.hint("`moa workflows validate` shows the errors");
+    }
     Ok(Exit::Ok)
 }
 
@@ -147,8 +163,8 @@ fn document(spec: &AgentSpec) -> Json {
 }
 
 fn show(args: ShowArgs, context: &Context) -> Result {
-    let project = load(&context.layout()?, context)?;
-    let spec = find(&project, &args.agent)?;
+    let loaded = project::load(&context.layout()?, None)?;
+    let spec = find(&loaded, &args.agent, context)?;
     let ui = &context.ui;
     if ui.json {
         ui.json(&document(&spec));
@@ -201,8 +217,13 @@ impl Scope for Nothing {
 
 fn test(args: TestArgs, context: &Context) -> Result {
     let layout = context.layout()?;
-    let project = load(&layout, context)?;
-    let spec = find(&project, &args.agent)?;
+    let loaded = project::load(&layout, None)?;
+    if loaded.settings_broken {
+        let settings = loaded.problems.only(|path| path == project::SETTINGS_FILE);
+        return Err(settings.failure(context.ui.err_color()));
+    }
+    let spec = find(&loaded, &args.agent, context)?;
+    let project = loaded.project;
     if !spec.actions.is_empty() && !spec.actions.contains_key(&args.action) {
         let text = format!("agent {} has no action {}", spec.id, args.action);
         let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
@@ -251,6 +272,7 @@ fn task(args: &TestArgs, agent: Name) -> Result<Task> {
         inputs: Arc::new(Json::Object(Map::new())),
         timeout: args.timeout,
         idempotency_key: format!("{run}/test"),
+        once: false,
         leased_at: now,
     })
 }
