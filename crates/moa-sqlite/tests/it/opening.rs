@@ -100,10 +100,9 @@ fn a_newer_schema_is_refused() {
 }
 
 #[test]
-fn an_empty_file_and_the_rest_of_a_killed_start_become_a_store() {
+fn what_a_killed_start_left_is_cleared_away() {
     let folder = folder();
     let path = folder.path().join("moa.db");
-    fs::write(&path, "").expect("it is written");
     for left in ["moa.db.new", "moa.db.new-wal", "moa.db.new-journal"] {
         fs::write(folder.path().join(left), "half").expect("it is written");
     }
