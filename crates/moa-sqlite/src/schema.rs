@@ -20,7 +20,7 @@ const APPLICATION_ID: i32 = 0x6D6F_6131;
 /// batches, but writes four times as much for a batch of one.
 pub(crate) const PAGE_BYTES: u32 = 4096;
 /// SQLite before 3.51.3 can damage a database when its log is reset while another connection
-/// checkpoints (https://sqlite.org/wal.html#walresetbug).
+/// checkpoints (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Migrations, in order; the number of the last one is the schema's.
