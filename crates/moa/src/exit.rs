@@ -116,9 +116,15 @@ impl From<store::Error> for Failure {
             store::Error::Newer { .. } => Exit::Newer,
             store::Error::Invalid(_) => Exit::Refused,
         };
-        let failure = Self::new(exit, error.to_string());
+        let message = match error {
+            // It says itself that it is damaged.
+            store::Error::Corrupt(what) if what.contains("is damaged") => what,
+            error => error.to_string(),
+        };
+        let failure = Self::new(exit, message);
         match exit {
-            // The message itself says how to restore.
+            // The message itself says how to restore, and mostly where to look.
+            Exit::Damaged if failure.message.contains("`moa doctor`") => failure,
             Exit::Damaged => failure.hint("`moa doctor` lists all that is damaged"),
             Exit::Unavailable => failure.hint("`moa doctor` checks the disk and the store"),
             _ => failure,

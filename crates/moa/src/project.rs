@@ -17,8 +17,8 @@ use crate::view;
 
 /// The settings file, by which a project's folder is known.
 pub const SETTINGS_FILE: &str = "moa.yaml";
-/// Codes of diagnostics that follow from agents that can't be read.
-const AGENT_CODES: [&str; 3] = ["MOA0401", "MOA0402", "MOA0404"];
+/// The code of a diagnostic that names an agent that isn't there.
+const UNKNOWN_AGENT: &str = "MOA0401";
 
 /// Where a project is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,8 +87,12 @@ pub struct Loaded {
     pub problems: Problems,
     /// Workflows whose file has errors.
     pub broken: BTreeSet<Name>,
-    /// Whether the settings or the agents have errors.
-    pub base_broken: bool,
+    /// Workflows with errors that use an agent whose file has errors.
+    pub agentless: BTreeSet<Name>,
+    /// Agents that can't be used because their file has errors, and that file.
+    pub broken_agents: BTreeMap<Name, String>,
+    /// Whether the settings have errors.
+    pub settings_broken: bool,
     /// Its files as they were read; `None` = can't be read.
     pub known: BTreeMap<String, Option<Known>>,
 }
@@ -145,6 +149,12 @@ impl Problems {
             sources: self.sources.clone(),
             others: self.others.iter().filter(|o| wanted(&o.path)).cloned().collect(),
         }
+    }
+
+    /// What is wrong with a workflow, and with the settings and agents that it may use.
+    pub fn of_workflow(&self, name: &Name) -> Self {
+        let path = format!("workflows/{name}.");
+        self.only(|p| p.starts_with(&path) || !p.starts_with("workflows/"))
     }
 
     /// Only what keeps files from being used.
@@ -236,14 +246,14 @@ fn is_yaml(name: &str) -> bool {
 
 fn load_settings(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
     let Some(source) = read(beneath, SETTINGS_FILE, loaded) else {
-        loaded.base_broken = true;
+        loaded.settings_broken = true;
         loaded.project.settings = last.map(|p| p.settings.clone()).unwrap_or_default();
         return;
     };
     let (settings, diagnostics) = moa_spec::parse_settings(&source);
     loaded.problems.diagnostics.extend(diagnostics);
     loaded.problems.sources.push(source);
-    loaded.base_broken |= settings.is_none();
+    loaded.settings_broken |= settings.is_none();
     let before = || last.map(|p| p.settings.clone()).unwrap_or_default();
     loaded.project.settings = settings.unwrap_or_else(before);
 }
@@ -253,8 +263,15 @@ fn load_agents(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
     let mut agents: BTreeMap<Name, (Arc<AgentSpec>, String)> = BTreeMap::new();
     for file in read_folder(beneath, "agents", loaded, &mut broken) {
         let (specs, diagnostics) = moa_spec::parse_agents(&file.source, &file.stem);
-        broken |= moa_spec::has_errors(&diagnostics);
+        let has_errors = moa_spec::has_errors(&diagnostics);
         loaded.problems.diagnostics.extend(diagnostics);
+        if has_errors {
+            broken = true;
+            let ids = specs.into_iter().map(|spec| spec.id).chain([file.stem]);
+            loaded.broken_agents.extend(ids.map(|id| (id, file.path.clone())));
+            loaded.problems.sources.push(file.source);
+            continue;
+        }
         for spec in specs {
             if let Some((_, first)) = agents.get(&spec.id) {
                 let text = format!("agent {} is declared in {first} already", spec.id);
@@ -266,11 +283,13 @@ fn load_agents(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
         }
         loaded.problems.sources.push(file.source);
     }
-    loaded.base_broken |= broken;
-    loaded.project.agents = match last {
-        Some(last) if broken => last.agents.clone(),
-        _ => agents.into_iter().map(|(id, (spec, _))| (id, spec)).collect(),
-    };
+    // A broken file takes out its own agents alone, and not even those that were good before.
+    if let Some(last) = last.filter(|_| broken) {
+        loaded.project.agents.clone_from(&last.agents);
+    }
+    loaded.project.agents.extend(agents.into_iter().map(|(id, (spec, _))| (id, spec)));
+    let Loaded { broken_agents, project, .. } = loaded;
+    broken_agents.retain(|id, _| last.is_some() || !project.agents.contains_key(id));
 }
 
 fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
@@ -286,12 +305,11 @@ fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
         let summary = workflow.as_ref().map_or_else(WorkflowSummary::default, |w| w.summary());
         context.workflows.insert(file.stem.clone(), summary);
     }
-    let agents_unknown = loaded.base_broken && last.is_none();
     for file in files {
         let File { stem, source, .. } = file;
         let (workflow, mut found) = moa_spec::validate_workflow(&source, &stem, &context);
-        if agents_unknown {
-            found.retain(|d| !AGENT_CODES.contains(&d.code));
+        if blame_agents(&mut found, &loaded.broken_agents) {
+            loaded.agentless.insert(stem.clone());
         }
         let broken = moa_spec::has_errors(&found);
         loaded.problems.diagnostics.extend(found);
@@ -312,6 +330,20 @@ fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
             loaded.project.workflows.insert(name.clone(), good.clone());
         }
     }
+}
+
+/// Makes diagnostics of agents that aren't there point to the file that they should be in; answers
+/// whether there is one.
+fn blame_agents(found: &mut [Diagnostic], broken: &BTreeMap<Name, String>) -> bool {
+    let mut any = false;
+    for diagnostic in found.iter_mut().filter(|d| d.code == UNKNOWN_AGENT) {
+        let named = |id: &Name| diagnostic.message.contains(&format!("`{id}`"));
+        if let Some((_, path)) = broken.iter().find(|(id, _)| named(id)) {
+            diagnostic.help = Some(format!("mend {path}: it has errors, so its agents are out"));
+            any = true;
+        }
+    }
+    any
 }
 
 /// The YAML files of a folder. What can't be read is a problem, and not among them.
@@ -351,6 +383,8 @@ fn read_folder(
                 *broken = true;
                 if folder == "workflows" {
                     loaded.broken.insert(stem);
+                } else {
+                    loaded.broken_agents.insert(stem, path);
                 }
             }
         }

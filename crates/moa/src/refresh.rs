@@ -21,6 +21,8 @@ pub struct Watched {
     pub problems: Problems,
     /// Workflows whose file has errors.
     pub broken: BTreeSet<Name>,
+    /// Those of them that use an agent whose file has errors.
+    pub agentless: BTreeSet<Name>,
     known: BTreeMap<String, Option<Known>>,
 }
 
@@ -38,8 +40,8 @@ pub struct Change {
 impl Watched {
     /// Starts with what was loaded.
     pub fn new(layout: Layout, loaded: Loaded) -> Self {
-        let Loaded { project, problems, broken, known, .. } = loaded;
-        Self { layout, project, problems, broken, known }
+        let Loaded { project, problems, broken, agentless, known, .. } = loaded;
+        Self { layout, project, problems, broken, agentless, known }
     }
 
     /// Looks whether files changed, and takes over what is good; `None` = nothing changed.
@@ -51,6 +53,7 @@ impl Watched {
         let before = std::mem::replace(&mut self.project, loaded.project);
         self.problems = loaded.problems;
         self.broken = loaded.broken;
+        self.agentless = loaded.agentless;
         self.known = loaded.known;
         let is_new = |name: &&Name| {
             let hash = |p: &Project| p.workflows.get(*name).map(|w| w.plan.hash);

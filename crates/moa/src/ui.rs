@@ -221,6 +221,37 @@ impl Ui {
     }
 }
 
+/// A JSON array that is written while its items are found: an empty one when there are none.
+pub struct JsonArray<'a> {
+    ui: &'a Ui,
+    empty: bool,
+}
+
+impl<'a> JsonArray<'a> {
+    /// Begins an array; its end is written when it is dropped.
+    pub fn new(ui: &'a Ui) -> Self {
+        Self { ui, empty: true }
+    }
+
+    /// Writes an item.
+    pub fn push(&mut self, value: &impl Serialize) {
+        match serde_json::to_string(value) {
+            Ok(text) => {
+                let before = if self.empty { "[\n" } else { ",\n" };
+                self.ui.raw(format!("{before}{text}").as_bytes());
+                self.empty = false;
+            }
+            Err(e) => self.ui.warn(&format!("can't be written as JSON: {e}")),
+        }
+    }
+}
+
+impl Drop for JsonArray<'_> {
+    fn drop(&mut self) {
+        self.ui.raw(if self.empty { b"[]\n" } else { b"\n]\n" });
+    }
+}
+
 /// `text` in a style, when `color` is wanted.
 pub fn paint(color: bool, style: Style, text: &str) -> String {
     if !color || style == Style::Plain || text.is_empty() {

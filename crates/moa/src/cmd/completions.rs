@@ -20,6 +20,7 @@ pub struct Args {
 
 /// Prints the script.
 pub fn run(args: Args, context: &Context) -> Result {
+    context.no_json("a script")?;
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut crate::cli::Cli::command(), "moa", &mut script);
     context.ui.raw(&script);

@@ -26,6 +26,7 @@ pub struct Args {
 /// Shows the settings.
 pub fn run(args: Args, context: &Context) -> Result {
     if args.what.is_some() {
+        context.no_json("a settings file")?;
         context.ui.raw(config::default_file().as_bytes());
         return Ok(Exit::Ok);
     }

@@ -21,6 +21,9 @@ const DISK_BYTES_LOW: u64 = 1 << 30;
 const DISK_BYTES_MIN: u64 = 64 << 20;
 /// Open files below which many attempts at once won't work.
 const FILES_LOW: u64 = 1024;
+/// How to go on with a damaged store.
+const RESTORE: &str = "stop the node; move .moa/moa.db, moa.db-wal and moa.db-shm away and keep \
+    them; put a backup in the place of .moa/moa.db; start the node again";
 
 /// Check the project, the store and this machine.
 #[derive(Debug, clap::Args)]
@@ -60,8 +63,20 @@ impl Check {
         Self { check, status: Status::Error, detail: detail.into(), mend: Some(mend.into()) }
     }
     fn failed(check: &'static str, failure: &Failure) -> Self {
-        let mend = failure.hints.join("; ");
-        Self::error(check, failure.message.clone(), mend)
+        let mend = match failure.exit {
+            // Its hint would lead back here.
+            Exit::Damaged => RESTORE.into(),
+            Exit::Unavailable => {
+                "see that its folder can be written and the disk isn't full".into()
+            }
+            _ => failure.hints.join("; "),
+        };
+        // What follows in the message of a damaged store is what `mend` says.
+        let what = match failure.message.split_once(". Nothing more is read") {
+            Some((what, _)) if failure.exit == Exit::Damaged => what,
+            _ => &failure.message,
+        };
+        Self::error(check, what, mend)
     }
 }
 
@@ -235,8 +250,7 @@ async fn store(layout: &Layout, exit: &mut Exit) -> Check {
         }
         Ok((wrong, _)) => {
             *exit = Exit::Damaged;
-            let mend = "stop the node, keep a copy of .moa, put back a backup of .moa/moa.db";
-            Check::error("store", wrong.join("; "), mend)
+            Check::error("store", wrong.join("; "), RESTORE)
         }
     }
 }

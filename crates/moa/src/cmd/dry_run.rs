@@ -61,10 +61,8 @@ fn plan(layout: &Layout, start: &StartRun, context: &Context) -> Result<Plan> {
         return reader::plan(&kept);
     }
     let loaded = project::load(layout, None)?;
-    if loaded.broken.contains(name) || loaded.base_broken {
-        let path = format!("workflows/{name}.");
-        let mine = |p: &str| !p.starts_with("workflows/") || p.starts_with(&path);
-        return Err(loaded.problems.only(mine).failure(context.ui.err_color()));
+    if loaded.broken.contains(name) || loaded.settings_broken {
+        return Err(loaded.problems.of_workflow(name).failure(context.ui.err_color()));
     }
     match loaded.project.workflows.get(name) {
         Some(served) => Ok(served.plan.clone()),

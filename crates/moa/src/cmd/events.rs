@@ -12,7 +12,7 @@ use crate::control::client::{Client, Hints};
 use crate::exit::{Exit, Failure, Result};
 use crate::project::Layout;
 use crate::reader::Reader;
-use crate::ui::Style;
+use crate::ui::{JsonArray, Style};
 use crate::view::events::{Names, Told, told, type_fits, type_of};
 use crate::view::now;
 
@@ -27,7 +27,7 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 Examples:
   moa events tail --follow
   moa events query --type 'step.failed' --after 1h
-  moa events query --run last --json | jq .type")]
+  moa events query --run last --json | jq '.[].type'")]
 pub enum Command {
     /// Show the newest events
     Tail(TailArgs),
@@ -42,7 +42,7 @@ Examples:
   moa events tail -n 50
   moa events tail --follow --json | jq -c '[.type, .subject]'
 
-With --json, each line is a CloudEvent.")]
+With --json, an array of CloudEvents; with --follow, one on each line.")]
 pub struct TailArgs {
     /// Go on as events happen
     #[arg(long, short)]
@@ -62,7 +62,7 @@ Examples:
   moa events query --run 5f2c --type step.started
   moa events query --after 48211 --limit 0 --json     # behind event number 48211
 
-With --json, each line is a CloudEvent.")]
+With --json, an array of CloudEvents.")]
 pub struct QueryArgs {
     #[command(flatten)]
     filter: Filter,
@@ -108,6 +108,8 @@ struct Printer<'a> {
     /// Not older than this.
     since: Option<Millis>,
     left: usize,
+    /// An array is written, in parts; `None` = a JSON document a line, or text.
+    array: Option<JsonArray<'a>>,
 }
 
 impl<'a> Printer<'a> {
@@ -118,7 +120,16 @@ impl<'a> Printer<'a> {
         };
         let names = Names::default();
         let left = usize::MAX;
-        Ok(Self { context, reader, names, types: filter.types, run, since: None, left })
+        Ok(Self {
+            context,
+            reader,
+            names,
+            types: filter.types,
+            run,
+            since: None,
+            left,
+            array: None,
+        })
     }
 
     async fn print(&mut self, row: &HistoryRow) -> Result<()> {
@@ -137,7 +148,10 @@ impl<'a> Printer<'a> {
                 return Ok(());
             }
             self.left -= 1;
-            show(self.context, &event);
+            match &mut self.array {
+                Some(array) => array.push(&event.cloud_event()),
+                None => show(self.context, &event),
+            }
         }
         Ok(())
     }
@@ -171,9 +185,10 @@ async fn tail(args: TailArgs, layout: &Layout, context: &Context) -> Result {
     let mut signals = Signals::new()?;
     let mut hints = subscribe(layout).await;
     let Some(reader) = wait_for_store(&args, layout, &mut signals).await? else {
-        return Ok(if args.follow { Exit::Interrupted } else { Exit::Ok });
+        return Ok(if args.follow { Exit::Interrupted } else { nothing(context) });
     };
     let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
+    printer.array = (context.ui.json && !args.follow).then(|| JsonArray::new(&context.ui));
     let last = reader.views.last_event().await?;
     let mut after = last.saturating_sub(args.lines);
     loop {
@@ -241,9 +256,18 @@ async fn changed(hints: &mut Option<Hints>) -> bool {
     }
 }
 
+/// Nothing has happened yet.
+fn nothing(context: &Context) -> Exit {
+    if context.ui.json {
+        drop(JsonArray::new(&context.ui));
+    }
+    Exit::Ok
+}
+
 async fn query(args: QueryArgs, layout: &Layout, context: &Context) -> Result {
-    let Some(reader) = Reader::open(layout)? else { return Ok(Exit::Ok) };
+    let Some(reader) = Reader::open(layout)? else { return Ok(nothing(context)) };
     let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
+    printer.array = context.ui.json.then(|| JsonArray::new(&context.ui));
     if args.limit > 0 {
         printer.left = args.limit;
     }

@@ -44,21 +44,24 @@ pub fn run(args: Args, context: &Context) -> Result {
 }
 
 fn list(pages: &[(&str, &str)], context: &Context) -> Result {
-    let title = |page: &str| {
+    let title = |code: &str, page: &str| {
         let first = page.lines().next().unwrap_or_default();
-        first.trim_start_matches('#').trim().to_owned()
+        let first = first.trim_start_matches('#').trim();
+        // The code stands in a column of its own.
+        let words = first.strip_prefix(code).map(|t| t.trim_start_matches([':', ' ', '—', '-']));
+        words.unwrap_or(first).to_owned()
     };
     if context.ui.json {
         let rows: Vec<_> = pages
             .iter()
-            .map(|(code, page)| serde_json::json!({"code": code, "title": title(page)}))
+            .map(|(code, page)| serde_json::json!({"code": code, "title": title(code, page)}))
             .collect();
         context.ui.json(&rows);
         return Ok(Exit::Ok);
     }
     let mut table = Table::new(&["CODE", "TITLE"]);
     for (code, page) in pages {
-        table.row(vec![Cell::new(code), Cell::new(title(page))]);
+        table.row(vec![Cell::new(code), Cell::new(title(code, page))]);
     }
     table.print(&context.ui, "no codes");
     Ok(Exit::Ok)

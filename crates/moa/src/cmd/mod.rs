@@ -43,6 +43,15 @@ impl Context {
         Self { ui, project: global.project }
     }
 
+    /// Refuses `--json` where the output is text of another language.
+    pub fn no_json(&self, output: &str) -> Result<()> {
+        match self.ui.json {
+            false => Ok(()),
+            true => Err(Failure::usage(format!("this prints {output}, which --json can't be"))
+                .hint("leave --json away")),
+        }
+    }
+
     /// Finds the project.
     pub fn layout(&self) -> Result<Layout> {
         Layout::find(self.project.as_deref())

@@ -75,7 +75,15 @@ fn read_text(file: &Path) -> Result<String> {
     text.map_err(|_| Failure::usage(format!("{} is not UTF-8 text", file.display())))
 }
 
-/// A payload on the command line: JSON, or else the text itself.
-pub fn json_or_text(text: &str) -> Json {
-    serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.into()))
+/// A payload on the command line: JSON, or else the text itself. What begins like an object, an
+/// array or a string was meant to be JSON, and is refused when it isn't.
+pub fn json_or_text(text: &str) -> Result<Json> {
+    match serde_json::from_str(text) {
+        Ok(json) => Ok(json),
+        Err(e) if text.trim_start().starts_with(['{', '[', '"']) => {
+            Err(Failure::usage(format!("the payload is not JSON: {e}"))
+                .hint("mind the shell's quotes: --payload '{\"approved\": true}'"))
+        }
+        Err(_) => Ok(Json::String(text.into())),
+    }
 }

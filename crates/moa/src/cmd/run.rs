@@ -40,6 +40,9 @@ pub struct Wait {
 Run a workflow: on the node that serves the project, or, where none does, on one that is started
 for the time of the run. Waits for the end unless told otherwise.
 
+A node that is started so also goes on with the project's other open runs. When it ends, it stops
+their attempts; those don't count, and the next node makes them again.
+
 Ctrl-C asks the run to cancel; a second one ends it at once.")]
 #[command(after_help = "\
 Examples:

@@ -35,11 +35,19 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     let loaded = project::load(&layout, None)?;
-    if loaded.problems.has_errors() {
-        return Err(loaded.problems.failure(context.ui.err_color()));
-    }
     let wanted = args.workflow.as_deref();
     let wanted = wanted.map(super::run::split_version).transpose()?.map(|(name, _)| name);
+    let in_the_way = match &wanted {
+        None => loaded.problems.has_errors(),
+        Some(name) => loaded.settings_broken || loaded.broken.contains(name),
+    };
+    if in_the_way {
+        let problems = match &wanted {
+            None => loaded.problems,
+            Some(name) => loaded.problems.of_workflow(name),
+        };
+        return Err(problems.failure(context.ui.err_color()));
+    }
     if let Some(name) = &wanted
         && !loaded.project.workflows.contains_key(name)
     {

@@ -82,7 +82,7 @@ async fn stop(running: Running, signals: &mut Signals, context: &Context) -> Res
     let busy: u32 = running.node.status().await.engine.running.values().sum();
     if busy > 0 {
         let attempts = text::plural(busy as usize, "running attempt");
-        let wait = node::drain_words(drain);
+        let wait = node::drain_words(busy as usize, drain);
         context.ui.note(&format!("stopping: {attempts} {wait}; once more stops at once"));
     } else {
         context.ui.note("stopping");

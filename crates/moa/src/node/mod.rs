@@ -99,8 +99,9 @@ impl Running {
             lock::Taken::By(pid) => return Ok(Start::Served(pid)),
         };
         let loaded = project::load(&layout, None)?;
-        if loaded.base_broken {
-            return Err(loaded.problems.failure(stderr.unwrap_or(false)));
+        if loaded.settings_broken {
+            let settings = loaded.problems.only(|path| path == project::SETTINGS_FILE);
+            return Err(settings.failure(stderr.unwrap_or(false)));
         }
         let mut config = read_config(&layout, &loaded.project)?;
         config.stop_grace_from_flag(drain);
@@ -208,7 +209,8 @@ fn warning(watched: &Watched) -> Option<String> {
 
 /// Workflows whose files are broken at the start go on with the newest version in the store.
 async fn fall_back(watched: &mut Watched, views: &dyn Views) -> Result<()> {
-    for name in watched.broken.clone() {
+    // Without its agent, the last good version of a workflow would only fail.
+    for name in watched.broken.difference(&watched.agentless).cloned().collect::<Vec<_>>() {
         let versions = views.workflows(Some(&name)).await?;
         let Some(version) = versions.first() else { continue };
         let path = format!("workflows/{name}.yaml");
@@ -346,8 +348,7 @@ impl Node {
             return Ok(served);
         }
         if watched.broken.contains(name) {
-            let path = format!("workflows/{name}.");
-            return Err(watched.problems.only(|file| file.starts_with(&path)).failure(false));
+            return Err(watched.problems.of_workflow(name).failure(false));
         }
         Err(project::unknown_workflow(name.as_str(), watched.project.workflows.keys()))
     }
@@ -392,9 +393,11 @@ impl Node {
 }
 
 /// What a drain means, for people.
-pub fn drain_words(drain: moa_core::time::Span) -> String {
-    match drain.0 {
-        0 => "are stopped now".into(),
-        _ => format!("get up to {drain} to end"),
+pub fn drain_words(attempts: usize, drain: moa_core::time::Span) -> String {
+    match (drain.0, attempts) {
+        (0, 1) => "is stopped now".into(),
+        (0, _) => "are stopped now".into(),
+        (_, 1) => format!("gets up to {drain} to end"),
+        (_, _) => format!("get up to {drain} to end"),
     }
 }

@@ -57,8 +57,19 @@ fn a_run_is_paused_resumed_cancelled_and_terminated() {
     let id = start();
     project.call(&["runs", "terminate", &id]).expect(0);
     assert_eq!(status(&id), "cancelled");
+    let open = start();
     node.stop();
-    project.call(&["runs", "cancel", &id]).expect(5);
+    for change in [&["cancel", &id][..], &["pause", &id], &["resume", &id], &["signal", &id, "go"]]
+    {
+        let said = project.call(&[&["runs"], change].concat()).expect(5);
+        assert!(said.err.contains("has ended (cancelled)"), "{}", said.err);
+    }
+    let said = project.call(&["runs", "cancel", &open]).expect(5);
+    assert!(said.err.contains("no node serves this project"), "{}", said.err);
+    let said = project.call(&["runs", "signal", &open, "go", "--payload", "{bad"]).expect(2);
+    assert!(said.err.contains("the payload is not JSON"), "{}", said.err);
+    let said = project.call(&["runs", "rerun", &id, "--from", "nowhere"]).expect(4);
+    assert!(said.err.contains(&format!("`moa runs show {id}` names the steps")), "{}", said.err);
 }
 
 #[test]

@@ -28,6 +28,59 @@ fn broken_settings_stop_everything() {
 }
 
 #[test]
+fn a_broken_file_of_agents_takes_out_only_what_uses_it() {
+    let project = Project::with("good", "steps:\n  - {agent: fine, action: do}\n");
+    project.workflow("bad", "steps:\n  - {agent: torn, action: do}\n");
+    project.write("agents/fine.yaml", "command: ['true']\n");
+    project.write("agents/torn.yaml", "comand: [x]\n");
+    project.call(&["run", "good"]).expect(0);
+    let said = project.call(&["run", "bad"]).expect(3);
+    assert!(said.err.contains("agents/torn.yaml:1"), "{}", said.err);
+    assert!(said.err.contains("mend agents/torn.yaml"), "{}", said.err);
+    let listed = project.call(&["agents", "list", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["agent"], "fine");
+    assert_eq!(listed[0]["valid"], true);
+    assert_eq!(listed[1]["agent"], "torn");
+    assert_eq!(listed[1]["valid"], false);
+    let listed = project.call(&["agents", "list"]).expect(0);
+    assert!(listed.out.contains("agents/torn.yaml has errors"), "{}", listed.out);
+    project.call(&["agents", "show", "fine"]).expect(0);
+    project.call(&["agents", "show", "torn"]).expect(3);
+    let workflows = project.call(&["workflows", "list", "--json"]).expect(0).json();
+    let keys = |i: usize| workflows[i].as_object().expect("one").keys().collect::<Vec<_>>();
+    assert_eq!(keys(0), keys(1));
+    let node = project.up();
+    assert!(node.said.contains("agents/torn.yaml:1"), "{}", node.said);
+    assert_eq!(project.run("good")["status"], "success");
+    project.call(&["run", "bad"]).expect(3);
+    project.write("agents/torn.yaml", "command: ['true']\n");
+    assert_eq!(project.run("bad")["status"], "success");
+}
+
+#[test]
+fn what_is_not_json_refuses_to_be() {
+    let project = Project::with("good", "steps:\n  - run: echo hi\n");
+    for args in
+        [&["workflows", "graph", "good"][..], &["config", "default"], &["completions", "bash"]]
+    {
+        let said = project.call(&[args, &["--json"]].concat()).expect(2);
+        assert_eq!(said.out, "");
+        project.call(args).expect(0);
+    }
+}
+
+#[test]
+fn templates_are_in_the_usual_form() {
+    for template in ["blank", "data-pipeline", "project-build"] {
+        let project = Project::empty();
+        let args = ["init", "fresh", "--template", template];
+        call_in(project.outside(), &args).expect(0);
+        let said = call_in(&project.outside().join("fresh"), &["workflows", "fmt", "--check"]);
+        assert_eq!(said.expect(0).out, "");
+    }
+}
+
+#[test]
 fn settings_say_where_they_come_from() {
     let project = Project::empty();
     project.write("moa.yaml", "limits: {max_running: 3}\n");

@@ -33,16 +33,21 @@ fn history_and_events_tell_the_same() {
     assert_eq!(kinds.last(), Some(&"moa.run.succeeded"));
     assert!(kinds.contains(&"moa.attempt.failed"), "{kinds:?}");
     let events = project.call(&["events", "query", "--run", &id[24..], "--json"]).expect(0);
-    assert_eq!(events.json_lines(), history);
+    assert_eq!(events.json(), Json::from(history.clone()));
     let failed = project.call(&["events", "query", "--type", "*.failed", "--json"]).expect(0);
-    let failed = failed.json_lines();
-    assert_eq!(failed.len(), 1);
+    let failed = failed.json();
+    assert_eq!(failed.as_array().map(Vec::len), Some(1));
     assert_eq!(failed[0]["subject"], "flaky");
     assert_eq!(failed[0]["specversion"], "1.0");
     let none = project.call(&["events", "query", "--after", "999999"]).expect(0);
     assert_eq!(none.out, "");
+    let none = project.call(&["events", "query", "--after", "999999", "--json"]).expect(0);
+    assert_eq!(none.json(), Json::from(Vec::<Json>::new()));
+    let tail = project.call(&["events", "tail", "-n", "1", "--json"]).expect(0).json();
+    let newest = tail.as_array().and_then(|t| t.last()).expect("one at least");
+    assert_eq!(newest["type"], "moa.run.succeeded");
     let recent = project.call(&["events", "query", "--after", "1h", "--json"]).expect(0);
-    assert_eq!(recent.json_lines().len(), history.len());
+    assert_eq!(recent.json(), Json::from(history));
     project.call(&["events", "query", "--after", "soon"]).expect(2);
 }
 
@@ -211,5 +216,5 @@ fn the_doctor_finds_what_is_wrong() {
     let checks = project.call(&["doctor", "--json"]).expect(7).json();
     assert_eq!(status(&checks, "store"), "error");
     let said = project.call(&["run", "work"]).expect(7);
-    assert!(said.err.contains("hint:"), "{}", said.err);
+    assert!(said.err.contains("To restore:"), "{}", said.err);
 }

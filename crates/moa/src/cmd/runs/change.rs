@@ -8,9 +8,26 @@ use crate::exit::{Exit, Failure, Result};
 use crate::host;
 use crate::reader::Reader;
 
-/// A run to change.
+/// A run to pause.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+#[command(after_help = "\
+Examples:
+  moa runs pause last
+  moa runs pause 5f2c
+
+Attempts that run go on to their end; no new one starts until `moa runs resume`.")]
+pub struct PauseArgs {
+    /// The run
+    run: String,
+}
+
+/// A run to resume.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa runs resume last
+  moa runs resume 5f2c")]
+pub struct ResumeArgs {
     /// The run
     run: String,
 }
@@ -66,12 +83,12 @@ pub fn terminate(args: StopArgs, context: &Context) -> Result {
 }
 
 /// Pauses a run.
-pub fn pause(args: Args, context: &Context) -> Result {
+pub fn pause(args: PauseArgs, context: &Context) -> Result {
     apply(context, &args.run, Change::Pause, "is paused")
 }
 
 /// Resumes a run.
-pub fn resume(args: Args, context: &Context) -> Result {
+pub fn resume(args: ResumeArgs, context: &Context) -> Result {
     apply(context, &args.run, Change::Resume, "goes on")
 }
 
@@ -83,7 +100,7 @@ pub fn signal(args: SignalArgs, context: &Context) -> Result {
             let text = "give the payload either with --payload or with --param";
             return Err(Failure::usage(text));
         }
-        Some(text) => params::json_or_text(text),
+        Some(text) => params::json_or_text(text)?,
         None => {
             let mut payload: Map<String, Json> = object;
             payload.extend(texts.into_iter().map(|(name, text)| {
@@ -101,7 +118,15 @@ pub fn signal(args: SignalArgs, context: &Context) -> Result {
 fn apply(context: &Context, run: &str, change: Change, words: &str) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let id = Reader::require(&layout)?.find(run).await?;
+        let reader = Reader::require(&layout)?;
+        let id = reader.find(run).await?;
+        // What is known without a node is said without one.
+        let row = reader.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?.row;
+        if row.status.is_terminal() {
+            let text = format!("run {id} has ended ({}), and never changes", row.status.as_str());
+            return Err(Failure::refused(text)
+                .hint("`moa runs retry`, `rerun` or `fork` make a new run of it"));
+        }
         let mut client = host::require(&layout, "runs can't be changed").await?;
         client.change(id, change).await?;
         if context.ui.json {

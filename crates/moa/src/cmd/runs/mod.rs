@@ -37,9 +37,9 @@ pub enum Command {
     /// End a run now
     Terminate(change::StopArgs),
     /// Start no new attempt of a run
-    Pause(change::Args),
+    Pause(change::PauseArgs),
     /// Start attempts of a paused run again
-    Resume(change::Args),
+    Resume(change::ResumeArgs),
     /// Send a signal to a run, or decide an approval
     Signal(change::SignalArgs),
     /// Do again what failed, as a new run that takes over the rest

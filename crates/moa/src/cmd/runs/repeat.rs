@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::cmd::run::{Wait, with_node};
 use crate::cmd::{Context, params, runtime};
-use crate::exit::{Failure, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::project;
 use crate::project::Layout;
 use crate::reader::Reader;
@@ -47,11 +47,13 @@ pub struct RerunArgs {
 #[command(after_help = "\
 Examples:
   moa runs fork last --param env=staging
-  moa runs fork last --from deploy --param replicas=3")]
+  moa runs fork last --from deploy --param replicas=3
+
+Without --from, nothing is taken over: all is done again, from the start.")]
 pub struct ForkArgs {
     /// The run; it must have ended
     run: String,
-    /// Take over the steps that don't depend on this one
+    /// Take over the steps that don't depend on this one [default: do everything again]
     #[arg(long, value_name = "STEP")]
     from: Option<String>,
     #[command(flatten)]
@@ -85,12 +87,29 @@ fn repeat(
 ) -> Result {
     let layout = context.layout()?;
     let (id, params) = runtime()?.block_on(prepare(&layout, run, changes))?;
+    let whole = from == ForkFrom::Start;
     let request = ForkRequest { run: id, from, params, cause: "cli".into() };
     with_node(&layout, context, wait, async move |client| {
-        let new = client.fork(request).await?;
-        context.ui.note(&format!("run {new} takes over from {id}"));
+        let new = client.fork(request).await.map_err(|failure| unknown_step(failure, id))?;
+        context.ui.note(&match whole {
+            true => format!("run {new} does {id} again from the start"),
+            false => format!("run {new} takes over from {id}"),
+        });
         Ok(new)
     })
+}
+
+/// A step that the run doesn't have is not found, rather than refused.
+fn unknown_step(mut failure: Failure, run: RunId) -> Failure {
+    if failure.message.starts_with("the run has no step") {
+        failure.exit = Exit::NotFound;
+        // The message ends with a hint of its own.
+        if let Some((message, _)) = failure.message.split_once("; ") {
+            failure.message = message.to_owned();
+        }
+        return failure.hint(format!("`moa runs show {run}` names the steps"));
+    }
+    failure
 }
 
 /// Finds the run and the params of the new one: those of the old one, with the changes.

@@ -73,7 +73,10 @@ fn steps(plan: &Plan) -> usize {
 
 fn list_item(name: &Name, plan: Option<&Plan>) -> Json {
     match plan {
-        None => json!({"workflow": name, "valid": false}),
+        None => json!({
+            "workflow": name, "valid": false, "title": null, "description": null, "version": null,
+            "hash": null, "steps": null, "params": [],
+        }),
         Some(plan) => json!({
             "workflow": name,
             "valid": true,
@@ -115,8 +118,7 @@ fn find(text: &str, context: &Context) -> Result<(Plan, Source)> {
         return Ok((served.plan.clone(), served.source.clone()));
     }
     if loaded.broken.contains(&name) {
-        let path = format!("workflows/{name}.");
-        let mine = loaded.problems.only(|p| p.starts_with(&path));
+        let mine = loaded.problems.of_workflow(&name);
         return Err(mine.failure(context.ui.err_color()));
     }
     Err(project::unknown_workflow(name.as_str(), loaded.project.workflows.keys()))
@@ -218,6 +220,7 @@ enum Format {
 
 /// Draws a workflow.
 pub fn graph(args: GraphArgs, context: &Context) -> Result {
+    context.no_json("a drawing")?;
     let (plan, _) = find(&args.workflow, context)?;
     let drawing = match args.format {
         Format::Mermaid => moa_spec::graph_mermaid(&plan),
