@@ -24,7 +24,8 @@ impl World {
             1 => self.stop(p),
             2 => {
                 let wait = self.random.range(10, 12_000) as i64;
-                self.processes[p].stalled_until = self.now + wait;
+                let until = &mut self.processes[p].stalled_until;
+                *until = (*until).max(self.now + wait);
             }
             3 => self.jump(p),
             _ => {

@@ -140,9 +140,10 @@ impl World {
     pub(crate) fn ask_change(&mut self, run: RunId, change: Change) {
         let Some(p) = self.any_process() else { return };
         // Who asks for what is so already may be told that it is done.
-        let seen = self.checker.run(run).map_or((0, 0), |s| {
-            (s.pauses - u32::from(s.paused), s.resumes + u32::from(s.paused))
-        });
+        let seen = self
+            .checker
+            .run(run)
+            .map_or((0, 0), |s| (s.pauses - u32::from(s.paused), s.resumes + u32::from(s.paused)));
         let token = self.ask(p, Asked::Change { run, change: change.clone(), seen });
         let now = self.local(p);
         if let Some(node) = &mut self.processes[p].node {

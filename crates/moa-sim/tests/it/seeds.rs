@@ -1,46 +1,86 @@
-use moa_sim::{Options, simulate};
+//! A thousand seeds without a fault, and proof that faults would be found.
+//!
+//! A failing seed prints how to replay it: `MOA_SIM_SEED=7 cargo test -p moa-sim replay -- --nocapture`
+//! prints everything that happened in it, one line each.
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|v| v.parse().ok())
+use moa_sim::{Options, Plant, simulate};
+
+/// Events of one seed, before the faults stop and everything has to end.
+const EVENTS: u64 = 2_000;
+/// Seeds within which each planted bug has to be found.
+const SEEDS_TO_FIND: u64 = 150;
+
+fn options(seed: u64) -> Options {
+    Options { seed, events: EVENTS, plant: None, trace: false }
 }
 
-#[test]
-fn scratch() {
-    let from = number("MOA_SIM_FROM").unwrap_or(0);
-    let count = number("MOA_SIM_SEEDS").unwrap_or(100);
-    let mut kinds: std::collections::BTreeMap<String, (u64, u64)> = Default::default();
-    let start = std::time::Instant::now();
-    let (mut events, mut runs, mut execs) = (0, 0, 0);
-    for seed in from..from + count {
-        let report = simulate(&Options { seed, events: 2000, plant: None, trace: false });
+/// Simulates seeds; the first that fails is named, with how to see it again.
+fn all_hold(seeds: std::ops::Range<u64>) {
+    let mut events = 0;
+    for seed in seeds {
+        let report = simulate(&options(seed));
         events += report.events;
-        runs += report.runs;
-        execs += report.executions;
         if let Some(failure) = report.failure {
-            let text: String = failure.chars().filter(|c| !c.is_ascii_digit()).take(700).collect();
-            let short: String =
-                text.split(", by").next().unwrap_or("").chars().rev().take(110).collect();
-            let entry = kinds.entry(short.chars().rev().collect()).or_insert((0, seed));
-            entry.0 += 1;
+            panic!(
+                "seed {seed} of version {}: {failure}\nreplay: MOA_SIM_SEED={seed} cargo test \
+                 -p moa-sim replay -- --nocapture",
+                env!("CARGO_PKG_VERSION")
+            );
         }
     }
-    let time = start.elapsed().as_secs_f64();
-    eprintln!(
-        "{count} seeds {events} events {runs} runs {execs} execs in {time:.2}s = {:.0} events/s",
-        events as f64 / time
-    );
-    let mut kinds: Vec<_> = kinds.into_iter().collect();
-    kinds.sort_by_key(|k| std::cmp::Reverse(k.1.0));
-    for (kind, (count, seed)) in kinds {
-        eprintln!("{count:>4} seed {seed:<5} {kind}");
-    }
+    assert!(events >= EVENTS * 100, "the seeds did too little: {events} events");
+}
+
+// Four tests, so that they run beside each other.
+
+#[test]
+fn seeds_0_to_249_hold() {
+    all_hold(0..250);
 }
 
 #[test]
-#[ignore = "asked for by hand"]
+fn seeds_250_to_499_hold() {
+    all_hold(250..500);
+}
+
+#[test]
+fn seeds_500_to_749_hold() {
+    all_hold(500..750);
+}
+
+#[test]
+fn seeds_750_to_999_hold() {
+    all_hold(750..1000);
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let mut missed = Vec::new();
+    for plant in Plant::ALL {
+        let with = |seed| Options { plant: Some(plant), ..options(seed) };
+        let found = (0..SEEDS_TO_FIND).find(|seed| simulate(&with(*seed)).failure.is_some());
+        match found {
+            Some(seed) => println!("{plant:?} is found by seed {seed}"),
+            None => missed.push(plant),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {SEEDS_TO_FIND} seeds: {missed:?}");
+}
+
+#[test]
+fn the_same_seed_is_the_same_story() {
+    for seed in [3, 41] {
+        let story = || simulate(&Options { trace: true, ..options(seed) }).trace;
+        assert!(story() == story(), "seed {seed} tells two stories");
+    }
+}
+
+/// Prints a seed's story when one is asked for.
+#[test]
 fn replay() {
-    let seed = number("MOA_SIM_SEED").expect("MOA_SIM_SEED says which seed");
-    let report = simulate(&Options { seed, events: 2000, plant: None, trace: true });
+    let seed = std::env::var("MOA_SIM_SEED").ok().and_then(|s| s.parse().ok());
+    let Some(seed) = seed else { return };
+    let report = simulate(&Options { trace: true, ..options(seed) });
     println!("{}", report.trace);
-    println!("{:?}", report.failure);
+    assert_eq!(report.failure, None);
 }
