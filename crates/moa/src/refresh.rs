@@ -23,6 +23,8 @@ pub struct Watched {
     pub broken: BTreeSet<Name>,
     /// Those of them that use an agent whose file has errors.
     pub agentless: BTreeSet<Name>,
+    /// Agents whose file has errors, and that file.
+    pub broken_agents: BTreeMap<Name, String>,
     known: BTreeMap<String, Option<Known>>,
 }
 
@@ -40,8 +42,8 @@ pub struct Change {
 impl Watched {
     /// Starts with what was loaded.
     pub fn new(layout: Layout, loaded: Loaded) -> Self {
-        let Loaded { project, problems, broken, agentless, known, .. } = loaded;
-        Self { layout, project, problems, broken, agentless, known }
+        let Loaded { project, problems, broken, agentless, broken_agents, known, .. } = loaded;
+        Self { layout, project, problems, broken, agentless, broken_agents, known }
     }
 
     /// Looks whether files changed, and takes over what is good; `None` = nothing changed.
@@ -54,6 +56,8 @@ impl Watched {
         self.problems = loaded.problems;
         self.broken = loaded.broken;
         self.agentless = loaded.agentless;
+        let same_broken = self.broken_agents == loaded.broken_agents;
+        self.broken_agents = loaded.broken_agents;
         self.known = loaded.known;
         let is_new = |name: &&Name| {
             let hash = |p: &Project| p.workflows.get(*name).map(|w| w.plan.hash);
@@ -64,7 +68,7 @@ impl Watched {
             && before.agents.iter().zip(&self.project.agents).all(|(a, b)| a == b);
         Ok(Some(Change {
             workflows,
-            agents: !same_agents,
+            agents: !same_agents || !same_broken,
             settings: before.settings != self.project.settings,
         }))
     }

@@ -8,11 +8,13 @@
 pub mod lock;
 pub mod log;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::run::RunStatus;
 use moa_engine::Handle;
@@ -123,7 +125,7 @@ impl Running {
         let open_runs = open_runs(&*stores.views).await?;
         let engine =
             worker.engine(moa_engine::handle::Options { node: id, max_running }, &stores)?;
-        engine.set_agents(worker.agents());
+        engine.set_agents(agents(&worker, &watched));
         let info = NodeInfo {
             protocol: PROTOCOL,
             moa: env!("CARGO_PKG_VERSION").into(),
@@ -199,6 +201,30 @@ async fn open_runs(views: &dyn Views) -> Result<u64> {
     let totals = views.totals().await?;
     let open = RunStatus::ALL.iter().filter(|status| !status.is_terminal());
     Ok(open.filter_map(|status| totals.runs.get(status.as_str())).sum())
+}
+
+/// The agents as the engine sees them. One whose file has errors has no slot: tasks for it wait until
+/// the file is mended, rather than fail for good.
+fn agents(worker: &Worker, watched: &Watched) -> BTreeMap<Name, Arc<AgentSpec>> {
+    let mut agents = worker.agents();
+    for id in watched.broken_agents.keys() {
+        let stand_in = || AgentSpec {
+            id: id.clone(),
+            name: None,
+            description: None,
+            tier: None,
+            labels: BTreeMap::new(),
+            actions: BTreeMap::new(),
+            concurrency: Some(0),
+            retry: None,
+            timeout: None,
+            once: false,
+            env: BTreeMap::new(),
+            kind: AgentKind::Builtin(id.to_string()),
+        };
+        agents.entry(id.clone()).or_insert_with(|| Arc::new(stand_in()));
+    }
+    agents
 }
 
 /// Diagnostics of what is broken, for people.
@@ -299,7 +325,7 @@ impl Node {
     async fn take_over(&self, watched: &Watched, change: &refresh::Change) -> Result<()> {
         if change.agents {
             self.worker.set_agents(&watched.project);
-            self.engine.set_agents(self.worker.agents());
+            self.engine.set_agents(agents(&self.worker, watched));
             tracing::info!("agents have changed; attempts that start from now on see it");
         }
         if change.settings {

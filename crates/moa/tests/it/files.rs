@@ -58,6 +58,24 @@ fn a_broken_file_of_agents_takes_out_only_what_uses_it() {
 }
 
 #[test]
+fn an_open_run_waits_for_a_broken_file_of_agents() {
+    let workflow =
+        "steps:\n  - {id: wait, wait_for: {signal: go}}\n  - {agent: torn, action: do}\n";
+    let project = Project::with("long", workflow);
+    project.write("agents/torn.yaml", "command: ['true']\n");
+    let node = project.up();
+    let id = project.call(&["run", "long", "--detach"]).expect(0).out.trim().to_owned();
+    node.stop();
+    project.write("agents/torn.yaml", "comand: [x]\n");
+    let _node = project.up();
+    project.call(&["runs", "signal", &id, "go"]).expect(0);
+    let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
+    assert_eq!(shown["finished_at"], serde_json::Value::Null);
+    project.write("agents/torn.yaml", "command: ['true']\n");
+    project.call(&["runs", "watch", &id]).expect(0);
+}
+
+#[test]
 fn what_is_not_json_refuses_to_be() {
     let project = Project::with("good", "steps:\n  - run: echo hi\n");
     for args in
