@@ -135,7 +135,7 @@ impl Tx<'_> {
     }
 
     /// Applies the step's `outputs:` mapping.
-    fn map_outputs(
+    pub fn map_outputs(
         &self,
         inst: InstIx,
         plan: &PlanStepRef,
@@ -353,6 +353,13 @@ impl Tx<'_> {
             }
             TimerKey::Queue { step } => {
                 let ready = self.run.step(step).is_some_and(|r| r.status == StepStatus::Ready);
+                if ready && self.run.row.extra.paused {
+                    // A pause is nobody's failure: the time counts anew.
+                    let limit = self.plan(step).queue_timeout.unwrap_or_default();
+                    let due = self.now().after(limit.max(Span(1)));
+                    self.effects.push(Effect::Arm { timer, due });
+                    return Ok(());
+                }
                 self.effects.push(Effect::Disarm { timer });
                 if ready && self.run.step(step).is_some_and(|r| r.attempt == 0) {
                     let message = "no slot was free before its queue timeout";

@@ -137,7 +137,11 @@ impl Tx<'_> {
     fn resolved(&mut self, inst: InstIx, payload: &Json) {
         if payload.get("done").and_then(Json::as_bool) == Some(true) {
             let output = payload.get("output").cloned().map(Arc::new);
-            self.own_succeeded(inst, output);
+            let plan = self.plan(inst);
+            match self.map_outputs(inst, &plan, output) {
+                Ok(output) => self.own_succeeded(inst, output),
+                Err(error) => self.own_failed(inst, error),
+            }
         } else {
             self.enqueue(inst);
         }

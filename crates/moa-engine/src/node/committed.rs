@@ -130,7 +130,7 @@ impl Node {
     }
 
     /// Attempts of a commit that was not written never start: their slots are free.
-    fn never_started(&mut self, id: RunId, after: &[After]) {
+    pub(super) fn never_started(&mut self, id: RunId, after: &[After]) {
         for after in after {
             if let After::Start(task) = after {
                 self.slots.release(id, task.inst, task.attempt);

@@ -223,12 +223,28 @@ impl Node {
             }
             Ok(Err(rejected)) => self.input_rejected(id, input, source, rejected.0),
             Err(_) => {
-                tracing::error!(run.id = %id, ?input, "moa failed on this input; run quarantined");
-                self.forget(id);
-                self.quarantined.insert(id);
+                self.quarantine(id, &format!("{input:?}"));
                 let why = "moa failed on this input; the run is quarantined, see the log";
                 self.refuse(id, Queued::Input { input, source }, why);
             }
+        }
+    }
+
+    /// moa itself failed on a run: it leaves memory with all that is not durable, and nothing is done
+    /// with it until the next start. Everything else goes on.
+    pub(super) fn quarantine(&mut self, id: RunId, doing: &str) {
+        tracing::error!(run.id = %id, doing, "moa failed on a run; it is quarantined");
+        self.quarantined.insert(id);
+        let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
+        let parts = [live.in_flight.take(), live.pending.take()];
+        let mut inputs = Vec::new();
+        for part in parts.into_iter().flatten() {
+            self.never_started(id, &part.after);
+            inputs.extend(part.inputs);
+        }
+        self.forget(id);
+        for queued in inputs {
+            self.refuse(id, queued, "moa failed on the run; it is quarantined, see the log");
         }
     }
 

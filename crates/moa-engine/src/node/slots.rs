@@ -4,6 +4,7 @@
 //! the node one, unless the agent is built in and costs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use moa_core::agent::{AgentKind, AgentSpec};
@@ -238,7 +239,10 @@ impl Node {
             self.slots.more_in_store = true;
             return;
         };
-        let Ok((assignment, applied)) = live.run.lease(env, inst, self.id) else { return };
+        // Safe to catch: `lease` has no side effects beyond the run, and the run is dropped.
+        let leased = catch_unwind(AssertUnwindSafe(|| live.run.lease(env, inst, self.id)));
+        let Ok(leased) = leased else { return self.quarantine(id, "starting an attempt") };
+        let Ok((assignment, applied)) = leased else { return };
         let mut after = None;
         if let Some(a) = assignment {
             self.slots.take(id, inst, a.attempt, &a.agent, counted);
