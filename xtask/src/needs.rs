@@ -32,21 +32,21 @@ pub const NEEDS: &[Need] = &[
         package: "strace",
         always: false,
         root: false,
-        tests: "crash_sweep, fsync_eio, slow_disk (kills and errors at chosen system calls)",
+        tests: "crash sweeps, the failed fsync, the slow disk (faults at chosen system calls)",
     },
     Need {
         program: "mkfs.ext4",
         package: "e2fsprogs",
         always: false,
         root: true,
-        tests: "power_cut (a file system that loses what was not made durable)",
+        tests: "power cuts (a file system that loses what was not made durable)",
     },
     Need {
         program: "mount",
         package: "mount",
         always: false,
         root: true,
-        tests: "power_cut, enospc (file systems of their own)",
+        tests: "power cuts, the full disk (file systems of their own)",
     },
 ];
 
@@ -84,7 +84,8 @@ pub fn provide() -> Missing {
     });
     let mut rights = Vec::new();
     if !is_root() {
-        rights.push("not root. Left out: power_cut, enospc (they mount file systems)".into());
+        rights
+            .push("not root. Left out: power cuts, the full disk (they mount file systems)".into());
     }
     let fatal = missing.iter().any(|n| n.always);
     Missing { programs: programs.collect(), rights, fatal }
