@@ -5,7 +5,7 @@
 //! `MOA_RUN_ID`, `MOA_WORKFLOW`, `MOA_STEP`, `MOA_ITERATION`, `MOA_ATTEMPT`, `MOA_AGENT`,
 //! `MOA_ACTION`, `MOA_IDEMPOTENCY_KEY`, `MOA_DEADLINE` (RFC 3339), `MOA_OUTPUT` (a file for the
 //! result), `MOA_PROJECT` and `MOA_WORK_DIR` (folders of the project and of the run), `MOA_NODE` and
-//! `MOA_STORE` (whose process this is), and `MOA_PARAM_<NAME>` for each param that is a text, a
+//! `MOA_STORE_ID` (whose process this is), and `MOA_PARAM_<NAME>` for each param that is a text, a
 //! number, a boolean or null, unless it is long or holds a NUL.
 
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl Processes {
     /// The variables by which a process is known to belong to an attempt of this node.
     pub(super) fn identity(&self, task: &Task) -> [(&'static str, String); 6] {
         [
-            ("MOA_STORE", self.store_id.clone()),
+            ("MOA_STORE_ID", self.store_id.clone()),
             ("MOA_NODE", self.node.clone()),
             ("MOA_RUN_ID", task.run.to_string()),
             ("MOA_STEP", task.step.clone()),

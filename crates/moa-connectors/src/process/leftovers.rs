@@ -1,7 +1,7 @@
 //! Processes that outlived the node that started them.
 //!
 //! A node that was killed leaves its agents running. Before the engine tries their steps again, they
-//! are found by their environment (`MOA_STORE` is this store, `MOA_NODE` another node) and ended, so
+//! are found by their environment (`MOA_STORE_ID` is this store, `MOA_NODE` another node) and ended, so
 //! that two copies of a step never live. Processes are held by descriptors (pidfd), so a number that
 //! was given to somebody else meanwhile is never signalled. Absent: other systems than Linux, where
 //! nothing is found.
@@ -148,7 +148,7 @@ mod linux {
     fn hold(pid: i32, store_id: &str, node: &str) -> Option<Held> {
         let environment = table::environment(pid);
         let is_left = |environment: &[u8]| {
-            table::variable(environment, "MOA_STORE") == Some(store_id)
+            table::variable(environment, "MOA_STORE_ID") == Some(store_id)
                 && table::variable(environment, "MOA_NODE").is_some_and(|other| other != node)
         };
         if !is_left(&environment) {

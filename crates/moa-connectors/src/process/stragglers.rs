@@ -111,7 +111,7 @@ mod linux {
             if self.identity.iter().all(is) {
                 return Whose::Own;
             }
-            if table::variable(&environment, "MOA_STORE").is_some() {
+            if table::variable(&environment, "MOA_STORE_ID").is_some() {
                 return Whose::Other;
             }
             // One that ends has no environment either. Whether it does is asked after that was read.

@@ -14,7 +14,7 @@ fn left(folder: &Path, store: &str, node: NodeId, script: &str) -> i32 {
     let script = format!("echo $$ > {}; {script}", up.display());
     let mut command = Command::new("sh");
     command.args(["-c", "setsid sh -c \"$SCRIPT\" &"]).env("SCRIPT", script);
-    command.env("MOA_STORE", store).env("MOA_NODE", node.to_string());
+    command.env("MOA_STORE_ID", store).env("MOA_NODE", node.to_string());
     command.env("MOA_RUN_ID", "r1").env("MOA_STEP", "build").env("MOA_ATTEMPT", "2");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     assert!(command.status().expect("sh").success());

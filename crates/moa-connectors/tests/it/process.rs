@@ -46,7 +46,7 @@ fn a_program_is_told_everything() {
         format!("MOA_PROJECT={project}"),
         format!("MOA_WORK_DIR={project}/.moa/work/{run}"),
         format!("MOA_NODE={node}"),
-        format!("MOA_STORE={}", world.store_id),
+        format!("MOA_STORE_ID={}", world.store_id),
         "MOA_PARAM_DRY_RUN=true".to_owned(),
     ] {
         assert!(vars.lines().any(|l| l == line), "{line} is not in\n{vars}");
