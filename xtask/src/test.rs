@@ -5,7 +5,7 @@
 //! file into the folder that `MOA_TEST_SKIPS` names.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{command, needs};
@@ -25,7 +25,8 @@ pub fn run(root: &Path, args: &[String]) -> Result<(), String> {
     }
     let missing = set_up(root)?;
     let (done, took) = command::timed("test", || {
-        command::run(command::cargo(root, &["build", "--package", "moa"]))?;
+        // The binary that is broken and judged is built with the tests of its own package; building
+        // it alone would build its dependencies once more, with fewer features.
         let mut tests = runner(root);
         tests.arg("--workspace");
         if quick {
@@ -92,7 +93,11 @@ pub fn skipped(root: &Path) -> Vec<String> {
     lines
 }
 
-fn skips(root: &Path) -> std::path::PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), Into::into);
-    root.join::<std::path::PathBuf>(target).join("test-skips")
+fn skips(root: &Path) -> PathBuf {
+    target(root).join("test-skips")
+}
+
+/// Where cargo puts what it builds.
+pub fn target(root: &Path) -> PathBuf {
+    root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
