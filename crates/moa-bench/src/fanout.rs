@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use moa_core::workflow::Plan;
 use serde_json::Value as Json;
 
 use crate::options::Options;
@@ -38,27 +39,37 @@ pub fn parallel(options: &Options) -> Result<Figure> {
     Ok(figure)
 }
 
-/// B9: whether the time of a step grows with the run.
+/// B9: whether the time of a step grows with the run: a loop over many items, and a plan of as many
+/// steps.
 pub fn long(options: &Options) -> Result<Figure> {
-    let world = World::fresh(options, "b9", &[plans::foreach(WIDTH)])?;
-    let workflow = format!("foreach_{WIDTH}");
     let counts = options.size(LONG, [1000, 10_000]);
-    let mut per_step = Vec::new();
-    for count in counts {
-        let mut times = Vec::new();
-        for _ in 0..options.size(3, 1) {
-            let time = one_run(&world, &workflow, Some(plans::items(count)))?;
-            times.push(time * 1e6 / f64::from(count));
+    let mut plans: Vec<Plan> = counts.iter().map(|count| plans::chains(WIDTH, *count)).collect();
+    plans.push(plans::foreach(WIDTH));
+    let world = World::fresh(options, "b9", &plans)?;
+    let mut figure = Figure::new(0.0, "µs a step", "linear: growth 1");
+    for (name, looped) in [("loop", true), ("plan", false)] {
+        let mut per_step = Vec::new();
+        for (plan, count) in plans.iter().zip(counts) {
+            let plan = if looped { &plans[2] } else { plan };
+            let mut times = Vec::new();
+            // The first round of a plan also reads it.
+            for _ in 0..options.size(4, 2) {
+                let params = looped.then(|| plans::items(count));
+                let time = one_run(&world, plan.workflow.as_str(), params)?;
+                times.push(time * 1e6 / f64::from(count));
+            }
+            times.remove(0);
+            times.sort_by(f64::total_cmp);
+            per_step.push(middle(&times));
+            figure.note(&format!("{name}_us_a_step_at_{count}"), middle(&times));
         }
-        times.sort_by(f64::total_cmp);
-        per_step.push(middle(&times));
+        figure.note(&format!("{name}_growth"), per_step[1] / per_step[0]);
+        figure.note(&format!("{name}_seconds"), per_step[1] * f64::from(counts[1]) / 1e6);
+        if looped {
+            figure = figure.with_value(per_step[1]);
+        }
     }
     world.close()?;
-    let mut figure = Figure::new(per_step[1], "µs a step", "linear");
-    figure.note(&format!("us_a_step_at_{}", counts[0]), per_step[0]);
-    figure.note(&format!("us_a_step_at_{}", counts[1]), per_step[1]);
-    figure.note("growth_factor", per_step[1] / per_step[0]);
-    figure.note("seconds", per_step[1] * f64::from(counts[1]) / 1e6);
     Ok(figure)
 }
 

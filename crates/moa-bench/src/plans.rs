@@ -23,6 +23,12 @@ pub fn parallel(agent: &str, count: u32) -> Plan {
     plan(&format!("parallel_{agent}_{count}"), steps)
 }
 
+/// `count` steps in so many chains beside each other.
+pub fn chains(width: u32, count: u32) -> Plan {
+    let steps = (0..count).map(|i| task(NOOP, i, i.checked_sub(width))).collect();
+    plan(&format!("chains_{count}"), steps)
+}
+
 /// One step that waits for the signal `go`.
 pub fn waiting() -> Plan {
     let kind = StepKind::WaitSignal {

@@ -39,6 +39,11 @@ impl Figure {
         self.notes.insert(name.to_owned(), json!(rounded(value)));
     }
 
+    /// The same notes under another figure.
+    pub fn with_value(self, value: f64) -> Self {
+        Self { value, ..self }
+    }
+
     /// The figure itself.
     pub fn value(&self) -> f64 {
         self.value

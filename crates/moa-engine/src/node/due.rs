@@ -68,8 +68,7 @@ impl Node {
             self.recovers(now);
         }
         // A store may count messages to runs and to the bus together.
-        let full = due.timers.len() >= ask.limit
-            || due.messages.len() + due.bus.len() >= ask.limit;
+        let full = due.timers.len() >= ask.limit || due.messages.len() + due.bus.len() >= ask.limit;
         self.due_wanted |= full;
         self.lost_wanted |= ask.lost && due.lost.len() >= ask.limit;
         self.next_timer = [due.next_timer, self.armed.since_asked].into_iter().flatten().min();
