@@ -180,6 +180,9 @@ pub struct RunExtra {
     /// Whether it is paused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
+    /// When it was last resumed: a pause is not counted as time in the queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<Millis>,
     /// Signals kept until a step takes them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<KeptSignal>,

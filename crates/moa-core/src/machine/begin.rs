@@ -119,7 +119,7 @@ impl Tx<'_> {
 
     pub fn begin(&mut self, inst: InstIx, plan: &PlanStepRef) {
         let begun = match &plan.kind {
-            StepKind::Task { .. } => self.begin_task(inst, plan),
+            StepKind::Task { .. } => self.begin_task(inst),
             StepKind::Group => self.begin_group(inst),
             StepKind::If { cases, default } => self.begin_if(inst, cases, *default),
             StepKind::Foreach { .. } => self.begin_foreach(inst, &plan.kind),
@@ -145,15 +145,12 @@ impl Tx<'_> {
         }
     }
 
-    fn begin_task(&mut self, inst: InstIx, plan: &PlanStepRef) -> Result<(), StepError> {
+    fn begin_task(&mut self, inst: InstIx) -> Result<(), StepError> {
         if self.run.steps[inst as usize].open > 0 {
             self.open_branch(inst, None);
         }
         self.enqueue(inst);
-        if let Some(limit) = plan.queue_timeout {
-            let due = self.now().after(limit);
-            self.effects.push(Effect::Arm { timer: TimerKey::Queue { step: inst }, due });
-        }
+        self.arm_queue_timer(inst);
         Ok(())
     }
 

@@ -346,38 +346,23 @@ impl Tx<'_> {
     // ---- timers
 
     pub fn timer_fired(&mut self, timer: TimerKey, due: Millis) -> Result<(), Rejected> {
+        if self.run.timer_due(timer) != Some(due) {
+            return rejected("the timer is no longer armed for that instant");
+        }
         match timer {
             TimerKey::Run => {
                 self.effects.push(Effect::Disarm { timer });
-                self.cancel("the run's time limit is over", true)
+                self.cancel("the run's time limit is over", true)?;
             }
             TimerKey::Queue { step } => {
-                let ready = self.run.step(step).is_some_and(|r| r.status == StepStatus::Ready);
-                if ready && self.run.row.extra.paused {
-                    // A pause is nobody's failure: the time counts anew.
-                    let limit = self.plan(step).queue_timeout.unwrap_or_default();
-                    let due = self.now().after(limit.max(Span(1)));
-                    self.effects.push(Effect::Arm { timer, due });
-                    return Ok(());
-                }
-                self.effects.push(Effect::Disarm { timer });
-                if ready && self.run.step(step).is_some_and(|r| r.attempt == 0) {
-                    let message = "no slot was free before its queue timeout";
-                    let error = StepError::new(ErrorKind::QueueTimeout, message);
-                    self.leave(step);
-                    self.own_failed(step, error);
-                }
-                Ok(())
+                let message = "no slot was free before its queue timeout";
+                let error = StepError::new(ErrorKind::QueueTimeout, message);
+                self.leave(step);
+                self.own_failed(step, error);
             }
-            TimerKey::Step { step } => {
-                let waits = self.run.step(step).is_some_and(|r| r.until == Some(due));
-                if !waits {
-                    return rejected("the timer is no longer armed");
-                }
-                self.wait_over(step);
-                Ok(())
-            }
+            TimerKey::Step { step } => self.wait_over(step),
         }
+        Ok(())
     }
 
     /// The time of a waiting step is over.

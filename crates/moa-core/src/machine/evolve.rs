@@ -138,6 +138,9 @@ impl Run {
             }
             Event::RunPaused | Event::RunResumed => {
                 row.extra.paused = matches!(event, Event::RunPaused);
+                if !row.extra.paused {
+                    row.extra.resumed_at = Some(now);
+                }
                 self.requeue();
             }
             Event::CancelRequested { reason, timeout } => {

@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::InstIx;
-use crate::run::{RunRow, RunStatus, StepData, StepRow};
+use crate::run::{Phase, RunRow, RunStatus, StepData, StepRow};
 use crate::step::StepStatus;
+use crate::time::Millis;
 use crate::workflow::{BodyIx, MAIN, StepIx, StepKind};
 
 use super::graph::Graph;
-use super::owned_bodies;
+use super::{TimerKey, owned_bodies};
 
 /// Index of a scope in its run.
 pub(super) type ScopeIx = u32;
@@ -295,6 +296,27 @@ impl Run {
             RunStatus::Running
         } else {
             RunStatus::Waiting
+        }
+    }
+
+    /// When a timer is due, by the state itself; `None` = it is not armed. A store may bring one that
+    /// was moved or disarmed meanwhile.
+    pub fn timer_due(&self, timer: TimerKey) -> Option<Millis> {
+        let row = &self.row;
+        match timer {
+            TimerKey::Step { step } => self.step(step)?.until,
+            TimerKey::Queue { step } => {
+                let step = self.step(step)?;
+                let limit = self.graph.step(step.plan).queue_timeout?;
+                let waits = step.status == StepStatus::Ready && step.attempt == 0;
+                let since = step.ready_at.max(row.extra.resumed_at)?;
+                (waits && !row.extra.paused).then(|| since.after(limit))
+            }
+            TimerKey::Run => {
+                let ending = row.extra.cancel.is_some() || row.phase > Phase::OnFailure;
+                let due = row.started_at?.after(self.graph.timeout?);
+                (!ending && row.phase != Phase::Compensate).then_some(due)
+            }
         }
     }
 

@@ -102,8 +102,14 @@ impl<'a> Tx<'a> {
         if self.run.row.status == RunStatus::Pending {
             return rejected("the run has not started; cancel it instead");
         }
-        let ready: Vec<_> = self.ready_steps();
-        self.effects.extend(ready.into_iter().map(|step| Effect::Dequeue { step }));
+        for step in self.ready_steps() {
+            self.effects.push(Effect::Dequeue { step });
+            // A pause is nobody's failure: the time in the queue counts anew when it ends.
+            let timer = TimerKey::Queue { step };
+            if self.run.timer_due(timer).is_some() {
+                self.effects.push(Effect::Disarm { timer });
+            }
+        }
         self.record(Event::RunPaused);
         Ok(())
     }
@@ -113,9 +119,19 @@ impl<'a> Tx<'a> {
             return rejected("the run is not paused");
         }
         self.record(Event::RunResumed);
-        let ready = self.ready_steps();
-        self.effects.extend(ready.into_iter().map(|step| Effect::Enqueue { step }));
+        for step in self.ready_steps() {
+            self.effects.push(Effect::Enqueue { step });
+            self.arm_queue_timer(step);
+        }
         Ok(())
+    }
+
+    /// Limits the time that a ready task may be without a slot.
+    pub fn arm_queue_timer(&mut self, step: InstIx) {
+        let timer = TimerKey::Queue { step };
+        if let Some(due) = self.run.timer_due(timer) {
+            self.effects.push(Effect::Arm { timer, due });
+        }
     }
 
     fn ready_steps(&self) -> Vec<InstIx> {

@@ -7,6 +7,7 @@ use moa_core::event::InstIx;
 use moa_core::ids::RunId;
 use moa_core::limits::DUE_ROWS_MAX;
 use moa_core::machine::{BrokenRows, Input, MessageBody, Run};
+use moa_core::run::StepRow;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_ports::store::{self, Due, DueAsk, Message, MessageId, Relay, Snapshot, WorkflowRef};
@@ -74,6 +75,8 @@ impl Node {
         self.next_timer = [due.next_timer, self.armed.since_asked].into_iter().flatten().min();
         for (run, inst, attempt) in due.lost {
             if !self.slots.holds_attempt(run, inst, attempt) {
+                let same = |r: &StepRow| r.status == StepStatus::Running && r.attempt == attempt;
+                self.refresh(run, |run| run.step(inst).is_some_and(same));
                 self.submit(now, run, Queued::own(Input::AttemptLost { step: inst, attempt }));
             }
         }
@@ -118,8 +121,21 @@ impl Node {
         }
     }
 
+    /// Forgets a run in memory that does not know what the store says of it: another node has
+    /// changed it since it was loaded. What is ahead of the store is kept.
+    fn refresh(&mut self, id: RunId, knows: impl FnOnce(&Run) -> bool) {
+        let Some(Entry::Live(live)) = self.runs.get(&id) else { return };
+        let ahead = live.pending.is_some() || live.in_flight.is_some();
+        if !self.exclusive && !ahead && !knows(&live.run) {
+            self.forget(id);
+        }
+    }
+
     /// A ready task that the store knows of, and perhaps nobody has in memory.
     fn offer_stored(&mut self, id: RunId, inst: u32) -> bool {
+        if !self.slots.holds(id, inst) {
+            self.refresh(id, |run| run.claimable(inst).is_some());
+        }
         match self.runs.get(&id) {
             Some(Entry::Live(live)) => {
                 let Some((agent, key)) = live.run.claimable(inst) else { return false };

@@ -282,13 +282,10 @@ impl Node {
         }
     }
 
-    /// Deletes a fired timer's row, unless the step waits for a later one of the same key.
+    /// Deletes a fired timer's row, unless it has been armed for another instant since.
     fn disarm_stale(&mut self, id: RunId, timer: TimerKey) {
         let Some(Entry::Live(live)) = self.runs.get(&id) else { return };
-        let later = match timer {
-            TimerKey::Step { step } => live.run.step(step).and_then(|r| r.until),
-            _ => None,
-        };
+        let later = live.run.timer_due(timer);
         self.pending(id).timers.push((timer, later));
     }
 
