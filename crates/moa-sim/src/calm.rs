@@ -12,6 +12,8 @@ use crate::world::{Happening, World};
 
 /// How often users look what waits for them.
 const NUDGE_EVERY: u64 = 1_000;
+/// After which time of calm nothing may be late any more.
+const SETTLED: i64 = 30_000;
 
 impl World {
     /// Faults stop.
@@ -42,6 +44,10 @@ impl World {
             return;
         }
         self.after(NUDGE_EVERY, Happening::Nudge);
+        if self.calm_since.is_some_and(|(time, _)| self.now - time > SETTLED) {
+            let judged = self.checker.punctual(self.local(0));
+            self.must(judged);
+        }
         let open: Vec<RunId> =
             self.checker.runs().filter(|(_, s)| s.ended.is_none()).map(|(id, _)| *id).collect();
         let mut events = BTreeSet::new();

@@ -85,7 +85,7 @@ fn some(random: &mut Random, max: u64) -> u32 {
 impl Swarm {
     /// Draws the rates of a seed.
     pub fn draw(random: &mut Random) -> Self {
-        let nodes = random.range(1, 3) as usize;
+        let nodes = *random.pick(&[1, 1, 1, 2, 2, 3]);
         let exclusive = nodes == 1 && random.chance(700);
         let mut swarm = Self::quiet(nodes, exclusive);
         swarm.max_running = random.range(1, 8) as u32;

@@ -206,9 +206,13 @@ impl Judge<'_> {
     }
 
     fn becomes(&mut self, inst: InstIx, next: StepStatus) -> Verdict {
+        let now = self.now;
         let step = self.step(inst);
         if !step.status.may_become(next) {
             return Err(format!("a step that is {:?} becomes {next:?}", step.status));
+        }
+        if next == StepStatus::Ready {
+            step.ready_at = now;
         }
         step.status = next;
         step.wait = None;

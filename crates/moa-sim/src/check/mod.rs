@@ -35,6 +35,8 @@ struct Sent {
     message: Message,
     /// Number of the commit that sent it.
     at: u64,
+    /// When that was.
+    when: Millis,
 }
 
 /// What is known of the world while a commit is judged.
@@ -299,7 +301,8 @@ impl Checker {
                 gone.push(old);
             }
             if known.next_if_eq(&id).is_none() {
-                new.push((id, Sent { message: message.clone(), at: self.commits }));
+                let (at, when) = (self.commits, batch.now);
+                new.push((id, Sent { message: message.clone(), at, when }));
             }
         }
         gone.extend(known);

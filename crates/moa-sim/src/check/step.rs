@@ -44,6 +44,8 @@ pub struct Step {
     pub branch: Option<u16>,
     /// Iterations that may run, when not all.
     pub upto: Option<u32>,
+    /// When it became ready, the last time.
+    pub ready_at: Millis,
     /// Number of the run's event that it waits since.
     pub since: u64,
 }
@@ -69,6 +71,7 @@ impl Step {
             opened: false,
             branch: None,
             upto: None,
+            ready_at: Millis(0),
             since: 0,
         }
     }

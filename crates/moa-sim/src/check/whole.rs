@@ -5,12 +5,19 @@ use moa_core::ids::RunId;
 use moa_core::machine::{Input, MessageBody, TimerKey};
 use moa_core::run::Phase;
 use moa_core::step::{StepStatus, WaitReason};
+use moa_core::time::Millis;
 use moa_core::workflow::StepKind;
 use moa_ports::memory::Model;
 use moa_ports::store::Message;
 
 use super::Checker;
 use super::shadow::Shadow;
+use super::step::Step;
+
+/// How long a timer or a message may be late when everything works, in milliseconds.
+const LATE: u64 = 10_000;
+/// How long a task may be ready when everything works: others may be before it.
+const READY_LATE: u64 = 60_000;
 
 impl Checker {
     /// Steps that wait for events must be known to the store, and no others.
@@ -179,6 +186,25 @@ impl Checker {
             true => Ok(()),
             false => Err(format!("its child {run} is never told to end")),
         }
+    }
+
+    /// When everything works, nothing waits for long that could be done: `now` is what the clocks
+    /// show.
+    pub fn punctual(&self, now: Millis) -> Result<(), String> {
+        let late = |at: Millis, limit: u64| now.since(at).0 > limit;
+        if let Some((which, due)) = self.timers.iter().find(|(_, due)| late(**due, LATE)) {
+            return Err(format!("timer {which:?} was due at {due}, and it is {now}"));
+        }
+        if let Some((id, sent)) = self.messages.iter().find(|(_, sent)| late(sent.when, LATE)) {
+            return Err(format!("message {id} is not applied since {}: {sent:?}", sent.when));
+        }
+        for (id, shadow) in self.runs.iter().filter(|(_, s)| s.ended.is_none() && !s.paused) {
+            let waits = |s: &&Step| s.status == StepStatus::Ready && late(s.ready_at, READY_LATE);
+            if let Some(step) = shadow.steps.iter().find(waits) {
+                return Err(format!("run {id}: a task is ready since {}: {step:?}", step.ready_at));
+            }
+        }
+        Ok(())
     }
 
     /// What must hold when everything has come to its end.

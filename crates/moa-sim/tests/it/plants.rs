@@ -1,0 +1,24 @@
+//! Proof that the simulator finds bugs: each planted one within so many seeds.
+
+use moa_sim::{Options, Plant, simulate};
+
+use crate::run::options;
+
+/// Seeds within which each planted bug has to be found.
+const SEEDS_MAX: u64 = 100;
+
+#[test]
+fn every_planted_bug_is_found() {
+    let mut missed = Vec::new();
+    for plant in Plant::ALL {
+        let with = |seed| simulate(&Options { plant: Some(plant), ..options(seed) }).failure;
+        match (0..SEEDS_MAX).find_map(|seed| Some((seed, with(seed)?))) {
+            Some((seed, how)) => {
+                let how: String = how.chars().take(120).collect();
+                println!("{:<20} seed {seed:<4} {}", format!("{plant:?}"), how.replace('\n', " "));
+            }
+            None => missed.push(plant),
+        }
+    }
+    assert!(missed.is_empty(), "not found within {SEEDS_MAX} seeds: {missed:?}");
+}
