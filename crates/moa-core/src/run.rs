@@ -281,9 +281,6 @@ pub struct StepData {
     /// keeps only the newest; the older ones are found in their rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<(InstIx, u32, u32)>,
-    /// Iterations that may run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub released_upto: Option<u32>,
     /// The items of a `foreach`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items: Option<Arc<Json>>,

@@ -237,15 +237,17 @@ impl Run {
 
     fn evolve_step(&mut self, now: Millis, inst: InstIx, event: &Event) {
         let before = self.status(inst);
+        if let Event::IterationsReleased { upto, .. } = event {
+            // Nothing of the row: it holds the items, and a long loop releases often.
+            self.released.insert(inst, *upto);
+            return;
+        }
         self.mark(inst);
         match event {
             Event::StepOpened { branch, .. } => {
                 let data = self.data_mut(inst);
                 data.opened = true;
                 data.branch = *branch;
-            }
-            Event::IterationsReleased { upto, .. } => {
-                self.data_mut(inst).released_upto = Some(*upto);
             }
             Event::StepOwnDone { output, error, .. } => {
                 self.data_mut(inst).own_done = true;

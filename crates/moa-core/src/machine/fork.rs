@@ -216,28 +216,11 @@ impl Run {
             row.owner = row.owner.and_then(renumber);
             self.renumber_data(&mut row, &bases);
             if reopened[i.row.inst as usize] {
-                self.release_again(i.row.inst, &mut row, again);
                 reopen_row(&mut row);
             }
             Some(row)
         })
         .collect()
-    }
-
-    /// As many iterations of a `foreach` may run as at its start, of those that are done again.
-    fn release_again(&self, inst: InstIx, row: &mut StepRow, again: &[bool]) {
-        let StepKind::Foreach { max_parallel: Some(max), .. } = self.kind(inst) else { return };
-        let Some((base, _, count)) = self.data(inst).and_then(|d| d.block) else { return };
-        let first = self.steps[base as usize].scope;
-        let is_again = |n: &u32| {
-            let scope = &self.scopes[(first + n) as usize];
-            let all = scope.base..scope.base + self.graph.body_size(scope.body);
-            all.into_iter().any(|i| again[i as usize])
-        };
-        let last = (0..count).filter(is_again).nth((*max).max(1) as usize - 1);
-        if let Some(data) = &mut row.data {
-            std::sync::Arc::make_mut(data).released_upto = Some(last.map_or(count, |n| n + 1));
-        }
     }
 
     fn renumber_data(&self, row: &mut StepRow, bases: &BTreeMap<InstIx, InstIx>) {

@@ -188,7 +188,8 @@ impl Tx<'_> {
     /// Lets the next iteration of a `foreach` with `max_parallel` run.
     fn release_iteration(&mut self, owner: InstIx) {
         let Some(data) = self.run.data(owner) else { return };
-        let (Some((base, _, count)), Some(upto)) = (data.block, data.released_upto) else { return };
+        let Some((base, _, count)) = data.block else { return };
+        let Some(&upto) = self.run.released.get(&owner) else { return };
         let first = self.run.steps[base as usize].scope;
         // Iterations that a fork took over have ended before their turn.
         let open = |n: &u32| self.run.scopes[(first + n) as usize].open > 0;

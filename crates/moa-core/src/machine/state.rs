@@ -35,6 +35,9 @@ pub struct Run {
     pub(super) dirty: Vec<InstIx>,
     /// The latest opening of each body.
     pub(super) latest: Vec<Option<ScopeIx>>,
+    /// The iteration below which those of a `foreach` with `max_parallel` may run; none = all. Not
+    /// in the rows: derived from them, see [`Run::find_released`].
+    pub(super) released: BTreeMap<InstIx, u32>,
     /// Instances ready or running, kept to tell `running` from `waiting`.
     pub(super) busy: u32,
 }
@@ -77,6 +80,7 @@ impl Run {
             row_dirty: true,
             dirty: Vec::new(),
             latest: Vec::new(),
+            released: BTreeMap::new(),
             busy: 0,
         };
         run.open_scope(MAIN, None, 0);
@@ -191,6 +195,7 @@ impl Run {
     /// Computes every counter from the rows.
     pub(super) fn recount(&mut self) {
         self.busy = 0;
+        self.find_released();
         for scope in 0..self.scopes.len() {
             self.count_scope(scope as ScopeIx);
         }
@@ -201,6 +206,34 @@ impl Run {
                 self.steps[owner as usize].open += 1;
             }
         }
+    }
+
+    /// Says of each `foreach` with `max_parallel` which iterations may run: so many of those that
+    /// are not over, from the first on. The machine releases one when one ends, so that is what the
+    /// loop had released when its rows were written.
+    fn find_released(&mut self) {
+        self.released.clear();
+        for (inst, place) in self.steps.iter().enumerate() {
+            let inst = inst as InstIx;
+            let StepKind::Foreach { max_parallel: Some(max), .. } = self.kind(inst) else {
+                continue;
+            };
+            let Some((base, _, count)) = self.data(inst).and_then(|d| d.block) else { continue };
+            if place.row.status.is_terminal() {
+                continue;
+            }
+            let first = self.steps[base as usize].scope;
+            let mut open = (0..count).filter(|n| self.is_scope_open(first + n));
+            if let Some(last) = open.nth((*max).max(1) as usize - 1) {
+                self.released.insert(inst, last + 1);
+            }
+        }
+    }
+
+    /// Whether a step of a scope has not ended.
+    fn is_scope_open(&self, scope: ScopeIx) -> bool {
+        let Scope { base, body, .. } = self.scopes[scope as usize];
+        (base..base + self.graph.body_size(body)).any(|i| !self.status(i).is_terminal())
     }
 
     /// Computes the counters of one scope's instances, and its own.
@@ -262,7 +295,7 @@ impl Run {
         if loop_body(self.kind(owner)) != Some(body) {
             return true;
         }
-        self.data(owner).and_then(|d| d.released_upto).is_none_or(|upto| iteration < upto)
+        self.released.get(&owner).is_none_or(|upto| iteration < *upto)
     }
 
     /// Number of instances.

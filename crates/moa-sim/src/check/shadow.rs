@@ -67,7 +67,7 @@ impl Shadow {
             let base = row.inst - (row.plan - graph.bodies[usize::from(body)].start);
             Step::seeded(row, base)
         });
-        Ok(Self {
+        let mut shadow = Self {
             parent: created.parent,
             key: created.concurrency_key.clone(),
             history: Vec::new(),
@@ -86,7 +86,25 @@ impl Shadow {
             doomed: BTreeSet::new(),
             count: 0,
             graph,
-        })
+        };
+        shadow.release_taken_over();
+        Ok(shadow)
+    }
+
+    /// Of the iterations that a fork left to do, as many may run at once as at a loop's start.
+    fn release_taken_over(&mut self) {
+        for inst in 0..self.steps.len() as InstIx {
+            let step = &self.steps[inst as usize];
+            let StepKind::Foreach { max_parallel: Some(max), .. } = self.graph.step(step.plan).kind
+            else {
+                continue;
+            };
+            let inside = |i: &&Step| i.owner == Some(inst) && !i.status.is_terminal();
+            let open: BTreeSet<u32> =
+                self.steps.iter().filter(inside).map(|i| i.iteration).collect();
+            let last = open.iter().nth(max.max(1) as usize - 1);
+            self.steps[inst as usize].upto = last.map(|n| n + 1);
+        }
     }
 
     /// The row that a commit wrote, if it wrote one; then its status counts as that version's.

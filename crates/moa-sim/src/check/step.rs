@@ -88,7 +88,6 @@ impl Step {
             nodes: vec![None; row.attempt as usize],
             opened: data.is_some_and(|d| d.opened),
             branch: data.and_then(|d| d.branch),
-            upto: data.and_then(|d| d.released_upto),
             ..Self::new(row.plan, base, row.owner, row.iteration)
         }
     }
