@@ -306,7 +306,8 @@ fn shell(shell: &Short<At<String>, ShellFile>, cx: &mut Cx) -> CommandSpec {
         Short::Long(file) => (&file.script, Some(file)),
     };
     stray(script, cx);
-    let argv = ["sh", "-c", &script.value].map(str::to_owned).to_vec();
+    // As the built-in agent `shell` starts the scripts of `run:` steps.
+    let argv = ["sh", "-e", "-c", &script.value].map(str::to_owned).to_vec();
     let file = file.map(|f| CommandFile {
         place: f.place.clone(),
         run: None,

@@ -88,7 +88,7 @@ record! {
 
     /// A shell script that is run for each attempt.
     pub struct ShellFile as "`shell`" {
-        /// The script, given to `sh -c`.
+        /// The script, given to `sh -e -c`: it ends at the first command that fails.
         script: At<String>,
         /// Folder to run in, relative to the project.
         cwd: Option<At<String>>,

@@ -173,3 +173,17 @@ steps:
     assert_eq!(ids, ["double[0]", "double[1]", "double[2]"]);
     assert_eq!(result["metrics"]["totalSteps"], 3);
 }
+
+#[test]
+fn a_script_ends_at_its_first_failure_wherever_it_stands() {
+    let project = Project::empty();
+    project.write("agents/scripted.yaml", "shell: \"false\\necho on >> went\"\nretry: never\n");
+    project.workflow("agent", "steps:\n  - {agent: scripted, action: go}\n");
+    let run = "steps:\n  - {run: \"false\\necho on >> went\", retry: never}\n";
+    project.workflow("step", run);
+    for workflow in ["agent", "step"] {
+        let failed = project.call(&["run", workflow, "--json"]).expect(1).json();
+        assert_eq!(failed["steps"][0]["error"], "exit code 1", "{workflow}");
+    }
+    assert!(!project.root.join("went").exists());
+}
