@@ -110,7 +110,8 @@ pub struct Commit {
     pub timers: Vec<(TimerKey, Option<Millis>)>,
     /// Event types that steps wait for from now on (true) or no more (false).
     pub waits: Vec<(InstIx, String, bool)>,
-    /// Messages sent. One with an id already sent by the same run and step is sent once.
+    /// Messages sent: each gets a number of its own from the store, and none is left out. That a
+    /// message isn't sent twice is due to the version: a commit that is tried again is a `Conflict`.
     pub messages: Vec<Message>,
     /// Messages applied by this commit: deleted with it. When one of them is gone already, somebody
     /// else applied it, and the commit is refused as `Conflict`.
