@@ -12,6 +12,8 @@ use moa_ports::agent::{AttemptLog, Stream};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, sleep_until};
 
+use super::result::is_json_so_far;
+
 /// Bytes read at once.
 const PIECE: usize = 16 << 10;
 /// Pieces read before others get their turn.
@@ -132,7 +134,7 @@ pub(super) enum Captured {
     Nothing,
     /// It begins as JSON does.
     Candidate(Vec<u8>),
-    /// It began as a JSON object or array does, and is too large to be a result.
+    /// It is JSON as far as it was kept, and too large to be a result.
     TooLarge,
     /// It is no JSON.
     Text,
@@ -195,8 +197,7 @@ impl Captured {
                 *self = if json { Self::Candidate(rest.to_vec()) } else { Self::Text };
             }
             Self::Candidate(all) if all.len() + bytes.len() > OUTPUT_BYTES_MAX => {
-                let whole = matches!(all[0], b'{' | b'[');
-                *self = if whole { Self::TooLarge } else { Self::Text };
+                *self = if is_json_so_far(all) { Self::TooLarge } else { Self::Text };
             }
             Self::Candidate(all) => all.extend_from_slice(bytes),
             Self::TooLarge | Self::Text => {}

@@ -89,6 +89,19 @@ fn from_stdout(heard: &mut Heard) -> Result<Json, String> {
     }
 }
 
+/// Whether bytes of which there are more to come are the beginning of a JSON value, or were meant to
+/// be one. A log may begin as JSON does, too.
+pub(super) fn is_json_so_far(bytes: &[u8]) -> bool {
+    match output::parse(bytes) {
+        Ok(_) | Err(Error::Half { .. }) => true,
+        // A number that goes on and on is out of range for the reader, not half.
+        Err(_) if matches!(bytes[0], b'-' | b'0'..=b'9') => {
+            bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
+        }
+        Err(error) => is_meant(bytes, &error),
+    }
+}
+
 fn is_meant(bytes: &[u8], error: &Error) -> bool {
     let second = bytes.iter().skip(1).find(|b| !b.is_ascii_whitespace());
     match (bytes[0], error) {

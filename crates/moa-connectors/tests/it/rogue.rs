@@ -107,10 +107,25 @@ fn outputs_that_break_the_protocol_fail_with_a_reason() {
             "printf '{\"b\":\"'; head -c 104857600 /dev/zero | tr '\\0' A; printf '\"}'",
             "more than the 16 MiB allowed",
         ),
+        (
+            "printf '\"'; head -c 17000000 /dev/zero | tr '\\0' A; printf '\"'",
+            "more than the 16 MiB allowed",
+        ),
+        ("printf '[\"'; head -c 17000000 /dev/zero | tr '\\0' A", "more than the 16 MiB allowed"),
+        ("head -c 17000000 /dev/zero | tr '\\0' 7", "more than the 16 MiB allowed"),
     ];
     for (script, reason) in cases {
         let why = failed(ErrorKind::Output, world.script(script));
         assert!(why.contains(reason) && why.contains("$MOA_OUTPUT"), "{script}: {why}");
+    }
+}
+
+#[test]
+fn a_long_log_is_no_result_however_it_begins() {
+    let world = World::new();
+    for line in ["[info] copied", "3 files copied", "\"quoted\" and more", "true love"] {
+        let script = format!("yes '{line}' | head -c 17000000");
+        assert_eq!(world.script(&script), Outcome::Succeeded { output: None }, "{line}");
     }
 }
 
