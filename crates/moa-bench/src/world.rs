@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
 use moa_core::agent::{AgentKind, AgentSpec, CommandSpec, ProcessLimits};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Engine, Handle, Options as EngineOptions, StartRequest, Started};
@@ -81,6 +82,7 @@ impl World {
             node,
             store_id: "bench".into(),
             channels: Channels::default(),
+            log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
         };
         let handle = Engine::start(
             EngineOptions { node, max_running: MAX_RUNNING },

@@ -11,6 +11,7 @@ use std::time::Instant;
 use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::template::Rendered;
 use moa_core::time::Millis;
 use moa_ports::agent::{Completion, Completions, Secrets, Task, Worker as _};
@@ -57,6 +58,7 @@ impl Bench {
             node: NodeId(1),
             store_id: "example".to_owned(),
             channels: Channels::default(),
+            log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
         };
         let worker = LocalWorker::new(options, Arc::new(Sink(sender)));
         Ok(Self { worker, done, params: Arc::default(), _dir: dir })

@@ -4,10 +4,12 @@
 //! the first byte is written. Standard output and standard error stand in it as they came, raw,
 //! secrets redacted. It is written live, so `tail -f` works.
 //!
-//! A file never grows over [`ATTEMPT_LOG_BYTES_MAX`]: its first half is kept for good; of what
-//! follows the newest part is kept, at least a quarter of the limit, behind a line that says how
-//! many bytes were left out. Readers ask by *offsets of the stream*, which don't move when bytes are
-//! left out. Readers that show a log pass it through [`crate::sanitize_for_terminal`].
+//! A file never grows over the limit of the settings: about half of that is kept of the beginning,
+//! for good; of what follows the newest part is kept, about a quarter of the limit or more, behind a
+//! line that says how many bytes were left out. Readers find that line without knowing the limit,
+//! which may be another one by then: the beginning has a round number of bytes, see [`Shape`]. They
+//! ask by *offsets of the stream*, which don't move when bytes are left out. Readers that show a log
+//! pass it through [`crate::sanitize_for_terminal`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -16,19 +18,52 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moa_core::ids::RunId;
-use moa_core::limits::ATTEMPT_LOG_BYTES_MAX;
+use moa_core::limits::{ATTEMPT_LOG_BYTES_MAX, ATTEMPT_LOG_BYTES_MIN};
 use moa_ports::agent::{AttemptLog, Stream};
 
 use crate::redact::{Redacting, Redactor};
 
-/// Bytes of the beginning that are kept for good.
-const HEAD: u64 = ATTEMPT_LOG_BYTES_MAX / 2;
-/// Bytes of the end that are kept when room is made.
-const KEPT: u64 = ATTEMPT_LOG_BYTES_MAX / 4;
-/// Bytes of the line between the two.
+/// Bytes of the line between the beginning and the end.
 const MARKER: u64 = 48;
-/// Bytes that may stand behind the marker.
-const TAIL: u64 = ATTEMPT_LOG_BYTES_MAX - HEAD - MARKER;
+
+/// How much of a log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Bytes of the beginning that are kept for good: 4, 5, 6 or 7 times a power of two.
+    head: u64,
+    /// Bytes of the end that are kept when room is made.
+    kept: u64,
+    /// Bytes that may stand behind the marker.
+    tail: u64,
+}
+
+impl Shape {
+    /// The shape of logs of `bytes_max`; a limit that no settings may have is the nearest that they may.
+    pub fn new(bytes_max: u64) -> Self {
+        let bytes_max = bytes_max.clamp(ATTEMPT_LOG_BYTES_MIN, ATTEMPT_LOG_BYTES_MAX);
+        let half = bytes_max / 2;
+        // The three highest bits.
+        let below = half.ilog2() - 2;
+        let head = half >> below << below;
+        let tail = bytes_max - head - MARKER;
+        // So that a piece as long as what is kept fits beside it.
+        Self { head, kept: tail / 2, tail }
+    }
+
+    /// Every `head` that a log of so many bytes can have.
+    fn heads(size: u64) -> impl Iterator<Item = u64> {
+        let powers = (ATTEMPT_LOG_BYTES_MIN / 8).ilog2()..;
+        let heads = powers.flat_map(|power| (4..8).map(move |bits| bits << power));
+        heads.take_while(move |head| head + MARKER <= size.min(ATTEMPT_LOG_BYTES_MAX))
+    }
+}
+
+/// Where bytes of a log were left out, and how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    head: u64,
+    out: u64,
+}
 
 const MARKER_START: &[u8] = b"\n[moa: ";
 const MARKER_END: &[u8] = b" bytes left out here]\n";
@@ -122,22 +157,22 @@ pub fn read_log(path: &Path, from: u64, max: usize) -> io::Result<LogPart> {
     let file = File::open(path)?;
     // The end may be moved while it is read; then the marker changes, and it is read again.
     for _ in 0..8 {
-        let before = left_out(&file)?;
+        let before = cut(&file)?;
         let part = read_part(&file, before, from, max)?;
-        if left_out(&file)? == before {
+        if cut(&file)? == before {
             return Ok(part);
         }
     }
     Ok(LogPart { next: from, ..LogPart::default() })
 }
 
-fn read_part(file: &File, out: u64, from: u64, max: usize) -> io::Result<LogPart> {
+fn read_part(file: &File, cut: Option<Cut>, from: u64, max: usize) -> io::Result<LogPart> {
     let size = file.metadata()?.len();
-    let (start, limit, left_out) = match from {
-        _ if out == 0 => (from, size, 0),
-        _ if from < HEAD => (from, HEAD, 0),
-        _ if from < HEAD + out => (HEAD + MARKER, size, HEAD + out - from),
-        _ => (from - out + MARKER, size, 0),
+    let (start, limit, left_out) = match cut {
+        None => (from, size, 0),
+        Some(Cut { head, .. }) if from < head => (from, head, 0),
+        Some(Cut { head, out }) if from < head + out => (head + MARKER, size, head + out - from),
+        Some(Cut { out, .. }) => (from - out + MARKER, size, 0),
     };
     let length = limit.saturating_sub(start).min(max as u64);
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(max)];
@@ -154,19 +189,27 @@ fn read_part(file: &File, out: u64, from: u64, max: usize) -> io::Result<LogPart
     Ok(LogPart { left_out, next: from + left_out + filled as u64, bytes })
 }
 
-/// How many bytes the marker says were left out; 0 when there is none.
-fn left_out(file: &File) -> io::Result<u64> {
+/// What the marker says, if there is one.
+fn cut(file: &File) -> io::Result<Option<Cut>> {
     let mut marker = [0; MARKER as usize];
-    match file.read_exact_at(&mut marker, HEAD) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-        other => other?,
+    for head in Shape::heads(file.metadata()?.len()) {
+        match file.read_exact_at(&mut marker, head) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => break,
+            other => other?,
+        }
+        if let Some(out) = left_out(&marker) {
+            return Ok(Some(Cut { head, out }));
+        }
     }
-    let number = marker
-        .strip_prefix(MARKER_START)
-        .and_then(|rest| rest.strip_suffix(MARKER_END))
-        .and_then(|digits| std::str::from_utf8(digits).ok())
-        .and_then(|digits| digits.trim().parse().ok());
-    Ok(number.unwrap_or(0))
+    Ok(None)
+}
+
+/// How many bytes a marker says were left out; `None` when it is none.
+fn left_out(marker: &[u8]) -> Option<u64> {
+    let number = marker.strip_prefix(MARKER_START)?.strip_suffix(MARKER_END)?;
+    let number: u64 = std::str::from_utf8(number).ok()?.trim().parse().ok()?;
+    // A program may have written such a line itself: no sum of it and a length may overflow.
+    Some(number).filter(|number| *number <= u64::MAX / 4)
 }
 
 fn marker(out: u64) -> Vec<u8> {
@@ -186,13 +229,14 @@ pub struct LogWriter {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    shape: Shape,
     file: Option<File>,
     broken: bool,
-    /// Bytes of the first half written.
+    /// Bytes of the beginning written.
     head: u64,
-    /// Bytes behind the first half (and the marker) now.
+    /// Bytes behind the beginning (and the marker) now.
     tail: u64,
     left_out: u64,
     streams: [Redacting; 2],
@@ -200,8 +244,11 @@ struct State {
 
 impl LogWriter {
     /// A log at `path`; no file is made before something is written.
-    pub fn new(path: PathBuf, redactor: Arc<Redactor>) -> Self {
-        Self { path, redactor, state: Mutex::default() }
+    pub fn new(path: PathBuf, redactor: Arc<Redactor>, shape: Shape) -> Self {
+        let streams = Default::default();
+        let state =
+            State { shape, file: None, broken: false, head: 0, tail: 0, left_out: 0, streams };
+        Self { path, redactor, state: Mutex::new(state) }
     }
 
     /// Writes what redaction held back; to be called once, when the attempt has ended.
@@ -246,14 +293,14 @@ impl State {
         if self.file.is_none() {
             self.file = Some(create(path)?);
         }
-        let room = usize::try_from(HEAD - self.head).unwrap_or(usize::MAX);
+        let room = usize::try_from(self.shape.head - self.head).unwrap_or(usize::MAX);
         let (head, rest) = bytes.split_at(bytes.len().min(room));
         if !head.is_empty() {
             self.write_at(head, self.head)?;
             self.head += head.len() as u64;
         }
-        for piece in rest.chunks(KEPT as usize) {
-            if self.tail + piece.len() as u64 > TAIL {
+        for piece in rest.chunks(self.shape.kept as usize) {
+            if self.tail + piece.len() as u64 > self.shape.tail {
                 self.make_room()?;
             }
             self.write_at(piece, self.tail_start() + self.tail)?;
@@ -263,21 +310,21 @@ impl State {
     }
 
     fn tail_start(&self) -> u64 {
-        HEAD + if self.left_out > 0 { MARKER } else { 0 }
+        self.shape.head + if self.left_out > 0 { MARKER } else { 0 }
     }
 
     /// Leaves out the older part of the tail. Rewrites what is kept, so a long stream is written
     /// twice at most.
     fn make_room(&mut self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
-        let start = self.tail_start() + self.tail - KEPT;
-        let mut kept = vec![0; KEPT as usize];
+        let start = self.tail_start() + self.tail - self.shape.kept;
+        let mut kept = vec![0; self.shape.kept as usize];
         file.read_exact_at(&mut kept, start)?;
-        self.left_out += self.tail - KEPT;
+        self.left_out += self.tail - self.shape.kept;
         let mut whole = marker(self.left_out);
         whole.append(&mut kept);
-        file.write_all_at(&whole, HEAD)?;
-        self.tail = KEPT;
+        file.write_all_at(&whole, self.shape.head)?;
+        self.tail = self.shape.kept;
         file.set_len(self.tail_start() + self.tail)
     }
 
@@ -295,10 +342,12 @@ fn create(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
+
     use super::*;
 
-    fn writer(dir: &Path) -> LogWriter {
-        LogWriter::new(dir.join("logs/a.log"), Arc::default())
+    fn writer(dir: &Path, bytes_max: u64) -> LogWriter {
+        LogWriter::new(dir.join("logs/a.log"), Arc::default(), Shape::new(bytes_max))
     }
 
     fn whole(path: &Path, step: usize) -> (Vec<u8>, u64) {
@@ -317,7 +366,7 @@ mod tests {
     #[test]
     fn no_file_without_a_byte() {
         let dir = tempfile::tempdir().expect("a folder");
-        let log = writer(dir.path());
+        let log = writer(dir.path(), ATTEMPT_LOG_BYTES_DEFAULT);
         log.write(Stream::Stdout, b"");
         assert!(!dir.path().join("logs").exists());
         log.write(Stream::Stdout, b"out ");
@@ -325,12 +374,9 @@ mod tests {
         assert_eq!(whole(&log.path, 3), (b"out err".to_vec(), 0));
     }
 
-    #[test]
-    fn head_and_newest_part_of_a_flood_are_kept() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let log = writer(dir.path());
-        let line = |n: u64| format!("{n:015}\n");
-        let lines = 3 * ATTEMPT_LOG_BYTES_MAX / 16;
+    /// Writes numbered lines of 16 bytes, thrice as many as `bytes_max` holds.
+    fn flood(log: &LogWriter, bytes_max: u64) -> u64 {
+        let lines = 3 * bytes_max / 16;
         let mut piece = Vec::new();
         for n in 0..lines {
             piece.extend_from_slice(line(n).as_bytes());
@@ -339,18 +385,58 @@ mod tests {
                 piece.clear();
             }
         }
-        let size = fs::metadata(&log.path).expect("a file").len();
-        assert!(size <= ATTEMPT_LOG_BYTES_MAX, "{size}");
-        let (bytes, out) = whole(&log.path, 1 << 20);
-        assert_eq!(bytes.len() as u64 + out, lines * 16);
-        assert!(bytes.len() as u64 >= HEAD + KEPT);
-        let head = &bytes[..HEAD as usize];
-        assert!(head.starts_with(line(0).as_bytes()));
-        assert!(head.ends_with(line(HEAD / 16 - 1).as_bytes()));
-        assert!(bytes.ends_with(line(lines - 1).as_bytes()));
-        let file = fs::read(&log.path).expect("the file");
-        let marked = String::from_utf8_lossy(&file[HEAD as usize..(HEAD + MARKER) as usize]);
-        assert!(marked.contains(&format!(" {out} bytes left out here")), "{marked}");
+        lines
+    }
+
+    fn line(n: u64) -> String {
+        format!("{n:015}\n")
+    }
+
+    #[test]
+    fn head_and_newest_part_of_a_flood_are_kept_whatever_the_limit() {
+        // The default, the least, and one that is not round.
+        for bytes_max in [ATTEMPT_LOG_BYTES_DEFAULT, ATTEMPT_LOG_BYTES_MIN, 1_000_000] {
+            let dir = tempfile::tempdir().expect("a folder");
+            let log = writer(dir.path(), bytes_max);
+            let Shape { head, kept, .. } = Shape::new(bytes_max);
+            let lines = flood(&log, bytes_max);
+            let size = fs::metadata(&log.path).expect("a file").len();
+            assert!(size <= bytes_max, "{size}");
+            let (bytes, out) = whole(&log.path, 1 << 20);
+            assert_eq!(bytes.len() as u64 + out, lines * 16);
+            assert!(bytes.len() as u64 >= head + kept && head >= bytes_max / 5 * 2);
+            assert!(bytes.starts_with(line(0).as_bytes()));
+            assert!(bytes[..head as usize].ends_with(line(head / 16 - 1).as_bytes()));
+            assert!(bytes.ends_with(line(lines - 1).as_bytes()));
+            let file = fs::read(&log.path).expect("the file");
+            let marked = String::from_utf8_lossy(&file[head as usize..(head + MARKER) as usize]);
+            assert!(marked.contains(&format!(" {out} bytes left out here")), "{marked}");
+        }
+    }
+
+    #[test]
+    fn a_marker_is_found_for_every_limit() {
+        let mut bytes_max = ATTEMPT_LOG_BYTES_MIN;
+        while bytes_max <= ATTEMPT_LOG_BYTES_MAX {
+            let shape = Shape::new(bytes_max);
+            let Shape { head, kept, tail } = shape;
+            assert!(Shape::heads(head + MARKER + kept).any(|other| other == head), "{bytes_max}");
+            assert!(kept < tail && head + MARKER + tail == bytes_max, "{bytes_max}");
+            bytes_max += bytes_max / 37 + 1;
+        }
+    }
+
+    #[test]
+    fn a_line_that_only_looks_like_a_marker_breaks_nothing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = writer(dir.path(), 1 << 20);
+        let Shape { head, .. } = Shape::new(ATTEMPT_LOG_BYTES_MIN);
+        log.write(Stream::Stdout, &vec![b'x'; head as usize]);
+        let longest = marker(9_999_999_999_999_999_999);
+        log.write(Stream::Stdout, &longest);
+        log.write(Stream::Stdout, &vec![b'y'; 4096]);
+        let (bytes, out) = whole(&log.path, 100);
+        assert_eq!((bytes.len(), out), (head as usize + longest.len() + 4096, 0));
     }
 
     #[test]

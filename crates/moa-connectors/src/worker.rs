@@ -34,6 +34,7 @@ use tokio::runtime::Handle;
 
 use crate::agents::{Entry, SharedAgents};
 use crate::artifact::ArtifactStore;
+use crate::log::Shape;
 use crate::notify::Channels;
 use crate::output;
 use crate::prepare::{Prepared, prepare};
@@ -61,6 +62,8 @@ pub struct WorkerOptions {
     pub store_id: String,
     /// The notification channels.
     pub channels: Channels,
+    /// Bytes kept of the log of one attempt.
+    pub log_bytes_max: u64,
 }
 
 /// Runs agents in this process.
@@ -78,6 +81,7 @@ pub(crate) struct Shared {
     pub secrets: Arc<dyn Secrets>,
     pub project_dir: Arc<PathBuf>,
     pub state_dir: PathBuf,
+    pub log_shape: Shape,
     /// What most attempts have, made once.
     pub null: Arc<Json>,
     pub no_texts: Arc<BTreeMap<String, String>>,
@@ -138,6 +142,7 @@ impl LocalWorker {
                 secrets: options.secrets,
                 project_dir: Arc::new(options.project_dir),
                 state_dir: options.state_dir,
+                log_shape: Shape::new(options.log_bytes_max),
                 null: Arc::new(Json::Null),
                 no_texts: Arc::default(),
                 no_secrets: Arc::default(),

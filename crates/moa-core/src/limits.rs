@@ -57,5 +57,9 @@ pub const BATCH_INPUTS_MAX: usize = 8192;
 pub const RUNS_CACHED_MAX: usize = 20_000;
 /// Rows asked of the store at once: due timers, messages, ready steps.
 pub const DUE_ROWS_MAX: usize = 4096;
-/// Bytes of one attempt's log: half kept from the head, half from the tail.
-pub const ATTEMPT_LOG_BYTES_MAX: u64 = 10 << 20;
+/// Bytes kept of one attempt's log where the settings don't say: about half from each end.
+pub const ATTEMPT_LOG_BYTES_DEFAULT: u64 = 10 << 20;
+/// The least and the most that the settings may say.
+pub const ATTEMPT_LOG_BYTES_MIN: u64 = 4 << 10;
+/// See [`ATTEMPT_LOG_BYTES_MIN`].
+pub const ATTEMPT_LOG_BYTES_MAX: u64 = 1 << 30;

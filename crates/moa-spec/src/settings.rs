@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use moa_core::ids::Name;
-use moa_core::limits::ATTEMPT_LOG_BYTES_MAX;
+use moa_core::limits::{ATTEMPT_LOG_BYTES_DEFAULT, ATTEMPT_LOG_BYTES_MAX, ATTEMPT_LOG_BYTES_MIN};
 use moa_core::time::Span;
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ impl Default for Settings {
             store: "sqlite".into(),
             limits: Limits { max_running: 64, stop_grace: Span::minutes(5) },
             log: Log { level: LogLevel::Info, format: LogFormat::Text },
-            logs: Logs { attempt_max: ATTEMPT_LOG_BYTES_MAX },
+            logs: Logs { attempt_max: ATTEMPT_LOG_BYTES_DEFAULT },
             notify: Notify::default(),
             secrets: Secrets { env_file: ".env".into() },
             given: BTreeMap::new(),
@@ -147,9 +147,9 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
         settings.log.format = log.format.as_ref().map_or(settings.log.format, |f| f.value);
     }
     if let Some(size) = file.logs.as_ref().and_then(|logs| logs.attempt_max.as_ref()) {
-        if size.value.0 < 4096 {
-            let message = "less than 4KiB of an attempt's log are of no use".into();
-            cx.error(codes::WRONG_VALUE, size.span.clone(), message).help("write 1MiB or more");
+        if !(ATTEMPT_LOG_BYTES_MIN..=ATTEMPT_LOG_BYTES_MAX).contains(&size.value.0) {
+            let message = "what is kept of an attempt's log is from 4KiB to 1GiB".into();
+            cx.error(codes::WRONG_VALUE, size.span.clone(), message).help("write 10MiB, say");
         }
         settings.logs.attempt_max = size.value.0;
     }

@@ -65,7 +65,7 @@ const KEYS: [Key; 8] = [
         path: "logs.attempt_max",
         text: false,
         take: |to, from| to.logs.attempt_max = from.logs.attempt_max,
-        about: "Bytes kept of what one attempt writes",
+        about: "Bytes kept of the log of one attempt, from 4KiB to 1GiB",
     },
     Key {
         path: "secrets.env_file",

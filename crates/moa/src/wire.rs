@@ -150,6 +150,7 @@ impl Worker {
             node,
             store_id: store_id.clone(),
             channels: channels(settings),
+            log_bytes_max: settings.logs.attempt_max,
         };
         Ok(Self {
             agents,

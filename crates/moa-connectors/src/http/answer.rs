@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use moa_core::limits::ATTEMPT_LOG_BYTES_MAX;
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::{Output, Stream, TaskCtx, TaskError};
 use reqwest::{Response, StatusCode};
@@ -16,7 +15,6 @@ use crate::prepare::now;
 /// Bytes of a failure's body that are shown and logged.
 const SHOWN_BYTES_MAX: usize = 500;
 const LOGGED_BYTES_MAX: usize = 64 << 10;
-const _: () = assert!((LOGGED_BYTES_MAX as u64) < ATTEMPT_LOG_BYTES_MAX);
 /// How long to wait for the body of a failure.
 const FAILURE_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -39,7 +39,8 @@ pub(super) async fn run(
     let output = processes.output_path().map_err(short)?;
     let _at_work = processes.work.enter(task.run).map_err(short)?;
     let mut live = start(processes, &invocation, &ctx, &task, &output)?;
-    let mut pipes = Pipes::new(live.take_pipes(), ctx.log.clone()).map_err(short)?;
+    let mut pipes =
+        Pipes::new(live.take_pipes(), ctx.log.clone(), processes.log_bytes_max).map_err(short)?;
     let stragglers = Stragglers::of(live.pid(), processes.identity(&task));
     let stopped = supervise(&live, &mut pipes, &ctx.cancelled, invocation.grace).await;
     let status = clean_up(live, &mut pipes, stragglers, stopped).await;

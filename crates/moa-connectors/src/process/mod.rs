@@ -55,6 +55,7 @@ pub(crate) struct Processes {
     scratch_made: AtomicBool,
     node: String,
     store_id: String,
+    log_bytes_max: u64,
     next: AtomicU64,
     work: Arc<work::WorkFolders>,
 }
@@ -68,6 +69,7 @@ impl Processes {
             scratch_made: AtomicBool::new(false),
             node: options.node.to_string(),
             store_id: options.store_id.clone(),
+            log_bytes_max: options.log_bytes_max,
             next: AtomicU64::new(0),
             work: work::WorkFolders::new(options.state_dir.join("work")),
         };

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moa_core::limits::{ATTEMPT_LOG_BYTES_MAX, OUTPUT_BYTES_MAX};
+use moa_core::limits::OUTPUT_BYTES_MAX;
 use moa_ports::agent::{AttemptLog, Stream};
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::{Instant, sleep_until};
@@ -36,19 +36,20 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
-    /// Pipes whose content goes to `log`.
+    /// Pipes whose content goes to `log`, which keeps `log_bytes_max`.
     ///
     /// # Errors
     /// They can't be watched.
     pub fn new(
         (out, err): (Option<OwnedFd>, Option<OwnedFd>),
         log: Arc<dyn AttemptLog>,
+        log_bytes_max: u64,
     ) -> io::Result<Self> {
         Ok(Self {
             out: out.map(Receiver::from_owned_fd).transpose()?,
             err: err.map(Receiver::from_owned_fd).transpose()?,
             pause: None,
-            heard: Heard::new(log),
+            heard: Heard::new(log, log_bytes_max),
         })
     }
 
@@ -121,6 +122,7 @@ async fn readable(pipe: Option<&Receiver>) {
 /// What was heard of a program so far.
 pub(super) struct Heard {
     log: Arc<dyn AttemptLog>,
+    log_bytes_max: u64,
     total: u64,
     last: [Vec<u8>; 2],
     pub stdout: Captured,
@@ -141,8 +143,15 @@ pub(super) enum Captured {
 }
 
 impl Heard {
-    fn new(log: Arc<dyn AttemptLog>) -> Self {
-        Self { log, total: 0, last: Default::default(), stdout: Captured::Nothing, binary: false }
+    fn new(log: Arc<dyn AttemptLog>, log_bytes_max: u64) -> Self {
+        Self {
+            log,
+            log_bytes_max,
+            total: 0,
+            last: Default::default(),
+            stdout: Captured::Nothing,
+            binary: false,
+        }
     }
 
     /// Takes what came; says whether there was too much of it in too short a time.
@@ -160,7 +169,7 @@ impl Heard {
         if last.len() > 4 * LAST_WORDS {
             last.drain(..last.len() - LAST_WORDS);
         }
-        let floods = |total: u64| total.saturating_sub(ATTEMPT_LOG_BYTES_MAX) / FLOOD_BYTES;
+        let floods = |total: u64| total.saturating_sub(self.log_bytes_max) / FLOOD_BYTES;
         let before = floods(self.total);
         self.total += bytes.len() as u64;
         floods(self.total) > before

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::template::Rendered;
@@ -102,6 +103,7 @@ fn world_on(runtime: tokio::runtime::Runtime) -> World {
         node: NodeId(1),
         store_id: "unit".to_owned(),
         channels: Channels::default(),
+        log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
     };
     let worker = LocalWorker::new(options, Arc::new(Sink(Mutex::new(sender))));
     World { runtime, worker, done }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions, log_path, read_log};
 use moa_core::agent::{AgentKind, AgentSpec, CommandSpec};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::machine::Outcome;
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::template::{Rendered, SecretSlot};
@@ -80,6 +81,7 @@ impl World {
             node,
             store_id: store_id.clone(),
             channels,
+            log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
         };
         let worker = LocalWorker::new(options, Arc::new(Sink(sender)));
         Self { dir, agents, worker, store_id, node, done: Mutex::new(receiver) }

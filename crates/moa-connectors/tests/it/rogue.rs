@@ -2,7 +2,7 @@
 //! of them is left.
 
 use moa_core::agent::AgentKind;
-use moa_core::limits::ATTEMPT_LOG_BYTES_MAX;
+use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::time::Span;
@@ -83,13 +83,16 @@ fn floods_fill_no_disk() {
         let state = world.path(".moa");
         let path = moa_connectors::log_path(&state, task.run, "step", "", 1);
         until("the log is full", || {
-            let part = moa_connectors::read_log(&path, ATTEMPT_LOG_BYTES_MAX, 1).ok()?;
+            let part = moa_connectors::read_log(&path, ATTEMPT_LOG_BYTES_DEFAULT, 1).ok()?;
             (!part.bytes.is_empty()).then_some(())
         });
         world.worker.stop(task.run, task.inst, 1, false);
         assert_eq!(world.next().outcome, Outcome::Cancelled, "{script}");
         let size = std::fs::metadata(&path).expect("a log").len();
-        assert!(size > ATTEMPT_LOG_BYTES_MAX / 2 && size <= ATTEMPT_LOG_BYTES_MAX, "{size}");
+        assert!(
+            size > ATTEMPT_LOG_BYTES_DEFAULT / 2 && size <= ATTEMPT_LOG_BYTES_DEFAULT,
+            "{size}"
+        );
     }
 }
 

@@ -218,3 +218,26 @@ fn the_doctor_finds_what_is_wrong() {
     let said = project.call(&["run", "work"]).expect(7);
     assert!(said.err.contains("To restore:"), "{}", said.err);
 }
+
+#[test]
+fn of_a_long_log_is_kept_what_the_settings_say() {
+    let project = Project::with("long", "steps:\n  - {id: say, run: \"seq 100000 199999\"}\n");
+    project.write("moa.yaml", "logs: {attempt_max: 8KiB}\n");
+    project.run("long");
+    // A limit that was another one when the log was written changes nothing for its readers.
+    project.write("moa.yaml", "logs: {attempt_max: 1MiB}\n");
+    let log = &project.call(&["runs", "logs", "last", "--json"]).expect(0).json()[0];
+    let (kept, text) = (log["bytes"].as_u64().expect("a size"), log["text"].as_str());
+    let text = text.expect("a text");
+    assert!(kept <= 8192 && kept > 5000, "{kept}");
+    assert!(text.starts_with("100000\n") && text.ends_with("199999\n"), "{text}");
+    assert_eq!(log["left_out"], 700_000 - text.len());
+    let mut command = project.command(&["run", "long", "-q"]);
+    let said = command.env("MOA_LOGS_ATTEMPT_MAX", "16KiB").status().expect("it can be started");
+    assert!(said.success());
+    let log = &project.call(&["runs", "logs", "last", "--json"]).expect(0).json()[0];
+    assert!(log["bytes"].as_u64().is_some_and(|n| n > 8192 && n <= 16384), "{log}");
+    project.write("moa.yaml", "logs: {attempt_max: 2GiB}\n");
+    let refused = project.call(&["run", "long"]).expect(3);
+    assert!(refused.err.contains("from 4KiB to 1GiB"), "{}", refused.err);
+}

@@ -106,13 +106,14 @@ fn documents(args: &Args, layout: &Layout, run: RunId, context: &Context) -> Res
     let mut documents = Vec::new();
     for log in select(args, layout, run)? {
         let mut text = Vec::new();
-        let mut from = 0;
+        let (mut from, mut left_out) = (0, 0);
         loop {
             let part = wire::read_log(&log, from, PIECE)?;
             if part.next == from {
                 break;
             }
             from = part.next;
+            left_out += part.left_out;
             text.extend(part.bytes);
         }
         documents.push(json!({
@@ -120,6 +121,7 @@ fn documents(args: &Args, layout: &Layout, run: RunId, context: &Context) -> Res
             "attempt": log.attempt,
             "path": log.path,
             "bytes": log.bytes,
+            "left_out": left_out,
             "text": String::from_utf8_lossy(&text),
         }));
     }
