@@ -1,5 +1,8 @@
 //! The documented result of a run (`moa run --json`).
 
+use std::collections::BTreeMap;
+
+use moa_core::event::InstIx;
 use moa_core::machine::Run;
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::{ErrorKind, StepStatus};
@@ -48,9 +51,11 @@ struct Metrics {
 
 impl WorkflowResult {
     /// The result of a run as it is now. Steps that only hold others together are left out, unless
-    /// they failed by themselves; steps that have not ended are counted, but not listed.
+    /// they failed by themselves; steps that have not ended are counted, but not listed. In the order
+    /// of the workflow file, what a loop repeated where the loop stands.
     pub fn new(run: &Run) -> Self {
-        let counted: Vec<&StepRow> = run.steps().filter(|row| is_listed(run, row)).collect();
+        let mut counted = in_order(run);
+        counted.retain(|row| is_listed(run, row));
         let steps: Vec<StepResult> =
             counted.iter().filter_map(|row| step_result(run, row)).collect();
         let count = |status: &str| steps.iter().filter(|s| s.status == status).count();
@@ -76,6 +81,25 @@ impl WorkflowResult {
             metrics,
         }
     }
+}
+
+/// The steps as the plan has them; what a step owns (a loop its iterations) comes right behind it.
+fn in_order(run: &Run) -> Vec<&StepRow> {
+    let mut by_owner: BTreeMap<Option<InstIx>, Vec<&StepRow>> = BTreeMap::new();
+    for row in run.steps() {
+        by_owner.entry(row.owner).or_default().push(row);
+    }
+    let mut ordered = Vec::new();
+    // Those still to be looked at, the next one last.
+    let mut next = by_owner.remove(&None).unwrap_or_default();
+    next.reverse();
+    while let Some(row) = next.pop() {
+        ordered.push(row);
+        let mut owned = by_owner.remove(&Some(row.inst)).unwrap_or_default();
+        owned.sort_by_key(|row| (row.iteration, row.inst));
+        next.extend(owned.into_iter().rev());
+    }
+    ordered
 }
 
 fn is_listed(run: &Run, row: &StepRow) -> bool {

@@ -158,20 +158,33 @@ fn params_come_from_files_too() {
 }
 
 #[test]
-fn loops_have_a_result_for_each_iteration() {
+fn loops_have_a_result_for_each_iteration_where_they_stand() {
     let workflow = r#"
 steps:
+  - {id: first, run: "true"}
   - id: each
-    foreach: {in: "[1, 2, 3]", as: n}
+    foreach: {in: "[1, 2]", as: n}
     steps:
       - {id: double, run: "echo $(( ${{ n }} * 2 ))"}
+      - id: inner
+        foreach: {in: "[3, 4]", as: m}
+        steps:
+          - {id: product, run: "echo $(( ${{ n }} * ${{ m }} ))"}
+  - id: pair
+    parallel:
+      - {id: left, run: "true"}
+      - {id: right, run: "true"}
+  - {id: third, run: "true"}
+error_handling: {finally: [{id: last, run: "true"}]}
 "#;
     let project = Project::with("loop", workflow);
     let result = project.run("loop");
     let ids: Vec<_> = result["steps"].as_array().expect("steps").iter().collect();
     let ids: Vec<_> = ids.iter().map(|s| s["stepId"].as_str().unwrap_or_default()).collect();
-    assert_eq!(ids, ["double[0]", "double[1]", "double[2]"]);
-    assert_eq!(result["metrics"]["totalSteps"], 3);
+    let first = ["first", "double[0]", "product[0.0]", "product[0.1]"];
+    let rest = ["double[1]", "product[1.0]", "product[1.1]", "left", "right", "third", "last"];
+    assert_eq!(ids, [first.as_slice(), rest.as_slice()].concat());
+    assert_eq!(result["metrics"]["totalSteps"], 11);
 }
 
 #[test]
