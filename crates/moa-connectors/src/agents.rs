@@ -10,8 +10,27 @@ use moa_core::agent::{ActionSpec, AgentKind, AgentSpec};
 use moa_core::ids::Name;
 use serde_json::Value as Json;
 
-/// Names of the agents that are part of moa.
-pub const BUILTINS: [&str; 4] = ["shell", "http", "notify", "noop"];
+/// The agents that are part of moa: id, title, what they do and what they are given.
+const BUILTINS: [(&str, &str, &str); 4] = [
+    (
+        "http",
+        "Calls a URL",
+        "Params: `url`, `method`, `headers`, `body`. `http: URL` is short for a step of it.",
+    ),
+    ("noop", "Does nothing", "Gives back its params."),
+    (
+        "notify",
+        "Notifies people",
+        "Params: `channel` (one of `notify.channels` in moa.yaml), `text`, `title`, `level`. \
+         `notify: CHANNEL` is short for a step of it.",
+    ),
+    ("shell", "Runs a script", "Params: `script`, `cwd`. `run: SCRIPT` is short for a step of it."),
+];
+
+/// The agents that are part of moa, in order of their ids.
+pub fn builtins() -> impl Iterator<Item = AgentSpec> {
+    BUILTINS.iter().copied().filter_map(builtin)
+}
 
 /// The agents by id, shared by all that ask for them. Cheap to clone and to read.
 #[derive(Clone)]
@@ -28,8 +47,8 @@ impl SharedAgents {
     /// Makes `specs`, beside the agents that are part of moa, the agents that there are. Attempts
     /// that run keep the agent that they started with.
     pub fn replace(&self, specs: impl IntoIterator<Item = Arc<AgentSpec>>) {
-        let builtins = BUILTINS.iter().filter_map(|name| builtin(name)).map(Arc::new);
-        let all: Vec<Arc<AgentSpec>> = builtins.chain(specs).collect();
+        // A declared agent of the same id goes before one that is part of moa.
+        let all: Vec<Arc<AgentSpec>> = builtins().map(Arc::new).chain(specs).collect();
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // What was compiled for an agent that didn't change is kept.
         *map = all
@@ -71,11 +90,11 @@ impl fmt::Debug for SharedAgents {
     }
 }
 
-fn builtin(name: &str) -> Option<AgentSpec> {
+fn builtin((id, title, about): (&str, &str, &str)) -> Option<AgentSpec> {
     Some(AgentSpec {
-        id: Name::new(name).ok()?,
-        name: None,
-        description: None,
+        id: Name::new(id).ok()?,
+        name: Some(title.to_owned()),
+        description: Some(about.to_owned()),
         tier: None,
         labels: Default::default(),
         actions: Default::default(),
@@ -84,7 +103,7 @@ fn builtin(name: &str) -> Option<AgentSpec> {
         timeout: None,
         once: false,
         env: Default::default(),
-        kind: AgentKind::Builtin(name.to_owned()),
+        kind: AgentKind::Builtin(id.to_owned()),
     })
 }
 

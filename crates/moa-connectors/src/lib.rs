@@ -22,7 +22,7 @@ mod registry;
 mod terminal;
 mod worker;
 
-pub use agents::{BUILTINS, SharedAgents, is_once};
+pub use agents::{SharedAgents, builtins, is_once};
 pub use artifact::{Artifact, ArtifactStore};
 pub use log::{LogFile, LogPart, list_logs, log_dir, log_path, read_log};
 pub use notify::{Channel, Channels};

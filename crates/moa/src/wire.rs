@@ -241,6 +241,13 @@ impl Completions for OnlyOne {
     }
 }
 
+/// Every agent that a project can use: its own, and those that are part of moa.
+pub fn agents(project: &Project) -> BTreeMap<Name, Arc<AgentSpec>> {
+    let builtins = moa_connectors::builtins().map(|spec| (spec.id.clone(), Arc::new(spec)));
+    let own = project.agents.iter().map(|(id, spec)| (id.clone(), spec.clone()));
+    builtins.chain(own).collect()
+}
+
 /// A worker for one attempt, outside of any node.
 pub fn lone_worker(layout: &Layout, settings: &Settings, project: &Project) -> Result<Worker> {
     let id = random_u64();

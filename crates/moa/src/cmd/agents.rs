@@ -87,17 +87,16 @@ pub fn run(command: Command, context: &Context) -> Result {
 }
 
 fn find(loaded: &Loaded, name: &str, context: &Context) -> Result<Arc<AgentSpec>> {
-    let project = &loaded.project;
-    let known = project.agents.iter().find(|(id, _)| id.as_str() == name);
-    if let Some((_, spec)) = known {
-        return Ok(spec.clone());
-    }
+    let agents = wire::agents(&loaded.project);
     if let Some((_, file)) = loaded.broken_agents.iter().find(|(id, _)| id.as_str() == name) {
         let mine = loaded.problems.only(|path| path == file);
         return Err(mine.failure(context.ui.err_color()));
     }
+    if let Some((_, spec)) = agents.iter().find(|(id, _)| id.as_str() == name) {
+        return Ok(spec.clone());
+    }
     let failure = Failure::not_found(format!("there is no agent {name}"));
-    Err(match text::nearest(name, project.agents.keys().map(Name::as_str)) {
+    Err(match text::nearest(name, agents.keys().map(Name::as_str)) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
         None => failure.hint("`moa agents list` lists them"),
     })
@@ -107,49 +106,61 @@ fn kind(spec: &AgentSpec) -> &'static str {
     match &spec.kind {
         AgentKind::Command(_) => "command",
         AgentKind::Http(_) => "http",
-        AgentKind::Builtin(_) => "builtin",
+        AgentKind::Builtin(_) => "built-in",
     }
 }
 
 fn list(_args: ListArgs, context: &Context) -> Result {
     let loaded = project::load(&context.layout()?, None)?;
     let Loaded { project, broken_agents, .. } = &loaded;
+    let mut agents = wire::agents(project);
+    // One of a file with errors doesn't become the one that is part of moa.
+    agents.retain(|id, _| !broken_agents.contains_key(id));
+    let is_builtin = |spec: &&Arc<AgentSpec>| matches!(spec.kind, AgentKind::Builtin(_));
+    let (builtins, own): (Vec<_>, Vec<_>) = agents.values().partition(is_builtin);
     if context.ui.json {
-        let good = project.agents.values().map(|spec| {
+        let good = |spec: &Arc<AgentSpec>| {
             let mut row = document(spec);
             row["valid"] = true.into();
             row
-        });
+        };
         let bad = broken_agents
             .iter()
             .map(|(id, file)| json!({"agent": id, "valid": false, "file": file}));
-        let rows: Vec<Json> = good.chain(bad).collect();
+        let (own, builtins) = (own.into_iter().map(good), builtins.into_iter().map(good));
+        let rows: Vec<Json> = own.chain(bad).chain(builtins).collect();
         context.ui.json(&rows);
         return Ok(Exit::Ok);
     }
     let mut table = Table::new(&["AGENT", "KIND", "TIER", "AT ONCE", "NAME", "ACTIONS"]);
-    for spec in project.agents.values() {
-        let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
-        let actions = if actions.is_empty() { "any".into() } else { actions.join(", ") };
-        table.row(vec![
-            spec.id.as_str().into(),
-            kind(spec).into(),
-            spec.tier.map_or("-".into(), |tier| tier.to_string()).into(),
-            spec.concurrency.map_or("-".into(), |n| n.to_string()).into(),
-            spec.name.as_deref().unwrap_or_default().into(),
-            Cell::new(actions).style(Style::Dim),
-        ]);
-    }
+    own.into_iter().for_each(|spec| table.row(cells(spec)));
     for (id, file) in broken_agents {
         let note = Cell::new(format!("{file} has errors")).style(Style::Red);
         let [kind, tier, at_once] = ["-"; 3].map(Cell::from);
         table.row(vec![id.as_str().into(), kind, tier, at_once, note, "".into()]);
     }
-    table.print(&context.ui, "no agents; put files into agents/");
+    builtins.into_iter().for_each(|spec| table.row(cells(spec)));
+    table.print(&context.ui, "no agents");
+    if project.agents.is_empty() && broken_agents.is_empty() {
+        context.ui.hint("these are part of moa; put files into agents/ for your own");
+    }
     if loaded.problems.only(|path| path.starts_with("agents")).has_errors() {
         context.ui.hint("`moa workflows validate` shows the errors");
     }
     Ok(Exit::Ok)
+}
+
+fn cells(spec: &Arc<AgentSpec>) -> Vec<Cell> {
+    let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
+    let actions = if actions.is_empty() { "any".into() } else { actions.join(", ") };
+    vec![
+        spec.id.as_str().into(),
+        kind(spec).into(),
+        spec.tier.map_or("-".into(), |tier| tier.to_string()).into(),
+        spec.concurrency.map_or("-".into(), |n| n.to_string()).into(),
+        spec.name.as_deref().unwrap_or_default().into(),
+        Cell::new(actions).style(Style::Dim),
+    ]
 }
 
 fn document(spec: &AgentSpec) -> Json {
@@ -183,7 +194,7 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     match &spec.kind {
         AgentKind::Command(command) => line("command", &command.argv.join(" ")),
         AgentKind::Http(http) => line("http", &http.urls.join(", ")),
-        AgentKind::Builtin(name) => line("builtin", name),
+        AgentKind::Builtin(_) => line("kind", "built-in: it is part of moa"),
     }
     if let Some(at_once) = spec.concurrency {
         line("at once", &at_once.to_string());

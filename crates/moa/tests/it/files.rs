@@ -222,3 +222,31 @@ fn texts_of_moa_itself_need_no_project() {
     std::fs::write(dir.path().join("moa.yaml"), settings.out).expect("write");
     call_in(dir.path(), &["config"]).expect(0);
 }
+
+#[test]
+fn agents_that_are_part_of_moa_are_listed_shown_and_tried() {
+    let project = Project::empty();
+    project.write("agents/maker.yaml", "command: ['true']\n");
+    project.write("agents/noop.yaml", "command: [echo, mine]\n");
+    let listed = project.call(&["agents", "list", "--json"]).expect(0).json();
+    let rows = listed.as_array().expect("rows").iter();
+    let kinds: Vec<_> = rows.map(|row| format!("{} {}", row["agent"], row["kind_of"])).collect();
+    let expected = [
+        r#""maker" "command""#,
+        r#""noop" "command""#,
+        r#""http" "built-in""#,
+        r#""notify" "built-in""#,
+        r#""shell" "built-in""#,
+    ];
+    assert_eq!(kinds, expected);
+    let listed = project.call(&["agents", "list"]).expect(0).out;
+    assert!(listed.contains("shell\tbuilt-in\t-\t-\tRuns a script\tany"), "{listed}");
+    let shown = project.call(&["agents", "show", "notify"]).expect(0).out;
+    assert!(shown.contains("built-in") && shown.contains("`channel`"), "{shown}");
+    let said = project.call(&["agents", "test", "shell", "run", "-p", "script=echo 42"]).expect(0);
+    assert_eq!(said.out, "42\n");
+    let said = project.call(&["agents", "test", "noop", "go"]).expect(0);
+    assert!(said.err.contains("mine"), "the project's own goes before: {}", said.err);
+    let said = project.call(&["agents", "show", "shel"]).expect(4);
+    assert!(said.err.contains("did you mean shell?"), "{}", said.err);
+}

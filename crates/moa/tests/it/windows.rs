@@ -184,11 +184,10 @@ fn nothing_breaks_when_nobody_reads() {
 #[test]
 fn listings_are_arrays_of_objects_even_when_empty() {
     let project = Project::empty();
-    let listings: [&[&str]; 5] = [
+    let listings: [&[&str]; 4] = [
         &["runs", "list"],
         &["workflows", "list"],
         &["workflows", "versions"],
-        &["agents", "list"],
         &["workflows", "validate"],
     ];
     for args in listings {
