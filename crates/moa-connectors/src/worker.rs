@@ -187,19 +187,25 @@ impl Worker for LocalWorker {
     }
 }
 
-/// Does as much of an attempt as can be done at once.
+/// Does as much of an attempt as can be done at once. On the engine's thread, which nothing that an
+/// attempt does may end: a panic is the attempt's failure.
 fn start_inline(shared: &Arc<Shared>, kind: &Kind, entry: Arc<Entry>, task: Task, key: Key) {
-    let prepared = match prepare(shared, &entry, &task, CancellationToken::new()) {
-        Ok(prepared) => prepared,
-        Err(error) => return shared.complete(key, Outcome::Failed { error }),
-    };
     let _guard = shared.runtime.enter();
-    let task = Arc::new(task);
-    let mut work = work_of(kind, &prepared, &task);
+    let ready = catch_unwind(AssertUnwindSafe(|| {
+        let prepared = prepare(shared, &entry, &task, CancellationToken::new())?;
+        let task = Arc::new(task);
+        let work = work_of(kind, &prepared, &task);
+        Ok((prepared, task, work))
+    }));
+    let (prepared, task, mut work) = match ready {
+        Ok(Ok(ready)) => ready,
+        Ok(Err(error)) => return shared.complete(key, Outcome::Failed { error }),
+        Err(panic) => return shared.complete(key, unprepared(&*panic)),
+    };
     let first = poll_caught(&mut work, &mut Context::from_waker(Waker::noop()));
     if let Poll::Ready(result) = first {
         let judged = Judged { prepared, entry, task, asked: Asked::Nobody, result };
-        if let Some(outcome) = judged.outcome_at_once() {
+        if let Some(outcome) = judged.outcome_caught() {
             return shared.complete(key, outcome);
         }
         let ending = Ending { shared: shared.clone(), key, outcome: Outcome::Released };
@@ -209,6 +215,11 @@ fn start_inline(shared: &Arc<Shared>, kind: &Kind, entry: Arc<Entry>, task: Task
     let running = shared.enter(key, prepared.ctx.cancelled.clone());
     let ending = Ending { shared: shared.clone(), key, outcome: Outcome::Released };
     shared.runtime.spawn(drive(ending, running, entry, task, prepared, work));
+}
+
+/// The end of an attempt that panicked before it did anything: it can be tried again.
+fn unprepared(panic: &(dyn Any + Send)) -> Outcome {
+    Outcome::Failed { error: StepError::new(ErrorKind::Retryable, panicked(panic)) }
 }
 
 /// A whole attempt, from its task to its completion.
@@ -228,10 +239,7 @@ async fn attempt(mut ending: Ending, running: Arc<Running>, entry: Arc<Entry>, t
         }
         Ok(Ok((_, _, None))) => {}
         Ok(Err(error)) => ending.outcome = Outcome::Failed { error },
-        Err(panic) => {
-            let error = StepError::new(ErrorKind::Retryable, panicked(&*panic));
-            ending.outcome = Outcome::Failed { error };
-        }
+        Err(panic) => ending.outcome = unprepared(&*panic),
     }
 }
 
@@ -278,16 +286,15 @@ async fn drive(
 /// Judges an attempt's result; what takes long is done on a thread for such work.
 async fn finish(mut ending: Ending, judged: Judged) {
     judged.prepared.log.finish();
-    if let Some(outcome) = judged.outcome_at_once() {
+    if let Some(outcome) = judged.outcome_caught() {
         ending.outcome = outcome;
         return;
     }
     let artifacts = ending.shared.clone();
-    let once = judged.is_once();
+    let kind = judged.done_kind();
     let stored = tokio::task::spawn_blocking(move || judged.outcome(&artifacts.artifacts)).await;
     ending.outcome = stored.unwrap_or_else(|_| {
         let why = "the output could not be stored";
-        let kind = if once { ErrorKind::UnknownOutcome } else { ErrorKind::Retryable };
         Outcome::Failed { error: StepError::new(kind, why) }
     });
 }
@@ -354,6 +361,14 @@ struct Judged {
 }
 
 impl Judged {
+    /// The same as `outcome_at_once`; a panic in it is a failure.
+    fn outcome_caught(&self) -> Option<Outcome> {
+        catch_unwind(AssertUnwindSafe(|| self.outcome_at_once())).unwrap_or_else(|panic| {
+            let error = StepError::new(self.done_kind(), panicked(&*panic));
+            Some(Outcome::Failed { error })
+        })
+    }
+
     /// The outcome, unless the output has to be stored as an artifact.
     fn outcome_at_once(&self) -> Option<Outcome> {
         let output = match &self.result {
@@ -389,18 +404,19 @@ impl Judged {
             }
             Err(e) => {
                 let why = format!("the output has {} bytes and can't be stored: {e}", text.len());
-                // The action is done: only one that may be repeated is made again.
-                let once = self.is_once();
-                self.error(
-                    if once { ErrorKind::UnknownOutcome } else { ErrorKind::Retryable },
-                    &why,
-                )
+                self.error(self.done_kind(), &why)
             }
         }
     }
 
     fn is_once(&self) -> bool {
         self.task.once || self.entry.once(&self.task.action)
+    }
+
+    /// What kind of failure it is when the action is done, and what came of it is lost: only an
+    /// action that may be repeated is made again.
+    fn done_kind(&self) -> ErrorKind {
+        if self.is_once() { ErrorKind::UnknownOutcome } else { ErrorKind::Retryable }
     }
 
     fn check(&self, value: &Json) -> Result<usize, String> {

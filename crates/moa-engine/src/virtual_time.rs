@@ -24,6 +24,9 @@ pub type Mock<'a> = Box<dyn FnMut(&Task, Millis) -> Option<(Span, Outcome)> + 'a
 /// A world on virtual time.
 pub struct World<'a> {
     node: Node,
+    agents: BTreeMap<Name, Arc<AgentSpec>>,
+    /// How often it has started.
+    starts: u64,
     store: MemoryStore,
     now: Millis,
     mock: Mock<'a>,
@@ -53,10 +56,11 @@ impl<'a> World<'a> {
     /// A world that starts at an instant, with agents whose attempts `mock` answers.
     pub fn new(now: Millis, agents: BTreeMap<Name, Arc<AgentSpec>>, mock: Mock<'a>) -> Self {
         let store = MemoryStore::single();
-        let id = NodeId(1);
-        store.register(now, id, Span::minutes(1), Box::new(|_| ()));
+        let node = new_node(now, 1, &store, &agents);
         Self {
-            node: Node::new(id, agents, 1_000, true),
+            node,
+            agents,
+            starts: 1,
             store,
             now,
             mock,
@@ -66,6 +70,15 @@ impl<'a> World<'a> {
             answers: BTreeMap::new(),
             started: Vec::new(),
         }
+    }
+
+    /// The process dies and starts again at once: only what is durable is left.
+    pub fn restart(&mut self) {
+        self.starts += 1;
+        self.node = new_node(self.now, self.starts, &self.store, &self.agents);
+        self.attempts.clear();
+        self.running.clear();
+        self.answers.clear();
     }
 
     /// The instant.
@@ -240,6 +253,20 @@ impl<'a> World<'a> {
         let version = answer(|reply| self.store.workflow(which, reply)).ok()??;
         Graph::new(serde_json::from_str(&version.plan).ok()?).ok()
     }
+}
+
+/// Attempts at once in a world.
+const RUNNING_MAX: u32 = 1_000;
+
+fn new_node(
+    now: Millis,
+    start: u64,
+    store: &MemoryStore,
+    agents: &BTreeMap<Name, Arc<AgentSpec>>,
+) -> Node {
+    let id = NodeId(start);
+    store.register(now, id, Span::minutes(1), Box::new(|_| ()));
+    Node::new(id, agents.clone(), RUNNING_MAX, true)
 }
 
 /// How people name the step of a task: `lint`, or `lint[2]` inside a loop.

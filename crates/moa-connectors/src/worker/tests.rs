@@ -10,7 +10,7 @@ use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
-use moa_core::template::Rendered;
+use moa_core::template::{Rendered, SecretSlot};
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::{
     Agent, Completion, Completions, Output, Secrets, Task, TaskCtx, TaskError, Worker as _,
@@ -56,7 +56,8 @@ impl Completions for Sink {
 struct NoSecrets;
 
 impl Secrets for NoSecrets {
-    fn get(&self, _name: &str) -> Option<String> {
+    fn get(&self, name: &str) -> Option<String> {
+        assert_ne!(name, "POISON", "no secret is called so");
         None
     }
 }
@@ -157,6 +158,21 @@ fn a_panic_is_a_failure() {
         assert_eq!(failed(world.run(agent, "panic later")), (retry, why("later")));
         let (kind, _) = failed(world.run(&format!("{agent}-once"), "panic"));
         assert_eq!(kind, ErrorKind::UnknownOutcome);
+    }
+    assert_eq!(world.worker.running(), 0);
+}
+
+#[test]
+fn a_panic_before_the_agent_is_asked_is_a_failure() {
+    let world = world();
+    for agent in ["test-inline", "test-spawned", "test-inline-once"] {
+        let slot = SecretSlot { pointer: "/key".to_owned(), at: 0, name: "POISON".to_owned() };
+        let params = Rendered { value: json!({"key": ""}), secrets: vec![slot] };
+        world.worker.start(Task { params: Arc::new(params), ..task(agent, "yield") });
+        let (kind, why) = failed(world.next());
+        // Nothing has happened yet: it is tried again, whatever the action.
+        assert_eq!(kind, ErrorKind::Retryable);
+        assert!(why.contains("no secret is called so"), "{why}");
     }
     assert_eq!(world.worker.running(), 0);
 }

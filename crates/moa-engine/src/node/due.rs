@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use moa_core::event::InstIx;
 use moa_core::ids::RunId;
 use moa_core::limits::DUE_ROWS_MAX;
-use moa_core::machine::{BrokenRows, Input, MessageBody, Run};
+use moa_core::machine::{Input, MessageBody, Run};
 use moa_core::run::StepRow;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_ports::store::{self, Due, DueAsk, Message, MessageId, Relay, Snapshot, WorkflowRef};
 
 use super::gather::{Queued, Source};
+use super::quarantine::guarded;
 use super::slots::is_free;
 use super::{Command, Doubt, Entry, Live, Node};
 
@@ -133,6 +134,9 @@ impl Node {
 
     /// A ready task that the store knows of, and perhaps nobody has in memory.
     fn offer_stored(&mut self, id: RunId, inst: u32) -> bool {
+        if self.quarantined.contains_key(&id) {
+            return false;
+        }
         if !self.slots.holds(id, inst) {
             self.refresh(id, |run| run.claimable(inst).is_some());
         }
@@ -151,6 +155,9 @@ impl Node {
 
     /// A run arrived from the store: applies what waited for it.
     pub(super) fn place_loaded(&mut self, now: Millis, id: RunId, snapshot: Option<Snapshot>) {
+        if self.quarantined.contains_key(&id) {
+            return self.stays_away(id);
+        }
         let Some(snapshot) = snapshot else { return self.not_there(now, id) };
         let Some(graph) = self.graphs.get(&snapshot.row.hash).cloned() else {
             let hash = snapshot.row.hash;
@@ -162,9 +169,10 @@ impl Node {
             return;
         };
         let Snapshot { version, row, steps } = snapshot;
-        match Run::restore(row, steps, version, graph) {
-            Ok(run) => self.enter(now, id, run),
-            Err(error) => self.broken(id, &error),
+        match guarded(|| Run::restore(row, steps, version, graph)) {
+            Ok(Ok(run)) => self.enter(now, id, run),
+            Ok(Err(error)) => self.broken(id, &error.to_string()),
+            Err(panic) => self.quarantine(id, "loading it", &panic),
         }
     }
 
@@ -246,7 +254,7 @@ impl Node {
     }
 
     /// The leases of a run that is not there, or can't be read.
-    fn never_leased(&mut self, id: RunId) {
+    pub(super) fn never_leased(&mut self, id: RunId) {
         if let Some(doubt) = self.doubtful.get_mut(&id) {
             for task in std::mem::take(&mut doubt.tasks) {
                 self.slots.release(id, task.inst, task.attempt);
@@ -281,17 +289,6 @@ impl Node {
                 self.relays.push(Relay { consumed, messages: Vec::new() });
             }
             Queued::Input { .. } | Queued::Create(_) => {}
-        }
-    }
-
-    pub(super) fn broken(&mut self, id: RunId, error: &BrokenRows) {
-        tracing::error!(run.id = %id, error = %error, "run quarantined: its rows are damaged");
-        self.quarantined.insert(id);
-        self.never_leased(id);
-        if let Some(Entry::Loading(waiting)) = self.runs.remove(&id) {
-            for queued in waiting {
-                self.refuse(id, queued, "the run's rows are damaged; moa doctor says more");
-            }
         }
     }
 }

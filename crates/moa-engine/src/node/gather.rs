@@ -1,6 +1,5 @@
 //! Applying inputs in memory, and gathering what the next batch will write.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
@@ -15,6 +14,7 @@ use moa_ports::store::{Batch, Commit, Message, MessageId, StartGuard};
 
 use crate::handle::{Change, Error, ForkRequest};
 
+use super::quarantine::guarded;
 use super::{Answer, Command, Entry, Live, Node, Token};
 
 /// Something for a run, kept until it is durable so that it can be applied again.
@@ -188,12 +188,8 @@ fn is_done(run: &Run, input: &Input) -> bool {
 impl Node {
     /// Applies something to a run, or asks for the run first.
     pub(super) fn submit(&mut self, now: Millis, id: RunId, queued: Queued) {
-        if self.quarantined.contains(&id) {
-            return self.refuse(
-                id,
-                queued,
-                "the run is quarantined: moa failed on it; see the log",
-            );
+        if self.quarantined.contains_key(&id) {
+            return self.refuse_quarantined(id, queued);
         }
         match self.runs.get_mut(&id) {
             Some(entry) if queued.is_event() && entry.has(&queued) => {}
@@ -215,36 +211,15 @@ impl Node {
     fn apply_input(&mut self, now: Millis, id: RunId, input: Input, source: Source) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
         let env = Env { now, agents: &self.agents };
-        // Safe to catch: `apply` has no side effects beyond the run, and the run is dropped.
-        let applied = catch_unwind(AssertUnwindSafe(|| live.run.apply(env, &input)));
-        match applied {
+        match guarded(|| live.run.apply(env, &input)) {
             Ok(Ok(applied)) => {
                 self.gather(now, id, applied, Some(Queued::Input { input, source }), None);
             }
             Ok(Err(rejected)) => self.input_rejected(id, input, source, rejected.0),
-            Err(_) => {
-                self.quarantine(id, &format!("{input:?}"));
-                let why = "moa failed on this input; the run is quarantined, see the log";
-                self.refuse(id, Queued::Input { input, source }, why);
+            Err(panic) => {
+                self.quarantine(id, &format!("applying {input:?}"), &panic);
+                self.refuse_quarantined(id, Queued::Input { input, source });
             }
-        }
-    }
-
-    /// moa itself failed on a run: it leaves memory with all that is not durable, and nothing is done
-    /// with it until the next start. Everything else goes on.
-    pub(super) fn quarantine(&mut self, id: RunId, doing: &str) {
-        tracing::error!(run.id = %id, doing, "moa failed on a run; it is quarantined");
-        self.quarantined.insert(id);
-        let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
-        let parts = [live.in_flight.take(), live.pending.take()];
-        let mut inputs = Vec::new();
-        for part in parts.into_iter().flatten() {
-            self.never_started(id, &part.after);
-            inputs.extend(part.inputs);
-        }
-        self.forget(id);
-        for queued in inputs {
-            self.refuse(id, queued, "moa failed on the run; it is quarantined, see the log");
         }
     }
 

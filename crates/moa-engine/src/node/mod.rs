@@ -16,10 +16,11 @@ mod committed;
 mod due;
 mod gather;
 mod hash;
+mod quarantine;
 mod slots;
 mod starts;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
@@ -130,7 +131,8 @@ pub struct Node {
     doubtful: BTreeMap<RunId, Doubt>,
     resolving: HashMap<WorkflowKey, Vec<starts::Waiting>>,
     parked: HashMap<VersionHash, Vec<(RunId, Snapshot)>>,
-    quarantined: HashSet<RunId>,
+    /// Runs that nothing is done with until the next start, and why.
+    quarantined: BTreeMap<RunId, String>,
     idle: VecDeque<(u64, RunId)>,
     tick: u64,
     /// Set from the moment on at which the store failed until it works again.
@@ -226,7 +228,7 @@ impl Node {
             doubtful: BTreeMap::new(),
             resolving: HashMap::new(),
             parked: HashMap::new(),
-            quarantined: HashSet::new(),
+            quarantined: BTreeMap::new(),
             idle: VecDeque::new(),
             tick: 0,
             degraded: None,

@@ -4,7 +4,6 @@
 //! the node one, unless the agent is built in and costs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use moa_core::agent::{AgentKind, AgentSpec};
@@ -18,6 +17,7 @@ use moa_ports::agent::Task;
 
 use super::gather::{After, change_of};
 use super::hash::RunMap;
+use super::quarantine::guarded;
 use super::{Entry, Live, Node};
 
 /// Slots and queues of one node.
@@ -239,10 +239,11 @@ impl Node {
             self.slots.more_in_store = true;
             return;
         };
-        // Safe to catch: `lease` has no side effects beyond the run, and the run is dropped.
-        let leased = catch_unwind(AssertUnwindSafe(|| live.run.lease(env, inst, self.id)));
-        let Ok(leased) = leased else { return self.quarantine(id, "starting an attempt") };
-        let Ok((assignment, applied)) = leased else { return };
+        let (assignment, applied) = match guarded(|| live.run.lease(env, inst, self.id)) {
+            Ok(Ok(leased)) => leased,
+            Ok(Err(_)) => return,
+            Err(panic) => return self.quarantine(id, "starting an attempt", &panic),
+        };
         let mut after = None;
         if let Some(a) = assignment {
             self.slots.take(id, inst, a.attempt, &a.agent, counted);

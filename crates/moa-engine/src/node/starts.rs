@@ -8,7 +8,7 @@ use moa_core::machine::{
     ForkPoint, Graph, Input, MessageBody, Run, StartChild, concurrency_key, fill_params,
 };
 use moa_core::policy::queue_key;
-use moa_core::run::{ParentRef, Seed};
+use moa_core::run::ParentRef;
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::Millis;
 use moa_core::workflow::Plan;
@@ -20,6 +20,7 @@ use serde_json::Value as Json;
 use crate::handle::{Error, ForkFrom, ForkRequest, StartRequest, Started};
 
 use super::gather::{After, Queued};
+use super::quarantine::guarded;
 use super::{Answer, Command, Entry, Live, Node, Token, WorkflowKey};
 
 /// Somebody who waits for a workflow version.
@@ -81,6 +82,15 @@ fn which_of(workflow: &Name, version: Option<&String>) -> WorkflowRef {
     }
 }
 
+/// What is said when the machine failed on a request, and nothing was done.
+fn failed_on(panic: String) -> String {
+    format!("moa failed on this request, and did nothing: {panic}")
+}
+
+fn params_of(graph: &Graph, given: &Json) -> Result<Json, String> {
+    guarded(|| fill_params(graph, given)).map_err(failed_on).flatten()
+}
+
 impl Node {
     pub(super) fn resolve_start(
         &mut self,
@@ -132,7 +142,7 @@ impl Node {
                     Some(_) => self.place_loaded(now, id, Some(snapshot)),
                     None => {
                         let reason = format!("workflow version {hash} is not in the store");
-                        self.broken(id, &moa_core::machine::BrokenRows(reason));
+                        self.broken(id, &reason);
                     }
                 }
             }
@@ -169,8 +179,9 @@ impl Node {
             return Some(graph.clone());
         }
         let plan: Result<Plan, _> = serde_json::from_str(&version.plan);
-        let graph =
-            plan.map_err(|e| e.to_string()).and_then(|p| Graph::new(p).map_err(|e| e.to_string()));
+        let graph = plan.map_err(|e| e.to_string()).and_then(|plan| {
+            guarded(|| Graph::new(plan)).and_then(|graph| graph.map_err(|e| e.to_string()))
+        });
         match graph {
             Ok(graph) => {
                 let graph = Arc::new(graph);
@@ -228,7 +239,7 @@ impl Node {
                 self.go_on_start(now, graph, token, run, *request);
             }
             Waiting::Child { message, run, start } => {
-                let params = match fill_params(&graph, &start.params) {
+                let params = match params_of(&graph, &start.params) {
                     Ok(params) => params,
                     Err(reason) => return self.child_impossible(message, run, &start, reason),
                 };
@@ -257,7 +268,7 @@ impl Node {
         run: RunId,
         request: StartRequest,
     ) {
-        let params = match fill_params(&graph, &request.params) {
+        let params = match params_of(&graph, &request.params) {
             Ok(params) => params,
             Err(reason) => {
                 return self.reply(token, Answer::Started(Err(Error::Rejected { reason })));
@@ -286,7 +297,8 @@ impl Node {
         idempotency_key: Option<String>,
         asker: Asker,
     ) {
-        match concurrency_key(&graph, &created.params, created.run) {
+        let key = guarded(|| concurrency_key(&graph, &created.params, created.run));
+        match key.map_err(failed_on).flatten() {
             Ok(key) => created.concurrency_key = key,
             Err(reason) => {
                 let creation = Creation { created, graph, idempotency_key, asker, again: false };
@@ -313,12 +325,11 @@ impl Node {
             return self.submit(now, id, Queued::Create(Box::new(creation)));
         }
         let env = moa_core::machine::Env { now, agents: &self.agents };
-        let made = Run::create(env, creation.created.clone(), creation.graph.clone());
-        let (run, applied) = match made {
-            Ok(made) => made,
-            Err(error) => {
-                return self.impossible(&creation, error.to_string());
-            }
+        let (created, graph) = (creation.created.clone(), creation.graph.clone());
+        let (run, applied) = match guarded(|| Run::create(env, created, graph)) {
+            Ok(Ok(made)) => made,
+            Ok(Err(error)) => return self.impossible(&creation, error.to_string()),
+            Err(panic) => return self.never_created(creation, &panic),
         };
         let live = Live { run, pending: None, in_flight: None, leased: 0, used: 0 };
         self.runs.insert(id, Entry::Live(Box::new(live)));
@@ -338,6 +349,19 @@ impl Node {
         let pending = self.pending(id);
         pending.start = Some(guard);
         pending.consumed.extend(consumed);
+    }
+
+    /// moa itself failed on a run before it existed. Who asked is told; a child's message stays in
+    /// the store, and is tried again at the next start.
+    fn never_created(&mut self, creation: Creation, panic: &str) {
+        let (id, asker) = (creation.created.run, creation.asker);
+        match asker {
+            Asker::Parent(_) => self.quarantine(id, "creating it", panic),
+            Asker::Start(_) | Asker::Fork(_) => {
+                tracing::error!(run.id = %id, error = panic, "moa failed on a run; it is not created");
+            }
+        }
+        self.refuse(id, Queued::Create(Box::new(creation)), &failed_on(panic.to_owned()));
     }
 
     /// The run of a start exists already: in the store, or in memory.
@@ -408,16 +432,16 @@ impl Node {
             ForkFrom::Step(name) => ForkPoint::Step(name.clone()),
             ForkFrom::Start => ForkPoint::Start,
         };
-        let seed: Option<Seed> = match live.run.seed(&point) {
+        let seed = guarded(|| live.run.seed(&point)).map_err(failed_on);
+        let seed = match seed.and_then(|seed| seed.map_err(|e| e.to_string())) {
             Ok(seed) => seed,
-            Err(error) => {
-                let reason = error.to_string();
+            Err(reason) => {
                 return self.reply(token, Answer::Forked(Err(Error::Rejected { reason })));
             }
         };
         let graph = live.run.graph.clone();
         let params = request.params.unwrap_or_else(|| Json::clone(&live.run.row.params));
-        let params = match fill_params(&graph, &params) {
+        let params = match params_of(&graph, &params) {
             Ok(params) => params,
             Err(reason) => {
                 return self.reply(token, Answer::Forked(Err(Error::Rejected { reason })));

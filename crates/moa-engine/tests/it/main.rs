@@ -3,4 +3,5 @@
 mod constructs;
 mod failures;
 mod people;
+mod quarantine;
 mod script;

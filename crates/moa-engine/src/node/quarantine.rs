@@ -1,0 +1,75 @@
+//! Runs that moa itself fails on: nothing is done with them until the next start, and everything
+//! else goes on.
+//!
+//! The machine is pure: it changes the run that it is given and nothing else. So a panic inside it
+//! spoils one run in memory, which is dropped, and what the store has of it stays as it was.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use moa_core::ids::RunId;
+
+use super::gather::Queued;
+use super::{Entry, Node};
+
+/// Calls the machine; a panic in it is an error, with its text.
+///
+/// Safe to catch, because the machine has no side effects beyond the run that it is given, and who
+/// gets an error here drops that run.
+pub(super) fn guarded<T>(machine: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(machine)).map_err(|panic| text_of(&*panic))
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
+}
+
+impl Node {
+    /// moa itself failed on a run: it leaves memory with all that is not durable, and nothing is
+    /// done with it until the next start. Everything else goes on.
+    pub(super) fn quarantine(&mut self, id: RunId, doing: &str, error: &str) {
+        tracing::error!(run.id = %id, doing, error, "moa failed on a run; it is quarantined");
+        self.quarantined.insert(id, format!("moa failed on it ({doing}): {error}"));
+        self.stays_away(id);
+    }
+
+    /// The rows of a run are damaged: the same.
+    pub(super) fn broken(&mut self, id: RunId, error: &str) {
+        tracing::error!(run.id = %id, error, "run quarantined: its rows are damaged");
+        self.quarantined.insert(id, format!("its rows are damaged: {error}"));
+        self.stays_away(id);
+    }
+
+    /// A quarantined run leaves memory; who waits for something of it is told.
+    pub(super) fn stays_away(&mut self, id: RunId) {
+        let mut inputs = Vec::new();
+        match self.runs.get_mut(&id) {
+            Some(Entry::Live(live)) => {
+                let parts = [live.in_flight.take(), live.pending.take()];
+                for part in parts.into_iter().flatten() {
+                    self.never_started(id, &part.after);
+                    inputs.extend(part.inputs);
+                }
+                self.forget(id);
+            }
+            Some(Entry::Loading(waiting)) => {
+                inputs.append(waiting);
+                self.runs.remove(&id);
+            }
+            None => {}
+        }
+        self.never_leased(id);
+        for queued in inputs {
+            self.refuse_quarantined(id, queued);
+        }
+    }
+
+    /// Refuses something for a run that is quarantined.
+    pub(super) fn refuse_quarantined(&mut self, id: RunId, queued: Queued) {
+        let why = self.quarantined.get(&id).map_or("", String::as_str);
+        let reason = format!("the run is quarantined until moa starts again: {why}");
+        self.refuse(id, queued, &reason);
+    }
+}
