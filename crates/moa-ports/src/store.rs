@@ -204,6 +204,9 @@ pub struct Snapshot {
     pub row: RunRow,
     /// Its step rows, in order of `inst`.
     pub steps: Vec<StepRow>,
+    /// The run at the top: the one that started it, or that one's, and so on; itself when nobody
+    /// did. Where the run that started it isn't there any more, that one.
+    pub root: RunId,
 }
 
 /// What to look for.
@@ -219,6 +222,11 @@ pub struct DueAsk {
     pub ready: usize,
     /// Whether leases of dead nodes are looked for.
     pub lost: bool,
+    /// Only what belongs to these runs, each at the top ([`Snapshot::root`]): of them and of what
+    /// they started, down to the last, those that are open; messages to them; events that they
+    /// sent to the bus. `None` = of every run. What this costs depends on how much belongs to them,
+    /// not on what else the store holds.
+    pub only: Option<Vec<RunId>>,
 }
 
 /// What is due.
@@ -228,9 +236,11 @@ pub struct Due {
     pub timers: Vec<(RunId, TimerKey, Millis)>,
     /// When the next timer that isn't in `timers` is due.
     pub next_timer: Option<Millis>,
-    /// Messages to runs, oldest first.
+    /// Messages to runs, oldest first. A message belongs to the run that gets it; if that isn't there
+    /// (yet), to the run whose commit sent it, or, for one of a [`Relay`], sent what it consumes.
     pub messages: Vec<(MessageId, Message)>,
-    /// Events on the bus with the runs that wait for their type, oldest first.
+    /// Events on the bus with the runs that wait for their type, whomever these belong to, oldest
+    /// first.
     pub bus: Vec<(MessageId, Arc<Emitted>, Vec<RunId>)>,
     /// Tasks that can be claimed, by queue key: run, step, key.
     pub ready: Vec<(RunId, InstIx, i64)>,

@@ -119,7 +119,8 @@ fn restart(path: &Path, settings: &Settings) {
     let start = Instant::now();
     let store = SqliteStore::open(path, settings.options.clone()).expect("it opens");
     let opened = start.elapsed().as_secs_f64() * 1e3;
-    let ask = DueAsk { now: build::NOW, limit: 4096, messages_after: 0, ready: 0, lost: true };
+    let now = build::NOW;
+    let ask = DueAsk { now, limit: 4096, messages_after: 0, ready: 0, lost: true, only: None };
     let due = answer(|reply| store.due(ask.clone(), reply)).expect("it is asked");
     let first_lost = start.elapsed().as_secs_f64() * 1e3;
     assert_eq!(due.lost.len() as u64, settings.open.min(4096));

@@ -6,6 +6,7 @@
 //! (how damage is noticed), `migrations/0001_init.sql` (the tables). Absent: other processes that
 //! write; anything that logs (whoever calls knows more).
 
+mod belonging;
 mod error;
 pub mod fault;
 mod lock;

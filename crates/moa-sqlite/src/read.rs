@@ -7,9 +7,10 @@ use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::{BUS, MessageBody};
 use moa_core::run::StepRow;
 use moa_core::time::Millis;
-use moa_ports::store::{Due, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
+use moa_ports::store::{Due, DueAsk, Message, MessageId, Snapshot, WorkflowRef, WorkflowVersion};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::belonging;
 use crate::error::Fail;
 use crate::rows;
 use crate::write::State;
@@ -17,7 +18,7 @@ use crate::write::State;
 /// One run with its steps.
 pub(crate) fn snapshot(conn: &Connection, run: RunId) -> Result<Option<Snapshot>, Fail> {
     let mut stmt = conn.prepare_cached(&format!(
-        "SELECT {}, r.no, (SELECT max(h.version) FROM history h WHERE h.run_no = r.no) \
+        "SELECT {}, r.no, (SELECT max(h.version) FROM history h WHERE h.run_no = r.no), r.root \
          FROM runs r WHERE r.id = ?1",
         rows::RUN
     ))?;
@@ -25,6 +26,7 @@ pub(crate) fn snapshot(conn: &Connection, run: RunId) -> Result<Option<Snapshot>
     let Some(row) = found.next()? else { return Ok(None) };
     let no: i64 = row.get(16)?;
     let version = rows::count(row, 17)?;
+    let root = row.get::<_, Option<[u8; 16]>>(18)?.map_or(run, RunId::from_bytes);
     let row = rows::run(row)?;
     let mut stmt = conn.prepare_cached(&format!(
         "SELECT {} FROM steps WHERE run_no = ?1 ORDER BY inst",
@@ -32,7 +34,7 @@ pub(crate) fn snapshot(conn: &Connection, run: RunId) -> Result<Option<Snapshot>
     ))?;
     let steps: Vec<StepRow> =
         collect(stmt.query([no])?, rows::step).map_err(|fail| of_run(fail, run))?;
-    Ok(Some(Snapshot { version, row, steps }))
+    Ok(Some(Snapshot { version, row, steps, root }))
 }
 
 /// Says which run the damage is in.
@@ -57,6 +59,9 @@ pub(crate) fn collect<T>(
 
 /// What is due.
 pub(crate) fn due(conn: &Connection, state: &mut State, ask: &DueAsk) -> Result<Due, Fail> {
+    if let Some(roots) = &ask.only {
+        return belonging::due(conn, state, ask, roots);
+    }
     let limit = sql_limit(ask.limit);
     let mut due = Due::default();
     timers(conn, ask.now, limit, &mut due)?;
@@ -104,7 +109,17 @@ fn messages(conn: &Connection, after: u64, limit: i64, due: &mut Due) -> Result<
     let mut stmt = conn
         .prepare_cached("SELECT id, run, body FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2")?;
     let after = i64::try_from(after).unwrap_or(i64::MAX);
-    for (id, message) in collect(stmt.query(params![after, limit])?, rows::message)? {
+    let found = collect(stmt.query(params![after, limit])?, rows::message)?;
+    hand_out(conn, found, due)
+}
+
+/// Adds messages to the answer, each to its kind.
+pub(crate) fn hand_out(
+    conn: &Connection,
+    messages: Vec<(MessageId, Message)>,
+    due: &mut Due,
+) -> Result<(), Fail> {
+    for (id, message) in messages {
         match message.body {
             MessageBody::Emitted(event) if message.to == BUS => {
                 let mut stmt = conn.prepare_cached(

@@ -16,7 +16,8 @@ use crate::write::State;
 use crate::{Options, SqliteStore, prune, queries, read, schema, seal, write, writer};
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 1] = [include_str!("../tests/data/0001.sql")];
+const SAMPLES: [&str; 2] =
+    [include_str!("../tests/data/0001.sql"), include_str!("../tests/data/0002.sql")];
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder for the test")
@@ -45,7 +46,7 @@ fn contents(store: &SqliteStore) -> String {
     let snapshots = answer(|reply| store.load(ids.clone(), reply)).expect("runs are loaded");
     let mut text = serde_json::to_string_pretty(&runs).expect("it is JSON");
     for snapshot in snapshots.into_iter().flatten() {
-        let all = (snapshot.version, snapshot.row, snapshot.steps);
+        let all = (snapshot.version, snapshot.root, snapshot.row, snapshot.steps);
         text.push_str(&serde_json::to_string_pretty(&all).expect("it is JSON"));
     }
     for run in ids {
@@ -58,6 +59,7 @@ fn contents(store: &SqliteStore) -> String {
         messages_after: 0,
         ready: 9,
         lost: true,
+        only: None,
     };
     let due = answer(|reply| store.due(ask, reply)).expect("it is asked");
     let totals = block_on(store.totals()).expect("it is counted");
@@ -65,6 +67,46 @@ fn contents(store: &SqliteStore) -> String {
     let workflows = block_on(store.workflows(None)).expect("they are listed");
     let rest = serde_json::to_string_pretty(&(events, totals, workflows)).expect("it is JSON");
     format!("{text}\n{due:#?}\n{rest}")
+}
+
+/// Rows as an earlier moa wrote them: it did not keep what belongs to which run.
+const FAMILY: &str = r#"
+  INSERT INTO runs (no, id, workflow, hash, status, phase, priority, parent, created_at, extra)
+    SELECT value ->> 0, unhex(format('%032x', value ->> 0)), 'w', zeroblob(32), 1, 0, 0,
+      CASE WHEN value ->> 1 THEN unhex(format('%032x', value ->> 1)) END, 0, '{}'
+    FROM json_each('[[1], [2, 1], [3, 2], [4], [5, 4], [6, 99], [7, 6]]');
+  INSERT INTO messages (id, run, body)
+    SELECT value ->> 0, unhex(format('%032x', value ->> 1)), value ->> 2 FROM json_each('[
+      [1, 3, {"message": "input"}], [2, 4, {"message": "input"}],
+      [3, 8, {"message": "start_child", "parent": {"run": "00000000-0000-0000-0000-000000000003"}}],
+      [4, 8, {"message": "input"}],
+      [5, 0, {"message": "emitted", "source": "00000000-0000-0000-0000-000000000005"}],
+      [6, 0, {"message": "emitted"}], [7, 50, {"message": "input"}]]');
+"#;
+
+#[test]
+fn what_belongs_to_which_run_is_found_out() {
+    let folder = folder();
+    let path = folder.path().join("moa.db");
+    let old = schema::of_number(&path, 1).expect("an old database");
+    old.execute_batch(FAMILY).expect("rows of schema 1");
+    old.close().expect("it closes");
+    drop(SqliteStore::open(&path, Options::default()).expect("it opens"));
+    let conn = schema::open_reader(&path).expect("it opens");
+    let roots = |sql: &str| -> Vec<(i64, Option<[u8; 16]>)> {
+        let mut stmt = conn.prepare(sql).expect("it is prepared");
+        let rows = stmt.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("it is asked");
+        rows.collect::<Result<_, _>>().expect("rows")
+    };
+    let expected = |roots: &[(i64, Option<u128>)]| -> Vec<(i64, Option<[u8; 16]>)> {
+        roots.iter().map(|(n, root)| (*n, root.map(|root| RunId(root).to_bytes()))).collect()
+    };
+    let runs = [None, Some(1), Some(1), None, Some(4), Some(99), Some(99)];
+    let runs: Vec<_> = (1..).zip(runs).collect();
+    assert_eq!(roots("SELECT no, root FROM runs ORDER BY no"), expected(&runs));
+    let messages = [Some(1), Some(4), Some(1), Some(1), Some(4), None, None];
+    let messages: Vec<_> = (1..).zip(messages).collect();
+    assert_eq!(roots("SELECT id, root FROM messages ORDER BY id"), expected(&messages));
 }
 
 /// Every statement that a connection has at hand, with how SQLite goes about it.
@@ -103,7 +145,8 @@ fn the_engine_never_walks_a_table() {
     insta::assert_snapshot!("plans_of_the_writer", plans);
     // What starts with a walk over a whole table, and why it may.
     let walks = plans.lines().filter(|line| line.trim().starts_with("SCAN"));
-    let may = ["SCAN CONSTANT ROW", "SCAN s USING INDEX steps_ready"];
+    // `r` is what belongs to one run, looked up by an index itself.
+    let may = ["SCAN CONSTANT ROW", "SCAN s USING INDEX steps_ready", "SCAN r"];
     for walk in walks {
         assert!(may.iter().any(|may| walk.trim() == *may), "{walk} in\n{plans}");
     }
@@ -132,11 +175,10 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
         write::batch(conn, &mut state, build::batch(vec![next]))?;
     }
     state.reload(conn)?;
-    let due = read::due(
-        conn,
-        &mut state,
-        &DueAsk { now: build::NOW, limit: 9, messages_after: 0, ready: 9, lost: true },
-    )?;
+    let now = build::NOW;
+    let ask = DueAsk { now, limit: 9, messages_after: 0, ready: 9, lost: true, only: None };
+    let due = read::due(conn, &mut state, &ask)?;
+    read::due(conn, &mut state, &DueAsk { only: Some(vec![a]), ..ask })?;
     let mut last = build::end(a, 1, RunStatus::Failed);
     last.consumed = vec![due.messages[0].0];
     last.timers = vec![(TimerKey::Run, None)];

@@ -52,7 +52,7 @@ fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
 }
 
 /// What must never be found: a sentence, and a query of run ids (or nothing) and numbers.
-const CHECKS: [(&str, &str); 9] = [
+const CHECKS: [(&str, &str); 10] = [
     (
         "its history has a gap",
         "SELECT r.id, count(h.version) FROM runs r LEFT JOIN history h ON h.run_no = r.no \
@@ -93,6 +93,12 @@ const CHECKS: [(&str, &str); 9] = [
         "it ended, but has a concurrency slot",
         "SELECT r.id, s.run_no FROM slots s CROSS JOIN runs r ON r.no = s.run_no \
          WHERE r.status >= 4",
+    ),
+    (
+        "it is not kept with what belongs together",
+        "SELECT r.id, r.no FROM runs r LEFT JOIN runs p ON p.id = r.parent \
+         WHERE r.root IS NOT CASE WHEN r.parent IS NULL THEN NULL \
+         WHEN p.id IS NULL THEN coalesce(r.root, r.parent) ELSE coalesce(p.root, p.id) END",
     ),
     (
         "its params are missing",

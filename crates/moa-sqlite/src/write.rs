@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use moa_core::ids::{NodeId, RunId};
-use moa_core::machine::TimerKey;
+use moa_core::machine::{BUS, TimerKey};
 use moa_core::policy::{Admission, admit};
 use moa_core::run::RunRow;
 use moa_core::step::StepStatus;
@@ -49,6 +49,8 @@ pub(crate) struct State {
 struct Known {
     no: i64,
     version: u64,
+    /// The run at the top.
+    root: RunId,
 }
 
 impl State {
@@ -156,24 +158,27 @@ impl<'c> Writer<'c> {
         for id in &commit.consumed {
             self.delete_message(*id)?;
         }
-        let no = match (known, &commit.row) {
-            (Some(known), Some(row)) => self.update_run(known.no, row)?,
-            (Some(known), None) => known.no,
+        let known = match (known, &commit.row) {
+            (Some(known), Some(row)) => {
+                self.update_run(known.no, row)?;
+                known
+            }
+            (Some(known), None) => known,
             (None, Some(row)) => self.insert_run(row, guard)?,
             (None, None) => {
                 // A commit for a run that doesn't exist: it only takes and sends messages.
-                commit.messages.iter().try_for_each(|message| self.send(message))?;
+                commit.messages.iter().try_for_each(|message| self.send(message, None))?;
                 return Ok(CommitOutcome::Applied { seq: 0 });
             }
         };
         if let (Some(slot), Some(admission)) = (slot, admission) {
-            self.start(run, no, slot, admission)?;
+            self.start(run, known.no, slot, admission)?;
         }
-        self.write(no, &commit)?;
+        self.write(known, &commit)?;
         if commit.ended {
-            self.release(no)?;
+            self.release(known.no)?;
         }
-        let seq = self.append(commit.at, no, &commit)?;
+        let seq = self.append(known, &commit)?;
         if commit.ended {
             self.state.known.remove(&run);
         }
@@ -181,7 +186,8 @@ impl<'c> Writer<'c> {
     }
 
     /// What needs no thought: steps, timers, waits, messages.
-    fn write(&mut self, no: i64, commit: &Commit) -> Result<(), Fail> {
+    fn write(&mut self, known: Known, commit: &Commit) -> Result<(), Fail> {
+        let no = known.no;
         for step in &commit.steps {
             rows::bind_step(&mut self.step, no, step, &mut self.state.text)?;
             self.step.raw_execute()?;
@@ -202,43 +208,56 @@ impl<'c> Writer<'c> {
             };
             self.conn.prepare_cached(sql)?.execute(params![no, inst, event])?;
         }
-        commit.messages.iter().try_for_each(|message| self.send(message))
+        commit.messages.iter().try_for_each(|message| self.send(message, Some(known.root)))
     }
 
     /// Appends the history row; answers its number, 0 when there are no events.
-    fn append(&mut self, at: Millis, no: i64, commit: &Commit) -> Result<u64, Fail> {
+    fn append(&mut self, known: Known, commit: &Commit) -> Result<u64, Fail> {
         let version = commit.expected + u64::from(!commit.events.is_empty());
-        self.state.known.insert(commit.run, Known { no, version });
+        self.state.known.insert(commit.run, Known { version, ..known });
         if commit.events.is_empty() {
             return Ok(0);
         }
         self.state.last_event += 1;
         let seq = self.state.last_event;
         self.history.raw_bind_parameter(1, seq.cast_signed())?;
-        self.history.raw_bind_parameter(2, no)?;
+        self.history.raw_bind_parameter(2, known.no)?;
         self.history.raw_bind_parameter(3, version.cast_signed())?;
-        self.history.raw_bind_parameter(4, at.0)?;
+        self.history.raw_bind_parameter(4, commit.at.0)?;
         self.history.raw_bind_parameter(5, self.state.text.of(&commit.events)?)?;
         self.history.raw_execute()?;
         Ok(seq)
     }
 
-    /// The number and version of a run, if it exists.
+    /// The number, version and root of a run, if it exists.
     fn find(&mut self, run: RunId) -> Result<Option<Known>, Fail> {
         if let Some(known) = self.state.known.get(&run) {
             return Ok(Some(*known));
         }
         let mut stmt = self.conn.prepare_cached(
-            "SELECT r.no, (SELECT max(h.version) FROM history h WHERE h.run_no = r.no) \
-             FROM runs r WHERE r.id = ?1",
+            "SELECT r.no, (SELECT max(h.version) FROM history h WHERE h.run_no = r.no), \
+             coalesce(r.root, r.id) FROM runs r WHERE r.id = ?1",
         )?;
-        let found = stmt.query_row([run.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)));
-        let Some((no, version)) = found.optional()? else { return Ok(None) };
+        let found = stmt.query_row([run.to_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?, RunId::from_bytes(row.get(2)?)))
+        });
+        let Some((no, version, root)) = found.optional()? else { return Ok(None) };
         let version: Option<i64> = version;
         let version = version
             .and_then(|version| u64::try_from(version).ok())
             .ok_or_else(|| Fail::Data(format!("run {run} has no history")))?;
-        Ok(Some(Known { no, version }))
+        Ok(Some(Known { no, version, root }))
+    }
+
+    /// The run at the top of a run, if that exists.
+    fn root_of(&self, run: RunId) -> Result<Option<RunId>, Fail> {
+        if let Some(known) = self.state.known.get(&run) {
+            return Ok(Some(known.root));
+        }
+        let mut stmt =
+            self.conn.prepare_cached("SELECT coalesce(root, id) FROM runs WHERE id = ?1")?;
+        let root = stmt.query_row([run.to_bytes()], |row| row.get(0)).optional()?;
+        Ok(root.map(RunId::from_bytes))
     }
 
     fn run_of_key(&self, key: &str) -> Result<Option<RunId>, Fail> {
@@ -248,7 +267,7 @@ impl<'c> Writer<'c> {
         Ok(id.map(RunId::from_bytes))
     }
 
-    fn update_run(&mut self, no: i64, row: &RunRow) -> Result<i64, Fail> {
+    fn update_run(&mut self, no: i64, row: &RunRow) -> Result<(), Fail> {
         let mut stmt = self.conn.prepare_cached(
             "UPDATE runs SET status = ?2, phase = ?3, priority = ?4, started_at = ?5, \
              finished_at = ?6, output = ?7, error = ?8, extra = ?9 WHERE no = ?1",
@@ -256,17 +275,21 @@ impl<'c> Writer<'c> {
         stmt.raw_bind_parameter(1, no)?;
         rows::bind_run_changes(&mut stmt, 2, row, &mut self.state.text)?;
         stmt.raw_execute()?;
-        Ok(no)
+        Ok(())
     }
 
-    fn insert_run(&mut self, row: &RunRow, guard: Option<&StartGuard>) -> Result<i64, Fail> {
+    fn insert_run(&mut self, row: &RunRow, guard: Option<&StartGuard>) -> Result<Known, Fail> {
+        let root = match row.parent {
+            Some(parent) => self.root_of(parent.run)?.unwrap_or(parent.run),
+            None => row.run,
+        };
         self.state.last_no += 1;
         let no = self.state.last_no;
         let mut stmt = self.conn.prepare_cached(
             "INSERT INTO runs (no, id, workflow, hash, params, parent, parent_step, \
              parent_depth, created_at, idempotency_key, status, phase, priority, started_at, \
-             finished_at, output, error, extra) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, \
-             ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+             finished_at, output, error, extra, root) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, \
+             ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?;
         stmt.raw_bind_parameter(1, no)?;
         stmt.raw_bind_parameter(2, row.run.to_bytes())?;
@@ -285,8 +308,9 @@ impl<'c> Writer<'c> {
         stmt.raw_bind_parameter(9, row.created_at.0)?;
         stmt.raw_bind_parameter(10, guard.and_then(|guard| guard.idempotency_key.as_deref()))?;
         rows::bind_run_changes(&mut stmt, 11, row, &mut self.state.text)?;
+        stmt.raw_bind_parameter(19, (root != row.run).then(|| root.to_bytes()))?;
         stmt.raw_execute()?;
-        Ok(no)
+        Ok(Known { no, version: 0, root })
     }
 
     fn set_timer(&self, no: i64, key: TimerKey, due: Option<Millis>) -> Result<(), Fail> {
@@ -307,13 +331,19 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    fn send(&mut self, message: &Message) -> Result<(), Fail> {
+    /// Sends a message; `sender` is the run at the top of the one that sends it.
+    fn send(&mut self, message: &Message, sender: Option<RunId>) -> Result<(), Fail> {
+        let root = match message.to {
+            BUS => sender,
+            to => self.root_of(to)?.or(sender),
+        };
         self.state.last_message += 1;
         let id = self.state.last_message.cast_signed();
-        let mut stmt =
-            self.conn.prepare_cached("INSERT INTO messages (id, run, body) VALUES (?1, ?2, ?3)")?;
+        let mut stmt = self
+            .conn
+            .prepare_cached("INSERT INTO messages (id, run, body, root) VALUES (?1, ?2, ?3, ?4)")?;
         let body = self.state.text.of(&message.body)?;
-        stmt.execute(params![id, message.to.to_bytes(), body])?;
+        stmt.execute(params![id, message.to.to_bytes(), body, root.map(RunId::to_bytes)])?;
         Ok(())
     }
 
@@ -327,16 +357,20 @@ impl<'c> Writer<'c> {
         Ok(true)
     }
 
-    fn delete_message(&self, id: MessageId) -> Result<bool, Fail> {
+    fn delete_message(&self, id: MessageId) -> Result<(), Fail> {
         let mut stmt = self.conn.prepare_cached("DELETE FROM messages WHERE id = ?1")?;
-        Ok(stmt.execute([id.cast_signed()])? > 0)
+        stmt.execute([id.cast_signed()])?;
+        Ok(())
     }
 
     fn relay(&mut self, relay: Relay) -> Result<(), Fail> {
-        if self.delete_message(relay.consumed)? {
-            relay.messages.iter().try_for_each(|message| self.send(message))?;
-        }
-        Ok(())
+        let mut stmt =
+            self.conn.prepare_cached("DELETE FROM messages WHERE id = ?1 RETURNING root")?;
+        let root = stmt.query_row([relay.consumed.cast_signed()], |row| row.get(0)).optional()?;
+        let Some(root) = root else { return Ok(()) };
+        let root: Option<[u8; 16]> = root;
+        let root = root.map(RunId::from_bytes);
+        relay.messages.iter().try_for_each(|message| self.send(message, root))
     }
 
     /// What a new run with this claim on a slot does; changes nothing.
@@ -375,7 +409,7 @@ impl<'c> Writer<'c> {
         let held = match admission {
             Admission::Skip => return Ok(()),
             Admission::Start => {
-                self.send(&Message::admit(run))?;
+                self.send(&Message::admit(run), None)?;
                 true
             }
             Admission::Queue => false,
@@ -388,7 +422,7 @@ impl<'c> Writer<'c> {
                              AND run_no = (SELECT no FROM runs WHERE id = ?1)",
                         )?
                         .execute([other.to_bytes()])?;
-                    self.send(&Message::superseded(other, run))?;
+                    self.send(&Message::superseded(other, run), None)?;
                 }
                 false
             }
@@ -410,7 +444,7 @@ impl<'c> Writer<'c> {
             self.conn
                 .prepare_cached("UPDATE slots SET held = 1 WHERE run_no = ?1")?
                 .execute([next])?;
-            self.send(&Message::admit(run))?;
+            self.send(&Message::admit(run), None)?;
         }
         Ok(())
     }

@@ -37,7 +37,8 @@ impl Node {
         self.due_wanted = false;
         let lost = std::mem::take(&mut self.lost_wanted);
         let limit = DUE_ROWS_MAX;
-        Some(DueAsk { now, limit, messages_after: 0, ready: tasks.min(limit), lost })
+        let ready = tasks.min(limit);
+        Some(DueAsk { now, limit, messages_after: 0, ready, lost, only: None })
     }
 
     /// Whether what the last answer brought is not durable yet: it would be brought again.
@@ -168,7 +169,7 @@ impl Node {
             }
             return;
         };
-        let Snapshot { version, row, steps } = snapshot;
+        let Snapshot { version, row, steps, root: _ } = snapshot;
         match guarded(|| Run::restore(row, steps, version, graph)) {
             Ok(Ok(run)) => self.enter(now, id, run),
             Ok(Err(error)) => self.broken(id, &error.to_string()),

@@ -24,6 +24,8 @@ pub(super) struct Run {
     /// Its number in order of creation.
     pub age: u64,
     pub version: u64,
+    /// The run at the top.
+    pub root: RunId,
     pub row: RunRow,
     pub steps: BTreeMap<InstIx, StepRow>,
     pub idempotency_key: Option<String>,
@@ -42,6 +44,8 @@ pub struct Model {
     timers_due: BTreeSet<(Millis, RunId, TimerKey)>,
     pub(super) messages: BTreeMap<MessageId, Message>,
     pub(super) messages_to: BTreeSet<(RunId, MessageId)>,
+    /// The run at the top of the one that a message belongs to, if that one was there.
+    message_roots: BTreeMap<MessageId, RunId>,
     waits: BTreeSet<(String, RunId, InstIx)>,
     pub(super) ready: BTreeSet<(i64, u64, RunId, InstIx)>,
     pub(super) running: BTreeMap<Option<NodeId>, BTreeSet<(RunId, InstIx)>>,
@@ -88,7 +92,7 @@ impl Model {
     pub fn snapshot(&self, run: RunId) -> Option<Snapshot> {
         let run = self.runs.get(&run)?;
         let steps = run.steps.values().cloned().collect();
-        Some(Snapshot { version: run.version, row: run.row.clone(), steps })
+        Some(Snapshot { version: run.version, row: run.row.clone(), steps, root: run.root })
     }
 
     /// See [`crate::store::Store::commit`].
@@ -145,12 +149,13 @@ impl Model {
                 self.waits.remove(&wait);
             }
         }
+        let root = self.root_of(run);
         for message in commit.messages {
-            self.send(message);
+            self.send(message, root);
         }
         if commit.ended {
             for next in self.slots.release(run) {
-                self.send(Message::admit(next));
+                self.send(Message::admit(next), None);
             }
         }
         CommitOutcome::Applied { seq: self.append(commit.at, run, commit.events) }
@@ -168,14 +173,14 @@ impl Model {
         match admission {
             Admission::Start => {
                 self.slots.hold(&slot, run, age);
-                self.send(Message::admit(run));
+                self.send(Message::admit(run), None);
             }
             Admission::Queue => self.slots.queue(&slot, run, age),
             Admission::QueueAfterCancelling(others) => {
                 for other in others {
                     // One that still waits makes room at once: it must not be admitted meanwhile.
                     self.slots.leave_queue(other);
-                    self.send(Message::superseded(other, run));
+                    self.send(Message::superseded(other, run), None);
                 }
                 self.slots.queue(&slot, run, age);
             }
@@ -209,8 +214,14 @@ impl Model {
             return;
         }
         self.last_age += 1;
+        let root = row.parent.map_or(id, |p| self.root_of(p.run).unwrap_or(p.run));
         let (age, steps) = (self.last_age, BTreeMap::new());
-        self.runs.insert(id, Run { age, version: 0, row, steps, idempotency_key: None });
+        self.runs.insert(id, Run { age, version: 0, root, row, steps, idempotency_key: None });
+    }
+
+    /// The run at the top of a run that is there.
+    pub fn root_of(&self, run: RunId) -> Option<RunId> {
+        self.runs.get(&run).map(|run| run.root)
     }
 
     fn write_step(&mut self, id: RunId, step: StepRow) {
@@ -256,13 +267,18 @@ impl Model {
         }
     }
 
-    fn send(&mut self, message: Message) {
+    /// Sends a message; `sender` is the run at the top of the one that sends it.
+    fn send(&mut self, message: Message, sender: Option<RunId>) {
         self.last_message += 1;
+        if let Some(root) = self.root_of(message.to).or(sender) {
+            self.message_roots.insert(self.last_message, root);
+        }
         self.messages_to.insert((message.to, self.last_message));
         self.messages.insert(self.last_message, message);
     }
 
     fn remove_message(&mut self, id: MessageId) -> bool {
+        self.message_roots.remove(&id);
         match self.messages.remove(&id) {
             Some(message) => self.messages_to.remove(&(message.to, id)),
             None => false,
@@ -270,23 +286,31 @@ impl Model {
     }
 
     fn relay(&mut self, relay: Relay) {
+        let root = self.message_roots.get(&relay.consumed).copied();
         if self.remove_message(relay.consumed) {
             for message in relay.messages {
-                self.send(message);
+                self.send(message, root);
             }
         }
     }
 
     /// See [`crate::store::Store::due`].
     pub fn due(&self, ask: &DueAsk) -> Due {
+        let asked = |root: Option<RunId>| match &ask.only {
+            None => true,
+            Some(only) => root.is_some_and(|root| only.contains(&root)),
+        };
+        let of = |run| ask.only.is_none() || (self.is_open(run) && asked(self.root_of(run)));
         let mut due = Due::default();
-        let mut timers = self.timers_due.iter();
-        for &(at, run, key) in timers.by_ref().take_while(|t| t.0 <= ask.now).take(ask.limit) {
+        let timers = || self.timers_due.iter().filter(|t| of(t.1));
+        for &(at, run, key) in timers().take_while(|t| t.0 <= ask.now).take(ask.limit) {
             due.timers.push((run, key, at));
         }
-        due.next_timer = self.timers_due.iter().nth(due.timers.len()).map(|t| t.0);
+        due.next_timer = timers().nth(due.timers.len()).map(|t| t.0);
         let after = ask.messages_after.saturating_add(1);
-        for (&id, message) in self.messages.range(after..).take(ask.limit) {
+        let messages = self.messages.range(after..);
+        let messages = messages.filter(|(id, _)| asked(self.message_roots.get(id).copied()));
+        for (&id, message) in messages.take(ask.limit) {
             match &message.body {
                 MessageBody::Emitted(event) if message.to == BUS => {
                     due.bus.push((id, Arc::clone(event), self.waiting_for(event)));
@@ -294,10 +318,10 @@ impl Model {
                 _ => due.messages.push((id, message.clone())),
             }
         }
-        let ready = self.ready.iter().take(ask.ready);
+        let ready = self.ready.iter().filter(|task| of(task.2)).take(ask.ready);
         due.ready = ready.map(|&(key, _, run, inst)| (run, inst, key)).collect();
         if ask.lost {
-            due.lost = self.lost(ask.now, ask.limit);
+            due.lost = self.lost(ask.now, ask.limit, of);
         }
         due
     }
@@ -311,12 +335,17 @@ impl Model {
         runs
     }
 
-    fn lost(&self, now: Millis, limit: usize) -> Vec<(RunId, InstIx, u32)> {
+    fn lost(
+        &self,
+        now: Millis,
+        limit: usize,
+        of: impl Fn(RunId) -> bool,
+    ) -> Vec<(RunId, InstIx, u32)> {
         let alive = |node: &Option<NodeId>| {
             node.is_some_and(|node| self.nodes.get(&node).is_some_and(|&until| until > now))
         };
         let lost = self.running.iter().filter(|(node, _)| !alive(node)).flat_map(|(_, s)| s);
-        let open = lost.filter(|(run, _)| self.is_open(*run));
+        let open = lost.filter(|(run, _)| self.is_open(*run) && of(*run));
         let attempt = |run, inst| self.runs[run].steps[inst].attempt;
         open.take(limit).map(|(run, inst)| (*run, *inst, attempt(run, inst))).collect()
     }

@@ -18,7 +18,7 @@ pub struct Bench {
 
 /// What to look for: everything.
 pub(super) const EVERYTHING: DueAsk =
-    DueAsk { now: build::NOW, limit: 1000, messages_after: 0, ready: 1000, lost: true };
+    DueAsk { now: build::NOW, limit: 1000, messages_after: 0, ready: 1000, lost: true, only: None };
 
 impl Bench {
     /// Puts a store on the bench.

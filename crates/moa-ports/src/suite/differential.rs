@@ -346,7 +346,8 @@ impl Pair {
     }
 
     fn ask(&self, after: MessageId, limit: usize) -> DueAsk {
-        DueAsk { now: self.now, limit, messages_after: after, ready: limit, lost: true }
+        let now = self.now;
+        DueAsk { now, limit, messages_after: after, ready: limit, lost: true, only: None }
     }
 
     fn due(&mut self) -> Result<(), String> {
@@ -355,6 +356,9 @@ impl Pair {
         ask.ready = self.dice.pick(&[0, 2, 1000]);
         ask.lost = self.dice.percent(70);
         ask.now = Millis(ask.now.0 + self.dice.below(120) as i64);
+        if self.dice.percent(50) {
+            ask.only = Some((0..self.dice.below(3)).map(|_| self.dice.run()).collect());
+        }
         let what = format!("{ask:?}");
         let due = self.both(&what, |bench| without_open_order(bench.due(ask.clone()), limit))?;
         self.seen.messages += (due.messages.len() + due.bus.len()) as u64;
@@ -434,7 +438,12 @@ impl Pair {
         self.both("all events", |b| (b.events(0, usize::MAX), b.last_event()))?;
         self.both("totals", Bench::totals)?;
         let ask = self.ask(0, usize::MAX);
-        self.both("due", |b| without_open_order(b.due(ask.clone()), usize::MAX)).map(drop)
+        self.both("due", |b| without_open_order(b.due(ask.clone()), usize::MAX))?;
+        for &run in &runs {
+            let ask = DueAsk { only: Some(vec![run]), ..self.ask(0, usize::MAX) };
+            self.both("due of one", |b| without_open_order(b.due(ask.clone()), usize::MAX))?;
+        }
+        Ok(())
     }
 }
 

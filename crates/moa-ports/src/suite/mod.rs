@@ -6,6 +6,7 @@
 //! [`differential`] compares two stores over random operations. A failed case panics: this is code
 //! for tests.
 
+mod belonging;
 mod bench;
 pub mod build;
 pub mod differential;
@@ -68,7 +69,15 @@ use rules;
 
 /// Every case.
 pub fn cases() -> Vec<Case> {
-    [runs::CASES, messages::CASES, slots::CASES, timers::CASES, reading::CASES].concat()
+    let all = [
+        runs::CASES,
+        messages::CASES,
+        slots::CASES,
+        timers::CASES,
+        belonging::CASES,
+        reading::CASES,
+    ];
+    all.concat()
 }
 
 /// Runs every case on a fresh store. Answers what was skipped: case and reason.

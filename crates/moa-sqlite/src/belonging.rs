@@ -1,0 +1,152 @@
+//! What is due of a few runs and of what belongs to them.
+//!
+//! Looked up from the runs down: from a root to its open runs (`runs_root`), from each of them to
+//! its timers and steps by their keys; messages name their root themselves (`messages_root`). So
+//! other runs, however many, cost nothing; and the many who ask for everything pay for no index of
+//! timers and steps that only this needs.
+
+use std::collections::BTreeSet;
+
+use moa_core::event::InstIx;
+use moa_core::ids::RunId;
+use moa_core::time::Millis;
+use moa_ports::store::{Due, DueAsk, Message, MessageId};
+use rusqlite::{Connection, params};
+
+use crate::error::Fail;
+use crate::read::{collect, hand_out, sql_limit};
+use crate::rows;
+use crate::write::State;
+
+/// The open runs that belong to a root (`?1`), itself among them.
+macro_rules! family {
+    () => {
+        "(SELECT no, id FROM runs WHERE id = ?1 AND root IS NULL AND status < 4 \
+         UNION ALL SELECT no, id FROM runs WHERE root = ?1 AND status < 4)"
+    };
+}
+
+const TIMERS: &str = concat!(
+    "SELECT r.id, t.kind, t.step, t.due FROM ",
+    family!(),
+    " r CROSS JOIN timers t ON t.run_no = r.no WHERE t.due <= ?2 ORDER BY t.due LIMIT ?3"
+);
+const NEXT_TIMER: &str = concat!(
+    "SELECT min(t.due) FROM ",
+    family!(),
+    " r CROSS JOIN timers t ON t.run_no = r.no WHERE t.due > ?2"
+);
+const READY: &str = concat!(
+    "SELECT r.id, s.inst, s.queue_key, r.no FROM ",
+    family!(),
+    " r CROSS JOIN steps s ON s.run_no = r.no WHERE s.queue_key IS NOT NULL \
+     ORDER BY s.queue_key, s.run_no, s.inst LIMIT ?2"
+);
+const LOST: &str = concat!(
+    "SELECT r.id, s.inst, s.attempt FROM ",
+    family!(),
+    " r CROSS JOIN steps s ON s.run_no = r.no WHERE s.status = 2 \
+     AND (?2 IS NULL OR s.node IS NULL OR s.node <> ?2) LIMIT ?3"
+);
+const MESSAGES: &str =
+    "SELECT id, run, body FROM messages WHERE root = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+
+/// What is due of what belongs to these roots.
+pub(crate) fn due(
+    conn: &Connection,
+    state: &State,
+    ask: &DueAsk,
+    roots: &[RunId],
+) -> Result<Due, Fail> {
+    // Each once, however often it is named.
+    let roots: BTreeSet<[u8; 16]> = roots.iter().map(|root| root.to_bytes()).collect();
+    let mut found = Found::default();
+    for root in roots {
+        found.timers(conn, root, ask)?;
+        found.messages(conn, root, ask)?;
+        if ask.ready > 0 {
+            found.ready(conn, root, ask)?;
+        }
+        if ask.lost {
+            found.lost(conn, state, root, ask)?;
+        }
+    }
+    found.due(conn, ask)
+}
+
+/// What was found of each root: enough of each kind for the whole answer.
+#[derive(Default)]
+struct Found {
+    due: Due,
+    messages: Vec<(MessageId, Message)>,
+    /// With the number of the run, which decides between equal queue keys.
+    ready: Vec<(i64, i64, InstIx, RunId)>,
+}
+
+impl Found {
+    fn timers(&mut self, conn: &Connection, root: [u8; 16], ask: &DueAsk) -> Result<(), Fail> {
+        // One more than asked for: that one is the next.
+        let limit = sql_limit(ask.limit).saturating_add(1);
+        let mut stmt = conn.prepare_cached(TIMERS)?;
+        let timers = collect(stmt.query(params![root, ask.now.0, limit])?, |row| {
+            Ok((rows::run_id(row, 0)?, rows::timer(row, 1)?, Millis(row.get(3)?)))
+        })?;
+        self.due.timers.extend(timers);
+        let mut stmt = conn.prepare_cached(NEXT_TIMER)?;
+        let next: Option<i64> = stmt.query_row(params![root, ask.now.0], |row| row.get(0))?;
+        self.due.next_timer = [self.due.next_timer, next.map(Millis)].into_iter().flatten().min();
+        Ok(())
+    }
+
+    fn messages(&mut self, conn: &Connection, root: [u8; 16], ask: &DueAsk) -> Result<(), Fail> {
+        let after = i64::try_from(ask.messages_after).unwrap_or(i64::MAX);
+        let mut stmt = conn.prepare_cached(MESSAGES)?;
+        let rows = stmt.query(params![root, after, sql_limit(ask.limit)])?;
+        self.messages.extend(collect(rows, rows::message)?);
+        Ok(())
+    }
+
+    fn ready(&mut self, conn: &Connection, root: [u8; 16], ask: &DueAsk) -> Result<(), Fail> {
+        let mut stmt = conn.prepare_cached(READY)?;
+        let ready = collect(stmt.query(params![root, sql_limit(ask.ready)])?, |row| {
+            Ok((row.get(2)?, row.get(3)?, row.get(1)?, rows::run_id(row, 0)?))
+        })?;
+        self.ready.extend(ready);
+        Ok(())
+    }
+
+    /// Attempts whose node is not the registered one. Not remembered: asked for seldom, and from
+    /// few runs.
+    fn lost(
+        &mut self,
+        conn: &Connection,
+        state: &State,
+        root: [u8; 16],
+        ask: &DueAsk,
+    ) -> Result<(), Fail> {
+        let node = state.node.map(rows::node_to_sql);
+        let mut stmt = conn.prepare_cached(LOST)?;
+        let lost = collect(stmt.query(params![root, node, sql_limit(ask.limit)])?, |row| {
+            Ok((rows::run_id(row, 0)?, row.get(1)?, row.get(2)?))
+        })?;
+        self.due.lost.extend(lost);
+        Ok(())
+    }
+
+    /// The answer, in the order of all and not longer than asked for.
+    fn due(mut self, conn: &Connection, ask: &DueAsk) -> Result<Due, Fail> {
+        let due = &mut self.due;
+        due.timers.sort_by_key(|timer| timer.2);
+        let next = due.timers.get(ask.limit).map(|timer| timer.2);
+        due.next_timer = next.or(due.next_timer);
+        due.timers.truncate(ask.limit);
+        due.lost.truncate(ask.limit);
+        self.ready.sort_unstable();
+        self.ready.truncate(ask.ready);
+        due.ready = self.ready.into_iter().map(|(key, _, inst, run)| (run, inst, key)).collect();
+        self.messages.sort_unstable_by_key(|message| message.0);
+        self.messages.truncate(ask.limit);
+        hand_out(conn, self.messages, due)?;
+        Ok(self.due)
+    }
+}
