@@ -210,8 +210,10 @@ pub enum ErrorKind {
     Child,
     /// A wait's time was over.
     WaitTimeout,
-    /// A person said no.
+    /// A person said no, or a committee.
     Rejected,
+    /// Too few members of a committee voted.
+    NoQuorum,
     /// A loop's or a run's limit was reached.
     Limit,
     /// The attempt was cancelled.

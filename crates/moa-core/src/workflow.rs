@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::committee::Committee;
 use crate::expr::Program;
 use crate::ids::{Name, StepId, VersionHash};
 use crate::retry::RetryPolicy;
@@ -256,6 +257,8 @@ pub enum StepKind {
     },
     /// A container whose branches all run: `parallel:` without an action of its own.
     Group,
+    /// A container whose branches, one for each member, all run; their votes become a decision.
+    Committee(Box<Committee>),
     /// A container of which one branch runs: `condition/then/else` and `switch`.
     If {
         /// Conditions in order; the first true one names its branch by position.

@@ -1,5 +1,6 @@
 //! Random workflows: every construct of a plan, in every combination that is valid.
 
+use moa_core::committee::{Committee, Seat};
 use moa_core::expr::Program;
 use moa_core::ids::{Name, StepId, VersionHash, mix};
 use moa_core::retry::{Backoff, RetryPolicy};
@@ -279,6 +280,9 @@ impl<'a> Maker<'a> {
 
     /// The branches of a container.
     fn inside(&mut self, drawn: usize, ix: usize, place: Place) {
+        if let StepKind::Committee(committee) = &self.plan.steps[ix].kind {
+            return self.members(committee.seats.len() as u16, ix, place);
+        }
         let branches = match drawn {
             1 | 2 => 1,
             3 | 4 => match &self.plan.steps[ix].kind {
@@ -293,9 +297,38 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// The members of a committee: one step each, with what is inside it.
+    fn members(&mut self, seats: u16, ix: usize, place: Place) {
+        let parent = Some(ix as StepIx);
+        for branch in 0..seats {
+            let member = self.plan.steps.len();
+            self.item(Place { parent, branch, depth: place.depth + 1, ..place });
+            self.plan.steps[member].tolerate = true;
+        }
+    }
+
+    fn committee(&mut self) -> StepKind {
+        let seats = self.random.range(1, 3) as u32;
+        let votes = ["true", "output.n > 1", "false", "null", "s0.nothing"];
+        let vote = votes[self.random.weighted(&[6, 6, 2, 2, 1])];
+        let seat = |random: &mut Random| Seat {
+            weight: random.range(1, 2) as u32,
+            veto: random.chance(200),
+        };
+        StepKind::Committee(Box::new(Committee {
+            vote: Some(program(vote)),
+            seats: (0..seats).map(|_| seat(self.random)).collect(),
+            quorum: self.random.range(1, u64::from(seats)) as u32,
+            threshold: 0.5,
+            strict: self.random.chance(500),
+            fail_on_reject: self.random.chance(500),
+        }))
+    }
+
     fn kind(&mut self, drawn: usize, ix: usize, place: Place) -> StepKind {
         match drawn {
             0 | 1 => self.task(),
+            2 if self.random.chance(300) => self.committee(),
             2 => StepKind::Group,
             3 | 4 => {
                 let count = if drawn == 3 { 1 } else { self.random.range(1, 3) as usize };

@@ -74,6 +74,7 @@ impl<'p> Graph<'p> {
         lines.extend(match &step.kind {
             StepKind::Task { agent, action, .. } => Some(format!("{agent}: {action}")),
             StepKind::Group => None,
+            StepKind::Committee(_) => Some("committee".into()),
             StepKind::If { cases, .. } if cases.len() == 1 => Some(cases[0].source().to_owned()),
             StepKind::If { .. } => None,
             StepKind::Foreach { items, var, .. } => Some(format!("{var} in {}", items.source())),

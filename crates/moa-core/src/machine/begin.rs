@@ -120,7 +120,7 @@ impl Tx<'_> {
     pub fn begin(&mut self, inst: InstIx, plan: &PlanStepRef) {
         let begun = match &plan.kind {
             StepKind::Task { .. } => self.begin_task(inst),
-            StepKind::Group => self.begin_group(inst),
+            StepKind::Group | StepKind::Committee(_) => self.begin_group(inst),
             StepKind::If { cases, default } => self.begin_if(inst, cases, *default),
             StepKind::Foreach { .. } => self.begin_foreach(inst, &plan.kind),
             StepKind::While { .. } => self.begin_while(inst, &plan.kind),

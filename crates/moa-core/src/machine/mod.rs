@@ -10,6 +10,7 @@
 
 mod begin;
 mod cancel;
+mod committee;
 mod complete;
 mod evolve;
 mod fork;

@@ -260,6 +260,7 @@ impl<'a> Tx<'a> {
         if row.status != StepStatus::Waiting || row.wait != Some(WaitReason::Children) {
             return;
         }
+        let plan = row.plan;
         let own_error = row.error.clone();
         let output = row.output.clone();
         let children = self.run.graph.clone();
@@ -275,6 +276,8 @@ impl<'a> Tx<'a> {
             self.fail(inst, self.inside_failed(failed));
         } else if children.iter().any(|c| self.run.status(*c) == StepStatus::Cancelled) {
             self.cancel_step(inst);
+        } else if let StepKind::Committee(committee) = &self.run.graph.clone().step(plan).kind {
+            self.committee_done(inst, committee, &children);
         } else {
             self.succeed(inst, output);
         }

@@ -162,3 +162,53 @@ fn what_is_nested_too_deep_is_refused_at_the_door() {
     assert!(world.change(run, signal("other", None, nested(100))).is_ok());
     assert!(world.run_state(run).is_some(), "what was taken can be read again");
 }
+
+const COMMITTEE: &str = "
+steps:
+  - id: panel
+    committee:
+      members:
+        - {id: clarity, agent: a, action: review}
+        - {id: facts, agent: a, action: review}
+        - {id: brand, agent: a, action: review, retry: never}
+      weights: {facts: 2}
+      veto: [facts]
+      quorum: 2
+      threshold: 60%
+  - id: publish
+    agent: a
+    action: publish
+    condition: panel.approved
+";
+
+fn voted(votes: [Outcome; 3]) -> String {
+    let [clarity, facts, brand] = votes;
+    let answers = vec![("clarity", clarity), ("facts", facts), ("brand", brand)];
+    timeline(COMMITTEE, json!({}), answers)
+}
+
+fn vote(approved: Json) -> Outcome {
+    ok(json!({ "approved": approved }))
+}
+
+fn broken() -> Outcome {
+    Outcome::Failed { error: StepError::new(ErrorKind::Permanent, "its model is gone") }
+}
+
+#[test]
+fn a_committee_decides_by_the_weight_of_its_votes() {
+    let votes = [vote(json!(false)), vote(json!(true)), vote(json!(null))];
+    assert_snapshot!(voted(votes));
+}
+
+#[test]
+fn a_veto_rejects_whatever_the_others_say() {
+    let votes = [vote(json!(true)), vote(json!(false)), vote(json!(true))];
+    assert_snapshot!(voted(votes));
+}
+
+#[test]
+fn a_committee_without_a_quorum_fails_and_says_who_is_missing() {
+    let votes = [vote(json!(true)), vote(json!("maybe")), broken()];
+    assert_snapshot!(voted(votes));
+}

@@ -11,7 +11,7 @@ use moa_core::workflow::{Body, BodyIx, Need, OnTimeout, Plan, PlanStep, RunIf, S
 use serde_json::{Map, Value as Json, json};
 
 use super::header::{self, Header};
-use super::{Flat, Form, Item, Opener, Order};
+use super::{Flat, Form, Item, Opener, Order, committee};
 use crate::codes;
 use crate::hash::plan_hash;
 use crate::model::{Collect, OnParentCancel, OnTimeoutText, Step};
@@ -105,7 +105,7 @@ fn step(flat: &Flat, order: &Order, item: &Item, cx: &mut Cx) -> PlanStep {
             &file.queue_timeout,
             defaults.and_then(|d| d.queue_timeout.as_ref()),
         ),
-        tolerate: file.r#continue.as_ref().is_some_and(|c| c.value),
+        tolerate: file.r#continue.as_ref().is_some_and(|c| c.value) || is_member(flat, item),
         compensate: item.undo.map(|body| body as BodyIx),
         priority: file.priority.as_ref().map(|p| header::priority(p.value)),
         once: file.once.as_ref().is_some_and(|o| o.value),
@@ -123,6 +123,11 @@ fn retry(flat: &Flat, item: &Item, cx: &mut Cx) -> Option<moa_core::retry::Retry
         }
         _ => header::retry_policy(&[own], cx),
     }
+}
+
+/// Whether the step votes in a committee: one that fails has not voted, and that is all.
+fn is_member(flat: &Flat, item: &Item) -> bool {
+    item.parent.is_some_and(|parent| flat.items[parent].form == Form::Committee)
 }
 
 fn run_if(expr: Option<&Expr>) -> RunIf {
@@ -153,6 +158,7 @@ fn kind(flat: &Flat, item: &Item, cx: &mut Cx) -> StepKind {
         Form::Sleep => sleep(step, cx),
         Form::Emit => emit(step, cx),
         Form::Approve => approve(flat, step, cx),
+        Form::Committee => committee::committee(flat, item, cx),
         Form::Broken => None,
     };
     kind.unwrap_or(StepKind::Group)

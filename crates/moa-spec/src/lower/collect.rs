@@ -95,6 +95,13 @@ impl<'f> Collector<'f, '_, '_> {
                     }
                 }
             }
+            Form::Committee => {
+                let members = step.committee.iter().flat_map(|c| c.members.iter());
+                for (branch, member) in members.enumerate() {
+                    let branch = u16::try_from(branch).unwrap_or(u16::MAX);
+                    self.list(std::slice::from_ref(member), spot(branch, false));
+                }
+            }
             Form::Foreach | Form::While(_) => {
                 if let Some(steps) = &step.steps {
                     self.items[ix].opens = Some(self.bodies.len());

@@ -137,6 +137,7 @@ fn base(item: &Item) -> (String, bool) {
         Form::Sleep => "sleep",
         Form::Emit => "emit",
         Form::Approve => "approve",
+        Form::Committee => "committee",
         Form::Broken => "step",
     };
     (numbered.to_owned(), true)

@@ -6,7 +6,7 @@ use crate::model::Step;
 use crate::read::Cx;
 
 /// The keys that tell what a step does, and the form that each means.
-const FORMS: [(&str, Form<'static>); 19] = [
+const FORMS: [(&str, Form<'static>); 20] = [
     ("agent", Form::Agent),
     ("run", Form::Short("run")),
     ("http", Form::Short("http")),
@@ -26,6 +26,7 @@ const FORMS: [(&str, Form<'static>); 19] = [
     ("wait", Form::Sleep),
     ("emit", Form::Emit),
     ("approve", Form::Approve),
+    ("committee", Form::Committee),
 ];
 
 /// Tells what a step does, and reports keys that don't go with that.
@@ -68,7 +69,7 @@ fn no_kind(step: &Step, cx: &mut Cx) {
         "add `while:` or `until:` with a condition"
     } else {
         "add `agent` and `action`, or one of: run, parallel, condition and then, switch, foreach, \
-         while, until, workflow, wait_for, sleep, emit, approve, notify"
+         while, until, workflow, wait_for, sleep, emit, approve, committee, notify"
     };
     // An unknown key has been reported, and was probably meant to say it.
     if step.place.unknown {
@@ -147,6 +148,7 @@ pub(super) fn describe(form: Form) -> &'static str {
         Form::Sleep => "a step with `sleep`",
         Form::Emit => "a step with `emit`",
         Form::Approve => "a step with `approve`",
+        Form::Committee => "a step with `committee`",
         Form::Broken => "a step",
     }
 }

@@ -17,6 +17,7 @@ use crate::read::Cx;
 
 mod build;
 mod collect;
+mod committee;
 mod header;
 mod ids;
 mod kind;
@@ -82,6 +83,8 @@ pub(crate) enum Form<'f> {
     Sleep,
     Emit,
     Approve,
+    /// Steps that vote.
+    Committee,
     /// A mistake that was reported.
     Broken,
 }

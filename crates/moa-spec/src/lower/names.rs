@@ -156,6 +156,9 @@ impl<'a> Names<'a, '_, '_> {
         let with_output: Vec<&str> = locals.iter().copied().chain(["output"]).collect();
         let outputs = Spot { locals: &with_output, ..after };
         self.outputs(step.outputs.as_ref(), outputs, cx);
+        if let Some(committee) = step.committee.as_deref() {
+            self.expr(committee.vote.as_ref(), outputs, cx);
+        }
     }
 
     fn templates(&mut self, step: &Step, spot: Spot, secret: Spot, cx: &mut Cx) {

@@ -11,7 +11,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 pub mod agent;
+mod committee;
 pub mod settings;
+
+pub use committee::{Quorum, Share};
 
 use crate::codes;
 use crate::read::{At, Cx, Field};
@@ -106,7 +109,7 @@ record! {
 
     /// One step. What it does is told by one of the keys `agent`, `run`, `http`, `llm`, `mcp`,
     /// `mail`, `git`, `notify`, `parallel`, `then`, `switch`, `foreach`, `while`, `until`, `workflow`,
-    /// `wait_for`, `sleep`, `emit`, `approve` or `steps`.
+    /// `wait_for`, `sleep`, `emit`, `approve`, `committee` or `steps`.
     pub struct Step as "a step" {
         /// Its id: lower-case letters, digits and `_`. Without it: the action's name, or `if_1`, ….
         id: Option<At<String>>,
@@ -142,6 +145,8 @@ record! {
         wait: Option<Tmpl>,
         /// An event to emit: its type, or a mapping with `type` and `data`.
         emit: Option<Box<Short<At<String>, EmitFile>>>,
+        /// Steps that vote on something at the same time, and how their votes become a decision.
+        committee: Option<Box<CommitteeFile>>,
         /// A decision to wait for: its title, or a mapping.
         approve: Option<Box<Short<Tmpl, ApproveFile>>>,
         /// What to give the action, or the workflow called.
@@ -253,6 +258,26 @@ record! {
         r#type: At<String>,
         /// Its data.
         data: Option<Tmpl>,
+    }
+
+    /// Steps that vote, and how their votes become a decision.
+    pub struct CommitteeFile as "`committee`" {
+        /// The members: steps that run at the same time. One that fails has not voted.
+        members: Filled<Step>,
+        /// Expression over a member's `output` that gives its vote: true, false, or null to abstain;
+        /// `output.approved` when not given.
+        vote: Option<Expr>,
+        /// Member's id to the weight of its vote; 1 for those that are not named.
+        weights: Option<Entries<At<u32>>>,
+        /// Members whose vote against decides alone.
+        veto: Option<Many<At<String>>>,
+        /// How many members must vote: a number, `majority` (when not given) or `all`.
+        quorum: Option<At<Quorum>>,
+        /// Share of the votes' weight that must be for it: `0.6`, `60%`, `2/3`; more than half when
+        /// not given.
+        threshold: Option<At<Share>>,
+        /// What a rejection means: `continue` (when not given) with `approved: false`, or `fail`.
+        on_reject: Option<At<OnReject>>,
     }
 
     /// A decision to wait for.
@@ -412,6 +437,14 @@ choice! {
         Skip = "skip",
         /// The step goes on waiting, and the lapse is recorded.
         Escalate = "escalate",
+    }
+
+    /// What the rejection by a committee means.
+    pub enum OnReject as "a way to handle the rejection" {
+        /// The step succeeds; its output says `approved: false`.
+        Continue = "continue",
+        /// The step fails.
+        Fail = "fail",
     }
 
     /// How a mocked step fails.

@@ -29,6 +29,7 @@ pub fn doer(step: &PlanStep) -> String {
     match &step.kind {
         StepKind::Task { agent, .. } => agent.to_string(),
         StepKind::Group => "parallel".into(),
+        StepKind::Committee(_) => "committee".into(),
         StepKind::If { .. } => "condition".into(),
         StepKind::Foreach { .. } => "foreach".into(),
         StepKind::While { until: true, .. } => "until".into(),
@@ -68,7 +69,11 @@ pub fn deed(step: &PlanStep) -> String {
 pub fn is_container(step: &PlanStep) -> bool {
     matches!(
         step.kind,
-        StepKind::Group | StepKind::If { .. } | StepKind::Foreach { .. } | StepKind::While { .. }
+        StepKind::Group
+            | StepKind::Committee(_)
+            | StepKind::If { .. }
+            | StepKind::Foreach { .. }
+            | StepKind::While { .. }
     )
 }
 
