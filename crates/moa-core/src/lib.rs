@@ -16,6 +16,7 @@ pub mod machine;
 pub mod policy;
 pub mod retry;
 pub mod run;
+pub mod schedule;
 pub mod step;
 pub mod template;
 pub mod time;

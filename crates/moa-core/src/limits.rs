@@ -63,3 +63,33 @@ pub const ATTEMPT_LOG_BYTES_DEFAULT: u64 = 10 << 20;
 pub const ATTEMPT_LOG_BYTES_MIN: u64 = 4 << 10;
 /// See [`ATTEMPT_LOG_BYTES_MIN`].
 pub const ATTEMPT_LOG_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of one cron expression.
+pub const CRON_BYTES_MAX: usize = 256;
+/// Schedules of one workflow.
+pub const SCHEDULES_MAX: usize = 64;
+/// Cron expressions of one schedule.
+pub const SCHEDULE_CRON_MAX: usize = 64;
+/// Intervals of one schedule.
+pub const SCHEDULE_EVERY_MAX: usize = 16;
+/// Instants of one schedule.
+pub const SCHEDULE_AT_MAX: usize = 1000;
+/// Rules for days of one schedule.
+pub const SCHEDULE_DAY_RULES_MAX: usize = 64;
+/// Years that the next slot of a schedule is looked for: two leap days on one weekday are 40 apart
+/// at most.
+pub const SCHEDULE_SEARCH_YEARS_MAX: i32 = 50;
+/// Slots that one missed window may start, whatever `catch_up.max` says.
+pub const CATCH_UP_RUNS_MAX: u32 = 1000;
+/// Slots that wait for runs of their schedule to end.
+pub const SLOTS_BUFFERED_MAX: usize = 1000;
+/// Slots recorded one by one in one step of a schedule; more are recorded as one range.
+pub const SLOTS_LISTED_MAX: usize = 100;
+/// A slot that is planned this much later was missed, in milliseconds. Less is the time that a busy
+/// machine takes.
+pub const SLOT_GRACE_MS: i64 = 30_000;
+/// A mark this far in the future, in milliseconds, was set by a wrong clock.
+pub const MARK_AHEAD_MS: i64 = 3_600_000;
+/// Starts of the process within [`RESTARTS_SPAN_MS`] that are a storm: missed slots then wait.
+pub const RESTARTS_MAX: usize = 5;
+/// The time, in milliseconds, in which starts of the process are counted.
+pub const RESTARTS_SPAN_MS: i64 = 600_000;

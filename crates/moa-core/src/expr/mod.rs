@@ -30,7 +30,7 @@ mod macros;
 mod number;
 mod operand;
 mod primary;
-mod suggest;
+pub(crate) mod suggest;
 mod table;
 mod temporal;
 mod value;
