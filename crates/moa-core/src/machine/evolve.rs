@@ -109,7 +109,8 @@ impl Run {
             }
             Event::SignalTaken { position, .. } => {
                 self.row_dirty = true;
-                self.row.extra.signals.remove(*position as usize);
+                let signal = self.row.extra.signals.remove(*position as usize);
+                self.index.taken(*position as usize, &signal);
             }
             Event::EventEmitted { .. } | Event::TimePassed { .. } => {}
             Event::StepReady { step }
@@ -166,10 +167,11 @@ impl Run {
                 if let Some(key) = key {
                     let keys = &mut row.extra.signal_keys;
                     if keys.len() >= crate::limits::SIGNAL_KEYS_MAX {
-                        keys.remove(0);
+                        self.index.forget_key(&keys.remove(0));
                     }
                     keys.push(key.clone());
                 }
+                self.index.keep(name, key.as_deref());
             }
             _ => debug_assert!(false, "not an event of the run itself"),
         }
@@ -180,6 +182,7 @@ impl Run {
         self.row.phase = Phase::Done;
         self.row.finished_at = Some(now);
         self.row.extra.signals.clear();
+        self.index.drop_kept();
         self.row.extra.paused = false;
     }
 
@@ -224,6 +227,7 @@ impl Run {
         let data = self.data_mut(step);
         if compensation {
             data.compensation = Some(base);
+            self.index.undone(&self.steps[step as usize].row);
         } else {
             data.block = Some(block);
             data.items = items.or(data.items.take());
@@ -242,6 +246,7 @@ impl Run {
             self.released.insert(inst, *upto);
             return;
         }
+        self.index.leave(&self.steps[inst as usize].row, &self.graph);
         self.mark(inst);
         match event {
             Event::StepOpened { branch, .. } => {
@@ -282,6 +287,7 @@ impl Run {
             }
             _ => evolve_status(&mut self.steps[inst as usize].row, now, event),
         }
+        self.index.add(&self.steps[inst as usize].row, &self.graph);
         let after = self.status(inst);
         if after == StepStatus::Ready {
             let key = self.key_of(inst).filter(|_| !self.row.extra.paused);

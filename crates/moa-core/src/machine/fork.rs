@@ -11,7 +11,7 @@ use crate::step::{ErrorKind, SkipReason, StepError, StepStatus, WaitReason};
 use crate::workflow::{MAIN, StepKind};
 
 use super::owned_bodies;
-use super::state::{Run, loop_body};
+use super::state::{Run, Scope, ScopeIx, loop_body};
 
 /// Where the new run starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,16 @@ pub enum ForkError {
     NothingFailed,
 }
 
+/// What is known of each instance while the new run is put together.
+struct Marks {
+    /// Whether it is done again.
+    again: Vec<bool>,
+    /// Whether it goes on.
+    reopened: Vec<bool>,
+    /// The scopes that each instance opened.
+    opened: BTreeMap<InstIx, Vec<ScopeIx>>,
+}
+
 impl Run {
     /// What a new run takes over when it starts at `point`; `None` = nothing.
     pub fn seed(&self, point: &ForkPoint) -> Result<Option<Seed>, ForkError> {
@@ -49,20 +59,36 @@ impl Run {
             ForkPoint::Failed => self.failed_leaves()?,
             ForkPoint::Step(name) => self.named_instances(name)?,
         };
-        let mut again = vec![false; self.len()];
-        let mut reopened = vec![false; self.len()];
+        let mut marks = Marks {
+            again: vec![false; self.len()],
+            reopened: vec![false; self.len()],
+            opened: self.opened(),
+        };
         for inst in targets {
-            self.mark_again(inst, &mut again, &mut reopened);
+            self.mark_again(inst, &mut marks);
         }
-        Ok(Some(Seed { run: self.row.run, steps: self.kept_rows(&again, &reopened) }))
+        let steps = self.kept_rows(&marks.again, &marks.reopened);
+        Ok(Some(Seed { run: self.row.run, steps }))
+    }
+
+    /// The scopes that each instance opened.
+    fn opened(&self) -> BTreeMap<InstIx, Vec<ScopeIx>> {
+        let mut opened: BTreeMap<InstIx, Vec<ScopeIx>> = BTreeMap::new();
+        for (scope, Scope { owner, .. }) in self.scopes.iter().enumerate() {
+            if let Some(owner) = owner {
+                opened.entry(*owner).or_default().push(scope as ScopeIx);
+            }
+        }
+        opened
     }
 
     fn failed_leaves(&self) -> Result<Vec<InstIx>, ForkError> {
+        let bad_inside = self.bad_inside();
         let bad = self.steps.iter().filter(|i| {
             // A container that can go on is not done again because of what is inside it.
             let inst = i.row.inst;
             self.is_bad(inst)
-                && !(self.can_go_on(inst) && self.has_bad_inside(inst))
+                && !(self.can_go_on(inst) && bad_inside[inst as usize])
                 && self.is_main(inst)
         });
         let found: Vec<_> = bad.map(|i| i.row.inst).collect();
@@ -75,11 +101,17 @@ impl Run {
         failed || row.status == StepStatus::Cancelled
     }
 
-    fn has_bad_inside(&self, inst: InstIx) -> bool {
-        let children = self.graph.children(self.steps[inst as usize].row.plan);
-        let owned = self.steps.iter().filter(|i| i.row.owner == Some(inst));
-        children.iter().any(|c| self.is_bad(self.sibling(inst, *c)))
-            || owned.into_iter().any(|i| self.is_bad(i.row.inst))
+    /// For each instance, whether something that stands directly inside it is bad.
+    fn bad_inside(&self) -> Vec<bool> {
+        let mut inside = vec![false; self.len()];
+        for place in self.steps.iter().filter(|i| self.is_bad(i.row.inst)) {
+            let parent = self.graph.step(place.row.plan).parent;
+            let parent = parent.map(|p| self.sibling(place.row.inst, p));
+            for around in parent.into_iter().chain(place.row.owner) {
+                inside[around as usize] = true;
+            }
+        }
+        inside
     }
 
     /// Whether an instance belongs to the main steps, at whatever depth.
@@ -108,7 +140,8 @@ impl Run {
     }
 
     /// Marks an instance, all that depends on it, and all inside those; reopens what is around it.
-    fn mark_again(&self, inst: InstIx, again: &mut [bool], reopened: &mut [bool]) {
+    fn mark_again(&self, inst: InstIx, marks: &mut Marks) {
+        let Marks { again, reopened, opened } = marks;
         let mut work = vec![inst];
         while let Some(inst) = work.pop() {
             if again[inst as usize] {
@@ -128,8 +161,10 @@ impl Run {
             let plan_ix = self.steps[inst as usize].row.plan;
             let down = self.graph.dependents(plan_ix).iter().chain(self.graph.children(plan_ix));
             work.extend(down.map(|s| self.sibling(inst, *s)));
-            let inside = self.steps.iter().filter(|i| i.row.owner == Some(inst));
-            work.extend(inside.map(|i| i.row.inst));
+            for scope in opened.get(&inst).into_iter().flatten() {
+                let Scope { base, body, .. } = self.scopes[*scope as usize];
+                work.extend(base..base + self.graph.body_size(body));
+            }
             if let Some(around) = self.around(inst)
                 && !again[around as usize]
             {

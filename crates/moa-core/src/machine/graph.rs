@@ -1,6 +1,6 @@
 //! A plan with the indices that the machine looks things up by. Derived once for each version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
 use crate::workflow::{BodyIx, Plan, StepIx};
@@ -14,6 +14,8 @@ pub struct Graph {
     /// For each step, the steps whose parent it is.
     children: Vec<Vec<StepIx>>,
     names: BTreeMap<String, StepIx>,
+    /// Names that expressions use and that no step has.
+    bare_names: BTreeSet<String>,
 }
 
 /// Why a plan can't be executed; a damaged store or a bug, since checked workflows make good plans.
@@ -44,7 +46,9 @@ impl Graph {
             }
             names.insert(step.id.to_string(), ix);
         }
-        Ok(Self { plan, dependents, children, names })
+        let mut bare_names = super::names::used(&plan);
+        bare_names.retain(|name| !names.contains_key(name));
+        Ok(Self { plan, dependents, children, names, bare_names })
     }
 
     /// The plan.
@@ -63,6 +67,11 @@ impl Graph {
     /// The step with that id.
     pub fn named(&self, id: &str) -> Option<StepIx> {
         self.names.get(id).copied()
+    }
+
+    /// Names that expressions of the plan use and that no step has: maybe keys of outputs.
+    pub(super) fn bare_names(&self) -> &BTreeSet<String> {
+        &self.bare_names
     }
 
     pub(super) fn body_size(&self, body: BodyIx) -> u32 {

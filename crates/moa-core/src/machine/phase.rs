@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::event::{Event, InstIx};
 use crate::run::Phase;
-use crate::step::{ErrorKind, StepError, StepStatus};
+use crate::step::{ErrorKind, StepError};
 use crate::workflow::{BodyIx, MAIN};
 
 use super::begin::expression_error;
@@ -20,7 +20,8 @@ impl Tx<'_> {
         let failed = self.first_failure(MAIN).is_some();
         let cancelled = self.run.row.extra.cancel.is_some();
         let phase = self.run.row.phase;
-        if phase < Phase::Compensate && (failed || cancelled) && self.has_compensations() {
+        let undoable = self.run.index.next_undone().is_some();
+        if phase < Phase::Compensate && (failed || cancelled) && undoable {
             self.record(Event::PhaseEntered { phase: Phase::Compensate });
             return self.next_compensation();
         }
@@ -54,25 +55,9 @@ impl Tx<'_> {
         self.consider_scope(scope);
     }
 
-    /// Succeeded steps with a compensation that has not been opened yet.
-    fn to_compensate(&self) -> impl Iterator<Item = InstIx> + '_ {
-        let done = self.run.steps.iter().filter(|i| i.row.status == StepStatus::Succeeded);
-        done.filter(|i| {
-            let has = self.run.graph.step(i.row.plan).compensate.is_some();
-            has && i.row.data.as_ref().is_none_or(|d| d.compensation.is_none())
-        })
-        .map(|i| i.row.inst)
-    }
-
-    fn has_compensations(&self) -> bool {
-        self.to_compensate().next().is_some()
-    }
-
     /// Opens the compensation of the step that succeeded last, or goes on.
     pub fn next_compensation(&mut self) {
-        let ended = |i: &InstIx| self.run.steps[*i as usize].row.finished_at;
-        let last = self.to_compensate().max_by_key(|i| (ended(i), *i));
-        let Some(inst) = last else {
+        let Some(inst) = self.run.index.next_undone() else {
             let failed = self.first_failure(MAIN).is_some();
             let cancelled = self.run.row.extra.cancel.is_some();
             return self.phase_after_compensation(Phase::Compensate, failed, cancelled);

@@ -6,9 +6,11 @@ use serde_json::Value as Json;
 
 use crate::event::{Event, InstIx};
 use crate::limits::{OUTPUT_DEPTH_MAX, SIGNAL_BYTES_MAX, SIGNALS_BUFFERED_MAX};
-use crate::step::{ErrorKind, StepError, StepStatus, WaitReason};
+use crate::run::KeptSignal;
+use crate::step::{ErrorKind, StepError, WaitReason};
 use crate::workflow::StepKind;
 
+use super::index::awaited_signal;
 use super::tx::Tx;
 use super::vars::Vars;
 use super::{Emitted, Rejected, rejected};
@@ -25,9 +27,8 @@ impl Tx<'_> {
         key: Option<&str>,
         payload: &Arc<Json>,
     ) -> Result<(), Rejected> {
-        let extra = &self.run.row.extra;
         if let Some(key) = key
-            && extra.signal_keys.iter().any(|k| k == key)
+            && self.run.index.has_key(key)
         {
             return rejected(format!("a signal with the key {key:?} was received before"));
         }
@@ -41,7 +42,8 @@ impl Tx<'_> {
         if payload.to_string().len() > SIGNAL_BYTES_MAX {
             return rejected(format!("the signal is larger than {SIGNAL_BYTES_MAX} bytes"));
         }
-        if extra.signals.len() >= SIGNALS_BUFFERED_MAX && !self.is_asked(name, payload) {
+        if self.run.row.extra.signals.len() >= SIGNALS_BUFFERED_MAX && !self.is_asked(name, payload)
+        {
             return rejected(format!(
                 "{SIGNALS_BUFFERED_MAX} signals are kept already, and no step takes them"
             ));
@@ -51,13 +53,10 @@ impl Tx<'_> {
             key: key.map(str::to_owned),
             payload: payload.clone(),
         });
-        let waiting = self.run.steps.iter().map(|i| &i.row);
-        let waiting = waiting.filter(|r| r.status == StepStatus::Waiting && takes_signals(r.wait));
-        let waiting: Vec<InstIx> = waiting.map(|r| r.inst).collect();
-        for inst in waiting {
-            if self.take_kept_signal(inst) {
-                break;
-            }
+        let fits = |inst| Some((inst, self.kept_signal(inst)?));
+        let taker = self.run.index.waiting_for_signal(name).find_map(fits);
+        if let Some((inst, position)) = taker {
+            self.take_kept(inst, position);
         }
         Ok(())
     }
@@ -67,33 +66,32 @@ impl Tx<'_> {
     /// is about taken for another one's.
     fn is_asked(&self, name: &str, payload: &Json) -> bool {
         let attempt = payload.get("attempt").and_then(Json::as_u64);
-        let steps = self.run.steps.iter().map(|i| &i.row);
-        let mut asking = steps.filter(|r| {
-            let resolves = r.wait == Some(WaitReason::UnknownOutcome);
-            let other = resolves && attempt.is_some_and(|a| a != u64::from(r.attempt));
-            takes_signals(r.wait) && !other
-        });
-        asking.any(|r| self.awaited_signal(r.inst).as_deref() == Some(name))
+        let mut asking = self.run.index.waiting_for_signal(name);
+        asking.any(|inst| {
+            let row = &self.run.steps[inst as usize].row;
+            let resolves = row.wait == Some(WaitReason::UnknownOutcome);
+            !(resolves && attempt.is_some_and(|a| a != u64::from(row.attempt)))
+        })
     }
 
-    /// Lets a waiting step take the oldest kept signal that fits it.
-    pub fn take_kept_signal(&mut self, inst: InstIx) -> bool {
-        let Some(name) = self.awaited_signal(inst) else { return false };
-        let kept = self.run.row.extra.signals.clone();
-        for (position, signal) in kept.iter().enumerate() {
-            if signal.name == name && self.signal_fits(inst, &signal.payload) {
-                let position = position as u32;
-                self.record(Event::SignalTaken { name, step: inst, position });
-                self.signal_taken(inst, signal.payload.clone());
-                return true;
-            }
+    /// Lets a waiting step take the oldest kept signal that fits it, if there is one.
+    pub fn take_kept_signal(&mut self, inst: InstIx) {
+        if let Some(position) = self.kept_signal(inst) {
+            self.take_kept(inst, position);
         }
-        false
     }
 
-    fn awaited_signal(&self, inst: InstIx) -> Option<String> {
-        let detail = self.run.data(inst)?.detail.as_ref()?;
-        Some(detail.get("signal")?.as_str()?.to_owned())
+    /// The oldest kept signal that fits a waiting step.
+    fn kept_signal(&self, inst: InstIx) -> Option<usize> {
+        let name = awaited_signal(&self.run.steps[inst as usize].row)?;
+        let kept = &self.run.row.extra.signals;
+        self.run.index.kept(name).find(|p| self.signal_fits(inst, &kept[*p].payload))
+    }
+
+    fn take_kept(&mut self, inst: InstIx, position: usize) {
+        let KeptSignal { name, payload } = self.run.row.extra.signals[position].clone();
+        self.record(Event::SignalTaken { name, step: inst, position: position as u32 });
+        self.signal_taken(inst, payload);
     }
 
     /// `matches` over `event`; one that can't be evaluated does not fit.
@@ -154,22 +152,14 @@ impl Tx<'_> {
             "data": *event.data,
         });
         let payload = Arc::new(payload);
-        let waiting = self.run.steps.iter().map(|i| &i.row);
-        let waiting = waiting.filter(|r| r.wait == Some(WaitReason::Event));
-        let waiting: Vec<InstIx> = waiting.map(|r| r.inst).collect();
+        let waiting: Vec<InstIx> = self.run.index.waiting_for_event(&event.event).collect();
         let mut taken = false;
         for inst in waiting {
-            let StepKind::WaitEvent { event: awaited, .. } = self.run.kind(inst) else { continue };
-            if *awaited == event.event && self.signal_fits(inst, &payload) {
+            if self.signal_fits(inst, &payload) {
                 self.succeed(inst, Some(payload.clone()));
                 taken = true;
             }
         }
         if taken { Ok(()) } else { rejected("no step waits for this event") }
     }
-}
-
-fn takes_signals(wait: Option<WaitReason>) -> bool {
-    use WaitReason::{Approval, Signal, UnknownOutcome};
-    matches!(wait, Some(Signal | Approval | UnknownOutcome))
 }

@@ -15,6 +15,7 @@ use crate::time::Millis;
 use crate::workflow::{BodyIx, MAIN, StepIx, StepKind};
 
 use super::graph::Graph;
+use super::index::Index;
 use super::{TimerKey, owned_bodies};
 
 /// Index of a scope in its run.
@@ -40,6 +41,8 @@ pub struct Run {
     pub(super) released: BTreeMap<InstIx, u32>,
     /// Instances ready or running, kept to tell `running` from `waiting`.
     pub(super) busy: u32,
+    /// What is looked up by something else than its place.
+    pub(super) index: Index,
 }
 
 /// One instance of a step.
@@ -82,6 +85,7 @@ impl Run {
             latest: Vec::new(),
             released: BTreeMap::new(),
             busy: 0,
+            index: Index::default(),
         };
         run.open_scope(MAIN, None, 0);
         run
@@ -192,8 +196,9 @@ impl Run {
         base
     }
 
-    /// Computes every counter from the rows.
+    /// Computes every counter from the rows, and the index.
     pub(super) fn recount(&mut self) {
+        self.index = Index::of(self);
         self.busy = 0;
         self.find_released();
         for scope in 0..self.scopes.len() {

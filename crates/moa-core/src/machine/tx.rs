@@ -50,6 +50,7 @@ impl<'a> Tx<'a> {
                 Work::ScopeDone(scope) => self.scope_done(scope),
             }
         }
+        debug_assert!(self.run.is_indexed(), "the index is that of the rows");
         Applied { events: self.events, effects: self.effects }
     }
 

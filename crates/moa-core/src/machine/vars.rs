@@ -13,7 +13,7 @@ use crate::event::InstIx;
 use crate::expr::{Map, Scope, Value};
 use crate::run::Phase;
 use crate::step::StepStatus;
-use crate::workflow::{MAIN, StepIx, StepKind};
+use crate::workflow::{StepIx, StepKind};
 
 use super::state::{Run, loop_body};
 
@@ -121,15 +121,16 @@ impl<'a> Vars<'a> {
 
     /// A top-level key of the output of a completed step; the last in order of definition wins.
     fn produced(&self, name: &str) -> Option<Value> {
-        for ix in (0..self.run.graph.steps.len() as StepIx).rev() {
-            let Some(inst) = self.instance(ix) else { continue };
-            let row = &self.run.steps[inst as usize].row;
+        let value = |ix| {
+            let row = &self.run.steps[self.instance(ix)? as usize].row;
             let output = row.output.as_ref().filter(|_| row.status.is_terminal());
-            if let Some(value) = output.and_then(|o| o.get(name)) {
-                return Some(Value::from_json(Arc::new(value.clone())));
-            }
-        }
-        None
+            output.and_then(|o| o.get(name))
+        };
+        let value = match self.run.index.producers(&self.run.graph, name) {
+            Some(mut producers) => producers.find_map(value),
+            None => (0..self.run.graph.steps.len() as StepIx).rev().find_map(value),
+        };
+        value.map(|value| Value::from_json(Arc::new(value.clone())))
     }
 }
 
@@ -165,11 +166,7 @@ pub(super) fn run_error(run: &Run) -> Option<Json> {
     if run.row.phase == Phase::Main {
         return None;
     }
-    let main = run.steps.iter().filter(|i| {
-        let step = run.graph.step(i.row.plan);
-        i.row.status == StepStatus::Failed && step.body == MAIN && !step.tolerate
-    });
-    let failed = main.min_by_key(|i| (i.row.finished_at, i.row.inst))?;
+    let failed = &run.steps[run.index.first_failed()? as usize];
     let error = failed.row.error.as_ref()?;
     Some(json!({
         "step": run.step_name(failed.row.inst),
