@@ -6,6 +6,7 @@
 //! particular database or agent works.
 
 pub mod agent;
+pub mod artifacts;
 pub mod memory;
 pub mod store;
 pub mod suite;

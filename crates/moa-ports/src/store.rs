@@ -14,7 +14,7 @@ use std::sync::Arc;
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::machine::{BUS, Emitted, Input, MessageBody, TimerKey};
-use moa_core::run::{RunRow, StepRow};
+use moa_core::run::{RunRow, RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::OnLimit;
 use serde::{Deserialize, Serialize};
@@ -69,8 +69,9 @@ pub trait Store: Send + Sync {
     /// A workflow version by hash, or the newest of a workflow that fits.
     fn workflow(&self, which: WorkflowRef, reply: Reply<Option<WorkflowVersion>>);
 
-    /// Deletes terminal runs that ended before `before`, at most `limit`; answers how many.
-    fn prune(&self, before: Millis, limit: usize, reply: Reply<usize>);
+    /// Deletes some of what is old: see [`PruneAsk`]. Never anything of an open run, or of a run
+    /// whose parent is open.
+    fn prune(&self, ask: PruneAsk, reply: Reply<Pruned>);
 }
 
 /// What a node gets for being registered.
@@ -128,7 +129,8 @@ pub struct Commit {
 /// What guards a start. All of it in the transaction that creates the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StartGuard {
-    /// The same key never starts a second run (of any workflow).
+    /// The same key never starts a second run (of any workflow), also when the first one is gone
+    /// already, until its key is pruned too.
     pub idempotency_key: Option<String>,
     /// The run is created pending; a free slot sends it an `Admit` message at once.
     /// Decided by `moa_core::policy::admit`.
@@ -248,6 +250,49 @@ pub struct Due {
     pub lost: Vec<(RunId, InstIx, u32)>,
 }
 
+/// What to delete. One call does a small part, so that nobody waits long behind it: call again with
+/// `after` = [`Pruned::next`] until that is `None`. What a call has deleted is gone whole for every
+/// reader, also when the process dies right after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PruneAsk {
+    /// What kind.
+    pub what: Old,
+    /// Only what ended before this instant.
+    pub before: Millis,
+    /// Where the call before left off; `None` = begin with the oldest.
+    pub after: Option<PruneMark>,
+    /// At most so many runs (or keys) are looked at.
+    pub limit: usize,
+}
+
+/// Kinds of what can be old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Old {
+    /// Runs that ended with this status, with all that belongs to them. Their idempotency keys stay
+    /// spent until [`Old::Keys`].
+    Runs(RunStatus),
+    /// The history of runs that ended with this status, all but its newest row.
+    History(RunStatus),
+    /// Idempotency keys of runs that are gone; `before` means the end of the run.
+    Keys,
+}
+
+/// How far a series of calls of [`Store::prune`] has come. Only the store that gave it knows what it
+/// means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PruneMark(pub Millis, pub u64);
+
+/// What was deleted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Runs that are gone, or whose history is.
+    pub runs: Vec<RunId>,
+    /// Keys that are free again.
+    pub keys: usize,
+    /// Where to go on; `None` = that was all.
+    pub next: Option<PruneMark>,
+}
+
 /// One version of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkflowVersion {
@@ -294,6 +339,21 @@ impl Batch {
         match relayed.map(Message::fault).find(Option::is_some).flatten() {
             Some(wrong) => Err(Error::Invalid(format!("relay: {wrong}"))),
             None => Ok(()),
+        }
+    }
+}
+
+impl PruneAsk {
+    /// Refuses what no caller may ask. Every store calls it first.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the status is not that of an ended run.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.what {
+            Old::Runs(status) | Old::History(status) if !status.is_terminal() => {
+                Err(Error::Invalid(format!("{} runs are not old", status.as_str())))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -8,6 +8,7 @@ use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts::ArtifactHash;
 use crate::store::{Error, Message, MessageId, Snapshot, WorkflowVersion};
 
 /// The read side of a store.
@@ -44,6 +45,16 @@ pub trait Views: Send + Sync {
 
     /// Numbers for the whole store.
     async fn totals(&self) -> Result<Totals, Error>;
+
+    /// What became of runs, in their order.
+    async fn fates(&self, runs: &[RunId]) -> Result<Vec<Fate>, Error>;
+
+    /// What became of the runs that refer to each of these artifacts: the fate of the one that needs
+    /// it longest.
+    async fn artifact_fates(&self, artifacts: &[ArtifactHash]) -> Result<Vec<Fate>, Error>;
+
+    /// When the newest run ended that isn't among the `keep` newest ones with this status.
+    async fn ended_beyond(&self, status: RunStatus, keep: u64) -> Result<Option<Millis>, Error>;
 
     /// Checks the data itself; one line for each thing that is wrong.
     async fn verify(&self) -> Result<Vec<String>, Error>;
@@ -127,6 +138,17 @@ pub struct Pending {
     pub messages: Vec<(MessageId, Message)>,
     /// Its place among the runs that wait for the same concurrency slot, from 1, and who holds it.
     pub queued: Option<(u32, Vec<RunId>)>,
+}
+
+/// What became of a run. In order of how long what belongs to it is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fate {
+    /// The store has no such run (any more).
+    Unknown,
+    /// It ended then.
+    Ended(Millis),
+    /// It goes on.
+    Open,
 }
 
 /// Numbers for the whole store.

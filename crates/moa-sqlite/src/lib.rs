@@ -34,12 +34,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
+use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
+use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::{
-    Batch, BatchOutcome, Due, DueAsk, Error as StoreError, Registration, Reply, Snapshot, Store,
-    WorkflowRef, WorkflowVersion,
+    Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
+    Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
-use moa_ports::views::{HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
 pub use error::Error;
 pub use schema::SCHEMA;
@@ -214,8 +216,8 @@ impl Store for SqliteStore {
         self.call(Call::Workflow(which, reply));
     }
 
-    fn prune(&self, before: Millis, limit: usize, reply: Reply<usize>) {
-        self.call(Call::Prune(before, limit, reply));
+    fn prune(&self, ask: PruneAsk, reply: Reply<Pruned>) {
+        self.call(Call::Prune(ask, reply));
     }
 }
 
@@ -290,6 +292,22 @@ macro_rules! pass_views {
             }
             async fn totals(&self) -> Result<Totals, StoreError> {
                 self.readers.totals().await
+            }
+            async fn fates(&self, runs: &[RunId]) -> Result<Vec<Fate>, StoreError> {
+                self.readers.fates(runs).await
+            }
+            async fn artifact_fates(
+                &self,
+                artifacts: &[ArtifactHash],
+            ) -> Result<Vec<Fate>, StoreError> {
+                self.readers.artifact_fates(artifacts).await
+            }
+            async fn ended_beyond(
+                &self,
+                status: RunStatus,
+                keep: u64,
+            ) -> Result<Option<Millis>, StoreError> {
+                self.readers.ended_beyond(status, keep).await
             }
             async fn verify(&self) -> Result<Vec<String>, StoreError> {
                 self.readers.verify().await

@@ -1,35 +1,191 @@
-//! Deletes old runs with all that belongs to them.
+//! Deletes what is old, in small parts.
+//!
+//! A run is gone for every reader in the transaction that deletes its row; the rows that it had may
+//! be a million, so they go part by part, in this transaction and the next calls. Until then the
+//! run's number stands in `doomed`, also over a restart.
 
+use moa_core::ids::RunId;
+use moa_core::run::RunStatus;
 use moa_core::time::Millis;
+use moa_ports::store::{Old, PruneAsk, PruneMark, Pruned};
 use rusqlite::{Connection, params};
 
 use crate::error::Fail;
-use crate::read::sql_limit;
+use crate::read::{collect, sql_limit};
+use crate::rows;
+use crate::write::{State, set_counter};
 
-/// Deletes terminal runs that ended before `before`, oldest first; answers how many.
-pub(crate) fn runs(conn: &Connection, before: Millis, limit: usize) -> Result<usize, Fail> {
-    let mut stmt = conn.prepare_cached(
-        "SELECT no, id FROM runs WHERE finished_at IS NOT NULL AND finished_at < ?1 \
-         AND status >= 4 ORDER BY finished_at, id LIMIT ?2",
-    )?;
-    let old =
-        stmt.query_map(params![before.0, sql_limit(limit)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let old: Vec<(i64, [u8; 16])> = old.collect::<Result<_, _>>()?;
-    for &(no, id) in &old {
-        conn.prepare_cached("DELETE FROM messages WHERE run = ?1")?.execute([id])?;
-        for sql in OF_RUN {
-            conn.prepare_cached(sql)?.execute([no])?;
-        }
+/// Rows deleted in one call: bounds how long who writes meanwhile has to wait.
+const ROWS_MAX: usize = 4096;
+
+/// Deletes some of what is old; the caller has begun the transaction and ends it.
+pub(crate) fn old(conn: &Connection, state: &mut State, ask: &PruneAsk) -> Result<Pruned, Fail> {
+    let pruned = match ask.what {
+        Old::Runs(status) => runs(conn, state, status, ask)?,
+        Old::History(status) => history(conn, status, ask)?,
+        Old::Keys => keys(conn, ask)?,
+    };
+    if !pruned.runs.is_empty() {
+        // The rows alone don't tell any more which event was the newest.
+        set_counter(conn, "event", state.last_event())?;
     }
-    Ok(old.len())
+    Ok(pruned)
 }
 
-const OF_RUN: [&str; 7] = [
-    "DELETE FROM steps WHERE run_no = ?1",
-    "DELETE FROM history WHERE run_no = ?1",
+/// A run that has ended.
+struct Ended {
+    no: i64,
+    run: RunId,
+    at: Millis,
+    key: Option<String>,
+    /// Whether the run that started it goes on.
+    held: bool,
+}
+
+impl Ended {
+    fn mark(&self) -> PruneMark {
+        PruneMark(self.at, self.no.unsigned_abs())
+    }
+}
+
+/// The next runs in the order of their ends.
+fn ended(conn: &Connection, status: RunStatus, ask: &PruneAsk) -> Result<Vec<Ended>, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT r.no, r.id, r.finished_at, r.idempotency_key, \
+         r.parent IS NOT NULL AND EXISTS \
+         (SELECT 1 FROM runs p WHERE p.id = r.parent AND p.status < 4) \
+         FROM runs r WHERE r.status = ?1 AND r.finished_at IS NOT NULL AND r.finished_at < ?2 \
+         AND (r.finished_at, r.no) > (?3, ?4) ORDER BY r.finished_at, r.no LIMIT ?5",
+    )?;
+    let after = ask.after.unwrap_or(PruneMark(Millis(i64::MIN), 0));
+    let (at, no) = (after.0.0, after.1.cast_signed());
+    let found = stmt.query(params![status as u8, ask.before.0, at, no, sql_limit(ask.limit)])?;
+    collect(found, |row| {
+        Ok(Ended {
+            no: row.get(0)?,
+            run: rows::run_id(row, 1)?,
+            at: Millis(row.get(2)?),
+            key: row.get(3)?,
+            held: row.get(4)?,
+        })
+    })
+}
+
+/// Where to go on behind these.
+fn next(found: &[Ended], ask: &PruneAsk) -> Option<PruneMark> {
+    found.last().filter(|_| found.len() == ask.limit).map(Ended::mark)
+}
+
+fn runs(
+    conn: &Connection,
+    state: &mut State,
+    status: RunStatus,
+    ask: &PruneAsk,
+) -> Result<Pruned, Fail> {
+    let found = ended(conn, status, ask)?;
+    let mut pruned = Pruned { next: next(&found, ask), ..Pruned::default() };
+    for ended in found.iter().filter(|ended| !ended.held) {
+        delete(conn, ended)?;
+        state.forget(ended.run);
+        pruned.runs.push(ended.run);
+    }
+    if !sweep(conn)? && ask.limit > 0 {
+        let last = found.last().map(Ended::mark).or(ask.after);
+        pruned.next = Some(last.unwrap_or(PruneMark(Millis(i64::MIN), 0)));
+    }
+    Ok(pruned)
+}
+
+/// Takes a run from every reader, and dooms the rows of which it may have many.
+fn delete(conn: &Connection, ended: &Ended) -> Result<(), Fail> {
+    if let Some(key) = &ended.key {
+        conn.prepare_cached(
+            "INSERT OR REPLACE INTO spent_keys (key, run, at) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![key, ended.run.to_bytes(), ended.at.0])?;
+    }
+    conn.prepare_cached("DELETE FROM messages WHERE run = ?1")?.execute([ended.run.to_bytes()])?;
+    for sql in OF_RUN {
+        conn.prepare_cached(sql)?.execute([ended.no])?;
+    }
+    Ok(())
+}
+
+const OF_RUN: [&str; 6] = [
     "DELETE FROM timers WHERE run_no = ?1",
     "DELETE FROM waits WHERE run_no = ?1",
     "DELETE FROM slots WHERE run_no = ?1",
     "DELETE FROM run_params WHERE run_no = ?1",
     "DELETE FROM runs WHERE no = ?1",
+    "INSERT INTO doomed (run_no) VALUES (?1)",
 ];
+
+/// What a run may have many rows of.
+const DOOMED: [&str; 3] = [
+    "DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE run_no = ?1 LIMIT ?2)",
+    "DELETE FROM steps WHERE run_no = ?1 AND inst IN \
+     (SELECT inst FROM steps WHERE run_no = ?1 LIMIT ?2)",
+    "DELETE FROM artifacts WHERE run_no = ?1 AND hash IN \
+     (SELECT hash FROM artifacts WHERE run_no = ?1 LIMIT ?2)",
+];
+
+/// Deletes rows of doomed runs; answers whether none is left.
+fn sweep(conn: &Connection) -> Result<bool, Fail> {
+    let mut left = ROWS_MAX;
+    let mut stmt = conn.prepare_cached("SELECT run_no FROM doomed ORDER BY run_no LIMIT ?1")?;
+    let doomed = collect(stmt.query([sql_limit(ROWS_MAX)])?, |row| Ok(row.get(0)?))?;
+    for no in doomed {
+        let no: i64 = no;
+        for sql in DOOMED {
+            let gone = conn.prepare_cached(sql)?.execute(params![no, sql_limit(left)])?;
+            left -= gone.min(left);
+            if left == 0 {
+                return Ok(false);
+            }
+        }
+        conn.prepare_cached("DELETE FROM doomed WHERE run_no = ?1")?.execute([no])?;
+    }
+    Ok(true)
+}
+
+fn history(conn: &Connection, status: RunStatus, ask: &PruneAsk) -> Result<Pruned, Fail> {
+    let found = ended(conn, status, ask)?;
+    let mut pruned = Pruned { next: next(&found, ask), ..Pruned::default() };
+    let mut done = ask.after.unwrap_or(PruneMark(Millis(i64::MIN), 0));
+    let mut left = ROWS_MAX;
+    for ended in &found {
+        let gone = if ended.held { 0 } else { forget_history(conn, ended.no, left)? };
+        left -= gone.min(left);
+        if gone > 0 {
+            pruned.runs.push(ended.run);
+        }
+        if left == 0 {
+            // It may have more: begin with it again.
+            pruned.next = Some(done);
+            break;
+        }
+        done = ended.mark();
+    }
+    Ok(pruned)
+}
+
+/// Deletes the older rows of a run's history; answers how many. The newest one tells its version.
+fn forget_history(conn: &Connection, no: i64, limit: usize) -> Result<usize, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "DELETE FROM history WHERE seq IN (SELECT seq FROM history WHERE run_no = ?1 \
+         AND version < (SELECT max(version) FROM history WHERE run_no = ?1) \
+         ORDER BY version LIMIT ?2)",
+    )?;
+    Ok(stmt.execute(params![no, sql_limit(limit)])?)
+}
+
+fn keys(conn: &Connection, ask: &PruneAsk) -> Result<Pruned, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "DELETE FROM spent_keys WHERE key IN \
+         (SELECT key FROM spent_keys WHERE at < ?1 ORDER BY at, key LIMIT ?2)",
+    )?;
+    let keys = stmt.execute(params![ask.before.0, sql_limit(ask.limit)])?;
+    let full = ask.limit > 0 && keys == ask.limit;
+    let next = full.then_some(PruneMark(ask.before, 0));
+    Ok(Pruned { runs: Vec::new(), keys, next })
+}

@@ -3,10 +3,12 @@
 use async_trait::async_trait;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
+use moa_core::time::Millis;
+use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::{Error as StoreError, Snapshot, WorkflowRef, WorkflowVersion};
-use moa_ports::views::{HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::error::Fail;
 use crate::read::{self, collect, sql_limit};
@@ -78,6 +80,24 @@ impl Views for Readers {
             totals(&whole)
         })
         .await
+    }
+
+    async fn fates(&self, runs: &[RunId]) -> Result<Vec<Fate>, StoreError> {
+        let runs = runs.to_vec();
+        self.ask(move |conn| runs.iter().map(|&run| fate(conn, run)).collect()).await
+    }
+
+    async fn artifact_fates(&self, artifacts: &[ArtifactHash]) -> Result<Vec<Fate>, StoreError> {
+        let artifacts = artifacts.to_vec();
+        self.ask(move |conn| artifacts.iter().map(|hash| artifact_fate(conn, hash)).collect()).await
+    }
+
+    async fn ended_beyond(
+        &self,
+        status: RunStatus,
+        keep: u64,
+    ) -> Result<Option<Millis>, StoreError> {
+        self.ask(move |conn| ended_beyond(conn, status, keep)).await
     }
 
     async fn verify(&self) -> Result<Vec<String>, StoreError> {
@@ -196,6 +216,46 @@ pub(crate) fn find_runs(conn: &Connection, digits: &str) -> Result<Vec<RunId>, F
     Ok(found)
 }
 
+/// What became of a run.
+pub(crate) fn fate(conn: &Connection, run: RunId) -> Result<Fate, Fail> {
+    let mut stmt = conn.prepare_cached("SELECT status, finished_at FROM runs WHERE id = ?1")?;
+    let mut found = stmt.query([run.to_bytes()])?;
+    Ok(found.next()?.map(read_fate).transpose()?.unwrap_or(Fate::Unknown))
+}
+
+/// What became of the run that needs an artifact longest.
+pub(crate) fn artifact_fate(conn: &Connection, hash: &ArtifactHash) -> Result<Fate, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT r.status, r.finished_at FROM artifacts a CROSS JOIN runs r ON r.no = a.run_no \
+         WHERE a.hash = ?1",
+    )?;
+    let fates = collect(stmt.query([hash])?, read_fate)?;
+    Ok(fates.into_iter().max().unwrap_or(Fate::Unknown))
+}
+
+/// Reads status and end.
+fn read_fate(row: &Row<'_>) -> Result<Fate, Fail> {
+    let number: u8 = row.get(0)?;
+    let status = RunStatus::from_number(number)
+        .ok_or_else(|| Fail::Data(format!("a run of unknown status {number}")))?;
+    let at = Millis(row.get::<_, Option<i64>>(1)?.unwrap_or(0));
+    Ok(if status.is_terminal() { Fate::Ended(at) } else { Fate::Open })
+}
+
+/// When the newest run of a status ended that isn't among the newest `keep`.
+pub(crate) fn ended_beyond(
+    conn: &Connection,
+    status: RunStatus,
+    keep: u64,
+) -> Result<Option<Millis>, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT finished_at FROM runs WHERE status = ?1 AND finished_at IS NOT NULL \
+         ORDER BY finished_at DESC LIMIT 1 OFFSET ?2",
+    )?;
+    let at = stmt.query_row(params![status as u8, sql_count(keep)], |row| row.get(0));
+    Ok(at.optional()?.map(Millis))
+}
+
 pub(crate) fn last_event(conn: &Connection) -> Result<u64, Fail> {
     let mut stmt = conn.prepare_cached(
         "SELECT max((SELECT value FROM counters WHERE name = 'event'), \
@@ -214,9 +274,7 @@ pub(crate) fn pending(conn: &Connection, run: RunId) -> Result<Pending, Fail> {
         "SELECT t.kind, t.step, t.due FROM runs r CROSS JOIN timers t ON t.run_no = r.no \
          WHERE r.id = ?1 ORDER BY t.kind, t.step",
     )?;
-    let timers = collect(stmt.query([id])?, |row| {
-        Ok((rows::timer(row, 0)?, moa_core::time::Millis(row.get(2)?)))
-    })?;
+    let timers = collect(stmt.query([id])?, |row| Ok((rows::timer(row, 0)?, Millis(row.get(2)?))))?;
     let mut stmt =
         conn.prepare_cached("SELECT id, run, body FROM messages WHERE run = ?1 ORDER BY id")?;
     let messages = collect(stmt.query([id])?, rows::message)?;

@@ -6,7 +6,7 @@ use moa_core::machine::TimerKey;
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_core::workflow::OnLimit;
-use moa_ports::store::{Batch, DueAsk, Relay, Store, WorkflowRef};
+use moa_ports::store::{Batch, DueAsk, Old, PruneAsk, Relay, Store, WorkflowRef};
 use moa_ports::suite::{answer, block_on, build};
 use moa_ports::views::{RunFilter, Views};
 use rusqlite::Connection;
@@ -16,8 +16,11 @@ use crate::write::State;
 use crate::{Options, SqliteStore, prune, queries, read, schema, seal, write, writer};
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 2] =
-    [include_str!("../tests/data/0001.sql"), include_str!("../tests/data/0002.sql")];
+const SAMPLES: [&str; 3] = [
+    include_str!("../tests/data/0001.sql"),
+    include_str!("../tests/data/0002.sql"),
+    include_str!("../tests/data/0003.sql"),
+];
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder for the test")
@@ -146,7 +149,7 @@ fn the_engine_never_walks_a_table() {
     // What starts with a walk over a whole table, and why it may.
     let walks = plans.lines().filter(|line| line.trim().starts_with("SCAN"));
     // `r` is what belongs to one run, looked up by an index itself.
-    let may = ["SCAN CONSTANT ROW", "SCAN s USING INDEX steps_ready", "SCAN r"];
+    let may = ["SCAN CONSTANT ROW", "SCAN s USING INDEX steps_ready", "SCAN r", "SCAN doomed"];
     for walk in walks {
         assert!(may.iter().any(|may| walk.trim() == *may), "{walk} in\n{plans}");
     }
@@ -180,6 +183,9 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
     let due = read::due(conn, &mut state, &ask)?;
     read::due(conn, &mut state, &DueAsk { only: Some(vec![a]), ..ask })?;
     let mut last = build::end(a, 1, RunStatus::Failed);
+    let output = serde_json::json!({"artifact": "0a".repeat(32)});
+    let output = Some(std::sync::Arc::new(output));
+    last.events.push(moa_core::event::Event::StepSucceeded { step: 0, output });
     last.consumed = vec![due.messages[0].0];
     last.timers = vec![(TimerKey::Run, None)];
     last.waits = vec![(0, "done".to_owned(), false)];
@@ -190,7 +196,15 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
     writer::put_workflow(conn, build::NOW, &version)?;
     read::workflow(conn, &WorkflowRef::Hash(version.hash))?;
     write::set_counter(conn, "event", 9)?;
-    prune::runs(conn, Millis(i64::MAX), 9)?;
+    let ask = PruneAsk {
+        what: Old::Runs(RunStatus::Failed),
+        before: Millis(i64::MAX),
+        after: None,
+        limit: 9,
+    };
+    for what in [Old::History(RunStatus::Failed), ask.what, Old::Keys] {
+        prune::old(conn, &mut state, &PruneAsk { what, ..ask })?;
+    }
     Ok(())
 }
 
@@ -225,6 +239,9 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     queries::events(conn, 0, 9)?;
     queries::pending(conn, run)?;
     queries::totals(conn)?;
+    queries::fate(conn, run)?;
+    queries::artifact_fate(conn, &[1; 32])?;
+    queries::ended_beyond(conn, RunStatus::Failed, 9)?;
     queries::workflows(conn, None)?;
     queries::workflows(conn, Some(&build::name("build")))?;
     Ok(())

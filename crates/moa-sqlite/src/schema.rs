@@ -24,8 +24,11 @@ pub(crate) const PAGE_BYTES: u32 = 4096;
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Migrations, in order; the number of the last one is the schema's.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("migrations/0001_init.sql"), include_str!("migrations/0002_roots.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("migrations/0001_init.sql"),
+    include_str!("migrations/0002_roots.sql"),
+    include_str!("migrations/0003_retention.sql"),
+];
 
 /// The schema that this binary writes.
 pub const SCHEMA: u32 = MIGRATIONS.len() as u32;

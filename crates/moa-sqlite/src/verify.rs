@@ -52,22 +52,25 @@ fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
 }
 
 /// What must never be found: a sentence, and a query of run ids (or nothing) and numbers.
-const CHECKS: [(&str, &str); 10] = [
+const CHECKS: [(&str, &str); 11] = [
     (
         "its history has a gap",
         "SELECT r.id, count(h.version) FROM runs r LEFT JOIN history h ON h.run_no = r.no \
-         GROUP BY r.no HAVING count(h.version) = 0 OR count(h.version) <> max(h.version) \
-         OR min(h.version) <> 1",
+         GROUP BY r.no HAVING count(h.version) = 0 \
+         OR count(h.version) <> max(h.version) - min(h.version) + 1 \
+         OR (min(h.version) <> 1 AND r.status < 4)",
     ),
     (
         "history of a run that is not there",
         "SELECT NULL, h.seq FROM history h WHERE NOT EXISTS \
-         (SELECT 1 FROM runs r WHERE r.no = h.run_no)",
+         (SELECT 1 FROM runs r WHERE r.no = h.run_no) \
+         AND h.run_no NOT IN (SELECT d.run_no FROM doomed d)",
     ),
     (
         "a step of a run that is not there",
         "SELECT NULL, s.run_no FROM steps s WHERE NOT EXISTS \
-         (SELECT 1 FROM runs r WHERE r.no = s.run_no)",
+         (SELECT 1 FROM runs r WHERE r.no = s.run_no) \
+         AND s.run_no NOT IN (SELECT d.run_no FROM doomed d)",
     ),
     (
         "a timer of a run that is not there",
@@ -99,6 +102,10 @@ const CHECKS: [(&str, &str); 10] = [
         "SELECT r.id, r.no FROM runs r LEFT JOIN runs p ON p.id = r.parent \
          WHERE r.root IS NOT CASE WHEN r.parent IS NULL THEN NULL \
          WHEN p.id IS NULL THEN coalesce(r.root, r.parent) ELSE coalesce(p.root, p.id) END",
+    ),
+    (
+        "it is being deleted, and is still there",
+        "SELECT r.id, r.no FROM doomed d CROSS JOIN runs r ON r.no = d.run_no",
     ),
     (
         "its params are missing",

@@ -12,6 +12,7 @@ use moa_core::run::RunRow;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_core::workflow::OnLimit;
+use moa_ports::artifacts;
 use moa_ports::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Message, MessageId, Relay,
     StartGuard,
@@ -60,7 +61,10 @@ impl State {
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
         self.known.clear();
         self.lost = None;
-        self.last_no = newest("SELECT coalesce(max(no), 0) FROM runs")?;
+        self.last_no = newest(
+            "SELECT max(coalesce((SELECT max(no) FROM runs), 0), \
+             coalesce((SELECT max(run_no) FROM doomed), 0))",
+        )?;
         self.last_event = count(newest(
             "SELECT max((SELECT value FROM counters WHERE name = 'event'), \
              coalesce((SELECT max(seq) FROM history), 0))",
@@ -72,9 +76,9 @@ impl State {
         Ok(())
     }
 
-    /// Forgets everything about runs, because some may be gone.
-    pub fn forget_runs(&mut self) {
-        self.known.clear();
+    /// Forgets a run that is gone.
+    pub fn forget(&mut self, run: RunId) {
+        self.known.remove(&run);
     }
 
     /// Number of the newest event.
@@ -224,8 +228,15 @@ impl<'c> Writer<'c> {
         self.history.raw_bind_parameter(2, known.no)?;
         self.history.raw_bind_parameter(3, version.cast_signed())?;
         self.history.raw_bind_parameter(4, commit.at.0)?;
-        self.history.raw_bind_parameter(5, self.state.text.of(&commit.events)?)?;
+        let events = self.state.text.of(&commit.events)?;
+        self.history.raw_bind_parameter(5, events)?;
+        let mut referred = Vec::new();
+        artifacts::references(events, |artifact| referred.push(artifact));
         self.history.raw_execute()?;
+        for artifact in referred {
+            let sql = "INSERT OR IGNORE INTO artifacts (hash, run_no) VALUES (?1, ?2)";
+            self.conn.prepare_cached(sql)?.execute(params![artifact, known.no])?;
+        }
         Ok(seq)
     }
 
@@ -261,8 +272,10 @@ impl<'c> Writer<'c> {
     }
 
     fn run_of_key(&self, key: &str) -> Result<Option<RunId>, Fail> {
-        let mut stmt =
-            self.conn.prepare_cached("SELECT id FROM runs WHERE idempotency_key = ?1")?;
+        let mut stmt = self.conn.prepare_cached(
+            "SELECT id FROM runs WHERE idempotency_key = ?1 \
+             UNION ALL SELECT run FROM spent_keys WHERE key = ?1",
+        )?;
         let id = stmt.query_row([key], |row| row.get(0)).optional()?;
         Ok(id.map(RunId::from_bytes))
     }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use moa_core::ids::{NodeId, RunId};
 use moa_core::time::Millis;
 use moa_ports::store::{
-    Batch, BatchOutcome, Due, DueAsk, Error as StoreError, Registration, Reply, Snapshot,
-    WorkflowRef, WorkflowVersion,
+    Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
+    Snapshot, WorkflowRef, WorkflowVersion,
 };
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
@@ -43,7 +43,7 @@ pub(crate) enum Call {
     Register(NodeId, Reply<Registration>),
     PutWorkflow(Millis, Box<WorkflowVersion>, Reply<()>),
     Workflow(WorkflowRef, Reply<Option<WorkflowVersion>>),
-    Prune(Millis, usize, Reply<usize>),
+    Prune(PruneAsk, Reply<Pruned>),
     Stop,
 }
 
@@ -57,7 +57,7 @@ impl Call {
             Self::Register(_, reply) => reply(Err(error)),
             Self::PutWorkflow(_, _, reply) => reply(Err(error)),
             Self::Workflow(_, reply) => reply(Err(error)),
-            Self::Prune(_, _, reply) => reply(Err(error)),
+            Self::Prune(_, reply) => reply(Err(error)),
             Self::Stop => {}
         }
     }
@@ -155,14 +155,7 @@ impl Writer {
             Call::Workflow(which, reply) => {
                 reply(self.read(|conn, _| read::workflow(conn, &which)));
             }
-            Call::Prune(before, limit, reply) => reply(self.transaction(|conn, state| {
-                let pruned = prune::runs(conn, before, limit)?;
-                if pruned > 0 {
-                    write::set_counter(conn, "event", state.last_event())?;
-                    state.forget_runs();
-                }
-                Ok(pruned)
-            })),
+            Call::Prune(ask, reply) => reply(self.prune(&ask)),
             Call::Stop => {}
         }
     }
@@ -173,6 +166,11 @@ impl Writer {
             return Ok(BatchOutcome::default());
         }
         self.transaction(|conn, state| write::batch(conn, state, batch))
+    }
+
+    fn prune(&mut self, ask: &PruneAsk) -> Answer<Pruned> {
+        ask.check()?;
+        self.transaction(|conn, state| prune::old(conn, state, ask))
     }
 
     /// Runs `work` in a transaction and makes it durable.

@@ -7,6 +7,7 @@
 //! around it). Start reading at [`Model::commit`].
 
 mod model;
+mod prune;
 mod slots;
 mod views;
 
@@ -18,8 +19,8 @@ use moa_core::time::{Millis, Span};
 pub use model::Model;
 
 use crate::store::{
-    Batch, BatchOutcome, Due, DueAsk, Registration, Reply, Snapshot, Store, WorkflowRef,
-    WorkflowVersion,
+    Batch, BatchOutcome, Due, DueAsk, PruneAsk, Pruned, Registration, Reply, Snapshot, Store,
+    WorkflowRef, WorkflowVersion,
 };
 use crate::views::HistoryRow;
 
@@ -100,8 +101,8 @@ impl Store for MemoryStore {
         reply(Ok(version));
     }
 
-    fn prune(&self, before: Millis, limit: usize, reply: Reply<usize>) {
-        let pruned = self.model().prune(before, limit);
-        reply(Ok(pruned));
+    fn prune(&self, ask: PruneAsk, reply: Reply<Pruned>) {
+        let pruned = self.model().prune(&ask);
+        reply(pruned);
     }
 }

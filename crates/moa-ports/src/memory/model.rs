@@ -7,11 +7,12 @@ use moa_core::event::{Event, InstIx};
 use moa_core::ids::{NodeId, RunId, VersionHash};
 use moa_core::machine::{BUS, Emitted, MessageBody, TimerKey};
 use moa_core::policy::Admission;
-use moa_core::run::{RunRow, StepRow};
+use moa_core::run::{RunRow, RunStatus, StepRow};
 use moa_core::step::StepStatus;
 use moa_core::time::{Millis, Span};
 
 use super::slots::Slots;
+use crate::artifacts::{self, ArtifactHash};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Message, MessageId,
     Registration, Relay, Snapshot, StartGuard, WorkflowRef, WorkflowVersion,
@@ -37,6 +38,8 @@ pub struct Model {
     exclusive: bool,
     pub(super) runs: BTreeMap<RunId, Run>,
     pub(super) keys: BTreeMap<String, RunId>,
+    /// Keys of runs that are gone, by when those ended.
+    pub(super) spent: BTreeSet<(Millis, String)>,
     pub(super) slots: Slots,
     pub(super) history: BTreeMap<u64, HistoryRow>,
     pub(super) history_of: BTreeMap<(RunId, u64), u64>,
@@ -46,10 +49,13 @@ pub struct Model {
     pub(super) messages_to: BTreeSet<(RunId, MessageId)>,
     /// The run at the top of the one that a message belongs to, if that one was there.
     message_roots: BTreeMap<MessageId, RunId>,
-    waits: BTreeSet<(String, RunId, InstIx)>,
+    pub(super) waits: BTreeSet<(String, RunId, InstIx)>,
     pub(super) ready: BTreeSet<(i64, u64, RunId, InstIx)>,
     pub(super) running: BTreeMap<Option<NodeId>, BTreeSet<(RunId, InstIx)>>,
-    finished: BTreeSet<(Millis, RunId)>,
+    /// Ended runs by status, end, number.
+    pub(super) finished: BTreeSet<(RunStatus, Millis, u64, RunId)>,
+    /// Artifacts with the runs that refer to them.
+    pub(super) artifacts: BTreeMap<ArtifactHash, BTreeSet<RunId>>,
     workflows: BTreeMap<VersionHash, (u64, WorkflowVersion)>,
     nodes: BTreeMap<NodeId, Millis>,
     last_age: u64,
@@ -194,6 +200,10 @@ impl Model {
         run.version += 1;
         self.last_event += 1;
         let (seq, version) = (self.last_event, run.version);
+        // Every value can be written as JSON: it came from there.
+        artifacts::references(&serde_json::to_string(&events).unwrap_or_default(), |artifact| {
+            self.artifacts.entry(artifact).or_default().insert(id);
+        });
         self.history.insert(seq, HistoryRow { seq, run: id, version, at, events });
         self.history_of.insert((id, version), seq);
         seq
@@ -201,21 +211,23 @@ impl Model {
 
     fn write_row(&mut self, row: RunRow) {
         let id = row.run;
-        let finished = ended_at(&row);
-        if let Some(at) = finished {
-            self.finished.insert((at, id));
-        }
+        let status = row.status;
         if let Some(run) = self.runs.get_mut(&id) {
-            let old = ended_at(&run.row).filter(|_| ended_at(&run.row) != finished);
-            run.row = row;
-            if let Some(at) = old {
-                self.finished.remove(&(at, id));
+            if let Some(at) = ended_at(&run.row) {
+                self.finished.remove(&(run.row.status, at, run.age, id));
             }
+            if let Some(at) = ended_at(&row) {
+                self.finished.insert((status, at, run.age, id));
+            }
+            run.row = row;
             return;
         }
         self.last_age += 1;
         let root = row.parent.map_or(id, |p| self.root_of(p.run).unwrap_or(p.run));
         let (age, steps) = (self.last_age, BTreeMap::new());
+        if let Some(at) = ended_at(&row) {
+            self.finished.insert((status, at, age, id));
+        }
         self.runs.insert(id, Run { age, version: 0, root, row, steps, idempotency_key: None });
     }
 
@@ -245,7 +257,7 @@ impl Model {
         }
     }
 
-    fn stop_running(&mut self, node: Option<NodeId>, run: RunId, inst: InstIx) {
+    pub(super) fn stop_running(&mut self, node: Option<NodeId>, run: RunId, inst: InstIx) {
         if let Some(steps) = self.running.get_mut(&node) {
             steps.remove(&(run, inst));
             if steps.is_empty() {
@@ -254,7 +266,7 @@ impl Model {
         }
     }
 
-    fn write_timer(&mut self, run: RunId, key: TimerKey, due: Option<Millis>) {
+    pub(super) fn write_timer(&mut self, run: RunId, key: TimerKey, due: Option<Millis>) {
         let old = match due {
             Some(due) => {
                 self.timers_due.insert((due, run, key));
@@ -277,7 +289,7 @@ impl Model {
         self.messages.insert(self.last_message, message);
     }
 
-    fn remove_message(&mut self, id: MessageId) -> bool {
+    pub(super) fn remove_message(&mut self, id: MessageId) -> bool {
         self.message_roots.remove(&id);
         match self.messages.remove(&id) {
             Some(message) => self.messages_to.remove(&(message.to, id)),
@@ -395,49 +407,6 @@ impl Model {
         let mut versions: Vec<_> = self.workflows.values().collect();
         versions.sort_by_key(|(put, _)| std::cmp::Reverse(*put));
         versions.into_iter().map(|(_, version)| version)
-    }
-
-    /// See [`crate::store::Store::prune`].
-    pub fn prune(&mut self, before: Millis, limit: usize) -> usize {
-        let old = self.finished.range(..(before, RunId(0))).take(limit);
-        let old: Vec<(Millis, RunId)> = old.copied().collect();
-        for entry in &old {
-            self.finished.remove(entry);
-            self.delete(entry.1);
-        }
-        old.len()
-    }
-
-    fn delete(&mut self, id: RunId) {
-        let Some(run) = self.runs.remove(&id) else { return };
-        if let Some(key) = run.idempotency_key {
-            self.keys.remove(&key);
-        }
-        self.slots.forget(id);
-        for step in run.steps.into_values() {
-            if let Some(key) = step.queue_key {
-                self.ready.remove(&(key, run.age, id, step.inst));
-            }
-            if step.status == StepStatus::Running {
-                self.stop_running(step.node, id, step.inst);
-            }
-        }
-        let rows: Vec<_> = self.history_of.range((id, 0)..=(id, u64::MAX)).collect();
-        let rows: Vec<(u64, u64)> = rows.iter().map(|&(key, seq)| (key.1, *seq)).collect();
-        for (version, seq) in rows {
-            self.history.remove(&seq);
-            self.history_of.remove(&(id, version));
-        }
-        let keys: Vec<TimerKey> = self.timers_of(id).map(|(key, _)| key).collect();
-        for key in keys {
-            self.write_timer(id, key, None);
-        }
-        let messages: Vec<MessageId> = self.messages_of(id).collect();
-        for message in messages {
-            self.remove_message(message);
-        }
-        // A walk over all waits: a run that ended has none, so nothing is worth indexing.
-        self.waits.retain(|wait| wait.1 != id);
     }
 
     pub(super) fn timers_of(&self, run: RunId) -> impl Iterator<Item = (TimerKey, Millis)> {

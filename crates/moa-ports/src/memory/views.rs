@@ -2,12 +2,15 @@
 
 use async_trait::async_trait;
 use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
+use moa_core::time::Millis;
 
 use super::MemoryStore;
 use super::model::{Model, Run};
+use crate::artifacts::ArtifactHash;
 use crate::store::{Error, Snapshot, WorkflowVersion};
-use crate::views::{HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
 #[async_trait]
 impl Views for MemoryStore {
@@ -96,6 +99,20 @@ impl Views for MemoryStore {
         Ok(totals)
     }
 
+    async fn fates(&self, runs: &[RunId]) -> Result<Vec<Fate>, Error> {
+        let model = self.model();
+        Ok(runs.iter().map(|&run| model.fate(run)).collect())
+    }
+
+    async fn artifact_fates(&self, artifacts: &[ArtifactHash]) -> Result<Vec<Fate>, Error> {
+        let model = self.model();
+        Ok(artifacts.iter().map(|artifact| model.artifact_fate(artifact)).collect())
+    }
+
+    async fn ended_beyond(&self, status: RunStatus, keep: u64) -> Result<Option<Millis>, Error> {
+        Ok(self.model().ended_beyond(status, keep))
+    }
+
     async fn verify(&self) -> Result<Vec<String>, Error> {
         let model = self.model();
         Ok(model.runs.values().flat_map(|run| faults(&model, run)).collect())
@@ -129,8 +146,11 @@ fn summary(run: &Run) -> RunSummary {
 fn faults(model: &Model, run: &Run) -> Vec<String> {
     let id = run.row.run;
     let mut faults = Vec::new();
-    let rows = model.history_of.range((id, 0)..=(id, u64::MAX)).count() as u64;
-    if rows != run.version {
+    let mut rows = model.history_of.range((id, 0)..=(id, u64::MAX)).map(|(key, _)| key.1);
+    let (first, rows) = (rows.next().unwrap_or(0), rows.count() as u64 + 1);
+    // Only of a run that has ended the older rows may be gone.
+    let whole = first == 1 || (first > 1 && run.row.status.is_terminal());
+    if !whole || first + rows - 1 != run.version {
         faults.push(format!("run {id}: version {}, but {rows} history rows", run.version));
     }
     if run.row.status.is_terminal() {

@@ -12,7 +12,7 @@ use super::build::{
     with_steps,
 };
 use super::{Bench, Verdict, rules};
-use crate::store::{Batch, Commit, Due, DueAsk, Relay};
+use crate::store::{Batch, Commit, Due, DueAsk, Old, PruneAsk, Relay};
 
 rules![
     a_run_has_the_root_of_the_one_that_started_it,
@@ -72,7 +72,9 @@ fn a_root_outlives_the_run_at_the_top(bench: &mut Bench) -> Verdict {
     families(bench, |_, commit| commit);
     bench.applied(end(run(1), 1, RunStatus::Succeeded));
     bench.applied(end(run(2), 1, RunStatus::Succeeded));
-    assert_eq!(bench.prune(Millis(i64::MAX), 9), 2);
+    let what = Old::Runs(RunStatus::Succeeded);
+    let ask = PruneAsk { what, before: Millis(i64::MAX), after: None, limit: 9 };
+    assert_eq!(bench.prune(ask).runs, [1, 2].map(run));
     bench.applied(Commit { messages: vec![signal(run(3), "x")], ..change(run(3), 1) });
     assert_eq!(bench.load(run(3)).map(|snapshot| snapshot.root), Some(run(1)));
     assert_eq!(mail(bench, 1), [run(3)]);

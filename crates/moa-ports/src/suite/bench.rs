@@ -1,15 +1,16 @@
 //! A store on the test bench: its calls, made and waited for.
 
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::run::StepRow;
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
 
 use super::{Fixture, answer, block_on, build};
+use crate::artifacts::ArtifactHash;
 use crate::store::{
-    Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, MessageId, Registration,
-    Snapshot, Store, WorkflowRef, WorkflowVersion,
+    Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, MessageId, PruneAsk, Pruned,
+    Registration, Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
-use crate::views::{HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
 /// A store on the test bench.
 pub struct Bench {
@@ -133,9 +134,29 @@ impl Bench {
         answer(|reply| self.store().workflow(which, reply)).expect("a version is found or not")
     }
 
-    /// Deletes old runs.
-    pub fn prune(&self, before: Millis, limit: usize) -> usize {
-        answer(|reply| self.store().prune(before, limit, reply)).expect("old runs are deleted")
+    /// Deletes what is old, or says why not.
+    pub fn try_prune(&self, ask: PruneAsk) -> Result<Pruned, Error> {
+        answer(|reply| self.store().prune(ask, reply))
+    }
+
+    /// Deletes what is old.
+    pub fn prune(&self, ask: PruneAsk) -> Pruned {
+        self.try_prune(ask).expect("what is old is deleted")
+    }
+
+    /// See [`Views::fates`].
+    pub fn fates(&self, runs: &[RunId]) -> Vec<Fate> {
+        block_on(self.views().fates(runs)).expect("fates are told")
+    }
+
+    /// See [`Views::artifact_fates`].
+    pub fn artifact_fates(&self, artifacts: &[ArtifactHash]) -> Vec<Fate> {
+        block_on(self.views().artifact_fates(artifacts)).expect("fates are told")
+    }
+
+    /// See [`Views::ended_beyond`].
+    pub fn ended_beyond(&self, status: RunStatus, keep: u64) -> Option<Millis> {
+        block_on(self.views().ended_beyond(status, keep)).expect("it is told")
     }
 
     /// See [`Views::runs`].

@@ -21,7 +21,7 @@ use super::build::{self, NOW};
 use super::{Bench, Fixture};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Due, DueAsk, Error, Message,
-    MessageId, Relay, StartGuard, WorkflowRef,
+    MessageId, Old, PruneAsk, Relay, StartGuard, WorkflowRef,
 };
 use crate::views::RunFilter;
 
@@ -133,14 +133,14 @@ impl Pair {
     fn operate(&mut self) -> Result<(), String> {
         match self.dice.below(100) {
             0..55 => self.commit(),
-            55..75 => self.due(),
-            75..88 => self.look(),
-            88..92 => self.workflow(),
-            92..96 => {
+            55..73 => self.due(),
+            73..84 => self.look(),
+            84..88 => self.workflow(),
+            88..91 => {
                 self.register();
                 Ok(())
             }
-            96..98 => self.prune(),
+            91..98 => self.prune(),
             _ => {
                 self.model.reopen();
                 self.tested.reopen();
@@ -422,9 +422,20 @@ impl Pair {
 
     fn prune(&mut self) -> Result<(), String> {
         let before = Millis(self.now.0 - self.dice.below(100) as i64);
+        let status =
+            self.dice.pick(&[RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled]);
+        let what = self.dice.pick(&[Old::Runs(status), Old::History(status), Old::Keys]);
         let limit = self.dice.pick(&[1, 2, 100]);
-        let pruned = self.both("prune", |b| b.prune(before, limit))?;
-        self.seen.pruned += pruned as u64;
+        let ask = PruneAsk { what, before, after: None, limit };
+        let prune = |bench: &Bench| {
+            let first = bench.prune(ask);
+            // Marks are the store's own.
+            let then = first.next.map(|after| bench.prune(PruneAsk { after: Some(after), ..ask }));
+            let then = then.map(|pruned| (pruned.runs, pruned.keys, pruned.next.is_some()));
+            (first.runs, first.keys, then)
+        };
+        let (runs, keys, _) = self.both(&format!("{ask:?}"), prune)?;
+        self.seen.pruned += (runs.len() + keys) as u64;
         Ok(())
     }
 
@@ -437,6 +448,10 @@ impl Pair {
         }
         self.both("all events", |b| (b.events(0, usize::MAX), b.last_event()))?;
         self.both("totals", Bench::totals)?;
+        self.both("fates", |b| b.fates(&runs))?;
+        for status in [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled] {
+            self.both("beyond", |b| [0, 1, 3].map(|keep| b.ended_beyond(status, keep)))?;
+        }
         let ask = self.ask(0, usize::MAX);
         self.both("due", |b| without_open_order(b.due(ask.clone()), usize::MAX))?;
         for &run in &runs {

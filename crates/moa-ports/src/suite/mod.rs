@@ -12,6 +12,7 @@ pub mod build;
 pub mod differential;
 mod messages;
 mod reading;
+mod retention;
 mod runs;
 mod slots;
 mod timers;
@@ -76,6 +77,7 @@ pub fn cases() -> Vec<Case> {
         timers::CASES,
         belonging::CASES,
         reading::CASES,
+        retention::CASES,
     ];
     all.concat()
 }

@@ -1,15 +1,13 @@
-//! Rules of the read side, of workflow versions, and of deleting what is old.
+//! Rules of the read side and of workflow versions.
 
 use moa_core::ids::{RunId, VersionHash};
 use moa_core::machine::TimerKey;
 use moa_core::run::{ParentRef, RunStatus};
 use moa_core::step::{ErrorKind, StepError, StepStatus};
-use moa_core::time::{Millis, Span};
-use moa_core::workflow::OnLimit;
+use moa_core::time::Span;
 
 use super::build::{
-    self, NOW, change, contender, create, end, keyed, name, ready, row, row_in, run, step,
-    with_steps,
+    self, NOW, change, create, end, name, ready, row, row_in, run, step, with_steps,
 };
 use super::{Bench, Verdict, rules};
 use crate::store::{Commit, WorkflowRef};
@@ -26,8 +24,6 @@ rules![
     the_newest_workflow_version_is_the_last_one_kept,
     a_workflow_version_is_found_by_label_or_hash,
     keeping_the_same_version_again_changes_nothing,
-    old_runs_are_deleted_with_all_that_is_theirs,
-    event_numbers_go_on_after_all_runs_are_deleted,
     sound_data_has_no_faults,
 ];
 
@@ -229,54 +225,6 @@ fn keeping_the_same_version_again_changes_nothing(bench: &mut Bench) -> Verdict 
     let order: Vec<_> = bench.workflows(None).into_iter().map(|v| v.workflow).collect();
     assert_eq!(order, ["deploy", "build"].map(name));
     assert_eq!(bench.workflow(newest("build", None)), Some(one));
-    Verdict::Passed
-}
-
-fn old_runs_are_deleted_with_all_that_is_theirs(bench: &mut Bench) -> Verdict {
-    let ended_at = |n: u64, at: i64| {
-        let mut row = row_in(run(n), RunStatus::Succeeded);
-        row.finished_at = Some(Millis(at));
-        create(row)
-    };
-    let messages = vec![build::signal(run(2), "late"), build::signal(run(5), "stays")];
-    let timers = vec![(TimerKey::Run, Some(NOW))];
-    let waits = vec![(0, "done".to_owned(), true)];
-    let steps = vec![step(0, StepStatus::Succeeded), build::full_step(1)];
-    let old = Commit { timers, waits, messages, ..with_steps(ended_at(2, 10), steps) };
-    bench.all(vec![ended_at(1, 30), old, ended_at(3, 20), ended_at(4, 40), keyed(run(5), "key")]);
-    bench.applied(contender(run(6), "deploy", 1, OnLimit::Queue));
-    bench.applied(end(run(5), 1, RunStatus::Failed));
-    // Of those before the instant the oldest go first; what is open stays.
-    assert_eq!(bench.prune(Millis(30), 1), 1);
-    assert_eq!(bench.load(run(2)), None);
-    assert_eq!(bench.pending(run(2)), crate::views::Pending::default());
-    assert_eq!(bench.history(run(2), 0, 9), []);
-    assert!(bench.due_now().ready.is_empty());
-    assert_eq!(bench.prune(Millis(30), 9), 1);
-    assert_eq!(listed(bench, &filter()), [6, 5, 4, 1].map(run));
-    let seqs: Vec<_> = bench.events(0, 99).iter().map(|row| row.seq).collect();
-    assert_eq!(seqs, [1, 4, 5, 6, 7]);
-    assert_eq!(bench.prune(NOW.after(Span(1)), 0), 0);
-    assert_eq!(bench.prune(NOW.after(Span(1)), 99), 3);
-    assert_eq!(listed(bench, &filter()), [run(6)]);
-    assert_eq!(bench.mail().iter().map(|m| m.1).collect::<Vec<_>>(), [run(6)]);
-    // Its key is free again, and so is its id.
-    bench.applied(keyed(run(5), "key"));
-    let emitted = Commit { messages: vec![build::emitted("done")], ..change(run(5), 1) };
-    bench.applied(emitted);
-    assert_eq!(bench.due_now().bus[0].2, []);
-    Verdict::Passed
-}
-
-fn event_numbers_go_on_after_all_runs_are_deleted(bench: &mut Bench) -> Verdict {
-    bench.applied(create(row_in(run(1), RunStatus::Succeeded)));
-    bench.applied(change(run(1), 1));
-    assert_eq!(bench.prune(NOW.after(Span(1)), 9), 1);
-    assert_eq!((bench.last_event(), bench.events(0, 9)), (2, Vec::new()));
-    bench.reopen();
-    let last = bench.last_event();
-    assert_eq!(bench.applied(create(row(run(2)))), last + 1);
-    assert!(last == 2 || last == 0, "{last}");
     Verdict::Passed
 }
 

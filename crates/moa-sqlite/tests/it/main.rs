@@ -5,4 +5,5 @@ mod differential;
 mod faults;
 mod fixture;
 mod opening;
+mod retention;
 mod rules;
