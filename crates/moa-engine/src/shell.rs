@@ -241,7 +241,7 @@ impl Shell {
             Msg::Due(ask, found) => self.node.due(now, &ask, found),
             Msg::Resolved(which, found) => match found {
                 Ok(found) => self.node.resolved(now, &which, found),
-                Err(error @ store::Error::Corrupt(_)) => self.failed = Some(error),
+                Err(error @ store::Error::Corrupt { .. }) => self.failed = Some(error),
                 Err(error) => {
                     tracing::error!(error = %error, "a workflow version can't be read");
                     self.node.resolve_failed(now, &which, error);

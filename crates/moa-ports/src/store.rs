@@ -32,8 +32,13 @@ pub enum Error {
     #[error("the outcome of a write is unknown: {0}")]
     Unknown(String),
     /// The data is damaged; stop.
-    #[error("the store is damaged: {0}")]
-    Corrupt(String),
+    #[error("{place} is damaged: {check}")]
+    Corrupt {
+        /// What is damaged: a file, as a rule.
+        place: String,
+        /// Which check failed, and where.
+        check: String,
+    },
     /// The store was written by a newer moa; stop.
     #[error("the store has schema {found}, this moa knows up to {known}; install the newer moa")]
     Newer {

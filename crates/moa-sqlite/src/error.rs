@@ -36,7 +36,7 @@ pub enum Error {
         known: u32,
     },
     /// The file is damaged.
-    #[error("{}", damage(path, check))]
+    #[error("{} is damaged: {check}", path.display())]
     Corrupt {
         /// The database.
         path: PathBuf,
@@ -79,22 +79,18 @@ impl From<Error> for store::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Newer { found, known, .. } => Self::Newer { found, known },
-            Error::Corrupt { path, check } => Self::Corrupt(damage(&path, &check)),
-            Error::NotOurs { .. } => Self::Corrupt(error.to_string()),
+            Error::Corrupt { path, check } => damage(&path, check),
+            Error::NotOurs { path, found } => {
+                damage(&path, format!("it is no database of moa: {found}"))
+            }
             other => Self::Unavailable(other.to_string()),
         }
     }
 }
 
-/// What to say about a damaged file: which, what check, what to do.
-pub(crate) fn damage(path: &Path, check: &str) -> String {
-    format!(
-        "{file} is damaged: {check}. Nothing more is read from it or written to it. To restore: \
-         stop moa, move {file} and {file}-wal and {file}-shm away (keep them), put a copy from \
-         before in the place of {file}, and start moa again; `moa doctor` lists all that is \
-         damaged",
-        file = path.display()
-    )
+/// The answer to callers when a file is damaged.
+pub(crate) fn damage(path: &Path, check: String) -> store::Error {
+    store::Error::Corrupt { place: path.display().to_string(), check }
 }
 
 /// Why a call failed, inside this crate.
@@ -190,7 +186,7 @@ impl Verdict {
             Self::Refused(why) | Self::Broken(why) => {
                 store::Error::Unavailable(format!("{}: {why}", path.display()))
             }
-            Self::Corrupt(check) => store::Error::Corrupt(damage(path, &check)),
+            Self::Corrupt(check) => damage(path, check),
             Self::Invalid(what) => store::Error::Invalid(what),
         }
     }

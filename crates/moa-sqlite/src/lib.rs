@@ -143,7 +143,8 @@ impl SqliteStore {
 
     /// What is damaged, if anything was found to be; then every call fails with it.
     pub fn damaged(&self) -> Option<String> {
-        self.health.damaged().map(|check| error::damage(self.readers.path(), &check))
+        let check = self.health.damaged()?;
+        Some(error::damage(self.readers.path(), check).to_string())
     }
 
     fn spawn(

@@ -74,7 +74,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let shared = &self.shared;
         if let Some(check) = shared.health.damaged() {
-            return Err(StoreError::Corrupt(crate::error::damage(&shared.path, &check)));
+            return Err(crate::error::damage(&shared.path, check));
         }
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |reader| {

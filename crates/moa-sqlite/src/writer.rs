@@ -234,7 +234,7 @@ impl Writer {
             }
             Verdict::Corrupt(check) => {
                 self.health.damage(&check);
-                StoreError::Corrupt(error::damage(&self.path, &check))
+                error::damage(&self.path, check)
             }
             verdict => {
                 self.roll_back();
@@ -262,7 +262,7 @@ impl Writer {
     /// Opens the connection again after a failure.
     fn ensure_open(&mut self) -> Answer<()> {
         if let Some(check) = self.health.damaged() {
-            return Err(StoreError::Corrupt(error::damage(&self.path, &check)));
+            return Err(error::damage(&self.path, check));
         }
         if self.conn.is_some() {
             return Ok(());

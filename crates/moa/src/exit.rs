@@ -31,6 +31,14 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+/// How to go on with a damaged store.
+pub const RESTORE: [&str; 4] = [
+    "stop the node of the project",
+    "move .moa/moa.db, moa.db-wal and moa.db-shm away, and keep them",
+    "put a copy from before in the place of .moa/moa.db",
+    "start moa again",
+];
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
@@ -44,9 +52,11 @@ pub struct Failure {
     pub exit: Exit,
     /// What went wrong, in one sentence without a full stop.
     pub message: String,
+    /// Where: a file, when the message doesn't say it.
+    pub place: Option<String>,
     /// Longer text to show before it as it is: diagnostics with excerpts.
     pub detail: Option<String>,
-    /// What to do next, one line each.
+    /// What to do next. What follows a line break stands beneath.
     pub hints: Vec<String>,
 }
 
@@ -56,7 +66,7 @@ pub type Result<T = Exit> = std::result::Result<T, Failure>;
 impl Failure {
     /// A failure with nothing but a message.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), detail: None, hints: Vec::new() }
+        Self { exit, message: message.into(), place: None, detail: None, hints: Vec::new() }
     }
 
     /// The command line is wrong.
@@ -72,6 +82,18 @@ impl Failure {
     /// It can't be done in this state.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(Exit::Refused, message)
+    }
+
+    /// The store is damaged: which check failed, and the file when it is known.
+    pub fn damaged(check: impl std::fmt::Display, place: Option<String>) -> Self {
+        let mut restore =
+            String::from("nothing more is read from it or written to it; to restore it,");
+        for (n, step) in RESTORE.iter().enumerate() {
+            restore.push_str(&format!("\n  {}. {step}", n + 1));
+        }
+        let failure = Self::new(Exit::Damaged, format!("the store is damaged: {check}"));
+        let failure = Self { place, ..failure };
+        failure.hint(restore).hint("`moa doctor` lists all that is damaged")
     }
 
     /// No run has that id.
@@ -110,24 +132,15 @@ impl Failure {
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
-        let exit = match &error {
-            store::Error::Unavailable(_) | store::Error::Unknown(_) => Exit::Unavailable,
-            store::Error::Corrupt(_) => Exit::Damaged,
-            store::Error::Newer { .. } => Exit::Newer,
-            store::Error::Invalid(_) => Exit::Refused,
-        };
-        let message = match error {
-            // It says itself that it is damaged.
-            store::Error::Corrupt(what) if what.contains("is damaged") => what,
-            error => error.to_string(),
-        };
-        let failure = Self::new(exit, message);
-        match exit {
-            // The message itself says how to restore, and mostly where to look.
-            Exit::Damaged if failure.message.contains("`moa doctor`") => failure,
-            Exit::Damaged => failure.hint("`moa doctor` lists all that is damaged"),
-            Exit::Unavailable => failure.hint("`moa doctor` checks the disk and the store"),
-            _ => failure,
+        let message = error.to_string();
+        match error {
+            store::Error::Corrupt { place, check } => Self::damaged(check, Some(place)),
+            store::Error::Unavailable(_) | store::Error::Unknown(_) => {
+                Self::new(Exit::Unavailable, message)
+                    .hint("`moa doctor` checks the disk and the store")
+            }
+            store::Error::Newer { .. } => Self::new(Exit::Newer, message),
+            store::Error::Invalid(_) => Self::new(Exit::Refused, message),
         }
     }
 }

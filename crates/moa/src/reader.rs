@@ -10,7 +10,7 @@ use moa_core::workflow::Plan;
 use moa_ports::store::WorkflowVersion;
 use moa_ports::views::{HistoryRow, RunFilter, Views};
 
-use crate::exit::{Exit, Failure, Result};
+use crate::exit::{Failure, Result};
 use crate::project::Layout;
 use crate::text;
 use crate::wire;
@@ -175,7 +175,6 @@ pub fn plan(version: &WorkflowVersion) -> Result<Plan> {
     })
 }
 
-fn damaged(what: impl ToString) -> Failure {
-    let failure = Failure::new(Exit::Damaged, what.to_string());
-    failure.hint("`moa doctor` checks the whole store")
+fn damaged(what: impl std::fmt::Display) -> Failure {
+    Failure::damaged(what, None)
 }

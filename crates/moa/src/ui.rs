@@ -213,6 +213,10 @@ impl Ui {
         }
         let word = paint(self.err_color, Style::Red, "error");
         shown.push_str(&format!("{word}: {}\n", text::safe(&failure.message)));
+        if let Some(place) = &failure.place {
+            let arrow = paint(self.err_color, Style::Cyan, "-->");
+            shown.push_str(&format!(" {arrow} {}\n", text::safe_line(place)));
+        }
         for hint in &failure.hints {
             let word = paint(self.err_color, Style::Cyan, "hint");
             shown.push_str(&format!("{word}: {}\n", text::safe(hint)));

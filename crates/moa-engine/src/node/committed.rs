@@ -34,7 +34,7 @@ impl Node {
                 }
                 self.evict();
             }
-            Err(error @ (store::Error::Corrupt(_) | store::Error::Newer { .. })) => {
+            Err(error @ (store::Error::Corrupt { .. } | store::Error::Newer { .. })) => {
                 self.out.push_back(Command::Fatal(error));
             }
             Err(store::Error::Unknown(reason)) => self.batch_failed(now, ids, &reason, true),
@@ -277,7 +277,7 @@ impl Node {
                         }
                     }
                 }
-                if matches!(error, store::Error::Corrupt(_) | store::Error::Newer { .. }) {
+                if matches!(error, store::Error::Corrupt { .. } | store::Error::Newer { .. }) {
                     self.out.push_back(Command::Fatal(error));
                 } else {
                     self.slots.more_in_store = true;

@@ -57,7 +57,7 @@ impl Node {
         self.due_asked = false;
         let due = match found {
             Ok(due) => due,
-            Err(error @ (store::Error::Corrupt(_) | store::Error::Newer { .. })) => {
+            Err(error @ (store::Error::Corrupt { .. } | store::Error::Newer { .. })) => {
                 self.out.push_back(Command::Fatal(error));
                 return;
             }

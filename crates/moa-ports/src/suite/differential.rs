@@ -468,7 +468,7 @@ fn classed(outcome: Result<BatchOutcome, Error>) -> Result<BatchOutcome, &'stati
         Error::Invalid(_) => "invalid",
         Error::Unavailable(_) => "unavailable",
         Error::Unknown(_) => "unknown",
-        Error::Corrupt(_) => "corrupt",
+        Error::Corrupt { .. } => "corrupt",
         Error::Newer { .. } => "newer",
     })
 }

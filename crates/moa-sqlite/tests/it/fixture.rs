@@ -105,7 +105,10 @@ pub fn everything(views: &dyn Views) -> Result<Everything, Error> {
     let mut runs = Vec::new();
     for summary in block_on(views.runs(&filter))? {
         let snapshot = block_on(views.run(summary.run))?;
-        runs.push(snapshot.ok_or(Error::Corrupt("a run is listed, but not there".to_owned()))?);
+        runs.push(snapshot.ok_or(Error::Corrupt {
+            place: "the store".to_owned(),
+            check: "a run is listed, but not there".to_owned(),
+        })?);
     }
     Ok((runs, block_on(views.events(0, usize::MAX))?))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Context, runtime};
 use crate::control::client::Client;
-use crate::exit::{Exit, Failure, Result};
+use crate::exit::{Exit, Failure, RESTORE, Result};
 use crate::node::{self, lock};
 use crate::project::{self, Layout, Loaded};
 use crate::ui::Style;
@@ -21,9 +21,6 @@ const DISK_BYTES_LOW: u64 = 1 << 30;
 const DISK_BYTES_MIN: u64 = 64 << 20;
 /// Open files below which many attempts at once won't work.
 const FILES_LOW: u64 = 1024;
-/// How to go on with a damaged store.
-const RESTORE: &str = "stop the node; move .moa/moa.db, moa.db-wal and moa.db-shm away and keep \
-    them; put a backup in the place of .moa/moa.db; start the node again";
 
 /// Check the project, the store and this machine.
 #[derive(Debug, clap::Args)]
@@ -65,16 +62,15 @@ impl Check {
     fn failed(check: &'static str, failure: &Failure) -> Self {
         let mend = match failure.exit {
             // Its hint would lead back here.
-            Exit::Damaged => RESTORE.into(),
+            Exit::Damaged => RESTORE.join("; "),
             Exit::Unavailable => {
                 "see that its folder can be written and the disk isn't full".into()
             }
             _ => failure.hints.join("; "),
         };
-        // What follows in the message of a damaged store is what `mend` says.
-        let what = match failure.message.split_once(". Nothing more is read") {
-            Some((what, _)) if failure.exit == Exit::Damaged => what,
-            _ => &failure.message,
+        let what = match &failure.place {
+            Some(place) => format!("{place}: {}", failure.message),
+            None => failure.message.clone(),
         };
         Self::error(check, what, mend)
     }
@@ -250,7 +246,7 @@ async fn store(layout: &Layout, exit: &mut Exit) -> Check {
         }
         Ok((wrong, _)) => {
             *exit = Exit::Damaged;
-            Check::error("store", wrong.join("; "), RESTORE)
+            Check::error("store", wrong.join("; "), RESTORE.join("; "))
         }
     }
 }

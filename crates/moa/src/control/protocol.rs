@@ -153,6 +153,9 @@ pub struct Refusal {
     pub kind: RefusalKind,
     /// What is wrong.
     pub message: String,
+    /// Where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Text to show as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -192,8 +195,8 @@ impl From<Failure> for Refusal {
             Exit::Newer => RefusalKind::Newer,
             Exit::Ok | Exit::Failed | Exit::Refused | Exit::Interrupted => RefusalKind::Refused,
         };
-        let Failure { message, detail, hints, .. } = failure;
-        Self { kind, message, detail, hints }
+        let Failure { message, place, detail, hints, .. } = failure;
+        Self { kind, message, place, detail, hints }
     }
 }
 
@@ -208,8 +211,8 @@ impl From<Refusal> for Failure {
             RefusalKind::Damaged => Exit::Damaged,
             RefusalKind::Newer => Exit::Newer,
         };
-        let Refusal { message, detail, hints, .. } = refusal;
-        Self { exit, message, detail, hints }
+        let Refusal { message, place, detail, hints, .. } = refusal;
+        Self { exit, message, place, detail, hints }
     }
 }
 

@@ -84,6 +84,25 @@ fn failures_say_what_where_and_what_next() {
 }
 
 #[test]
+fn a_damaged_store_says_what_where_and_what_next() {
+    let project = Project::with("build", BUILD);
+    project.call(&["run", "build", "-q"]).expect(0);
+    let store = project.root.join(".moa/moa.db");
+    let mut bytes = std::fs::read(&store).expect("the store");
+    bytes[5000] ^= 1;
+    // Where there still is a log, it has the page whole, and would mend it.
+    let _ = std::fs::remove_file(project.root.join(".moa/moa.db-wal"));
+    std::fs::write(&store, bytes).expect("it can be written");
+    settings().bind(|| {
+        assert_snapshot!("damaged_run", show(&project.call(&["run", "build"])));
+        let doctor = show(&project.call(&["doctor"]));
+        let store = |line: &&str| line.contains(".moa/moa.db");
+        let lines: Vec<&str> = doctor.lines().filter(store).collect();
+        assert_snapshot!("damaged_doctor", lines.join("\n"));
+    });
+}
+
+#[test]
 fn a_run_that_waits_says_why() {
     let project = Project::with("waits", "steps:\n  - {id: ask, approve: 'Ship it?'}\n");
     let _node = project.up();

@@ -214,8 +214,7 @@ fn the_doctor_finds_what_is_wrong() {
     project.write(".moa/moa.db", "this is no database, whatever its name says; no, it is not");
     let checks = project.call(&["doctor", "--json"]).expect(7).json();
     assert_eq!(status(&checks, "store"), "error");
-    let said = project.call(&["run", "work"]).expect(7);
-    assert!(said.err.contains("To restore:"), "{}", said.err);
+    project.call(&["run", "work"]).expect(7);
 }
 
 #[test]
