@@ -1,7 +1,12 @@
 //! Schedules.
 
 mod cron;
+mod croner;
+mod hostile;
+mod naive;
 mod plan;
+mod properties;
+mod zones;
 
 use std::sync::Arc;
 
