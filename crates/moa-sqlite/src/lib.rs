@@ -7,6 +7,7 @@
 //! write; anything that logs (whoever calls knows more).
 
 mod belonging;
+mod checkpoint;
 mod error;
 pub mod fault;
 mod lock;
@@ -43,9 +44,11 @@ use moa_ports::store::{
 };
 use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
+pub use checkpoint::LogLength;
 pub use error::Error;
 pub use schema::SCHEMA;
 
+use checkpoint::Checkpoints;
 use fault::{Failpoints, IoFaults};
 use views::Readers;
 use writer::{Call, Health, Writer};
@@ -64,6 +67,12 @@ pub struct Options {
     pub busy: Duration,
     /// How long to wait for calls before the log is moved into the database.
     pub idle: Duration,
+    /// How long to wait after a reader kept the log from being moved or cut.
+    pub log_retry: Duration,
+    /// Bytes of a log that is called long.
+    pub log_bytes_long: u64,
+    /// Who is told when the log has become long, and when it has been cut; on the store's thread.
+    pub watch_log: Option<Arc<dyn Fn(LogLength) + Send + Sync>>,
     /// A file up to this many bytes is checked whole before the store opens; a larger one while
     /// it works.
     pub scan_at_open_bytes_max: u64,
@@ -81,6 +90,9 @@ impl Default for Options {
             checkpoint_pages: 4096,
             busy: Duration::from_secs(5),
             idle: writer::IDLE,
+            log_retry: checkpoint::LOG_RETRY,
+            log_bytes_long: checkpoint::LOG_BYTES_LONG,
+            watch_log: None,
             scan_at_open_bytes_max: 64 << 20,
             failpoints: None,
             io_faults: None,
@@ -121,8 +133,16 @@ impl SqliteStore {
             threads: Vec::new(),
         };
         let scan_later = scan::size(&path) > options.scan_at_open_bytes_max;
-        let writer =
-            Writer { path: path.clone(), options, health, state, conn: Some(conn), _lock: lock };
+        let checkpoints = Checkpoints::new(&path, &options);
+        let writer = Writer {
+            path: path.clone(),
+            options,
+            health,
+            state,
+            conn: Some(conn),
+            checkpoints,
+            _lock: lock,
+        };
         store.spawn(&path, "moa-store", move || writer.run(&queue))?;
         if scan_later {
             let (scanned, health) = (path.clone(), Arc::clone(&store.health));

@@ -4,11 +4,13 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::Options;
+use crate::checkpoint;
 use crate::error::{Error, Fail};
 use crate::log;
 use crate::scan;
@@ -42,6 +44,17 @@ pub(crate) enum OldLog {
     MustGo,
 }
 
+impl OldLog {
+    /// How long to wait for readers that are in the way.
+    fn patience(self) -> Duration {
+        match self {
+            Self::MayStay => Duration::ZERO,
+            // Long enough for a look at a run; whoever calls tries again.
+            Self::MustGo => Duration::from_millis(100),
+        }
+    }
+}
+
 /// Opens the connection that writes; the caller holds the lock.
 pub(crate) fn open_writer(
     path: &Path,
@@ -64,7 +77,8 @@ pub(crate) fn open_writer(
     settings(&conn, options).map_err(|problem| problem.into_error(path))?;
     // After a power cut the file may hold half-written pages that the log has whole: only what is
     // left when the log has been moved can be called damaged.
-    let moved = move_log(&conn).map_err(|fail| fail.verdict().into_open_error(path))?;
+    let moved = checkpoint::finish(&conn, options, old_log.patience());
+    let moved = moved.map_err(|fail| fail.verdict().into_open_error(path))?;
     if !moved && old_log == OldLog::MustGo {
         let reason = "a reader holds the log; try again".to_owned();
         return Err(Error::Unavailable { path: path.to_owned(), reason });
@@ -74,12 +88,6 @@ pub(crate) fn open_writer(
     }
     migrate(&conn, path, SCHEMA).map_err(|problem| problem.into_error(path))?;
     Ok(conn)
-}
-
-/// Moves the whole log into the database, and empties it. False when readers are in the way.
-fn move_log(conn: &Connection) -> Result<bool, Fail> {
-    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    Ok(!busy)
 }
 
 /// Makes a new database under another name and renames it when it is complete, so that there is
@@ -244,7 +252,7 @@ fn settings(conn: &Connection, options: &Options) -> Result<(), Problem> {
 
 fn reader_settings(conn: &Connection, path: &Path) -> Result<(), Error> {
     let set = || -> Result<(), Problem> {
-        conn.busy_timeout(std::time::Duration::from_secs(5))?;
+        conn.busy_timeout(Duration::from_secs(5))?;
         conn.set_prepared_statement_cache_capacity(32);
         conn.pragma_update(None, "cache_size", -1024)?;
         conn.pragma_update(None, "temp_store", "memory")?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moa_core::ids::{NodeId, RunId};
 use moa_core::time::Millis;
@@ -25,15 +25,13 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
 use crate::Options;
+use crate::checkpoint::{self, Checkpoints};
 use crate::error::{self, Fail, Verdict};
 use crate::fault::Point;
 use crate::lock::Lock;
 use crate::schema::OldLog;
 use crate::write::{self, State};
 use crate::{prune, read, rows, schema};
-
-/// A log longer than this many times the checkpoint's size is cut even if readers must wait.
-const LOG_OVERGROWN: i64 = 8;
 
 /// One call of the store.
 pub(crate) enum Call {
@@ -95,6 +93,7 @@ pub(crate) struct Writer {
     pub state: State,
     /// `None` after a failure, until the next call opens it again.
     pub conn: Option<Connection>,
+    pub checkpoints: Checkpoints,
     /// Held until the thread ends.
     pub _lock: Lock,
 }
@@ -105,21 +104,21 @@ type Answer<T> = Result<T, StoreError>;
 impl Writer {
     /// Serves calls until it is told to stop, or nobody can call any more.
     pub fn run(mut self, calls: &Receiver<Call>) {
-        let mut unchecked = false;
         loop {
             // What is in the log goes into the database while nobody waits, or when it is long.
-            let call = match calls.recv_timeout(self.options.idle) {
-                Ok(call) => call,
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    if std::mem::take(&mut unchecked) {
+            let call = match self.checkpoints.patience(Instant::now(), &self.options) {
+                Some(patience) => match calls.recv_timeout(patience) {
+                    Ok(call) => call,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => {
                         self.checkpoint(1);
+                        continue;
                     }
-                    match calls.recv() {
-                        Ok(call) => call,
-                        Err(_) => break,
-                    }
-                }
+                },
+                None => match calls.recv() {
+                    Ok(call) => call,
+                    Err(_) => break,
+                },
             };
             if matches!(call, Call::Stop) {
                 break;
@@ -127,7 +126,7 @@ impl Writer {
             let writes = matches!(call, Call::Commit(..) | Call::PutWorkflow(..) | Call::Prune(..));
             self.serve(call);
             if writes {
-                unchecked = true;
+                self.checkpoints.wrote();
                 self.checkpoint(i64::from(self.options.checkpoint_pages));
             }
         }
@@ -219,7 +218,7 @@ impl Writer {
         let verdict = fail.verdict();
         match &verdict {
             Verdict::Corrupt(check) => self.health.damage(check),
-            Verdict::Broken(_) => self.conn = None,
+            Verdict::Broken(_) => self.give_up(),
             Verdict::Refused(_) | Verdict::Invalid(_) => self.roll_back(),
         }
         verdict.into_error(&self.path)
@@ -286,24 +285,18 @@ impl Writer {
     /// everything is in the log, and stays there.
     fn checkpoint(&mut self, pages: i64) {
         let Some(conn) = &self.conn else { return };
-        let result = log_pages(conn, "NOOP").and_then(|in_log| {
-            let overgrown = in_log > LOG_OVERGROWN * i64::from(self.options.checkpoint_pages);
-            match in_log >= pages.max(1) {
-                true => log_pages(conn, if overgrown { "RESTART" } else { "PASSIVE" }),
-                false => Ok(0),
-            }
-        });
+        let result = self.checkpoints.run(conn, &self.options, pages);
         match result.map_err(Fail::verdict) {
-            Ok(_) | Err(Verdict::Refused(_) | Verdict::Invalid(_)) => {}
-            Err(Verdict::Broken(_)) => self.conn = None,
+            Ok(()) | Err(Verdict::Refused(_) | Verdict::Invalid(_)) => {}
+            Err(Verdict::Broken(_)) => self.give_up(),
             Err(Verdict::Corrupt(check)) => self.health.damage(&check),
         }
     }
 
-    /// Leaves a file without a log behind, if it can.
+    /// Leaves a file without a log behind, if nobody is in the way: it waits for no reader.
     fn close(mut self) {
         if let Some(conn) = self.conn.take() {
-            let _ = log_pages(&conn, "TRUNCATE");
+            let _ = checkpoint::finish(&conn, &self.options, Duration::ZERO);
             let _ = conn.close();
         }
     }
@@ -312,19 +305,6 @@ impl Writer {
 fn execute(conn: &Connection, sql: &str) -> Result<(), Fail> {
     conn.prepare_cached(sql)?.execute([])?;
     Ok(())
-}
-
-/// Checkpoints; answers how many pages were in the log that are not in the database yet.
-fn log_pages(conn: &Connection, mode: &str) -> Result<i64, Fail> {
-    let mut stmt = conn.prepare_cached(match mode {
-        "NOOP" => "PRAGMA wal_checkpoint(NOOP)",
-        "PASSIVE" => "PRAGMA wal_checkpoint(PASSIVE)",
-        "RESTART" => "PRAGMA wal_checkpoint(RESTART)",
-        _ => "PRAGMA wal_checkpoint(TRUNCATE)",
-    })?;
-    let (log, moved) =
-        stmt.query_row([], |row| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))?;
-    Ok(log - moved)
 }
 
 pub(crate) fn put_workflow(

@@ -16,7 +16,7 @@ use moa_ports::agent::{Completion, Completions, Task, Worker as _};
 use moa_ports::store::Store;
 use moa_ports::views::Views;
 use moa_spec::Settings;
-use moa_sqlite::SqliteStore;
+use moa_sqlite::{LogLength, SqliteStore};
 use tokio::sync::oneshot;
 
 pub use moa_connectors::{LogFile, LogPart};
@@ -45,11 +45,26 @@ pub fn database(layout: &Layout) -> PathBuf {
 
 /// Opens the store of a project, for the node that serves it.
 pub fn open_store(layout: &Layout) -> Result<Stores> {
-    let store = SqliteStore::open(&database(layout), moa_sqlite::Options::default());
+    let options = moa_sqlite::Options {
+        watch_log: Some(Arc::new(tell_log_length)),
+        ..moa_sqlite::Options::default()
+    };
+    let store = SqliteStore::open(&database(layout), options);
     let store = Arc::new(store.map_err(failure)?);
     let id = state_id(&layout.state())
         .map_err(|e| crate::node::lock::unusable(&layout.state().join("id"), &e))?;
     Ok(Stores { store: store.clone(), views: store, id })
+}
+
+fn tell_log_length(length: LogLength) {
+    match length {
+        LogLength::Long { bytes } => tracing::warn!(
+            store.log_bytes = bytes,
+            "something reads .moa/moa.db for long, so its write-ahead log grows; let it finish, or \
+             end it (a copy of the database, an open sqlite3?)"
+        ),
+        LogLength::Cut => tracing::info!("the write-ahead log of .moa/moa.db was cut"),
+    }
 }
 
 /// Opens the read side of a project's store; `None` when there is none yet.

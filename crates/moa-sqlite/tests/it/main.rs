@@ -4,6 +4,7 @@ mod damage;
 mod differential;
 mod faults;
 mod fixture;
+mod log;
 mod opening;
 mod retention;
 mod rules;
