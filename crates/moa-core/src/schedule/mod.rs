@@ -6,11 +6,14 @@
 //! function of its arguments. Absent by intent: the clock, the store, files of calendars, runs.
 //! Start reading at [`Timetable`], then [`plan`].
 
+mod backfill;
 mod calendar;
 mod count;
 mod cron;
 mod date;
 mod every;
+mod explain;
+mod params;
 mod plan;
 mod spec;
 mod state;
@@ -19,11 +22,14 @@ mod timetable;
 mod wall;
 mod zone;
 
+pub use backfill::{BackfillError, Known, Refill, Reprocess, backfill};
 pub use calendar::{Calendar, Calendars, DayRule, DayRuleError, Days, UnknownCalendar};
 pub use count::Counted;
 pub use cron::{Cron, CronError};
 pub use date::Day;
 pub use every::{Every, EveryError};
+pub use explain::{Explanation, Named};
+pub use params::SLOT_FIELDS;
 pub use plan::plan;
 pub use spec::{
     CatchUp, CatchUpPolicy, Dst, Overlap, Revision, Schedule, ScheduleId, SlotId, Window,

@@ -1,5 +1,6 @@
 //! When a schedule is due: its slots in order, without regard to what happens in them.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,6 +13,10 @@ use super::wall;
 use super::zone::Zone;
 use crate::limits::SCHEDULE_SEARCH_YEARS_MAX;
 use crate::time::Millis;
+
+/// First width, in milliseconds, of the range in which the newest slots are looked for; it is
+/// doubled until they are found.
+const NEWEST_WIDTH_MS: i64 = 60_000;
 
 /// One instant at which a schedule is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -94,6 +99,32 @@ impl Timetable {
         Slots { table: self, after: Millis(range.start.0.saturating_sub(1)), end: range.end }
     }
 
+    /// The newest slots of a half-open range, oldest first, at most `count` of them. Slots older
+    /// than [`SCHEDULE_SEARCH_YEARS_MAX`] before the end of the range are not found.
+    pub fn newest(&self, range: Range<Millis>, count: usize) -> VecDeque<Slot> {
+        let mut found = VecDeque::with_capacity(count.min(64));
+        let limit = Millis(range.end.0.saturating_sub(search_width()));
+        let from = range.start.max(limit);
+        if count == 0 || from >= range.end {
+            return found;
+        }
+        let mut width = NEWEST_WIDTH_MS;
+        loop {
+            let start = Millis(range.end.0.saturating_sub(width)).max(from);
+            found.clear();
+            for slot in self.slots(start..range.end) {
+                if found.len() == count {
+                    found.pop_front();
+                }
+                found.push_back(slot);
+            }
+            if found.len() == count || start == from {
+                return found;
+            }
+            width = width.saturating_mul(2);
+        }
+    }
+
     /// The next `count` slots after `after`: what a person wants to see before it happens. The same
     /// code as everything else uses.
     pub fn preview(&self, after: Millis, count: usize) -> Vec<Slot> {
@@ -114,9 +145,8 @@ impl Timetable {
     }
 
     fn search_end(&self, after: Millis) -> Millis {
-        let years = i64::from(SCHEDULE_SEARCH_YEARS_MAX) * 366 * DAY * 1000;
         let from = self.schedule.window.from.unwrap_or(after).max(after);
-        Millis(from.0.saturating_add(years))
+        Millis(from.0.saturating_add(search_width()))
     }
 
     /// The day that an instant is in.
@@ -162,6 +192,11 @@ impl Timetable {
         let at = schedule.at.partition_point(|at| *at <= after);
         cron.chain(every).chain(schedule.at.get(at).copied()).min()
     }
+}
+
+/// How far slots are looked for, in milliseconds.
+fn search_width() -> i64 {
+    i64::from(SCHEDULE_SEARCH_YEARS_MAX) * 366 * DAY * 1000
 }
 
 /// Slots in order. See [`Timetable::slots`].

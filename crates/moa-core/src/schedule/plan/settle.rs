@@ -1,16 +1,10 @@
 //! Accounting for every slot since the mark.
 
-use std::collections::VecDeque;
-
 use super::Step;
 use crate::limits::{SLOT_GRACE_MS, SLOTS_LISTED_MAX};
 use crate::schedule::spec::CatchUpPolicy;
 use crate::schedule::state::{Miss, Outcome, Pending, Record, Skip, Wait, Which};
-use crate::schedule::timetable::Slot;
 use crate::time::Millis;
-
-/// First width, in milliseconds, of the range in which the newest slots are looked for.
-const NEWEST_WIDTH_MS: i64 = 60_000;
 
 impl Step<'_> {
     /// Brings the mark to `now`.
@@ -77,7 +71,7 @@ impl Step<'_> {
         let catch_up = self.schedule().catch_up;
         // The newest slot, when it is not late, is none of those missed.
         let grace = Millis(self.now.0 - SLOT_GRACE_MS).max(from);
-        let fresh = self.newest(grace, to, 1).pop_front();
+        let fresh = self.table.newest(grace..to, 1).pop_front();
         let end = fresh.map_or(to, |slot| slot.at);
         // How far back slots are caught up, and what the older ones are called.
         let window = Millis(self.now.0.saturating_sub_unsigned(catch_up.window.0));
@@ -92,7 +86,7 @@ impl Step<'_> {
             CatchUpPolicy::Latest if fresh.is_some() => 0,
             _ => catch_up.runs_max(),
         };
-        let kept = self.newest(floor, end, count);
+        let kept = self.table.newest(floor..end, count);
         let first_kept = kept.front().map_or(end, |slot| slot.at);
         let newer = match catch_up.policy {
             CatchUpPolicy::None => Miss::Policy,
@@ -112,29 +106,6 @@ impl Step<'_> {
             self.accept(slot.at, Wait::Due);
             let rest = Millis(slot.at.0 + 1);
             self.pass_over(rest, to, Outcome::Skipped(Skip::Calendar));
-        }
-    }
-
-    /// The newest slots of a half-open range, oldest first, at most `count` of them.
-    fn newest(&self, from: Millis, to: Millis, count: usize) -> VecDeque<Slot> {
-        let mut found = VecDeque::with_capacity(count.min(64));
-        let mut width = NEWEST_WIDTH_MS;
-        if count == 0 || from >= to {
-            return found;
-        }
-        loop {
-            let start = Millis(to.0.saturating_sub(width)).max(from);
-            found.clear();
-            for slot in self.table.slots(start..to) {
-                if found.len() == count {
-                    found.pop_front();
-                }
-                found.push_back(slot);
-            }
-            if found.len() == count || start == from {
-                return found;
-            }
-            width = width.saturating_mul(2);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod cron;
 mod croner;
+mod explain;
 mod hostile;
 mod naive;
 mod plan;
