@@ -11,6 +11,7 @@ use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
 use moa_core::agent::{AgentKind, AgentSpec, CommandSpec, ProcessLimits};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
+use moa_core::schema::NoSchemas;
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Engine, Handle, Options as EngineOptions, StartRequest, Started};
@@ -88,6 +89,7 @@ impl World {
             EngineOptions { node, max_running: MAX_RUNNING },
             store.clone() as Arc<dyn Store>,
             agents,
+            Arc::new(NoSchemas),
             |completions| LocalWorker::new(worker, completions),
         )?;
         Ok(Self { dir, runtime, handle, store })

@@ -17,6 +17,7 @@ pub mod policy;
 pub mod retry;
 pub mod run;
 pub mod schedule;
+pub mod schema;
 pub mod step;
 pub mod template;
 pub mod time;

@@ -32,6 +32,12 @@ pub const CHILD_DEPTH_MAX: u32 = 16;
 pub const OUTPUT_INLINE_BYTES_MAX: usize = 256 << 10;
 /// Bytes of one step's output altogether.
 pub const OUTPUT_BYTES_MAX: usize = 16 << 20;
+/// Looks at parts of one value that checking it against its schema may take.
+pub const SCHEMA_STEPS_MAX: u64 = 5_000_000;
+/// Schemas that apply to one and the same part of a value, `$ref`, `allOf` and the like followed.
+pub const SCHEMA_ALTERNATIVES_MAX: u64 = 10_000;
+/// How deep `$ref`, `allOf` and the like may stand in one another.
+pub const SCHEMA_DEPTH_MAX: usize = 32;
 /// Nesting of one step's output.
 pub const OUTPUT_DEPTH_MAX: usize = 100;
 /// Nesting of what an agent gives back: less than [`OUTPUT_DEPTH_MAX`], because loops, events and

@@ -16,6 +16,7 @@ use crate::committee::Committee;
 use crate::expr::Program;
 use crate::ids::{Name, StepId, VersionHash};
 use crate::retry::RetryPolicy;
+use crate::schema::Schema;
 use crate::template::Template;
 use crate::time::Span;
 
@@ -67,9 +68,9 @@ pub struct Plan {
     /// Opened last, whatever came before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finally: Option<BodyIx>,
-    /// The run's output: name and expression.
+    /// The run's output.
     #[serde(default)]
-    pub outputs: Vec<(String, Program)>,
+    pub outputs: Vec<Output>,
 }
 
 /// A contiguous range of steps that come into being together.
@@ -168,7 +169,7 @@ pub struct PlanStep {
     pub kind: StepKind,
     /// `outputs:` mapping, evaluated over `output`; empty = the output as it is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub outputs: Vec<(String, Program)>,
+    pub outputs: Vec<Output>,
     /// When and how often it is tried again; `None` = the agent's policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,
@@ -193,6 +194,43 @@ pub struct PlanStep {
     /// Line of the definition, from 1; for messages and screens.
     #[serde(default, skip_serializing_if = "is_default")]
     pub line: u32,
+}
+
+/// One name of an `outputs:` mapping. As JSON `[name, value]`, or `[name, value, schema]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "OutputRow", into = "OutputRow")]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// The expression that gives its value.
+    pub value: Program,
+    /// JSON Schema that the value must meet.
+    pub schema: Option<Schema>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum OutputRow {
+    Any(String, Program),
+    Checked(String, Program, Schema),
+}
+
+impl From<OutputRow> for Output {
+    fn from(row: OutputRow) -> Self {
+        match row {
+            OutputRow::Any(name, value) => Self { name, value, schema: None },
+            OutputRow::Checked(name, value, schema) => Self { name, value, schema: Some(schema) },
+        }
+    }
+}
+
+impl From<Output> for OutputRow {
+    fn from(Output { name, value, schema }: Output) -> Self {
+        match schema {
+            None => Self::Any(name, value),
+            Some(schema) => Self::Checked(name, value, schema),
+        }
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -17,6 +17,7 @@ use moa_engine::handle::{Options, StartRequest};
 use moa_ports::agent::{Completion, Completions, Task, Worker};
 use moa_ports::memory::MemoryStore;
 use moa_ports::store::{Store, WorkflowVersion};
+use moa_spec::OutputSchemas;
 use serde_json::json;
 
 struct AtOnce(Arc<dyn Completions>);
@@ -52,8 +53,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let kind = AgentKind::Builtin("noop".into());
     let spec: AgentSpec = serde_json::from_value(json!({ "id": "noop", "kind": kind }))?;
     let agents = BTreeMap::from([(spec.id.clone(), Arc::new(spec))]);
+    let schemas = Arc::new(OutputSchemas);
     let options = Options { node: NodeId(1), max_running: 64 };
-    let handle = Engine::start(options, Arc::new(store), agents, |ends| Arc::new(AtOnce(ends)))?;
+    let handle =
+        Engine::start(options, Arc::new(store), agents, schemas, |ends| Arc::new(AtOnce(ends)))?;
     let mut events = handle.subscribe();
     let request = StartRequest {
         workflow: plan.workflow.clone(),

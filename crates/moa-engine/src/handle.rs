@@ -8,6 +8,7 @@ use moa_core::agent::AgentSpec;
 use moa_core::event::Event;
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::run::RunStatus;
+use moa_core::schema::Schemas;
 use moa_core::time::Millis;
 use moa_core::workflow::Priority;
 use moa_ports::agent::{Completions, Worker};
@@ -204,7 +205,8 @@ pub struct Options {
 pub struct Engine;
 
 impl Engine {
-    /// Starts an engine on a thread of its own. `worker` makes the worker, given where ends go.
+    /// Starts an engine on a thread of its own. `schemas` compiles the schemas of outputs; `worker`
+    /// makes the worker, given where ends go.
     ///
     /// # Errors
     /// The store can't be read or written, or the thread can't be started.
@@ -212,9 +214,10 @@ impl Engine {
         options: Options,
         store: Arc<dyn Store>,
         agents: BTreeMap<Name, Arc<AgentSpec>>,
+        schemas: Arc<dyn Schemas>,
         worker: impl FnOnce(Arc<dyn Completions>) -> Arc<dyn Worker>,
     ) -> Result<Handle, moa_ports::store::Error> {
-        shell::start(options, store, agents, worker)
+        shell::start(options, store, agents, schemas, worker)
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, RunId, mix};
+use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::{Completion, Completions, Worker};
 use moa_ports::store::{
@@ -118,6 +119,7 @@ pub fn start(
     options: Options,
     store: Arc<dyn Store>,
     agents: BTreeMap<Name, Arc<AgentSpec>>,
+    schemas: Arc<dyn Schemas>,
     worker: impl FnOnce(Arc<dyn Completions>) -> Arc<dyn Worker>,
 ) -> Result<Handle, store::Error> {
     let clock = Clock::start();
@@ -132,7 +134,7 @@ pub fn start(
     let handle = Handle { inbox: own.clone(), events: events.clone(), ended };
     let worker = worker(Arc::new(Ends(own.clone())));
     let exclusive = registration.exclusive;
-    let node = Node::new(options.node, agents, options.max_running, exclusive);
+    let node = Node::new(options.node, agents, schemas, options.max_running, exclusive);
     let mut shell = Shell {
         node,
         store,

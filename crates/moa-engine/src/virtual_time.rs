@@ -9,6 +9,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::machine::{Graph, Outcome, Run};
+use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::Plan;
 use moa_ports::agent::{Completion, Task};
@@ -25,6 +26,7 @@ pub type Mock<'a> = Box<dyn FnMut(&Task, Millis) -> Option<(Span, Outcome)> + 'a
 pub struct World<'a> {
     node: Node,
     agents: BTreeMap<Name, Arc<AgentSpec>>,
+    schemas: Arc<dyn Schemas>,
     /// How often it has started.
     starts: u64,
     store: MemoryStore,
@@ -53,13 +55,20 @@ pub enum Rest {
 pub const STEPS_MAX: u64 = 10_000_000;
 
 impl<'a> World<'a> {
-    /// A world that starts at an instant, with agents whose attempts `mock` answers.
-    pub fn new(now: Millis, agents: BTreeMap<Name, Arc<AgentSpec>>, mock: Mock<'a>) -> Self {
+    /// A world that starts at an instant, with agents whose attempts `mock` answers. `schemas`
+    /// compiles the schemas of outputs.
+    pub fn new(
+        now: Millis,
+        agents: BTreeMap<Name, Arc<AgentSpec>>,
+        schemas: Arc<dyn Schemas>,
+        mock: Mock<'a>,
+    ) -> Self {
         let store = MemoryStore::single();
-        let node = new_node(now, 1, &store, &agents);
+        let node = new_node(now, 1, &store, &agents, &schemas);
         Self {
             node,
             agents,
+            schemas,
             starts: 1,
             store,
             now,
@@ -75,7 +84,7 @@ impl<'a> World<'a> {
     /// The process dies and starts again at once: only what is durable is left.
     pub fn restart(&mut self) {
         self.starts += 1;
-        self.node = new_node(self.now, self.starts, &self.store, &self.agents);
+        self.node = new_node(self.now, self.starts, &self.store, &self.agents, &self.schemas);
         self.attempts.clear();
         self.running.clear();
         self.answers.clear();
@@ -263,10 +272,11 @@ fn new_node(
     start: u64,
     store: &MemoryStore,
     agents: &BTreeMap<Name, Arc<AgentSpec>>,
+    schemas: &Arc<dyn Schemas>,
 ) -> Node {
     let id = NodeId(start);
     store.register(now, id, Span::minutes(1), Box::new(|_| ()));
-    Node::new(id, agents.clone(), RUNNING_MAX, true)
+    Node::new(id, agents.clone(), schemas.clone(), RUNNING_MAX, true)
 }
 
 /// How people name the step of a task: `lint`, or `lint[2]` inside a loop.

@@ -22,6 +22,7 @@ mod plans;
 pub mod plant;
 mod process;
 pub mod random;
+mod schemas;
 pub mod swarm;
 mod users;
 mod work;

@@ -4,16 +4,18 @@ use moa_core::committee::{Committee, Seat};
 use moa_core::expr::Program;
 use moa_core::ids::{Name, StepId, VersionHash, mix};
 use moa_core::retry::{Backoff, RetryPolicy};
+use moa_core::schema::Schema;
 use moa_core::template::Template;
 use moa_core::time::Span;
 use moa_core::workflow::{
-    Body, BodyIx, Concurrency, MAIN, Need, NeedStatus, OnLimit, OnTimeout, Plan, PlanStep,
+    Body, BodyIx, Concurrency, MAIN, Need, NeedStatus, OnLimit, OnTimeout, Output, Plan, PlanStep,
     Priority, RunIf, StepIx, StepKind,
 };
 use serde_json::{Value as Json, json};
 
 use crate::agents;
 use crate::random::Random;
+use crate::schemas;
 use crate::swarm::Swarm;
 
 /// Types of the events that steps emit and wait for.
@@ -162,7 +164,8 @@ impl<'a> Maker<'a> {
         if self.random.chance(self.swarm.options / 2) {
             let outputs = ["s0.output", "params.flag", "s0.n + 1", "nothing_of_that_name"];
             let source = outputs[self.random.weighted(&[8, 4, 3, 1])];
-            plan.outputs.push(("result".into(), program(source)));
+            let output = self.output("result", source);
+            self.plan.outputs.push(output);
         }
     }
 
@@ -486,11 +489,30 @@ impl<'a> Maker<'a> {
             step.queue_timeout = random.chance(often / 2).then(|| Span(random.range(1, 5_000)));
             let priorities = [Priority::Critical, Priority::Low];
             step.priority = random.chance(often / 4).then(|| *random.pick(&priorities));
-            if random.chance(often / 4) {
-                let sources = ["output.n", "output", "output.n + 1"];
-                step.outputs = vec![("n".into(), program(random.pick::<&str>(&sources)))];
-            }
         }
+        self.outputs(ix);
+    }
+
+    /// What becomes of a step's output. Waits keep theirs: it tells the checkers what came.
+    fn outputs(&mut self, ix: usize) {
+        use StepKind::{Child, Foreach, Group, If, Task, While};
+        let often = self.swarm.options / 4;
+        let sources = match self.plan.steps[ix].kind {
+            Task { .. } => ["output.n", "output", "output.n + 1"],
+            Child { .. } => ["output.result", "output", "params.flag"],
+            Group | If { .. } | Foreach { .. } | While { .. } => ["output", "params.flag", "s0.n"],
+            _ => return,
+        };
+        if self.random.chance(often) {
+            let source = *self.random.pick(&sources);
+            self.plan.steps[ix].outputs = vec![self.output("n", source)];
+        }
+    }
+
+    /// An output; every other one has a schema, which its value may or may not meet.
+    fn output(&mut self, name: &str, source: &str) -> Output {
+        let schema = self.random.chance(500).then(|| schemas::random(self.random));
+        Output { name: name.into(), value: program(source), schema: schema.map(Schema::new) }
     }
 }
 

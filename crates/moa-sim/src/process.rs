@@ -86,7 +86,8 @@ impl World {
                 std::sync::Arc::make_mut(spec).concurrency = limit;
             }
         }
-        let mut node = Node::new(id, agents, self.swarm.max_running, exclusive);
+        let schemas = std::sync::Arc::new(crate::schemas::SimSchemas);
+        let mut node = Node::new(id, agents, schemas, self.swarm.max_running, exclusive);
         node.set_publish(self.swarm.publish);
         node.registered(now, now.after(LEASE));
         if let Some(max) = self.swarm.cached_max {

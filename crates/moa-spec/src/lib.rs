@@ -37,7 +37,7 @@ pub use diagnostic::{Diagnostic, Severity, has_errors, render};
 pub use diff::{FieldChange, PlanChange, diff};
 pub use fmt::format;
 pub use graph::{graph_dot, graph_mermaid};
-pub use json_schema::check_output;
+pub use json_schema::OutputSchemas;
 pub use params::{ParamError, check_params, free_param, param_from_text};
 pub use read::{At, Place};
 pub use scalar::{

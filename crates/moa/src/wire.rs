@@ -1,4 +1,4 @@
-//! Which store and which worker this moa uses. The only place that names them.
+//! Which store, which worker and which JSON Schema this moa uses. The only place that names them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -10,12 +10,13 @@ use moa_connectors::{Channel, Channels, LocalWorker, SharedAgents, WorkerOptions
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Outcome;
+use moa_core::schema::Schemas;
 use moa_engine::handle::Options as EngineOptions;
 use moa_engine::{Engine, Handle};
 use moa_ports::agent::{Completion, Completions, Task, Worker as _};
 use moa_ports::store::Store;
 use moa_ports::views::Views;
-use moa_spec::Settings;
+use moa_spec::{OutputSchemas, Settings};
 use moa_sqlite::{LogLength, SqliteStore};
 use tokio::sync::oneshot;
 
@@ -27,6 +28,11 @@ use crate::secrets::SecretStore;
 
 /// Threads that attempts are started and read on.
 const WORKER_THREADS_MAX: usize = 4;
+
+/// What checks outputs against their schemas.
+pub fn schemas() -> Arc<dyn Schemas> {
+    Arc::new(OutputSchemas)
+}
 
 /// The two sides of a store.
 pub struct Stores {
@@ -192,7 +198,7 @@ impl Worker {
             return Err(Failure::new(Exit::Unavailable, "the worker has been started already"));
         };
         let make = move |completions| LocalWorker::new(taken, completions) as Arc<_>;
-        Ok(Engine::start(options, stores.store.clone(), self.agents(), make)?)
+        Ok(Engine::start(options, stores.store.clone(), self.agents(), schemas(), make)?)
     }
 
     /// The agents that there are, those that are part of moa among them.

@@ -34,7 +34,7 @@ impl Tx<'_> {
                 };
                 (ErrorKind::Rejected, message)
             }
-            _ => return self.succeed(inst, Some(Arc::new(output))),
+            _ => return self.succeed_mapped(inst, Some(Arc::new(output))),
         };
         self.fail_with(inst, kind, message);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use crate::agent::AgentSpec;
 use crate::event::{Event, InstIx};
@@ -12,7 +12,6 @@ use crate::step::{ErrorKind, SkipReason, StepError, StepStatus, WaitReason};
 use crate::time::{Millis, Span};
 use crate::workflow::{OnTimeout, StepKind};
 
-use super::begin::expression_error;
 use super::signal::RESOLVE;
 use super::tx::{PlanStepRef, Tx};
 use super::vars::Vars;
@@ -132,32 +131,6 @@ impl Tx<'_> {
             }
             None => self.ask_a_person(inst, "the check answered neither done: true nor false"),
         }
-    }
-
-    /// Applies the step's `outputs:` mapping.
-    pub fn map_outputs(
-        &self,
-        inst: InstIx,
-        plan: &PlanStepRef,
-        output: Option<Arc<Json>>,
-    ) -> Result<Option<Arc<Json>>, StepError> {
-        if plan.outputs.is_empty() {
-            return Ok(output);
-        }
-        let vars = Vars::of_step(self.run, inst).with("output", output.unwrap_or_default());
-        let mut mapped = Map::new();
-        for (name, program) in &plan.outputs {
-            let value = program
-                .eval(&vars)
-                .map_err(|e| expression_error(&format!("outputs.{name}"), program.source(), &e))?;
-            mapped.insert(name.clone(), value.to_json());
-        }
-        let mapped = Json::Object(mapped);
-        if super::start::is_too_large(&mapped) {
-            let message = format!("outputs: larger than {} bytes", crate::limits::OUTPUT_BYTES_MAX);
-            return Err(StepError::new(ErrorKind::Output, message));
-        }
-        Ok(Some(Arc::new(mapped)))
     }
 
     /// A step's own action went well: it succeeds, unless branches inside it are still open.
@@ -400,7 +373,7 @@ impl Tx<'_> {
             }
             OnTimeout::Continue => {
                 let output = serde_json::json!({ "timed_out": true });
-                self.succeed(inst, Some(Arc::new(output)));
+                self.succeed_mapped(inst, Some(Arc::new(output)));
             }
             OnTimeout::Skip => self.skip(inst, SkipReason::Timeout),
             OnTimeout::Escalate => {
@@ -423,14 +396,10 @@ impl Tx<'_> {
         if self.run.row.run.child(inst, row.attempt) != child {
             return rejected("the step waits for another child run by now");
         }
-        let plan = self.plan(inst);
         match result {
-            Ok(output) => match self.map_outputs(inst, &plan, output.clone()) {
-                Ok(output) => self.succeed(inst, output),
-                Err(error) => self.fail(inst, error),
-            },
+            Ok(output) => self.succeed_mapped(inst, output.clone()),
             Err(_) if self.is_cancelling() => self.cancel_step(inst),
-            Err(error) => self.child_failed(inst, &plan, error),
+            Err(error) => self.child_failed(inst, &self.plan(inst), error),
         }
         Ok(())
     }

@@ -96,7 +96,7 @@ impl Tx<'_> {
             self.wait(inst, WaitReason::Children, None, None);
             return self.open_iteration(inst, *body, 0);
         }
-        self.succeed(inst, Some(Arc::new(json!({ "iterations": 0 }))));
+        self.succeed_mapped(inst, Some(Arc::new(json!({ "iterations": 0 }))));
         Ok(())
     }
 
@@ -138,7 +138,7 @@ impl Tx<'_> {
                 let opened = match again {
                     Ok(false) => {
                         let output = json!({ "iterations": n });
-                        return self.succeed(owner, Some(Arc::new(output)));
+                        return self.succeed_mapped(owner, Some(Arc::new(output)));
                     }
                     Ok(true) if self.is_cancelling() => return self.cancel_step(owner),
                     Ok(true) if n >= *max_iterations => {
@@ -233,7 +233,7 @@ impl Tx<'_> {
             );
             return self.fail_with(owner, ErrorKind::Limit, message);
         }
-        self.succeed(owner, output);
+        self.succeed_mapped(owner, output);
     }
 
     /// The output of an iteration: that of its last step.

@@ -20,6 +20,7 @@ mod input;
 mod lease;
 mod loops;
 mod names;
+mod outputs;
 mod phase;
 mod signal;
 mod start;
@@ -44,6 +45,7 @@ pub use why::Why;
 use crate::agent::AgentSpec;
 use crate::event::{Event, InstIx, RunCreated};
 use crate::ids::{Name, RunId};
+use crate::schema::Schemas;
 use crate::time::Millis;
 use crate::workflow::{BodyIx, PlanStep};
 
@@ -56,6 +58,8 @@ pub struct Env<'a> {
     pub now: Millis,
     /// The agents, for their default policies.
     pub agents: &'a BTreeMap<Name, Arc<AgentSpec>>,
+    /// What compiles the schemas of outputs.
+    pub schemas: &'a dyn Schemas,
 }
 
 /// What an input changed.

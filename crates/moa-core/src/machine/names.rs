@@ -11,7 +11,7 @@ use crate::workflow::{Plan, PlanStep, RunIf, StepKind};
 pub(super) fn used(plan: &Plan) -> BTreeSet<String> {
     let mut names = Names::default();
     plan.steps.iter().for_each(|step| names.step(step));
-    plan.outputs.iter().for_each(|(_, program)| names.program(program));
+    plan.outputs.iter().for_each(|output| names.program(&output.value));
     names.0
 }
 
@@ -36,7 +36,7 @@ impl Names {
             self.program(program);
         }
         step.condition.iter().for_each(|program| self.program(program));
-        step.outputs.iter().for_each(|(_, program)| self.program(program));
+        step.outputs.iter().for_each(|output| self.program(&output.value));
         let when = step.retry.as_ref().and_then(|retry| retry.when.as_deref());
         if let Some(Ok(program)) = when.map(Program::compile) {
             self.program(&program);

@@ -1,18 +1,12 @@
 //! The parts of a run: main steps, compensation, `on_failure`, `finally`, the end.
 
-use std::sync::Arc;
-
-use serde_json::{Map, Value as Json};
-
 use crate::event::{Event, InstIx};
 use crate::run::Phase;
 use crate::step::{ErrorKind, StepError};
 use crate::workflow::{BodyIx, MAIN};
 
-use super::begin::expression_error;
 use super::state::ScopeIx;
 use super::tx::Tx;
-use super::vars::Vars;
 
 impl Tx<'_> {
     /// All steps of the present phase are terminal.
@@ -91,7 +85,7 @@ impl Tx<'_> {
         } else if let Some(failed) = self.first_failure(MAIN).or(finally) {
             Event::RunFailed { error: self.blame(failed) }
         } else {
-            match self.outputs() {
+            match self.run_output() {
                 Ok(output) => Event::RunSucceeded { output },
                 Err(error) => Event::RunFailed { error },
             }
@@ -109,21 +103,5 @@ impl Tx<'_> {
             return StepError::new(kind, message);
         }
         StepError::new(kind, format!("step {} failed: {message}", self.run.step_name(inst)))
-    }
-
-    fn outputs(&self) -> Result<Option<Arc<Json>>, StepError> {
-        let outputs = &self.run.graph.outputs;
-        if outputs.is_empty() {
-            return Ok(None);
-        }
-        let vars = Vars::of_run(self.run);
-        let mut map = Map::new();
-        for (name, program) in outputs {
-            let value = program
-                .eval(&vars)
-                .map_err(|e| expression_error(&format!("outputs.{name}"), program.source(), &e))?;
-            map.insert(name.clone(), value.to_json());
-        }
-        Ok(Some(Arc::new(Json::Object(map))))
     }
 }

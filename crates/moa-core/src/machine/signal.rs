@@ -110,14 +110,14 @@ impl Tx<'_> {
         match self.run.steps[inst as usize].row.wait {
             Some(WaitReason::Approval) => self.decided(inst, payload),
             Some(WaitReason::UnknownOutcome) => self.resolved(inst, &payload),
-            _ => self.succeed(inst, Some(payload)),
+            _ => self.succeed_mapped(inst, Some(payload)),
         }
     }
 
     /// A person decided: `{approved, by?, comment?}`.
     fn decided(&mut self, inst: InstIx, payload: Arc<Json>) {
         if payload.get("approved").and_then(Json::as_bool) == Some(true) {
-            return self.succeed(inst, Some(payload));
+            return self.succeed_mapped(inst, Some(payload));
         }
         let text = |key| payload.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
         let (by, comment) = (text("by"), text("comment"));
@@ -156,7 +156,7 @@ impl Tx<'_> {
         let mut taken = false;
         for inst in waiting {
             if self.signal_fits(inst, &payload) {
-                self.succeed(inst, Some(payload.clone()));
+                self.succeed_mapped(inst, Some(payload.clone()));
                 taken = true;
             }
         }

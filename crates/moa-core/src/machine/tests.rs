@@ -11,6 +11,7 @@ use super::*;
 use crate::ids::{NodeId, VersionHash};
 use crate::limits::SIGNAL_KEYS_MAX;
 use crate::run::{Phase, RunStatus};
+use crate::schema::NoSchemas;
 use crate::step::{ErrorKind, StepError, StepStatus};
 use crate::workflow::{Plan, Priority};
 
@@ -63,13 +64,14 @@ impl Solo {
             concurrency_key: None,
             cause: "test".into(),
         };
-        let made = Run::create(Env { now, agents: &agents }, created, graph.clone());
+        let made =
+            Run::create(Env { now, agents: &agents, schemas: &NoSchemas }, created, graph.clone());
         Self { run: made.expect("a run").0, now, agents }
     }
 
     fn apply(&mut self, input: &Input) -> Result<Applied, Rejected> {
         self.now = self.now.after(crate::time::Span(1));
-        self.run.apply(Env { now: self.now, agents: &self.agents }, input)
+        self.run.apply(Env { now: self.now, agents: &self.agents, schemas: &NoSchemas }, input)
     }
 
     fn signal(&mut self, name: &str, payload: Json) -> Result<Applied, Rejected> {
@@ -79,7 +81,7 @@ impl Solo {
 
     /// Makes an attempt of a ready step.
     fn attempt(&mut self, step: InstIx, outcome: Outcome) -> Assignment {
-        let env = Env { now: self.now, agents: &self.agents };
+        let env = Env { now: self.now, agents: &self.agents, schemas: &NoSchemas };
         let leased = self.run.lease(env, step, NodeId(1)).expect("it is ready");
         let made = leased.0.expect("it can be started");
         let attempt = made.attempt;

@@ -277,10 +277,13 @@ impl<'a> Tx<'a> {
             self.fail(inst, self.inside_failed(failed));
         } else if children.iter().any(|c| self.run.status(*c) == StepStatus::Cancelled) {
             self.cancel_step(inst);
-        } else if let StepKind::Committee(committee) = &self.run.graph.clone().step(plan).kind {
-            self.committee_done(inst, committee, &children);
         } else {
-            self.succeed(inst, output);
+            match &self.run.graph.clone().step(plan).kind {
+                StepKind::Committee(committee) => self.committee_done(inst, committee, &children),
+                // Mapped when its own action was done.
+                StepKind::Task { .. } => self.succeed(inst, output),
+                _ => self.succeed_mapped(inst, None),
+            }
         }
     }
 

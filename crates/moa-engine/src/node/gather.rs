@@ -210,7 +210,7 @@ impl Node {
 
     fn apply_input(&mut self, now: Millis, id: RunId, input: Input, source: Source) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
-        let env = Env { now, agents: &self.agents };
+        let env = Env { now, agents: &self.agents, schemas: &*self.schemas };
         match guarded(|| live.run.apply(env, &input)) {
             Ok(Ok(applied)) => {
                 self.gather(now, id, applied, Some(Queued::Input { input, source }), None);

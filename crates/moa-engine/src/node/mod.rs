@@ -27,6 +27,7 @@ use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::limits::{BATCH_INPUTS_MAX, RUNS_CACHED_MAX};
 use moa_core::machine::{Graph, Run};
+use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::{Completion, Task};
 use moa_ports::store::{self, Batch, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
@@ -107,6 +108,7 @@ struct Live {
 pub struct Node {
     id: NodeId,
     agents: BTreeMap<Name, Arc<AgentSpec>>,
+    schemas: Arc<dyn Schemas>,
     graphs: BTreeMap<VersionHash, Arc<Graph>>,
     runs: RunMap<RunId, Entry>,
     slots: Slots,
@@ -204,6 +206,7 @@ impl Node {
     pub fn new(
         id: NodeId,
         agents: BTreeMap<Name, Arc<AgentSpec>>,
+        schemas: Arc<dyn Schemas>,
         max_running: u32,
         exclusive: bool,
     ) -> Self {
@@ -211,6 +214,7 @@ impl Node {
             id,
             slots: Slots::new(max_running),
             agents,
+            schemas,
             graphs: BTreeMap::new(),
             runs: RunMap::default(),
             gathering: Vec::new(),

@@ -234,7 +234,7 @@ impl Node {
         if self.slots.holds(id, inst) {
             return;
         }
-        let env = moa_core::machine::Env { now, agents: &self.agents };
+        let env = moa_core::machine::Env { now, agents: &self.agents, schemas: &*self.schemas };
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else {
             self.slots.more_in_store = true;
             return;

@@ -324,7 +324,7 @@ impl Node {
         if self.runs.contains_key(&id) {
             return self.submit(now, id, Queued::Create(Box::new(creation)));
         }
-        let env = moa_core::machine::Env { now, agents: &self.agents };
+        let env = moa_core::machine::Env { now, agents: &self.agents, schemas: &*self.schemas };
         let (created, graph) = (creation.created.clone(), creation.graph.clone());
         let (run, applied) = match guarded(|| Run::create(env, created, graph)) {
             Ok(Ok(made)) => made,

@@ -2,6 +2,7 @@
 
 mod constructs;
 mod failures;
+mod outputs;
 mod people;
 mod quarantine;
 mod script;

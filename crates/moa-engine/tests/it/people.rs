@@ -7,7 +7,9 @@ use moa_core::time::Span;
 use moa_engine::handle::{Change, Started};
 use serde_json::{Value as Json, json};
 
-use crate::script::{agent, agents, answers, ok, plan, request, show, start, timeline, world};
+use crate::script::{
+    agent, agents, answers, ok, plan, request, schemas, show, start, timeline, world,
+};
 
 fn signal(name: &str, key: Option<&str>, payload: Json) -> Change {
     Change::Signal { name: name.into(), key: key.map(str::to_owned), payload }
@@ -144,7 +146,7 @@ fn an_action_with_a_check_asks_it() {
         Some((Span::seconds(1), outcome))
     });
     let mut world =
-        moa_engine::virtual_time::World::new(crate::script::START, agents([spec]), mock);
+        moa_engine::virtual_time::World::new(crate::script::START, agents([spec]), schemas(), mock);
     world.put(&plan("w", text)).expect("a plan is JSON");
     let run = start(&mut world, "w", json!({}));
     world.run(Span::minutes(60));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::Outcome;
+use moa_core::schema::Schemas;
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::Plan;
@@ -43,6 +44,11 @@ pub fn agents(specs: impl IntoIterator<Item = AgentSpec>) -> BTreeMap<Name, Arc<
     specs.into_iter().map(|a| (a.id.clone(), Arc::new(a))).collect()
 }
 
+/// JSON Schema as the binary has it.
+pub fn schemas() -> Arc<dyn Schemas> {
+    Arc::new(moa_spec::OutputSchemas)
+}
+
 pub fn ok(output: Json) -> Outcome {
     Outcome::Succeeded { output: Some(Arc::new(output)) }
 }
@@ -68,7 +74,7 @@ pub fn answers(table: Vec<(&'static str, Outcome)>) -> Mock<'static> {
 
 /// A world with the agent `a` and these workflows.
 pub fn world<'a>(workflows: &[(&str, &str)], mock: Mock<'a>) -> World<'a> {
-    let mut world = World::new(START, agents([agent("a")]), mock);
+    let mut world = World::new(START, agents([agent("a")]), schemas(), mock);
     for (id, text) in workflows {
         world.put(&plan(id, text)).expect("a plan is JSON");
     }

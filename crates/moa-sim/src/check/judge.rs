@@ -11,13 +11,14 @@ use moa_core::retry::RetryPolicy;
 use moa_core::run::{Phase, RunStatus};
 use moa_core::step::{ErrorKind, SkipReason, StepError, StepStatus, WaitReason};
 use moa_core::time::Millis;
-use moa_core::workflow::{MAIN, NeedStatus, RunIf, StepKind};
+use moa_core::workflow::{MAIN, NeedStatus, Output, RunIf, StepKind};
 use serde_json::Value as Json;
 
 use super::shadow::Shadow;
 use super::step::Step;
 use crate::coverage::Coverage;
 use crate::ledger::Ledger;
+use crate::schemas;
 
 /// Judges the events of one commit of one run.
 pub struct Judge<'a> {
@@ -98,7 +99,10 @@ impl Judge<'_> {
                 must(self.body_ended(MAIN), "the main steps have not ended")?;
                 self.shadow.phase = *phase;
             }
-            Event::RunSucceeded { .. } => return self.ended(RunStatus::Succeeded),
+            Event::RunSucceeded { output } => {
+                as_declared(&shadow.graph.outputs, output.as_deref())?;
+                return self.ended(RunStatus::Succeeded);
+            }
             Event::RunFailed { .. } => return self.ended(RunStatus::Failed),
             Event::RunCancelled { .. } => return self.ended(RunStatus::Cancelled),
             Event::SignalReceived { key: Some(key), .. } => {
@@ -406,6 +410,7 @@ impl Judge<'_> {
 
     fn succeeded(&mut self, inst: InstIx, output: Option<&Json>) -> Verdict {
         let step = &self.shadow.steps[inst as usize];
+        as_declared(&self.shadow.graph.step(step.plan).outputs, output)?;
         self.begins(inst)?;
         match (step.status, step.wait) {
             (StepStatus::Running, _) => self.has_answered(inst)?,
@@ -488,4 +493,16 @@ impl Judge<'_> {
         }
         Ok(())
     }
+}
+
+/// An output that was accepted has all that is declared of it, and that meets its schemas.
+fn as_declared(outputs: &[Output], found: Option<&Json>) -> Verdict {
+    for Output { name, schema, .. } in outputs {
+        let Some(value) = found.and_then(|found| found.get(name)) else {
+            return Err(format!("its output has no {name}: {found:?}"));
+        };
+        let met = schema.as_ref().is_none_or(|schema| schemas::meets(schema.json(), value));
+        must(met, "its output breaks its schema, and it has succeeded")?;
+    }
+    Ok(())
 }

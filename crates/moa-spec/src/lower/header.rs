@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use moa_core::expr::Program;
 use moa_core::limits::ATTEMPTS_MAX;
 use moa_core::retry::{Backoff, RetryPolicy};
+use moa_core::schema::Schema;
 use moa_core::time::Span;
-use moa_core::workflow::{Concurrency, OnLimit, ParamSpec, Priority};
+use moa_core::workflow::{Concurrency, OnLimit, Output, ParamSpec, Priority};
 use serde_json::{Map, Value as Json};
 
 use super::RESERVED;
 use crate::codes;
 use crate::json_schema;
-use crate::model::{
-    BackoffText, Never, OnLimitText, Output, OutputFile, PriorityText, RetryFile, WorkflowFile,
-};
+use crate::model::{self, BackoffText, Never, OnLimitText, PriorityText, RetryFile, WorkflowFile};
 use crate::read::{At, Cx};
 use crate::scalar::{Entries, Raw, Short};
 use crate::suggest::nearest;
@@ -314,7 +312,7 @@ pub(super) fn stray(node: &Node, cause: &str, cx: &mut Cx) {
 }
 
 /// Checks an `outputs` mapping.
-pub(super) fn outputs(file: Option<&Entries<Output>>, cx: &mut Cx) -> Vec<(String, Program)> {
+pub(super) fn outputs(file: Option<&Entries<model::Output>>, cx: &mut Cx) -> Vec<Output> {
     let mut outputs = Vec::new();
     for (name, output) in file.iter().flat_map(|entries| &entries.0) {
         check_identifier(name, "an output", cx);
@@ -323,17 +321,15 @@ pub(super) fn outputs(file: Option<&Entries<Output>>, cx: &mut Cx) -> Vec<(Strin
             let d = cx.error(codes::BAD_NAME, name.span.clone(), message);
             d.cause(format!("`STEP.{}` means something else in expressions", name.value));
         }
-        let program = match output {
-            Short::Short(expr) => &expr.program,
-            Short::Long(long) => &long.value.program,
+        let (value, schema) = match output {
+            Short::Short(expr) => (expr, None),
+            Short::Long(long) => (&long.value, long.schema.as_ref()),
         };
-        if let Short::Long(OutputFile { schema: Some(schema), .. }) = output {
-            check_schema(schema, cx);
-            let message = "this version of moa does not check schemas of outputs yet".into();
-            let d = cx.warn(codes::NOT_YET, schema.node.span.clone(), message);
-            d.help("declare the schema at the agent's action: `output:`");
-        }
-        outputs.push((name.value.clone(), program.clone()));
+        outputs.push(Output {
+            name: name.value.clone(),
+            value: value.program.clone(),
+            schema: schema.map(|schema| Schema::new(check_schema(schema, cx))),
+        });
     }
     outputs
 }
@@ -351,8 +347,8 @@ pub(super) const RESERVED_FIELDS: [&str; 9] = [
     "duration",
 ];
 
-/// Checks a schema that stands for itself.
-pub(crate) fn check_schema(schema: &Raw, cx: &mut Cx) {
+/// Checks a schema that stands for itself; answers it written out.
+pub(crate) fn check_schema(schema: &Raw, cx: &mut Cx) -> Json {
     let before = cx.errors();
     check_schema_node(&schema.node, cx);
     let json = match &schema.json {
@@ -363,6 +359,7 @@ pub(crate) fn check_schema(schema: &Raw, cx: &mut Cx) {
         let message = "this is not a JSON Schema".into();
         cx.error(codes::BAD_PARAM, schema.node.span.clone(), message).cause(cause);
     }
+    json
 }
 
 /// Where an identifier that is not allowed as a loop's variable stands.

@@ -94,7 +94,8 @@ fn fits(key: &str, form: Form) -> bool {
         "steps" => matches!(form, Form::Foreach | Form::While(_) | Form::Group),
         "max_iterations" => matches!(form, Form::While(_)),
         "on_parent_cancel" => form == Form::Child,
-        "retry" | "outputs" => is_task(form) || form == Form::Child,
+        "retry" => is_task(form) || form == Form::Child,
+        "outputs" => !matches!(form, Form::Sleep | Form::Emit),
         "timeout" => is_task(form),
         "compensate" => is_task(form) || matches!(form, Form::Child | Form::Emit),
         _ => true,
@@ -111,7 +112,6 @@ fn misfits(step: &Step, form: Form, cx: &mut Cx) {
         let d = cx.error(codes::MISFIT, span.clone(), message);
         let help = match (*key, form) {
             ("timeout", Form::Child) => "put it at the top of the workflow that is called",
-            ("outputs", _) => "use `STEP.output` where the value is needed",
             ("timeout", Form::WaitFor | Form::Approve) => {
                 "put it inside, beside what is waited for"
             }

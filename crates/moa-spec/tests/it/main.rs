@@ -7,6 +7,7 @@ mod drawing;
 mod formatting;
 mod hostile;
 mod lowering;
+mod output_schemas;
 mod pages;
 mod reference;
 mod round_trip;

@@ -1,8 +1,10 @@
 //! What the tests share.
 
 use moa_core::ids::Name;
+use moa_core::schema::Schemas;
 use moa_core::workflow::Plan;
-use moa_spec::{Diagnostic, Source, compile, parse_workflow, render};
+use moa_spec::{Diagnostic, OutputSchemas, Source, compile, parse_workflow, render};
+use serde_json::Value as Json;
 
 /// A source of text.
 pub fn source(text: &str) -> Source {
@@ -24,6 +26,13 @@ pub fn plan(text: &str) -> Plan {
     let (workflow, diagnostics) = parse_workflow(&source(text), &id());
     let shown = render(&diagnostics, &[source(text)], false);
     compile(&workflow.unwrap_or_else(|| panic!("{shown}")))
+}
+
+/// The ways in which a value breaks a schema, `POINTER MESSAGE; …`; none = `""`.
+pub fn breaches(schema: &Json, value: &Json) -> String {
+    let found = OutputSchemas.compile(schema).check(value).err().unwrap_or_default();
+    let told = found.iter().map(|b| format!("{} {}", b.pointer, b.message).trim().to_owned());
+    told.collect::<Vec<_>>().join("; ")
 }
 
 /// The codes of the diagnostics of a workflow file.

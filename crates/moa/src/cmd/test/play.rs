@@ -22,6 +22,7 @@ use serde_json::{Value as Json, json};
 use super::expect;
 use crate::cmd::runtime;
 use crate::project::{self, Project};
+use crate::wire;
 
 /// When tests begin: a Monday.
 const START: Millis = Millis(1_767_600_000_000);
@@ -81,7 +82,7 @@ pub fn play(project: &Project, plan: &Plan, test: &WorkflowTest) -> Played {
     }));
     let shared = mocks.clone();
     let mock = move |task: &Task, _| Some(attempt(&mut shared.borrow_mut(), task));
-    let mut world = World::new(START, project.agents.clone(), Box::new(mock));
+    let mut world = World::new(START, project.agents.clone(), wire::schemas(), Box::new(mock));
     if let Err(e) = world.put(&alone(plan)) {
         return Played::failed(format!("the plan can't be kept: {e}"));
     }

@@ -1,13 +1,22 @@
 //! Validation of values against JSON Schemas that authors wrote.
 //!
-//! Absent by intent: remote references (a schema that names one is refused) and regular expressions
-//! with backtracking (patterns run in linear time).
+//! Absent by intent: remote references (a schema that names one is refused), regular expressions
+//! with backtracking (patterns run in linear time), and schemas that take for ever or more stack than
+//! there is: [`bounds`] refuses some, and [`metered`] counts the steps of each check.
+
+mod bounds;
+mod metered;
+
+use std::sync::Arc;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
+use moa_core::limits::SCHEMA_STEPS_MAX;
+use moa_core::schema::{Breach, Check, Schemas};
 use serde_json::Value as Json;
 
 use crate::suggest::nearest;
+use metered::{Metered, MeteredJson, metered};
 
 /// Keywords of JSON Schema 2020-12 that say something about a value, and the annotations.
 pub(crate) const KEYWORDS: [&str; 54] = [
@@ -86,13 +95,17 @@ pub(crate) fn nearest_type(word: &str) -> Option<&'static str> {
 }
 
 /// Compiles a schema; the error says what is wrong with it.
-pub(crate) fn compile(schema: &Json) -> Result<Validator, String> {
-    let options = jsonschema::options()
+pub(crate) fn compile(schema: &Json) -> Result<Compiled, String> {
+    bounds::check(schema)?;
+    let options = jsonschema::options_for::<MeteredJson>()
         .with_draft(Draft::Draft202012)
         .offline()
         .with_pattern_options(PatternOptions::regex().size_limit(1 << 20));
-    options.build(schema).map_err(|e| describe(&e))
+    options.build(schema).map(Compiled).map_err(|e| describe(&e))
 }
+
+/// A schema that values can be checked against.
+pub(crate) struct Compiled(Validator<MeteredJson>);
 
 /// One way in which a value doesn't meet its schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,31 +118,61 @@ pub(crate) struct Violation {
     pub(crate) about_keys: bool,
 }
 
-/// All ways in which `value` doesn't meet the schema.
-pub(crate) fn violations(validator: &Validator, value: &Json) -> Vec<Violation> {
-    let violations = validator.iter_errors(value).map(|e| Violation {
-        pointer: e.instance_path().to_string(),
-        message: describe(&e),
-        about_keys: matches!(e.kind(), Kind::Required { .. } | Kind::AdditionalProperties { .. }),
-    });
-    violations.collect()
+/// Steps that looking for all violations may take. They are collected before the first one is seen,
+/// so this bounds memory; beyond it only the first one is looked for.
+const ALL_STEPS_MAX: u64 = 200_000;
+/// Steps that looking for the first violation may take.
+const FIRST_STEPS_MAX: u64 = 1_000_000;
+
+/// The ways in which `value` doesn't meet the schema; where there are very many, the first.
+pub(crate) fn violations(Compiled(validator): &Compiled, value: &Json) -> Vec<Violation> {
+    let steps = SCHEMA_STEPS_MAX;
+    let only =
+        |message: String| vec![Violation { pointer: String::new(), message, about_keys: false }];
+    match metered(value, steps, |node| validator.is_valid(node)) {
+        Some(true) => return Vec::new(),
+        Some(false) => {}
+        None => return only(format!("checking it takes more than {steps} steps")),
+    }
+    let all = |node: Metered| validator.iter_errors(node).map(|e| violation(&e)).collect();
+    let first = |node: Metered| validator.validate(node).err().map(|e| vec![violation(&e)]);
+    metered(value, ALL_STEPS_MAX, all)
+        .or_else(|| metered(value, FIRST_STEPS_MAX, first).flatten())
+        .unwrap_or_else(|| only("it is not allowed, and telling why takes too long".into()))
 }
 
-/// Checks a step's output against the schema declared for it.
-///
-/// # Errors
-/// One sentence for each way in which `value` doesn't meet `schema`, or what is wrong with `schema`.
-pub fn check_output(schema: &Json, value: &Json) -> Result<(), String> {
-    let validator = compile(schema).map_err(|e| format!("the schema is wrong: {e}"))?;
-    let found = violations(&validator, value);
-    if found.is_empty() {
-        return Ok(());
+fn violation(e: &ValidationError) -> Violation {
+    Violation {
+        pointer: e.instance_path().to_string(),
+        message: describe(e),
+        about_keys: matches!(e.kind(), Kind::Required { .. } | Kind::AdditionalProperties { .. }),
     }
-    let sentences = found.iter().take(10).map(|v| match v.pointer.as_str() {
-        "" => v.message.clone(),
-        pointer => format!("{pointer}: {}", v.message),
-    });
-    Err(sentences.collect::<Vec<_>>().join("; "))
+}
+
+/// JSON Schema for the run machine: what it compiles the schemas of outputs with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OutputSchemas;
+
+impl Schemas for OutputSchemas {
+    fn compile(&self, schema: &Json) -> Arc<dyn Check> {
+        Arc::new(OutputSchema(compile(schema)))
+    }
+}
+
+/// A compiled schema, or why it can't be used.
+struct OutputSchema(Result<Compiled, String>);
+
+impl Check for OutputSchema {
+    fn check(&self, value: &Json) -> Result<(), Vec<Breach>> {
+        let compiled = self.0.as_ref().map_err(|cause| {
+            let message = format!("the schema itself is wrong: {cause}");
+            vec![Breach { pointer: String::new(), message }]
+        })?;
+        let found = violations(compiled, value).into_iter();
+        let found: Vec<Breach> =
+            found.map(|v| Breach { pointer: v.pointer, message: v.message }).collect();
+        if found.is_empty() { Ok(()) } else { Err(found) }
+    }
 }
 
 fn describe(e: &ValidationError) -> String {
