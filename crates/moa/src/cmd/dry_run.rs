@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moa_core::expr::{Scope, Value};
 use moa_core::template::Template;
-use moa_core::workflow::{BodyIx, MAIN, Plan, PlanStep, RunIf, StepIx, StepKind};
+use moa_core::workflow::{BodyIx, MAIN, Output, Plan, PlanStep, RunIf, StepIx, StepKind};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Context, runtime};
@@ -46,6 +46,7 @@ pub fn run(layout: &Layout, start: StartRun, context: &Context) -> Result {
             "version": plan.version,
             "params": params,
             "steps": plan.steps.iter().map(|s| document(&plan, s, &known)).collect::<Vec<_>>(),
+            "outputs": declared(&plan.outputs),
         }));
         return Ok(Exit::Ok);
     }
@@ -86,7 +87,30 @@ fn print(plan: &Plan, params: &Map<String, Json>, known: &Known, context: &Conte
             body(plan, of, "", &mut number, known, context);
         }
     }
+    if !plan.outputs.is_empty() {
+        ui.line("outputs:");
+    }
+    for output in &plan.outputs {
+        ui.line(&text::safe_line(&format!("    {}", in_words(output))));
+    }
     ui.note("nothing was run");
+}
+
+/// An output: its name, where its value comes from, what it must meet.
+fn in_words(Output { name, value, schema }: &Output) -> String {
+    let must = schema.as_ref().map(|schema| format!("  must meet {}", schema.json()));
+    format!("{name}: {}{}", value.source(), must.unwrap_or_default())
+}
+
+fn declared(outputs: &[Output]) -> Json {
+    let one = |Output { name, value, schema }: &Output| {
+        let mut doc = json!({ "value": value.source() });
+        if let Some(schema) = schema {
+            doc["schema"] = schema.json().clone();
+        }
+        (name.clone(), doc)
+    };
+    Json::Object(outputs.iter().map(one).collect())
 }
 
 fn body(plan: &Plan, of: BodyIx, indent: &str, number: &mut u32, known: &Known, context: &Context) {
@@ -143,6 +167,7 @@ fn details(step: &PlanStep, known: &Known) -> Vec<(&'static str, String)> {
     {
         details.push(("params", params.to_string()));
     }
+    details.extend(step.outputs.iter().map(|output| ("output", in_words(output))));
     if let Some(retry) = &step.retry {
         details.push(("attempts", format!("at most {}", retry.max_attempts)));
     }
@@ -202,6 +227,9 @@ fn document(plan: &Plan, step: &PlanStep, known: &Known) -> Json {
     }
     if let Some(condition) = &step.condition {
         doc["condition"] = condition.source().into();
+    }
+    if !step.outputs.is_empty() {
+        doc["outputs"] = declared(&step.outputs);
     }
     if let Some(template) = params(step) {
         doc["params"] = render(template, known);

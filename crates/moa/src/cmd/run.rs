@@ -230,6 +230,11 @@ pub fn finish(context: &Context, run: &moa_core::machine::Run, shown: Mode) {
             ui.line(&format!("  {name}: {}", crate::text::safe_line(&value.to_string())));
         }
     }
+    // What failed as a whole has no step that says why.
+    let whole = run.steps().all(|row| row.error.is_none());
+    if let Some(error) = run.row.error.as_ref().filter(|_| whole) {
+        ui.line(&format!("  error: {}", crate::text::safe_line(&error.message)));
+    }
     if run.row.status == RunStatus::Failed {
         let id = run.row.run;
         ui.hint(&format!(

@@ -1,6 +1,6 @@
 //! Why a run doesn't go on, until when, and what would unblock it.
 
-use moa_core::machine::{Run, Why};
+use moa_core::machine::{ForkPoint, Run, Why};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
@@ -86,8 +86,12 @@ fn of_run(run: &Run, pending: &Pending) -> Vec<Reason> {
         }
         RunStatus::Failed => {
             let error = run.row.error.as_ref().map_or("", |e| e.message.as_str());
-            let unblock = Some(format!("moa runs retry {id}"));
-            reasons.push(Reason::of_run(format!("it has failed: {error}"), unblock));
+            // All steps may have done what they should, and the run's output is not as declared.
+            let unblock = match run.seed(&ForkPoint::Failed) {
+                Ok(_) => format!("moa runs retry {id}"),
+                Err(_) => format!("moa runs rerun {id} --from STEP"),
+            };
+            reasons.push(Reason::of_run(format!("it has failed: {error}"), Some(unblock)));
         }
         RunStatus::Cancelled => {
             let why = run.row.extra.cancel.as_deref();

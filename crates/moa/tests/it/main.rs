@@ -6,6 +6,7 @@ mod expr;
 mod files;
 mod hostile;
 mod node;
+mod outputs;
 mod project;
 mod run;
 mod snapshots;
