@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034,SC1003 # what is set here is for those who read this file
 # What the agents of this project share: messages, results as JSON, small arithmetic.
 # POSIX shell and coreutils only. An agent begins with `. "${0%/*}/lib.sh"`, then `begin`.
 #
@@ -367,7 +368,7 @@ flatten_value() { # flatten_value PATH
         esac
       done ;;
     [-0-9tfn]*)
-      _s=${_j%%[],\} $TAB$NL]*}
+      _s=${_j%%[],\} "$TAB$NL"]*}
       _j=${_j#"$_s"}
       FLAT="$FLAT$1=$_s$NL" ;;
     *) return 1 ;;
