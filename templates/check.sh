@@ -22,10 +22,18 @@ for program in sh basename cat chmod cksum cp cut date df dirname env expr head 
   done
 done
 [ ! -x /bin/dash ] || ln -sf /bin/dash "$box/bin/sh"
+# Two templates also use these.
+mkdir "$box/text"
+for program in awk sed grep; do
+  for folder in /usr/bin /bin; do
+    [ ! -x "$folder/$program" ] || ln -sf "$folder/$program" "$box/text/$program"
+  done
+done
 
 project() { # project TEMPLATE: a fresh project
   cp -R "$here/$1" "$box/$1"
   P=$box/$1
+  USES=$box/bin
   run=1
 }
 
@@ -39,7 +47,7 @@ ask() {
   CODE=0
   (
     cd "$P"
-    printf '%s' "${REQUEST:-{\}}" | env -i PATH="$box/bin" MOA_PROJECT="$P" MOA_RUN_ID="run-$run" \
+    printf '%s' "${REQUEST:-{\}}" | env -i PATH="$USES" MOA_PROJECT="$P" MOA_RUN_ID="run-$run" \
       MOA_WORKFLOW=check MOA_STEP="$action${STEP:-}" MOA_ITERATION='' MOA_ATTEMPT=1 \
       MOA_AGENT="$agent" MOA_ACTION="$action" \
       MOA_IDEMPOTENCY_KEY="run-$run/$action${STEP:-}" MOA_OUTPUT="$out" \
@@ -87,12 +95,13 @@ for script in "$here"/*/agents/scripts/*.sh "$here"/*/skeleton/api/*.sh \
   "$box/bin/sh" -n "$script" || failed=$((failed + 1))
 done
 for shared in lib.sh csv.sh; do
-  checks=$((checks + 1))
-  if [ "$(cat "$here/project-build/agents/scripts/$shared")" != \
-    "$(cat "$here/data-pipeline/agents/scripts/$shared")" ]; then
-    failed=$((failed + 1))
-    printf 'not ok: the two templates have different copies of %s\n' "$shared"
-  fi
+  for copy in "$here"/*/agents/scripts/"$shared"; do
+    checks=$((checks + 1))
+    if [ "$(cat "$here/project-build/agents/scripts/$shared")" != "$(cat "$copy")" ]; then
+      failed=$((failed + 1))
+      printf 'not ok: %s differs from that of project-build\n' "$copy"
+    fi
+  done
 done
 
 # ---- blank
@@ -246,6 +255,124 @@ ask agent11 check_accessibility
 gives 0 '{"passed":false,*"pages":3,*' the accessibility of a bad page
 ask agent2 map_site
 gives 0 '*"broken":\["bad.html -> gone.html"\],"orphans":\["bad.html"\]}' the links of a bad page
+
+# ---- video-production
+project video-production
+USES=$box/bin:$box/text
+noon=MOA_PARAM_NOW=2026-03-01T12:00:00Z
+for twice in 1 0; do
+  ask content_curator pick MOA_PARAM_NOW=2026-03-01T00:00:00Z
+  gives 0 "*\"number\":1,*\"topics_left\":89,\"topics_curated\":$twice}" content_curator.pick "$twice"
+done
+video=2026-03-01-what-voltage-really-is-explainer
+for twice in 1 2; do
+  ask content_curator claim "$noon"
+  gives 0 "*\"video\":\"$video\",*\"revision\":1}" content_curator.claim "$twice"
+done
+run=2
+ask content_curator claim "$noon"
+gives 0 '*-worked-example",*' another run claims another video
+ask content_curator release MOA_PARAM_REASON='it broke'
+gives 0 '{"released":true,*-worked-example"}' content_curator.release
+run=3
+ask content_curator claim MOA_PARAM_NOW=2026-03-02T01:00:00Z
+gives 0 "*\"video\":\"$video\",*" a claim of thirteen hours ago is taken over
+run=1
+set -- MOA_PARAM_VIDEO="$video" MOA_PARAM_REVISION=1
+ask instructional_designer design "$@"
+gives 66 '' a lesson plan of no script
+for twice in 1 2; do
+  ask scriptwriter generate_script "$@"
+  gives 0 '*"format":"explainer","words":[23][0-9][0-9],*' scriptwriter.generate_script "$twice"
+  ask instructional_designer design "$@"
+  gives 0 '*"prerequisites":\["resistance"\],"seconds":1[0-9][0-9].[0-9],*' instructional_designer.design
+  ask voice_production produce_voice "$@"
+  gives 0 '{"voice":"none",*"audio":"",*' voice_production.produce_voice "$twice"
+  ask video_assembly assemble_video "$@"
+  gives 0 '{"rendered":"storyboard",*"frames":1[0-9],*' video_assembly.assemble_video "$twice"
+  ask video_quality_reviewer review "$@"
+  gives 0 '*"quality":100,*"similar":0.000,"loudness_db":null,"findings":0}' video_quality_reviewer
+done
+says "data/videos/$video/r1/captions.srt" '00:00:00,000 --> '
+says "data/videos/$video/r1/plan.md" 'Q: You measure zero volts across a closed switch.'
+exists "data/videos/$video/r1/storyboard/001.svg"
+for reviewer in language pedagogy pacing originality; do
+  ask quality_review_committee vote "$@" MOA_PARAM_REVIEWER="$reviewer"
+  gives 0 '*"vote":"approve",*' "$reviewer"
+done
+ask quality_review_committee vote "$@" MOA_PARAM_REVIEWER=sound
+gives 0 '*"vote":"abstain",*' nothing to hear
+ask ab_test_orchestrator release "$@" "$noon"
+gives 66 '' a release before the committee
+ask quality_review_committee decide "$@"
+gives 0 '{"approved":true,"votes_for":4,"votes_against":0,"abstained":1,*' quality_review_committee.decide
+ask ab_test_orchestrator create_variants "$@"
+gives 0 '*"variant":"B","style":"question",*"variants_created":3}' ab_test_orchestrator.create_variants
+for once in 1 0; do
+  ask ab_test_orchestrator release "$@" "$noon"
+  gives 0 "*\"videos_produced\":$once}" ab_test_orchestrator.release "$once"
+done
+for twice in 1 2; do
+  ask youtube_uploader plan "$noon"
+  gives 0 "*\"videos\":\\[\"$video\"\\],\"waiting\":0,\"units_used\":1600,*" youtube_uploader.plan
+done
+for once in 1 0; do
+  ask youtube_uploader publish MOA_PARAM_VIDEO="$video"
+  gives 0 '*"mp4":false,"file":"",*' youtube_uploader.publish "$once"
+  ask youtube_uploader record MOA_PARAM_VIDEO="$video" "$noon"
+  gives 0 "*\"videos_uploaded\":$once}" youtube_uploader.record "$once"
+done
+ask youtube_uploader build_index
+gives 0 '*"videos":1}' youtube_uploader.build_index
+says channel/index.html "videos/$video/index.html"
+ask analytics_committee collect MOA_PARAM_NOW=2026-03-15T12:00:00Z
+gives 0 '{"source":"model","simulated":true,"videos":1,*' analytics_committee.collect
+for once in 1 0; do
+  ask analytics_committee decide_tests
+  gives 0 "{\"tests_decided\":$once,*\"tests_over\":1}" analytics_committee.decide_tests "$once"
+done
+ask analytics_committee flag_underperformers
+gives 0 '{"underperforming":0,*' analytics_committee.flag_underperformers
+ask analytics_committee recommend MOA_PARAM_NOW=2026-03-15T12:00:00Z
+gives 0 '{"report":"reports/analytics.md",*' analytics_committee.recommend
+says reports/analytics.md 'come from a model of an audience, not from viewers'
+ask content_curator analyze_gaps "$noon"
+gives 0 '{"atoms":52,"covered":3,"missing":49,"unknown":0,"given_up":0,*' content_curator.analyze_gaps
+ask trend_scout analyze MOA_PARAM_NOW=2026-03-15T00:00:00Z
+gives 0 '{"week":"2026-03-15","changes":*' trend_scout.analyze
+ask design_committee publish MOA_PARAM_WEEK=2026-03-15
+gives 66 '' a style guide that nobody has voted on
+for reviewer in evidence continuity audience; do
+  ask design_committee vote MOA_PARAM_WEEK=2026-03-15 MOA_PARAM_REVIEWER="$reviewer"
+  gives 0 '*"vote":"*' "$reviewer"
+done
+for twice in 1 2; do
+  ask design_committee publish MOA_PARAM_WEEK=2026-03-15
+  gives 0 '{"accepted":*' design_committee.publish "$twice"
+done
+says CHANNEL_STYLE_GUIDE.md 'a model of an audience, not of viewers'
+
+# Quota: a seventh upload waits, and goes the day after in California.
+for n in 1 2 3 4 5 6; do
+  printf 'v%s\t%s\tquiz\tvoltage\t1\telectricity\t60\t100\tstoryboard\tplain\tT\n' "$n" "$n" \
+    > "$P/data/ready/v$n.tsv"
+done
+ask youtube_uploader plan MOA_PARAM_NOW=2026-03-02T07:59:59Z
+gives 0 '{"quota_day":"2026-03-01",*"v1",*"v5"\],"waiting":1,"units_used":9600,"units_left":400}' quota
+ask youtube_uploader plan MOA_PARAM_NOW=2026-03-02T08:00:00Z
+gives 0 '{"quota_day":"2026-03-02",*"v6"\],"waiting":0,"units_used":9600,*' the quota of the next day
+
+# What must not pass.
+printf '<script>alert(1)</script>' > "$P/evil"
+printf 'e-1\t9\tquiz\tvoltage\t1\ta"b\t60\t100\tstoryboard\tplain\t%s\n' "$(cat "$P/evil")" \
+  > "$P/data/published/e-1.tsv"
+ask youtube_uploader build_index
+gives 0 '*"videos":2}' a title with markup
+says channel/index.html '&lt;script&gt;alert(1)&lt;/script&gt;'
+ask scriptwriter generate_script MOA_PARAM_VIDEO=../x
+gives 64 '' a video that is a path
+ask content_curator pick MOA_PARAM_NOW=tomorrow
+gives 64 '' a time that is none
 
 printf '%d checks, %d failed\n' "$checks" "$failed"
 [ "$failed" -eq 0 ]

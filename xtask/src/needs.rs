@@ -35,6 +35,20 @@ pub const NEEDS: &[Need] = &[
         tests: "crash sweeps, the failed fsync, the slow disk (faults at chosen system calls)",
     },
     Need {
+        program: "ffmpeg",
+        package: "ffmpeg",
+        always: false,
+        root: false,
+        tests: "the MP4 of the template video-production",
+    },
+    Need {
+        program: "espeak-ng",
+        package: "espeak-ng",
+        always: false,
+        root: false,
+        tests: "the narration of the template video-production",
+    },
+    Need {
         program: "mkfs.ext4",
         package: "e2fsprogs",
         always: false,

@@ -21,6 +21,8 @@ Examples:
 Templates:
   project-build  nineteen agents scaffold, build, test, scan and deploy a small real application
   data-pipeline  ingests, cleans, validates, analyses and reports on a real CSV file
+  video-production
+                 a channel that makes, reviews and publishes six teaching videos a day
   blank          one workflow and one agent, to start from")]
 pub struct Args {
     /// The folder to make

@@ -7,6 +7,7 @@ mod files;
 mod hostile;
 mod node;
 mod outputs;
+mod production;
 mod project;
 mod run;
 mod snapshots;

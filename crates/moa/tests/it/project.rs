@@ -81,6 +81,21 @@ impl Project {
         project
     }
 
+    /// A project made from a template.
+    pub fn of_template(template: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        call_in(dir.path(), &["init", "shop", "--template", template]).expect(0);
+        let root = dir.path().join("shop").canonicalize().expect("it is there");
+        Self { dir, root }
+    }
+
+    /// Waits until there is such a file.
+    pub fn wait_for(&self, path: &str) {
+        while !self.root.join(path).exists() {
+            std::thread::yield_now();
+        }
+    }
+
     /// The folder that the project's folder is in.
     pub fn outside(&self) -> &Path {
         self.dir.path()
@@ -139,7 +154,7 @@ pub struct Node {
 }
 
 impl Node {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be started");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let (sender, lines) = channel();
