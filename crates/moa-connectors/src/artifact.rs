@@ -1,14 +1,17 @@
 //! The artifact store: outputs that are too large for the history, by the hash of their content.
 //!
 //! A folder, `<state>/artifacts/<first two digits>/<hash>`. A file appears whole and on the disk, or
-//! not at all, and never changes: the same content has the same name. Absent: deleting (retention
-//! decides that), other storages.
+//! not at all, and never changes: the same content has the same name. Absent: which ones may be
+//! deleted (retention decides that, and only of those that were not stored again lately), other
+//! storages.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use std::time::SystemTime;
 
 /// A folder of artifacts.
 #[derive(Debug)]
@@ -44,7 +47,9 @@ impl ArtifactStore {
         let folder = self.folder.join(&hash[..2]);
         let path = folder.join(&hash);
         let artifact = Artifact { bytes: content.len() as u64, path, hash };
-        if fs::metadata(&artifact.path).is_ok_and(|m| m.is_file() && m.len() == artifact.bytes) {
+        // Held until it is there, so that nobody deletes as old what is being stored again.
+        let _kept = SWEEP.read().unwrap_or_else(PoisonError::into_inner);
+        if is_there(&artifact)? {
             return Ok(artifact);
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
@@ -78,6 +83,35 @@ impl ArtifactStore {
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         Ok(content)
+    }
+}
+
+/// Held shared while an artifact is stored, alone while one is deleted.
+static SWEEP: RwLock<()> = RwLock::new(());
+
+/// Whether the content is stored already; then it is as new as if it were stored now.
+fn is_there(artifact: &Artifact) -> io::Result<bool> {
+    let file = match File::open(&artifact.path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() != artifact.bytes {
+        return Ok(false);
+    }
+    file.set_modified(SystemTime::now())?;
+    Ok(true)
+}
+
+/// Deletes a file of the store unless it is newer than that; answers whether it is gone.
+pub(crate) fn remove(path: &Path, unless_after: SystemTime) -> io::Result<bool> {
+    let _alone = SWEEP.write().unwrap_or_else(PoisonError::into_inner);
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.modified()? > unless_after => Ok(false),
+        Ok(_) => fs::remove_file(path).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(e),
     }
 }
 

@@ -19,6 +19,7 @@ mod prepare;
 mod process;
 mod redact;
 mod registry;
+mod state_files;
 mod terminal;
 mod worker;
 
@@ -30,5 +31,6 @@ pub use prepare::ATTEMPT_TIMEOUT_DEFAULT;
 pub use process::{Leftover, end_leftovers};
 pub use redact::MARK;
 pub use registry::GRACE_DEFAULT;
+pub use state_files::{Kept, RunFolder, StateFiles};
 pub use terminal::sanitize_for_terminal;
 pub use worker::{LocalWorker, WorkerOptions};

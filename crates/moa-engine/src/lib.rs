@@ -1,8 +1,9 @@
 //! The engine of moa: the node machine ([`node`], pure) and the thin shell that performs what it
 //! asks for. Absent: how agents are reached, which store it is, where workflows come from.
 
-mod clock;
+pub mod clock;
 pub mod handle;
+pub mod jobs;
 pub mod node;
 mod shell;
 pub mod virtual_time;

@@ -20,6 +20,7 @@ mod lower;
 pub mod model;
 mod params;
 mod read;
+mod retention;
 mod scalar;
 mod schema;
 mod settings;
@@ -40,6 +41,7 @@ pub use graph::{graph_dot, graph_mermaid};
 pub use json_schema::OutputSchemas;
 pub use params::{ParamError, check_params, free_param, param_from_text};
 pub use read::{At, Place};
+pub use retention::{ByAge, ByAgeAndCount, ByAgeAndSize, Retention, UpTo};
 pub use scalar::{
     Duration, Entries, Expr, Filled, Label, Many, NameText, Raw, Short, Size, Tmpl, Use,
 };

@@ -12,6 +12,7 @@ use crate::diagnostic::Diagnostic;
 pub use crate::model::settings::{LogFormat, LogLevel};
 use crate::model::settings::{SettingsFile, SettingsLimits};
 use crate::read::{At, Cx, Field};
+use crate::retention::Retention;
 use crate::scalar::name;
 use crate::source::Source;
 use crate::yaml::{self, Node};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub notify: Notify,
     /// Where secrets come from.
     pub secrets: Secrets,
+    /// How long what has ended is kept.
+    pub retention: Retention,
     /// The keys that the file gives (`limits.max_running`), with their lines.
     #[serde(skip)]
     pub given: BTreeMap<String, u32>,
@@ -94,6 +97,7 @@ impl Default for Settings {
             logs: Logs { attempt_max: ATTEMPT_LOG_BYTES_DEFAULT },
             notify: Notify::default(),
             secrets: Secrets { env_file: ".env".into() },
+            retention: Retention::default(),
             given: BTreeMap::new(),
         }
     }
@@ -163,6 +167,9 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     }
     if let Some(env) = file.secrets.as_ref().and_then(|s| s.env_file.as_ref()) {
         settings.secrets.env_file = env.value.clone();
+    }
+    if let Some(retention) = &file.retention {
+        crate::retention::take(retention, &mut settings.retention);
     }
     settings
 }

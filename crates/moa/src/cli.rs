@@ -81,6 +81,9 @@ pub enum Command {
     Test(cmd::test::Args),
     /// Show the state of everything as one JSON document
     State(cmd::state::Args),
+    /// Look at what a node does beside its runs
+    #[command(subcommand)]
+    Jobs(cmd::jobs::Command),
     /// Check the project, the store and this machine
     Doctor(cmd::doctor::Args),
     /// Write every run with its whole history

@@ -24,7 +24,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 8] = [
+const KEYS: [Key; 18] = [
     Key {
         path: "name",
         text: true,
@@ -72,6 +72,66 @@ const KEYS: [Key; 8] = [
         text: true,
         take: |to, from| to.secrets.env_file = from.secrets.env_file,
         about: "A file with lines of NAME=value, relative to the project",
+    },
+    Key {
+        path: "retention.runs.age",
+        text: false,
+        take: |to, from| to.retention.runs.age = from.retention.runs.age,
+        about: "How long runs that succeeded are kept",
+    },
+    Key {
+        path: "retention.runs.count",
+        text: false,
+        take: |to, from| to.retention.runs.count = from.retention.runs.count,
+        about: "How many runs that succeeded are kept",
+    },
+    Key {
+        path: "retention.failed.age",
+        text: false,
+        take: |to, from| to.retention.failed.age = from.retention.failed.age,
+        about: "How long runs that failed or were cancelled are kept",
+    },
+    Key {
+        path: "retention.failed.count",
+        text: false,
+        take: |to, from| to.retention.failed.count = from.retention.failed.count,
+        about: "How many runs that failed or were cancelled are kept",
+    },
+    Key {
+        path: "retention.history.age",
+        text: false,
+        take: |to, from| to.retention.history.age = from.retention.history.age,
+        about: "How long events of ended runs are kept",
+    },
+    Key {
+        path: "retention.logs.age",
+        text: false,
+        take: |to, from| to.retention.logs.age = from.retention.logs.age,
+        about: "How long attempt logs of ended runs are kept",
+    },
+    Key {
+        path: "retention.logs.size",
+        text: false,
+        take: |to, from| to.retention.logs.size = from.retention.logs.size,
+        about: "Bytes of attempt logs of ended runs that are kept",
+    },
+    Key {
+        path: "retention.artifacts.age",
+        text: false,
+        take: |to, from| to.retention.artifacts.age = from.retention.artifacts.age,
+        about: "How long large outputs that only ended runs need are kept",
+    },
+    Key {
+        path: "retention.artifacts.size",
+        text: false,
+        take: |to, from| to.retention.artifacts.size = from.retention.artifacts.size,
+        about: "Bytes of large outputs that only ended runs need that are kept",
+    },
+    Key {
+        path: "retention.keys.age",
+        text: false,
+        take: |to, from| to.retention.keys.age = from.retention.keys.age,
+        about: "How long idempotency keys of runs that are gone are kept",
     },
 ];
 
@@ -184,10 +244,11 @@ fn read(key: &Key, value: &str, origin: &Origin) -> Result<Settings> {
         true => Json::from(value).to_string(),
         false => value.to_owned(),
     };
-    let yaml = match key.path.split_once('.') {
-        Some((section, name)) => format!("{section}:\n  {name}: {value}\n"),
-        None => format!("{}: {value}\n", key.path),
-    };
+    let mut yaml = String::new();
+    for (depth, name) in key.path.split('.').enumerate() {
+        yaml.push_str(&format!("\n{}{name}:", "  ".repeat(depth)));
+    }
+    yaml.push_str(&format!(" {value}\n"));
     let (settings, diagnostics) = moa_spec::parse_settings(&Source::new(origin.to_string(), yaml));
     settings.ok_or_else(|| {
         let first = diagnostics.iter().find(|d| d.is_error());
@@ -225,15 +286,20 @@ fn shown(key: &str, value: &Json) -> Json {
 pub fn default_file() -> String {
     let config = Config { settings: Settings::default(), origins: BTreeMap::new() };
     let mut out = String::from("# The settings of a moa project, with their defaults.\n");
-    let mut section = "";
+    let mut open: Vec<&str> = Vec::new();
     for line in config.lines() {
         let Some(key) = KEYS.iter().find(|k| k.path == line.key) else { continue };
-        let (parent, name) = key.path.split_once('.').unwrap_or(("", key.path));
-        if parent != section {
-            out.push_str(&format!("\n{parent}:\n"));
-            section = parent;
+        let mut sections: Vec<&str> = key.path.split('.').collect();
+        let name = sections.pop().unwrap_or(key.path);
+        let same = open.iter().zip(&sections).take_while(|(a, b)| a == b).count();
+        if same == 0 && (!sections.is_empty() || open != sections) {
+            out.push('\n');
         }
-        let indent = if parent.is_empty() { "" } else { "  " };
+        for (depth, section) in sections.iter().enumerate().skip(same) {
+            out.push_str(&format!("{}{section}:\n", "  ".repeat(depth)));
+        }
+        let indent = "  ".repeat(sections.len());
+        open = sections;
         let value = match &line.value {
             Json::String(text) => text.clone(),
             Json::Null => String::new(),

@@ -12,6 +12,7 @@ mod control;
 mod exit;
 mod files;
 mod host;
+mod jobs;
 mod node;
 mod project;
 mod reader;

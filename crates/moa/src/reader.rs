@@ -106,6 +106,10 @@ impl Reader {
         }
         let graph = self.graph(snapshot.row.hash).await?;
         let mut rows = self.history(id, 0).await?;
+        if rows.first().is_some_and(|row| row.version > 1) {
+            return Err(Failure::not_found("the history of this run is deleted by its age")
+                .hint("`retention.history` in moa.yaml says how long it is kept"));
+        }
         rows.retain(|row| row.version <= version);
         let at = rows.last().map_or(Millis::default(), |row| row.at);
         let events = rows.iter().map(|row| (row.at, row.events.as_slice()));

@@ -20,7 +20,7 @@ use moa_spec::{OutputSchemas, Settings};
 use moa_sqlite::{LogLength, SqliteStore};
 use tokio::sync::oneshot;
 
-pub use moa_connectors::{LogFile, LogPart};
+pub use moa_connectors::{Kept, LogFile, LogPart, RunFolder, StateFiles};
 
 use crate::exit::{Exit, Failure, Result};
 use crate::project::{Layout, Project};

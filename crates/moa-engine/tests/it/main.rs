@@ -5,4 +5,5 @@ mod failures;
 mod outputs;
 mod people;
 mod quarantine;
+mod retention;
 mod script;

@@ -3,6 +3,7 @@
 use crate::choice;
 use crate::read::At;
 use crate::record;
+use crate::retention::UpTo;
 use crate::scalar::{Duration, Entries, Label, Size};
 
 record! {
@@ -22,6 +23,46 @@ record! {
         notify: Option<NotifyFile>,
         /// Where secrets come from.
         secrets: Option<SecretsFile>,
+        /// How long what has ended is kept.
+        retention: Option<RetentionFile>,
+    }
+
+    /// How long what has ended is kept. What is reached first counts.
+    pub struct RetentionFile as "`retention`" {
+        /// Runs that succeeded; 30d and 10000 when not given.
+        runs: Option<ByAgeAndCountFile>,
+        /// Runs that failed or were cancelled; 90d and 10000 when not given.
+        failed: Option<ByAgeAndCountFile>,
+        /// Events of ended runs, all but the last; 90d when not given.
+        history: Option<ByAgeFile>,
+        /// Attempt logs of ended runs; 30d and 2GiB when not given.
+        logs: Option<ByAgeAndSizeFile>,
+        /// Large outputs that only ended runs need; 30d and 10GiB when not given.
+        artifacts: Option<ByAgeAndSizeFile>,
+        /// Idempotency keys of runs that are gone; 90d when not given.
+        keys: Option<ByAgeFile>,
+    }
+
+    /// Kept up to an age.
+    pub struct ByAgeFile as "a limit by age" {
+        /// Time since the end of the run, or `unlimited`.
+        age: Option<At<UpTo<Duration>>>,
+    }
+
+    /// Kept up to an age and a number.
+    pub struct ByAgeAndCountFile as "a limit by age and count" {
+        /// Time since the end of the run, or `unlimited`.
+        age: Option<At<UpTo<Duration>>>,
+        /// How many, the newest first, or `unlimited`.
+        count: Option<At<UpTo<u32>>>,
+    }
+
+    /// Kept up to an age and a size.
+    pub struct ByAgeAndSizeFile as "a limit by age and size" {
+        /// Time since the end of the run, or `unlimited`.
+        age: Option<At<UpTo<Duration>>>,
+        /// Bytes of all together, the newest first, or `unlimited`.
+        size: Option<At<UpTo<Size>>>,
     }
 
     /// How much at once.

@@ -7,7 +7,8 @@ use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
 use moa_spec::model::settings::{
-    ChannelFile, LogFile, LogsFile, NotifyFile, SecretsFile, SettingsFile, SettingsLimits,
+    ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, LogFile, LogsFile, NotifyFile,
+    RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
 };
 use moa_spec::model::{
     ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
@@ -51,7 +52,8 @@ fn every_key_is_in_the_reference() {
     documented!("tests.md", TestFile, OutcomeFile, FailFile);
     documented!("files.md", AgentsFile, AgentFile, ActionFile, CommandFile, ShellFile, LimitsFile);
     documented!("files.md", HttpFile, SettingsFile, SettingsLimits, LogFile, LogsFile, NotifyFile);
-    documented!("files.md", ChannelFile, SecretsFile);
+    documented!("files.md", ChannelFile, SecretsFile, RetentionFile);
+    documented!("files.md", ByAgeFile, ByAgeAndCountFile, ByAgeAndSizeFile);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
 use moa_spec::model::settings::{
-    ChannelFile, LogFile, LogsFile, NotifyFile, SecretsFile, SettingsFile, SettingsLimits,
+    ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, LogFile, LogsFile, NotifyFile,
+    RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
 };
 use moa_spec::model::{
     ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
@@ -43,7 +44,8 @@ fn accepted_keys_and_properties_are_the_same() {
     agree!(agents, ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile);
     let settings = schema(SchemaKind::Settings);
     agree!(settings, SettingsFile, ChannelFile, LogFile, LogsFile, NotifyFile, SecretsFile);
-    agree!(settings, SettingsLimits);
+    agree!(settings, SettingsLimits, RetentionFile, ByAgeFile);
+    agree!(settings, ByAgeAndCountFile, ByAgeAndSizeFile);
 }
 
 /// Each key of each property is taken by the reader: given nonsense, it says something else than

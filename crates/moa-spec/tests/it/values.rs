@@ -5,8 +5,8 @@ use moa_core::time::Span;
 use moa_core::workflow::ParamSpec;
 use moa_spec::model::FailKind;
 use moa_spec::{
-    Comparison, LogFormat, LogLevel, MockResult, Project, Settings, check_params, check_workflow,
-    free_param, param_from_text, parse_agents, parse_settings, parse_workflow,
+    ByAgeAndCount, Comparison, LogFormat, LogLevel, MockResult, Project, Settings, check_params,
+    check_workflow, free_param, param_from_text, parse_agents, parse_settings, parse_workflow,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -159,6 +159,9 @@ fn settings_have_defaults() {
     assert_eq!(settings.limits.max_running, 8);
     assert_eq!((settings.log.level, settings.log.format), (LogLevel::Debug, LogFormat::Json));
     assert_eq!(settings.logs.attempt_max, 1 << 20);
+    assert_eq!(settings.retention.runs.count, Some(100));
+    assert_eq!(settings.retention.failed, ByAgeAndCount { age: None, count: None });
+    assert_eq!(settings.retention.logs.size, Some(1 << 30));
     assert_eq!(settings.given["limits.max_running"], 5);
     assert!(!settings.given.contains_key("limits"));
 }

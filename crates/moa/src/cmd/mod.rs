@@ -19,6 +19,7 @@ pub mod export;
 pub mod expr;
 mod follow;
 pub mod init;
+pub mod jobs;
 pub mod params;
 pub mod run;
 pub mod runs;
@@ -80,6 +81,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Expr(args) => expr::run(args, context),
         Command::Test(args) => test::run(args, context),
         Command::State(args) => state::run(args, context),
+        Command::Jobs(command) => jobs::run(command, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Export(args) => export::run(args, context),
         Command::Config(args) => config::run(args, context),

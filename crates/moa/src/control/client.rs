@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moa_core::ids::RunId;
 use moa_engine::handle::{Change, ForkRequest, Started};
+use moa_engine::jobs::JobStatus;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -94,6 +95,22 @@ impl Client {
     pub async fn status(&mut self) -> Result<NodeStatus> {
         match self.ask(&Request::Status).await? {
             Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What is known of the internal jobs.
+    pub async fn jobs(&mut self) -> Result<Vec<JobStatus>> {
+        match self.ask(&Request::Jobs).await? {
+            Reply::Jobs { jobs } => Ok(jobs),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Does an internal job out of turn; answers when it is done.
+    pub async fn run_job(&mut self, name: &str) -> Result<JobStatus> {
+        match self.ask(&Request::RunJob { name: name.to_owned() }).await? {
+            Reply::JobDone(status) => Ok(*status),
             other => Err(unexpected(&other)),
         }
     }

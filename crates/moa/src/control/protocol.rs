@@ -4,6 +4,7 @@ use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::time::Millis;
 use moa_core::workflow::Priority;
 use moa_engine::handle::{self, Change, ForkRequest, Started};
+use moa_engine::jobs::JobStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -36,6 +37,13 @@ pub enum Request {
     Status,
     /// Look at the project's files now.
     Refresh,
+    /// Tell what is known of the internal jobs.
+    Jobs,
+    /// Do an internal job out of turn; the reply comes when it is done.
+    RunJob {
+        /// Its name.
+        name: String,
+    },
     /// Send every commit from now on, of one run or of all.
     Subscribe {
         /// The run.
@@ -96,6 +104,13 @@ pub enum Reply {
         #[serde(default)]
         warning: Option<String>,
     },
+    /// To `jobs`.
+    Jobs {
+        /// In the order of the registry.
+        jobs: Vec<JobStatus>,
+    },
+    /// To `run_job`.
+    JobDone(Box<JobStatus>),
     /// To `subscribe`; from here on `event` and `lagged` follow.
     Subscribed,
     /// A commit.

@@ -169,6 +169,8 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         }
         Request::Status => Reply::Status(Box::new(node.status().await)),
         Request::Refresh => Reply::Refreshed { warning: node.refresh().await? },
+        Request::Jobs => Reply::Jobs { jobs: node.jobs() },
+        Request::RunJob { name } => Reply::JobDone(Box::new(node.run_job(&name).await?)),
         Request::Hello { .. } | Request::Subscribe { .. } => {
             return Err(Failure::usage("the connection has greeted already"));
         }

@@ -19,9 +19,11 @@ use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::run::RunStatus;
 use moa_engine::Handle;
 use moa_engine::handle::{Change, Committed, Ended, ForkRequest, StartRequest, Started};
+use moa_engine::jobs::JobStatus;
+use moa_engine::jobs::retention::Retention;
 use moa_ports::store::{Store, WorkflowVersion};
 use moa_ports::views::Views;
-use moa_spec::Source;
+use moa_spec::{Settings, Source};
 use serde_json::Value as Json;
 use tokio::sync::{Mutex, broadcast, oneshot};
 use tokio::task::JoinHandle;
@@ -30,10 +32,11 @@ use crate::config::Config;
 use crate::control::protocol::{NodeInfo, NodeStatus, PROTOCOL, StartRun};
 use crate::control::server::Listener;
 use crate::exit::{Exit, Failure, Result};
+use crate::jobs::{Housekeeping, Jobs, files};
 use crate::project::{self, Layout, Served};
 use crate::reader::{Reader, plan};
 use crate::refresh::{self, Watched};
-use crate::wire::{self, Worker};
+use crate::wire::{self, StateFiles, Stores, Worker};
 use crate::{secrets, view};
 
 /// Time between two looks at the project's files.
@@ -62,6 +65,7 @@ pub struct Node {
     worker: Worker,
     watched: Mutex<Watched>,
     max_running: u32,
+    jobs: Arc<Housekeeping>,
 }
 
 /// A node that runs, and everything that ends with it.
@@ -134,6 +138,7 @@ impl Running {
             started_at: view::now(),
             transient,
         };
+        let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine));
         let listener = Listener::bind(&state)?;
         let socket = listener.path().to_owned();
         let node = Arc::new(Node {
@@ -144,6 +149,7 @@ impl Running {
             worker,
             watched: Mutex::new(watched),
             max_running,
+            jobs: jobs.clone(),
         });
         if let Some(warning) = warning {
             tracing::warn!("the project's files have mistakes\n{warning}");
@@ -152,6 +158,7 @@ impl Running {
         let tasks = vec![
             tokio::spawn(listener.serve(node.clone())),
             tokio::spawn(keep_looking(node.clone())),
+            tokio::spawn(jobs.keep()),
         ];
         let root = layout.root;
         let running = Self { node, root, socket, config, open_runs, tasks, _lock: lock };
@@ -180,7 +187,26 @@ impl Running {
     }
 }
 
-fn level(settings: &moa_spec::Settings, verbose: u8) -> String {
+/// What the node does beside its runs.
+fn jobs(layout: &Layout, settings: &Settings, stores: &Stores, engine: &Handle) -> Jobs {
+    let files = StateFiles::new(&layout.state());
+    Jobs {
+        retention: Retention::new(
+            stores.store.clone(),
+            stores.views.clone(),
+            files::store_limits(&settings.retention),
+            Arc::new(files::RunFolders(files.clone())),
+        ),
+        files: files::Files {
+            files,
+            views: stores.views.clone(),
+            engine: engine.clone(),
+            limits: settings.retention.clone(),
+        },
+    }
+}
+
+fn level(settings: &Settings, verbose: u8) -> String {
     match verbose {
         0 => {}
         1 => return "debug".into(),
@@ -401,6 +427,16 @@ impl Node {
     /// Ends the drain of a stop that goes on.
     pub async fn stop_now(&self) {
         self.engine.stop(Duration::ZERO).await;
+    }
+
+    /// What is known of its jobs.
+    pub fn jobs(&self) -> Vec<JobStatus> {
+        self.jobs.status()
+    }
+
+    /// Does a job out of turn; answers when it is done.
+    pub async fn run_job(&self, name: &str) -> Result<JobStatus> {
+        self.jobs.run_now(name).await
     }
 
     /// What it is doing.

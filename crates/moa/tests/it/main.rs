@@ -5,6 +5,7 @@ mod demo;
 mod expr;
 mod files;
 mod hostile;
+mod housekeeping;
 mod node;
 mod outputs;
 mod production;

@@ -1,0 +1,184 @@
+//! The job that deletes what is old from the store, in small parts with pauses between them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use moa_core::ids::RunId;
+use moa_core::run::RunStatus;
+use moa_core::time::{Millis, Span};
+use moa_ports::store::{Error, Old, PruneAsk, PruneMark, Pruned, Store};
+use moa_ports::views::Views;
+use serde_json::{Value as Json, json};
+use tokio::sync::oneshot;
+
+use super::Job;
+
+/// Runs looked at in one call of the store.
+const PART: usize = 100;
+/// Pauses are so many times as long as the call before: what is old never takes more than a
+/// quarter of the writer's time.
+const PAUSE_FACTOR: u32 = 3;
+/// Nothing younger is deleted, whatever the limits say: who waits for a run wants to see its end.
+const AGE_MIN: Span = Span::minutes(1);
+
+/// How much is kept of ended runs; `None` = for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// Up to this age.
+    pub age: Option<Span>,
+    /// Up to so many, the newest first.
+    pub count: Option<u64>,
+}
+
+/// How much of everything is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Runs that succeeded.
+    pub succeeded: Limit,
+    /// Runs that failed, and as many that were cancelled.
+    pub failed: Limit,
+    /// Events of ended runs, up to an age.
+    pub history: Option<Span>,
+    /// Idempotency keys of runs that are gone, up to an age.
+    pub keys: Option<Span>,
+}
+
+/// Deletes what belongs to runs beside the store.
+#[async_trait]
+pub trait Forget: Send + Sync {
+    /// These runs are gone. What it leaves behind must be found by other means: the process may die
+    /// between the store's commit and this call.
+    async fn forget(&self, runs: Vec<RunId>);
+}
+
+/// The job.
+pub struct Retention {
+    store: Arc<dyn Store>,
+    views: Arc<dyn Views>,
+    limits: Limits,
+    forget: Arc<dyn Forget>,
+    /// How far history has been deleted, by number of the status: what lies before is not looked at
+    /// again.
+    histories: Mutex<BTreeMap<u8, PruneMark>>,
+}
+
+impl Retention {
+    /// A job on a store.
+    pub fn new(
+        store: Arc<dyn Store>,
+        views: Arc<dyn Views>,
+        limits: Limits,
+        forget: Arc<dyn Forget>,
+    ) -> Self {
+        Self { store, views, limits, forget, histories: Mutex::default() }
+    }
+
+    /// The instant before which runs of a status are old.
+    async fn before(&self, status: RunStatus, now: Millis) -> Result<Option<Millis>, Error> {
+        let limit = match status {
+            RunStatus::Succeeded => self.limits.succeeded,
+            _ => self.limits.failed,
+        };
+        let by_age = limit.age.map(|age| before(now, age));
+        let by_count = match limit.count {
+            Some(0) => Some(now),
+            // What ended before the last one that is kept; many may end in the same instant.
+            Some(keep) => self.views.ended_beyond(status, keep - 1).await?,
+            None => None,
+        };
+        let before = by_age.max(by_count);
+        Ok(before.map(|at| at.min(Millis(now.0.saturating_sub_unsigned(AGE_MIN.0)))))
+    }
+
+    async fn runs(&self, status: RunStatus, now: Millis) -> Result<u64, Error> {
+        let Some(before) = self.before(status, now).await? else { return Ok(0) };
+        let mut deleted = 0;
+        let mut after = None;
+        loop {
+            let ask = PruneAsk { what: Old::Runs(status), before, after, limit: PART };
+            let pruned = self.prune(ask).await?;
+            deleted += pruned.runs.len() as u64;
+            if !pruned.runs.is_empty() {
+                self.forget.forget(pruned.runs).await;
+            }
+            after = pruned.next;
+            if after.is_none() {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    async fn histories(&self, status: RunStatus, now: Millis) -> Result<u64, Error> {
+        let Some(before) = self.limits.history.map(|age| before(now, age)) else { return Ok(0) };
+        let known = |marks: &Mutex<BTreeMap<u8, PruneMark>>| {
+            marks.lock().unwrap_or_else(PoisonError::into_inner).get(&(status as u8)).copied()
+        };
+        let mut deleted = 0;
+        let mut after = known(&self.histories);
+        loop {
+            let ask = PruneAsk { what: Old::History(status), before, after, limit: PART };
+            let pruned = self.prune(ask).await?;
+            deleted += pruned.runs.len() as u64;
+            // Behind the last part there may be some that end before the next activation's limit.
+            let Some(next) = pruned.next else { return Ok(deleted) };
+            after = Some(next);
+            let mut marks = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+            marks.insert(status as u8, next);
+        }
+    }
+
+    async fn keys(&self, now: Millis) -> Result<u64, Error> {
+        let Some(before) = self.limits.keys.map(|age| before(now, age)) else { return Ok(0) };
+        let mut deleted = 0;
+        let mut after = None;
+        loop {
+            let pruned =
+                self.prune(PruneAsk { what: Old::Keys, before, after, limit: PART }).await?;
+            deleted += pruned.keys as u64;
+            after = pruned.next;
+            if after.is_none() {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// One call of the store, and the pause that is due for it.
+    async fn prune(&self, ask: PruneAsk) -> Result<Pruned, Error> {
+        let (reply, answer) = oneshot::channel();
+        let began = Instant::now();
+        // The receiver is there until the answer, unless the node stops.
+        self.store.prune(ask, Box::new(move |pruned| drop(reply.send(pruned))));
+        let gone = |_| Error::Unavailable("the store has stopped".to_owned());
+        let pruned = answer.await.map_err(gone)??;
+        if pruned.next.is_some() {
+            tokio::time::sleep(pause(began.elapsed())).await;
+        }
+        Ok(pruned)
+    }
+}
+
+fn pause(took: Duration) -> Duration {
+    (took * PAUSE_FACTOR).clamp(Duration::from_millis(1), Duration::from_secs(5))
+}
+
+fn before(now: Millis, age: Span) -> Millis {
+    Millis(now.0.saturating_sub_unsigned(age.0))
+}
+
+#[async_trait]
+impl Job for Retention {
+    async fn activate(&self, now: Millis) -> Result<Json, String> {
+        let done = async {
+            let (mut runs, mut histories) = (0, 0);
+            for status in RunStatus::ALL.into_iter().filter(|status| status.is_terminal()) {
+                runs += self.runs(status, now).await?;
+                histories += self.histories(status, now).await?;
+            }
+            let keys = self.keys(now).await?;
+            Ok(json!({"runs": runs, "histories": histories, "keys": keys}))
+        };
+        done.await.map_err(|e: Error| e.to_string())
+    }
+}

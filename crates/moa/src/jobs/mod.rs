@@ -1,0 +1,158 @@
+//! What a node does beside its runs: the jobs there are, and the task that activates them.
+//!
+//! When each is due is decided by [`Driver`]; adding a job is a file here and a line in [`Jobs`].
+
+pub mod files;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use moa_core::time::Span;
+use moa_engine::clock::Clock;
+use moa_engine::jobs::retention::Retention;
+use moa_engine::jobs::{Driver, First, Job, JobStatus, Rhythm};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::exit::{Failure, Result};
+use crate::text;
+
+/// The jobs.
+pub struct Jobs {
+    /// Deletes old runs from the store.
+    pub retention: Retention,
+    /// Deletes files that nothing needs any more.
+    pub files: files::Files,
+}
+
+/// A job's name, what it is for, and when it is done.
+type Entry = (&'static str, &'static str, Rhythm);
+
+const fn every(minutes: u64, first: First) -> Rhythm {
+    Rhythm { every: Span::minutes(minutes), first }
+}
+
+/// What the jobs are called, in the order of [`Jobs::list`].
+pub const ENTRIES: [Entry; 2] = [
+    ("retention", "deletes old runs from the store", every(1, First::AtOnce)),
+    (
+        "files",
+        "deletes logs and artifacts that are old or that nothing needs",
+        every(60, First::After(Span::minutes(1))),
+    ),
+];
+
+impl Jobs {
+    /// In the order of [`ENTRIES`]. Taken apart in whole, so that none is forgotten.
+    fn list(self) -> [Arc<dyn Job>; ENTRIES.len()] {
+        let Jobs { retention, files } = self;
+        [Arc::new(retention), Arc::new(files)]
+    }
+}
+
+/// Activates jobs.
+pub struct Housekeeping {
+    jobs: [Arc<dyn Job>; ENTRIES.len()],
+    driver: Mutex<Driver>,
+    clock: Clock,
+    /// Told whenever a job was asked for or has ended.
+    changed: watch::Sender<()>,
+}
+
+impl Housekeeping {
+    /// Of a node that starts now.
+    pub fn new(jobs: Jobs) -> Arc<Self> {
+        let clock = Clock::start();
+        let driver = Mutex::new(Driver::new(clock.now(), &ENTRIES));
+        Arc::new(Self { jobs: jobs.list(), driver, clock, changed: watch::Sender::new(()) })
+    }
+
+    fn driver(&self) -> MutexGuard<'_, Driver> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is known of the jobs.
+    pub fn status(&self) -> Vec<JobStatus> {
+        self.driver().status()
+    }
+
+    /// Does a job out of turn, and waits for its end.
+    pub async fn run_now(&self, name: &str) -> Result<JobStatus> {
+        let mut changed = self.changed.subscribe();
+        let (job, until) = {
+            let mut driver = self.driver();
+            let job = driver.find(name).ok_or_else(|| unknown(name))?;
+            driver.kick(job);
+            // One that is being done just now doesn't count: it began before it was asked for.
+            (job, driver.done(job) + 1 + u64::from(driver.is_running(job)))
+        };
+        self.changed.send_replace(());
+        loop {
+            {
+                let driver = self.driver();
+                if driver.done(job) >= until {
+                    return Ok(driver.status().swap_remove(job));
+                }
+            }
+            // The sender lives as long as `self`.
+            let _ = changed.changed().await;
+        }
+    }
+
+    /// Activates jobs until dropped.
+    pub async fn keep(self: Arc<Self>) {
+        let mut changed = self.changed.subscribe();
+        let mut running = JoinSet::new();
+        let mut places = HashMap::new();
+        loop {
+            let now = self.clock.now();
+            for job in self.driver().begin(now) {
+                let work = self.jobs[job].clone();
+                let handle = running.spawn(async move { work.activate(now).await });
+                places.insert(handle.id(), job);
+            }
+            let next = self.driver().next();
+            let wait = next.map_or(Span::minutes(60), |at| at.since(self.clock.now()));
+            tokio::select! {
+                Some(ended) = running.join_next_with_id() => {
+                    let (id, result) = match ended {
+                        Ok((id, result)) => (id, result),
+                        Err(e) => (e.id(), Err(format!("a fault of moa: {e}"))),
+                    };
+                    if let Some(job) = places.remove(&id) {
+                        self.end(job, result);
+                    }
+                }
+                _ = changed.changed() => {}
+                () = tokio::time::sleep(wait.to_std()) => {}
+            }
+        }
+    }
+
+    fn end(&self, job: usize, result: std::result::Result<serde_json::Value, String>) {
+        let name = ENTRIES[job].0;
+        match &result {
+            Ok(done) => tracing::debug!(job = name, result = %done, "a job was done"),
+            Err(error) => tracing::warn!(job = name, %error, "a job failed"),
+        }
+        self.driver().end(job, self.clock.now(), result);
+        self.changed.send_replace(());
+    }
+}
+
+/// What is known of the jobs where no node runs.
+pub fn idle() -> Vec<JobStatus> {
+    let mut status = Driver::new(moa_core::time::Millis(0), &ENTRIES).status();
+    status.iter_mut().for_each(|job| job.next = None);
+    status
+}
+
+/// There is no such job.
+pub fn unknown(name: &str) -> Failure {
+    let names: Vec<&str> = ENTRIES.iter().map(|entry| entry.0).collect();
+    let failure = Failure::not_found(format!("there is no job {name}"));
+    match text::nearest(name, names.iter().copied()) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None => failure.hint(format!("there are: {}", names.join(", "))),
+    }
+}
