@@ -13,6 +13,7 @@ mod node;
 mod options;
 mod plans;
 mod report;
+mod retention;
 mod spawn;
 mod throughput;
 mod waiting;
@@ -39,6 +40,7 @@ const BENCHES: &[Bench] = &[
     ("B7", "B1 on a store with 1,000,000 finished steps", throughput::full),
     ("B8", "restart with 100,000 open runs", waiting::restart),
     ("B9", "one run of 100,000 steps", fanout::long),
+    ("B12", "B1 while all that ends is deleted", retention::beside),
 ];
 
 fn main() -> Result<()> {

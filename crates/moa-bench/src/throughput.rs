@@ -9,7 +9,8 @@ use crate::plans;
 use crate::report::Figure;
 use crate::world::World;
 
-const STEPS: u32 = 10;
+/// Steps of a run.
+pub const STEPS: u32 = 10;
 /// Runs open at once.
 const OPEN: usize = 4000;
 
@@ -53,8 +54,13 @@ pub fn full(options: &Options) -> Result<Figure> {
 }
 
 /// Steps a second over so many runs, [`OPEN`] of them at once.
-fn rate(world: &World, runs: usize) -> Result<f64> {
+pub fn rate(world: &World, runs: usize) -> Result<f64> {
+    world.block_on(rate_async(world, runs))
+}
+
+/// The same beside other work.
+pub async fn rate_async(world: &World, runs: usize) -> Result<f64> {
     let start = Instant::now();
-    world.block_on(world.run_all(&format!("chain_{STEPS}"), runs, OPEN))?;
+    world.run_all(&format!("chain_{STEPS}"), runs, OPEN).await?;
     Ok(runs as f64 * f64::from(STEPS) / start.elapsed().as_secs_f64())
 }

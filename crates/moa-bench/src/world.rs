@@ -122,6 +122,11 @@ impl World {
         dir
     }
 
+    /// The store.
+    pub fn store(&self) -> Arc<SqliteStore> {
+        self.store.clone()
+    }
+
     /// The store's folder.
     pub fn dir(&self) -> &Path {
         &self.dir
