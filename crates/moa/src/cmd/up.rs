@@ -1,17 +1,22 @@
 //! `moa up`
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use moa_core::time::Span;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::node::{self, Options, Running, Start, lock};
+use crate::node::{self, Node, Options, Running, Start, lock};
 use crate::text;
 
 /// How long the engine may take to end once nothing is waited for any more.
 const LAST_WAIT: Duration = Duration::from_secs(20);
+/// Time between two looks at what a stop waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long nothing is told during a stop while nothing changes.
+const TELL_EVERY: Duration = Duration::from_secs(15);
 
 /// Serve the project until stopped.
 #[derive(Debug, clap::Args)]
@@ -79,20 +84,21 @@ async fn announce(running: &Running, context: &Context) {
 
 async fn stop(running: Running, signals: &mut Signals, context: &Context) -> Result {
     let drain = running.config.settings.limits.stop_grace;
-    let busy: u32 = running.node.status().await.engine.running.values().sum();
-    if busy > 0 {
-        let attempts = text::plural(busy as usize, "running attempt");
-        let wait = node::drain_words(busy as usize, drain);
-        context.ui.note(&format!("stopping: {attempts} {wait}; once more stops at once"));
-    } else {
-        context.ui.note("stopping");
-    }
+    let mut progress = Progress::new(running.node.clone(), drain, context);
+    progress.begin().await;
     let engine = running.node.clone();
     let stopped = running.stop(drain.to_std());
     tokio::pin!(stopped);
-    tokio::select! {
-        () = &mut stopped => return Ok(Exit::Ok),
-        () = signals.next() => {}
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            () = &mut stopped => {
+                progress.end();
+                return Ok(Exit::Ok);
+            }
+            () = signals.next() => break,
+            _ = looks.tick() => progress.look().await,
+        }
     }
     context.ui.note("stopping at once; what was running is done again at the next start");
     let hurry = async {
@@ -103,6 +109,72 @@ async fn stop(running: Running, signals: &mut Signals, context: &Context) -> Res
         Ok(()) => Ok(Exit::Interrupted),
         Err(_) => Err(Failure::new(Exit::Interrupted, "the engine did not stop in time")
             .hint("nothing is lost: what was running is done again at the next start")),
+    }
+}
+
+/// Says during a stop what is still waited for, and for how long.
+struct Progress<'a> {
+    node: Arc<Node>,
+    until: Instant,
+    drain: Span,
+    context: &'a Context,
+    /// Attempts that ran at the last look, and when they were told.
+    told: (u32, Instant),
+}
+
+impl<'a> Progress<'a> {
+    fn new(node: Arc<Node>, drain: Span, context: &'a Context) -> Self {
+        let now = Instant::now();
+        Self { node, until: now + drain.to_std(), drain, context, told: (0, now) }
+    }
+
+    async fn begin(&mut self) {
+        let busy: u32 = self.node.status().await.engine.running.values().sum();
+        self.told.0 = busy;
+        if busy == 0 {
+            return self.context.ui.note("stopping");
+        }
+        let attempts = text::plural(busy as usize, "running attempt");
+        let wait = node::drain_words(busy as usize, self.drain);
+        tracing::info!(attempts = busy, "stopping; running attempts get up to {}", self.drain);
+        let line = format!("stopping: {attempts} {wait}; once more stops at once");
+        self.context.ui.note(&line);
+    }
+
+    /// Tells when something has changed, and now and then that nothing has.
+    async fn look(&mut self) {
+        let running = self.node.status().await.engine.running;
+        let busy: u32 = running.values().sum();
+        let changed = busy != self.told.0;
+        if busy == 0 || (!changed && self.told.1.elapsed() < TELL_EVERY) {
+            return;
+        }
+        self.told = (busy, Instant::now());
+        let agents: Vec<String> = running
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(
+                |(agent, count)| {
+                    if *count == 1 { agent.to_string() } else { format!("{agent} ({count})") }
+                },
+            )
+            .collect();
+        let attempts = text::plural(busy as usize, "attempt");
+        let left = self.until.saturating_duration_since(Instant::now()).as_secs();
+        let left = text::duration(Span::seconds(left));
+        let line = format!("waiting for {attempts}: {}; up to {left} more", agents.join(", "));
+        self.context.ui.note(&line);
+    }
+
+    fn end(&self) {
+        let released = self.told.0 > 0 && Instant::now() >= self.until;
+        if released {
+            let attempts = text::plural(self.told.0 as usize, "attempt");
+            let line =
+                format!("{attempts} stopped at the end of the wait; done again at the next start");
+            self.context.ui.note(&line);
+        }
+        self.context.ui.note("stopped");
     }
 }
 

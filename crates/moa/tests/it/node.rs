@@ -1,6 +1,6 @@
 //! `moa up`: one at a time, kept up to date, stopped and killed.
 
-use crate::project::{Project, signal};
+use crate::project::{Node, Project, signal};
 
 const HELLO: &str = "steps:\n  - {id: hello, run: echo '\"one\"'}\n";
 
@@ -114,6 +114,60 @@ fn a_stopped_node_lets_attempts_end() {
     assert_eq!(code, 0, "{rest}");
     let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
     assert_eq!(shown["status"], "succeeded", "{rest}");
+}
+
+/// Two steps at once, each of which ends when a file of its name is there.
+const TWO: &str = "
+steps:
+  - parallel:
+      - {id: one, run: \"while [ ! -e one ]; do sleep 0.02; done\"}
+      - {id: two, run: \"while [ ! -e two ]; do sleep 0.02; done\"}
+";
+
+/// A node with a drain, in which both steps of [`TWO`] run; and the run.
+fn busy(project: &Project, drain: &str) -> (Node, String) {
+    let node = project.up_with(&["--drain", drain]);
+    let mut events = project.events();
+    let said = project.call(&["run", "two", "--detach"]).expect(0);
+    events.until("step.started", "one");
+    events.until("step.started", "two");
+    (node, said.out.trim().to_owned())
+}
+
+#[test]
+fn a_stop_says_what_it_waits_for_and_starts_nothing_new() {
+    let project = Project::with("two", TWO);
+    let (node, id) = busy(&project, "10m");
+    signal(node.pid(), rustix::process::Signal::TERM);
+    let said = node.until("stopping");
+    assert!(said.contains("2 running attempts get up to 10m"), "{said}");
+    let refused = project.call(&["run", "two", "--detach"]).expect(6);
+    assert!(refused.err.contains("stopping"), "{}", refused.err);
+    project.write("one", "");
+    let said = node.until("waiting for 1 attempt");
+    assert!(said.contains("waiting for 1 attempt: shell"), "{said}");
+    project.write("two", "");
+    let (code, rest) = node.ended();
+    assert_eq!((code, rest.contains("next start")), (0, false), "{rest}");
+    let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
+    assert_eq!(shown["status"], "succeeded");
+}
+
+#[test]
+fn what_outlives_the_drain_is_released_and_goes_on_at_the_next_start() {
+    let project = Project::with("two", TWO);
+    let (node, id) = busy(&project, "0s");
+    let (code, said) = node.stop();
+    assert_eq!(code, 0);
+    assert!(said.contains("2 running attempts are stopped now"), "{said}");
+    assert!(said.contains("2 attempts stopped at the end of the wait"), "{said}");
+    project.write("one", "");
+    project.write("two", "");
+    let _node = project.up();
+    project.call(&["runs", "watch", &id]).expect(0);
+    let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
+    assert_eq!(shown["status"], "succeeded");
+    assert_eq!(shown.to_string().matches("released").count(), 2, "{shown}");
 }
 
 #[test]

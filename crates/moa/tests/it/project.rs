@@ -136,6 +136,11 @@ impl Project {
         Node::start(self.command(&["up"]))
     }
 
+    /// Starts a node with flags, and waits until it is ready.
+    pub fn up_with(&self, flags: &[&str]) -> Node {
+        Node::start(self.command(&[&["up"], flags].concat()))
+    }
+
     /// Follows all events; see [`Events::until`].
     pub fn events(&self) -> Events {
         let mut command = self.command(&["events", "tail", "--follow", "--json", "-n", "1000000"]);
@@ -190,8 +195,13 @@ impl Node {
     }
 
     /// SIGTERM; answers the exit code and what it said meanwhile.
-    pub fn stop(mut self) -> (i32, String) {
+    pub fn stop(self) -> (i32, String) {
         signal(self.pid(), rustix::process::Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits for its end; answers the exit code and what it said meanwhile.
+    pub fn ended(mut self) -> (i32, String) {
         let rest: Vec<String> = self.lines.iter().collect();
         let status = self.child.wait().expect("it can be waited for");
         (status.code().unwrap_or(-1), rest.join("\n"))
