@@ -255,6 +255,7 @@ fn agent(id: &str, kind: AgentKind) -> AgentSpec {
         labels: BTreeMap::new(),
         actions: BTreeMap::new(),
         concurrency: None,
+        limits: Default::default(),
         retry: None,
         timeout: None,
         once: false,

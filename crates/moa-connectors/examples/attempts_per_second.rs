@@ -123,6 +123,7 @@ fn agent() -> Result<AgentSpec, Error> {
         labels: Default::default(),
         actions: Default::default(),
         concurrency: None,
+        limits: Default::default(),
         retry: None,
         timeout: None,
         once: false,

@@ -99,6 +99,7 @@ fn builtin((id, title, about): (&str, &str, &str)) -> Option<AgentSpec> {
         labels: Default::default(),
         actions: Default::default(),
         concurrency: None,
+        limits: Default::default(),
         retry: None,
         timeout: None,
         once: false,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::ids::Name;
+use crate::limit::AgentLimits;
 use crate::retry::RetryPolicy;
 use crate::template::Template;
 use crate::time::Span;
@@ -33,6 +34,9 @@ pub struct AgentSpec {
     /// Attempts at once; `None` = only the global limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// Limits on its attempts over time.
+    #[serde(default, skip_serializing_if = "AgentLimits::is_empty")]
+    pub limits: AgentLimits,
     /// Default retry policy of its steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryPolicy>,

@@ -11,6 +11,7 @@ pub mod committee;
 pub mod event;
 pub mod expr;
 pub mod ids;
+pub mod limit;
 pub mod limits;
 pub mod machine;
 pub mod policy;

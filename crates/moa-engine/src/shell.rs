@@ -14,6 +14,7 @@ use moa_core::ids::{Name, RunId, mix};
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::{Completion, Completions, Worker};
+use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     self, BatchOutcome, Due, DueAsk, Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
@@ -47,6 +48,7 @@ pub enum Msg {
     Committed(Result<BatchOutcome, store::Error>),
     Loaded(Vec<RunId>, Result<Vec<Option<Snapshot>>, store::Error>),
     Due(DueAsk, Result<Due, store::Error>),
+    Limits(Result<Vec<LimitRow>, store::Error>),
     Resolved(WorkflowRef, Result<Option<WorkflowVersion>, store::Error>),
     Renewed(Millis, Result<store::Registration, store::Error>),
 }
@@ -240,6 +242,7 @@ impl Shell {
                 self.take_deferred(now);
             }
             Msg::Loaded(ids, found) => self.node.loaded(now, ids, found),
+            Msg::Limits(found) => self.node.limits_loaded(now, found),
             Msg::Due(ask, found) => self.node.due(now, &ask, found),
             Msg::Resolved(which, found) => match found {
                 Ok(found) => self.node.resolved(now, &which, found),
@@ -279,6 +282,10 @@ impl Shell {
             Command::Commit(batch) => {
                 let reply = Box::new(move |r| drop(own.send(Msg::Committed(r))));
                 self.store.commit(batch, reply);
+            }
+            Command::LoadLimits => {
+                let reply = Box::new(move |r| drop(own.send(Msg::Limits(r))));
+                self.store.limits(reply);
             }
             Command::AskDue(ask) => {
                 let asked = ask.clone();

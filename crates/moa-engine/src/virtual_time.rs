@@ -213,6 +213,10 @@ impl<'a> World<'a> {
                 let outcome = answer(|reply| self.store.commit(batch, reply));
                 self.node.committed(now, outcome);
             }
+            Command::LoadLimits => {
+                let found = answer(|reply| self.store.limits(reply));
+                self.node.limits_loaded(now, found);
+            }
             Command::AskDue(ask) => {
                 let due = answer(|reply| self.store.due(ask.clone(), reply));
                 self.node.due(now, &ask, due);

@@ -7,6 +7,7 @@
 
 pub mod agent;
 pub mod artifacts;
+pub mod limit;
 pub mod memory;
 pub mod store;
 pub mod suite;

@@ -19,6 +19,8 @@ use moa_core::time::{Millis, Span};
 use moa_core::workflow::OnLimit;
 use serde::{Deserialize, Serialize};
 
+use crate::limit::{LimitRow, LimitWrite};
+
 /// Answers one call, once, from any thread.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
@@ -77,6 +79,9 @@ pub trait Store: Send + Sync {
     /// Deletes some of what is old: see [`PruneAsk`]. Never anything of an open run, or of a run
     /// whose parent is open.
     fn prune(&self, ask: PruneAsk, reply: Reply<Pruned>);
+
+    /// What has been used of agents' limits: all rows, by agent.
+    fn limits(&self, reply: Reply<Vec<LimitRow>>);
 }
 
 /// What a node gets for being registered.
@@ -96,6 +101,8 @@ pub struct Batch {
     pub commits: Vec<Commit>,
     /// Events handed on from the bus to the runs that wait for them.
     pub relays: Vec<Relay>,
+    /// What has been used of agents' limits; written first.
+    pub limits: Vec<LimitWrite>,
 }
 
 /// The change of one run. Refused as a whole when the run's version isn't `expected`.
@@ -184,6 +191,8 @@ pub struct BatchOutcome {
     pub commits: Vec<CommitOutcome>,
     /// Whether there are messages waiting now (sent by it, or admissions).
     pub messages: bool,
+    /// Whether a change of limits was not written, because another node changed the same.
+    pub limits_refused: bool,
 }
 
 /// What became of a commit.

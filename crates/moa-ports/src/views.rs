@@ -9,6 +9,7 @@ use moa_core::time::Millis;
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::ArtifactHash;
+use crate::limit::LimitRow;
 use crate::store::{Error, Message, MessageId, Snapshot, WorkflowVersion};
 
 /// The read side of a store.
@@ -55,6 +56,9 @@ pub trait Views: Send + Sync {
 
     /// When the newest run ended that isn't among the `keep` newest ones with this status.
     async fn ended_beyond(&self, status: RunStatus, keep: u64) -> Result<Option<Millis>, Error>;
+
+    /// What has been used of agents' limits, by agent.
+    async fn limits(&self) -> Result<Vec<LimitRow>, Error>;
 
     /// Checks the data itself; one line for each thing that is wrong.
     async fn verify(&self) -> Result<Vec<String>, Error>;

@@ -77,6 +77,7 @@ fn blank(id: &str) -> AgentSpec {
         labels: BTreeMap::new(),
         actions: BTreeMap::new(),
         concurrency: None,
+        limits: Default::default(),
         retry: None,
         timeout: None,
         once: false,

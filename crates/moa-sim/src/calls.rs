@@ -4,6 +4,7 @@
 use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::TimerKey;
 use moa_core::time::Millis;
+use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     Batch, BatchOutcome, CommitOutcome, Due, DueAsk, Error, Snapshot, WorkflowRef, WorkflowVersion,
 };
@@ -19,6 +20,7 @@ pub(crate) enum Request {
     Commit(Batch),
     Load(Vec<RunId>),
     Due(DueAsk),
+    Limits,
     Resolve(WorkflowRef),
     Renew(Millis),
 }
@@ -55,6 +57,7 @@ pub(crate) enum Answer {
     Committed(Result<BatchOutcome, Error>),
     Loaded(Vec<RunId>, Result<Vec<Option<Snapshot>>, Error>),
     Due(DueAsk, Result<Due, Error>),
+    Limits(Result<Vec<LimitRow>, Error>),
     Resolved(WorkflowRef, Result<Option<WorkflowVersion>, Error>),
     Renewed(Millis),
 }
@@ -138,6 +141,10 @@ impl World {
                 drop(model);
                 self.answer(process, life, Answer::Loaded(ids, Ok(found)));
             }
+            Request::Limits => {
+                let rows = self.store.model().limits();
+                self.answer(process, life, Answer::Limits(Ok(rows)));
+            }
             Request::Due(ask) => {
                 let (ask, due) = self.due(ask);
                 self.answer(process, life, Answer::Due(ask, Ok(due)));
@@ -165,6 +172,7 @@ impl World {
             Request::Commit(_) => Answer::Committed(Err(error())),
             Request::Load(ids) => Answer::Loaded(ids, Err(error())),
             Request::Due(ask) => Answer::Due(ask, Err(error())),
+            Request::Limits => Answer::Limits(Err(error())),
             Request::Resolve(which) => Answer::Resolved(which, Err(error())),
             Request::Renew(_) => return,
         };

@@ -45,7 +45,9 @@ impl World {
         }
         self.after(NUDGE_EVERY, Happening::Nudge);
         if self.calm_since.is_some_and(|(time, _)| self.now - time > SETTLED) {
-            let judged = self.checker.punctual(self.local(0));
+            let limited = self.agents.values().filter(|spec| !spec.limits.is_empty());
+            let limited = limited.map(|spec| spec.id.clone()).collect();
+            let judged = self.checker.punctual(self.local(0), &limited);
             self.must(judged);
         }
         let open: Vec<RunId> =

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::Rate;
 use moa_core::machine::Outcome;
 use moa_ports::agent::Task;
 
@@ -82,7 +83,12 @@ pub struct Ledger {
     keys: BTreeMap<String, (RunId, InstIx)>,
     /// Persons' answers that an action did not take place, by step: the attempt asked about.
     denied: BTreeMap<(RunId, InstIx), u32>,
+    /// When attempts were leased, by agent: by the world's clock and by the node's.
+    leased: BTreeMap<Name, Vec<(i64, i64)>>,
 }
+
+/// How far apart the clocks of two nodes may be without anybody minding, there and back.
+const CLOCKS_MS: i64 = 2_000;
 
 /// What is known of a step when an attempt of it starts.
 pub struct Known<'a> {
@@ -94,6 +100,10 @@ pub struct Known<'a> {
     pub limit: Option<u32>,
     /// The most attempts at once on one node.
     pub max_running: u32,
+    /// The most attempts of the agent in a stretch of time.
+    pub rates: &'a [Rate],
+    /// When it was leased, by the world's clock and by the node's.
+    pub leased_at: (i64, i64),
 }
 
 impl Ledger {
@@ -117,6 +127,7 @@ impl Ledger {
         self.check_key(task)?;
         self.check_overlap(&new, known.lost, &name)?;
         self.check_limits(&new, known)?;
+        self.check_rates(&new.task.agent, known)?;
         if new.once && !new.is_check() {
             self.check_once(&new, &name)?;
         }
@@ -174,6 +185,24 @@ impl Ledger {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A clock that jumps makes one of the two measures wrong, but never both.
+    fn check_rates(&mut self, agent: &Name, known: &Known) -> Result<(), String> {
+        if known.rates.is_empty() {
+            return Ok(());
+        }
+        let at = known.leased_at;
+        let leased = self.leased.entry(agent.clone()).or_default();
+        leased.push(at);
+        for rate in known.rates.iter().filter(|_| !known.late) {
+            let near = |a: i64, b: i64| (a - b).abs() < rate.span.0 as i64 - CLOCKS_MS;
+            let within = leased.iter().filter(|l| near(l.0, at.0) && near(l.1, at.1)).count();
+            if within > rate.count as usize {
+                return Err(format!("{within} attempts of {agent}, and the rate is {rate}"));
+            }
+        }
+        Ok(())
     }
 
     /// The last execution of the action must be known not to have happened.

@@ -133,6 +133,7 @@ impl World {
         match *answer {
             Answer::Committed(outcome) => node.committed(now, outcome),
             Answer::Loaded(ids, found) => node.loaded(now, ids, found),
+            Answer::Limits(found) => node.limits_loaded(now, found),
             Answer::Due(ask, found) => node.due(now, &ask, found),
             Answer::Resolved(which, Ok(found)) => node.resolved(now, &which, found),
             Answer::Renewed(at) => node.registered(at, at.after(LEASE)),
@@ -245,6 +246,7 @@ impl World {
                 self.answer_early(p, &batch);
                 self.call(p, Request::Commit(batch));
             }
+            Command::LoadLimits => self.call(p, Request::Limits),
             Command::AskDue(ask) => self.call(p, Request::Due(ask)),
             Command::Resolve(which) => self.call(p, Request::Resolve(which)),
             Command::Reply(token, answer) => self.replied(p, token, answer),

@@ -39,6 +39,7 @@ impl World {
         let Plan { after, outcome, happens } =
             agents::plan(&mut self.random, &self.swarm, &task, &spec, done);
         let id = (task.run, task.inst, task.attempt);
+        let leased_at = task.leased_at;
         let execution = Execution {
             task,
             process: p,
@@ -56,6 +57,8 @@ impl World {
             late: self.clocks_apart,
             limit: spec.concurrency,
             max_running: self.swarm.max_running,
+            rates: &spec.limits.rates,
+            leased_at: (leased_at.0 - self.processes[p].skew, leased_at.0),
         };
         let judged = self.ledger.start(execution, happens, &known);
         self.must(judged);
@@ -150,7 +153,14 @@ impl World {
         let Some(execution) = self.ledger.get(id.0, id.1, id.2) else { return };
         let mut again = execution.clone();
         (again.ended, again.answer) = (None, None);
-        let known = Known { lost: &[], late: false, limit: None, max_running: u32::MAX };
+        let known = Known {
+            lost: &[],
+            late: false,
+            limit: None,
+            max_running: u32::MAX,
+            rates: &[],
+            leased_at: (0, 0),
+        };
         let judged = self.ledger.start(again, true, &known);
         self.must(judged);
     }

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use crate::codes;
 use crate::diagnostic::Diagnostic;
-use crate::lower::{check_schema, env_entry, retry_policy};
+use crate::lower::{agent_limits, check_schema, env_entry, retry_policy};
 use crate::model::agent::{
     Actions, AgentFile, AgentsFile, Command, CommandFile, HttpFile, LimitsFile, Listed, ShellFile,
 };
@@ -94,6 +94,7 @@ fn spec(file: &AgentFile, id: &Name, cx: &mut Cx) -> Option<AgentSpec> {
         labels: labels.map(|(k, v)| (k.value.clone(), v.0.clone())).collect(),
         actions,
         concurrency: file.concurrency.as_ref().map(|c| c.value),
+        limits: agent_limits(file, cx),
         retry,
         timeout: file.timeout.as_ref().map(|t| t.value.0),
         once: file.once.as_ref().is_some_and(|o| o.value),

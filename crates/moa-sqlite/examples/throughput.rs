@@ -277,7 +277,7 @@ impl World {
             }
             let start = Instant::now();
             let send = answer.clone();
-            let batch = Batch { now: build::NOW, commits, relays: Vec::new() };
+            let batch = Batch { now: build::NOW, commits, ..Batch::default() };
             store.commit(
                 batch,
                 Box::new(move |outcome| {

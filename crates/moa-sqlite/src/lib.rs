@@ -10,6 +10,7 @@ mod belonging;
 mod checkpoint;
 mod error;
 pub mod fault;
+mod limits;
 mod lock;
 mod log;
 mod prune;
@@ -38,6 +39,7 @@ use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
 use moa_ports::artifacts::ArtifactHash;
+use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
     Snapshot, Store, WorkflowRef, WorkflowVersion,
@@ -240,6 +242,10 @@ impl Store for SqliteStore {
     fn prune(&self, ask: PruneAsk, reply: Reply<Pruned>) {
         self.call(Call::Prune(ask, reply));
     }
+
+    fn limits(&self, reply: Reply<Vec<LimitRow>>) {
+        self.call(Call::Limits(reply));
+    }
 }
 
 /// The read side of a database, for a command while no node runs (it also works beside one).
@@ -329,6 +335,9 @@ macro_rules! pass_views {
                 keep: u64,
             ) -> Result<Option<Millis>, StoreError> {
                 self.readers.ended_beyond(status, keep).await
+            }
+            async fn limits(&self) -> Result<Vec<LimitRow>, StoreError> {
+                self.readers.limits().await
             }
             async fn verify(&self) -> Result<Vec<String>, StoreError> {
                 self.readers.verify().await

@@ -5,12 +5,14 @@ use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_ports::artifacts::ArtifactHash;
+use moa_ports::limit::LimitRow;
 use moa_ports::store::{Error as StoreError, Snapshot, WorkflowRef, WorkflowVersion};
 use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::error::Fail;
+use crate::limits;
 use crate::read::{self, collect, sql_limit};
 use crate::rows;
 use crate::verify;
@@ -98,6 +100,10 @@ impl Views for Readers {
         keep: u64,
     ) -> Result<Option<Millis>, StoreError> {
         self.ask(move |conn| ended_beyond(conn, status, keep)).await
+    }
+
+    async fn limits(&self) -> Result<Vec<LimitRow>, StoreError> {
+        self.ask(limits::all).await
     }
 
     async fn verify(&self) -> Result<Vec<String>, StoreError> {

@@ -243,12 +243,12 @@ fn millis(row: &Row<'_>, column: usize) -> Result<Option<Millis>, Fail> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Millis))
 }
 
-fn name(row: &Row<'_>, column: usize) -> Result<Name, Fail> {
+pub fn name(row: &Row<'_>, column: usize) -> Result<Name, Fail> {
     let text = row.get_ref(column)?.as_str().map_err(|e| Fail::Data(e.to_string()))?;
     Name::new(text).map_err(|e| Fail::Data(format!("{text:?} where a name should be: {e}")))
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>, Fail> {
+pub fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>, Fail> {
     let text = row.get_ref(column)?.as_str_or_null().map_err(|e| Fail::Data(e.to_string()))?;
     let Some(text) = text else { return Ok(None) };
     serde_json::from_str(text)

@@ -16,10 +16,11 @@ use crate::write::State;
 use crate::{Options, SqliteStore, prune, queries, read, schema, seal, write, writer};
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 3] = [
+const SAMPLES: [&str; 4] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
+    include_str!("../tests/data/0004.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -56,6 +57,8 @@ fn contents(store: &SqliteStore) -> String {
         let pending = block_on(store.pending(run)).expect("it is shown");
         text.push_str(&format!("\n{pending:?}"));
     }
+    let limits = block_on(Views::limits(store)).expect("limits are read");
+    text.push_str(&format!("\n{limits:?}"));
     let ask = DueAsk {
         now: Millis(1_750_000_100_000),
         limit: 9,

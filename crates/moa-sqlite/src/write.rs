@@ -20,6 +20,7 @@ use moa_ports::store::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::error::Fail;
+use crate::limits;
 use crate::rows::{self, Text};
 
 /// Params longer than this (bytes of JSON) stand in a table of their own.
@@ -97,11 +98,15 @@ pub(crate) fn batch(
         state.known.clear();
     }
     let sent_before = state.last_message;
-    let mut writer = Writer::new(conn, state)?;
     let mut outcome = BatchOutcome::default();
+    let refused = limits::write(conn, &batch.limits, &mut outcome)?;
+    let mut writer = Writer::new(conn, state)?;
     outcome.commits.reserve(batch.commits.len());
     for commit in batch.commits {
-        outcome.commits.push(writer.commit(commit)?);
+        outcome.commits.push(match refused.contains(&commit.run) {
+            true => CommitOutcome::Conflict,
+            false => writer.commit(commit)?,
+        });
     }
     for relay in batch.relays {
         writer.relay(relay)?;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use moa_core::ids::{NodeId, RunId};
 use moa_core::time::Millis;
+use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
     Snapshot, WorkflowRef, WorkflowVersion,
@@ -28,6 +29,7 @@ use crate::Options;
 use crate::checkpoint::{self, Checkpoints};
 use crate::error::{self, Fail, Verdict};
 use crate::fault::Point;
+use crate::limits;
 use crate::lock::Lock;
 use crate::schema::OldLog;
 use crate::write::{self, State};
@@ -42,6 +44,7 @@ pub(crate) enum Call {
     PutWorkflow(Millis, Box<WorkflowVersion>, Reply<()>),
     Workflow(WorkflowRef, Reply<Option<WorkflowVersion>>),
     Prune(PruneAsk, Reply<Pruned>),
+    Limits(Reply<Vec<LimitRow>>),
     Stop,
 }
 
@@ -56,6 +59,7 @@ impl Call {
             Self::PutWorkflow(_, _, reply) => reply(Err(error)),
             Self::Workflow(_, reply) => reply(Err(error)),
             Self::Prune(_, reply) => reply(Err(error)),
+            Self::Limits(reply) => reply(Err(error)),
             Self::Stop => {}
         }
     }
@@ -155,13 +159,14 @@ impl Writer {
                 reply(self.read(|conn, _| read::workflow(conn, &which)));
             }
             Call::Prune(ask, reply) => reply(self.prune(&ask)),
+            Call::Limits(reply) => reply(self.read(|conn, _| limits::all(conn))),
             Call::Stop => {}
         }
     }
 
     fn commit(&mut self, batch: Batch) -> Answer<BatchOutcome> {
         batch.check()?;
-        if batch.commits.is_empty() && batch.relays.is_empty() {
+        if batch.commits.is_empty() && batch.relays.is_empty() && batch.limits.is_empty() {
             return Ok(BatchOutcome::default());
         }
         self.transaction(|conn, state| write::batch(conn, state, batch))

@@ -72,6 +72,7 @@ pub enum Command {
     /// Look at agents and try them
     #[command(subcommand)]
     Agents(cmd::agents::Command),
+    Limits(cmd::limits::Args),
     /// Look at what happened
     #[command(subcommand)]
     Events(cmd::events::Command),

@@ -1,9 +1,10 @@
 //! Reading the store: runs by short ids, with their plans.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::limit::LimitState;
 use moa_core::machine::{Graph, Run};
 use moa_core::time::Millis;
 use moa_core::workflow::Plan;
@@ -43,6 +44,12 @@ impl Reader {
     /// Reads through views that are open already.
     pub fn new(views: Arc<dyn Views>) -> Self {
         Self { views, graphs: Arc::default() }
+    }
+
+    /// What has been used of agents' limits.
+    pub async fn limits(&self) -> Result<BTreeMap<Name, LimitState>> {
+        let rows = self.views.limits().await?;
+        Ok(rows.into_iter().map(|row| (row.agent, row.state)).collect())
     }
 
     /// The run that a person means: an id, a unique start or end of one, or `last`.

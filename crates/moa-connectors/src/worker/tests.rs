@@ -78,6 +78,7 @@ fn spec(id: &str, once: bool) -> Arc<AgentSpec> {
         labels: Default::default(),
         actions: Default::default(),
         concurrency: None,
+        limits: Default::default(),
         retry: None,
         timeout: None,
         once,

@@ -56,6 +56,16 @@ impl Run {
         }
     }
 
+    /// What the next attempt of a step asks of its agent.
+    pub fn action(&self, inst: InstIx) -> Option<&str> {
+        let row = self.step(inst)?;
+        let check = row.data.as_ref().and_then(|data| data.check.as_deref());
+        match &self.graph.step(row.plan).kind {
+            StepKind::Task { action, .. } => Some(check.unwrap_or(action)),
+            _ => None,
+        }
+    }
+
     /// Starts an attempt of a ready step for a node. When its params can't be made the step fails
     /// instead, and there is no assignment.
     pub fn lease(

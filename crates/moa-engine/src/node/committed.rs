@@ -29,6 +29,7 @@ impl Node {
                 self.recovers(now);
                 self.commits += ids.len() as u64;
                 self.due_wanted |= outcome.messages;
+                self.limits.written(outcome.limits_refused);
                 for (id, outcome) in ids.into_iter().zip(outcome.commits) {
                     self.commit_done(now, id, outcome);
                 }
@@ -191,6 +192,7 @@ impl Node {
             self.forget(id);
         }
         self.relays.clear();
+        self.limits.forget();
         self.due_after = 0;
         self.lost_wanted = true;
         self.slots.more_in_store = true;

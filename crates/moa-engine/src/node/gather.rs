@@ -361,7 +361,8 @@ impl Node {
 
     /// The next batch, when none is in flight and there is something to write.
     pub(super) fn build_batch(&mut self, now: Millis) -> Option<Batch> {
-        let nothing = self.gathering.is_empty() && self.relays.is_empty();
+        let nothing =
+            self.gathering.is_empty() && self.relays.is_empty() && !self.limits.is_dirty();
         if self.in_flight.is_some() || nothing || self.is_degraded() {
             return None;
         }
@@ -379,7 +380,8 @@ impl Node {
         self.armed.in_flight = self.armed.gathered.take();
         self.batch += 1;
         self.in_flight = Some(in_flight);
-        Some(Batch { now, commits, relays: std::mem::take(&mut self.relays) })
+        let relays = std::mem::take(&mut self.relays);
+        Some(Batch { now, commits, relays, limits: self.limits.writes() })
     }
 }
 

@@ -16,6 +16,7 @@ mod committed;
 mod due;
 mod gather;
 mod hash;
+mod limits;
 mod quarantine;
 mod slots;
 mod starts;
@@ -46,6 +47,8 @@ pub type Token = u64;
 pub enum Command {
     /// Load these runs, then call `loaded`.
     Load(Vec<RunId>),
+    /// Load what has been used of agents' limits, then call `limits_loaded`.
+    LoadLimits,
     /// Commit this batch, then call `committed`.
     Commit(Batch),
     /// Ask the store what is due, then call `due`.
@@ -112,6 +115,7 @@ pub struct Node {
     graphs: BTreeMap<VersionHash, Arc<Graph>>,
     runs: RunMap<RunId, Entry>,
     slots: Slots,
+    limits: limits::Limits,
     /// Runs with something for the next batch, in order of their first input.
     gathering: Vec<RunId>,
     gathered: usize,
@@ -213,6 +217,7 @@ impl Node {
         Self {
             id,
             slots: Slots::new(max_running),
+            limits: limits::Limits::default(),
             agents,
             schemas,
             graphs: BTreeMap::new(),
@@ -283,7 +288,10 @@ impl Node {
     /// An attempt ended.
     pub fn completed(&mut self, now: Millis, done: Completion) {
         let Completion { run, inst, attempt, outcome } = done;
-        if self.slots.release(run, inst, attempt) {
+        if let Some(agent) = self.slots.release(run, inst, attempt) {
+            if let Some(spec) = self.agents.get(&agent) {
+                self.limits.settle(spec, &outcome, now);
+            }
             self.slot_freed(run, inst);
         }
         let input = moa_core::machine::Input::TaskDone { step: inst, attempt, outcome };
@@ -375,6 +383,9 @@ impl Node {
         if let Some(command) = self.out.pop_front() {
             return Some(command);
         }
+        if let Some(command) = self.ask_limits() {
+            return Some(command);
+        }
         if let Some(batch) = self.build_batch(now) {
             return Some(Command::Commit(batch));
         }
@@ -387,7 +398,7 @@ impl Node {
         let poll = (!self.exclusive).then_some(self.next_poll);
         let may_ask = !self.due_asked && !self.due_is_open() && !self.is_degraded();
         let timer = self.next_timer.filter(|_| may_ask);
-        [retry, poll, timer].into_iter().flatten().min()
+        [retry, poll, timer, self.limits.wake].into_iter().flatten().min()
     }
 
     /// Whether a batch is so full that inputs should wait for the commit in flight.

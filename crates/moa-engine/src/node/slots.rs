@@ -111,16 +111,16 @@ impl Slots {
         self.leased.insert((run, inst), lease);
     }
 
-    /// An attempt ended, or never started: its slot is free. False when it held none.
-    pub fn release(&mut self, run: RunId, inst: InstIx, attempt: u32) -> bool {
-        let held = self.leased.get(&(run, inst)).is_some_and(|l| l.attempt == attempt);
-        if held && let Some(lease) = self.leased.remove(&(run, inst)) {
-            self.counted -= u32::from(lease.counted);
-            if let Some(queue) = self.queues.get_mut(&lease.agent) {
-                queue.running -= 1;
-            }
+    /// An attempt ended, or never started: its slot is free. Answers its agent; none when it held no
+    /// slot.
+    pub fn release(&mut self, run: RunId, inst: InstIx, attempt: u32) -> Option<Name> {
+        self.leased.get(&(run, inst)).filter(|lease| lease.attempt == attempt)?;
+        let lease = self.leased.remove(&(run, inst))?;
+        self.counted -= u32::from(lease.counted);
+        if let Some(queue) = self.queues.get_mut(&lease.agent) {
+            queue.running -= 1;
         }
-        held
+        Some(lease.agent)
     }
 
     /// Whether this node runs an attempt of the step.
@@ -166,19 +166,17 @@ impl Slots {
         }
     }
 
-    /// The next task to start, and its agent.
-    fn next(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> Option<(RunId, InstIx)> {
-        if self.counted >= self.max_running {
-            return None;
-        }
-        let open = self.queues.iter().filter(|(name, queue)| {
+    /// The queues of agents that have a free slot, while the node has one: tasks by queue key.
+    pub fn open_queues<'a>(
+        &'a self,
+        agents: &'a BTreeMap<Name, Arc<AgentSpec>>,
+    ) -> impl Iterator<Item = (&'a Name, impl Iterator<Item = (i64, RunId, InstIx)> + 'a)> {
+        let room = self.counted < self.max_running;
+        let open = self.queues.iter().filter(move |(name, queue)| {
             let limit = agents.get(*name).and_then(|a| a.concurrency).unwrap_or(u32::MAX);
-            queue.running < limit
+            room && queue.running < limit && !queue.ready.is_empty()
         });
-        let best = open.filter_map(|(name, q)| q.ready.first().map(|first| (*first, name.clone())));
-        let (first, name) = best.min()?;
-        self.queues.get_mut(&name)?.ready.remove(&first);
-        Some((first.1, first.2))
+        open.map(|(name, queue)| (name, queue.ready.iter().copied()))
     }
 }
 
@@ -186,20 +184,21 @@ impl Slots {
 pub(super) fn is_free(agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: &Name) -> bool {
     agents.get(agent).is_some_and(|spec| {
         let cheap = matches!(&spec.kind, AgentKind::Builtin(name) if name == "noop");
-        cheap && spec.concurrency.is_none()
+        cheap && spec.concurrency.is_none() && spec.limits.is_empty()
     })
 }
 
 impl Node {
     /// Starts attempts while there are slots.
     pub(super) fn fill_slots(&mut self, now: Millis) {
+        self.limits.wake = None;
         if self.draining || self.is_degraded() || !self.may_start(now, now) {
             return;
         }
         for (run, inst) in std::mem::take(&mut self.slots.fresh) {
             self.start_attempt(now, run, inst, false);
         }
-        while let Some((run, inst)) = self.slots.next(&self.agents) {
+        while let Some((run, inst)) = self.next_task(now) {
             self.start_attempt(now, run, inst, true);
         }
     }
@@ -248,6 +247,9 @@ impl Node {
         if let Some(a) = assignment {
             self.slots.take(id, inst, a.attempt, &a.agent, counted);
             live.leased += 1;
+            if let Some(spec) = self.agents.get(&a.agent) {
+                self.limits.take(spec, id, &a.action, now);
+            }
             after = Some(After::Start(Box::new(Task {
                 run: id,
                 workflow: live.run.row.workflow.clone(),

@@ -2,6 +2,7 @@
 
 mod constructs;
 mod failures;
+mod limits;
 mod outputs;
 mod people;
 mod quarantine;

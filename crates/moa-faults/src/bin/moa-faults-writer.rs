@@ -43,7 +43,7 @@ fn write(path: &Path, synchronous_full: bool) -> Result<()> {
     let mut out = io::stdout().lock();
     for number in 1.. {
         let (send, answer) = channel();
-        let batch = Batch { now: Millis(0), commits: vec![start(number)?], relays: Vec::new() };
+        let batch = Batch { commits: vec![start(number)?], ..Batch::default() };
         store.commit(batch, Box::new(move |outcome| drop(send.send(outcome))));
         let outcome = answer.recv()??;
         if !matches!(outcome.commits[..], [CommitOutcome::Applied { .. }]) {

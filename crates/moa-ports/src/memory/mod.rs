@@ -18,6 +18,7 @@ use moa_core::time::{Millis, Span};
 
 pub use model::Model;
 
+use crate::limit::LimitRow;
 use crate::store::{
     Batch, BatchOutcome, Due, DueAsk, PruneAsk, Pruned, Registration, Reply, Snapshot, Store,
     WorkflowRef, WorkflowVersion,
@@ -104,5 +105,10 @@ impl Store for MemoryStore {
     fn prune(&self, ask: PruneAsk, reply: Reply<Pruned>) {
         let pruned = self.model().prune(&ask);
         reply(pruned);
+    }
+
+    fn limits(&self, reply: Reply<Vec<LimitRow>>) {
+        let rows = self.model().limits();
+        reply(Ok(rows));
     }
 }

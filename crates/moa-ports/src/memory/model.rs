@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
-use moa_core::ids::{NodeId, RunId, VersionHash};
+use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::machine::{BUS, Emitted, MessageBody, TimerKey};
 use moa_core::policy::Admission;
 use moa_core::run::{RunRow, RunStatus, StepRow};
@@ -13,6 +13,7 @@ use moa_core::time::{Millis, Span};
 
 use super::slots::Slots;
 use crate::artifacts::{self, ArtifactHash};
+use crate::limit::{LimitRow, LimitWrite};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Message, MessageId,
     Registration, Relay, Snapshot, StartGuard, WorkflowRef, WorkflowVersion,
@@ -58,6 +59,7 @@ pub struct Model {
     pub(super) artifacts: BTreeMap<ArtifactHash, BTreeSet<RunId>>,
     workflows: BTreeMap<VersionHash, (u64, WorkflowVersion)>,
     nodes: BTreeMap<NodeId, Millis>,
+    limits: BTreeMap<Name, LimitRow>,
     last_age: u64,
     pub(super) last_event: u64,
     last_message: MessageId,
@@ -106,14 +108,42 @@ impl Model {
         batch.check()?;
         let sent_before = self.last_message;
         let mut outcome = BatchOutcome::default();
+        let refused = self.write_limits(batch.limits, &mut outcome);
         for commit in batch.commits {
-            outcome.commits.push(self.commit_one(commit));
+            outcome.commits.push(match refused.contains(&commit.run) {
+                true => CommitOutcome::Conflict,
+                false => self.commit_one(commit),
+            });
         }
         for relay in batch.relays {
             self.relay(relay);
         }
         outcome.messages = self.last_message > sent_before;
         Ok(outcome)
+    }
+
+    /// Writes what may be written; answers the runs whose attempts were counted in vain.
+    fn write_limits(
+        &mut self,
+        writes: Vec<LimitWrite>,
+        outcome: &mut BatchOutcome,
+    ) -> BTreeSet<RunId> {
+        let mut refused = BTreeSet::new();
+        for LimitWrite { agent, expected, state, runs } in writes {
+            if self.limits.get(&agent).map_or(0, |row| row.version) == expected {
+                let row = LimitRow { agent: agent.clone(), version: expected + 1, state };
+                self.limits.insert(agent, row);
+            } else {
+                outcome.limits_refused = true;
+                refused.extend(runs);
+            }
+        }
+        refused
+    }
+
+    /// What has been used of agents' limits.
+    pub fn limits(&self) -> Vec<LimitRow> {
+        self.limits.values().cloned().collect()
     }
 
     /// One commit: all that can refuse it comes first, then everything is written.

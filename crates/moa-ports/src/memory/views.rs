@@ -9,6 +9,7 @@ use moa_core::time::Millis;
 use super::MemoryStore;
 use super::model::{Model, Run};
 use crate::artifacts::ArtifactHash;
+use crate::limit::LimitRow;
 use crate::store::{Error, Snapshot, WorkflowVersion};
 use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
@@ -111,6 +112,10 @@ impl Views for MemoryStore {
 
     async fn ended_beyond(&self, status: RunStatus, keep: u64) -> Result<Option<Millis>, Error> {
         Ok(self.model().ended_beyond(status, keep))
+    }
+
+    async fn limits(&self) -> Result<Vec<LimitRow>, Error> {
+        Ok(self.model().limits())
     }
 
     async fn verify(&self) -> Result<Vec<String>, Error> {

@@ -6,6 +6,7 @@ use moa_core::time::{Millis, Span};
 
 use super::{Fixture, answer, block_on, build};
 use crate::artifacts::ArtifactHash;
+use crate::limit::LimitRow;
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, MessageId, PruneAsk, Pruned,
     Registration, Snapshot, Store, WorkflowRef, WorkflowVersion,
@@ -99,6 +100,14 @@ impl Bench {
     /// What is due.
     pub fn due(&self, ask: DueAsk) -> Due {
         answer(|reply| self.store().due(ask, reply)).expect("the store says what is due")
+    }
+
+    /// What has been used of agents' limits; both sides must say the same.
+    pub fn limits(&self) -> Vec<LimitRow> {
+        let rows = answer(|reply| self.store().limits(reply)).expect("the store reads limits");
+        let seen = block_on(self.views().limits()).expect("the views read limits");
+        assert_eq!(rows, seen);
+        rows
     }
 
     /// Everything that is due.

@@ -226,7 +226,7 @@ pub fn keyed(run: RunId, key: &str) -> Commit {
 
 /// One transaction of these commits.
 pub fn batch(commits: Vec<Commit>) -> Batch {
-    Batch { now: NOW, commits, relays: Vec::new() }
+    Batch { now: NOW, commits, ..Batch::default() }
 }
 
 /// A signal to a run.

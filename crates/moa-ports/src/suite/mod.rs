@@ -10,6 +10,7 @@ mod belonging;
 mod bench;
 pub mod build;
 pub mod differential;
+mod limits;
 mod messages;
 mod reading;
 mod retention;
@@ -72,6 +73,7 @@ use rules;
 pub fn cases() -> Vec<Case> {
     let all = [
         runs::CASES,
+        limits::CASES,
         messages::CASES,
         slots::CASES,
         timers::CASES,

@@ -1,7 +1,9 @@
 //! Judging a run as a whole after a commit, and the store as a whole now and then.
 
+use std::collections::BTreeSet;
+
 use moa_core::event::InstIx;
-use moa_core::ids::RunId;
+use moa_core::ids::{Name, RunId};
 use moa_core::machine::{Input, MessageBody, TimerKey};
 use moa_core::run::Phase;
 use moa_core::step::{StepStatus, WaitReason};
@@ -18,6 +20,8 @@ use super::step::Step;
 const LATE: u64 = 10_000;
 /// How long a task may be ready when everything works: others may be before it.
 const READY_LATE: u64 = 60_000;
+/// The same for an agent with rates or a breaker.
+const LIMITED_LATE: u64 = 1_800_000;
 
 impl Checker {
     /// Steps that wait for events must be known to the store, and no others.
@@ -190,7 +194,7 @@ impl Checker {
 
     /// When everything works, nothing waits for long that could be done: `now` is what the clocks
     /// show.
-    pub fn punctual(&self, now: Millis) -> Result<(), String> {
+    pub fn punctual(&self, now: Millis, limited: &BTreeSet<Name>) -> Result<(), String> {
         let late = |at: Millis, limit: u64| now.since(at).0 > limit;
         if let Some((which, due)) = self.timers.iter().find(|(_, due)| late(**due, LATE)) {
             return Err(format!("timer {which:?} was due at {due}, and it is {now}"));
@@ -199,7 +203,11 @@ impl Checker {
             return Err(format!("message {id} is not applied since {}: {sent:?}", sent.when));
         }
         for (id, shadow) in self.runs.iter().filter(|(_, s)| s.ended.is_none() && !s.paused) {
-            let waits = |s: &&Step| s.status == StepStatus::Ready && late(s.ready_at, READY_LATE);
+            let allowed = |s: &Step| match &shadow.graph.step(s.plan).kind {
+                StepKind::Task { agent, .. } if limited.contains(agent) => LIMITED_LATE,
+                _ => READY_LATE,
+            };
+            let waits = |s: &&Step| s.status == StepStatus::Ready && late(s.ready_at, allowed(s));
             if let Some(step) = shadow.steps.iter().find(waits) {
                 return Err(format!("run {id}: a task is ready since {}: {step:?}", step.ready_at));
             }

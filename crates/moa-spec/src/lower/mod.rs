@@ -21,12 +21,14 @@ mod committee;
 mod header;
 mod ids;
 mod kind;
+mod limit;
 mod names;
 mod order;
 
 pub(crate) use build::env_entry;
 pub(crate) use header::{check_schema, retry_policy};
 use ids::RESERVED;
+pub(crate) use limit::agent_limits;
 
 /// One step of the file, flattened. Items stand in the order of the file, parents before children.
 pub(crate) struct Item<'f> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
+use super::limit::{BreakerText, QuotaFile, Rates};
 use super::{Never, RetryFile};
 use crate::codes;
 use crate::read::{At, Cx, Field};
@@ -42,6 +43,12 @@ record! {
         actions: Option<Actions>,
         /// Attempts at once.
         concurrency: Option<At<u32>>,
+        /// Attempts in any stretch of time: `5/1h`, or several: `5/1h, 50/1d`.
+        rate_limit: Option<At<Rates>>,
+        /// Units in each hour, day, week or month: `10000/day`, or a mapping.
+        quota: Option<Short<At<String>, QuotaFile>>,
+        /// Leaves an agent alone that fails again and again: `true`, or a mapping.
+        circuit_breaker: Option<At<BreakerText>>,
         /// When and how often its steps are tried again, unless they say otherwise.
         retry: Option<Short<At<Never>, RetryFile>>,
         /// Limit on one attempt, unless the step says otherwise.

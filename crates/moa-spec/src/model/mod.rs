@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 
 pub mod agent;
 mod committee;
+pub mod limit;
 pub mod settings;
 
 pub use committee::{Quorum, Share};

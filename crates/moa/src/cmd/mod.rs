@@ -20,6 +20,7 @@ pub mod expr;
 mod follow;
 pub mod init;
 pub mod jobs;
+pub mod limits;
 pub mod params;
 pub mod run;
 pub mod runs;
@@ -77,6 +78,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Runs(command) => runs::run(command, context),
         Command::Workflows(command) => workflows::run(command, context),
         Command::Agents(command) => agents::run(command, context),
+        Command::Limits(args) => limits::run(args, context),
         Command::Events(command) => events::run(command, context),
         Command::Expr(args) => expr::run(args, context),
         Command::Test(args) => test::run(args, context),

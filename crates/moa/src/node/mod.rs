@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::AgentLimits;
 use moa_core::run::RunStatus;
 use moa_engine::Handle;
 use moa_engine::handle::{Change, Committed, Ended, ForkRequest, StartRequest, Started};
@@ -242,6 +243,7 @@ fn agents(worker: &Worker, watched: &Watched) -> BTreeMap<Name, Arc<AgentSpec>> 
             labels: BTreeMap::new(),
             actions: BTreeMap::new(),
             concurrency: Some(0),
+            limits: AgentLimits::default(),
             retry: None,
             timeout: None,
             once: false,

@@ -1,5 +1,11 @@
 //! Why a run doesn't go on, until when, and what would unblock it.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use moa_core::agent::AgentSpec;
+use moa_core::ids::Name;
+use moa_core::limit::LimitState;
 use moa_core::machine::{ForkPoint, Run, Why};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
@@ -9,6 +15,7 @@ use moa_ports::views::Pending;
 use serde::Serialize;
 
 use crate::control::protocol::NodeStatus;
+use crate::view::now;
 
 /// The answer for a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,8 +56,31 @@ impl Reason {
     }
 }
 
+/// What is known of agents' limits.
+pub struct Limits {
+    /// The agents of the project.
+    pub agents: BTreeMap<Name, Arc<AgentSpec>>,
+    /// What has been used.
+    pub used: BTreeMap<Name, LimitState>,
+}
+
+impl Limits {
+    /// Why an attempt can't start now, and until when.
+    fn why(&self, agent: &Name, action: &str) -> Option<(String, Millis)> {
+        let spec = self.agents.get(agent)?;
+        let (why, until) = self.used.get(agent)?.why(&spec.limits, action, now())?;
+        Some((format!("{agent} can't be asked: {why}"), until))
+    }
+}
+
 /// Answers for a run, given what the store and, if one runs, the node know.
-pub fn answer(run: &Run, pending: &Pending, node: Option<&NodeStatus>, all: bool) -> Answer {
+pub fn answer(
+    run: &Run,
+    pending: &Pending,
+    node: Option<&NodeStatus>,
+    limits: &Limits,
+    all: bool,
+) -> Answer {
     let status = run.row.status;
     let mut reasons = of_run(run, pending);
     if !status.is_terminal() {
@@ -71,7 +101,7 @@ pub fn answer(run: &Run, pending: &Pending, node: Option<&NodeStatus>, all: bool
     }
     let steps = match status.is_terminal() || status == RunStatus::Pending {
         true => Vec::new(),
-        false => run.why(all).into_iter().map(|why| of_step(run, why, node)).collect(),
+        false => run.why(all).into_iter().map(|why| of_step(run, why, node, limits)).collect(),
     };
     Answer { run: run.row.run.to_string(), status, reasons, steps }
 }
@@ -133,8 +163,8 @@ fn queued(run: &Run, pending: &Pending) -> Reason {
     Reason::of_run(reason, unblock)
 }
 
-fn of_step(run: &Run, why: Why, node: Option<&NodeStatus>) -> Reason {
-    let mut reason = why.reason;
+fn of_step(run: &Run, why: Why, node: Option<&NodeStatus>, limits: &Limits) -> Reason {
+    let (mut reason, mut until, mut unblock) = (why.reason, why.until, why.unblock);
     let ready = why.status == StepStatus::Ready && !run.row.extra.paused;
     if let (true, Some(node)) = (ready, node)
         && let Some(row) = run.step(why.inst)
@@ -149,11 +179,11 @@ fn of_step(run: &Run, why: Why, node: Option<&NodeStatus>) -> Reason {
             node.max_running
         );
     }
-    Reason {
-        step: Some(why.step),
-        status: Some(why.status),
-        reason,
-        until: why.until,
-        unblock: why.unblock,
+    if let (true, Some(action)) = (ready, run.action(why.inst))
+        && let Some((agent, _)) = run.claimable(why.inst)
+        && let Some((limit, at)) = limits.why(agent, action)
+    {
+        (reason, until, unblock) = (limit, Some(at), Some(format!("moa limits {agent}")));
     }
+    Reason { step: Some(why.step), status: Some(why.status), reason, until, unblock }
 }

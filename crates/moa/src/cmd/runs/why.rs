@@ -3,11 +3,13 @@
 use crate::cmd::{Context, runtime};
 use crate::control::client::Client;
 use crate::exit::{Exit, Result};
+use crate::project;
 use crate::reader::Reader;
 use crate::text;
 use crate::ui::{Style, Ui};
-use crate::view::why::{Answer, Reason, answer};
+use crate::view::why::{Answer, Limits, Reason, answer};
 use crate::view::{now, summary};
+use crate::wire;
 
 /// Say for everything that doesn't run why, until when, and what would unblock it.
 #[derive(Debug, clap::Args)]
@@ -35,7 +37,9 @@ pub fn run(args: Args, context: &Context) -> Result {
             Some(mut client) => Some(client.status().await?),
             None => None,
         };
-        let answer = answer(&run, &pending, node.as_ref(), args.all);
+        let agents = wire::agents(&project::load(&layout, None)?.project);
+        let limits = Limits { agents, used: reader.limits().await? };
+        let answer = answer(&run, &pending, node.as_ref(), &limits, args.all);
         if context.ui.json {
             context.ui.json(&answer);
         } else {

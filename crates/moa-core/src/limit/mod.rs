@@ -1,0 +1,211 @@
+//! Limits on an agent's attempts beyond its concurrency: rates, quotas, a breaker.
+//!
+//! Pure: the state is a value that the engine keeps in the store and changes in the transaction that
+//! starts or ends an attempt, so a restart forgets nothing. `check` says whether an attempt may start
+//! now, or until when it waits and why; `take` counts one that starts; `settle` notes how one ended.
+
+mod breaker;
+mod quota;
+mod rate;
+mod report;
+
+pub use breaker::{Breaker, BreakerSpec, Health};
+pub use quota::{Per, Quota, QuotaUsed};
+pub use rate::{Rate, RateLog};
+pub use report::Line;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::{Millis, Span};
+
+/// The limits of one agent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AgentLimits {
+    /// Attempts in any stretch of so much time; all of them hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<Rate>,
+    /// Units in a calendar window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+    /// Stops asking an agent that is ill.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerSpec>,
+}
+
+/// What has been used of an agent's limits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LimitState {
+    /// Starts, for each rate in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<RateLog>,
+    /// Units used in the quota's window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaUsed>,
+    /// The breaker.
+    #[serde(skip_serializing_if = "Breaker::is_idle")]
+    pub breaker: Breaker,
+    /// The agent itself said when to come back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_until: Option<Millis>,
+}
+
+/// Whether an attempt may start.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Now.
+    Go,
+    /// Not before an instant.
+    Wait {
+        /// Until when, at the least.
+        until: Millis,
+        /// Which limit.
+        reason: Reason,
+    },
+}
+
+/// Which limit an attempt waits for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "limit")]
+pub enum Reason {
+    /// A rate.
+    Rate {
+        /// Attempts.
+        count: u32,
+        /// In so much time.
+        span: Span,
+    },
+    /// The quota is used up.
+    Quota {
+        /// Units of a window.
+        units: u64,
+        /// Units used.
+        used: u64,
+    },
+    /// The breaker is open, or its probe is under way.
+    Breaker {
+        /// Failures that opened it.
+        failures: u32,
+    },
+    /// The agent asked for a pause.
+    AgentSaid,
+}
+
+impl AgentLimits {
+    /// Whether there are any.
+    pub fn is_empty(&self) -> bool {
+        self.rates.is_empty() && self.quota.is_none() && self.breaker.is_none()
+    }
+}
+
+impl LimitState {
+    /// Whether an attempt of `action` may start at `now`. When several limits hold it back, the one
+    /// that does so longest is named.
+    pub fn check(&self, limits: &AgentLimits, action: &str, now: Millis) -> Verdict {
+        let hold = self.hold_until.filter(|until| *until > now);
+        let mut waits: Vec<(Millis, Reason)> =
+            hold.map(|until| (until, Reason::AgentSaid)).into_iter().collect();
+        for (rate, log) in limits.rates.iter().zip(&self.rates) {
+            if let Some(until) = log.full_until(rate, now) {
+                waits.push((until, Reason::Rate { count: rate.count, span: rate.span }));
+            }
+        }
+        if let (Some(quota), Some(used)) = (&limits.quota, &self.quota)
+            && let Some((until, used)) = quota.full_until(used, action, now)
+        {
+            waits.push((until, Reason::Quota { units: quota.units, used }));
+        }
+        if let Some(spec) = &limits.breaker
+            && let Some((until, failures)) = self.breaker.open_until(spec, now)
+        {
+            waits.push((until, Reason::Breaker { failures }));
+        }
+        let longest = waits.into_iter().max_by_key(|(until, _)| *until);
+        longest.map_or(Verdict::Go, |(until, reason)| Verdict::Wait { until, reason })
+    }
+
+    /// Counts an attempt that starts.
+    pub fn take(&mut self, limits: &AgentLimits, action: &str, now: Millis) {
+        self.rates.resize_with(limits.rates.len(), RateLog::default);
+        for (rate, log) in limits.rates.iter().zip(&mut self.rates) {
+            log.take(rate, now);
+        }
+        if let Some(quota) = &limits.quota {
+            quota.take(self.quota.get_or_insert_default(), action, now);
+        }
+        if limits.breaker.is_some() {
+            self.breaker.started(now);
+        }
+        if self.hold_until.is_some_and(|until| until <= now) {
+            self.hold_until = None;
+        }
+    }
+
+    /// Notes how an attempt ended; `after`: the agent said when to come back. Answers whether the
+    /// state changed.
+    pub fn settle(
+        &mut self,
+        limits: &AgentLimits,
+        health: Health,
+        after: Option<Span>,
+        now: Millis,
+    ) -> bool {
+        let before = self.clone();
+        if let Some(after) = after.filter(|after| after.0 > 0) {
+            self.hold_until = self.hold_until.max(Some(now.after(after)));
+        }
+        if let Some(spec) = &limits.breaker {
+            self.breaker.ended(spec, health, now);
+        }
+        *self != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> AgentLimits {
+        AgentLimits {
+            rates: vec!["2/1m".parse().expect("a rate"), "3/1h".parse().expect("a rate")],
+            ..AgentLimits::default()
+        }
+    }
+
+    #[test]
+    fn every_rate_holds() {
+        let (limits, mut state) = (limits(), LimitState::default());
+        let at = |s: i64| Millis(s * 1000);
+        state.take(&limits, "x", at(0));
+        state.take(&limits, "x", at(1));
+        let minute = Reason::Rate { count: 2, span: Span::minutes(1) };
+        let wait = Verdict::Wait { until: at(60), reason: minute };
+        assert_eq!(state.check(&limits, "x", at(2)), wait);
+        assert_eq!(state.check(&limits, "x", at(60)), Verdict::Go);
+        state.take(&limits, "x", at(60));
+        let hour = Reason::Rate { count: 3, span: Span::minutes(60) };
+        let wait = Verdict::Wait { until: at(3600), reason: hour };
+        assert_eq!(state.check(&limits, "x", at(120)), wait);
+        assert_eq!(state.check(&limits, "x", at(3600)), Verdict::Go);
+    }
+
+    #[test]
+    fn what_the_agent_says_holds_for_all_its_tasks() {
+        let (limits, mut state) = (limits(), LimitState::default());
+        assert!(state.settle(&limits, Health::Neutral, Some(Span::seconds(30)), Millis(0)));
+        let wait = Verdict::Wait { until: Millis(30_000), reason: Reason::AgentSaid };
+        assert_eq!(state.check(&limits, "x", Millis(1)), wait);
+        assert_eq!(state.check(&limits, "x", Millis(30_000)), Verdict::Go);
+        assert!(!state.settle(&limits, Health::Good, None, Millis(40_000)));
+    }
+
+    #[test]
+    fn the_state_survives_as_json() {
+        let (limits, mut state) = (limits(), LimitState::default());
+        (0..5).for_each(|i| state.take(&limits, "x", Millis(i)));
+        let text = serde_json::to_string(&state).expect("JSON");
+        assert_eq!(serde_json::from_str::<LimitState>(&text).expect("JSON"), state);
+        assert_eq!(serde_json::to_string(&LimitState::default()).expect("JSON"), "{}");
+    }
+}

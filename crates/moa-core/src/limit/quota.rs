@@ -1,0 +1,173 @@
+//! Quotas: so many units in each hour, day, week or month of the calendar.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, Unit, Zoned};
+use serde::{Deserialize, Serialize};
+
+use crate::time::Millis;
+
+/// So many units in each window of the calendar.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Units of a window.
+    pub units: u64,
+    /// How long a window is.
+    pub per: Per,
+    /// The IANA time zone whose calendar counts; UTC when empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub timezone: String,
+    /// Units of an attempt, by action; `*` = every other. 1 where nothing is said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cost: BTreeMap<String, u64>,
+}
+
+/// How long a window is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    /// From full hour to full hour.
+    Hour,
+    /// From midnight to midnight.
+    Day,
+    /// From Monday to Monday.
+    Week,
+    /// From the first to the first.
+    Month,
+}
+
+/// Units used in a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaUsed {
+    /// When the window began.
+    pub window: Millis,
+    /// Units.
+    pub units: u64,
+}
+
+impl Quota {
+    /// Units of one attempt.
+    pub fn cost(&self, action: &str) -> u64 {
+        self.cost.get(action).or_else(|| self.cost.get("*")).copied().unwrap_or(1)
+    }
+
+    /// The window that an instant is in: its first instant, and the first of the next one.
+    pub fn window(&self, now: Millis) -> (Millis, Millis) {
+        let zone = match self.timezone.as_str() {
+            "" => TimeZone::UTC,
+            name => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+        };
+        let bounds = || {
+            let now = Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone);
+            let start = self.start(&now)?;
+            let next = self.start(&start.checked_add(self.longest()).ok()?)?;
+            Some((instant(&start), instant(&next)))
+        };
+        // At the ends of time there are no more windows.
+        bounds().unwrap_or((now, Millis(i64::MAX)))
+    }
+
+    fn start(&self, now: &Zoned) -> Option<Zoned> {
+        let midnight = |z: Zoned| z.start_of_day().ok();
+        match self.per {
+            Per::Hour => {
+                let into = now.minute() as i64 * 60 + i64::from(now.second());
+                let whole = now.checked_sub(into.seconds()).ok()?;
+                whole
+                    .round(
+                        jiff::ZonedRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc),
+                    )
+                    .ok()
+            }
+            Per::Day => midnight(now.clone()),
+            Per::Week => {
+                let days = i64::from(now.weekday().to_monday_zero_offset());
+                midnight(now.checked_sub(days.days()).ok()?)
+            }
+            Per::Month => midnight(now.first_of_month().ok()?),
+        }
+    }
+
+    /// From the start of a window into the next one, and not beyond.
+    fn longest(&self) -> jiff::Span {
+        match self.per {
+            Per::Hour => 1.hour(),
+            Per::Day => 1.day(),
+            Per::Week => 1.week(),
+            Per::Month => 1.month(),
+        }
+    }
+
+    /// Until when an attempt has to wait, and what is used; `None` = it may start now.
+    pub(super) fn full_until(
+        &self,
+        used: &QuotaUsed,
+        action: &str,
+        now: Millis,
+    ) -> Option<(Millis, u64)> {
+        let (window, next) = self.window(now);
+        // A window of the future was begun before the clock went back: what is used stays used.
+        let used = if used.window >= window { used.units } else { 0 };
+        (used.saturating_add(self.cost(action)) > self.units).then_some((next, used))
+    }
+
+    pub(super) fn take(&self, used: &mut QuotaUsed, action: &str, now: Millis) {
+        let (window, _) = self.window(now);
+        if used.window < window {
+            *used = QuotaUsed { window, units: 0 };
+        } else {
+            used.window = window;
+        }
+        used.units = used.units.saturating_add(self.cost(action));
+    }
+}
+
+fn instant(zoned: &Zoned) -> Millis {
+    Millis(zoned.timestamp().as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Millis {
+        Millis(text.parse::<Timestamp>().expect("an instant").as_millisecond())
+    }
+
+    fn quota(per: Per, timezone: &str) -> Quota {
+        let cost = BTreeMap::from([("upload".to_owned(), 1600)]);
+        Quota { units: 10_000, per, timezone: timezone.into(), cost }
+    }
+
+    #[test]
+    fn windows_are_the_calendars() {
+        let now = at("2026-11-21T14:25:36.5Z");
+        let window = |per| quota(per, "").window(now);
+        assert_eq!(window(Per::Hour), (at("2026-11-21T14:00:00Z"), at("2026-11-21T15:00:00Z")));
+        assert_eq!(window(Per::Day), (at("2026-11-21T00:00:00Z"), at("2026-11-22T00:00:00Z")));
+        assert_eq!(window(Per::Week), (at("2026-11-16T00:00:00Z"), at("2026-11-23T00:00:00Z")));
+        assert_eq!(window(Per::Month), (at("2026-11-01T00:00:00Z"), at("2026-12-01T00:00:00Z")));
+        // A day with 25 hours.
+        let berlin = quota(Per::Day, "Europe/Berlin").window(at("2026-10-25T12:00:00Z"));
+        assert_eq!(berlin, (at("2026-10-24T22:00:00Z"), at("2026-10-25T23:00:00Z")));
+        assert_eq!(quota(Per::Day, "").window(Millis(i64::MAX)).1, Millis(i64::MAX));
+    }
+
+    #[test]
+    fn what_does_not_fit_waits_for_the_next_window() {
+        let quota = quota(Per::Day, "");
+        let mut used = QuotaUsed::default();
+        let now = at("2026-11-21T14:00:00Z");
+        for _ in 0..6 {
+            assert_eq!(quota.full_until(&used, "upload", now), None);
+            quota.take(&mut used, "upload", now);
+        }
+        let tomorrow = at("2026-11-22T00:00:00Z");
+        assert_eq!(quota.full_until(&used, "upload", now), Some((tomorrow, 9600)));
+        assert_eq!(quota.full_until(&used, "list", now), None, "400 units are left");
+        assert_eq!(quota.full_until(&used, "upload", tomorrow), None);
+        let back = at("2026-11-20T10:00:00Z");
+        assert!(quota.full_until(&used, "upload", back).is_some(), "the clock went back");
+    }
+}

@@ -1,0 +1,101 @@
+//! What people see of limits: each with what is used, what there is, and until when it holds back.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::time::{Millis, Span};
+
+use super::{AgentLimits, Breaker, LimitState, Per, Reason, Verdict};
+
+/// One limit, as it stands.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// The limit: `5/1h`, `10000/day`, `circuit breaker`, `the agent's own pause`.
+    pub limit: String,
+    /// What is used of it, in attempts, units or failures in a row.
+    pub used: u64,
+    /// How much there is.
+    pub of: u64,
+    /// `open`, `closed`, `half-open`, `full` or `free`.
+    pub state: &'static str,
+    /// Until when attempts wait for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Millis>,
+}
+
+impl LimitState {
+    /// Every limit as it stands at `now`.
+    pub fn report(&self, limits: &AgentLimits, now: Millis) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (ix, rate) in limits.rates.iter().enumerate() {
+            let log = self.rates.get(ix);
+            let until = log.and_then(|log| log.full_until(rate, now));
+            let used = log.map_or(0, |log| log.used(rate, now));
+            let state = if until.is_some() { "full" } else { "free" };
+            let (limit, of) = (rate.to_string(), u64::from(rate.count));
+            lines.push(Line { limit, used, of, state, until });
+        }
+        if let Some(quota) = &limits.quota {
+            let (window, next) = quota.window(now);
+            let used = self.quota.filter(|used| used.window >= window).map_or(0, |q| q.units);
+            let full = used >= quota.units;
+            let (state, until) = if full { ("full", Some(next)) } else { ("free", None) };
+            let limit = format!("{}/{}", quota.units, quota.per);
+            lines.push(Line { limit, used, of: quota.units, state, until });
+        }
+        if let Some(spec) = &limits.breaker {
+            let (state, used) = match self.breaker {
+                Breaker::Idle => ("closed", 0),
+                Breaker::Closed { failures, .. } => ("closed", failures),
+                Breaker::Open { failures, .. } => ("open", failures),
+                Breaker::HalfOpen { failures, .. } => ("half-open", failures),
+            };
+            let until = self.breaker.open_until(spec, now).map(|(until, _)| until);
+            let (limit, used, of) =
+                ("circuit breaker".to_owned(), used.into(), spec.failures.into());
+            lines.push(Line { limit, used, of, state, until });
+        }
+        if let Some(until) = self.hold_until.filter(|until| *until > now) {
+            let limit = "the agent's own pause".to_owned();
+            lines.push(Line { limit, used: 0, of: 0, state: "full", until: Some(until) });
+        }
+        lines
+    }
+
+    /// Why an attempt of `action` can't start now, and until when; `None` when it can.
+    pub fn why(&self, limits: &AgentLimits, action: &str, now: Millis) -> Option<(String, Millis)> {
+        match self.check(limits, action, now) {
+            Verdict::Go => None,
+            Verdict::Wait { until, reason } => Some((reason.to_string(), until)),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate { count, span: Span(ms) } => {
+                write!(f, "its rate limit of {count} in {} is used up", Span(*ms))
+            }
+            Self::Quota { units, used } => {
+                write!(f, "its quota is used up: {used} of {units} units, and it needs more")
+            }
+            Self::Breaker { failures } => {
+                write!(f, "its circuit breaker is open after {failures} failures in a row")
+            }
+            Self::AgentSaid => f.write_str("it asked for a pause"),
+        }
+    }
+}
+
+impl fmt::Display for Per {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+        })
+    }
+}

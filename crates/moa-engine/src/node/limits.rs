@@ -1,0 +1,235 @@
+//! Rates, quotas and breakers at the choke point: whether an attempt of an agent may start now.
+//!
+//! What has been used is a row of the store, written in the batch that leases the attempts which it
+//! counts; in memory it is ahead of the row, as runs are. It is loaded before the first attempt of a
+//! limited agent starts, and again whenever a batch did not say clearly that it was written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use moa_core::agent::AgentSpec;
+use moa_core::event::InstIx;
+use moa_core::ids::{Name, RunId};
+use moa_core::limit::{Health, LimitState, Verdict};
+use moa_core::machine::Outcome;
+use moa_core::step::ErrorKind;
+use moa_core::time::{Millis, Span};
+use moa_ports::limit::{LimitRow, LimitWrite};
+use moa_ports::store;
+
+use super::{Command, Entry, Node};
+
+/// How many tasks of an agent are looked at for one that its quota has room for.
+const LOOK_MAX: usize = 32;
+
+/// What this node knows of agents' limits.
+#[derive(Default)]
+pub(super) struct Limits {
+    used: BTreeMap<Name, Used>,
+    loaded: bool,
+    asked: bool,
+    /// When the first task that waits for a limit may start.
+    pub wake: Option<Millis>,
+    /// Agents whose row the batch in flight writes.
+    in_flight: Vec<Name>,
+}
+
+/// What has been used of one agent's limits.
+#[derive(Default)]
+struct Used {
+    version: u64,
+    state: LimitState,
+    /// What changed since the last batch was made: applied again on a row that is loaded again.
+    changes: Vec<Change>,
+    /// Runs whose attempts those are.
+    runs: Vec<RunId>,
+}
+
+enum Change {
+    Take { action: String, at: Millis },
+    Settle { health: Health, after: Option<Span>, at: Millis },
+}
+
+impl Used {
+    fn apply(&mut self, spec: &AgentSpec, change: Change) {
+        match &change {
+            Change::Take { action, at } => self.state.take(&spec.limits, action, *at),
+            Change::Settle { health, after, at } => {
+                if !self.state.settle(&spec.limits, *health, *after, *at) {
+                    return;
+                }
+            }
+        }
+        self.changes.push(change);
+    }
+}
+
+impl Limits {
+    /// Counts an attempt that is leased.
+    pub fn take(&mut self, spec: &AgentSpec, run: RunId, action: &str, at: Millis) {
+        if spec.limits.is_empty() {
+            return;
+        }
+        let used = self.used.entry(spec.id.clone()).or_default();
+        used.runs.push(run);
+        used.apply(spec, Change::Take { action: action.to_owned(), at });
+    }
+
+    /// Notes how an attempt ended.
+    pub fn settle(&mut self, spec: &AgentSpec, outcome: &Outcome, at: Millis) {
+        if spec.limits.is_empty() {
+            return;
+        }
+        let (health, after) = health(outcome);
+        let used = self.used.entry(spec.id.clone()).or_default();
+        used.apply(spec, Change::Settle { health, after, at });
+    }
+
+    /// The first of these tasks of an agent that may start; `action` names what a task asks.
+    pub fn pick<'r>(
+        &mut self,
+        spec: &AgentSpec,
+        now: Millis,
+        tasks: impl Iterator<Item = (i64, RunId, InstIx)>,
+        action: impl Fn(RunId, InstIx) -> Option<&'r str>,
+    ) -> Option<(i64, RunId, InstIx)> {
+        if !self.loaded {
+            return None;
+        }
+        let nothing = LimitState::default();
+        let state = self.used.get(&spec.id).map_or(&nothing, |used| &used.state);
+        for task in tasks.take(LOOK_MAX) {
+            let action = action(task.1, task.2).unwrap_or_default();
+            match state.check(&spec.limits, action, now) {
+                Verdict::Go => return Some(task),
+                Verdict::Wait { until, .. } => {
+                    self.wake = Some(self.wake.map_or(until, |at| at.min(until)));
+                    // Only a quota has room for some tasks and not for others.
+                    spec.limits.quota.as_ref()?;
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether rows have to be loaded first.
+    fn is_wanted(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> bool {
+        !self.loaded && !self.asked && agents.values().any(|spec| !spec.limits.is_empty())
+    }
+
+    /// Whether there is something to write.
+    pub fn is_dirty(&self) -> bool {
+        self.loaded && self.used.values().any(|used| !used.changes.is_empty())
+    }
+
+    /// What the next batch writes.
+    pub fn writes(&mut self) -> Vec<LimitWrite> {
+        let mut writes = Vec::new();
+        self.in_flight.clear();
+        for (agent, used) in &mut self.used {
+            // Without its row, only what belongs to attempts is written: it is refused with them.
+            if used.changes.is_empty() || (!self.loaded && used.runs.is_empty()) {
+                continue;
+            }
+            used.changes.clear();
+            let runs = std::mem::take(&mut used.runs);
+            let (agent, expected, state) = (agent.clone(), used.version, used.state.clone());
+            self.in_flight.push(agent.clone());
+            writes.push(LimitWrite { agent, expected, state, runs });
+        }
+        writes
+    }
+
+    /// The batch was written, but for what was `refused`.
+    pub fn written(&mut self, refused: bool) {
+        for agent in std::mem::take(&mut self.in_flight) {
+            if let Some(used) = self.used.get_mut(&agent) {
+                used.version += 1;
+            }
+        }
+        self.loaded &= !refused;
+    }
+
+    /// Nobody knows what was written, and everything that was gathered is forgotten.
+    pub fn forget(&mut self) {
+        self.used.clear();
+        self.in_flight.clear();
+        self.loaded = false;
+    }
+
+    fn place(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, rows: Vec<LimitRow>) {
+        for row in rows {
+            let used = self.used.entry(row.agent).or_default();
+            (used.version, used.state) = (row.version, row.state);
+        }
+        for (agent, used) in &mut self.used {
+            let Some(spec) = agents.get(agent) else { continue };
+            for change in std::mem::take(&mut used.changes) {
+                used.apply(spec, change);
+            }
+        }
+        self.loaded = true;
+    }
+}
+
+impl Node {
+    /// Asks for what has been used of limits, when that is not known.
+    pub(super) fn ask_limits(&mut self) -> Option<Command> {
+        // A batch in flight may change what would be loaded.
+        if self.in_flight.is_some() || self.is_degraded() || !self.limits.is_wanted(&self.agents) {
+            return None;
+        }
+        self.limits.asked = true;
+        Some(Command::LoadLimits)
+    }
+
+    /// What has been used of agents' limits.
+    pub fn limits_loaded(&mut self, now: Millis, found: Result<Vec<LimitRow>, store::Error>) {
+        self.limits.asked = false;
+        match found {
+            // A batch that was made since may be on its way: then it is asked again.
+            Ok(_) if !self.limits.in_flight.is_empty() => {}
+            Ok(rows) => self.limits.place(&self.agents, rows),
+            Err(error @ (store::Error::Corrupt { .. } | store::Error::Newer { .. })) => {
+                self.out.push_back(Command::Fatal(error));
+            }
+            Err(error) => self.fails(now, error.to_string(), true),
+        }
+    }
+
+    /// The next task to start: the first in order of all agents that have room for one.
+    pub(super) fn next_task(&mut self, now: Millis) -> Option<(RunId, InstIx)> {
+        let (agents, runs) = (&self.agents, &self.runs);
+        let action = |run: RunId, inst: InstIx| match runs.get(&run) {
+            Some(Entry::Live(live)) => live.run.action(inst),
+            _ => None,
+        };
+        let mut best: Option<((i64, RunId, InstIx), Name)> = None;
+        for (name, mut tasks) in self.slots.open_queues(agents) {
+            let first = match agents.get(name).filter(|spec| !spec.limits.is_empty()) {
+                Some(spec) => self.limits.pick(spec, now, tasks, action),
+                None => tasks.next(),
+            };
+            let Some(first) = first else { continue };
+            if best.as_ref().is_none_or(|(best, _)| first < *best) {
+                best = Some((first, name.clone()));
+            }
+        }
+        let ((key, run, inst), agent) = best?;
+        self.slots.withdraw(run, inst, &agent, key);
+        Some((run, inst))
+    }
+}
+
+/// What the end of an attempt says of its agent, and when the agent wants to be asked again.
+fn health(outcome: &Outcome) -> (Health, Option<Span>) {
+    match outcome {
+        Outcome::Succeeded { .. } => (Health::Good, None),
+        Outcome::RateLimited { after, .. } => (Health::Neutral, Some(*after)),
+        Outcome::Failed { error } => match error.kind {
+            ErrorKind::Retryable | ErrorKind::Timeout | ErrorKind::Lost => (Health::Bad, None),
+            _ => (Health::Neutral, None),
+        },
+        Outcome::Cancelled | Outcome::Released => (Health::Neutral, None),
+    }
+}

@@ -1,0 +1,134 @@
+//! Rates, quotas and breakers: when attempts start.
+
+use std::fmt::Write;
+
+use moa_core::agent::AgentSpec;
+use moa_core::machine::Outcome;
+use moa_core::step::ErrorKind;
+use moa_core::time::{Millis, Span};
+use moa_engine::virtual_time::{Mock, World};
+use moa_ports::agent::Task;
+use serde_json::{Value as Json, json};
+
+use crate::script::{START, agents, fail, ok, plan, schemas, start};
+
+/// The agent `a` with these limits.
+fn limited(limits: Json) -> AgentSpec {
+    let mut spec = crate::script::agent("a");
+    spec.limits = serde_json::from_value(limits).expect("limits");
+    spec
+}
+
+fn world<'a>(limits: Json, text: &str, mock: Mock<'a>) -> World<'a> {
+    let mut world = World::new(START, agents([limited(limits)]), schemas(), mock);
+    world.put(&plan("w", text)).expect("a plan is JSON");
+    world
+}
+
+fn works() -> Mock<'static> {
+    Box::new(|_: &Task, _| Some((Span::seconds(1), ok(json!({})))))
+}
+
+/// When attempts started, in seconds since the start, and what they were.
+fn starts(world: &World<'_>) -> String {
+    let mut text = String::new();
+    for (at, _, step, attempt) in &world.started {
+        let _ = write!(text, "{}s {step}#{attempt}, ", at.since(START).0 / 1000);
+    }
+    text.trim_end_matches(", ").to_owned()
+}
+
+fn seconds(world: &World<'_>) -> Vec<u64> {
+    world.started.iter().map(|(at, ..)| at.since(START).0 / 1000).collect()
+}
+
+#[test]
+fn a_rate_spreads_attempts_over_time() {
+    let list =
+        "steps: [{foreach: {in: [1, 2, 3, 4, 5, 6, 7]}, steps: [{id: act, agent: a, action: x}]}]";
+    let limits = json!({"rates": [{"count": 2, "span": 60_000}, {"count": 5, "span": 3_600_000}]});
+    let mut world = world(limits, list, works());
+    start(&mut world, "w", json!({}));
+    world.run(Span::minutes(180));
+    assert_eq!(seconds(&world), [0, 0, 60, 60, 120, 3600, 3600]);
+}
+
+#[test]
+fn a_restart_forgets_nothing_that_was_used() {
+    let list = "steps: [{foreach: {in: [1, 2, 3, 4]}, steps: [{id: act, agent: a, action: x}]}]";
+    let limits = json!({"rates": [{"count": 2, "span": 3_600_000}]});
+    let mut world = world(limits, list, works());
+    start(&mut world, "w", json!({}));
+    world.run(Span::minutes(10));
+    assert_eq!(seconds(&world), [0, 0]);
+    world.restart();
+    world.run(Span::minutes(10));
+    assert_eq!(seconds(&world), [0, 0], "forgotten at the restart");
+    world.run(Span::minutes(180));
+    assert_eq!(seconds(&world), [0, 0, 3600, 3600]);
+}
+
+#[test]
+fn a_quota_waits_for_the_next_window_and_lets_cheap_actions_pass() {
+    let text = "
+mode: graph
+steps:
+  - {id: one, agent: a, action: upload}
+  - {id: two, agent: a, action: upload}
+  - {id: list, agent: a, action: list}
+";
+    let limits = json!({"quota": {"units": 2000, "per": "day", "cost": {"upload": 1600}}});
+    let mut world = world(limits, text, works());
+    start(&mut world, "w", json!({}));
+    world.run(Span::minutes(60 * 24 * 2));
+    // The scripts start at 08:00 UTC.
+    assert_eq!(starts(&world), "0s one#1, 0s list#1, 57600s two#1");
+}
+
+#[test]
+fn a_breaker_leaves_an_ill_agent_alone_and_asks_once_whether_it_is_well() {
+    let text = "
+steps:
+  - id: act
+    agent: a
+    action: x
+    retry: {max_attempts: 9, delay: 1s, backoff: constant}
+";
+    let limits = json!({"breaker": {"failures": 3, "open_for": 30_000, "open_for_max": 600_000}});
+    let ill_until = START.after(Span::seconds(60));
+    let mock: Mock<'_> = Box::new(move |_: &Task, now: Millis| {
+        let ill = || fail(ErrorKind::Retryable, "ill");
+        Some((Span::seconds(1), if now < ill_until { ill() } else { ok(json!({})) }))
+    });
+    let mut world = world(limits, text, mock);
+    let runs = [(); 3].map(|()| start(&mut world, "w", json!({})));
+    world.run(Span::minutes(60));
+    // Three at once open it; after 30 s one is asked, is ill, and it stays open for a minute.
+    assert_eq!(seconds(&world), [0, 0, 0, 31, 92, 93, 93]);
+    for run in runs {
+        let status = world.run_state(run).expect("a run").status_now();
+        assert_eq!(status.as_str(), "succeeded");
+    }
+}
+
+#[test]
+fn an_agent_that_asks_for_a_pause_gets_it_for_all_its_tasks() {
+    let list = "steps: [{foreach: {in: [1, 2, 3], max_parallel: 1}, steps: [{id: act, agent: a, action: x}]}]";
+    let limits = json!({"rates": [{"count": 100, "span": 1000}]});
+    let mut asked = false;
+    let mock: Mock<'_> = Box::new(move |_: &Task, _| {
+        let first = !std::mem::replace(&mut asked, true);
+        let after = Span::minutes(5);
+        let error = moa_core::step::StepError::new(ErrorKind::Retryable, "slow down");
+        let outcome = if first { Outcome::RateLimited { error, after } } else { ok(json!({})) };
+        Some((Span::seconds(1), outcome))
+    });
+    let mut world = world(limits, list, mock);
+    start(&mut world, "w", json!({}));
+    start(&mut world, "w", json!({}));
+    world.run(Span::minutes(60));
+    let starts = seconds(&world);
+    // The second run's task had started beside the first; the others wait for five minutes.
+    assert_eq!(starts[..2], [0, 0]);
+    assert!(starts[2..].iter().all(|at| *at >= 301), "{starts:?}");
+}
