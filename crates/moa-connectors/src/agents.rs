@@ -10,7 +10,8 @@ use moa_core::agent::{ActionSpec, AgentKind, AgentSpec};
 use moa_core::ids::Name;
 use serde_json::Value as Json;
 
-/// The agents that are part of moa: id, title, what they do and what they are given.
+/// Agents that are part of moa and take any action: id, title, what they do and what they are given.
+/// Others bring their own description.
 const BUILTINS: [(&str, &str, &str); 4] = [
     (
         "http",
@@ -29,7 +30,7 @@ const BUILTINS: [(&str, &str, &str); 4] = [
 
 /// The agents that are part of moa, in order of their ids.
 pub fn builtins() -> impl Iterator<Item = AgentSpec> {
-    BUILTINS.iter().copied().filter_map(builtin)
+    BUILTINS.iter().copied().filter_map(builtin).chain(crate::youtube::spec())
 }
 
 /// The agents by id, shared by all that ask for them. Cheap to clone and to read.

@@ -3,12 +3,13 @@
 //! [`LocalWorker`] implements [`moa_ports::agent::Worker`]: it makes an attempt ready (params,
 //! secrets, log, deadline), hands it to the code of the agent's kind, and judges what comes back.
 //! One folder for each kind: `process` (kind `command`, built-in `shell`), `http` (kind and
-//! built-in), `notify`, `noop`. Adding a kind is a folder with one [`moa_ports::agent::Agent`] and a
+//! built-in), `notify`, `noop`, `youtube`. Adding a kind is a folder with one [`moa_ports::agent::Agent`] and a
 //! line in `registry`. Absent: the engine's business (retries, leases, limits on concurrency), and
 //! reading the files in which agents are declared. Start reading at `worker`.
 
 mod agents;
 mod artifact;
+mod beneath;
 mod document;
 mod http;
 mod log;
@@ -22,6 +23,7 @@ mod registry;
 mod state_files;
 mod terminal;
 mod worker;
+mod youtube;
 
 pub use agents::{SharedAgents, builtins, is_once};
 pub use artifact::{Artifact, ArtifactStore};

@@ -11,6 +11,7 @@ use crate::noop::Noop;
 use crate::notify::Notify;
 use crate::process::{Command, Processes, Shell};
 use crate::worker::WorkerOptions;
+use crate::youtube::YouTube;
 
 /// Time between asking a process to end and ending it, where no agent says otherwise.
 pub const GRACE_DEFAULT: Span = Span::seconds(5);
@@ -52,6 +53,7 @@ impl Registry {
                 ("noop", Kind::inline(Noop)),
                 ("http", Kind::new(Request::new(client.clone()))),
                 ("notify", Kind::new(Notify::new(options.channels.clone()))),
+                ("youtube", Kind::new(YouTube::new(client.clone(), options.secrets.clone()))),
                 ("shell", Kind::new(Shell::new(processes.clone()))),
             ],
             command: Kind::new(Command::new(processes)),

@@ -85,7 +85,7 @@ pub enum AgentKind {
     /// One POST for each attempt.
     Http(HttpSpec),
     /// Part of moa, by name: `shell` (the short form `run:`), `http` (the short form `http:`),
-    /// `notify`, `noop`.
+    /// `notify`, `noop`, `youtube`.
     Builtin(String),
 }
 

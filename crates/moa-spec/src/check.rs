@@ -28,7 +28,7 @@ pub struct Project {
 }
 
 /// Agents that are part of moa.
-pub const BUILTIN_AGENTS: [&str; 4] = ["shell", "http", "notify", "noop"];
+pub const BUILTIN_AGENTS: [&str; 5] = ["shell", "http", "notify", "noop", "youtube"];
 
 /// Checks a workflow against the project: agents, actions and workflows that don't exist, params
 /// that don't fit the action or the workflow called.
@@ -136,7 +136,7 @@ fn evaluated_keys_known(node: &Node, violation: &json_schema::Violation) -> bool
     violation.about_keys && matches!(node.data, Data::Map(_))
 }
 
-pub(crate) fn has_template(node: &Node) -> bool {
+fn has_template(node: &Node) -> bool {
     match &node.data {
         Data::Text(text) => text.contains("${{"),
         Data::List(items) => items.iter().any(|n| has_template(n)),

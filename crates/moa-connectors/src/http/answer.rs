@@ -76,7 +76,7 @@ fn value_of(body: &[u8], declared: bool) -> Result<Json, String> {
 }
 
 /// At most `max` bytes of a body, and whether that is all of it.
-async fn read(mut response: Response, max: usize) -> reqwest::Result<(Vec<u8>, bool)> {
+pub(crate) async fn read(mut response: Response, max: usize) -> reqwest::Result<(Vec<u8>, bool)> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > max {
@@ -131,7 +131,7 @@ fn classify(call: &Call, status: u16, wait: Option<Span>, message: String) -> Ta
 }
 
 /// How long a `Retry-After` says to wait: seconds, or an HTTP date.
-fn retry_after(text: &str, now: Millis) -> Option<Span> {
+pub(crate) fn retry_after(text: &str, now: Millis) -> Option<Span> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Span(seconds.saturating_mul(1000)));

@@ -36,6 +36,8 @@ use crate::prepare::text_of;
 mod answer;
 mod endpoints;
 
+pub(crate) use answer::{read as read_body, retry_after};
+
 use endpoints::Endpoints;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +51,8 @@ const RETRY_AFTER_MAX: Span = Span::minutes(60);
 pub(crate) struct HttpClient(Arc<OnceLock<Result<Client, String>>>);
 
 impl HttpClient {
-    fn get(&self) -> Result<&Client, TaskError> {
+    /// The client.
+    pub fn get(&self) -> Result<&Client, TaskError> {
         let client = self.0.get_or_init(|| build().map_err(|e| chain(&e)));
         client
             .as_ref()
@@ -78,7 +81,7 @@ fn build() -> reqwest::Result<Client> {
 }
 
 /// An error and what caused it, without the URL, which may hold a secret.
-fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = match error.url() {
         Some(url) => error.to_string().replace(&format!(" for url ({url})"), ""),
         None => error.to_string(),

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use moa_core::ids::Name;
 use moa_ports::agent::{Agent, Output, Task, TaskCtx, TaskError};
 use serde_json::{Value as Json, json};
 
+use crate::beneath::beneath;
 use crate::prepare::{now, text_of};
 
 /// The notification channels of a project, by name.
@@ -126,12 +127,6 @@ fn entry(params: &Json, task: &Task) -> Result<(Name, Json), String> {
     Ok((name, line))
 }
 
-/// `file` in the project's folder, unless it leads out of it.
-fn beneath(project: &Path, file: &Path) -> Option<PathBuf> {
-    let legal = |part: Component| matches!(part, Component::Normal(_) | Component::CurDir);
-    file.components().all(legal).then(|| project.join(file))
-}
-
 /// Appends `line`, unless the file has one with that key already.
 fn append_once(path: &Path, key: &str, line: &Json) -> io::Result<()> {
     if let Some(folder) = path.parent() {
@@ -189,15 +184,5 @@ mod tests {
         let whole: Vec<Json> = text.lines().flat_map(serde_json::from_str).collect();
         assert_eq!((text.lines().count(), whole.len()), (3, 2), "{text}");
         assert_eq!(whole[1]["key"], "two");
-    }
-
-    #[test]
-    fn files_stay_beneath_the_project() {
-        let project = Path::new("/project");
-        let inside = Some(PathBuf::from("/project/a/b.jsonl"));
-        assert_eq!(beneath(project, Path::new("a/b.jsonl")), inside);
-        assert_eq!(beneath(project, Path::new("../x")), None);
-        assert_eq!(beneath(project, Path::new("/etc/x")), None);
-        assert_eq!(beneath(project, Path::new("a/../../x")), None);
     }
 }

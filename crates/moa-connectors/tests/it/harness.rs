@@ -66,10 +66,20 @@ impl World {
     }
 
     pub fn with_channels(channels: Channels) -> Self {
+        Self::with(channels, [])
+    }
+
+    /// One whose secrets are these, among others.
+    pub fn with_secrets(secrets: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self::with(Channels::default(), secrets)
+    }
+
+    fn with(channels: Channels, more: impl IntoIterator<Item = (String, String)>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let (sender, receiver) = channel();
         let secrets = [("TOKEN", "topsecret-7f3c9e"), ("PIN", "abc")];
         let secrets = secrets.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let secrets: BTreeMap<_, _> = secrets.into_iter().chain(more).collect();
         let store_id = format!("store-{}-{}", std::process::id(), number());
         let (agents, node) = (SharedAgents::default(), NodeId(number()));
         let options = WorkerOptions {
@@ -77,7 +87,7 @@ impl World {
             project_dir: dir.path().to_owned(),
             state_dir: dir.path().join(".moa"),
             agents: agents.clone(),
-            secrets: Arc::new(Known(secrets.into())),
+            secrets: Arc::new(Known(secrets)),
             node,
             store_id: store_id.clone(),
             channels,

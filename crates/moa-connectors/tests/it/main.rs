@@ -7,3 +7,5 @@ mod notify;
 mod process;
 mod rogue;
 mod worker;
+mod youtube;
+mod youtube_server;

@@ -32,7 +32,7 @@ fn noop_is_done_when_start_returns_and_leaves_no_file() {
 fn unknown_agents_and_actions_are_permanent_failures_with_a_hint() {
     let world = World::new();
     let why = failed(ErrorKind::Permanent, world.run(world.task("agnet", json!({}))));
-    assert_eq!(why, "there is no agent `agnet`; there are: http, noop, notify, shell");
+    assert_eq!(why, "there is no agent `agnet`; there are: http, noop, notify, shell, youtube");
 
     let mut spec = agent("strict", AgentKind::Builtin("noop".to_owned()));
     spec.actions.insert("build".to_owned(), ActionSpec::default());

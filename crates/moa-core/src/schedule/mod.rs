@@ -13,7 +13,6 @@ mod cron;
 mod date;
 mod every;
 mod explain;
-mod moment;
 mod params;
 mod plan;
 mod spec;
@@ -30,7 +29,6 @@ pub use cron::{Cron, CronError};
 pub use date::Day;
 pub use every::{Every, EveryError};
 pub use explain::{Explanation, Named};
-pub use moment::Moment;
 pub use params::SLOT_FIELDS;
 pub use plan::plan;
 pub use spec::{

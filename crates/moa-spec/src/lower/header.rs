@@ -58,7 +58,10 @@ fn later(file: &WorkflowFile, cx: &mut Cx) {
         cx.warn(codes::NOT_YET, span, message).help("limit the run with `timeout:` meanwhile");
     }
     type Fits = fn(&Json) -> bool;
-    let shapes: [(&str, &Option<Raw>, &str, Fits); 3] = [
+    let shapes: [(&str, &Option<Raw>, &str, Fits); 4] = [
+        ("schedule", &file.schedule, "text, a mapping or a list", |v| {
+            v.is_string() || v.is_object() || v.is_array()
+        }),
         ("on", &file.on, "text, a mapping or a list", |v| {
             v.is_string() || v.is_object() || v.is_array()
         }),

@@ -11,7 +11,6 @@ mod output_schemas;
 mod pages;
 mod reference;
 mod round_trip;
-mod schedules;
 mod schemas;
 mod seeds;
 mod support;

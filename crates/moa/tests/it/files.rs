@@ -237,6 +237,7 @@ fn agents_that_are_part_of_moa_are_listed_shown_and_tried() {
         r#""http" "built-in""#,
         r#""notify" "built-in""#,
         r#""shell" "built-in""#,
+        r#""youtube" "built-in""#,
     ];
     assert_eq!(kinds, expected);
     let listed = project.call(&["agents", "list"]).expect(0).out;
