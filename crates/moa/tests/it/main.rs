@@ -13,3 +13,6 @@ mod project;
 mod run;
 mod snapshots;
 mod windows;
+#[allow(dead_code, reason = "some faults are ordered by the tests of moa-connectors alone")]
+#[path = "../../../moa-connectors/tests/it/youtube_server.rs"]
+mod youtube_server;

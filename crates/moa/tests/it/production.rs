@@ -8,7 +8,8 @@ use std::process::Command;
 
 use serde_json::Value as Json;
 
-use crate::project::{Project, Said};
+use crate::project::{Node, Project, Said};
+use crate::youtube_server::{Fault, Server};
 
 /// What the agents may use: a shell, coreutils, awk, sed and grep.
 const PROGRAMS: &str = "sh awk sed grep basename cat chmod cksum cmp cp cut date dirname env expr head \
@@ -236,7 +237,7 @@ fn a_crash_in_the_middle_of_a_stage_makes_no_second_video() {
     assert_ne!(held, before);
     channel.project.write(script, &held);
 
-    let node = crate::project::Node::start(channel.command(&["up"]));
+    let node = Node::start(channel.command(&["up"]));
     let mut events = channel.project.events();
     let now = "now=2026-03-01T04:00:00Z";
     let said = channel.call(&["run", "video-production", "--detach", "-p", now]).expect(0);
@@ -247,7 +248,7 @@ fn a_crash_in_the_middle_of_a_stage_makes_no_second_video() {
     assert_eq!(channel.names("data/claims").len(), 1);
 
     channel.project.write("go", "");
-    let _node = crate::project::Node::start(channel.command(&["up"]));
+    let _node = Node::start(channel.command(&["up"]));
     channel.call(&["runs", "watch", run]).expect(0);
     let shown = channel.call(&["runs", "show", run, "--json"]).expect(0).json();
     assert_eq!(shown["output"]["videos_produced"], 1, "{shown}");
@@ -258,6 +259,94 @@ fn a_crash_in_the_middle_of_a_stage_makes_no_second_video() {
     check_files(&channel, video);
     let rest = channel.names(&format!("data/videos/{video}/r1"));
     assert!(rest.iter().all(|name| !name.contains(".tmp")), "{rest:?}");
+}
+
+/// Secrets of an account that a server knows, in `.env`.
+fn with_credentials(channel: &Channel, server: &Server) {
+    let lines = server.secrets().map(|(name, value)| format!("{name}={value}\n"));
+    channel.project.write(".env", &lines.concat());
+}
+
+/// Makes a video and, whether or not there is ffmpeg, a file that passes for its MP4.
+fn ready_video(channel: &Channel, now: &str) -> (String, Vec<u8>) {
+    let output = channel.run("video-production", now);
+    let video = output["video"].as_str().expect("a name").to_owned();
+    let bytes: Vec<u8> = video.bytes().cycle().take(300_000).collect();
+    let file = format!("data/videos/{video}/r1/video.mp4");
+    fs::write(channel.project.root.join(file), &bytes).expect("written");
+    (video, bytes)
+}
+
+#[test]
+fn with_credentials_videos_go_to_youtube_and_one_that_is_refused_waits() {
+    let (channel, server) = (Channel::plain(), Server::start());
+    with_credentials(&channel, &server);
+    let (first, bytes) = ready_video(&channel, "2026-03-01T04:00:00Z");
+    let (second, _) = ready_video(&channel, "2026-03-01T08:00:00Z");
+    server.order(&[Fault::Status(400)]);
+    let batch = channel.run("upload-batch", "2026-03-01T12:00:00Z");
+    assert_eq!((&batch["videos_uploaded"], &batch["videos_failed"]), (&1.into(), &1.into()));
+    assert!(channel.project.read("notifications/team.jsonl").contains("1 videos could not be"));
+    assert_eq!(channel.names("data/ready"), [format!("{first}.tsv")]);
+    let batch = channel.run("upload-batch", "2026-03-02T12:00:00Z");
+    assert_eq!((&batch["videos_uploaded"], &batch["videos_failed"]), (&1.into(), &0.into()));
+    {
+        let state = server.state();
+        assert_eq!(state.videos.len(), 2);
+        assert!(state.videos[1].bytes == bytes);
+        let title = &state.videos[1].resource["snippet"]["title"];
+        assert_eq!(title, "What voltage really is: explained");
+        assert_eq!(state.videos[1].resource["status"]["privacyStatus"], "private");
+    }
+    let row = channel.table(&format!("data/published/{second}.tsv"))[0].clone();
+    assert_eq!(row[11], "vid1");
+
+    channel.run("analytics", "2026-03-05T00:00:00Z");
+    let views = channel.table("data/analytics/views.tsv");
+    let real =
+        |video: &str| views.iter().find(|row| row[0] == video).expect("it is there")[1].clone();
+    assert_eq!((real(&first), real(&second)), ("0".into(), "0".into()), "{views:?}");
+    let log = channel.call(&["runs", "logs", "last"]).expect(0).out;
+    let history = channel.call(&["export"]).expect(0).out;
+    for (name, secret) in &server.secrets()[1..3] {
+        assert!(!log.contains(secret) && !history.contains(secret), "{name} is in a log");
+    }
+}
+
+#[test]
+fn a_node_killed_during_an_upload_uploads_nothing_twice() {
+    let (channel, server) = (Channel::plain(), Server::start());
+    with_credentials(&channel, &server);
+    let workflow = channel.project.read("workflows/upload-batch.yaml");
+    let quick = workflow.replace("delay: 1m", "delay: 10ms");
+    assert_ne!(quick, workflow);
+    channel.project.write("workflows/upload-batch.yaml", &quick);
+    let (video, bytes) = ready_video(&channel, "2026-03-01T04:00:00Z");
+
+    // A part arrives; then the server fails until the node is gone.
+    server.order(&[Fault::Partial(256 * 1024)]);
+    server.order(&[Fault::Status(503); 40]);
+    let node = Node::start(channel.command(&["up"]));
+    let now = "now=2026-03-01T12:00:00Z";
+    let run = channel.call(&["run", "upload-batch", "--detach", "-p", now]).expect(0).out;
+    while server.state().faults.len() > 39 {
+        std::thread::yield_now();
+    }
+    node.kill();
+    server.state().faults.clear();
+    assert!(server.state().videos.is_empty());
+
+    let _node = Node::start(channel.command(&["up"]));
+    channel.call(&["runs", "watch", run.trim()]).expect(0);
+    let shown = channel.call(&["runs", "show", run.trim(), "--json"]).expect(0).json();
+    assert_eq!(shown["output"]["videos_uploaded"], 1, "{shown}");
+    let state = server.state();
+    assert_eq!(state.videos.len(), 1);
+    assert!(state.videos[0].bytes == bytes);
+    let count = |start: &str| state.seen.iter().filter(|seen| seen.starts_with(start)).count();
+    assert_eq!(count("POST /upload/youtube/v3/videos"), 1, "{:#?}", state.seen);
+    assert_eq!(count("PUT /session/s1 bytes 0-"), 1, "what had arrived is not sent again");
+    assert_eq!(channel.names("data/published"), [format!("{video}.tsv")]);
 }
 
 #[test]
