@@ -72,15 +72,15 @@ pub const ATTEMPT_LOG_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of one cron expression.
 pub const CRON_BYTES_MAX: usize = 256;
 /// Schedules of one workflow.
-pub const SCHEDULES_MAX: usize = 64;
+pub const SCHEDULES_MAX: usize = 32;
 /// Cron expressions of one schedule.
-pub const SCHEDULE_CRON_MAX: usize = 64;
+pub const SCHEDULE_CRON_MAX: usize = 32;
 /// Intervals of one schedule.
 pub const SCHEDULE_EVERY_MAX: usize = 16;
 /// Instants of one schedule.
 pub const SCHEDULE_AT_MAX: usize = 1000;
-/// Rules for days of one schedule.
-pub const SCHEDULE_DAY_RULES_MAX: usize = 64;
+/// Rules for days that one schedule includes, and that it excludes.
+pub const SCHEDULE_DAY_RULES_MAX: usize = 32;
 /// Years that the next slot of a schedule is looked for: two leap days on one weekday are 40 apart
 /// at most.
 pub const SCHEDULE_SEARCH_YEARS_MAX: i32 = 50;

@@ -136,7 +136,7 @@ fn evaluated_keys_known(node: &Node, violation: &json_schema::Violation) -> bool
     violation.about_keys && matches!(node.data, Data::Map(_))
 }
 
-fn has_template(node: &Node) -> bool {
+pub(crate) fn has_template(node: &Node) -> bool {
     match &node.data {
         Data::Text(text) => text.contains("${{"),
         Data::List(items) => items.iter().any(|n| has_template(n)),

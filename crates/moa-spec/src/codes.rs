@@ -104,6 +104,22 @@ codes! {
     BAD_COMMAND = "MOA0502",
     /// Not a URL.
     BAD_URL = "MOA0503",
+    /// Not a cron expression.
+    BAD_CRON = "MOA0601",
+    /// A time zone that does not exist.
+    UNKNOWN_ZONE = "MOA0602",
+    /// Not an interval.
+    BAD_INTERVAL = "MOA0603",
+    /// Not a rule for days.
+    BAD_DAY_RULE = "MOA0604",
+    /// A schedule that is never due.
+    NEVER_DUE = "MOA0605",
+    /// Two schedules have the same id.
+    DUPLICATE_SCHEDULE = "MOA0606",
+    /// Params of a schedule that do not fit the workflow.
+    BAD_SCHEDULE_PARAMS = "MOA0607",
+    /// A key without effect.
+    NO_EFFECT = "MOA0608",
     /// This version does not start runs by itself.
     NOT_STARTED = "MOA0901",
     /// Accepted, but without effect in this version.

@@ -6,7 +6,7 @@ use moa_core::ids::Name;
 use moa_core::workflow::{ParamSpec, Plan};
 
 use crate::diagnostic::Diagnostic;
-use crate::lower;
+use crate::lower::{self, Schedules};
 use crate::model::WorkflowFile;
 use crate::read::{Cx, Field};
 use crate::source::Source;
@@ -23,6 +23,8 @@ pub struct Workflow {
     pub file: WorkflowFile,
     /// Its tests.
     pub tests: Vec<WorkflowTest>,
+    /// When its runs start by the clock.
+    pub schedules: Schedules,
     pub(crate) plan: Plan,
     pub(crate) source: Arc<Source>,
 }
@@ -72,10 +74,12 @@ fn read(
         if let Some(project) = project {
             check::check_file(&file, project, &mut cx);
         }
+        let specs = plan.as_ref().map(|plan| plan.params.as_slice()).unwrap_or_default();
+        let schedules = lower::schedules(file.schedule.as_ref(), id, specs, &mut cx);
         let plan = plan?;
         let tests = tests_section::tests(&file, &plan, &mut cx);
         let source = Arc::new(source.clone());
-        Some(Workflow { id: id.clone(), file, tests, plan, source })
+        Some(Workflow { id: id.clone(), file, tests, schedules, plan, source })
     });
     let failed = cx.failed();
     (workflow.filter(|_| !failed), cx.finish())

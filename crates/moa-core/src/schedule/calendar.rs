@@ -69,31 +69,47 @@ pub struct DayRuleError {
 }
 
 impl DayRule {
-    /// Whether it holds on `day`. A named calendar is asked by its days.
-    fn holds(&self, day: Day, named: &BTreeMap<Name, Arc<Days>>) -> bool {
+    /// Whether it holds on a day. A named calendar is asked by its days.
+    fn holds(&self, date: &Date, named: &Calendars) -> bool {
         match self {
-            Self::Week(set) => set >> day.weekday() & 1 == 1,
+            Self::Week(set) => set >> date.weekday & 1 == 1,
             Self::Nth { weekday, nth } => {
-                let (year, month, of_month) = day.date();
                 let is_nth = match nth {
-                    0 => of_month + 7 > month_length(year, month),
-                    n => (of_month - 1) / 7 + 1 == *n,
+                    0 => date.of_month + 7 > date.length,
+                    n => (date.of_month - 1) / 7 + 1 == *n,
                 };
-                is_nth && day.weekday() == *weekday
+                is_nth && date.weekday == *weekday
             }
-            Self::On(date) => *date == day,
-            Self::Between(first, last) => (first..=last).contains(&&day),
+            Self::On(day) => *day == date.day,
+            Self::Between(first, last) => (first..=last).contains(&&date.day),
             Self::Yearly(first, last) => {
-                let (_, month, of_month) = day.date();
-                let here = (month, of_month);
+                let here = (date.month, date.of_month);
                 if first <= last {
                     (first..=last).contains(&&here)
                 } else {
                     here >= *first || here <= *last
                 }
             }
-            Self::Named(name) => named.get(name).is_some_and(|days| days.contains(day)),
+            Self::Named(name) => named.get(name).is_some_and(|days| days.contains(date.day)),
         }
+    }
+}
+
+/// A day, taken apart once for all rules.
+struct Date {
+    day: Day,
+    month: u32,
+    of_month: u32,
+    /// Days of its month.
+    length: u32,
+    weekday: u32,
+}
+
+impl Date {
+    fn of(day: Day) -> Self {
+        let (year, month, of_month) = day.date();
+        let length = month_length(year, month);
+        Self { day, month, of_month, length, weekday: day.weekday() }
     }
 }
 
@@ -283,11 +299,12 @@ impl Resolved {
 
     /// What keeps `day` from counting, if anything does.
     pub(super) fn verdict<'c>(&self, calendar: &'c Calendar, day: Day) -> Option<Off<'c>> {
-        let excluded = calendar.exclude.iter().find(|rule| rule.holds(day, &self.named));
+        let date = Date::of(day);
+        let excluded = calendar.exclude.iter().find(|rule| rule.holds(&date, &self.named));
         if let Some(rule) = excluded {
             return Some(Off::Excluded(rule));
         }
-        let included = calendar.include.iter().any(|rule| rule.holds(day, &self.named));
+        let included = calendar.include.iter().any(|rule| rule.holds(&date, &self.named));
         (!included && !calendar.include.is_empty()).then_some(Off::NotIncluded)
     }
 

@@ -13,6 +13,7 @@ mod cron;
 mod date;
 mod every;
 mod explain;
+mod moment;
 mod params;
 mod plan;
 mod spec;
@@ -29,6 +30,7 @@ pub use cron::{Cron, CronError};
 pub use date::Day;
 pub use every::{Every, EveryError};
 pub use explain::{Explanation, Named};
+pub use moment::Moment;
 pub use params::SLOT_FIELDS;
 pub use plan::plan;
 pub use spec::{

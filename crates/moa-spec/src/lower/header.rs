@@ -58,10 +58,7 @@ fn later(file: &WorkflowFile, cx: &mut Cx) {
         cx.warn(codes::NOT_YET, span, message).help("limit the run with `timeout:` meanwhile");
     }
     type Fits = fn(&Json) -> bool;
-    let shapes: [(&str, &Option<Raw>, &str, Fits); 4] = [
-        ("schedule", &file.schedule, "text, a mapping or a list", |v| {
-            v.is_string() || v.is_object() || v.is_array()
-        }),
+    let shapes: [(&str, &Option<Raw>, &str, Fits); 3] = [
         ("on", &file.on, "text, a mapping or a list", |v| {
             v.is_string() || v.is_object() || v.is_array()
         }),

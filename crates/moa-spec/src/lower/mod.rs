@@ -24,11 +24,14 @@ mod kind;
 mod limit;
 mod names;
 mod order;
+mod schedule;
 
 pub(crate) use build::env_entry;
 pub(crate) use header::{check_schema, retry_policy};
 use ids::RESERVED;
 pub(crate) use limit::agent_limits;
+pub use schedule::Schedules;
+pub(crate) use schedule::schedules;
 
 /// One step of the file, flattened. Items stand in the order of the file, parents before children.
 pub(crate) struct Item<'f> {

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 pub mod agent;
 mod committee;
 pub mod limit;
+pub mod schedule;
 pub mod settings;
 
 pub use committee::{Quorum, Share};
@@ -49,7 +50,7 @@ record! {
         /// Limit on the whole run.
         timeout: Option<At<Duration>>,
         /// When runs start by the clock.
-        schedule: Option<Raw>,
+        schedule: Option<Many<schedule::ScheduleForm>>,
         /// What starts runs: other workflows, events, files, mails.
         on: Option<Raw>,
         /// What a run may spend.

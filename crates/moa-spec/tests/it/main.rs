@@ -11,6 +11,7 @@ mod output_schemas;
 mod pages;
 mod reference;
 mod round_trip;
+mod schedules;
 mod schemas;
 mod seeds;
 mod support;

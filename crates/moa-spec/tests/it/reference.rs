@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
+use moa_spec::model::schedule::{
+    CalendarFile, CatchUpFile, ScheduleFailureFile, ScheduleFile, WindowFile,
+};
 use moa_spec::model::settings::{
     ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, LogFile, LogsFile, NotifyFile,
     RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
@@ -48,6 +51,8 @@ fn every_key_is_in_the_reference() {
     documented!("workflow.md", WorkflowFile, Defaults, ConcurrencyFile, OutputFile);
     documented!("steps.md", Step, RunFile, NeedFile, Case, ForeachFile, WaitFor, EmitFile);
     documented!("steps.md", ApproveFile);
+    documented!("../schedules.md", ScheduleFile, CalendarFile, WindowFile, CatchUpFile);
+    documented!("../schedules.md", ScheduleFailureFile);
     documented!("failure.md", RetryFile, ErrorHandling);
     documented!("tests.md", TestFile, OutcomeFile, FailFile);
     documented!("files.md", AgentsFile, AgentFile, ActionFile, CommandFile, ShellFile, LimitsFile);
@@ -83,8 +88,9 @@ fn whole(example: &str) -> String {
 #[test]
 fn examples_are_right() {
     let mut count = 0;
-    for entry in fs::read_dir(folder()).unwrap() {
-        let path = entry.unwrap().path();
+    let mut pages = vec![folder().join("../schedules.md")];
+    pages.extend(fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()));
+    for path in pages {
         let text = fs::read_to_string(&path).unwrap();
         for block in text.split("```yaml\n").skip(1) {
             let example = whole(block.split("```").next().unwrap());
