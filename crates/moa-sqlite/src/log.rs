@@ -19,29 +19,51 @@ use crate::schema::{PAGE_BYTES, beside};
 const HEADER_BYTES: usize = 32;
 const FRAME_BYTES: usize = 24 + PAGE_BYTES as usize;
 
+/// How often a log is read again that looks damaged: a node may be writing it just now.
+const REREADS_MAX: u32 = 8;
+
 /// Refuses a log that lost batches in its middle.
 pub(crate) fn check(database: &Path) -> Result<(), Error> {
     let log = beside(database, "-wal");
-    let found = match File::open(&log) {
-        Ok(file) => damage(BufReader::with_capacity(1 << 20, file), database),
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => Err(e),
-    };
-    match found {
-        Ok(None) => Ok(()),
-        Ok(Some(check)) => Err(Error::Corrupt { path: database.to_owned(), check }),
-        Err(e) => Err(Error::Unavailable { path: log, reason: e.to_string() }),
+    let unavailable =
+        |e: io::Error| Error::Unavailable { path: log.clone(), reason: e.to_string() };
+    let mut last = None;
+    for _ in 0..REREADS_MAX {
+        let file = match File::open(&log) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(unavailable(e)),
+        };
+        let found = damage(BufReader::with_capacity(1 << 20, &file), database);
+        let Some(found) = found.map_err(unavailable)? else { return Ok(()) };
+        // Where a node writes, a frame may be read half before and half after it was written, or
+        // frames of two logs, one begun anew over the other. Damage is what is read twice alike.
+        let Found { check, place } = found;
+        if last.as_ref() == Some(&place) {
+            return Err(Error::Corrupt { path: database.to_owned(), check });
+        }
+        last = Some(place);
     }
+    // Only a node that lives writes so much, and it checks what it reads.
+    Ok(())
+}
+
+/// What is wrong with a log.
+struct Found {
+    check: String,
+    /// The header, and the frame where it begins, as they were read.
+    place: (Vec<u8>, Vec<u8>),
 }
 
 /// What is wrong with the log, if anything is.
-fn damage(mut log: impl Read, database: &Path) -> io::Result<Option<String>> {
+fn damage(mut log: impl Read, database: &Path) -> io::Result<Option<Found>> {
     let mut header = [0; HEADER_BYTES];
     if !fill(&mut log, &mut header)? {
         return Ok(None);
     }
     let Some(mut sum) = Sum::of_header(&header) else {
-        return header_damage(log, database);
+        let found = header_damage(log, database)?;
+        return Ok(found.map(|check| Found { check, place: (header.to_vec(), Vec::new()) }));
     };
     let mut frame = vec![0; FRAME_BYTES];
     let (mut number, mut bad, mut behind) = (0, None, 0);
@@ -51,14 +73,17 @@ fn damage(mut log: impl Read, database: &Path) -> io::Result<Option<String>> {
         let ours = frame[8..12] == header[16..20] || frame[12..16] == header[20..24];
         let salted = frame[8..16] == header[16..24];
         if bad.is_none() && !(salted && sum.takes(&frame)) {
-            bad = Some(number);
+            bad = Some((number, frame.clone()));
         }
         if bad.is_some() && ours && word(&frame, 4) != 0 {
             behind += 1;
         }
     }
-    Ok(bad.filter(|_| behind > 1).map(|bad| {
-        format!("frame {bad} of the write-ahead log is damaged, and {behind} batches stand behind")
+    Ok(bad.filter(|_| behind > 1).map(|(bad, frame)| {
+        let check = format!(
+            "frame {bad} of the write-ahead log is damaged, and {behind} batches stand behind"
+        );
+        Found { check, place: (header.to_vec(), frame) }
     }))
 }
 
