@@ -6,6 +6,7 @@
 //! (how damage is noticed), `migrations/0001_init.sql` (the tables). Absent: other processes that
 //! write; anything that logs (whoever calls knows more).
 
+pub mod backup;
 mod belonging;
 mod checkpoint;
 mod error;

@@ -151,6 +151,36 @@ pub(crate) fn open_still(path: &Path) -> Result<Connection, Error> {
     Ok(conn)
 }
 
+/// Opens a connection that reads a database of any schema. `still` says that nobody writes to it.
+pub(crate) fn open_any(path: &Path, still: bool) -> Result<Connection, Error> {
+    prepare(path)?;
+    let conn = match still {
+        true => {
+            let uri = format!("file:{}?immutable=1", escaped(path));
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            connect(Path::new(&uri), path, flags)?
+        }
+        false => connect(path, path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+    };
+    plain_settings(&conn).map_err(|problem| problem.into_error(path))?;
+    Ok(conn)
+}
+
+/// Opens a connection to a new file that a whole database is copied into: of no use until that is
+/// done, so nothing is synced before.
+pub(crate) fn open_target(path: &Path) -> Result<Connection, Error> {
+    prepare(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let conn = connect(path, path, flags)?;
+    let set = || -> Result<(), Problem> {
+        conn.pragma_update(None, "journal_mode", "off")?;
+        conn.pragma_update(None, "synchronous", "off")?;
+        Ok(())
+    };
+    set().map_err(|problem| problem.into_error(path))?;
+    Ok(conn)
+}
+
 /// What must hold before any file is opened.
 fn prepare(path: &Path) -> Result<(), Error> {
     if rusqlite::version_number() < SQLITE_VERSION_MIN {
@@ -251,13 +281,18 @@ fn settings(conn: &Connection, options: &Options) -> Result<(), Problem> {
     Ok(())
 }
 
+fn plain_settings(conn: &Connection) -> Result<(), Problem> {
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.set_prepared_statement_cache_capacity(32);
+    conn.pragma_update(None, "cache_size", -1024)?;
+    conn.pragma_update(None, "temp_store", "memory")?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(())
+}
+
 fn reader_settings(conn: &Connection, path: &Path) -> Result<(), Error> {
     let set = || -> Result<(), Problem> {
-        conn.busy_timeout(Duration::from_secs(5))?;
-        conn.set_prepared_statement_cache_capacity(32);
-        conn.pragma_update(None, "cache_size", -1024)?;
-        conn.pragma_update(None, "temp_store", "memory")?;
-        conn.pragma_update(None, "query_only", true)?;
+        plain_settings(conn)?;
         match schema_of(conn)? {
             0 => Err(Problem::NotOurs("it is empty; no moa has started on it yet".to_owned())),
             found if found > SCHEMA => Err(Problem::Newer(found)),

@@ -34,7 +34,8 @@ pub(crate) fn all(conn: &Connection, path: &Path) -> Result<Vec<String>, Fail> {
     }
 }
 
-fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
+/// What is wrong with SQLite's own structures, whatever the schema.
+pub(crate) fn structures(conn: &Connection) -> Result<Vec<String>, Fail> {
     let mut lines = Vec::new();
     let mut stmt = conn.prepare("PRAGMA integrity_check")?;
     let mut found = stmt.query([])?;
@@ -44,6 +45,11 @@ fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
             lines.push(line);
         }
     }
+    Ok(lines)
+}
+
+fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
+    let mut lines = structures(conn)?;
     for (what, sql) in CHECKS {
         lines.extend(check(conn, what, sql)?);
     }

@@ -1,5 +1,6 @@
 //! The SQLite store against the suite of all stores, against the memory store, and against faults.
 
+mod backup;
 mod damage;
 mod differential;
 mod faults;
