@@ -85,6 +85,8 @@ pub enum Command {
     /// Look at what a node does beside its runs
     #[command(subcommand)]
     Jobs(cmd::jobs::Command),
+    Backup(cmd::backup::Args),
+    Restore(cmd::restore::Args),
     /// Check the project, the store and this machine
     Doctor(cmd::doctor::Args),
     /// Write every run with its whole history

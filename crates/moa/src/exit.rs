@@ -32,10 +32,9 @@ pub enum Exit {
 }
 
 /// How to go on with a damaged store.
-pub const RESTORE: [&str; 4] = [
+pub const RESTORE: [&str; 3] = [
     "stop the node of the project",
-    "move .moa/moa.db, moa.db-wal and moa.db-shm away, and keep them",
-    "put a copy from before in the place of .moa/moa.db",
+    "put back a backup with `moa restore BACKUP`; it keeps the damaged state beside it",
     "start moa again",
 ];
 

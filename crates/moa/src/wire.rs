@@ -17,6 +17,7 @@ use moa_ports::agent::{Completion, Completions, Task, Worker as _};
 use moa_ports::store::Store;
 use moa_ports::views::Views;
 use moa_spec::{OutputSchemas, Settings};
+use moa_sqlite::backup::Copied;
 use moa_sqlite::{LogLength, SqliteStore};
 use tokio::sync::oneshot;
 
@@ -80,6 +81,27 @@ pub fn open_views(layout: &Layout) -> Result<Option<Arc<dyn Views>>> {
         Err(moa_sqlite::Error::Missing { .. }) => Ok(None),
         Err(error) => Err(failure(error)),
     }
+}
+
+/// Copies the store of a project to a new file. `live` says that a node may be writing to it; else
+/// the caller has the project's lock.
+pub fn copy_store(
+    layout: &Layout,
+    to: &Path,
+    live: bool,
+    told: &mut dyn FnMut(u64, u64),
+) -> Result<Copied> {
+    match moa_sqlite::backup::copy(&database(layout), to, live, told) {
+        Err(moa_sqlite::Error::Missing { .. }) => {
+            Err(Failure::not_found("nothing has run in this project yet"))
+        }
+        copied => copied.map_err(failure),
+    }
+}
+
+/// Checks a store that nobody uses; answers its schema.
+pub fn check_store(path: &Path) -> Result<u32> {
+    moa_sqlite::backup::check(path).map_err(failure)
 }
 
 /// The schema number that this moa writes.

@@ -8,6 +8,7 @@ use crate::project::Layout;
 use crate::ui::Ui;
 
 pub mod agents;
+pub mod backup;
 pub mod completions;
 pub mod config;
 pub mod demo;
@@ -22,6 +23,7 @@ pub mod init;
 pub mod jobs;
 pub mod limits;
 pub mod params;
+pub mod restore;
 pub mod run;
 pub mod runs;
 pub mod schema;
@@ -84,6 +86,8 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Test(args) => test::run(args, context),
         Command::State(args) => state::run(args, context),
         Command::Jobs(command) => jobs::run(command, context),
+        Command::Backup(args) => backup::run(args, context),
+        Command::Restore(args) => restore::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Export(args) => export::run(args, context),
         Command::Config(args) => config::run(args, context),

@@ -143,6 +143,10 @@ impl<'a> Progress<'a> {
 
     /// Tells when something has changed, and now and then that nothing has.
     async fn look(&mut self) {
+        // What still runs then is being given up, and ends one by one.
+        if Instant::now() >= self.until {
+            return;
+        }
         let running = self.node.status().await.engine.running;
         let busy: u32 = running.values().sum();
         let changed = busy != self.told.0;

@@ -62,6 +62,13 @@ pub fn call_in(dir: &Path, args: &[&str]) -> Said {
     moa().current_dir(dir).args(args).output().expect("it can be started").into()
 }
 
+/// Starts a node for the project in `dir`, and waits until it is ready.
+pub fn up_in(dir: &Path) -> Node {
+    let mut command = moa();
+    command.current_dir(dir).arg("up");
+    Node::start(command)
+}
+
 impl Project {
     /// A project without workflows.
     pub fn empty() -> Self {

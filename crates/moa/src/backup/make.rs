@@ -1,0 +1,279 @@
+//! Makes a backup.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Entry, FORMAT, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
+use super::{copy, make_folder, measure, remove, sync_folder, unwritable, walk};
+use crate::exit::{Failure, Result};
+use crate::node::lock;
+use crate::project::{Layout, SETTINGS_FILE};
+use crate::wire;
+
+/// The ending of a backup in one file.
+const TAR: &str = "tar";
+/// Folders of the project that belong to it, beside the settings.
+const PROJECT_FOLDERS: [&str; 2] = ["agents", "workflows"];
+
+/// What to back up, and where to.
+pub struct Request<'a> {
+    /// The project.
+    pub layout: &'a Layout,
+    /// Its name.
+    pub name: String,
+    /// A folder, or a file that ends in `.tar`.
+    pub to: &'a Path,
+    /// What beside the store.
+    pub holds: Holds,
+    /// The instant.
+    pub now: jiff::Timestamp,
+}
+
+/// A backup that was made.
+pub struct Made {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds.
+    pub manifest: Manifest,
+}
+
+/// Makes a backup; it is on the disk, and checked, when this returns. `told` gets the pages of the
+/// store copied so far, and those of all.
+pub fn make(request: &Request<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Made> {
+    let path = target(request)?;
+    let partial = beside(&path, "partial");
+    let staged = beside(&path, "staged");
+    let clean = || remove(&partial).and_then(|()| remove(&staged));
+    // What a backup that was killed left behind is of no use.
+    clean().map_err(|e| unwritable(&partial, &e))?;
+    let made = match path.extension().is_some_and(|ending| ending == TAR) {
+        true => Sink::tar(&partial, staged.clone()),
+        false => Sink::folder(&partial),
+    };
+    let made = made.map_err(|e| unwritable(&partial, &e)).and_then(|s| fill(request, s, told));
+    let manifest = made.inspect_err(|_| drop(clean()))?;
+    fs::rename(&partial, &path).map_err(|e| unwritable(&path, &e))?;
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_folder(parent).map_err(|e| unwritable(parent, &e))?;
+    Ok(Made { path, manifest })
+}
+
+/// Where the backup will be: a folder that is there already gets one inside it.
+fn target(request: &Request<'_>) -> Result<PathBuf> {
+    let to = request.to;
+    let exists = |path: &Path| {
+        let text = format!("{} is there already", path.display());
+        Err(Failure::refused(text).hint("name another one: a backup is never written over"))
+    };
+    if to.is_dir() {
+        if to.join(MANIFEST).exists() {
+            return exists(to);
+        }
+        let name = format!("{}-{}", request.name, request.now.strftime("%Y%m%dT%H%M%SZ"));
+        let inside = to.join(name);
+        return if inside.exists() { exists(&inside) } else { Ok(inside) };
+    }
+    if to.exists() { exists(to) } else { Ok(to.to_owned()) }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{ending}"));
+    name.into()
+}
+
+fn fill(request: &Request<'_>, mut sink: Sink, told: &mut dyn FnMut(u64, u64)) -> Result<Manifest> {
+    let failed = |e: io::Error| unwritable(request.to, &e);
+    let state = request.layout.state();
+    // Whoever has the lock is the only one that may write to the store.
+    let lock = match state.is_dir() {
+        true => Some(lock::take(&state)?),
+        false => None,
+    };
+    let live = matches!(lock, Some(lock::Taken::By(_)));
+    let store = sink.store();
+    let copied = wire::copy_store(request.layout, &store, live, told)?;
+    drop(lock);
+    wire::check_store(&store)?;
+    sink.add_store().map_err(failed)?;
+    let mut missing = Vec::new();
+    let files = collect(request, copied.artifacts.as_deref()).map_err(failed)?;
+    for (from, name) in files {
+        match sink.add(&from, &name) {
+            // Deleted since it was listed: a log or a work folder of a run that is old.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => missing.push(name),
+            done => done.map_err(failed)?,
+        }
+    }
+    missing.retain(|name| name.starts_with("state/artifacts"));
+    let manifest = Manifest {
+        format: FORMAT,
+        moa: env!("CARGO_PKG_VERSION").into(),
+        schema: copied.schema,
+        project: request.name.clone(),
+        created_at: request.now.to_string(),
+        last_event: copied.last_event,
+        live,
+        holds: request.holds,
+        missing,
+        files: sink.entries().to_vec(),
+    };
+    sink.finish(&manifest).map_err(failed)?;
+    Ok(manifest)
+}
+
+/// The files to copy, with their names in the backup.
+fn collect(
+    request: &Request<'_>,
+    artifacts: Option<&[moa_ports::artifacts::ArtifactHash]>,
+) -> io::Result<Vec<(PathBuf, String)>> {
+    let Holds { artifacts: with_artifacts, logs, work, project } = request.holds;
+    let state = request.layout.state();
+    let mut files = Vec::new();
+    let mut whole = |folder: &str| -> io::Result<()> {
+        for path in walk(&state.join(folder))? {
+            files.push((state.join(folder).join(&path), format!("{STATE}/{folder}/{path}")));
+        }
+        Ok(())
+    };
+    if logs {
+        whole("logs")?;
+    }
+    if work {
+        whole("work")?;
+    }
+    match artifacts.filter(|_| with_artifacts) {
+        Some(needed) => files.extend(needed.iter().map(|hash| {
+            let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            let path = format!("artifacts/{}/{name}", &name[..2]);
+            (state.join(&path), format!("{STATE}/{path}"))
+        })),
+        None if with_artifacts => whole("artifacts")?,
+        None => {}
+    }
+    if project {
+        let root = &request.layout.root;
+        files.push((root.join(SETTINGS_FILE), format!("{PROJECT}/{SETTINGS_FILE}")));
+        for folder in PROJECT_FOLDERS {
+            for path in walk(&root.join(folder))? {
+                let name = format!("{PROJECT}/{folder}/{path}");
+                files.push((root.join(folder).join(path), name));
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Where the files of a backup go.
+struct Sink {
+    kind: Kind,
+    entries: Vec<Entry>,
+}
+
+enum Kind {
+    Folder(PathBuf),
+    /// The archive, and a file for what has to be complete before it can be added.
+    Tar(Box<tar::Builder<BufWriter<File>>>, PathBuf),
+}
+
+impl Sink {
+    fn folder(path: &Path) -> io::Result<Self> {
+        make_folder(&path.join(STATE))?;
+        Ok(Self { kind: Kind::Folder(path.to_owned()), entries: Vec::new() })
+    }
+
+    fn tar(path: &Path, staged: PathBuf) -> io::Result<Self> {
+        if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            make_folder(folder)?;
+        }
+        let file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut archive = tar::Builder::new(BufWriter::with_capacity(1 << 20, file));
+        archive.mode(tar::HeaderMode::Deterministic);
+        Ok(Self { kind: Kind::Tar(Box::new(archive), staged), entries: Vec::new() })
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Where the store's copy is to be written.
+    fn store(&self) -> PathBuf {
+        match &self.kind {
+            Kind::Folder(root) => root.join(STORE),
+            Kind::Tar(_, staged) => staged.clone(),
+        }
+    }
+
+    /// Takes in the store's copy.
+    fn add_store(&mut self) -> io::Result<()> {
+        let (bytes, blake3) = measure(&self.store())?;
+        self.append(STORE)?;
+        self.entries.push(Entry { path: STORE.into(), bytes, blake3 });
+        Ok(())
+    }
+
+    /// Takes in a file. One that is being written is taken as far as it has come.
+    fn add(&mut self, from: &Path, name: &str) -> io::Result<()> {
+        let to = match &self.kind {
+            Kind::Folder(root) => root.join(name),
+            Kind::Tar(_, staged) => staged.clone(),
+        };
+        let (bytes, blake3) = copy(from, &to)?;
+        self.append(name)?;
+        self.entries.push(Entry { path: name.into(), bytes, blake3 });
+        Ok(())
+    }
+
+    /// Adds what is staged to the archive.
+    fn append(&mut self, name: &str) -> io::Result<()> {
+        let Kind::Tar(archive, staged) = &mut self.kind else { return Ok(()) };
+        archive.append_path_with_name(&*staged, name)?;
+        fs::remove_file(staged)
+    }
+
+    /// Writes the manifest, the last file, and puts everything on the disk.
+    fn finish(self, manifest: &Manifest) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(manifest)?;
+        text.push(b'\n');
+        match self.kind {
+            Kind::Folder(root) => {
+                let mut options = File::options();
+                options.write(true).create_new(true).mode(0o600);
+                let mut file = options.open(root.join(MANIFEST))?;
+                file.write_all(&text)?;
+                file.sync_all()?;
+                for folder in folders(&root)? {
+                    sync_folder(&folder)?;
+                }
+                Ok(())
+            }
+            Kind::Tar(mut archive, _) => {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(text.len() as u64);
+                header.set_mode(0o600);
+                header.set_cksum();
+                archive.append_data(&mut header, MANIFEST, text.as_slice())?;
+                let file = archive.into_inner()?.into_inner().map_err(|e| e.into_error())?;
+                file.sync_all()
+            }
+        }
+    }
+}
+
+/// A folder and all folders beneath it.
+fn folders(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut all = vec![root.to_owned()];
+    let mut next = 0;
+    while next < all.len() {
+        for entry in fs::read_dir(&all[next])? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                all.push(entry.path());
+            }
+        }
+        next += 1;
+    }
+    Ok(all)
+}
