@@ -190,6 +190,9 @@ pub struct Status {
     pub degraded: Option<String>,
     /// Whether it is stopping.
     pub stopping: bool,
+    /// Runs that moa itself failed on, and how: nothing is done with them until it starts again.
+    #[serde(default)]
+    pub quarantined: BTreeMap<RunId, String>,
 }
 
 /// Settings of an engine.

@@ -16,7 +16,7 @@ use moa_ports::agent::{Completion, Task};
 use moa_ports::memory::MemoryStore;
 use moa_ports::store::{Error as StoreError, Reply, Store, WorkflowRef, WorkflowVersion};
 
-use crate::handle::{Change, Error, ForkRequest, StartRequest, Started};
+use crate::handle::{Change, Error, ForkRequest, StartRequest, Started, Status};
 use crate::node::{Answer, Command, Node, Token};
 
 /// What a mocked attempt does: how long it takes, and how it ends. `None` = it never ends by itself.
@@ -93,6 +93,11 @@ impl<'a> World<'a> {
     /// The instant.
     pub fn now(&self) -> Millis {
         self.now
+    }
+
+    /// What the node is doing.
+    pub fn status(&self) -> Status {
+        self.node.status()
     }
 
     /// The store, to look at.

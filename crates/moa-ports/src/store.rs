@@ -8,7 +8,7 @@
 //! refused (`Conflict`) when the run has another one by now. Leases belong to nodes: a node that
 //! does not renew its registration loses them, and its attempts come back from [`Store::due`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
@@ -209,6 +209,9 @@ pub enum CommitOutcome {
     Duplicate(RunId),
     /// The concurrency key is used up and the policy says skip: nothing was written.
     Skipped,
+    /// It can't be written, now or later, and why: a bug of ours. Nothing of this commit was
+    /// written; the others of its batch were.
+    Invalid(String),
 }
 
 /// A run as loaded.
@@ -243,6 +246,8 @@ pub struct DueAsk {
     /// sent to the bus. `None` = of every run. What this costs depends on how much belongs to them,
     /// not on what else the store holds.
     pub only: Option<Vec<RunId>>,
+    /// Nothing of these runs, and no messages to them: they take no place in the answer.
+    pub without: BTreeSet<RunId>,
 }
 
 /// What is due.
@@ -335,25 +340,33 @@ pub enum WorkflowRef {
 }
 
 impl Batch {
-    /// Refuses what no caller may ask, before anything is written. Every store calls it first.
+    /// Refuses a batch that no caller may ask for, before anything is written. Every store calls it
+    /// first.
     ///
     /// # Errors
-    /// [`Error::Invalid`] says which commit is wrong and how.
+    /// [`Error::Invalid`] says what is wrong with a relay.
     pub fn check(&self) -> Result<(), Error> {
-        let mut runs = BTreeSet::new();
-        for commit in &self.commits {
-            let wrong = match commit.fault() {
-                Some(wrong) => wrong,
-                None if !runs.insert(commit.run) => "a second commit of the same run",
-                None => continue,
-            };
-            return Err(Error::Invalid(format!("run {}: {wrong}", commit.run)));
-        }
         let relayed = self.relays.iter().flat_map(|relay| &relay.messages);
         match relayed.map(Message::fault).find(Option::is_some).flatten() {
             Some(wrong) => Err(Error::Invalid(format!("relay: {wrong}"))),
             None => Ok(()),
         }
+    }
+
+    /// The commits that no caller may ask for, by position, and what is wrong with them. Every store
+    /// answers them with [`CommitOutcome::Invalid`].
+    pub fn faults(&self) -> BTreeMap<usize, String> {
+        let mut runs = BTreeSet::new();
+        let mut faults = BTreeMap::new();
+        for (position, commit) in self.commits.iter().enumerate() {
+            let wrong = match commit.fault() {
+                Some(wrong) => wrong,
+                None if !runs.insert(commit.run) => "a second commit of the same run",
+                None => continue,
+            };
+            faults.insert(position, wrong.to_owned());
+        }
+        faults
     }
 }
 

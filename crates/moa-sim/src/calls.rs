@@ -1,12 +1,13 @@
 //! The connection between processes and the store: slow, out of order, failing, and at times done
 //! although it is said to have failed.
 
-use moa_core::ids::{NodeId, RunId};
+use moa_core::ids::{NodeId, RunId, mix};
 use moa_core::machine::TimerKey;
 use moa_core::time::Millis;
 use moa_ports::limit::LimitRow;
 use moa_ports::store::{
-    Batch, BatchOutcome, CommitOutcome, Due, DueAsk, Error, Snapshot, WorkflowRef, WorkflowVersion,
+    Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Snapshot, WorkflowRef,
+    WorkflowVersion,
 };
 
 use crate::check;
@@ -203,7 +204,8 @@ impl World {
     /// Writes a batch, and has it judged.
     fn commit(&mut self, batch: Batch) -> Result<BatchOutcome, Error> {
         let commits = batch.commits.len();
-        let written = if self.plant.is_some() { self.tampered(batch) } else { batch };
+        let mut written = if self.plant.is_some() { self.tampered(batch) } else { batch };
+        let refused = self.refused(&mut written);
         let mut model = self.store.model();
         let result = model.commit(written.clone());
         let fold = self.count.is_multiple_of(8);
@@ -222,11 +224,28 @@ impl World {
                 return Err(error);
             }
         };
+        for position in refused {
+            outcome.commits.insert(position, CommitOutcome::Invalid("simulated".into()));
+        }
         outcome.commits.resize(commits, CommitOutcome::Applied { seq: 1 });
         if outcome.messages {
             self.hint_all();
         }
         Ok(outcome)
+    }
+
+    /// Takes the commits out of a batch that can't be written; answers where they stood. One that
+    /// can't be written now can't be written later.
+    fn refused(&mut self, batch: &mut Batch) -> Vec<usize> {
+        let chance = u64::from(self.swarm.unwritable);
+        let is_refused = |commit: &Commit| {
+            let (run, seed) = (commit.run.0 as u64, commit.expected ^ self.seed);
+            mix(run ^ mix(seed)) % 1000 < chance
+        };
+        let refused = batch.commits.iter().enumerate().filter(|(_, commit)| is_refused(commit));
+        let refused = refused.map(|(position, _)| position).collect();
+        batch.commits.retain(|commit| !is_refused(commit));
+        refused
     }
 
     fn hint_all(&mut self) {

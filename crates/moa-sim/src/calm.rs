@@ -44,6 +44,13 @@ impl World {
             return;
         }
         self.after(NUDGE_EVERY, Happening::Nudge);
+        // A person starts a node again that has set runs aside.
+        for p in 0..self.processes.len() {
+            let node = self.processes[p].node.as_ref();
+            if node.is_some_and(|node| !node.status().quarantined.is_empty()) {
+                self.crash(p);
+            }
+        }
         if self.calm_since.is_some_and(|(time, _)| self.now - time > SETTLED) {
             let limited = self.agents.values().filter(|spec| !spec.limits.is_empty());
             let limited = limited.map(|spec| spec.id.clone()).collect();

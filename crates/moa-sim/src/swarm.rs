@@ -33,6 +33,8 @@ pub struct Swarm {
     pub unknown_lost: u32,
     /// Commits reported as unknown and written later.
     pub unknown_late: u32,
+    /// Commits that the store can never take.
+    pub unwritable: u32,
     /// Reads that fail.
     pub read_fails: u32,
     /// Hints that are lost.
@@ -108,6 +110,9 @@ impl Swarm {
         self.unknown_written = some(random, 80);
         self.unknown_lost = some(random, 60);
         self.unknown_late = if self.exclusive { 0 } else { some(random, 40) };
+        // Drawn aside: a seed without it stays the story that it was.
+        let mut aside = random.clone();
+        self.unwritable = if aside.chance(100) { aside.range(1, 10) as u32 } else { 0 };
         self.read_fails = some(random, 60);
         self.hints_lost = *random.pick(&[0, 300, 1000]);
         self.lazy = some(random, 500);
@@ -156,6 +161,7 @@ impl Swarm {
             unknown_written: 0,
             unknown_lost: 0,
             unknown_late: 0,
+            unwritable: 0,
             read_fails: 0,
             hints_lost: 0,
             lazy: 0,

@@ -117,6 +117,7 @@ pub(crate) struct Workflow {
 
 /// The simulated world.
 pub(crate) struct World {
+    pub seed: u64,
     pub random: Random,
     pub swarm: Swarm,
     pub plant: Option<Plant>,
@@ -173,6 +174,7 @@ impl World {
             false => MemoryStore::shared(),
         };
         let mut world = Self {
+            seed: options.seed,
             plant: options.plant,
             now: BEGIN,
             queue: BTreeMap::new(),

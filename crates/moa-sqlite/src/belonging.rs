@@ -14,7 +14,7 @@ use moa_ports::store::{Due, DueAsk, Message, MessageId};
 use rusqlite::{Connection, params};
 
 use crate::error::Fail;
-use crate::read::{collect, hand_out, sql_limit};
+use crate::read::{asked, hand_out, limit_of};
 use crate::rows;
 use crate::write::State;
 
@@ -32,9 +32,9 @@ const TIMERS: &str = concat!(
     " r CROSS JOIN timers t ON t.run_no = r.no WHERE t.due <= ?2 ORDER BY t.due LIMIT ?3"
 );
 const NEXT_TIMER: &str = concat!(
-    "SELECT min(t.due) FROM ",
+    "SELECT r.id, t.due FROM ",
     family!(),
-    " r CROSS JOIN timers t ON t.run_no = r.no WHERE t.due > ?2"
+    " r CROSS JOIN timers t ON t.run_no = r.no WHERE t.due > ?2 ORDER BY t.due LIMIT ?3"
 );
 const READY: &str = concat!(
     "SELECT r.id, s.inst, s.queue_key, r.no FROM ",
@@ -86,32 +86,33 @@ struct Found {
 impl Found {
     fn timers(&mut self, conn: &Connection, root: [u8; 16], ask: &DueAsk) -> Result<(), Fail> {
         // One more than asked for: that one is the next.
-        let limit = sql_limit(ask.limit).saturating_add(1);
+        let limit = ask.limit.saturating_add(1);
         let mut stmt = conn.prepare_cached(TIMERS)?;
-        let timers = collect(stmt.query(params![root, ask.now.0, limit])?, |row| {
+        let rows = stmt.query(params![root, ask.now.0, limit_of(ask, limit)])?;
+        self.due.timers.extend(asked(ask, rows, 0, limit, |row| {
             Ok((rows::run_id(row, 0)?, rows::timer(row, 1)?, Millis(row.get(3)?)))
-        })?;
-        self.due.timers.extend(timers);
+        })?);
         let mut stmt = conn.prepare_cached(NEXT_TIMER)?;
-        let next: Option<i64> = stmt.query_row(params![root, ask.now.0], |row| row.get(0))?;
-        self.due.next_timer = [self.due.next_timer, next.map(Millis)].into_iter().flatten().min();
+        let rows = stmt.query(params![root, ask.now.0, limit_of(ask, 1)])?;
+        let next = asked(ask, rows, 0, 1, |row| Ok(Millis(row.get(1)?)))?;
+        self.due.next_timer = next.into_iter().chain(self.due.next_timer).min();
         Ok(())
     }
 
     fn messages(&mut self, conn: &Connection, root: [u8; 16], ask: &DueAsk) -> Result<(), Fail> {
         let after = i64::try_from(ask.messages_after).unwrap_or(i64::MAX);
         let mut stmt = conn.prepare_cached(MESSAGES)?;
-        let rows = stmt.query(params![root, after, sql_limit(ask.limit)])?;
-        self.messages.extend(collect(rows, rows::message)?);
+        let rows = stmt.query(params![root, after, limit_of(ask, ask.limit)])?;
+        self.messages.extend(asked(ask, rows, 1, ask.limit, rows::message)?);
         Ok(())
     }
 
     fn ready(&mut self, conn: &Connection, root: [u8; 16], ask: &DueAsk) -> Result<(), Fail> {
         let mut stmt = conn.prepare_cached(READY)?;
-        let ready = collect(stmt.query(params![root, sql_limit(ask.ready)])?, |row| {
+        let rows = stmt.query(params![root, limit_of(ask, ask.ready)])?;
+        self.ready.extend(asked(ask, rows, 0, ask.ready, |row| {
             Ok((row.get(2)?, row.get(3)?, row.get(1)?, rows::run_id(row, 0)?))
-        })?;
-        self.ready.extend(ready);
+        })?);
         Ok(())
     }
 
@@ -126,10 +127,10 @@ impl Found {
     ) -> Result<(), Fail> {
         let node = state.node.map(rows::node_to_sql);
         let mut stmt = conn.prepare_cached(LOST)?;
-        let lost = collect(stmt.query(params![root, node, sql_limit(ask.limit)])?, |row| {
+        let rows = stmt.query(params![root, node, limit_of(ask, ask.limit)])?;
+        self.due.lost.extend(asked(ask, rows, 0, ask.limit, |row| {
             Ok((rows::run_id(row, 0)?, row.get(1)?, row.get(2)?))
-        })?;
-        self.due.lost.extend(lost);
+        })?);
         Ok(())
     }
 

@@ -146,6 +146,36 @@ impl Fail {
     }
 }
 
+impl Fail {
+    /// What to say about it.
+    pub fn text(self) -> String {
+        match self.verdict() {
+            Verdict::Refused(text)
+            | Verdict::Broken(text)
+            | Verdict::Corrupt(text)
+            | Verdict::Invalid(text) => text,
+        }
+    }
+
+    /// Whether what is to be written is at fault, and not the database: the same row will never be
+    /// taken, and others will.
+    pub fn is_of_the_row(&self) -> bool {
+        use rusqlite::Error as Sql;
+        match self {
+            Self::Invalid(_) => true,
+            Self::Sql(Sql::ToSqlConversionFailure(_)) => true,
+            Self::Sql(Sql::SqliteFailure(code, _)) => matches!(
+                code.extended_code & 0xFF,
+                ffi::SQLITE_CONSTRAINT
+                    | ffi::SQLITE_TOOBIG
+                    | ffi::SQLITE_MISMATCH
+                    | ffi::SQLITE_RANGE
+            ),
+            _ => false,
+        }
+    }
+}
+
 fn sql_verdict(error: &rusqlite::Error) -> Verdict {
     use rusqlite::Error as Sql;
     let text = error.to_string();

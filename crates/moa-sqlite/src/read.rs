@@ -62,21 +62,20 @@ pub(crate) fn due(conn: &Connection, state: &mut State, ask: &DueAsk) -> Result<
     if let Some(roots) = &ask.only {
         return belonging::due(conn, state, ask, roots);
     }
-    let limit = sql_limit(ask.limit);
     let mut due = Due::default();
-    timers(conn, ask.now, limit, &mut due)?;
-    messages(conn, ask.messages_after, limit, &mut due)?;
+    timers(conn, ask, &mut due)?;
+    messages(conn, ask, &mut due)?;
     if ask.ready > 0 {
         let mut stmt = conn.prepare_cached(
             "SELECT r.id, s.inst, s.queue_key FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
              WHERE s.queue_key IS NOT NULL ORDER BY s.queue_key, s.run_no, s.inst LIMIT ?1",
         )?;
-        due.ready = collect(stmt.query([sql_limit(ask.ready)])?, |row| {
+        due.ready = asked(ask, stmt.query([limit_of(ask, ask.ready)])?, 0, ask.ready, |row| {
             Ok((rows::run_id(row, 0)?, row.get(1)?, row.get(2)?))
         })?;
     }
     if ask.lost {
-        due.lost = lost(conn, state, ask.limit)?;
+        due.lost = lost(conn, state, ask)?;
     }
     Ok(due)
 }
@@ -86,31 +85,64 @@ pub(crate) fn sql_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn timers(conn: &Connection, now: Millis, limit: i64, due: &mut Due) -> Result<(), Fail> {
+/// How many rows to ask SQLite for: those of runs that are left out are passed over here, one by
+/// one, so that none of the others is.
+pub(crate) fn limit_of(ask: &DueAsk, limit: usize) -> i64 {
+    if ask.without.is_empty() { sql_limit(limit) } else { -1 }
+}
+
+/// The first rows of a query, but none of a run that is left out; `run` is the column of its id.
+pub(crate) fn asked<T>(
+    ask: &DueAsk,
+    mut rows: rusqlite::Rows<'_>,
+    run: usize,
+    limit: usize,
+    read: impl Fn(&Row<'_>) -> Result<T, Fail>,
+) -> Result<Vec<T>, Fail> {
+    let mut all = Vec::new();
+    while all.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        if !ask.without.contains(&rows::run_id(row, run)?) {
+            all.push(read(row)?);
+        }
+    }
+    Ok(all)
+}
+
+fn timers(conn: &Connection, ask: &DueAsk, due: &mut Due) -> Result<(), Fail> {
     // One more than asked for: that one is the next.
+    let limit = ask.limit.saturating_add(1);
     let mut stmt = conn.prepare_cached(
         "SELECT r.id, t.kind, t.step, t.due FROM timers t CROSS JOIN runs r ON r.no = t.run_no \
          WHERE t.due <= ?1 ORDER BY t.due LIMIT ?2",
     )?;
-    due.timers = collect(stmt.query(params![now.0, limit.saturating_add(1)])?, |row| {
+    let rows = stmt.query(params![ask.now.0, limit_of(ask, limit)])?;
+    due.timers = asked(ask, rows, 0, limit, |row| {
         Ok((rows::run_id(row, 0)?, rows::timer(row, 1)?, Millis(row.get(3)?)))
     })?;
-    if sql_limit(due.timers.len()) > limit {
+    if due.timers.len() == limit {
         due.next_timer = due.timers.pop().map(|(_, _, at)| at);
         return Ok(());
     }
-    let mut stmt = conn.prepare_cached("SELECT min(due) FROM timers WHERE due > ?1")?;
-    let next: Option<i64> = stmt.query_row([now.0], |row| row.get(0))?;
-    due.next_timer = next.map(Millis);
+    let mut stmt = conn.prepare_cached(match ask.without.is_empty() {
+        true => "SELECT zeroblob(16), due FROM timers WHERE due > ?1 ORDER BY due LIMIT 1",
+        false => {
+            "SELECT r.id, t.due FROM timers t CROSS JOIN runs r ON r.no = t.run_no \
+             WHERE t.due > ?1 ORDER BY t.due"
+        }
+    })?;
+    let next = asked(ask, stmt.query([ask.now.0])?, 0, 1, |row| Ok(Millis(row.get(1)?)))?;
+    due.next_timer = next.first().copied();
     Ok(())
 }
 
-fn messages(conn: &Connection, after: u64, limit: i64, due: &mut Due) -> Result<(), Fail> {
+fn messages(conn: &Connection, ask: &DueAsk, due: &mut Due) -> Result<(), Fail> {
     let mut stmt = conn
         .prepare_cached("SELECT id, run, body FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2")?;
-    let after = i64::try_from(after).unwrap_or(i64::MAX);
-    let found = collect(stmt.query(params![after, limit])?, rows::message)?;
-    hand_out(conn, found, due)
+    let after = i64::try_from(ask.messages_after).unwrap_or(i64::MAX);
+    let rows = stmt.query(params![after, limit_of(ask, ask.limit)])?;
+    hand_out(conn, asked(ask, rows, 1, ask.limit, rows::message)?, due)
 }
 
 /// Adds messages to the answer, each to its kind.
@@ -140,7 +172,7 @@ pub(crate) fn hand_out(
 fn lost(
     conn: &Connection,
     state: &mut State,
-    limit: usize,
+    ask: &DueAsk,
 ) -> Result<Vec<(RunId, InstIx, u32)>, Fail> {
     let node = state.node.map(rows::node_to_sql);
     let candidates = match state.lost.take() {
@@ -155,13 +187,14 @@ fn lost(
     )?;
     let (mut lost, mut dealt_with) = (Vec::new(), Vec::new());
     for &(no, inst) in candidates.iter() {
-        if lost.len() >= limit {
+        if lost.len() >= ask.limit {
             break;
         }
         let found = stmt.query_row(params![no, inst, node], |row| {
             Ok((RunId::from_bytes(row.get(0)?), inst, row.get(1)?))
         });
         match found.optional()? {
+            Some((run, ..)) if ask.without.contains(&run) => {}
             Some(found) => lost.push(found),
             None => dealt_with.push((no, inst)),
         }

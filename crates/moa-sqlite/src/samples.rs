@@ -1,6 +1,8 @@
 //! Data of every schema there was is read by this moa; the statements of the hot path are those
 //! that were thought of.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::TimerKey;
 use moa_core::run::RunStatus;
@@ -66,6 +68,7 @@ fn contents(store: &SqliteStore) -> String {
         ready: 9,
         lost: true,
         only: None,
+        without: BTreeSet::new(),
     };
     let due = answer(|reply| store.due(ask, reply)).expect("it is asked");
     let totals = block_on(store.totals()).expect("it is counted");
@@ -158,6 +161,10 @@ fn the_engine_never_walks_a_table() {
     }
 }
 
+fn write(conn: &Connection, state: &mut State, batch: &Batch) -> Result<(), Fail> {
+    write::batch(conn, state, batch, &BTreeMap::new(), true).map(drop)
+}
+
 /// Makes the connection prepare what the engine's calls need.
 fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
     let mut state = State::default();
@@ -175,15 +182,19 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
         row.params = std::sync::Arc::new(build::rich());
     }
     let batch = build::batch(vec![first]);
-    write::batch(conn, &mut state, batch)?;
+    write(conn, &mut state, &batch)?;
     for n in 2..=4 {
         let next = build::contender(build::run(n), "key", 1, OnLimit::ReplacePending);
-        write::batch(conn, &mut state, build::batch(vec![next]))?;
+        write(conn, &mut state, &build::batch(vec![next]))?;
     }
     state.reload(conn)?;
     let now = build::NOW;
-    let ask = DueAsk { now, limit: 9, messages_after: 0, ready: 9, lost: true, only: None };
+    let without = BTreeSet::new();
+    let ask =
+        DueAsk { now, limit: 9, messages_after: 0, ready: 9, lost: true, only: None, without };
     let due = read::due(conn, &mut state, &ask)?;
+    let without = BTreeSet::from([b]);
+    read::due(conn, &mut state, &DueAsk { without, ..ask.clone() })?;
     read::due(conn, &mut state, &DueAsk { only: Some(vec![a]), ..ask })?;
     let mut last = build::end(a, 1, RunStatus::Failed);
     let output = serde_json::json!({"artifact": "0a".repeat(32)});
@@ -193,7 +204,7 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
     last.timers = vec![(TimerKey::Run, None)];
     last.waits = vec![(0, "done".to_owned(), false)];
     let relay = Relay { consumed: due.bus[0].0, messages: vec![build::signal(b, "x")] };
-    write::batch(conn, &mut state, Batch { relays: vec![relay], ..build::batch(vec![last]) })?;
+    write(conn, &mut state, &Batch { relays: vec![relay], ..build::batch(vec![last]) })?;
     read::snapshot(conn, a)?;
     let version = build::version("build", 1, None);
     writer::put_workflow(conn, build::NOW, &version)?;

@@ -1,9 +1,10 @@
 //! Writes one batch inside a transaction: the commits one after another, then the relays.
 //!
 //! All that can refuse a commit is asked before its first row is written, so a refused commit
-//! leaves nothing behind and needs no savepoint; any other failure rolls the whole batch back.
+//! leaves nothing behind and needs no savepoint; any other failure rolls the whole batch back. When
+//! it is the fault of a row, the batch is written again, with a savepoint for each commit.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::{BUS, TimerKey};
@@ -88,11 +89,15 @@ impl State {
     }
 }
 
-/// Writes a batch; the caller has begun the transaction and ends it.
+/// Writes a batch; the caller has begun the transaction and ends it. `faults` are the commits that
+/// are not even tried. `careful`: a commit that can't be written leaves nothing behind, and the
+/// others are written; else it is an error.
 pub(crate) fn batch(
     conn: &Connection,
     state: &mut State,
-    batch: Batch,
+    batch: &Batch,
+    faults: &BTreeMap<usize, String>,
+    careful: bool,
 ) -> Result<BatchOutcome, Fail> {
     if state.known.len() > KNOWN_RUNS_MAX {
         state.known.clear();
@@ -102,13 +107,15 @@ pub(crate) fn batch(
     let refused = limits::write(conn, &batch.limits, &mut outcome)?;
     let mut writer = Writer::new(conn, state)?;
     outcome.commits.reserve(batch.commits.len());
-    for commit in batch.commits {
-        outcome.commits.push(match refused.contains(&commit.run) {
-            true => CommitOutcome::Conflict,
-            false => writer.commit(commit)?,
+    for (position, commit) in batch.commits.iter().enumerate() {
+        outcome.commits.push(match faults.get(&position) {
+            Some(wrong) => CommitOutcome::Invalid(wrong.clone()),
+            None if refused.contains(&commit.run) => CommitOutcome::Conflict,
+            None if careful => writer.commit_carefully(commit)?,
+            None => writer.commit(commit)?,
         });
     }
-    for relay in batch.relays {
+    for relay in &batch.relays {
         writer.relay(relay)?;
     }
     drop(writer);
@@ -143,8 +150,33 @@ impl<'c> Writer<'c> {
         Ok(Self { conn, state, step, history })
     }
 
+    /// The same as `commit`; one that can't be written leaves nothing behind, and the others go on.
+    /// Costs two statements more.
+    fn commit_carefully(&mut self, commit: &Commit) -> Result<CommitOutcome, Fail> {
+        let State { last_no, last_event, last_message, .. } = *self.state;
+        self.execute("SAVEPOINT one_commit")?;
+        let done = match self.commit(commit) {
+            Err(fail) if fail.is_of_the_row() => {
+                self.execute("ROLLBACK TO one_commit")?;
+                let state = &mut *self.state;
+                (state.last_no, state.last_event) = (last_no, last_event);
+                state.last_message = last_message;
+                state.known.remove(&commit.run);
+                CommitOutcome::Invalid(fail.text())
+            }
+            done => done?,
+        };
+        self.execute("RELEASE one_commit")?;
+        Ok(done)
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), Fail> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
     /// One commit: first all that can refuse it, then everything is written.
-    fn commit(&mut self, commit: Commit) -> Result<CommitOutcome, Fail> {
+    fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome, Fail> {
         let guard = commit.start.as_ref();
         if let Some(key) = guard.and_then(|guard| guard.idempotency_key.as_deref())
             && let Some(run) = self.run_of_key(key)?
@@ -183,11 +215,11 @@ impl<'c> Writer<'c> {
         if let (Some(slot), Some(admission)) = (slot, admission) {
             self.start(run, known.no, slot, admission)?;
         }
-        self.write(known, &commit)?;
+        self.write(known, commit)?;
         if commit.ended {
             self.release(known.no)?;
         }
-        let seq = self.append(known, &commit)?;
+        let seq = self.append(known, commit)?;
         if commit.ended {
             self.state.known.remove(&run);
         }
@@ -381,7 +413,7 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    fn relay(&mut self, relay: Relay) -> Result<(), Fail> {
+    fn relay(&mut self, relay: &Relay) -> Result<(), Fail> {
         let mut stmt =
             self.conn.prepare_cached("DELETE FROM messages WHERE id = ?1 RETURNING root")?;
         let root = stmt.query_row([relay.consumed.cast_signed()], |row| row.get(0)).optional()?;

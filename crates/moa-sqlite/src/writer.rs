@@ -169,7 +169,17 @@ impl Writer {
         if batch.commits.is_empty() && batch.relays.is_empty() && batch.limits.is_empty() {
             return Ok(BatchOutcome::default());
         }
-        self.transaction(|conn, state| write::batch(conn, state, batch))
+        let faults = batch.faults();
+        let written =
+            self.transaction(|conn, state| write::batch(conn, state, &batch, &faults, false));
+        match written {
+            Err(StoreError::Invalid(_)) => {
+                // Something in it can't be written: again, so that only that is left out.
+                self.ensure_open()?;
+                self.transaction(|conn, state| write::batch(conn, state, &batch, &faults, true))
+            }
+            written => written,
+        }
     }
 
     fn prune(&mut self, ask: &PruneAsk) -> Answer<Pruned> {

@@ -45,12 +45,16 @@ impl Node {
 
     fn commit_done(&mut self, now: Millis, id: RunId, outcome: CommitOutcome) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
+        if let CommitOutcome::Invalid(why) = outcome {
+            return self.unwritable(id, &why);
+        }
         let Some(pending) = live.in_flight.take() else { return };
         match outcome {
             CommitOutcome::Applied { seq } => self.commit_applied(now, id, seq, *pending),
             CommitOutcome::Conflict => self.redo(now, id, *pending),
             CommitOutcome::Duplicate(existing) => self.not_created(id, *pending, Some(existing)),
             CommitOutcome::Skipped => self.not_created(id, *pending, None),
+            CommitOutcome::Invalid(_) => {}
         }
     }
 

@@ -38,7 +38,8 @@ impl Node {
         let lost = std::mem::take(&mut self.lost_wanted);
         let limit = DUE_ROWS_MAX;
         let ready = tasks.min(limit);
-        Some(DueAsk { now, limit, messages_after: 0, ready, lost, only: None })
+        let without = self.quarantined.keys().copied().collect();
+        Some(DueAsk { now, limit, messages_after: 0, ready, lost, only: None, without })
     }
 
     /// Whether what the last answer brought is not durable yet: it would be brought again.

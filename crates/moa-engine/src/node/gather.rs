@@ -15,6 +15,7 @@ use moa_ports::store::{Batch, Commit, Message, MessageId, StartGuard};
 use crate::handle::{Change, Error, ForkRequest};
 
 use super::quarantine::guarded;
+use super::starts::Creation;
 use super::{Answer, Command, Entry, Live, Node, Token};
 
 /// Something for a run, kept until it is durable so that it can be applied again.
@@ -23,7 +24,7 @@ pub(super) enum Queued {
     /// An input for the machine.
     Input { input: Input, source: Source },
     /// Start this run (it has been created in memory once; again from here after a conflict).
-    Create(Box<super::starts::Creation>),
+    Create(Box<Creation>),
     /// Repeat this run in part.
     Fork { token: Token, run: RunId, request: Box<ForkRequest> },
 }
@@ -64,6 +65,14 @@ impl Queued {
                 Some((*step, *attempt))
             }
             _ => None,
+        }
+    }
+
+    /// The run that it creates.
+    pub fn creation(&self) -> Option<&Creation> {
+        match self {
+            Self::Create(creation) => Some(creation),
+            Self::Input { .. } | Self::Fork { .. } => None,
         }
     }
 

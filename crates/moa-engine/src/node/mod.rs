@@ -425,6 +425,7 @@ impl Node {
             batches: self.batch - 1,
             degraded: self.degraded.as_ref().map(|d| d.reason.clone()),
             stopping: self.draining,
+            quarantined: self.shown_quarantined(),
         }
     }
 

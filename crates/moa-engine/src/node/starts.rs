@@ -48,6 +48,13 @@ pub(super) enum Asker {
     Parent(MessageId),
 }
 
+impl Asker {
+    /// Whether it hears at once that there is no such run; a parent's message comes again.
+    pub fn is_told(self) -> bool {
+        !matches!(self, Self::Parent(_))
+    }
+}
+
 impl Creation {
     pub fn answer(&self, node: &mut Node, result: Result<Started, Error>) {
         match self.asker {

@@ -1,16 +1,25 @@
 //! Runs that moa itself fails on: they are set aside, and everything else goes on.
 
-use moa_core::ids::RunId;
+use std::collections::BTreeMap;
+
+use moa_core::ids::{NodeId, RunId};
+use moa_core::limits::DUE_ROWS_MAX;
+use moa_core::machine::{Outcome, TimerKey};
 use moa_core::run::{RunRow, RunStatus, StepRow};
 use moa_core::time::Span;
 use moa_core::workflow::Plan;
-use moa_engine::handle::{Change, Error};
-use moa_engine::virtual_time::World;
-use moa_ports::store::{Batch, Commit, Store, WorkflowRef};
+use moa_engine::handle::{Change, Error, Started};
+use moa_engine::node::{Answer, Command, Node};
+use moa_engine::virtual_time::{Rest, World};
+use moa_ports::agent::Completion;
+use moa_ports::memory::MemoryStore;
+use moa_ports::store::{
+    Batch, BatchOutcome, Commit, CommitOutcome, Store, WorkflowRef, WorkflowVersion,
+};
 use moa_ports::suite::{answer, build};
 use serde_json::json;
 
-use crate::script::{START, answers, plan, request, show, start, world};
+use crate::script::{START, agent, agents, answers, plan, request, schemas, show, start, world};
 
 /// A plan that makes the machine panic as soon as its one step is done: its `finally` is not there.
 fn poisoned(id: &str) -> Plan {
@@ -94,4 +103,134 @@ fn a_run_that_can_not_be_loaded_is_quarantined() {
     }
     all_is_well(&mut world);
     assert_eq!(world.started.len(), 1, "none of its attempts was started");
+}
+
+#[test]
+fn messages_to_a_quarantined_run_take_no_room() {
+    let texts = [WELL, ("parent", "steps: [{id: child, workflow: well}]")];
+    let mut world = world(&texts, answers(Vec::new()));
+    let run = with_bad_rows(&world, 7);
+    world.change(run, Change::Pause).expect_err("it can't be loaded");
+    // More of everything than an answer holds.
+    let many = DUE_ROWS_MAX as u32 + 10;
+    let commit = Commit {
+        messages: (0..many).map(|n| build::signal(run, &n.to_string())).collect(),
+        steps: (2..many).map(|n| build::ready(n, i64::from(n))).collect(),
+        timers: (0..many).map(|step| (TimerKey::Step { step }, Some(START))).collect(),
+        ..build::change(run, 1)
+    };
+    let batch = Batch { now: START, commits: vec![commit], ..Batch::default() };
+    answer(|reply| world.store().commit(batch, reply)).expect("it is written");
+    let parent = start(&mut world, "parent", json!({}));
+    assert_eq!(world.run(Span::minutes(60)), Rest::Idle);
+    assert!(show(&world, parent).starts_with("run succeeded"), "{}", show(&world, parent));
+    assert_eq!(world.store().model().messages().count(), many as usize, "they are kept");
+}
+
+/// A node driven by hand, over a store that can't take what is made of some runs.
+struct Hand {
+    node: Node,
+    store: MemoryStore,
+    refused: Vec<RunId>,
+    answers: BTreeMap<u64, Answer>,
+    started: Vec<RunId>,
+}
+
+impl Hand {
+    fn new(texts: &[(&str, &str)], refused: Vec<RunId>) -> Self {
+        let store = MemoryStore::single();
+        store.register(START, NodeId(1), Span::minutes(1), Box::new(|_| ()));
+        for (id, text) in texts {
+            let plan = plan(id, text);
+            let version = WorkflowVersion {
+                hash: plan.hash,
+                plan: serde_json::to_string(&plan).expect("a plan is JSON"),
+                ..build::version(id, 1, None)
+            };
+            store.put_workflow(START, version, Box::new(|_| ()));
+        }
+        let node = Node::new(NodeId(1), agents([agent("a")]), schemas(), 10, true);
+        Self { node, store, refused, answers: BTreeMap::new(), started: Vec::new() }
+    }
+
+    fn commit(&self, mut batch: Batch) -> BatchOutcome {
+        let refused = |commit: &Commit| self.refused.contains(&commit.run);
+        let positions: Vec<usize> =
+            (0..).zip(&batch.commits).filter(|(_, c)| refused(c)).map(|(i, _)| i).collect();
+        batch.commits.retain(|commit| !refused(commit));
+        let mut outcome = answer(|reply| self.store.commit(batch, reply)).expect("it is written");
+        for position in positions {
+            outcome.commits.insert(position, CommitOutcome::Invalid("too odd".into()));
+        }
+        outcome
+    }
+
+    fn settle(&mut self) {
+        while let Some(command) = self.node.poll(START) {
+            match command {
+                Command::Load(ids) => {
+                    let found = answer(|reply| self.store.load(ids.clone(), reply));
+                    self.node.loaded(START, ids, found);
+                }
+                Command::Commit(batch) => {
+                    let outcome = self.commit(batch);
+                    self.node.committed(START, Ok(outcome));
+                }
+                Command::LoadLimits => {
+                    let found = answer(|reply| self.store.limits(reply));
+                    self.node.limits_loaded(START, found);
+                }
+                Command::AskDue(ask) => {
+                    let due = answer(|reply| self.store.due(ask.clone(), reply));
+                    self.node.due(START, &ask, due);
+                }
+                Command::Resolve(which) => {
+                    let found = answer(|reply| self.store.workflow(which.clone(), reply));
+                    self.node.resolved(START, &which, found.expect("it is read"));
+                }
+                Command::Reply(token, answer) => _ = self.answers.insert(token, answer),
+                Command::Start(task) => self.started.push(task.run),
+                Command::Stop { .. } | Command::Publish(_) => {}
+                Command::Fatal(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_can_not_be_written_of_a_run_stops_that_run_alone() {
+    let runs = [1, 2, 3].map(build::run);
+    let mut hand = Hand::new(&[WELL], vec![runs[1]]);
+    for (token, run) in (0..).zip(runs) {
+        hand.node.start(START, token, run, request("well", json!({})));
+    }
+    hand.settle();
+    let started = |run| Answer::Started(Ok(Started::New { run }));
+    assert_eq!(hand.answers[&0], started(runs[0]));
+    assert_eq!(hand.answers[&2], started(runs[2]));
+    let Answer::Started(Err(Error::Rejected { reason })) = &hand.answers[&1] else {
+        panic!("{:?}", hand.answers[&1]);
+    };
+    assert!(reason.contains("too odd"), "{reason}");
+    assert_eq!(hand.started, [runs[0], runs[2]]);
+    assert!(hand.node.status().quarantined.is_empty(), "there is no such run");
+    // One that exists is set aside, and keeps no slot; the others of its batch go on.
+    hand.refused = vec![runs[0]];
+    for (token, run) in (10..).zip([runs[0], runs[2]]) {
+        hand.node.change(START, token, run, Change::Pause);
+    }
+    hand.settle();
+    assert_eq!(hand.answers[&11], Answer::Changed(Ok(())));
+    assert!(matches!(&hand.answers[&10], Answer::Changed(Err(_))));
+    let quarantined = hand.node.status().quarantined;
+    assert_eq!(quarantined.keys().collect::<Vec<_>>(), [&runs[0]]);
+    assert!(quarantined[&runs[0]].contains("too odd"), "{quarantined:?}");
+    for run in [runs[0], runs[2]] {
+        let outcome = Outcome::Succeeded { output: None };
+        hand.node.completed(START, Completion { run, inst: 0, attempt: 1, outcome });
+    }
+    hand.settle();
+    assert_eq!(hand.node.status().running, BTreeMap::new());
+    hand.node.drain();
+    assert!(hand.node.is_quiet());
 }

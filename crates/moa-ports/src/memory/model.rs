@@ -107,12 +107,14 @@ impl Model {
     pub fn commit(&mut self, batch: Batch) -> Result<BatchOutcome, Error> {
         batch.check()?;
         let sent_before = self.last_message;
+        let mut faults = batch.faults();
         let mut outcome = BatchOutcome::default();
         let refused = self.write_limits(batch.limits, &mut outcome);
-        for commit in batch.commits {
-            outcome.commits.push(match refused.contains(&commit.run) {
-                true => CommitOutcome::Conflict,
-                false => self.commit_one(commit),
+        for (position, commit) in batch.commits.into_iter().enumerate() {
+            outcome.commits.push(match faults.remove(&position) {
+                Some(wrong) => CommitOutcome::Invalid(wrong),
+                None if refused.contains(&commit.run) => CommitOutcome::Conflict,
+                None => self.commit_one(commit),
             });
         }
         for relay in batch.relays {
@@ -342,7 +344,10 @@ impl Model {
             None => true,
             Some(only) => root.is_some_and(|root| only.contains(&root)),
         };
-        let of = |run| ask.only.is_none() || (self.is_open(run) && asked(self.root_of(run)));
+        let of = |run| {
+            let asked = || ask.only.is_none() || (self.is_open(run) && asked(self.root_of(run)));
+            !ask.without.contains(&run) && asked()
+        };
         let mut due = Due::default();
         let timers = || self.timers_due.iter().filter(|t| of(t.1));
         for &(at, run, key) in timers().take_while(|t| t.0 <= ask.now).take(ask.limit) {
@@ -351,6 +356,7 @@ impl Model {
         due.next_timer = timers().nth(due.timers.len()).map(|t| t.0);
         let after = ask.messages_after.saturating_add(1);
         let messages = self.messages.range(after..);
+        let messages = messages.filter(|(_, message)| !ask.without.contains(&message.to));
         let messages = messages.filter(|(id, _)| asked(self.message_roots.get(id).copied()));
         for (&id, message) in messages.take(ask.limit) {
             match &message.body {

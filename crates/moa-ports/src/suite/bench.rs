@@ -1,5 +1,7 @@
 //! A store on the test bench: its calls, made and waited for.
 
+use std::collections::BTreeSet;
+
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
@@ -19,8 +21,15 @@ pub struct Bench {
 }
 
 /// What to look for: everything.
-pub(super) const EVERYTHING: DueAsk =
-    DueAsk { now: build::NOW, limit: 1000, messages_after: 0, ready: 1000, lost: true, only: None };
+pub(super) const EVERYTHING: DueAsk = DueAsk {
+    now: build::NOW,
+    limit: 1000,
+    messages_after: 0,
+    ready: 1000,
+    lost: true,
+    only: None,
+    without: BTreeSet::new(),
+};
 
 impl Bench {
     /// Puts a store on the bench.

@@ -5,6 +5,7 @@
 //! shorter by leaving operations out. Answers are compared exactly, except for the order of what
 //! the rules leave open (timers due at the same instant, lost leases).
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ pub struct Seen {
     pub duplicates: u64,
     /// Starts skipped.
     pub skipped: u64,
-    /// Batches refused as invalid.
+    /// Commits and batches refused as invalid.
     pub invalid: u64,
     /// Messages and events of the bus handed out.
     pub messages: u64,
@@ -196,6 +197,7 @@ impl Pair {
             CommitOutcome::Conflict => &mut self.seen.conflicts,
             CommitOutcome::Duplicate(_) => &mut self.seen.duplicates,
             CommitOutcome::Skipped => &mut self.seen.skipped,
+            CommitOutcome::Invalid(_) => &mut self.seen.invalid,
         } += 1;
     }
 
@@ -347,7 +349,15 @@ impl Pair {
 
     fn ask(&self, after: MessageId, limit: usize) -> DueAsk {
         let now = self.now;
-        DueAsk { now, limit, messages_after: after, ready: limit, lost: true, only: None }
+        DueAsk {
+            now,
+            limit,
+            messages_after: after,
+            ready: limit,
+            lost: true,
+            only: None,
+            without: BTreeSet::new(),
+        }
     }
 
     fn due(&mut self) -> Result<(), String> {
@@ -358,6 +368,9 @@ impl Pair {
         ask.now = Millis(ask.now.0 + self.dice.below(120) as i64);
         if self.dice.percent(50) {
             ask.only = Some((0..self.dice.below(3)).map(|_| self.dice.run()).collect());
+        }
+        if self.dice.percent(30) {
+            ask.without = (0..self.dice.below(4)).map(|_| self.dice.run()).collect();
         }
         let what = format!("{ask:?}");
         let due = self.both(&what, |bench| without_open_order(bench.due(ask.clone()), limit))?;

@@ -1,13 +1,17 @@
 //! Rules of timers, of tasks that can be claimed, and of lost leases.
 
-use moa_core::ids::NodeId;
+use std::collections::BTreeSet;
+
+use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::TimerKey;
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::time::{Millis, Span};
 
 use super::bench::EVERYTHING;
-use super::build::{NOW, change, create, end, ready, row, run, running, step, with_steps};
+use super::build::{
+    NOW, change, create, emitted, end, ready, row, run, running, signal, step, with_steps,
+};
 use super::{Bench, Verdict, rules};
 use crate::store::{Commit, DueAsk, Registration};
 
@@ -21,11 +25,17 @@ rules![
     the_last_node_is_the_only_one,
     a_registration_runs_out_unless_renewed,
     lost_leases_are_offered_until_they_are_dealt_with,
+    runs_that_are_left_out_take_no_place,
 ];
 
 fn timers(commit: Commit, timers: &[(TimerKey, i64)]) -> Commit {
     let armed = timers.iter().map(|&(key, at)| (key, Some(Millis(at))));
     Commit { timers: armed.collect(), ..commit }
+}
+
+fn sorted(mut lost: Vec<(RunId, u32, u32)>) -> Vec<(RunId, u32, u32)> {
+    lost.sort_unstable();
+    lost
 }
 
 const A: TimerKey = TimerKey::Step { step: 1 };
@@ -197,5 +207,42 @@ fn lost_leases_are_offered_until_they_are_dealt_with(bench: &mut Bench) -> Verdi
     let late = running(0, 7, gone);
     bench.applied(with_steps(change(run(3), bench.version(run(3))), vec![late]));
     assert_eq!(bench.due(ask).lost, [(run(3), 0, 7)]);
+    Verdict::Passed
+}
+
+fn runs_that_are_left_out_take_no_place(bench: &mut Bench) -> Verdict {
+    let gone = NodeId(7);
+    bench.register(NOW, NodeId(1), Span::seconds(60));
+    let all = [1, 2, 3, 4].map(run);
+    for (at, run) in (0..).zip(all) {
+        let armed = timers(create(row(run)), &[(A, at), (B, at + 10), (C, NOW.0 + at + 1)]);
+        let steps = vec![ready(0, at), ready(1, at), running(2, 1, gone)];
+        let messages = vec![signal(run, "x"), signal(run, "y")];
+        bench.applied(with_steps(Commit { messages, ..armed }, steps));
+    }
+    bench.applied(Commit { messages: vec![emitted("done")], ..change(all[0], 1) });
+    let without = BTreeSet::from([all[0], all[2]]);
+    let ask = DueAsk { without, limit: 3, ready: 3, ..EVERYTHING };
+    for only in [None, Some(all.to_vec())] {
+        let due = bench.due(DueAsk { only, ..ask.clone() });
+        let (b, d) = (all[1], all[3]);
+        let at = |run, key, at| (run, key, Millis(at));
+        assert_eq!(due.timers, [at(b, A, 1), at(d, A, 3), at(b, B, 11)]);
+        assert_eq!(due.next_timer, Some(Millis(13)));
+        assert_eq!(due.ready, [(b, 0, 1), (b, 1, 1), (d, 0, 3)]);
+        let to: Vec<_> = due.messages.iter().map(|(_, message)| message.to).collect();
+        assert_eq!((to, due.bus.len()), (vec![b, b, d], 0));
+        assert_eq!(sorted(due.lost), [(b, 2, 1), (d, 2, 1)]);
+    }
+    // What they sent to the bus is for others.
+    let mail = bench.due_now().messages;
+    let after = mail.last().map_or(0, |(id, _)| *id);
+    assert_eq!(bench.due(DueAsk { messages_after: after, ..ask.clone() }).bus.len(), 1);
+    // No timer of theirs is the next one.
+    let due = bench.due(DueAsk { limit: 100, ..ask });
+    assert_eq!((due.timers.len(), due.next_timer), (4, Some(Millis(NOW.0 + 2))));
+    let all = DueAsk { without: all.into(), ..EVERYTHING };
+    let due = bench.due(DueAsk { messages_after: after + 1, ..all });
+    assert_eq!(due, crate::store::Due::default());
     Verdict::Passed
 }

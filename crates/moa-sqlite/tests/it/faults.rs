@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use moa_ports::store::{Commit, CommitOutcome, Error, Store};
+use moa_core::run::StepRow;
+use moa_ports::store::{Commit, CommitOutcome, Error, StartGuard, Store};
 use moa_ports::suite::{answer, block_on, build};
 use moa_ports::views::Views;
 use moa_sqlite::fault::{Failpoints, FileKind, IoFault, IoFaults, IoOp, Point};
@@ -73,6 +74,53 @@ fn a_commit_done_but_reported_as_unknown_is_there() {
     assert_eq!(again.commits, [CommitOutcome::Conflict]);
     let next = commit(store, vec![change(1, 2)]).expect("it is written");
     assert_eq!(next.commits, [CommitOutcome::Applied { seq: 3 }]);
+}
+
+#[test]
+fn a_row_that_sqlite_refuses_stops_no_other_run() {
+    let sqlite = Sqlite::new();
+    let store = sqlite.get();
+    commit(store, vec![create(1), create(2), create(3)]).expect("it is written");
+    let other = rusqlite::Connection::open(sqlite.path()).expect("it opens");
+    other
+        .execute_batch(
+            "CREATE TRIGGER refuse BEFORE INSERT ON steps WHEN NEW.plan = 99 \
+             BEGIN SELECT RAISE(ABORT, 'it is too odd'); END",
+        )
+        .expect("it is SQL");
+    let odd = |n, version| {
+        let step = StepRow { plan: 99, ..build::ready(0, 1) };
+        // What comes before the step is written, and must not stay.
+        let messages = vec![build::signal(build::run(2), "x")];
+        build::with_steps(Commit { messages, ..change(n, version) }, vec![step])
+    };
+    let mut created = create(4);
+    created.start = Some(StartGuard { idempotency_key: Some("k".into()), ..StartGuard::default() });
+    let new = build::with_steps(created, odd(4, 0).steps);
+    let outcome = commit(store, vec![change(1, 1), odd(2, 1), new, change(3, 1), odd(1, 2)]);
+    let commits = outcome.expect("it is answered").commits;
+    let [one, two, four, three, twice] = &commits[..] else { panic!("{commits:?}") };
+    assert_eq!((one, three), (&applied(4), &applied(5)));
+    for refused in [two, four] {
+        let told = matches!(refused, CommitOutcome::Invalid(why) if why.contains("too odd"));
+        assert!(told, "{refused:?}");
+    }
+    assert!(matches!(twice, CommitOutcome::Invalid(_)), "{twice:?}");
+    let versions = [1, 2, 3, 4].map(|n| version(store, n));
+    assert_eq!(versions, [Ok(2), Ok(1), Ok(2), Ok(0)]);
+    let pending = block_on(store.pending(build::run(2))).expect("it is read");
+    assert_eq!(pending.messages, []);
+    // Neither its number nor its key is used up.
+    other.execute_batch("DROP TRIGGER refuse").expect("it is there");
+    let mut again = create(5);
+    again.start = Some(StartGuard { idempotency_key: Some("k".into()), ..StartGuard::default() });
+    let outcome = commit(store, vec![again, odd(2, 1)]).expect("it is written");
+    assert_eq!(outcome.commits, [applied(6), applied(7)]);
+    assert_eq!(block_on(store.verify()), Ok(Vec::new()));
+}
+
+fn applied(seq: u64) -> CommitOutcome {
+    CommitOutcome::Applied { seq }
 }
 
 /// Fails the n-th write or sync, and counts them.

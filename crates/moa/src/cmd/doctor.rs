@@ -1,9 +1,11 @@
 //! `moa doctor`
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use moa_core::agent::AgentKind;
+use moa_core::ids::RunId;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
@@ -19,6 +21,8 @@ use crate::{text, wire};
 const DISK_BYTES_LOW: u64 = 1 << 30;
 /// Bytes of disk below which nothing should be started.
 const DISK_BYTES_MIN: u64 = 64 << 20;
+/// Quarantined runs that are named.
+const QUARANTINED_NAMED_MAX: usize = 5;
 /// Open files below which many attempts at once won't work.
 const FILES_LOW: u64 = 1024;
 
@@ -91,7 +95,7 @@ pub fn run(_args: Args, context: &Context) -> Result {
     let mut exit = Exit::Ok;
     runtime.block_on(async {
         checks.push(store(&layout, &mut exit).await);
-        checks.push(serving(&layout).await);
+        checks.extend(serving(&layout).await);
     });
     runtime.shutdown_background();
     checks.push(shell());
@@ -251,17 +255,28 @@ async fn store(layout: &Layout, exit: &mut Exit) -> Check {
     }
 }
 
-async fn serving(layout: &Layout) -> Check {
+async fn serving(layout: &Layout) -> Vec<Check> {
     match Client::connect(&layout.state()).await {
-        Ok(Some(client)) => {
+        Ok(Some(mut client)) => {
             let info = &client.node;
             let detail = format!("serves the project (pid {}, moa {})", info.pid, info.moa);
-            match info.moa == env!("CARGO_PKG_VERSION") {
+            let node = match info.moa == env!("CARGO_PKG_VERSION") {
                 true => Check::ok("node", detail),
                 false => Check::warning("node", detail, "restart it with this moa"),
-            }
+            };
+            let runs = match client.status().await {
+                Ok(status) => quarantined(&status.engine.quarantined),
+                Err(failure) => Check::failed("runs", &failure),
+            };
+            vec![node, runs]
         }
-        Ok(None) => match lock::holder(&layout.state()) {
+        other => vec![not_serving(layout, other)],
+    }
+}
+
+fn not_serving(layout: &Layout, found: Result<Option<Client>>) -> Check {
+    match found {
+        Ok(_) => match lock::holder(&layout.state()) {
             None => Check::ok("node", "none runs; `moa up` starts one"),
             Some(pid) => {
                 let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
@@ -271,6 +286,25 @@ async fn serving(layout: &Layout) -> Check {
         },
         Err(failure) => Check::failed("node", &failure),
     }
+}
+
+/// Runs that moa itself failed on.
+fn quarantined(runs: &BTreeMap<RunId, String>) -> Check {
+    if runs.is_empty() {
+        return Check::ok("runs", "none is quarantined");
+    }
+    let named = runs.iter().take(QUARANTINED_NAMED_MAX).map(|(run, why)| format!("{run}: {why}"));
+    let mut named: Vec<String> = named.collect();
+    if runs.len() > named.len() {
+        named.push(format!("and {} more", runs.len() - named.len()));
+    }
+    let detail = format!(
+        "{} quarantined until the node starts again: {}",
+        text::plural(runs.len(), "run"),
+        named.join("; ")
+    );
+    let mend = "restart the node; if it happens again, report it with .moa/log/moa.log";
+    Check::error("runs", detail, mend)
 }
 
 fn shell() -> Check {
@@ -299,5 +333,21 @@ fn user() -> Check {
             "run moa as a user of its own",
         ),
         false => Check::ok("user", "not root"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quarantined_runs_are_named_up_to_a_limit() {
+        assert_eq!(quarantined(&BTreeMap::new()).status, Status::Ok);
+        let runs: BTreeMap<RunId, String> =
+            (0..7).map(|n| (RunId(n), format!("fault {n}"))).collect();
+        let check = quarantined(&runs);
+        assert_eq!(check.status, Status::Error);
+        assert!(check.detail.starts_with("7 runs quarantined until"), "{}", check.detail);
+        assert!(check.detail.contains("000000000004: fault 4; and 2 more"), "{}", check.detail);
     }
 }

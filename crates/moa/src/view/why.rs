@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
-use moa_core::ids::Name;
+use moa_core::ids::{Name, RunId};
 use moa_core::limit::LimitState;
 use moa_core::machine::{ForkPoint, Run, Why};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_core::workflow::StepKind;
+use moa_engine::handle::Status;
 use moa_ports::views::Pending;
 use serde::Serialize;
 
@@ -89,14 +90,7 @@ pub fn answer(
                 "no node serves the project, so nothing goes on",
                 Some("moa up".into()),
             )),
-            Some(node) => {
-                if let Some(why) = &node.engine.degraded {
-                    reasons.push(Reason::of_run(format!("the node can't write: {why}"), None));
-                }
-                if node.engine.stopping {
-                    reasons.push(Reason::of_run("the node is stopping", Some("moa up".into())));
-                }
-            }
+            Some(node) => reasons.extend(of_node(run.row.run, &node.engine)),
         }
     }
     let steps = match status.is_terminal() || status == RunStatus::Pending {
@@ -104,6 +98,22 @@ pub fn answer(
         false => run.why(all).into_iter().map(|why| of_step(run, why, node, limits)).collect(),
     };
     Answer { run: run.row.run.to_string(), status, reasons, steps }
+}
+
+fn of_node(run: RunId, engine: &Status) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if let Some(why) = engine.quarantined.get(&run) {
+        let unblock = "restart the node; if it happens again, report it with .moa/log/moa.log";
+        let why = format!("it is quarantined until the node starts again: {why}");
+        reasons.push(Reason::of_run(why, Some(unblock.into())));
+    }
+    if let Some(why) = &engine.degraded {
+        reasons.push(Reason::of_run(format!("the node can't write: {why}"), None));
+    }
+    if engine.stopping {
+        reasons.push(Reason::of_run("the node is stopping", Some("moa up".into())));
+    }
+    reasons
 }
 
 fn of_run(run: &Run, pending: &Pending) -> Vec<Reason> {
@@ -186,4 +196,23 @@ fn of_step(run: &Run, why: Why, node: Option<&NodeStatus>, limits: &Limits) -> R
         (reason, until, unblock) = (limit, Some(at), Some(format!("moa limits {agent}")));
     }
     Reason { step: Some(why.step), status: Some(why.status), reason, until, unblock }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarantined_run_is_told_from_the_others() {
+        let mut engine = Status { degraded: Some("disk full".into()), ..Status::default() };
+        engine.quarantined.insert(RunId(7), "moa failed on it: index out of bounds".into());
+        let told = |run| -> Vec<String> {
+            of_node(run, &engine).into_iter().map(|reason| reason.reason).collect()
+        };
+        let disk = "the node can't write: disk full";
+        assert_eq!(told(RunId(8)), [disk]);
+        let quarantined = "it is quarantined until the node starts again: moa failed on it: \
+                           index out of bounds";
+        assert_eq!(told(RunId(7)), [quarantined, disk]);
+    }
 }
