@@ -255,6 +255,22 @@ pub struct RunCreated {
 }
 
 impl Event {
+    /// The same with no output in the place of the output null.
+    ///
+    /// To whoever looks at a step the two are one: expressions, inputs and results say null for
+    /// both. Written and read again they are one as well, so the run in memory must not tell them
+    /// apart: it would differ from the one that is loaded or folded.
+    pub(crate) fn without_null(mut self) -> Self {
+        if let Self::RunSucceeded { output }
+        | Self::StepOwnDone { output, .. }
+        | Self::StepSucceeded { output, .. } = &mut self
+            && output.as_ref().is_some_and(|output| output.is_null())
+        {
+            *output = None;
+        }
+        self
+    }
+
     /// The step instance that it is about, if it is about one.
     pub fn step(&self) -> Option<InstIx> {
         use Event::*;

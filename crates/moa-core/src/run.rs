@@ -253,7 +253,7 @@ pub struct StepRow {
     /// Until when it waits at the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Millis>,
-    /// Its output.
+    /// Its output; never null, which is no output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Arc<Json>>,
     /// Its last error.

@@ -92,11 +92,16 @@ pub struct ParamSpec {
     pub name: String,
     /// JSON Schema that its value must meet.
     pub schema: Json,
-    /// Value when none is given; `None` and `required` = must be given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Value when none is given, null too; `None` and `required` = must be given.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub default: Option<Json>,
     /// Whether a run can't start without it.
     pub required: bool,
+}
+
+/// A value that is there, null too. (By itself serde reads null as `None`.)
+fn given<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(reader).map(Some)
 }
 
 /// Priority: 0 (first) to 3.

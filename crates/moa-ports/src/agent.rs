@@ -132,7 +132,7 @@ pub trait AttemptLog: Send + Sync {
 /// What an attempt gives back.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Output {
-    /// The result; `None` = null.
+    /// The result; `None` = null, which is the same.
     pub value: Option<Arc<Json>>,
 }
 

@@ -155,7 +155,11 @@ fn action(random: &mut Random, swarm: &Swarm) -> Plan {
 
 fn output(random: &mut Random) -> Option<Arc<serde_json::Value>> {
     let items: Vec<u64> = (0..random.below(4)).collect();
-    random.chance(900).then(|| Arc::new(json!({ "n": random.below(5), "items": items })))
+    match random.chance(900) {
+        true => Some(Arc::new(json!({ "n": random.below(5), "items": items }))),
+        // An explicit null, and nothing at all.
+        false => (items.len() % 2 == 0).then(Arc::default),
+    }
 }
 
 fn failed(kind: ErrorKind, message: &str) -> Outcome {

@@ -270,3 +270,34 @@ fn a_bare_name_is_the_key_of_the_last_output_that_has_it() {
     assert_eq!(solo.run.row.status, RunStatus::Succeeded);
     assert_eq!(solo.run.index, Index::of(&solo.restored()));
 }
+
+#[test]
+fn the_output_null_is_no_output_in_memory_and_after_a_restart() {
+    let wait = json!({"kind": "wait_signal", "name": "go"});
+    let check = json!({"kind": "group"});
+    let inside = with(step("inside", 0, task()), json!({"parent": 2}));
+    let steps = vec![step("work", 0, task()), step("wait", 0, wait), step("all", 0, check), inside];
+    let mut solo = Solo::start(&graph(steps, vec![(0, 4)]), Json::Null);
+    solo.attempt(0, done(Json::Null));
+    solo.signal("go", Json::Null).expect("it waits");
+    solo.attempt(3, done(Json::Null));
+    assert_eq!(solo.run.row.status, RunStatus::Succeeded);
+    let read = |row: &crate::run::StepRow| -> crate::run::StepRow {
+        serde_json::from_value(serde_json::to_value(row).expect("JSON")).expect("a row")
+    };
+    for row in solo.run.steps() {
+        assert_eq!(read(row), *row);
+        assert_eq!(row.output, None);
+    }
+}
+
+#[test]
+fn a_param_whose_default_is_null_has_it_in_a_kept_plan_too() {
+    let param = json!({"name": "note", "schema": {}, "default": null, "required": false});
+    let spec: crate::workflow::ParamSpec = serde_json::from_value(param.clone()).expect("a param");
+    assert_eq!(spec.default, Some(Json::Null));
+    assert_eq!(serde_json::to_value(&spec).expect("JSON"), param);
+    let without = json!({"name": "note", "schema": {}, "required": true});
+    let spec: crate::workflow::ParamSpec = serde_json::from_value(without).expect("a param");
+    assert_eq!(spec.default, None);
+}

@@ -58,7 +58,9 @@ impl<'a> Tx<'a> {
         self.env.now
     }
 
+    /// Every change of the run goes through here.
     pub fn record(&mut self, event: Event) {
+        let event = event.without_null();
         self.run.evolve(self.env.now, &event);
         self.events.push(event);
     }

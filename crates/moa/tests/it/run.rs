@@ -200,3 +200,19 @@ fn a_script_ends_at_its_first_failure_wherever_it_stands() {
     }
     assert!(!project.root.join("went").exists());
 }
+
+#[test]
+fn null_is_a_default_also_of_a_kept_version() {
+    let workflow = r#"
+params:
+  note: {type: [string, "null"], default: null}
+steps:
+  - {id: is_null, condition: params.note == null, run: "true"}
+"#;
+    let project = Project::with("nothing", workflow);
+    assert_eq!(project.run("nothing")["metrics"]["successfulSteps"], 1);
+    let versions = project.call(&["workflows", "versions", "--json"]).expect(0).json();
+    let hash = versions[0]["hash"].as_str().expect("a hash");
+    let kept = format!("nothing@{}", &hash[..12]);
+    assert_eq!(project.run(&kept)["metrics"]["successfulSteps"], 1);
+}
