@@ -32,15 +32,21 @@ const RETRY_AFTER_MAX: Span = Span::minutes(60);
 /// given even when others of the file have some.
 pub fn parse_agents(source: &Source, stem: &Name) -> (Vec<AgentSpec>, Vec<Diagnostic>) {
     let mut cx = Cx::new(source);
+    let specs = read(stem, &mut cx);
+    (specs, cx.finish())
+}
+
+/// Reads the agents of a file.
+pub(crate) fn read(stem: &Name, cx: &mut Cx) -> Vec<AgentSpec> {
     let mut specs = Vec::new();
-    if let Some(root) = yaml::parse(&mut cx) {
+    if let Some(root) = yaml::parse(cx) {
         if root.get("agents").is_some() {
-            several(&root, &mut specs, &mut cx);
+            several(&root, &mut specs, cx);
         } else {
-            one(&root, stem, &mut specs, &mut cx);
+            one(&root, stem, &mut specs, cx);
         }
     }
-    (specs, cx.finish())
+    specs
 }
 
 fn one(node: &Arc<Node>, id: &Name, specs: &mut Vec<AgentSpec>, cx: &mut Cx) {
@@ -143,6 +149,9 @@ fn actions(actions: Option<&Actions>, cx: &mut Cx) -> BTreeMap<String, ActionSpe
 fn check_uses(template: &Tmpl, cx: &mut Cx) {
     for one in &template.uses {
         let root = one.path.first().map_or("", String::as_str);
+        if let ("secrets", Some(name)) = (root, one.path.get(1)) {
+            cx.secrets.push(At { value: name.clone(), span: one.span.clone() });
+        }
         if matches!(root, "params" | "run" | "secrets" | "vars") {
             continue;
         }

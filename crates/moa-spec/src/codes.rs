@@ -98,6 +98,8 @@ codes! {
     BAD_ACTION_PARAMS = "MOA0404",
     /// Params that do not fit the workflow.
     BAD_CHILD_PARAMS = "MOA0405",
+    /// A secret that no source has.
+    NO_SECRET = "MOA0406",
     /// An agent needs exactly one kind.
     BAD_AGENT_KIND = "MOA0501",
     /// A command line that cannot be split.

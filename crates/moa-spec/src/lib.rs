@@ -23,6 +23,7 @@ mod read;
 mod retention;
 mod scalar;
 mod schema;
+mod secrets;
 mod settings;
 mod shell_words;
 mod source;
@@ -47,6 +48,7 @@ pub use scalar::{
     Duration, Entries, Expr, Filled, Label, Many, NameText, Raw, Short, Size, Tmpl, Use,
 };
 pub use schema::{SchemaKind, schema};
+pub use secrets::{SecretsOf, missing_secrets};
 pub use settings::{
     Channel, Limits, Log, LogFormat, LogLevel, Logs, Notify, Secrets, Settings, parse_settings,
 };

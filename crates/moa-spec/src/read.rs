@@ -26,11 +26,19 @@ pub(crate) struct Cx<'s> {
     found: Vec<Diagnostic>,
     /// Takes what comes after [`DIAGNOSTICS_MAX`].
     overflow: Option<Diagnostic>,
+    /// The secrets used, and where.
+    pub(crate) secrets: Vec<At<String>>,
 }
 
 impl<'s> Cx<'s> {
     pub(crate) fn new(source: &'s Source) -> Self {
-        Self { source, lines: Lines::new(&source.text), found: Vec::new(), overflow: None }
+        Self {
+            source,
+            lines: Lines::new(&source.text),
+            found: Vec::new(),
+            overflow: None,
+            secrets: Vec::new(),
+        }
     }
 
     pub(crate) fn source(&self) -> &'s Source {

@@ -68,21 +68,25 @@ fn read(
     project: Option<&Project>,
 ) -> (Option<Workflow>, Vec<Diagnostic>) {
     let mut cx = Cx::new(source);
-    let workflow = yaml::parse(&mut cx).and_then(|root| {
-        let file = WorkflowFile::read(&root, &mut cx)?;
-        let plan = lower::lower(&file, id, &mut cx);
-        if let Some(project) = project {
-            check::check_file(&file, project, &mut cx);
-        }
-        let specs = plan.as_ref().map(|plan| plan.params.as_slice()).unwrap_or_default();
-        let schedules = lower::schedules(file.schedule.as_ref(), id, specs, &mut cx);
-        let plan = plan?;
-        let tests = tests_section::tests(&file, &plan, &mut cx);
-        let source = Arc::new(source.clone());
-        Some(Workflow { id: id.clone(), file, tests, schedules, plan, source })
-    });
+    let workflow = read_into(id, project, &mut cx);
     let failed = cx.failed();
     (workflow.filter(|_| !failed), cx.finish())
+}
+
+/// Reads a workflow file; what is found in it, is in `cx`.
+pub(crate) fn read_into(id: &Name, project: Option<&Project>, cx: &mut Cx) -> Option<Workflow> {
+    let root = yaml::parse(cx)?;
+    let file = WorkflowFile::read(&root, cx)?;
+    let plan = lower::lower(&file, id, cx);
+    if let Some(project) = project {
+        check::check_file(&file, project, cx);
+    }
+    let specs = plan.as_ref().map(|plan| plan.params.as_slice()).unwrap_or_default();
+    let schedules = lower::schedules(file.schedule.as_ref(), id, specs, cx);
+    let plan = plan?;
+    let tests = tests_section::tests(&file, &plan, cx);
+    let source = Arc::new(cx.source().clone());
+    Some(Workflow { id: id.clone(), file, tests, schedules, plan, source })
 }
 
 /// The plan of a checked workflow: what the run machine executes. Its hash is over what it does,

@@ -13,6 +13,7 @@ use moa_ports::agent::Secrets;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::files::Beneath;
+use crate::project::{Layout, Project};
 
 /// Bytes of one secret.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
@@ -33,6 +34,17 @@ impl SecretStore {
     /// The secrets of the project in `root`, whose env file is `env_file`.
     pub fn new(root: &Path, env_file: &str) -> Self {
         Self { root: root.into(), env_file: env_file.into() }
+    }
+}
+
+impl SecretStore {
+    /// The secrets of a project as its settings say.
+    ///
+    /// # Errors
+    /// Its env file or a setting in the environment is broken.
+    pub fn of(layout: &Layout, project: &Project) -> Result<Self> {
+        let config = crate::node::read_config(layout, project)?;
+        Ok(Self::new(&layout.root, &config.settings.secrets.env_file))
     }
 }
 

@@ -12,7 +12,7 @@ use super::order::ancestors;
 use super::{Flat, Form, Opener};
 use crate::codes;
 use crate::model::{Output, RetryFile, Step};
-use crate::read::Cx;
+use crate::read::{At, Cx};
 use crate::scalar::{Entries, Expr, Short, Tmpl, Use};
 
 /// Names that are always there, whatever the workflow says.
@@ -436,5 +436,7 @@ fn secret(one: &Use, spot: Spot, cx: &mut Cx) {
         let message = "a secret is used as a whole, by its name".into();
         let d = cx.error(codes::SECRET_OUT_OF_PLACE, one.span.clone(), message);
         d.help("write ${{ secrets.NAME }}");
+    } else {
+        cx.secrets.push(At { value: one.path[1].clone(), span: one.span.clone() });
     }
 }

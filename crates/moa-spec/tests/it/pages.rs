@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use moa_core::ids::Name;
 use moa_spec::{
-    Diagnostic, Project, Source, error_pages, has_errors, parse_agents, parse_settings,
-    parse_workflow, render, validate_workflow,
+    Diagnostic, Project, SecretsOf, Source, error_pages, has_errors, missing_secrets, parse_agents,
+    parse_settings, parse_workflow, render, validate_workflow,
 };
 
 /// Codes whose mistakes are too large for a page; other tests make them.
@@ -38,7 +38,8 @@ actions:
 
 fn examples(page: &str) -> impl Iterator<Item = (&str, &str)> {
     let blocks = page.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
-    blocks.filter_map(|block| block.strip_prefix("# ")?.split_once('\n'))
+    let examples = blocks.filter_map(|block| block.strip_prefix("# ")?.split_once('\n'));
+    examples.map(|(kind, text)| (kind.split(':').next().unwrap_or(kind), text))
 }
 
 fn diagnose(text: &str) -> Vec<Diagnostic> {
@@ -49,7 +50,11 @@ fn diagnose(text: &str) -> Vec<Diagnostic> {
     if text.starts_with("# agent") {
         return parse_agents(&source, &name("example")).1;
     }
-    validate_workflow(&source, &name("example"), &project()).1
+    let id = name("example");
+    let has = |name: &str| name == "MAIL_TOKEN";
+    let mut found = validate_workflow(&source, &id, &project()).1;
+    found.extend(missing_secrets(&source, SecretsOf::Workflow(&id), &has));
+    found
 }
 
 #[test]
@@ -86,4 +91,22 @@ fn codes_are_unique_and_in_order() {
     sorted.sort_unstable();
     sorted.dedup();
     assert_eq!(codes, sorted);
+}
+
+#[test]
+fn only_secrets_that_are_not_there_are_warned_of_each_where_it_stands() {
+    let agents = "agents:\n  a: {command: x, env: {A: \"${{ secrets.ONE }}\"}}\n  \
+        b: {http: {url: \"https://b.example\", headers: {X: \"B ${{ secrets.TWO }}\"}}}\n";
+    let source = Source::new("agents/all.yaml", agents);
+    let found = |known: &str| -> Vec<(String, usize)> {
+        let has = |name: &str| name == known;
+        let found = missing_secrets(&source, SecretsOf::Agents(&name("all")), &has);
+        assert!(found.iter().all(|d| d.code == "MOA0406" && !d.is_error()));
+        found.into_iter().map(|d| (d.message, d.line as usize)).collect()
+    };
+    let one = ("there is no secret `ONE`".to_owned(), 2);
+    let two = ("there is no secret `TWO`".to_owned(), 3);
+    assert_eq!(found(""), [one.clone(), two.clone()]);
+    assert_eq!(found("ONE"), [two]);
+    assert_eq!(found("TWO"), [one]);
 }

@@ -14,8 +14,9 @@ use crate::control::client::Client;
 use crate::exit::{Exit, Failure, RESTORE, Result};
 use crate::node::{self, lock};
 use crate::project::{self, Layout, Loaded};
+use crate::secrets::SecretStore;
 use crate::ui::Style;
-use crate::{text, wire};
+use crate::{needed, text, wire};
 
 /// Bytes of disk below which a full disk is near.
 const DISK_BYTES_LOW: u64 = 1 << 30;
@@ -89,6 +90,7 @@ pub fn run(_args: Args, context: &Context) -> Result {
     checks.extend(programs(&layout, &loaded));
     checks.push(settings(&layout, &loaded));
     checks.push(env_file(&layout, &loaded));
+    checks.extend(missing_secrets(&layout, &loaded));
     checks.push(folder(&layout));
     checks.push(disk(&layout));
     let runtime = runtime()?;
@@ -199,6 +201,16 @@ fn env_file(layout: &Layout, loaded: &Loaded) -> Check {
         ),
         Ok(_) => Check::ok("secrets", format!("{name} is yours alone")),
     }
+}
+
+fn missing_secrets(layout: &Layout, loaded: &Loaded) -> Option<Check> {
+    // Where the settings can't be read, that is reported already.
+    let secrets = SecretStore::of(layout, &loaded.project).ok()?;
+    let missing = needed::missing(&loaded.project, &wire::agents(&loaded.project), &secrets);
+    let first = missing.first()?;
+    let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+    let mend = format!("add {first}=... to .env; `moa workflows validate` shows who uses it");
+    Some(Check::warning("secrets", format!("not there: {}", names.join(", ")), mend))
 }
 
 fn folder(layout: &Layout) -> Check {

@@ -11,11 +11,12 @@ use serde_json::{Map, Value as Json, json};
 use super::{Context, runtime};
 use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Result};
-use crate::project::{self, Layout};
+use crate::project::{self, Layout, Loaded};
 use crate::reader::{self, Reader};
-use crate::text;
+use crate::secrets::SecretStore;
 use crate::ui::Style;
 use crate::view::{deed, doer};
+use crate::{needed, text, wire};
 
 /// Names that are known before a run starts.
 struct Known {
@@ -30,8 +31,15 @@ impl Scope for Known {
 
 /// Shows the plan of a run that isn't started.
 pub fn run(layout: &Layout, start: StartRun, context: &Context) -> Result {
-    let plan = plan(layout, &start, context)?;
+    let loaded = project::load(layout, None)?;
+    let plan = plan(layout, &start, &loaded, context)?;
     let params = project::check_params(&plan, start.params, &start.texts)?;
+    let secrets = SecretStore::of(layout, &loaded.project)?;
+    let agents = wire::agents(&loaded.project);
+    let refusal = needed::refusal(&plan, &loaded.project.workflows, &agents, &secrets);
+    if let Some(refusal) = refusal {
+        context.ui.warn(&refusal.message);
+    }
     let vars = plan.vars.iter().map(|(name, value)| (name.clone(), value.clone()));
     let known = Known {
         names: BTreeMap::from([
@@ -54,14 +62,13 @@ pub fn run(layout: &Layout, start: StartRun, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-fn plan(layout: &Layout, start: &StartRun, context: &Context) -> Result<Plan> {
+fn plan(layout: &Layout, start: &StartRun, loaded: &Loaded, context: &Context) -> Result<Plan> {
     let name = &start.workflow;
     if let Some(version) = &start.version {
         let reader = Reader::require(layout)?;
         let kept = runtime()?.block_on(reader.version(name, Some(version)))?;
         return reader::plan(&kept);
     }
-    let loaded = project::load(layout, None)?;
     if loaded.broken.contains(name) || loaded.settings_broken {
         return Err(loaded.problems.of_workflow(name).failure(context.ui.err_color()));
     }

@@ -37,8 +37,9 @@ use crate::jobs::{Housekeeping, Jobs, files};
 use crate::project::{self, Layout, Served};
 use crate::reader::{Reader, plan};
 use crate::refresh::{self, Watched};
+use crate::secrets::{self, SecretStore};
 use crate::wire::{self, StateFiles, Stores, Worker};
-use crate::{secrets, view};
+use crate::{needed, view};
 
 /// Time between two looks at the project's files.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -65,6 +66,7 @@ pub struct Node {
     views: Arc<dyn Views>,
     worker: Worker,
     watched: Mutex<Watched>,
+    secrets: SecretStore,
     max_running: u32,
     jobs: Arc<Housekeeping>,
 }
@@ -131,24 +133,19 @@ impl Running {
         let engine =
             worker.engine(moa_engine::handle::Options { node: id, max_running }, &stores)?;
         engine.set_agents(agents(&worker, &watched));
-        let info = NodeInfo {
-            protocol: PROTOCOL,
-            moa: env!("CARGO_PKG_VERSION").into(),
-            pid: std::process::id(),
-            node: id,
-            started_at: view::now(),
-            transient,
-        };
+        let secrets = SecretStore::new(&layout.root, &settings.secrets.env_file);
+        warn_of_secrets(&watched.project, &worker, &secrets);
         let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine));
         let listener = Listener::bind(&state)?;
         let socket = listener.path().to_owned();
         let node = Arc::new(Node {
-            info,
+            info: info(id, transient),
             engine,
             store: stores.store,
             views: stores.views,
             worker,
             watched: Mutex::new(watched),
+            secrets,
             max_running,
             jobs: jobs.clone(),
         });
@@ -207,6 +204,17 @@ fn jobs(layout: &Layout, settings: &Settings, stores: &Stores, engine: &Handle) 
     }
 }
 
+fn info(node: NodeId, transient: bool) -> NodeInfo {
+    NodeInfo {
+        protocol: PROTOCOL,
+        moa: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        node,
+        started_at: view::now(),
+        transient,
+    }
+}
+
 fn level(settings: &Settings, verbose: u8) -> String {
     match verbose {
         0 => {}
@@ -253,6 +261,13 @@ fn agents(worker: &Worker, watched: &Watched) -> BTreeMap<Name, Arc<AgentSpec>> 
         agents.entry(id.clone()).or_insert_with(|| Arc::new(stand_in()));
     }
     agents
+}
+
+/// Logs which secrets are needed and not there: the attempts that use them will fail.
+fn warn_of_secrets(project: &project::Project, worker: &Worker, secrets: &SecretStore) {
+    for name in needed::missing(project, &worker.agents(), secrets) {
+        tracing::warn!("there is no secret {name}; runs that need it are refused");
+    }
 }
 
 /// Diagnostics of what is broken, for people.
@@ -356,6 +371,9 @@ impl Node {
             self.engine.set_agents(agents(&self.worker, watched));
             tracing::info!("agents have changed; attempts that start from now on see it");
         }
+        if change.agents || !change.workflows.is_empty() {
+            warn_of_secrets(&watched.project, &self.worker, &self.secrets);
+        }
         if change.settings {
             tracing::info!("settings have changed; they hold from the next start of the node on");
         }
@@ -381,8 +399,13 @@ impl Node {
         let path = format!("workflows/{name}.");
         let warning = watched.problems.errors().only(|file| file.starts_with(&path));
         let warning = warning.has_errors().then(|| warning.render(false));
-        drop(watched);
         let params = project::check_params(&plan, start.params, &start.texts)?;
+        let workflows = &watched.project.workflows;
+        let agents = self.worker.agents();
+        if let Some(refusal) = needed::refusal(&plan, workflows, &agents, &self.secrets) {
+            return Err(refusal);
+        }
+        drop(watched);
         let request = StartRequest {
             workflow: start.workflow,
             version: Some(plan.hash.to_string()),

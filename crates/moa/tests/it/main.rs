@@ -12,6 +12,7 @@ mod outputs;
 mod production;
 mod project;
 mod run;
+mod secrets;
 mod snapshots;
 mod windows;
 #[allow(dead_code, reason = "some faults are ordered by the tests of moa-connectors alone")]

@@ -11,7 +11,8 @@ use serde_json::json;
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure, Result};
 use crate::project::{self, Layout, Problems};
-use crate::text;
+use crate::secrets::SecretStore;
+use crate::{needed, text};
 
 /// Report every mistake in the project's files.
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,9 @@ Examples:
   moa workflows validate
   moa workflows validate workflows/deploy.yaml
   moa workflows validate --json | jq '.[].code'
+
+Secrets that are used and not there are warnings, and no errors with --strict: they are about this
+machine, not about the files.
 
 Exit codes: 0 no errors, 3 errors")]
 pub struct ValidateArgs {
@@ -33,7 +37,14 @@ pub struct ValidateArgs {
 /// Reports mistakes.
 pub fn validate(args: ValidateArgs, context: &Context) -> Result {
     let layout = context.layout()?;
-    let loaded = project::load(&layout, None)?;
+    let mut loaded = project::load(&layout, None)?;
+    match SecretStore::of(&layout, &loaded.project) {
+        Ok(secrets) => {
+            let warnings = needed::warnings(&loaded, &secrets);
+            loaded.problems.diagnostics.extend(warnings);
+        }
+        Err(failure) => context.ui.warn(&failure.message),
+    }
     let mut problems = loaded.problems;
     if !args.files.is_empty() {
         let wanted: Vec<String> =
@@ -49,8 +60,10 @@ pub fn validate(args: ValidateArgs, context: &Context) -> Result {
         problems = problems.only(|path| wanted.iter().any(|w| w == path));
     }
     report(&problems, context);
-    let (errors, warnings) = problems.counts();
-    let bad = errors > 0 || args.strict && warnings > 0;
+    let (errors, _) = problems.counts();
+    let of_files = |code: &str| code != needed::NO_SECRET;
+    let warned = problems.diagnostics.iter().any(|d| !d.is_error() && of_files(d.code));
+    let bad = errors > 0 || args.strict && warned;
     Ok(if bad { Exit::Invalid } else { Exit::Ok })
 }
 

@@ -1,0 +1,132 @@
+//! Which secrets a project needs, and which of them are not there.
+//!
+//! Asked before anything starts, so that a run doesn't fail hours later for want of a name. Only names
+//! are looked at; no value leaves [`Secrets::get`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::ids::Name;
+use moa_core::template::Template;
+use moa_core::workflow::{Plan, StepKind};
+use moa_ports::agent::Secrets;
+use moa_spec::{Diagnostic, SecretsOf};
+
+use crate::exit::Failure;
+use crate::project::{Loaded, Project, Served};
+
+/// The code of the warning that a secret is not there.
+pub const NO_SECRET: &str = "MOA0406";
+
+/// The agents by id.
+type Agents = BTreeMap<Name, Arc<AgentSpec>>;
+
+/// Who needs a secret: a step, or an agent of one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Need {
+    secret: String,
+    by: String,
+}
+
+/// The refusal of a run of `plan` that needs secrets which aren't there; `None` when all are.
+pub fn refusal(
+    plan: &Plan,
+    workflows: &BTreeMap<Name, Arc<Served>>,
+    agents: &Agents,
+    secrets: &dyn Secrets,
+) -> Option<Failure> {
+    let mut found = Found { workflows, agents, needs: BTreeSet::new(), seen: BTreeSet::new() };
+    found.plan(plan);
+    let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for need in &found.needs {
+        missing.entry(&need.secret).or_default().push(&need.by);
+    }
+    missing.retain(|name, _| secrets.get(name).is_none());
+    let (first, _) = missing.first_key_value()?;
+    let all: Vec<String> =
+        missing.iter().map(|(name, by)| format!("{name} ({})", by.join(", "))).collect();
+    let secrets = if all.len() == 1 { "a secret that is" } else { "secrets that are" };
+    let text = format!("{} needs {secrets} not there: {}", plan.workflow, all.join("; "));
+    let hint = format!(
+        "add a line {first}=... to .env, or set MOA_SECRET_{first} where the node runs; \
+         `moa explain MOA0406` says more"
+    );
+    Some(Failure::refused(text).hint(hint))
+}
+
+/// Names of secrets that the project's workflows and agents use and that are not there.
+pub fn missing(project: &Project, agents: &Agents, secrets: &dyn Secrets) -> BTreeSet<String> {
+    let workflows = &project.workflows;
+    let mut found = Found { workflows, agents, needs: BTreeSet::new(), seen: BTreeSet::new() };
+    workflows.values().for_each(|served| found.plan(&served.plan));
+    agents.values().for_each(|spec| found.agent(spec));
+    let names: BTreeSet<String> = found.needs.into_iter().map(|need| need.secret).collect();
+    names.into_iter().filter(|name| secrets.get(name).is_none()).collect()
+}
+
+/// Warnings about the files of a project that use secrets which aren't there.
+pub fn warnings(loaded: &Loaded, secrets: &dyn Secrets) -> Vec<Diagnostic> {
+    let has = |name: &str| secrets.get(name).is_some();
+    let mut found = Vec::new();
+    for source in &loaded.problems.sources {
+        let Some((folder, file)) = source.path.split_once('/') else { continue };
+        let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+        let Ok(stem) = Name::new(stem) else { continue };
+        let kind = match folder {
+            "workflows" => SecretsOf::Workflow(&stem),
+            _ => SecretsOf::Agents(&stem),
+        };
+        found.extend(moa_spec::missing_secrets(source, kind, &has));
+    }
+    found
+}
+
+struct Found<'a> {
+    workflows: &'a BTreeMap<Name, Arc<Served>>,
+    agents: &'a Agents,
+    needs: BTreeSet<Need>,
+    /// Workflows called that were looked at.
+    seen: BTreeSet<Name>,
+}
+
+impl Found<'_> {
+    fn plan(&mut self, plan: &Plan) {
+        for step in &plan.steps {
+            match &step.kind {
+                StepKind::Task { agent, params, env, .. } => {
+                    let by = format!("step {}", step.id);
+                    self.template(params, &by);
+                    self.template(env, &by);
+                    if let Some(spec) = self.agents.get(agent).cloned() {
+                        self.agent(&spec);
+                    }
+                }
+                StepKind::Child { workflow, .. } if self.seen.insert(workflow.clone()) => {
+                    if let Some(served) = self.workflows.get(workflow).cloned() {
+                        self.plan(&served.plan);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn agent(&mut self, spec: &AgentSpec) {
+        let by = format!("agent {}", spec.id);
+        spec.env.values().for_each(|template| self.template(template, &by));
+        if let AgentKind::Http(http) = &spec.kind {
+            http.headers.values().for_each(|template| self.template(template, &by));
+        }
+    }
+
+    fn template(&mut self, template: &Template, by: &str) {
+        for reference in template.references() {
+            if let [root, name] = reference.path.as_slice()
+                && root == "secrets"
+            {
+                self.needs.insert(Need { secret: name.clone(), by: by.to_owned() });
+            }
+        }
+    }
+}
