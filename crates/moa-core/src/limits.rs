@@ -99,5 +99,7 @@ pub const MARK_AHEAD_MS: i64 = 3_600_000;
 pub const RESTARTS_MAX: usize = 5;
 /// The time, in milliseconds, in which starts of the process are counted.
 pub const RESTARTS_SPAN_MS: i64 = 600_000;
+/// Events of one calendar, repeated ones each time.
+pub const CALENDAR_EVENTS_MAX: usize = 50_000;
 /// Slots of one backfill.
 pub const BACKFILL_SLOTS_MAX: usize = 10_000;

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::Name;
+use moa_core::schedule::{Calendars, DayRule};
 use serde_json::Value as Json;
 
 use crate::codes::{self, Code};
@@ -13,7 +14,7 @@ use crate::json_schema;
 use crate::model::{Step, WorkflowFile};
 use crate::params::check_against;
 use crate::read::Cx;
-use crate::scalar::Tmpl;
+use crate::scalar::{Short, Tmpl};
 use crate::suggest::nearest;
 use crate::workflow::{Workflow, WorkflowSummary};
 use crate::yaml::{Data, Node};
@@ -25,6 +26,8 @@ pub struct Project {
     pub agents: BTreeMap<Name, AgentSpec>,
     /// The workflows by id.
     pub workflows: BTreeMap<Name, WorkflowSummary>,
+    /// The calendars by name: `calendars/NAME.ics`.
+    pub calendars: Calendars,
 }
 
 /// Agents that are part of moa.
@@ -40,6 +43,7 @@ pub fn check_workflow(workflow: &Workflow, project: &Project) -> Vec<Diagnostic>
 
 /// The same for a file that may have errors.
 pub(crate) fn check_file(file: &WorkflowFile, project: &Project, cx: &mut Cx) {
+    check_calendars(file, project, cx);
     let mut lists: Vec<&[Step]> = vec![&file.steps];
     if let Some(handling) = &file.error_handling {
         lists.extend(handling.on_failure.as_deref());
@@ -56,6 +60,27 @@ pub(crate) fn check_file(file: &WorkflowFile, project: &Project, cx: &mut Cx) {
                 lists.extend(case.default.as_deref());
             }
         }
+    }
+}
+
+/// Reports calendars that schedules use and that aren't there.
+fn check_calendars(file: &WorkflowFile, project: &Project, cx: &mut Cx) {
+    let forms = file.schedule.iter().flat_map(|forms| &forms.0);
+    let long =
+        forms.filter_map(|form| if let Short::Long(long) = form { Some(long) } else { None });
+    let calendars = long.filter_map(|schedule| schedule.calendar.as_ref());
+    for rule in calendars.flat_map(|c| [&c.include, &c.exclude]).flatten().flat_map(|m| &m.0) {
+        let DayRule::Named(name) = &rule.value.0 else { continue };
+        if project.calendars.contains_key(name) {
+            continue;
+        }
+        let message = format!("there is no calendar `{name}`");
+        let d = cx.error(codes::UNKNOWN_CALENDAR, rule.span.clone(), message);
+        let words = ["weekdays", "weekends"].into_iter();
+        match nearest(name.as_str(), words.chain(project.calendars.keys().map(Name::as_str))) {
+            Some(near) => d.help(format!("did you mean `{near}`?")),
+            None => d.help(format!("put it into calendars/{name}.ics")),
+        };
     }
 }
 

@@ -122,6 +122,10 @@ codes! {
     BAD_SCHEDULE_PARAMS = "MOA0607",
     /// A key without effect.
     NO_EFFECT = "MOA0608",
+    /// A calendar that does not exist.
+    UNKNOWN_CALENDAR = "MOA0609",
+    /// Not a calendar.
+    BAD_CALENDAR = "MOA0610",
     /// This version does not start runs by itself.
     NOT_STARTED = "MOA0901",
     /// Accepted, but without effect in this version.

@@ -8,6 +8,7 @@
 //! Start reading at [`parse_workflow`].
 
 mod agents;
+mod calendar;
 mod check;
 mod codes;
 mod diagnostic;
@@ -33,6 +34,7 @@ mod workflow;
 mod yaml;
 
 pub use agents::parse_agents;
+pub use calendar::parse_calendar;
 pub use check::{BUILTIN_AGENTS, Project, check_workflow};
 pub use codes::error_pages;
 pub use diagnostic::{Diagnostic, Severity, has_errors, render};

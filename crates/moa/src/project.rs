@@ -1,4 +1,5 @@
-//! A project: `moa.yaml`, `workflows/*.yaml`, `agents/*.yaml`, read and checked as a whole.
+//! A project: `moa.yaml`, `workflows/*.yaml`, `agents/*.yaml`, `calendars/*.ics`, read and checked
+//! as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,6 +7,7 @@ use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::Name;
+use moa_core::schedule::Calendars;
 use moa_core::workflow::Plan;
 use moa_spec::{Diagnostic, Settings, Source, WorkflowSummary, WorkflowTest};
 use serde_json::{Map, Value as Json, json};
@@ -65,6 +67,8 @@ pub struct Project {
     pub agents: BTreeMap<Name, Arc<AgentSpec>>,
     /// Workflows by id.
     pub workflows: BTreeMap<Name, Arc<Served>>,
+    /// The days of calendars by name.
+    pub calendars: Calendars,
 }
 
 /// A workflow that can be run.
@@ -224,6 +228,7 @@ pub fn load(layout: &Layout, last: Option<&Project>) -> Result<Loaded> {
     let mut loaded = Loaded::default();
     load_settings(&beneath, last, &mut loaded);
     load_agents(&beneath, last, &mut loaded);
+    load_calendars(&beneath, last, &mut loaded);
     load_workflows(&beneath, last, &mut loaded);
     Ok(loaded)
 }
@@ -231,11 +236,22 @@ pub fn load(layout: &Layout, last: Option<&Project>) -> Result<Loaded> {
 /// The paths of a project's files.
 pub fn paths(beneath: &Beneath) -> std::io::Result<Vec<String>> {
     let mut paths = vec![SETTINGS_FILE.to_owned()];
-    for folder in ["agents", "workflows"] {
+    for folder in ["agents", "calendars", "workflows"] {
         let names = beneath.list(Path::new(folder))?;
-        paths.extend(names.iter().filter(|n| is_yaml(n)).map(|n| format!("{folder}/{n}")));
+        let ours = names.iter().filter(|name| is_ours(folder, name));
+        paths.extend(ours.map(|name| format!("{folder}/{name}")));
     }
     Ok(paths)
+}
+
+/// Whether a name in a folder is a file for us.
+fn is_ours(folder: &str, name: &str) -> bool {
+    if folder == "calendars" { is_calendar(name) } else { is_yaml(name) }
+}
+
+/// Whether a name is a calendar; not those that editors leave beside it.
+fn is_calendar(name: &str) -> bool {
+    name.ends_with(".ics") && !name.starts_with(['.', '#', '~'])
 }
 
 /// Whether a name is a file for us; not those that editors leave beside it.
@@ -292,6 +308,25 @@ fn load_agents(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
     broken_agents.retain(|id, _| last.is_some() || !project.agents.contains_key(id));
 }
 
+fn load_calendars(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
+    let mut broken = false;
+    for file in read_folder(beneath, "calendars", loaded, &mut broken) {
+        let (days, found) = moa_spec::parse_calendar(&file.source);
+        loaded.problems.diagnostics.extend(found);
+        loaded.problems.sources.push(file.source);
+        match days {
+            Some(days) => {
+                loaded.project.calendars.insert(file.stem, Arc::new(days));
+            }
+            None => broken = true,
+        }
+    }
+    // A broken file takes nothing away that was good before.
+    for (name, days) in last.filter(|_| broken).iter().flat_map(|last| &last.calendars) {
+        loaded.project.calendars.entry(name.clone()).or_insert_with(|| days.clone());
+    }
+}
+
 fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
     let mut unreadable = false;
     let files = read_folder(beneath, "workflows", loaded, &mut unreadable);
@@ -300,6 +335,7 @@ fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
     let mut context = moa_spec::Project::default();
     let agents = loaded.project.agents.iter();
     context.agents = agents.map(|(id, spec)| (id.clone(), (**spec).clone())).collect();
+    context.calendars.clone_from(&loaded.project.calendars);
     for (file, workflow) in files.iter().zip(&parsed) {
         // A broken one takes any params, so that its callers aren't blamed.
         let summary = workflow.as_ref().map_or_else(WorkflowSummary::default, |w| w.summary());
@@ -346,7 +382,7 @@ fn blame_agents(found: &mut [Diagnostic], broken: &BTreeMap<Name, String>) -> bo
     any
 }
 
-/// The YAML files of a folder. What can't be read is a problem, and not among them.
+/// The files of a folder that are for us. What can't be read is a problem, and not among them.
 fn read_folder(
     beneath: &Beneath,
     folder: &str,
@@ -359,7 +395,7 @@ fn read_folder(
         Vec::new()
     });
     let mut files: Vec<File> = Vec::new();
-    for name in names.iter().filter(|name| is_yaml(name)) {
+    for name in names.iter().filter(|name| is_ours(folder, name)) {
         let path = format!("{folder}/{name}");
         let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
         let source = read(beneath, &path, loaded);
@@ -383,7 +419,7 @@ fn read_folder(
                 *broken = true;
                 if folder == "workflows" {
                     loaded.broken.insert(stem);
-                } else {
+                } else if folder == "agents" {
                     loaded.broken_agents.insert(stem, path);
                 }
             }

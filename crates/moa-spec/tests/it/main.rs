@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod calendars;
 mod diagnostics;
 mod drawing;
 mod formatting;

@@ -9,8 +9,8 @@ use moa_spec::{
 };
 
 /// Codes whose mistakes are too large for a page; other tests make them.
-const WITHOUT_EXAMPLE: [&str; 7] =
-    ["MOA0001", "MOA0002", "MOA0005", "MOA0006", "MOA0010", "MOA0011", "MOA0205"];
+const WITHOUT_EXAMPLE: [&str; 8] =
+    ["MOA0001", "MOA0002", "MOA0005", "MOA0006", "MOA0010", "MOA0011", "MOA0205", "MOA0610"];
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -33,6 +33,7 @@ actions:
     Project {
         agents: agents.into_iter().map(|a| (a.id.clone(), a)).collect(),
         workflows: BTreeMap::from([(name("fixups"), fixups.unwrap().summary())]),
+        calendars: BTreeMap::from([(name("de-holidays"), Default::default())]),
     }
 }
 

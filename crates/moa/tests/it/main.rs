@@ -12,6 +12,7 @@ mod outputs;
 mod production;
 mod project;
 mod run;
+mod schedules;
 mod secrets;
 mod snapshots;
 mod windows;
