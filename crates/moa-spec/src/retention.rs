@@ -101,7 +101,7 @@ fn shown<T: Serialize + Copy, S: Serializer>(limit: &Option<T>, s: S) -> Result<
     UpTo(*limit).serialize(s)
 }
 
-fn shown_age<S: Serializer>(age: &Option<Span>, s: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn shown_age<S: Serializer>(age: &Option<Span>, s: S) -> Result<S::Ok, S::Error> {
     UpTo(age.map(Duration)).serialize(s)
 }
 

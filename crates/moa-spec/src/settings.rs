@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::codes;
 use crate::diagnostic::Diagnostic;
+use crate::model::settings::{LogFile, SettingsFile, SettingsLimits};
 pub use crate::model::settings::{LogFormat, LogLevel};
-use crate::model::settings::{SettingsFile, SettingsLimits};
 use crate::read::{At, Cx, Field};
 use crate::retention::Retention;
 use crate::scalar::name;
@@ -57,6 +57,15 @@ pub struct Log {
     pub level: LogLevel,
     /// How.
     pub format: LogFormat,
+    /// The file, relative to the project.
+    pub file: String,
+    /// Bytes after which it is moved aside.
+    pub max_size: u64,
+    /// How long files moved aside are kept; `None` = for good.
+    #[serde(serialize_with = "crate::retention::shown_age")]
+    pub keep: Option<Span>,
+    /// How many files moved aside are kept.
+    pub files: u32,
 }
 
 /// What attempts write.
@@ -87,13 +96,26 @@ pub struct Secrets {
     pub env_file: String,
 }
 
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Text,
+            file: ".moa/log/moa.log".into(),
+            max_size: 10 << 20,
+            keep: Some(Span::minutes(14 * 24 * 60)),
+            files: 30,
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             name: None,
             store: "sqlite".into(),
             limits: Limits { max_running: 64, stop_grace: Span::minutes(5) },
-            log: Log { level: LogLevel::Info, format: LogFormat::Text },
+            log: Log::default(),
             logs: Logs { attempt_max: ATTEMPT_LOG_BYTES_DEFAULT },
             notify: Notify::default(),
             secrets: Secrets { env_file: ".env".into() },
@@ -147,8 +169,7 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
         self::limits(limits, &mut settings, cx);
     }
     if let Some(log) = &file.log {
-        settings.log.level = log.level.as_ref().map_or(settings.log.level, |l| l.value);
-        settings.log.format = log.format.as_ref().map_or(settings.log.format, |f| f.value);
+        self::log(log, &mut settings.log, cx);
     }
     if let Some(size) = file.logs.as_ref().and_then(|logs| logs.attempt_max.as_ref()) {
         if !(ATTEMPT_LOG_BYTES_MIN..=ATTEMPT_LOG_BYTES_MAX).contains(&size.value.0) {
@@ -159,7 +180,7 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     }
     let channels = file.notify.iter().filter_map(|n| n.channels.as_ref()).flat_map(|c| &c.0);
     for (key, channel) in channels {
-        inside(&channel.file, cx);
+        inside(&channel.file, "notifications/slack.jsonl", cx);
         if let Some(name) = name(&key.value, key.span.clone(), cx) {
             let channel = Channel { file: channel.file.value.clone() };
             settings.notify.channels.insert(name, channel);
@@ -172,6 +193,24 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
         crate::retention::take(retention, &mut settings.retention);
     }
     settings
+}
+
+fn log(file: &LogFile, log: &mut Log, cx: &mut Cx) {
+    log.level = file.level.as_ref().map_or(log.level, |level| level.value);
+    log.format = file.format.as_ref().map_or(log.format, |format| format.value);
+    if let Some(path) = &file.file {
+        inside(path, "logs/moa.log", cx);
+        log.file.clone_from(&path.value);
+    }
+    if let Some(size) = &file.max_size {
+        if size.value.0 < 4096 {
+            let message = "a log of less than 4KiB is of no use".into();
+            cx.error(codes::WRONG_VALUE, size.span.clone(), message).help("write 10MiB");
+        }
+        log.max_size = size.value.0;
+    }
+    log.keep = file.keep.as_ref().map_or(log.keep, |keep| keep.value.0.map(|age| age.0));
+    log.files = file.files.as_ref().map_or(log.files, |files| files.value);
 }
 
 fn limits(file: &SettingsLimits, settings: &mut Settings, cx: &mut Cx) {
@@ -188,11 +227,11 @@ fn limits(file: &SettingsLimits, settings: &mut Settings, cx: &mut Cx) {
 }
 
 /// Reports a path that is not inside the project.
-fn inside(path: &At<String>, cx: &mut Cx) {
+fn inside(path: &At<String>, example: &str, cx: &mut Cx) {
     let text = &path.value;
     if text.is_empty() || text.starts_with('/') || text.split('/').any(|part| part == "..") {
         let message = format!("{text:?} is not a path inside the project");
         let d = cx.error(codes::WRONG_VALUE, path.span.clone(), message);
-        d.help("write a path relative to the project, such as notifications/slack.jsonl");
+        d.help(format!("write a path relative to the project, such as {example}"));
     }
 }

@@ -24,7 +24,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 18] = [
+const KEYS: [Key; 22] = [
     Key {
         path: "name",
         text: true,
@@ -60,6 +60,30 @@ const KEYS: [Key; 18] = [
         text: false,
         take: |to, from| to.log.format = from.log.format,
         about: "How moa itself logs: text or json",
+    },
+    Key {
+        path: "log.file",
+        text: true,
+        take: |to, from| to.log.file = from.log.file,
+        about: "The file of it, relative to the project",
+    },
+    Key {
+        path: "log.max_size",
+        text: false,
+        take: |to, from| to.log.max_size = from.log.max_size,
+        about: "Bytes after which that file is moved aside, as it is each day",
+    },
+    Key {
+        path: "log.keep",
+        text: false,
+        take: |to, from| to.log.keep = from.log.keep,
+        about: "How long files moved aside are kept",
+    },
+    Key {
+        path: "log.files",
+        text: false,
+        take: |to, from| to.log.files = from.log.files,
+        about: "How many files moved aside are kept",
     },
     Key {
         path: "logs.attempt_max",

@@ -79,6 +79,14 @@ record! {
         level: Option<At<LogLevel>>,
         /// How: `text` or `json`.
         format: Option<At<LogFormat>>,
+        /// The file, relative to the project; `.moa/log/moa.log` when not given.
+        file: Option<At<String>>,
+        /// Bytes after which it is moved aside, as it is each day; 10MiB when not given.
+        max_size: Option<At<Size>>,
+        /// How long files moved aside are kept, or `unlimited`; 14d when not given.
+        keep: Option<At<UpTo<Duration>>>,
+        /// How many files moved aside are kept; 30 when not given.
+        files: Option<At<u32>>,
     }
 
     /// What attempts write.

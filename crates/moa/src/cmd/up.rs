@@ -74,7 +74,10 @@ async fn announce(running: &Running, context: &Context) {
     let workflows = if names.is_empty() { "none yet".into() } else { names.join(", ") };
     ui.note(&format!("  workflows  {workflows}"));
     ui.note(&format!("  socket     {}", running.socket.display()));
-    ui.note(&format!("  log        {}", running.root.join(".moa/log/moa.log").display()));
+    ui.note(&format!(
+        "  log        {}",
+        running.root.join(&running.config.settings.log.file).display()
+    ));
     if running.open_runs > 0 {
         let runs = text::plural(usize::try_from(running.open_runs).unwrap_or(usize::MAX), "run");
         ui.note(&format!("  open       {runs} from before, going on"));

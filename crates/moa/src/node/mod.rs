@@ -7,6 +7,7 @@
 
 pub mod lock;
 pub mod log;
+mod rotate;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
@@ -115,12 +116,7 @@ impl Running {
         let mut config = read_config(&layout, &loaded.project)?;
         config.stop_grace_from_flag(drain);
         let settings = &config.settings;
-        let log = log::Options {
-            level: level(settings, verbose),
-            json: settings.log.format == moa_spec::LogFormat::Json,
-            stderr,
-        };
-        log::start(&state.join("log"), &log)?;
+        start_log(&layout, settings, verbose, stderr)?;
         let stores = wire::open_store(&layout)?;
         let id = NodeId(wire::random_u64());
         let mut watched = Watched::new(layout.clone(), loaded);
@@ -213,6 +209,29 @@ fn info(node: NodeId, transient: bool) -> NodeInfo {
         started_at: view::now(),
         transient,
     }
+}
+
+/// Starts logging as the settings say. A log that can't be written is only warned of.
+fn start_log(
+    layout: &Layout,
+    settings: &Settings,
+    verbose: u8,
+    stderr: Option<bool>,
+) -> Result<()> {
+    let options = log::Options {
+        level: level(settings, verbose),
+        json: settings.log.format == moa_spec::LogFormat::Json,
+        stderr,
+        limits: rotate::Limits {
+            file_bytes: settings.log.max_size,
+            age: settings.log.keep,
+            files: settings.log.files as usize,
+        },
+    };
+    if let Some(wrong) = log::start(&layout.root.join(&settings.log.file), &options)? {
+        tracing::warn!("{wrong}");
+    }
+    Ok(())
 }
 
 fn level(settings: &Settings, verbose: u8) -> String {
