@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::ids::{Name, NodeId, RunId, VersionHash};
-use crate::run::{ParentRef, Phase, Seed};
+use crate::run::{ParentRef, Phase, Seed, TriggerRef};
 use crate::step::{SkipReason, StepError, WaitReason};
 use crate::time::Millis;
 use crate::workflow::Priority;
@@ -244,6 +244,9 @@ pub struct RunCreated {
     /// The step that started it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentRef>,
+    /// The occurrence that started it, or the run that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Arc<TriggerRef>>,
     /// The run that it repeats in part, with the instances taken over from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<Arc<Seed>>,

@@ -22,4 +22,5 @@ pub mod schema;
 pub mod step;
 pub mod template;
 pub mod time;
+pub mod trigger;
 pub mod workflow;

@@ -61,6 +61,20 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 pub const BATCH_INPUTS_MAX: usize = 8192;
 /// Runs one node keeps in memory; idle ones leave first.
 pub const RUNS_CACHED_MAX: usize = 20_000;
+/// Bytes of all occurrences that wait for runs of their trigger to end.
+pub const BUFFERED_BYTES_MAX: usize = 4 << 20;
+/// Runs of one workflow that a schedule which waits for it remembers.
+pub const CYCLES_MAX: usize = 8;
+/// How long, in milliseconds, a slot waits for a run of another workflow that should have begun.
+pub const UPSTREAM_GRACE_MS: u64 = 10_000;
+/// Runs of one backfill at once.
+pub const BACKFILL_AT_ONCE_MAX: u32 = 100;
+/// Backfills that one trigger remembers, or has at once.
+pub const BACKFILLS_KEPT_MAX: usize = 8;
+/// Bytes of a run's output that those who wait for its end are given; a longer one they must read.
+pub const ENDED_OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// Triggers one node keeps in memory; idle ones leave first.
+pub const TRIGGERS_CACHED_MAX: usize = 10_000;
 /// Rows asked of the store at once: due timers, messages, ready steps.
 pub const DUE_ROWS_MAX: usize = 4096;
 /// Bytes kept of one attempt's log where the settings don't say: about half from each end.

@@ -13,6 +13,7 @@ use crate::event::InstIx;
 use crate::ids::{Name, NodeId, RunId, VersionHash};
 use crate::step::{SkipReason, StepError, StepStatus, WaitReason};
 use crate::time::Millis;
+use crate::trigger::TriggerId;
 use crate::workflow::{BodyIx, Priority, StepIx};
 
 /// Status of a run.
@@ -113,6 +114,23 @@ pub struct ParentRef {
     pub depth: u32,
 }
 
+/// The occurrence that started a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TriggerRef {
+    /// The trigger.
+    pub trigger: TriggerId,
+    /// What people call it: `WORKFLOW/NAME`.
+    pub name: String,
+    /// The occurrence's name.
+    pub key: String,
+    /// The slot, if a schedule was due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Millis>,
+    /// What expressions see of it, by name: `slot` or `event`.
+    #[serde(default)]
+    pub vars: Arc<Json>,
+}
+
 /// What a run takes over from another one of the same workflow (`retry`, `rerun --from`, `fork`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Seed {
@@ -142,6 +160,9 @@ pub struct RunRow {
     /// The step that started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentRef>,
+    /// The occurrence that started it, or the run that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Arc<TriggerRef>>,
     /// When it was created.
     pub created_at: Millis,
     /// When its steps could run.

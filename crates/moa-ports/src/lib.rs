@@ -11,4 +11,5 @@ pub mod limit;
 pub mod memory;
 pub mod store;
 pub mod suite;
+pub mod triggers;
 pub mod views;

@@ -16,10 +16,12 @@ use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::machine::{BUS, Emitted, Input, MessageBody, TimerKey};
 use moa_core::run::{RunRow, RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::TriggerId;
 use moa_core::workflow::OnLimit;
 use serde::{Deserialize, Serialize};
 
 use crate::limit::{LimitRow, LimitWrite};
+use crate::triggers::{Post, TriggerCommit, TriggerOutcome, TriggerRow};
 
 /// Answers one call, once, from any thread.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
@@ -63,6 +65,9 @@ pub trait Store: Send + Sync {
     /// Loads runs with their step rows; `None` for a run that doesn't exist.
     fn load(&self, runs: Vec<RunId>, reply: Reply<Vec<Option<Snapshot>>>);
 
+    /// Loads triggers; `None` for one that doesn't exist.
+    fn load_triggers(&self, triggers: Vec<TriggerId>, reply: Reply<Vec<Option<TriggerRow>>>);
+
     /// What is due: see [`Due`]. Reads only.
     fn due(&self, ask: DueAsk, reply: Reply<Due>);
 
@@ -99,10 +104,14 @@ pub struct Batch {
     pub now: Millis,
     /// Changes of runs; at most one for each run.
     pub commits: Vec<Commit>,
+    /// Changes of triggers; at most one for each.
+    pub triggers: Vec<TriggerCommit>,
     /// Events handed on from the bus to the runs that wait for them.
     pub relays: Vec<Relay>,
     /// What has been used of agents' limits; written first.
     pub limits: Vec<LimitWrite>,
+    /// Events that nobody's commit sends.
+    pub posts: Vec<Post>,
 }
 
 /// The change of one run. Refused as a whole when the run's version isn't `expected`.
@@ -189,6 +198,10 @@ pub struct Relay {
 pub struct BatchOutcome {
     /// One for each commit, in order.
     pub commits: Vec<CommitOutcome>,
+    /// One for each commit of a trigger, in order.
+    pub triggers: Vec<TriggerOutcome>,
+    /// For each post, in order, whether it is new.
+    pub posts: Vec<bool>,
     /// Whether there are messages waiting now (sent by it, or admissions).
     pub messages: bool,
     /// Whether a change of limits was not written, because another node changed the same.
@@ -246,8 +259,12 @@ pub struct DueAsk {
     /// sent to the bus. `None` = of every run. What this costs depends on how much belongs to them,
     /// not on what else the store holds.
     pub only: Option<Vec<RunId>>,
-    /// Nothing of these runs, and no messages to them: they take no place in the answer.
+    /// Nothing of these runs (or triggers, by their address), and no messages to them: they take no
+    /// place in the answer.
     pub without: BTreeSet<RunId>,
+    /// At most so many triggers; 0 = none, and `next_timer` is about timers of runs alone. With
+    /// `only` there are none anyway: no trigger belongs to a run, and no message to one does.
+    pub triggers: usize,
 }
 
 /// What is due.
@@ -255,8 +272,10 @@ pub struct DueAsk {
 pub struct Due {
     /// Timers due, soonest first.
     pub timers: Vec<(RunId, TimerKey, Millis)>,
-    /// When the next timer that isn't in `timers` is due.
+    /// When the next timer that isn't in `timers`, or trigger that isn't in `triggers`, is due.
     pub next_timer: Option<Millis>,
+    /// Triggers that are due, soonest first.
+    pub triggers: Vec<(TriggerId, Millis)>,
     /// Messages to runs, oldest first. A message belongs to the run that gets it; if that isn't there
     /// (yet), to the run whose commit sent it, or, for one of a [`Relay`], sent what it consumes.
     pub messages: Vec<(MessageId, Message)>,
@@ -292,8 +311,11 @@ pub enum Old {
     Runs(RunStatus),
     /// The history of runs that ended with this status, all but its newest row.
     History(RunStatus),
-    /// Idempotency keys of runs that are gone; `before` means the end of the run.
+    /// Idempotency keys of runs that are gone (`before` means the end of the run), and keys of posts.
     Keys,
+    /// Records of occurrences of triggers, by when they were decided about; those that are open, or
+    /// whose run is there, stay.
+    Occurrences,
 }
 
 /// How far a series of calls of [`Store::prune`] has come. Only the store that gave it knows what it
@@ -308,6 +330,8 @@ pub struct Pruned {
     pub runs: Vec<RunId>,
     /// Keys that are free again.
     pub keys: usize,
+    /// Records of occurrences.
+    pub occurrences: usize,
     /// Where to go on; `None` = that was all.
     pub next: Option<PruneMark>,
 }
@@ -340,14 +364,28 @@ pub enum WorkflowRef {
 }
 
 impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        let Self { now: _, commits, triggers, relays, limits, posts } = self;
+        commits.is_empty()
+            && triggers.is_empty()
+            && relays.is_empty()
+            && limits.is_empty()
+            && posts.is_empty()
+    }
+
     /// Refuses a batch that no caller may ask for, before anything is written. Every store calls it
     /// first.
     ///
     /// # Errors
-    /// [`Error::Invalid`] says what is wrong with a relay.
+    /// [`Error::Invalid`] says what is wrong with a relay or a post.
     pub fn check(&self) -> Result<(), Error> {
+        if self.posts.iter().any(|post| post.message.to != BUS) {
+            return Err(Error::Invalid("a post that is not for the bus".into()));
+        }
         let relayed = self.relays.iter().flat_map(|relay| &relay.messages);
-        match relayed.map(Message::fault).find(Option::is_some).flatten() {
+        let posted = self.posts.iter().map(|post| &post.message);
+        match relayed.chain(posted).map(Message::fault).find(Option::is_some).flatten() {
             Some(wrong) => Err(Error::Invalid(format!("relay: {wrong}"))),
             None => Ok(()),
         }
@@ -367,6 +405,37 @@ impl Batch {
             faults.insert(position, wrong.to_owned());
         }
         faults
+    }
+
+    /// The same for commits of triggers: [`TriggerOutcome::Invalid`].
+    pub fn trigger_faults(&self) -> BTreeMap<usize, String> {
+        let mut triggers = BTreeSet::new();
+        let mut faults = BTreeMap::new();
+        for (position, commit) in self.triggers.iter().enumerate() {
+            let wrong = match commit.fault() {
+                Some(wrong) => wrong,
+                None if !triggers.insert(commit.id) => "a second commit of the same trigger",
+                None => continue,
+            };
+            faults.insert(position, wrong.to_owned());
+        }
+        faults
+    }
+}
+
+impl DueAsk {
+    /// For everything, at most so much of each kind.
+    pub const fn everything(now: Millis, limit: usize) -> Self {
+        Self {
+            now,
+            limit,
+            messages_after: 0,
+            ready: limit,
+            lost: true,
+            only: None,
+            without: BTreeSet::new(),
+            triggers: limit,
+        }
     }
 }
 
@@ -429,12 +498,12 @@ impl Message {
         Self { to, body: MessageBody::Input(Input::Cancel { reason }) }
     }
 
-    /// Whether it starts a child run.
+    /// Whether it starts a run.
     pub fn is_start(&self) -> bool {
-        matches!(self.body, MessageBody::StartChild(_))
+        matches!(self.body, MessageBody::StartChild(_) | MessageBody::StartRun(_))
     }
 
-    fn fault(&self) -> Option<&'static str> {
+    pub(crate) fn fault(&self) -> Option<&'static str> {
         let emitted = matches!(self.body, MessageBody::Emitted(_));
         (self.to == BUS && !emitted).then_some("a message to the bus that is not an event")
     }

@@ -6,11 +6,13 @@ use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::machine::TimerKey;
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
+use moa_core::trigger::{Occurrence, TriggerId};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::ArtifactHash;
 use crate::limit::LimitRow;
 use crate::store::{Error, Message, MessageId, Snapshot, WorkflowVersion};
+use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 
 /// The read side of a store.
 #[async_trait]
@@ -43,6 +45,19 @@ pub trait Views: Send + Sync {
 
     /// Armed timers and waiting messages of a run: what it waits for.
     async fn pending(&self, run: RunId) -> Result<Pending, Error>;
+
+    /// Triggers that fit the filter, in order of workflow and name.
+    async fn triggers(&self, filter: &TriggerFilter) -> Result<Vec<TriggerRow>, Error>;
+
+    /// A trigger.
+    async fn trigger(&self, id: TriggerId) -> Result<Option<TriggerRow>, Error>;
+
+    /// Occurrences of a trigger that fit the filter, the newest first.
+    async fn occurrences(
+        &self,
+        trigger: TriggerId,
+        filter: &OccurrenceFilter,
+    ) -> Result<Vec<Occurrence>, Error>;
 
     /// Numbers for the whole store.
     async fn totals(&self) -> Result<Totals, Error>;

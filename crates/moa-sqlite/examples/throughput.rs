@@ -8,7 +8,6 @@
 //! step, a waiting one and a timer; how long a restart takes to find what it lost). Prints this
 //! disk's own fdatasync rate beside it.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -120,9 +119,7 @@ fn restart(path: &Path, settings: &Settings) {
     let start = Instant::now();
     let store = SqliteStore::open(path, settings.options.clone()).expect("it opens");
     let opened = start.elapsed().as_secs_f64() * 1e3;
-    let now = build::NOW;
-    let (only, without) = (None, BTreeSet::new());
-    let ask = DueAsk { now, limit: 4096, messages_after: 0, ready: 0, lost: true, only, without };
+    let ask = DueAsk { ready: 0, triggers: 0, ..DueAsk::everything(build::NOW, 4096) };
     let due = answer(|reply| store.due(ask.clone(), reply)).expect("it is asked");
     let first_lost = start.elapsed().as_secs_f64() * 1e3;
     assert_eq!(due.lost.len() as u64, settings.open.min(4096));

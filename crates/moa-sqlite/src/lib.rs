@@ -23,6 +23,7 @@ mod samples;
 mod scan;
 mod schema;
 mod seal;
+mod triggers;
 mod verify;
 mod views;
 mod write;
@@ -39,12 +40,14 @@ use async_trait::async_trait;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::{Occurrence, TriggerId};
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
     Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
+use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
 pub use checkpoint::LogLength;
@@ -224,6 +227,10 @@ impl Store for SqliteStore {
         self.call(Call::Load(runs, reply));
     }
 
+    fn load_triggers(&self, triggers: Vec<TriggerId>, reply: Reply<Vec<Option<TriggerRow>>>) {
+        self.call(Call::LoadTriggers(triggers, reply));
+    }
+
     fn due(&self, ask: DueAsk, reply: Reply<Due>) {
         self.call(Call::Due(ask, reply));
     }
@@ -317,6 +324,22 @@ macro_rules! pass_views {
             }
             async fn pending(&self, run: RunId) -> Result<Pending, StoreError> {
                 self.readers.pending(run).await
+            }
+            async fn triggers(
+                &self,
+                filter: &TriggerFilter,
+            ) -> Result<Vec<TriggerRow>, StoreError> {
+                self.readers.triggers(filter).await
+            }
+            async fn trigger(&self, id: TriggerId) -> Result<Option<TriggerRow>, StoreError> {
+                self.readers.trigger(id).await
+            }
+            async fn occurrences(
+                &self,
+                trigger: TriggerId,
+                filter: &OccurrenceFilter,
+            ) -> Result<Vec<Occurrence>, StoreError> {
+                self.readers.occurrences(trigger, filter).await
             }
             async fn totals(&self) -> Result<Totals, StoreError> {
                 self.readers.totals().await

@@ -24,6 +24,7 @@ pub(crate) fn old(conn: &Connection, state: &mut State, ask: &PruneAsk) -> Resul
         Old::Runs(status) => runs(conn, state, status, ask)?,
         Old::History(status) => history(conn, status, ask)?,
         Old::Keys => keys(conn, ask)?,
+        Old::Occurrences => occurrences(conn, ask)?,
     };
     if !pruned.runs.is_empty() {
         // The rows alone don't tell any more which event was the newest.
@@ -111,11 +112,12 @@ fn delete(conn: &Connection, ended: &Ended) -> Result<(), Fail> {
     Ok(())
 }
 
-const OF_RUN: [&str; 6] = [
+const OF_RUN: [&str; 7] = [
     "DELETE FROM timers WHERE run_no = ?1",
     "DELETE FROM waits WHERE run_no = ?1",
     "DELETE FROM slots WHERE run_no = ?1",
     "DELETE FROM run_params WHERE run_no = ?1",
+    "DELETE FROM run_triggers WHERE run_no = ?1",
     "DELETE FROM runs WHERE no = ?1",
     "INSERT INTO doomed (run_no) VALUES (?1)",
 ];
@@ -185,7 +187,33 @@ fn keys(conn: &Connection, ask: &PruneAsk) -> Result<Pruned, Fail> {
          (SELECT key FROM spent_keys WHERE at < ?1 ORDER BY at, key LIMIT ?2)",
     )?;
     let keys = stmt.execute(params![ask.before.0, sql_limit(ask.limit)])?;
-    let full = ask.limit > 0 && keys == ask.limit;
+    let mut stmt = conn.prepare_cached(
+        "DELETE FROM posts WHERE key IN \
+         (SELECT key FROM posts WHERE at < ?1 ORDER BY at, key LIMIT ?2)",
+    )?;
+    let posts = stmt.execute(params![ask.before.0, sql_limit(ask.limit)])?;
+    let full = ask.limit > 0 && (keys == ask.limit || posts == ask.limit);
     let next = full.then_some(PruneMark(ask.before, 0));
-    Ok(Pruned { runs: Vec::new(), keys, next })
+    Ok(Pruned { keys: keys + posts, next, ..Pruned::default() })
+}
+
+/// Deletes old records of occurrences. Those that are open, or whose run is there, stay.
+fn occurrences(conn: &Connection, ask: &PruneAsk) -> Result<Pruned, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT o.trigger_no, o.key, o.decided_at FROM occurrences o CROSS JOIN triggers t \
+         ON t.no = o.trigger_no WHERE o.outcome NOT IN (1, 2) AND o.decided_at >= ?1 \
+         AND o.decided_at < ?2 AND (o.run IS NULL OR NOT EXISTS \
+         (SELECT 1 FROM runs r WHERE r.id = o.run)) ORDER BY o.decided_at, t.id, o.key LIMIT ?3",
+    )?;
+    let PruneMark(after, _) = ask.after.unwrap_or(PruneMark(Millis(i64::MIN), 0));
+    let rows = stmt.query(params![after.0, ask.before.0, sql_limit(ask.limit)])?;
+    let old: Vec<(i64, String, i64)> =
+        collect(rows, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    for (no, key, _) in &old {
+        conn.prepare_cached("DELETE FROM occurrences WHERE trigger_no = ?1 AND key = ?2")?
+            .execute(params![no, key])?;
+    }
+    let full = ask.limit > 0 && old.len() == ask.limit;
+    let next = old.last().filter(|_| full).map(|old| PruneMark(Millis(old.2), 0));
+    Ok(Pruned { occurrences: old.len(), next, ..Pruned::default() })
 }

@@ -4,9 +4,11 @@ use async_trait::async_trait;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
+use moa_core::trigger::{Occurrence, TriggerId};
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::limit::LimitRow;
 use moa_ports::store::{Error as StoreError, Snapshot, WorkflowRef, WorkflowVersion};
+use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -15,6 +17,7 @@ use crate::error::Fail;
 use crate::limits;
 use crate::read::{self, collect, sql_limit};
 use crate::rows;
+use crate::triggers;
 use crate::verify;
 use crate::views::Readers;
 
@@ -74,6 +77,24 @@ impl Views for Readers {
             pending(&whole, run)
         })
         .await
+    }
+
+    async fn triggers(&self, filter: &TriggerFilter) -> Result<Vec<TriggerRow>, StoreError> {
+        let filter = filter.clone();
+        self.ask(move |conn| triggers::triggers(conn, &filter)).await
+    }
+
+    async fn trigger(&self, id: TriggerId) -> Result<Option<TriggerRow>, StoreError> {
+        self.ask(move |conn| triggers::trigger(conn, id)).await
+    }
+
+    async fn occurrences(
+        &self,
+        trigger: TriggerId,
+        filter: &OccurrenceFilter,
+    ) -> Result<Vec<Occurrence>, StoreError> {
+        let filter = filter.clone();
+        self.ask(move |conn| triggers::occurrences(conn, trigger, &filter)).await
     }
 
     async fn totals(&self) -> Result<Totals, StoreError> {

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::belonging;
 use crate::error::Fail;
 use crate::rows;
+use crate::triggers;
 use crate::write::State;
 
 /// One run with its steps.
@@ -24,9 +25,9 @@ pub(crate) fn snapshot(conn: &Connection, run: RunId) -> Result<Option<Snapshot>
     ))?;
     let mut found = stmt.query([run.to_bytes()])?;
     let Some(row) = found.next()? else { return Ok(None) };
-    let no: i64 = row.get(16)?;
-    let version = rows::count(row, 17)?;
-    let root = row.get::<_, Option<[u8; 16]>>(18)?.map_or(run, RunId::from_bytes);
+    let no: i64 = row.get(17)?;
+    let version = rows::count(row, 18)?;
+    let root = row.get::<_, Option<[u8; 16]>>(19)?.map_or(run, RunId::from_bytes);
     let row = rows::run(row)?;
     let mut stmt = conn.prepare_cached(&format!(
         "SELECT {} FROM steps WHERE run_no = ?1 ORDER BY inst",
@@ -64,6 +65,7 @@ pub(crate) fn due(conn: &Connection, state: &mut State, ask: &DueAsk) -> Result<
     }
     let mut due = Due::default();
     timers(conn, ask, &mut due)?;
+    triggers::due(conn, ask, &mut due)?;
     messages(conn, ask, &mut due)?;
     if ask.ready > 0 {
         let mut stmt = conn.prepare_cached(

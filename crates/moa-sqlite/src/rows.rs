@@ -6,10 +6,13 @@ use moa_core::event::Event;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::machine::{MessageBody, TimerKey};
 use moa_core::run::{ParentRef, Phase, RunExtra, RunRow, RunStatus, StepRow};
+use moa_core::schedule::Revision;
 use moa_core::step::{SkipReason, StepStatus, WaitReason};
 use moa_core::time::Millis;
+use moa_core::trigger::{Occurrence, Origin, Outcome, TriggerSpec};
 use moa_core::workflow::Priority;
 use moa_ports::store::{Message, MessageId, WorkflowVersion};
+use moa_ports::triggers::TriggerRow;
 use moa_ports::views::{HistoryRow, RunSummary};
 use rusqlite::types::Null;
 use rusqlite::{Row, Statement};
@@ -22,7 +25,8 @@ use crate::error::Fail;
 pub const RUN: &str = "r.id, r.workflow, r.hash, r.status, r.phase, r.priority, \
     coalesce(r.params, (SELECT p.params FROM run_params p WHERE p.run_no = r.no)), \
     r.parent, r.parent_step, r.parent_depth, r.created_at, r.started_at, r.finished_at, \
-    r.output, r.error, r.extra";
+    r.output, r.error, r.extra, \
+    (SELECT g.trigger_json FROM run_triggers g WHERE g.run_no = r.no)";
 /// Columns of a run in a list as [`summary`] reads them, from `runs r`.
 pub const SUMMARY: &str = "r.id, r.workflow, r.hash, r.status, r.extra, r.parent, r.created_at, \
     r.started_at, r.finished_at, r.error";
@@ -31,6 +35,11 @@ pub const STEP: &str = "inst, plan, owner, iteration, status, wait, skip, attemp
     node, queue_key, ready_at, started_at, finished_at, until, output, error, data";
 /// Columns of a history row as [`history`] reads them, from `history h`.
 pub const HISTORY: &str = "h.seq, h.version, h.at, h.events";
+/// Columns of a trigger as [`trigger`] reads them.
+pub const TRIGGER: &str = "version, spec, state, due_at";
+/// Columns of an occurrence as [`occurrence`] reads them.
+pub const OCCURRENCE: &str = "key, at, utc_offset, last, count, revision, origin, outcome, \
+    reason, run, result, decided_at";
 /// Columns of a workflow version as [`workflow`] reads them.
 pub const WORKFLOW: &str = "workflow, hash, version, source, plan, created_at";
 
@@ -132,6 +141,7 @@ pub fn run(row: &Row<'_>) -> Result<RunRow, Fail> {
         priority: priority(row.get(5)?).ok_or_else(|| wrong("unknown priority"))?,
         params: Arc::new(params),
         parent,
+        trigger: json(row, 16)?,
         created_at: Millis(row.get(10)?),
         started_at: millis(row, 11)?,
         finished_at: millis(row, 12)?,
@@ -200,6 +210,56 @@ pub fn history(row: &Row<'_>, run: RunId) -> Result<HistoryRow, Fail> {
         at: Millis(row.get(2)?),
         events: events.ok_or_else(|| Fail::Data(format!("event {seq} is empty")))?,
     })
+}
+
+/// Reads a trigger; columns [`TRIGGER`].
+pub fn trigger(row: &Row<'_>) -> Result<TriggerRow, Fail> {
+    let empty = || Fail::Data("a trigger's row is empty".to_owned());
+    let spec: Option<TriggerSpec> = json(row, 1)?;
+    Ok(TriggerRow {
+        version: count(row, 0)?,
+        spec: Arc::new(spec.ok_or_else(empty)?),
+        state: json(row, 2)?.ok_or_else(empty)?,
+        due_at: millis(row, 3)?,
+    })
+}
+
+/// Reads an occurrence; columns [`OCCURRENCE`].
+pub fn occurrence(row: &Row<'_>) -> Result<Occurrence, Fail> {
+    let key: String = row.get(0)?;
+    let wrong = |what: &str| Fail::Data(format!("occurrence {key}: unknown {what}"));
+    let outcome = Outcome::from_number(row.get(7)?).ok_or_else(|| wrong("outcome"))?;
+    let result = known(row.get(10)?, RunStatus::from_number).map_err(|()| wrong("result"))?;
+    let (origin, counted): (u32, i64) = (row.get(6)?, row.get(4)?);
+    Ok(Occurrence {
+        at: Millis(row.get(1)?),
+        offset: row.get(2)?,
+        last: millis(row, 3)?,
+        count: counted.cast_unsigned(),
+        revision: Revision(row.get::<_, i64>(5)?.cast_unsigned()),
+        origin: match origin {
+            0 => Origin::Live,
+            1 => Origin::CatchUp,
+            2 => Origin::Manual,
+            n => Origin::Backfill(n - 2),
+        },
+        outcome,
+        reason: row.get(8)?,
+        run: row.get::<_, Option<[u8; 16]>>(9)?.map(RunId::from_bytes),
+        result,
+        decided_at: Millis(row.get(11)?),
+        key,
+    })
+}
+
+/// How an occurrence came about, as SQLite keeps it.
+pub fn origin_to_sql(origin: Origin) -> u32 {
+    match origin {
+        Origin::Live => 0,
+        Origin::CatchUp => 1,
+        Origin::Manual => 2,
+        Origin::Backfill(n) => n.saturating_add(2),
+    }
 }
 
 /// Reads a workflow version; columns [`WORKFLOW`].

@@ -7,22 +7,25 @@ use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::TimerKey;
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
+use moa_core::trigger::Outcome;
 use moa_core::workflow::OnLimit;
 use moa_ports::store::{Batch, DueAsk, Old, PruneAsk, Relay, Store, WorkflowRef};
 use moa_ports::suite::{answer, block_on, build};
+use moa_ports::triggers::{OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerRow};
 use moa_ports::views::{RunFilter, Views};
 use rusqlite::Connection;
 
 use crate::error::Fail;
 use crate::write::State;
-use crate::{Options, SqliteStore, prune, queries, read, schema, seal, write, writer};
+use crate::{Options, SqliteStore, prune, queries, read, schema, seal, triggers, write, writer};
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 4] = [
+const SAMPLES: [&str; 5] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
     include_str!("../tests/data/0004.sql"),
+    include_str!("../tests/data/0005.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -61,21 +64,22 @@ fn contents(store: &SqliteStore) -> String {
     }
     let limits = block_on(Views::limits(store)).expect("limits are read");
     text.push_str(&format!("\n{limits:?}"));
-    let ask = DueAsk {
-        now: Millis(1_750_000_100_000),
-        limit: 9,
-        messages_after: 0,
-        ready: 9,
-        lost: true,
-        only: None,
-        without: BTreeSet::new(),
-    };
+    let ask = DueAsk::everything(Millis(1_750_000_100_000), 9);
     let due = answer(|reply| store.due(ask, reply)).expect("it is asked");
     let totals = block_on(store.totals()).expect("it is counted");
     let events = block_on(store.events(0, 99)).expect("events are read");
     let workflows = block_on(store.workflows(None)).expect("they are listed");
     let rest = serde_json::to_string_pretty(&(events, totals, workflows)).expect("it is JSON");
-    format!("{text}\n{due:#?}\n{rest}")
+    let all = TriggerFilter { limit: 99, ..TriggerFilter::default() };
+    let triggers = block_on(store.triggers(&all)).expect("they are listed");
+    let all = OccurrenceFilter { limit: 99, ..OccurrenceFilter::default() };
+    let of = |row: &TriggerRow| block_on(store.occurrences(row.spec.id(), &all)).expect("listed");
+    let occurrences: Vec<_> = triggers.iter().flat_map(of).collect();
+    let triggers = match triggers.is_empty() {
+        true => String::new(),
+        false => serde_json::to_string_pretty(&(triggers, occurrences)).expect("it is JSON"),
+    };
+    format!("{text}\n{due:#?}\n{rest}{triggers}")
 }
 
 /// Rows as an earlier moa wrote them: it did not keep what belongs to which run.
@@ -155,7 +159,14 @@ fn the_engine_never_walks_a_table() {
     // What starts with a walk over a whole table, and why it may.
     let walks = plans.lines().filter(|line| line.trim().starts_with("SCAN"));
     // `r` is what belongs to one run, looked up by an index itself.
-    let may = ["SCAN CONSTANT ROW", "SCAN s USING INDEX steps_ready", "SCAN r", "SCAN doomed"];
+    let may = [
+        "SCAN CONSTANT ROW",
+        "SCAN s USING INDEX steps_ready",
+        "SCAN r",
+        "SCAN doomed",
+        // Whether there is any: it ends at the first.
+        "SCAN listeners USING COVERING INDEX listeners_trigger",
+    ];
     for walk in walks {
         assert!(may.iter().any(|may| walk.trim() == *may), "{walk} in\n{plans}");
     }
@@ -181,17 +192,27 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
     if let Some(row) = &mut first.row {
         row.params = std::sync::Arc::new(build::rich());
     }
-    let batch = build::batch(vec![first]);
+    let trigger = std::sync::Arc::new(build::full_row(a, b)).trigger.clone();
+    if let Some(row) = &mut first.row {
+        row.trigger = trigger;
+    }
+    let triggers = vec![build::trigger()];
+    let post = Post { key: Some("key".to_owned()), message: build::emitted("done") };
+    let batch = Batch { triggers, posts: vec![post], ..build::batch(vec![first]) };
     write(conn, &mut state, &batch)?;
+    let again = TriggerCommit { expected: 1, ..build::trigger() };
+    let edited = TriggerCommit { records: Vec::new(), ..again.clone() };
+    let triggers = vec![edited];
+    write(conn, &mut state, &Batch { triggers, ..build::batch(Vec::new()) })?;
+    let triggers = vec![again];
+    write(conn, &mut state, &Batch { triggers, ..build::batch(Vec::new()) })?;
+    triggers::trigger(conn, build::trigger().id)?;
     for n in 2..=4 {
         let next = build::contender(build::run(n), "key", 1, OnLimit::ReplacePending);
         write(conn, &mut state, &build::batch(vec![next]))?;
     }
     state.reload(conn)?;
-    let now = build::NOW;
-    let without = BTreeSet::new();
-    let ask =
-        DueAsk { now, limit: 9, messages_after: 0, ready: 9, lost: true, only: None, without };
+    let ask = DueAsk::everything(build::NOW, 9);
     let due = read::due(conn, &mut state, &ask)?;
     let without = BTreeSet::from([b]);
     read::due(conn, &mut state, &DueAsk { without, ..ask.clone() })?;
@@ -216,7 +237,8 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
         after: None,
         limit: 9,
     };
-    for what in [Old::History(RunStatus::Failed), ask.what, Old::Keys] {
+    let history = Old::History(RunStatus::Failed);
+    for what in [history, ask.what, Old::Keys, Old::Occurrences] {
         prune::old(conn, &mut state, &PruneAsk { what, ..ask })?;
     }
     Ok(())
@@ -247,6 +269,23 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     for filter in &filters {
         queries::runs(conn, filter)?;
     }
+    let id = build::trigger().id;
+    let all = OccurrenceFilter { limit: 9, ..OccurrenceFilter::default() };
+    let filters = [
+        OccurrenceFilter { key: Some("a".to_owned()), ..all.clone() },
+        OccurrenceFilter { outcomes: vec![Outcome::Missed], ..all.clone() },
+        OccurrenceFilter { from: Some(build::NOW), to: Some(build::NOW), ..all.clone() },
+        OccurrenceFilter { after: Some((build::NOW, "a".to_owned())), ..all },
+    ];
+    for filter in &filters {
+        triggers::occurrences(conn, id, filter)?;
+    }
+    let all = TriggerFilter { limit: 9, ..TriggerFilter::default() };
+    let name = build::name("build");
+    triggers::triggers(conn, &TriggerFilter { workflow: Some(name.clone()), ..all.clone() })?;
+    let after = Some((name.clone(), name));
+    triggers::triggers(conn, &TriggerFilter { after, ..all })?;
+    triggers::trigger(conn, id)?;
     read::snapshot(conn, run)?;
     queries::find_runs(conn, "ab")?;
     queries::history(conn, run, 0, 9)?;

@@ -58,7 +58,7 @@ fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
 }
 
 /// What must never be found: a sentence, and a query of run ids (or nothing) and numbers.
-const CHECKS: [(&str, &str); 11] = [
+const CHECKS: [(&str, &str); 13] = [
     (
         "its history has a gap",
         "SELECT r.id, count(h.version) FROM runs r LEFT JOIN history h ON h.run_no = r.no \
@@ -114,6 +114,16 @@ const CHECKS: [(&str, &str); 11] = [
         "SELECT r.id, r.no FROM doomed d CROSS JOIN runs r ON r.no = d.run_no",
     ),
     (
+        "an occurrence of a trigger that is not there",
+        "SELECT NULL, o.trigger_no FROM occurrences o WHERE NOT EXISTS \
+         (SELECT 1 FROM triggers t WHERE t.no = o.trigger_no)",
+    ),
+    (
+        "a listener that is not there",
+        "SELECT NULL, l.trigger_no FROM listeners l WHERE NOT EXISTS \
+         (SELECT 1 FROM triggers t WHERE t.no = l.trigger_no)",
+    ),
+    (
         "its params are missing",
         "SELECT r.id, r.no FROM runs r WHERE r.params IS NULL AND NOT EXISTS \
          (SELECT 1 FROM run_params p WHERE p.run_no = r.no)",
@@ -147,6 +157,10 @@ fn unreadable(conn: &Connection) -> Result<Vec<String>, Fail> {
     lines.extend(each(conn, "history", &history, read)?);
     let messages = "SELECT id, run, body FROM messages";
     lines.extend(each(conn, "messages", messages, |row| rows::message(row).map(drop))?);
+    let triggers = format!("SELECT {} FROM triggers", rows::TRIGGER);
+    lines.extend(each(conn, "triggers", &triggers, |row| rows::trigger(row).map(drop))?);
+    let occurrences = format!("SELECT {} FROM occurrences", rows::OCCURRENCE);
+    lines.extend(each(conn, "occurrences", &occurrences, |row| rows::occurrence(row).map(drop))?);
     let workflows = format!("SELECT {} FROM workflows", rows::WORKFLOW);
     lines.extend(each(conn, "workflows", &workflows, |row| rows::workflow(row).map(drop))?);
     Ok(lines)

@@ -4,6 +4,8 @@
 //! leaves nothing behind and needs no savepoint; any other failure rolls the whole batch back. When
 //! it is the fault of a row, the batch is written again, with a savepoint for each commit.
 
+mod triggers;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use moa_core::ids::{NodeId, RunId};
@@ -18,6 +20,7 @@ use moa_ports::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Message, MessageId, Relay,
     StartGuard,
 };
+use moa_ports::triggers::TriggerOutcome;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::error::Fail;
@@ -45,6 +48,8 @@ pub(crate) struct State {
     pub node: Option<NodeId>,
     /// Steps that may have lost their node, by number of their run; `None` = not looked yet.
     pub lost: Option<BTreeSet<(i64, u32)>>,
+    /// Whether any trigger listens to anything; `None` = not looked yet.
+    listeners: Option<bool>,
     text: Text,
 }
 
@@ -63,6 +68,7 @@ impl State {
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
         self.known.clear();
         self.lost = None;
+        self.listeners = None;
         self.last_no = newest(
             "SELECT max(coalesce((SELECT max(no) FROM runs), 0), \
              coalesce((SELECT max(run_no) FROM doomed), 0))",
@@ -105,7 +111,7 @@ pub(crate) fn batch(
     let sent_before = state.last_message;
     let mut outcome = BatchOutcome::default();
     let refused = limits::write(conn, &batch.limits, &mut outcome)?;
-    let mut writer = Writer::new(conn, state)?;
+    let mut writer = Writer::new(conn, state, batch.now)?;
     outcome.commits.reserve(batch.commits.len());
     for (position, commit) in batch.commits.iter().enumerate() {
         outcome.commits.push(match faults.get(&position) {
@@ -115,8 +121,19 @@ pub(crate) fn batch(
             None => writer.commit(commit)?,
         });
     }
+    let faults = batch.trigger_faults();
+    for (position, commit) in batch.triggers.iter().enumerate() {
+        outcome.triggers.push(match faults.get(&position) {
+            Some(wrong) => TriggerOutcome::Invalid(wrong.clone()),
+            None if careful => writer.trigger_carefully(commit)?,
+            None => writer.trigger(commit)?,
+        });
+    }
     for relay in &batch.relays {
         writer.relay(relay)?;
+    }
+    for post in &batch.posts {
+        outcome.posts.push(writer.post(batch.now, post)?);
     }
     drop(writer);
     outcome.messages = state.last_message > sent_before;
@@ -137,17 +154,19 @@ pub(crate) fn set_counter(conn: &Connection, name: &str, value: u64) -> Result<(
 struct Writer<'c> {
     conn: &'c Connection,
     state: &'c mut State,
+    /// The instant of the batch.
+    now: Millis,
     step: CachedStatement<'c>,
     history: CachedStatement<'c>,
 }
 
 impl<'c> Writer<'c> {
-    fn new(conn: &'c Connection, state: &'c mut State) -> Result<Self, Fail> {
+    fn new(conn: &'c Connection, state: &'c mut State, now: Millis) -> Result<Self, Fail> {
         let step = conn.prepare_cached(STEP_SQL)?;
         let history = conn.prepare_cached(
             "INSERT INTO history (seq, run_no, version, at, events) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        Ok(Self { conn, state, step, history })
+        Ok(Self { conn, state, now, step, history })
     }
 
     /// The same as `commit`; one that can't be written leaves nothing behind, and the others go on.
@@ -216,6 +235,11 @@ impl<'c> Writer<'c> {
             self.start(run, known.no, slot, admission)?;
         }
         self.write(known, commit)?;
+        if self.is_heard()?
+            && let Some(row) = &commit.row
+        {
+            self.tell_of_run(row, commit)?;
+        }
         if commit.ended {
             self.release(known.no)?;
         }
@@ -357,6 +381,11 @@ impl<'c> Writer<'c> {
         stmt.raw_bind_parameter(8, row.parent.map(|parent| parent.depth))?;
         stmt.raw_bind_parameter(9, row.created_at.0)?;
         stmt.raw_bind_parameter(10, guard.and_then(|guard| guard.idempotency_key.as_deref()))?;
+        if let Some(trigger) = &row.trigger {
+            let trigger = self.state.text.of(trigger)?;
+            let sql = "INSERT INTO run_triggers (run_no, trigger_json) VALUES (?1, ?2)";
+            self.conn.prepare_cached(sql)?.execute(params![no, trigger])?;
+        }
         rows::bind_run_changes(&mut stmt, 11, row, &mut self.state.text)?;
         stmt.raw_bind_parameter(19, (root != row.run).then(|| root.to_bytes()))?;
         stmt.raw_execute()?;
@@ -381,10 +410,22 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    /// Sends a message; `sender` is the run at the top of the one that sends it.
+    /// Sends a message; `sender` is the run at the top of the one that sends it. Of an event, those
+    /// who listen are told.
     fn send(&mut self, message: &Message, sender: Option<RunId>) -> Result<(), Fail> {
+        if message.to == BUS
+            && self.is_heard()?
+            && let Some(news) = message.news(self.now)
+        {
+            self.tell(news)?;
+        }
+        self.send_one(message, sender)
+    }
+
+    fn send_one(&mut self, message: &Message, sender: Option<RunId>) -> Result<(), Fail> {
         let root = match message.to {
             BUS => sender,
+            _ if message.trigger().is_some() => None,
             to => self.root_of(to)?.or(sender),
         };
         self.state.last_message += 1;

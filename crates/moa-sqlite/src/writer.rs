@@ -17,11 +17,13 @@ use std::time::{Duration, Instant};
 
 use moa_core::ids::{NodeId, RunId};
 use moa_core::time::Millis;
+use moa_core::trigger::TriggerId;
 use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
     Snapshot, WorkflowRef, WorkflowVersion,
 };
+use moa_ports::triggers::TriggerRow;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 
@@ -32,6 +34,7 @@ use crate::fault::Point;
 use crate::limits;
 use crate::lock::Lock;
 use crate::schema::OldLog;
+use crate::triggers;
 use crate::write::{self, State};
 use crate::{prune, read, rows, schema};
 
@@ -39,6 +42,7 @@ use crate::{prune, read, rows, schema};
 pub(crate) enum Call {
     Commit(Batch, Reply<BatchOutcome>),
     Load(Vec<RunId>, Reply<Vec<Option<Snapshot>>>),
+    LoadTriggers(Vec<TriggerId>, Reply<Vec<Option<TriggerRow>>>),
     Due(DueAsk, Reply<Due>),
     Register(NodeId, Reply<Registration>),
     PutWorkflow(Millis, Box<WorkflowVersion>, Reply<()>),
@@ -54,6 +58,7 @@ impl Call {
         match self {
             Self::Commit(_, reply) => reply(Err(error)),
             Self::Load(_, reply) => reply(Err(error)),
+            Self::LoadTriggers(_, reply) => reply(Err(error)),
             Self::Due(_, reply) => reply(Err(error)),
             Self::Register(_, reply) => reply(Err(error)),
             Self::PutWorkflow(_, _, reply) => reply(Err(error)),
@@ -146,6 +151,9 @@ impl Writer {
             Call::Load(runs, reply) => reply(
                 self.read(|conn, _| runs.iter().map(|&run| read::snapshot(conn, run)).collect()),
             ),
+            Call::LoadTriggers(ids, reply) => reply(
+                self.read(|conn, _| ids.iter().map(|&id| triggers::trigger(conn, id)).collect()),
+            ),
             Call::Due(ask, reply) => reply(self.read(|conn, state| read::due(conn, state, &ask))),
             Call::Register(node, reply) => {
                 self.state.node = Some(node);
@@ -166,7 +174,7 @@ impl Writer {
 
     fn commit(&mut self, batch: Batch) -> Answer<BatchOutcome> {
         batch.check()?;
-        if batch.commits.is_empty() && batch.relays.is_empty() && batch.limits.is_empty() {
+        if batch.is_empty() {
             return Ok(BatchOutcome::default());
         }
         let faults = batch.faults();

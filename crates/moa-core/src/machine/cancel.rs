@@ -4,10 +4,11 @@ use crate::event::{Event, InstIx};
 use crate::ids::RunId;
 use crate::run::{Phase, RunStatus};
 use crate::step::{StepError, StepStatus, WaitReason};
+use crate::trigger::TriggerInput;
 use crate::workflow::StepKind;
 
 use super::tx::Tx;
-use super::{Effect, Input, Rejected, TimerKey, rejected};
+use super::{Effect, Input, MessageBody, Rejected, TimerKey, rejected};
 
 impl Tx<'_> {
     pub fn cancel(&mut self, reason: &str, timeout: bool) -> Result<(), Rejected> {
@@ -114,6 +115,12 @@ impl Tx<'_> {
             };
             let run = row.run;
             self.send(parent.run, Input::ChildDone { step: parent.step, run, result });
+        }
+        if let (Some(trigger), Some(at)) = (&self.run.row.trigger, self.run.row.finished_at) {
+            let (run, status) = (self.run.row.run, self.run.row.status);
+            let ended = TriggerInput::Ended { run, status, at };
+            let (to, body) = (trigger.trigger.address(), MessageBody::Trigger(Box::new(ended)));
+            self.effects.push(Effect::Send { to, body });
         }
         self.effects.push(Effect::Ended);
     }

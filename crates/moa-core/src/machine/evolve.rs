@@ -29,6 +29,7 @@ impl Run {
             priority: created.priority,
             params: created.params.clone(),
             parent: created.parent,
+            trigger: created.trigger.clone(),
             created_at: now,
             started_at: None,
             finished_at: None,

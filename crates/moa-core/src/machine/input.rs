@@ -7,9 +7,10 @@ use serde_json::Value as Json;
 
 use crate::event::InstIx;
 use crate::ids::{Name, RunId};
-use crate::run::ParentRef;
+use crate::run::{ParentRef, TriggerRef};
 use crate::step::StepError;
 use crate::time::{Millis, Span};
+use crate::trigger::TriggerInput;
 use crate::workflow::Priority;
 
 /// An input to the run machine. Every one may arrive twice, or late: the second one changes nothing.
@@ -174,8 +175,12 @@ pub struct Emitted {
 pub enum MessageBody {
     /// Start this child run.
     StartChild(Box<StartChild>),
+    /// Start this run for a trigger.
+    StartRun(Box<StartRun>),
     /// An input for the run.
     Input(Input),
+    /// An input for the trigger.
+    Trigger(Box<TriggerInput>),
     /// To the bus: an event for every run that waits for its type.
     Emitted(Arc<Emitted>),
 }
@@ -194,6 +199,22 @@ pub struct StartChild {
     pub parent: ParentRef,
     /// Priority of its tasks.
     pub priority: Priority,
+}
+
+/// The start of a run by a trigger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartRun {
+    /// The workflow's id; the newest version is taken.
+    pub workflow: Name,
+    /// Its params.
+    pub params: Arc<Json>,
+    /// Priority of its tasks, when not the workflow's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// Who or what starts it, for people.
+    pub cause: String,
+    /// The trigger and the occurrence.
+    pub trigger: Arc<TriggerRef>,
 }
 
 /// The address of the bus: messages that go to every waiting run.

@@ -60,6 +60,7 @@ impl Solo {
             params: Arc::new(params),
             priority: Priority::Medium,
             parent: None,
+            trigger: None,
             seed: None,
             concurrency_key: None,
             cause: "test".into(),

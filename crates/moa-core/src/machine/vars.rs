@@ -89,7 +89,11 @@ impl<'a> Vars<'a> {
                 );
             }
             "error" => run_error(self.run)?,
-            "env" | "event" | "slot" => json!({}),
+            "event" | "slot" => {
+                let vars = row.trigger.as_ref().map(|trigger| &trigger.vars);
+                vars.and_then(|vars| vars.get(name)).cloned().unwrap_or_else(|| json!({}))
+            }
+            "env" => json!({}),
             _ => return None,
         };
         Some(Value::from_json(Arc::new(value)))

@@ -228,8 +228,9 @@ impl From<DayRule> for String {
     }
 }
 
-/// The days of a named calendar.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The days of a named calendar. Serialised as its ranges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(Day, Day)>", into = "Vec<(Day, Day)>")]
 pub struct Days {
     /// Both ends among them, in order, without touching each other.
     ranges: Vec<(Day, Day)>,
@@ -259,6 +260,17 @@ impl Days {
     /// The ranges, in order.
     pub fn ranges(&self) -> &[(Day, Day)] {
         &self.ranges
+    }
+}
+
+impl From<Vec<(Day, Day)>> for Days {
+    fn from(ranges: Vec<(Day, Day)>) -> Self {
+        Self::new(ranges)
+    }
+}
+impl From<Days> for Vec<(Day, Day)> {
+    fn from(days: Days) -> Self {
+        days.ranges
     }
 }
 

@@ -72,7 +72,7 @@ impl Timetable {
     }
 
     /// The slot at an instant, whether or not there is one.
-    pub(super) fn slot(&self, at: Millis) -> Slot {
+    pub fn slot(&self, at: Millis) -> Slot {
         Slot { at, offset: self.zone.offset_at(at.0.div_euclid(1000)) }
     }
 

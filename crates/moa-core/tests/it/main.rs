@@ -4,3 +4,4 @@
 mod expr;
 mod schedule;
 mod template;
+mod trigger;

@@ -39,7 +39,16 @@ impl Node {
         let limit = DUE_ROWS_MAX;
         let ready = tasks.min(limit);
         let without = self.quarantined.keys().copied().collect();
-        Some(DueAsk { now, limit, messages_after: 0, ready, lost, only: None, without })
+        Some(DueAsk {
+            now,
+            limit,
+            messages_after: 0,
+            ready,
+            lost,
+            only: None,
+            without,
+            triggers: 0,
+        })
     }
 
     /// Whether what the last answer brought is not durable yet: it would be brought again.
@@ -120,7 +129,7 @@ impl Node {
                 self.submit(now, message.to, queued);
             }
             MessageBody::StartChild(start) => self.resolve_child(now, id, message.to, *start),
-            MessageBody::Emitted(_) => {}
+            MessageBody::Emitted(_) | MessageBody::StartRun(_) | MessageBody::Trigger(_) => {}
         }
     }
 

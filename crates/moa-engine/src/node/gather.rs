@@ -390,7 +390,7 @@ impl Node {
         self.batch += 1;
         self.in_flight = Some(in_flight);
         let relays = std::mem::take(&mut self.relays);
-        Some(Batch { now, commits, relays, limits: self.limits.writes() })
+        Some(Batch { now, commits, relays, limits: self.limits.writes(), ..Batch::default() })
     }
 }
 

@@ -84,6 +84,7 @@ fn start(number: u128) -> Result<Commit> {
         priority: Priority::Medium,
         params: Arc::new(json!({})),
         parent: None,
+        trigger: None,
         created_at: Millis(0),
         started_at: None,
         finished_at: None,

@@ -9,12 +9,14 @@
 mod model;
 mod prune;
 mod slots;
+mod triggers;
 mod views;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moa_core::ids::{NodeId, RunId};
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::TriggerId;
 
 pub use model::Model;
 
@@ -23,6 +25,7 @@ use crate::store::{
     Batch, BatchOutcome, Due, DueAsk, PruneAsk, Pruned, Registration, Reply, Snapshot, Store,
     WorkflowRef, WorkflowVersion,
 };
+use crate::triggers::TriggerRow;
 use crate::views::HistoryRow;
 
 /// A store in memory; cloning it gives another door to the same data.
@@ -80,6 +83,13 @@ impl Store for MemoryStore {
         let snapshots = runs.into_iter().map(|run| model.snapshot(run)).collect();
         drop(model);
         reply(Ok(snapshots));
+    }
+
+    fn load_triggers(&self, triggers: Vec<TriggerId>, reply: Reply<Vec<Option<TriggerRow>>>) {
+        let model = self.model();
+        let rows = triggers.into_iter().map(|id| model.trigger(id)).collect();
+        drop(model);
+        reply(Ok(rows));
     }
 
     fn due(&self, ask: DueAsk, reply: Reply<Due>) {

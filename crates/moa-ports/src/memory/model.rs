@@ -12,12 +12,14 @@ use moa_core::step::StepStatus;
 use moa_core::time::{Millis, Span};
 
 use super::slots::Slots;
+use super::triggers::Triggers;
 use crate::artifacts::{self, ArtifactHash};
 use crate::limit::{LimitRow, LimitWrite};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Message, MessageId,
     Registration, Relay, Snapshot, StartGuard, WorkflowRef, WorkflowVersion,
 };
+use crate::triggers::{TriggerOutcome, news_of_end, news_of_start};
 use crate::views::HistoryRow;
 
 /// One run.
@@ -57,6 +59,7 @@ pub struct Model {
     pub(super) finished: BTreeSet<(RunStatus, Millis, u64, RunId)>,
     /// Artifacts with the runs that refer to them.
     pub(super) artifacts: BTreeMap<ArtifactHash, BTreeSet<RunId>>,
+    pub(super) triggers: Triggers,
     workflows: BTreeMap<VersionHash, (u64, WorkflowVersion)>,
     nodes: BTreeMap<NodeId, Millis>,
     limits: BTreeMap<Name, LimitRow>,
@@ -108,17 +111,27 @@ impl Model {
         batch.check()?;
         let sent_before = self.last_message;
         let mut faults = batch.faults();
+        let mut trigger_faults = batch.trigger_faults();
         let mut outcome = BatchOutcome::default();
         let refused = self.write_limits(batch.limits, &mut outcome);
         for (position, commit) in batch.commits.into_iter().enumerate() {
             outcome.commits.push(match faults.remove(&position) {
                 Some(wrong) => CommitOutcome::Invalid(wrong),
                 None if refused.contains(&commit.run) => CommitOutcome::Conflict,
-                None => self.commit_one(commit),
+                None => self.commit_one(batch.now, commit),
+            });
+        }
+        for (position, commit) in batch.triggers.into_iter().enumerate() {
+            outcome.triggers.push(match trigger_faults.remove(&position) {
+                Some(wrong) => TriggerOutcome::Invalid(wrong),
+                None => self.commit_trigger(batch.now, commit),
             });
         }
         for relay in batch.relays {
-            self.relay(relay);
+            self.relay(batch.now, relay);
+        }
+        for post in batch.posts {
+            outcome.posts.push(self.post(batch.now, post));
         }
         outcome.messages = self.last_message > sent_before;
         Ok(outcome)
@@ -149,7 +162,7 @@ impl Model {
     }
 
     /// One commit: all that can refuse it comes first, then everything is written.
-    fn commit_one(&mut self, commit: Commit) -> CommitOutcome {
+    fn commit_one(&mut self, now: Millis, commit: Commit) -> CommitOutcome {
         let guard = commit.start.clone().unwrap_or_default();
         if let Some(&run) = guard.idempotency_key.as_ref().and_then(|key| self.keys.get(key)) {
             return CommitOutcome::Duplicate(run);
@@ -169,6 +182,11 @@ impl Model {
         for id in commit.consumed {
             self.remove_message(id);
         }
+        let news = commit.row.as_deref().into_iter().flat_map(|row| {
+            let started = (version == 0).then(|| news_of_start(row));
+            started.into_iter().chain(commit.ended.then(|| news_of_end(row, now)))
+        });
+        let news: Vec<_> = news.collect();
         if let Some(row) = commit.row {
             self.write_row(*row);
         }
@@ -189,7 +207,11 @@ impl Model {
         }
         let root = self.root_of(run);
         for message in commit.messages {
+            self.tell_news(now, &message);
             self.send(message, root);
+        }
+        for (topic, input) in news {
+            self.tell(&topic, &input);
         }
         if commit.ended {
             for next in self.slots.release(run) {
@@ -312,8 +334,9 @@ impl Model {
     }
 
     /// Sends a message; `sender` is the run at the top of the one that sends it.
-    fn send(&mut self, message: Message, sender: Option<RunId>) {
+    pub(super) fn send(&mut self, message: Message, sender: Option<RunId>) {
         self.last_message += 1;
+        let sender = sender.filter(|_| message.trigger().is_none());
         if let Some(root) = self.root_of(message.to).or(sender) {
             self.message_roots.insert(self.last_message, root);
         }
@@ -329,10 +352,11 @@ impl Model {
         }
     }
 
-    fn relay(&mut self, relay: Relay) {
+    fn relay(&mut self, now: Millis, relay: Relay) {
         let root = self.message_roots.get(&relay.consumed).copied();
         if self.remove_message(relay.consumed) {
             for message in relay.messages {
+                self.tell_news(now, &message);
                 self.send(message, root);
             }
         }
@@ -354,6 +378,7 @@ impl Model {
             due.timers.push((run, key, at));
         }
         due.next_timer = timers().nth(due.timers.len()).map(|t| t.0);
+        self.due_triggers(ask, &mut due);
         let after = ask.messages_after.saturating_add(1);
         let messages = self.messages.range(after..);
         let messages = messages.filter(|(_, message)| !ask.without.contains(&message.to));

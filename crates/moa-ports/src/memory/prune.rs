@@ -17,10 +17,11 @@ impl Model {
         ask.check()?;
         match ask.what {
             Old::Keys => Ok(self.prune_keys(ask)),
+            Old::Occurrences => Ok(self.prune_occurrences(ask)),
             Old::Runs(status) => {
                 let (old, next) = self.old(status, ask);
                 old.iter().for_each(|&id| self.delete(id));
-                Ok(Pruned { runs: old, keys: 0, next })
+                Ok(Pruned { runs: old, next, ..Pruned::default() })
             }
             Old::History(status) => {
                 let (mut old, next) = self.old(status, ask);
@@ -28,7 +29,7 @@ impl Model {
                     let newest = self.runs.get(&id).map_or(0, |run| run.version);
                     self.forget_history(id, newest)
                 });
-                Ok(Pruned { runs: old, keys: 0, next })
+                Ok(Pruned { runs: old, next, ..Pruned::default() })
             }
         }
     }
@@ -59,7 +60,10 @@ impl Model {
             self.spent.remove(spent);
             self.keys.remove(&spent.1);
         }
-        Pruned { runs: Vec::new(), keys: old.len(), next }
+        let posts = self.prune_posts(ask);
+        let full = full || ask.limit > 0 && posts == ask.limit;
+        let next = next.or_else(|| full.then_some(PruneMark(ask.before, 0)));
+        Pruned { keys: old.len() + posts, next, ..Pruned::default() }
     }
 
     /// Deletes the history of a run before a version; answers whether there was any.

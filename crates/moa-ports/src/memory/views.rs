@@ -5,12 +5,14 @@ use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
+use moa_core::trigger::{Occurrence, TriggerId};
 
 use super::MemoryStore;
 use super::model::{Model, Run};
 use crate::artifacts::ArtifactHash;
 use crate::limit::LimitRow;
 use crate::store::{Error, Snapshot, WorkflowVersion};
+use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
 #[async_trait]
@@ -81,6 +83,22 @@ impl Views for MemoryStore {
             messages: model.messages_of(run).map(message).collect(),
             queued: model.slots.place(run),
         })
+    }
+
+    async fn triggers(&self, filter: &TriggerFilter) -> Result<Vec<TriggerRow>, Error> {
+        Ok(self.model().find_triggers(filter))
+    }
+
+    async fn trigger(&self, id: TriggerId) -> Result<Option<TriggerRow>, Error> {
+        Ok(self.model().trigger(id))
+    }
+
+    async fn occurrences(
+        &self,
+        trigger: TriggerId,
+        filter: &OccurrenceFilter,
+    ) -> Result<Vec<Occurrence>, Error> {
+        Ok(self.model().find_occurrences(trigger, filter))
     }
 
     async fn totals(&self) -> Result<Totals, Error> {

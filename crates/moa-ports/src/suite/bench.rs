@@ -1,10 +1,9 @@
 //! A store on the test bench: its calls, made and waited for.
 
-use std::collections::BTreeSet;
-
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::{Occurrence, TriggerId};
 
 use super::{Fixture, answer, block_on, build};
 use crate::artifacts::ArtifactHash;
@@ -13,6 +12,7 @@ use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, MessageId, PruneAsk, Pruned,
     Registration, Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
+use crate::triggers::{OccurrenceFilter, TriggerCommit, TriggerFilter, TriggerOutcome, TriggerRow};
 use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
 /// A store on the test bench.
@@ -21,15 +21,7 @@ pub struct Bench {
 }
 
 /// What to look for: everything.
-pub(super) const EVERYTHING: DueAsk = DueAsk {
-    now: build::NOW,
-    limit: 1000,
-    messages_after: 0,
-    ready: 1000,
-    lost: true,
-    only: None,
-    without: BTreeSet::new(),
-};
+pub(super) const EVERYTHING: DueAsk = DueAsk::everything(build::NOW, 1000);
 
 impl Bench {
     /// Puts a store on the bench.
@@ -104,6 +96,32 @@ impl Bench {
     /// The version of a run; 0 when there is none.
     pub fn version(&self, run: RunId) -> u64 {
         self.load(run).map_or(0, |snapshot| snapshot.version)
+    }
+
+    /// Commits one change of a trigger; what became of it.
+    pub fn trigger(&self, commit: TriggerCommit) -> TriggerOutcome {
+        let batch = Batch { triggers: vec![commit], ..build::batch(Vec::new()) };
+        self.batch(batch).triggers.remove(0)
+    }
+
+    /// Triggers as loaded.
+    pub fn load_triggers(&self, ids: Vec<TriggerId>) -> Vec<Option<TriggerRow>> {
+        answer(|reply| self.store().load_triggers(ids, reply)).expect("the store loads triggers")
+    }
+
+    /// See [`Views::triggers`].
+    pub fn triggers(&self, filter: &TriggerFilter) -> Vec<TriggerRow> {
+        block_on(self.views().triggers(filter)).expect("triggers are listed")
+    }
+
+    /// See [`Views::trigger`].
+    pub fn view_trigger(&self, id: TriggerId) -> Option<TriggerRow> {
+        block_on(self.views().trigger(id)).expect("a trigger is shown")
+    }
+
+    /// See [`Views::occurrences`].
+    pub fn occurrences(&self, id: TriggerId, filter: &OccurrenceFilter) -> Vec<Occurrence> {
+        block_on(self.views().occurrences(id, filter)).expect("occurrences are listed")
     }
 
     /// What is due.

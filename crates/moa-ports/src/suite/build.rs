@@ -5,13 +5,17 @@ use std::sync::Arc;
 use moa_core::event::{Event, InstIx, RunCreated};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::machine::{Emitted, Input, MessageBody};
-use moa_core::run::{ParentRef, Phase, RunExtra, RunRow, RunStatus, StepData, StepRow};
+use moa_core::run::{ParentRef, Phase, RunExtra, RunRow, RunStatus, StepData, StepRow, TriggerRef};
 use moa_core::step::{ErrorKind, StepError, StepStatus};
 use moa_core::time::Millis;
+use moa_core::trigger::{
+    Amendment, Outcome, Record, TriggerId, topic_of_ends, topic_of_event, topic_of_starts,
+};
 use moa_core::workflow::{OnLimit, Priority};
 use serde_json::{Value as Json, json};
 
 use crate::store::{Batch, Commit, ConcurrencySlot, Message, StartGuard, WorkflowVersion};
+use crate::triggers::TriggerCommit;
 
 /// The instant of all batches, unless a case says otherwise.
 pub const NOW: Millis = Millis(1_750_000_000_000);
@@ -40,6 +44,7 @@ pub fn row(run: RunId) -> RunRow {
         priority: Priority::Medium,
         params: Arc::new(json!({"branch": "main"})),
         parent: None,
+        trigger: None,
         created_at: NOW,
         started_at: None,
         finished_at: None,
@@ -109,6 +114,13 @@ pub fn full_row(run: RunId, parent: RunId) -> RunRow {
         phase: Phase::Finally,
         params: Arc::new(rich()),
         parent: Some(ParentRef { run: parent, step: 3, depth: 2 }),
+        trigger: Some(Arc::new(TriggerRef {
+            trigger: TriggerId(u128::MAX),
+            name: "build/nightly".to_owned(),
+            key: "ünïcödé".to_owned(),
+            slot: Some(Millis(-1)),
+            vars: Arc::new(json!({"slot": rich()})),
+        })),
         output: Some(Arc::new(rich())),
         error: Some(StepError::new(ErrorKind::Children, "two steps failed: ü")),
         extra: RunExtra {
@@ -162,6 +174,7 @@ pub fn created(row: &RunRow) -> Event {
         params: Arc::clone(&row.params),
         priority: row.priority,
         parent: row.parent,
+        trigger: row.trigger.clone(),
         seed: None,
         concurrency_key: row.extra.concurrency_key.clone(),
         cause: row.extra.cause.clone(),
@@ -251,5 +264,31 @@ pub fn version(workflow: &str, n: u8, label: Option<&str>) -> WorkflowVersion {
         source: format!("name: {workflow}\n# version {n}\n"),
         plan: "{}".to_owned(),
         created_at: NOW,
+    }
+}
+
+/// A commit of a new trigger with something of every kind.
+pub fn trigger() -> TriggerCommit {
+    let spec = super::triggers::spec("build", "nightly");
+    let occurrence = super::triggers::occurrence("a", 1);
+    let run = occurrence.run.unwrap_or(RunId(1));
+    let amendment = Amendment {
+        key: "a".to_owned(),
+        run,
+        outcome: Some((Outcome::Failed, "gone".to_owned())),
+        result: Some(RunStatus::Failed),
+    };
+    TriggerCommit {
+        spec: Some(Arc::new(spec.clone())),
+        due_at: Some(NOW),
+        records: vec![Record { occurrence, new: true }],
+        amendments: vec![amendment],
+        messages: vec![emitted("done")],
+        listens: Some(vec![
+            topic_of_event("done"),
+            topic_of_starts(&name("build")),
+            topic_of_ends(&name("build")),
+        ]),
+        ..super::triggers::commit(&spec, 0)
     }
 }

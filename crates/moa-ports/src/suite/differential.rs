@@ -5,7 +5,8 @@
 //! shorter by leaving operations out. Answers are compared exactly, except for the order of what
 //! the rules leave open (timers due at the same instant, lost leases).
 
-use std::collections::BTreeSet;
+mod triggers;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use super::build::{self, NOW};
 use super::{Bench, Fixture};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Due, DueAsk, Error, Message,
-    MessageId, Old, PruneAsk, Relay, StartGuard, WorkflowRef,
+    MessageId, Old, PruneAsk, Pruned, Relay, StartGuard, WorkflowRef,
 };
 use crate::views::RunFilter;
 
@@ -136,7 +137,8 @@ impl Pair {
             0..55 => self.commit(),
             55..73 => self.due(),
             73..84 => self.look(),
-            84..88 => self.workflow(),
+            84..87 => self.workflow(),
+            87 => self.look_at_triggers(),
             88..91 => {
                 self.register();
                 Ok(())
@@ -182,10 +184,14 @@ impl Pair {
             let relay = Relay { consumed: self.message(None), messages: self.messages() };
             batch.relays.push(relay);
         }
+        self.add_triggers(&mut batch);
         let what = format!("{batch:?}");
         let outcome = |bench: &Bench| bench.try_commit(batch.clone());
         match same(&what, classed(outcome(&self.model)), classed(outcome(&self.tested)))? {
-            Ok(outcome) => outcome.commits.iter().for_each(|outcome| self.count(outcome)),
+            Ok(outcome) => {
+                outcome.commits.iter().for_each(|outcome| self.count(outcome));
+                self.count_triggers(&outcome.triggers);
+            }
             Err(_) => self.seen.invalid += 1,
         }
         Ok(())
@@ -348,16 +354,7 @@ impl Pair {
     }
 
     fn ask(&self, after: MessageId, limit: usize) -> DueAsk {
-        let now = self.now;
-        DueAsk {
-            now,
-            limit,
-            messages_after: after,
-            ready: limit,
-            lost: true,
-            only: None,
-            without: BTreeSet::new(),
-        }
+        DueAsk { messages_after: after, ..DueAsk::everything(self.now, limit) }
     }
 
     fn due(&mut self) -> Result<(), String> {
@@ -437,18 +434,19 @@ impl Pair {
         let before = Millis(self.now.0 - self.dice.below(100) as i64);
         let status =
             self.dice.pick(&[RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled]);
-        let what = self.dice.pick(&[Old::Runs(status), Old::History(status), Old::Keys]);
+        let kinds = [Old::Runs(status), Old::History(status), Old::Keys, Old::Occurrences];
+        let what = self.dice.pick(&kinds);
         let limit = self.dice.pick(&[1, 2, 100]);
         let ask = PruneAsk { what, before, after: None, limit };
         let prune = |bench: &Bench| {
             let first = bench.prune(ask);
             // Marks are the store's own.
             let then = first.next.map(|after| bench.prune(PruneAsk { after: Some(after), ..ask }));
-            let then = then.map(|pruned| (pruned.runs, pruned.keys, pruned.next.is_some()));
-            (first.runs, first.keys, then)
+            let told = |p: Pruned| (p.runs, p.keys, p.occurrences, p.next.is_some());
+            (first.runs, first.keys + first.occurrences, then.map(told))
         };
-        let (runs, keys, _) = self.both(&format!("{ask:?}"), prune)?;
-        self.seen.pruned += (runs.len() + keys) as u64;
+        let (runs, rows, _) = self.both(&format!("{ask:?}"), prune)?;
+        self.seen.pruned += (runs.len() + rows) as u64;
         Ok(())
     }
 
@@ -465,6 +463,7 @@ impl Pair {
         for status in [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled] {
             self.both("beyond", |b| [0, 1, 3].map(|keep| b.ended_beyond(status, keep)))?;
         }
+        self.all_triggers()?;
         let ask = self.ask(0, usize::MAX);
         self.both("due", |b| without_open_order(b.due(ask.clone()), usize::MAX))?;
         for &run in &runs {
@@ -494,6 +493,11 @@ fn without_open_order(mut due: Due, limit: usize) -> Due {
         due.timers.retain(|t| Some(t.2) != last);
     }
     due.timers.sort_unstable_by_key(|&(run, key, at)| (at, run, key));
+    if due.triggers.len() == limit {
+        let last = due.triggers.last().map(|t| t.1);
+        due.triggers.retain(|t| Some(t.1) != last);
+    }
+    due.triggers.sort_unstable_by_key(|&(id, at)| (at, id));
     if due.lost.len() == limit {
         due.lost.iter_mut().for_each(|lost| *lost = (RunId(0), 0, 0));
     }

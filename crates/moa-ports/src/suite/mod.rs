@@ -17,6 +17,7 @@ mod retention;
 mod runs;
 mod slots;
 mod timers;
+mod triggers;
 
 use std::future::Future;
 use std::pin::pin;
@@ -78,6 +79,7 @@ pub fn cases() -> Vec<Case> {
         slots::CASES,
         timers::CASES,
         belonging::CASES,
+        triggers::CASES,
         reading::CASES,
         retention::CASES,
     ];

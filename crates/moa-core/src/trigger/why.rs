@@ -1,0 +1,128 @@
+//! Why a trigger starts nothing now, until when, and what would change that: from its state.
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::Source;
+use super::{Trigger, TriggerState};
+use crate::schedule::Wait;
+use crate::time::Millis;
+
+/// One reason, or one thing that is going to happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// In one sentence.
+    pub reason: String,
+    /// When it changes by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Millis>,
+    /// What would change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unblock: Option<String>,
+}
+
+fn why(reason: impl Into<String>) -> Why {
+    Why { reason: reason.into(), until: None, unblock: None }
+}
+
+impl Trigger {
+    /// Why it starts nothing now, the strongest reason first; never empty.
+    pub fn why(&self, now: Millis) -> Vec<Why> {
+        let (state, title) = (&self.state, self.spec.title());
+        if state.removed {
+            let text = "its definition is gone from the workflow's file";
+            return vec![Why { unblock: Some("put it back".into()), ..why(text) }];
+        }
+        let mut all = Vec::new();
+        if !self.spec.enabled {
+            let unblock = Some("set `enabled: true` in the workflow's file".into());
+            all.push(Why { unblock, ..why("it is disabled in the workflow's file") });
+        }
+        if let Some(paused) = &state.paused {
+            let text =
+                format!("it is paused by {} since {}: {}", paused.by, paused.at, paused.reason);
+            let unblock = Some(format!("moa schedules resume {title}"));
+            all.push(Why { unblock, ..why(text.trim_end_matches([' ', ':'])) });
+        }
+        self.why_waiting(&mut all);
+        self.why_held(&mut all);
+        self.why_source(&mut all, now);
+        all
+    }
+
+    /// A slot that waits for other workflows.
+    fn why_waiting(&self, all: &mut Vec<Why>) {
+        let Some(waiting) = &self.state.waiting else { return };
+        for unmet in self.unmet(waiting.held.at, waiting.since, waiting.seen_at) {
+            let reason = format!("slot {} waits for {}", waiting.held.at, unmet.reason);
+            all.push(Why { until: self.waits_until(waiting), ..why(reason) });
+        }
+    }
+
+    /// What has happened, and is not started yet.
+    fn why_held(&self, all: &mut Vec<Why>) {
+        for pending in self.state.schedule.iter().flat_map(|s| &s.pending) {
+            let (reason, until) = match pending.wait {
+                Wait::Due => ("is put off by its jitter", Some(pending.due)),
+                Wait::Running => ("waits for a run of the schedule to end", None),
+                Wait::CatchUp => ("was missed, and waits for its turn", self.state.wake_at),
+            };
+            all.push(Why { until, ..why(format!("slot {} {reason}", pending.slot.at)) });
+        }
+        for held in &self.state.buffered {
+            let reason = format!("{} waits for a run of the trigger to end", held.key);
+            all.push(why(reason));
+        }
+        for (run, open) in &self.state.open {
+            all.push(why(format!("run {run} of {} is going on", open.key)));
+        }
+    }
+
+    /// What it waits for by its nature.
+    fn why_source(&self, all: &mut Vec<Why>, now: Millis) {
+        match &self.spec.source {
+            Source::Schedule(_) => self.why_schedule(all, now),
+            Source::Runs { of, all: every } => {
+                for d in of {
+                    let (name, status) = (&d.workflow, d.status.as_str());
+                    let reason = match self.state.arrived.get(name) {
+                        Some(a) if *every => {
+                            format!("{name}: run {} has ended ({})", a.run, a.status.as_str())
+                        }
+                        _ => format!("{name}: no run has ended ({status}) since the last start"),
+                    };
+                    all.push(why(reason));
+                }
+            }
+            Source::Event { event, .. } => {
+                let filtered = count(&self.state, super::Outcome::Filtered);
+                let passed = match filtered {
+                    0 => String::new(),
+                    n => format!("; {n} did not match so far"),
+                };
+                all.push(why(format!("it waits for an event of type {event}{passed}")));
+            }
+            Source::Outside { by, .. } => all.push(why(format!("it waits for news of {by}"))),
+        }
+    }
+
+    fn why_schedule(&self, all: &mut Vec<Why>, now: Millis) {
+        let (Some(table), Some(state)) = (&self.table, &self.state.schedule) else { return };
+        if state.is_over(table) {
+            let most = table.schedule().window.max_runs.unwrap_or_default();
+            return all.push(why(format!("it has started all of its {most} runs")));
+        }
+        let next = table.next_slot(state.mark.max(now)).map(|slot| slot.at);
+        let next = [next, state.after_at.filter(|at| *at > state.mark)].into_iter().flatten().min();
+        match next {
+            Some(at) => all.push(Why { until: Some(at), ..why(format!("its next slot is {at}")) }),
+            None if table.schedule().after.is_some() => {
+                all.push(why("its next slot comes when its run has ended"));
+            }
+            None => all.push(why("it has no further slot")),
+        }
+    }
+}
+
+fn count(state: &TriggerState, outcome: super::Outcome) -> u64 {
+    state.counts.get(&outcome).copied().unwrap_or_default()
+}
