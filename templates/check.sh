@@ -374,5 +374,80 @@ gives 64 '' a video that is a path
 ask content_curator pick MOA_PARAM_NOW=tomorrow
 gives 64 '' a time that is none
 
+# ---- continuous-monitoring
+project continuous-monitoring
+USES=$box/bin:$box/text
+ask agent19 status
+gives 0 '{"version":"","healthy":false,"releases":\["1.0.0","1.1.0","1.2.0"\]}' nothing is live
+ask agent19 rollback
+gives 66 '' a rollback of nothing
+ask visitors send
+gives 66 '' visitors of nothing
+for version in 1.0.0 1.1.0 1.2.0; do
+  run=$version
+  for twice in 1 2; do
+    ask agent19 deploy MOA_PARAM_VERSION="$version"
+    gives 0 "{\"version\":\"$version\",*" agent19.deploy "$version" "$twice"
+  done
+done
+run=1
+ask agent19 deploy MOA_PARAM_VERSION=../x
+gives 64 '' a version that is a path
+ask visitors send MOA_PARAM_REQUESTS=50
+gives 0 '{"version":"1.2.0","requests":50,*"broken":10}' visitors.send
+ask agent9 track_errors
+gives 0 '{"error_rate":0.2000,"version":"1.2.0",*"worst_count":10,"worst_route":"GET /quote"}' track_errors
+ask agent9 track_errors MOA_PARAM_NOW=2026-03-01T00:02:00Z
+gives 0 '{"error_rate":0.0000,*"since":"2026-02-28T23:57:00Z","requests":0,*' another time
+for version in 1.1.0 1.0.0; do
+  run=back-$version
+  for twice in 1 2; do
+    ask agent19 rollback
+    gives 0 "*\"to\":\"$version\"}" agent19.rollback "$version" "$twice"
+  done
+done
+run=back-none
+ask agent19 rollback
+gives 0 '{"rolled_back":false,"from":"1.0.0","to":""}' nothing is left to go back to
+run=2
+ask agent19 deploy MOA_PARAM_VERSION=1.2.0
+gives 65 '' a release that was taken back
+ask agent19 deploy MOA_PARAM_VERSION=1.2.0 MOA_PARAM_FORCE=true
+gives 0 '{"version":"1.2.0","previous":"1.0.0",*' unless one insists
+
+# Measurements of a machine that is known: one second passes between two of them.
+proc=$box/proc
+mkdir -p "$proc/1" "$proc/27"
+printf 'cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 0\ncpu1 0\n' > "$proc/stat"
+printf '0.50 0.40 0.30 1/100 27\n' > "$proc/loadavg"
+printf '7777.25 1\n' > "$proc/uptime"
+printf 'MemTotal: 1000 kB\nMemAvailable: 50 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n' > "$proc/meminfo"
+ask agent8 collect_metrics PROC_DIR="$proc"
+gives 0 '*"cpu_percent":-1.0,"load1":0.50,"cpus":2,"memory_percent":95.0,"swap_percent":0.0,*"processes":2,"uptime_seconds":7777,*' the first measurement
+printf 'cpu  190 0 110 900 0 0 0 0 0 0\ncpu0 0\ncpu1 0\n' > "$proc/stat"
+run=3
+for twice in 1 2; do
+  ask agent8 collect_metrics PROC_DIR="$proc"
+  gives 0 '*"cpu_percent":50.0,*' half of the time between two measurements was busy "$twice"
+done
+ask agent8 check_limits
+gives 0 '{"problems":\["memory: 95.0 % used"*\],"ok":false}' agent8.check_limits
+REQUEST='{"params":{"problems":["memory: 95.0 % used","disk: 97 % used"]}}'
+for twice in 1 2; do
+  ask agent9 sync_incidents
+  gives 0 '{"opened":\["memory: 95.0 % used","disk: 97 % used"\],"closed":\[\],"open":2}' "$twice"
+done
+run=4
+REQUEST='{"params":{"problems":["disk: 98 % used"]}}'
+ask agent9 sync_incidents
+gives 0 '{"opened":\[\],"closed":\["memory: 95.0 % used"\],"open":1}' one is over, one goes on
+REQUEST='{"params":{"problems":[]}}'
+ask agent9 daily_report MOA_PARAM_DAY="$(date -u +%Y-%m-%d)"
+gives 0 '{"report":"reports/*.md","removed":0}' agent9.daily_report
+says "reports/$(date -u +%Y-%m-%d).md" '| 1.2.0 | 50 | 10 |'
+ask agent9 daily_report MOA_PARAM_NOW=2126-03-01T00:05:00Z
+gives 0 '*"removed":[1-9]*' what is old goes
+REQUEST='{}'
+
 printf '%d checks, %d failed\n' "$checks" "$failed"
 [ "$failed" -eq 0 ]

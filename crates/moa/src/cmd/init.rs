@@ -21,6 +21,8 @@ Examples:
 Templates:
   project-build  nineteen agents scaffold, build, test, scan and deploy a small real application
   data-pipeline  ingests, cleans, validates, analyses and reports on a real CSV file
+  continuous-monitoring
+                 watches this machine and a service, and takes bad releases back
   video-production
                  a channel that makes, reviews and publishes six teaching videos a day
   blank          one workflow and one agent, to start from")]

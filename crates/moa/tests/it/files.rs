@@ -89,7 +89,9 @@ fn what_is_not_json_refuses_to_be() {
 
 #[test]
 fn templates_are_in_the_usual_form() {
-    for template in ["blank", "data-pipeline", "project-build", "video-production"] {
+    for template in
+        ["blank", "continuous-monitoring", "data-pipeline", "project-build", "video-production"]
+    {
         let project = Project::empty();
         let args = ["init", "fresh", "--template", template];
         call_in(project.outside(), &args).expect(0);

@@ -7,6 +7,7 @@ mod expr;
 mod files;
 mod hostile;
 mod housekeeping;
+mod monitoring;
 mod node;
 mod outputs;
 mod production;
