@@ -67,8 +67,7 @@ impl Node {
             let committed = Committed { seq, run: id, version, at: now, status, events };
             self.out.push_back(Command::Publish(committed));
         }
-        // A commit made from the same version can't be written any more.
-        self.doubtful.remove(&id);
+        self.never_written(id);
         for after in pending.after {
             self.perform(now, id, after);
         }
@@ -152,6 +151,17 @@ impl Node {
         let tasks: Vec<_> = after.into_iter().filter_map(start).collect();
         if !tasks.is_empty() {
             self.doubtful.insert(id, Doubt { expected, tasks });
+        }
+    }
+
+    /// A commit of unknown outcome can't be written any more: another one was, that was made from the
+    /// same version. What it leased was not leased.
+    fn never_written(&mut self, id: RunId) {
+        let Some(doubt) = self.doubtful.remove(&id) else { return };
+        for task in doubt.tasks {
+            self.slots.release(id, task.inst, task.attempt);
+            // It was put off for the attempt that never was.
+            self.offer_again(id, task.inst);
         }
     }
 

@@ -359,6 +359,8 @@ impl Node {
             self.next_poll = now.after(POLL);
             self.due_wanted = true;
             self.lost_wanted = true;
+            // Also tasks that nobody has claimed yet: who had them in its queue may be gone.
+            self.slots.more_in_store = true;
         }
     }
 
