@@ -14,7 +14,9 @@ use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::schema::NoSchemas;
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::Plan;
-use moa_engine::handle::{Change, Engine, Handle, Options as EngineOptions, StartRequest, Started};
+use moa_engine::handle::{
+    Change, Engine, Handle, Options as EngineOptions, Serves, StartRequest, Started,
+};
 use moa_ports::agent::Secrets;
 use moa_ports::store::{Store, WorkflowVersion};
 use moa_ports::views::Views;
@@ -86,7 +88,7 @@ impl World {
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
         };
         let handle = Engine::start(
-            EngineOptions { node, max_running: MAX_RUNNING },
+            EngineOptions { node, max_running: MAX_RUNNING, serves: Serves::Everything },
             store.clone() as Arc<dyn Store>,
             agents,
             Arc::new(NoSchemas),

@@ -13,7 +13,7 @@ use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Outcome;
 use moa_core::time::Millis;
 use moa_engine::Engine;
-use moa_engine::handle::{Options, StartRequest};
+use moa_engine::handle::{Options, Serves, StartRequest};
 use moa_ports::agent::{Completion, Completions, Task, Worker};
 use moa_ports::memory::MemoryStore;
 use moa_ports::store::{Store, WorkflowVersion};
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let spec: AgentSpec = serde_json::from_value(json!({ "id": "noop", "kind": kind }))?;
     let agents = BTreeMap::from([(spec.id.clone(), Arc::new(spec))]);
     let schemas = Arc::new(OutputSchemas);
-    let options = Options { node: NodeId(1), max_running: 64 };
+    let options = Options { node: NodeId(1), max_running: 64, serves: Serves::Everything };
     let handle =
         Engine::start(options, Arc::new(store), agents, schemas, |ends| Arc::new(AtOnce(ends)))?;
     let mut events = handle.subscribe();

@@ -43,6 +43,12 @@ pub enum Error {
         /// Why, for people.
         reason: String,
     },
+    /// The node was started for other runs, and leaves this one alone.
+    #[error("run {run} is not served: the node that runs was started for other runs alone")]
+    NotServed {
+        /// The run asked for.
+        run: RunId,
+    },
     /// The store can't take it now; nothing was done.
     #[error("{reason}")]
     Unavailable {
@@ -193,6 +199,19 @@ pub struct Status {
     /// Runs that moa itself failed on, and how: nothing is done with them until it starts again.
     #[serde(default)]
     pub quarantined: BTreeMap<RunId, String>,
+    /// The runs that it serves, with what they started; `None` = all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<RunId>>,
+}
+
+/// What an engine executes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// Every open run.
+    Everything,
+    /// Only runs that it starts, repeats, or is told to serve ([`Handle::serve`]), with what they
+    /// start. All else stays in the store as it is.
+    Asked,
 }
 
 /// Settings of an engine.
@@ -202,6 +221,8 @@ pub struct Options {
     pub node: NodeId,
     /// Attempts at once over all agents that cost something.
     pub max_running: u32,
+    /// What it executes.
+    pub serves: Serves,
 }
 
 /// Starts engines.
@@ -267,6 +288,14 @@ impl Handle {
     /// Changes a run; answers when the change is durable.
     pub async fn change(&self, run: RunId, change: Change) -> Result<(), Error> {
         self.ask(|reply| Msg::Change(run, change, reply), || Err(Error::Stopping)).await
+    }
+
+    /// Executes this run too, with all that it starts, when the engine executes only what it is asked
+    /// to. The run is one that no other started. What an earlier node left of its attempts must have
+    /// ended: they count as lost.
+    pub fn serve(&self, run: RunId) {
+        // An engine that has ended serves nothing.
+        let _ = self.inbox.send(Msg::Serve(run));
     }
 
     /// Puts these agents in the place of the known ones, for attempts that start from now on.

@@ -22,7 +22,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::handle::{
-    Change, Committed, Ended, Error, ForkRequest, Handle, Options, StartRequest, Started, Status,
+    Change, Committed, Ended, Error, ForkRequest, Handle, Options, Serves, StartRequest, Started,
+    Status,
 };
 use crate::node::{Answer, Command, Node, Token};
 
@@ -41,6 +42,7 @@ pub enum Msg {
     Start(Box<StartRequest>, oneshot::Sender<Result<Started, Error>>),
     Fork(Box<ForkRequest>, oneshot::Sender<Result<RunId, Error>>),
     Change(RunId, Change, oneshot::Sender<Result<(), Error>>),
+    Serve(RunId),
     Agents(BTreeMap<Name, Arc<AgentSpec>>),
     Status(oneshot::Sender<Status>),
     Stop(Duration, oneshot::Sender<()>),
@@ -136,7 +138,10 @@ pub fn start(
     let handle = Handle { inbox: own.clone(), events: events.clone(), ended };
     let worker = worker(Arc::new(Ends(own.clone())));
     let exclusive = registration.exclusive;
-    let node = Node::new(options.node, agents, schemas, options.max_running, exclusive);
+    let mut node = Node::new(options.node, agents, schemas, options.max_running, exclusive);
+    if options.serves == Serves::Asked {
+        node.serve_only_asked();
+    }
     let mut shell = Shell {
         node,
         store,
@@ -231,6 +236,7 @@ impl Shell {
                 let token = self.token(Asker::Change(reply));
                 self.node.change(now, token, run, change);
             }
+            Msg::Serve(run) => self.node.serve(run),
             Msg::Agents(agents) => self.node.set_agents(agents),
             Msg::Status(reply) => {
                 let _ = reply.send(self.node.status());

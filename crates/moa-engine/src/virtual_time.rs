@@ -90,6 +90,18 @@ impl<'a> World<'a> {
         self.answers.clear();
     }
 
+    /// The process dies, and another starts at once that executes only what it is asked to.
+    pub fn restart_for_asked(&mut self) {
+        self.restart();
+        self.node.serve_only_asked();
+    }
+
+    /// Executes this run too.
+    pub fn serve(&mut self, run: RunId) {
+        self.node.serve(run);
+        self.settle();
+    }
+
     /// The instant.
     pub fn now(&self) -> Millis {
         self.now

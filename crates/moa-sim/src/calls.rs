@@ -129,7 +129,9 @@ impl World {
         }
         match request {
             Request::Commit(batch) => {
+                let runs: Vec<RunId> = batch.commits.iter().map(|c| c.run).collect();
                 let outcome = self.commit(batch);
+                self.left_alone(process, life, &runs);
                 match fate {
                     Fate::Works => self.answer(process, life, Answer::Committed(outcome)),
                     Fate::Silent => {}
@@ -161,6 +163,19 @@ impl World {
                     self.answer(process, life, Answer::Renewed(at));
                 }
             }
+        }
+    }
+
+    /// A process that executes only what it is asked to changes nothing else.
+    fn left_alone(&mut self, process: usize, life: u64, changed: &[RunId]) {
+        let process = &self.processes[process];
+        let Some(only) = process.only.as_ref().filter(|_| process.life == life) else { return };
+        let model = self.store.model();
+        let roots = changed.iter().filter_map(|run| Some((*run, model.root_of(*run)?)));
+        let other = roots.filter(|(_, root)| !only.contains(root)).map(|(run, _)| run).next();
+        drop(model);
+        if let Some(run) = other {
+            self.fail(format!("run {run} is changed by a node that was not asked to"));
         }
     }
 
@@ -196,6 +211,9 @@ impl World {
         }
         if self.plant == Some(Plant::LeaseNeverLost) {
             asked.lost = false;
+        }
+        if self.plant == Some(Plant::AnswersForAll) {
+            asked.only = None;
         }
         let due = self.store.model().due(&asked);
         (ask, due)

@@ -14,12 +14,15 @@ use crate::world::{Happening, World};
 const NUDGE_EVERY: u64 = 1_000;
 /// After which time of calm nothing may be late any more.
 const SETTLED: i64 = 30_000;
+/// The same where nodes left other runs alone: their work has piled up.
+const CAUGHT_UP: i64 = 3_600_000;
 
 impl World {
     /// Faults stop.
     pub(crate) fn calm(&mut self) {
         self.note(|_| "calm".into());
         self.calm_since = Some((self.now, self.events));
+        self.piled_up = self.swarm.asked_only > 0;
         self.swarm = self.swarm.calmed();
         let ahead = self.processes.iter().map(|p| p.skew).max().unwrap_or(0);
         for p in 0..self.processes.len() {
@@ -27,6 +30,9 @@ impl World {
             process.skew = ahead;
             if process.node.is_none() {
                 self.after(0, Happening::Boot(p));
+            } else if process.only.is_some() {
+                // The next one executes what this one left alone.
+                self.crash(p);
             }
         }
         self.end_all();
@@ -51,7 +57,8 @@ impl World {
                 self.crash(p);
             }
         }
-        if self.calm_since.is_some_and(|(time, _)| self.now - time > SETTLED) {
+        let settled = if self.piled_up { CAUGHT_UP } else { SETTLED };
+        if self.calm_since.is_some_and(|(time, _)| self.now - time > settled) {
             let limited = self.agents.values().filter(|spec| !spec.limits.is_empty());
             let limited = limited.map(|spec| spec.id.clone()).collect();
             let judged = self.checker.punctual(self.local(0), &limited);

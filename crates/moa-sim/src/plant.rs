@@ -31,11 +31,13 @@ pub enum Plant {
     LostTimer,
     /// A row is not written.
     LostRow,
+    /// A node that was asked for a few runs is given what is due of others.
+    AnswersForAll,
 }
 
 impl Plant {
     /// Every planted bug.
-    pub const ALL: [Plant; 14] = [
+    pub const ALL: [Plant; 15] = [
         Self::LostMessage,
         Self::StaleVersion,
         Self::EarlyAnswer,
@@ -50,5 +52,6 @@ impl Plant {
         Self::IgnoredAgentLimit,
         Self::LostTimer,
         Self::LostRow,
+        Self::AnswersForAll,
     ];
 }

@@ -1,8 +1,8 @@
 //! A process: a node machine and the shell around it, which performs what the node asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use moa_core::ids::NodeId;
+use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::Outcome;
 use moa_core::time::{Millis, Span};
 use moa_engine::node::{Command, Node, Token};
@@ -37,6 +37,8 @@ pub struct Process {
     pub asked: BTreeMap<Token, Asked>,
     pub next_token: Token,
     pub stopping: bool,
+    /// What its node executes, when not every run: what it was asked to.
+    pub only: Option<BTreeSet<RunId>>,
 }
 
 impl World {
@@ -54,6 +56,7 @@ impl World {
                 asked: BTreeMap::new(),
                 next_token: 0,
                 stopping: false,
+                only: None,
             });
             let wait = self.random.below(50);
             self.after(wait, Happening::Boot(p));
@@ -93,7 +96,14 @@ impl World {
         if let Some(max) = self.swarm.cached_max {
             node.set_runs_cached_max(max);
         }
+        // Chance is not asked where this never happens: those seeds are as they ever were.
+        let rare = self.swarm.asked_only;
+        let asked_only = rare > 0 && self.random.chance(rare);
+        if asked_only {
+            node.serve_only_asked();
+        }
         let process = &mut self.processes[p];
+        process.only = asked_only.then(BTreeSet::new);
         process.node = Some(node);
         process.id = id;
         process.stopping = false;

@@ -17,6 +17,8 @@ pub struct Swarm {
     pub max_running: u32,
     /// Runs that a node keeps in memory, when not the usual number.
     pub cached_max: Option<usize>,
+    /// Starts of a process that executes only what it is asked to.
+    pub asked_only: u32,
     /// Rows that the store gives at once, when not the usual number.
     pub due_limit: Option<usize>,
     /// Whether committed changes are published.
@@ -146,6 +148,15 @@ impl Swarm {
         self.cleanup = some(random, 600);
     }
 
+    /// Draws what only one seed of seven does. From numbers of its own: all that the others do stays
+    /// as it was.
+    pub fn draw_rare(&mut self, seed: u64) {
+        let mut random = Random::new(!seed);
+        if seed % 7 == 5 {
+            self.asked_only = random.range(100, 900) as u32;
+        }
+    }
+
     /// No fault at all.
     pub fn quiet(nodes: usize, exclusive: bool) -> Self {
         Self {
@@ -153,6 +164,7 @@ impl Swarm {
             exclusive,
             max_running: 8,
             cached_max: None,
+            asked_only: 0,
             due_limit: None,
             publish: true,
             latency: 1,

@@ -116,6 +116,7 @@ impl World {
             cause: "a user".into(),
         };
         let token = self.ask(p, Asked::Start { run, key, workflow });
+        self.will_execute(p, run);
         let now = self.local(p);
         if let Some(node) = &mut self.processes[p].node {
             node.start(now, token, run, request);
@@ -240,11 +241,19 @@ impl World {
         let params = self.random.chance(100).then(|| json!({ "flag": true, "k": "a" }));
         let request = ForkRequest { run: source, from, params, cause: "a user".into() };
         let token = self.ask(p, Asked::Fork { run });
+        self.will_execute(p, run);
         let now = self.local(p);
         if let Some(node) = &mut self.processes[p].node {
             node.fork(now, token, run, request);
         }
         self.told(p);
+    }
+
+    /// A process is asked for a run.
+    fn will_execute(&mut self, p: usize, run: RunId) {
+        if let Some(only) = &mut self.processes[p].only {
+            only.insert(run);
+        }
     }
 
     // ---- answers
@@ -259,6 +268,9 @@ impl World {
         };
         let judged = match (&asked, answer) {
             (Asked::Start { run, key, .. }, Answer::Started(started)) => {
+                if let Ok(Started::Existing { run }) = &started {
+                    self.go_on_with(p, *run);
+                }
                 self.judge_start(*run, key.as_deref(), started)
             }
             (Asked::Change { run, change, seen }, Answer::Changed(changed)) => {
@@ -274,6 +286,14 @@ impl World {
             (_, answer) => Err(format!("{answer:?} is no answer to {asked:?}")),
         };
         self.must(judged);
+    }
+
+    /// Who asks for a run that is there already wants it executed.
+    fn go_on_with(&mut self, p: usize, run: RunId) {
+        self.will_execute(p, run);
+        if let Some(node) = &mut self.processes[p].node {
+            node.serve(run);
+        }
     }
 
     fn judge_start(

@@ -31,6 +31,8 @@ use crate::users::Users;
 const BEGIN: i64 = 1_800_000_000_000;
 /// Events after the faults have stopped in which everything must end.
 const CALM_EVENTS_MAX: u64 = 60_000;
+/// How many times as many where the work of runs that were left alone has piled up.
+const PILED_UP_TIMES: u64 = 4;
 /// Time after the faults have stopped in which everything must end.
 const CALM_TIME_MAX: i64 = 24 * 3_600_000;
 
@@ -136,6 +138,8 @@ pub(crate) struct World {
     pub clocks_apart: bool,
     /// When faults and users stopped, once they have.
     pub calm_since: Option<(i64, u64)>,
+    /// Whether the work of some runs may have piled up because nodes left them alone.
+    pub piled_up: bool,
     pub over: bool,
     pub events: u64,
     failure: Option<String>,
@@ -167,7 +171,8 @@ pub fn simulate(options: &Options) -> Report {
 impl World {
     fn new(options: &Options) -> Self {
         let mut random = Random::new(options.seed);
-        let swarm = Swarm::draw(&mut random);
+        let mut swarm = Swarm::draw(&mut random);
+        swarm.draw_rare(options.seed);
         let agents = agents::specs(&mut random, &swarm);
         let store = match swarm.exclusive {
             true => MemoryStore::single(),
@@ -189,6 +194,7 @@ impl World {
             users: Users::default(),
             clocks_apart: false,
             calm_since: None,
+            piled_up: false,
             over: false,
             events: 0,
             failure: None,
@@ -272,7 +278,8 @@ impl World {
                 None => {}
                 Some((time, count)) => {
                     let late = self.now - time > CALM_TIME_MAX;
-                    if late || self.events - count > CALM_EVENTS_MAX {
+                    let times = if self.piled_up { PILED_UP_TIMES } else { 1 };
+                    if late || self.events - count > times * CALM_EVENTS_MAX {
                         self.never_over();
                     }
                 }

@@ -27,6 +27,10 @@ impl Node {
         if !wanted || self.due_asked || self.due_is_open() || self.is_degraded() {
             return None;
         }
+        let only = self.scope.only();
+        if only.as_ref().is_some_and(Vec::is_empty) {
+            return None;
+        }
         self.armed.since_asked =
             [self.armed.gathered, self.armed.in_flight].into_iter().flatten().min();
         if tasks > 0 {
@@ -39,16 +43,7 @@ impl Node {
         let limit = DUE_ROWS_MAX;
         let ready = tasks.min(limit);
         let without = self.quarantined.keys().copied().collect();
-        Some(DueAsk {
-            now,
-            limit,
-            messages_after: 0,
-            ready,
-            lost,
-            only: None,
-            without,
-            triggers: 0,
-        })
+        Some(DueAsk { now, limit, messages_after: 0, ready, lost, only, without, triggers: 0 })
     }
 
     /// Whether what the last answer brought is not durable yet: it would be brought again.
@@ -179,15 +174,15 @@ impl Node {
             }
             return;
         };
-        let Snapshot { version, row, steps, root: _ } = snapshot;
+        let Snapshot { version, row, steps, root } = snapshot;
         match guarded(|| Run::restore(row, steps, version, graph)) {
-            Ok(Ok(run)) => self.enter(now, id, run),
+            Ok(Ok(run)) => self.enter(now, id, run, root),
             Ok(Err(error)) => self.broken(id, &error.to_string()),
             Err(panic) => self.quarantine(id, "loading it", &panic),
         }
     }
 
-    fn enter(&mut self, now: Millis, id: RunId, run: Run) {
+    fn enter(&mut self, now: Millis, id: RunId, run: Run, root: RunId) {
         let waiting = match self.runs.remove(&id) {
             Some(Entry::Loading(waiting)) => waiting,
             Some(live @ Entry::Live(_)) => {
@@ -196,7 +191,7 @@ impl Node {
             }
             None => Vec::new(),
         };
-        if !run.row.status.is_terminal() {
+        if !run.row.status.is_terminal() && self.scope.covers(Some(root)) {
             for row in run.steps().filter(|r| r.status == StepStatus::Ready) {
                 if let Some((agent, key)) = run.claimable(row.inst) {
                     self.slots.offer(id, row.inst, agent, key, is_free(&self.agents, agent));
@@ -206,7 +201,8 @@ impl Node {
         self.tick += 1;
         self.idle.push_back((self.tick, id));
         let (unstarted, not_leased) = self.unstarted(now, &run, &waiting);
-        let live = Live { run, pending: None, in_flight: None, leased: 0, used: self.tick };
+        let (root, used) = (Some(root), self.tick);
+        let live = Live { run, root, pending: None, in_flight: None, leased: 0, used };
         self.runs.insert(id, Entry::Live(Box::new(live)));
         for input in unstarted {
             self.submit(now, id, Queued::own(input));

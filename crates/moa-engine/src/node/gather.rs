@@ -219,6 +219,12 @@ impl Node {
 
     fn apply_input(&mut self, now: Millis, id: RunId, input: Input, source: Source) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
+        if !self.scope.covers(live.root) && !live.run.row.status.is_terminal() {
+            if let Source::Request { token, .. } = source {
+                self.reply(token, Answer::Changed(Err(Error::NotServed { run: id })));
+            }
+            return;
+        }
         let env = Env { now, agents: &self.agents, schemas: &*self.schemas };
         match guarded(|| live.run.apply(env, &input)) {
             Ok(Ok(applied)) => {

@@ -18,6 +18,7 @@ mod gather;
 mod hash;
 mod limits;
 mod quarantine;
+mod scope;
 mod slots;
 mod starts;
 
@@ -37,6 +38,7 @@ use crate::handle::{Change, Committed, Error, ForkRequest, StartRequest, Started
 
 use gather::{Pending, Queued};
 use hash::RunMap;
+use scope::Scope;
 use slots::Slots;
 
 /// The caller's name for a request; its answer carries the same.
@@ -97,6 +99,8 @@ enum Entry {
 
 struct Live {
     run: Run,
+    /// The run at the top, as the store says; `None` = it was made here.
+    root: Option<RunId>,
     /// What the next batch will write of it.
     pending: Option<Box<Pending>>,
     /// What the batch in flight writes of it.
@@ -110,6 +114,7 @@ struct Live {
 /// One moa process's share of the work.
 pub struct Node {
     id: NodeId,
+    scope: Scope,
     agents: BTreeMap<Name, Arc<AgentSpec>>,
     schemas: Arc<dyn Schemas>,
     graphs: BTreeMap<VersionHash, Arc<Graph>>,
@@ -206,7 +211,8 @@ const POLL: Span = Span(2_000);
 const START_MARGIN: Span = Span(1_500);
 
 impl Node {
-    /// A node that has nothing in memory. `exclusive`: it is the only one there can be.
+    /// A node that has nothing in memory and serves every run. `exclusive`: it is the only one there
+    /// can be.
     pub fn new(
         id: NodeId,
         agents: BTreeMap<Name, Arc<AgentSpec>>,
@@ -216,6 +222,7 @@ impl Node {
     ) -> Self {
         Self {
             id,
+            scope: Scope::default(),
             slots: Slots::new(max_running),
             limits: limits::Limits::default(),
             agents,
@@ -428,6 +435,7 @@ impl Node {
             degraded: self.degraded.as_ref().map(|d| d.reason.clone()),
             stopping: self.draining,
             quarantined: self.shown_quarantined(),
+            only: self.scope.only(),
         }
     }
 

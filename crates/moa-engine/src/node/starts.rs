@@ -340,7 +340,7 @@ impl Node {
             Ok(Err(error)) => return self.impossible(&creation, error.to_string()),
             Err(panic) => return self.never_created(creation, &panic),
         };
-        let live = Live { run, pending: None, in_flight: None, leased: 0, used: 0 };
+        let live = Live { run, root: None, pending: None, in_flight: None, leased: 0, used: 0 };
         self.runs.insert(id, Entry::Live(Box::new(live)));
         let after = match creation.asker {
             Asker::Start(token) => {
@@ -349,6 +349,9 @@ impl Node {
             Asker::Fork(token) => Some(After::Reply(token, Answer::Forked(Ok(id)))),
             Asker::Parent(_) => None,
         };
+        if matches!(creation.asker, Asker::Start(_) | Asker::Fork(_)) {
+            self.scope.add(id);
+        }
         let guard = guard_of(now, &creation);
         let consumed = match creation.asker {
             Asker::Parent(message) => Some(message),
@@ -391,6 +394,9 @@ impl Node {
         inputs: Vec<Queued>,
         existing: Option<RunId>,
     ) {
+        if existing != Some(id) {
+            self.scope.remove(id);
+        }
         for queued in inputs {
             let creation = match queued {
                 Queued::Create(creation) => creation,

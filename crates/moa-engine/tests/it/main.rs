@@ -1,5 +1,6 @@
 //! Whole runs of real workflow texts on the real engine, on virtual time.
 
+mod asked;
 mod constructs;
 mod failures;
 mod limits;

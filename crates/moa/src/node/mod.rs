@@ -20,7 +20,7 @@ use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limit::AgentLimits;
 use moa_core::run::RunStatus;
 use moa_engine::Handle;
-use moa_engine::handle::{Change, Committed, Ended, ForkRequest, StartRequest, Started};
+use moa_engine::handle::{Change, Committed, Ended, ForkRequest, Serves, StartRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::jobs::retention::Retention;
 use moa_ports::store::{Store, WorkflowVersion};
@@ -126,8 +126,9 @@ impl Running {
         let worker = Worker::new(&layout, settings, id, &stores, &watched.project)?;
         let max_running = settings.limits.max_running;
         let open_runs = open_runs(&*stores.views).await?;
-        let engine =
-            worker.engine(moa_engine::handle::Options { node: id, max_running }, &stores)?;
+        let serves = Serves::Everything;
+        let options = moa_engine::handle::Options { node: id, max_running, serves };
+        let engine = worker.engine(options, &stores)?;
         engine.set_agents(agents(&worker, &watched));
         let secrets = SecretStore::new(&layout.root, &settings.secrets.env_file);
         warn_of_secrets(&watched.project, &worker, &secrets);
