@@ -305,6 +305,8 @@ gives 0 '*"vote":"abstain",*' nothing to hear
 ask ab_test_orchestrator release "$@" "$noon"
 gives 66 '' a release before the committee
 ask quality_review_committee decide "$@"
+gives 64 '' a decision that nobody made
+ask quality_review_committee decide "$@" MOA_PARAM_APPROVED=true
 gives 0 '{"approved":true,"votes_for":4,"votes_against":0,"abstained":1,*' quality_review_committee.decide
 ask ab_test_orchestrator create_variants "$@"
 gives 0 '*"variant":"B","style":"question",*"variants_created":3}' ab_test_orchestrator.create_variants
@@ -341,13 +343,13 @@ gives 0 '{"atoms":52,"covered":3,"missing":49,"unknown":0,"given_up":0,*' conten
 ask trend_scout analyze MOA_PARAM_NOW=2026-03-15T00:00:00Z
 gives 0 '{"week":"2026-03-15","changes":*' trend_scout.analyze
 ask design_committee publish MOA_PARAM_WEEK=2026-03-15
-gives 66 '' a style guide that nobody has voted on
+gives 64 '' a style guide that nobody has decided on
 for reviewer in evidence continuity audience; do
   ask design_committee vote MOA_PARAM_WEEK=2026-03-15 MOA_PARAM_REVIEWER="$reviewer"
   gives 0 '*"vote":"*' "$reviewer"
 done
 for twice in 1 2; do
-  ask design_committee publish MOA_PARAM_WEEK=2026-03-15
+  ask design_committee publish MOA_PARAM_WEEK=2026-03-15 MOA_PARAM_ACCEPTED=true
   gives 0 '{"accepted":*' design_committee.publish "$twice"
 done
 says CHANNEL_STYLE_GUIDE.md 'a model of an audience, not of viewers'

@@ -1,12 +1,11 @@
 #!/bin/sh
-# QualityReviewCommittee: six reviewers, each with one concern, vote on what was measured. `decide`
-# counts the votes: there have to be four, two thirds of them for the video, and none of those with
-# a veto against it. What is rejected goes back to the scriptwriter with the reasons.
+# QualityReviewCommittee: six reviewers, each with one concern, vote on what was measured. How many have
+# to, and who has a veto, stands in the workflow. `decide` does what was decided: what is rejected goes
+# back to the scriptwriter with the reasons.
 . "${0%/*}/lib.sh"
 . "${0%/*}/video.sh"
 
 REVIEWERS='language pedagogy pacing sound originality safety'
-QUORUM=4
 
 # what NAME: sets WORD to the verdict on what was measured, VALUE_OF to its value.
 what() {
@@ -79,12 +78,11 @@ vote() {
   result_end
 }
 
-# count_votes: sets FOR, AGAINST, ABSTAINED, VETOED and REASONS.
+# count_votes: sets FOR, AGAINST, ABSTAINED, and REASONS, what those against it say.
 count_votes() {
   FOR=0
   AGAINST=0
   ABSTAINED=0
-  VETOED=''
   REASONS=''
   for _reviewer in $REVIEWERS; do
     [ -f "$V/votes/$_reviewer.tsv" ] || continue
@@ -93,10 +91,7 @@ count_votes() {
       approve) FOR=$((FOR + 1)) ;;
       reject)
         AGAINST=$((AGAINST + 1))
-        REASONS="$REASONS$_reason "
-        case $_reviewer in
-          safety | originality) VETOED="${VETOED:+$VETOED, }$_reviewer" ;;
-        esac ;;
+        REASONS="$REASONS$_reason " ;;
       *) ABSTAINED=$((ABSTAINED + 1)) ;;
     esac
   done
@@ -111,21 +106,21 @@ send_back() {
 decide() {
   take_video
   need "$V/review.tsv" VideoQualityReviewerAgent
+  approved=${MOA_PARAM_APPROVED:-}
+  case $approved in
+    true | false) ;;
+    *) usage "param 'approved' is '$approved'; what the committee decided is true or false" ;;
+  esac
   count_votes
-  [ $((FOR + AGAINST)) -ge "$QUORUM" ] ||
-    not_found "only $((FOR + AGAINST)) reviewers voted; $QUORUM are needed"
-  approved=false
-  if [ -z "$VETOED" ] && [ $((FOR * 3)) -ge $(((FOR + AGAINST) * 2)) ]; then approved=true; fi
   printf '%s\t%d\t%d\t%d\t%s\n' "$approved" "$FOR" "$AGAINST" "$ABSTAINED" "${REASONS:--}" |
     replace "$V/verdict.tsv"
   if [ "$approved" = false ]; then send_back; fi
-  log "$FOR for it, $AGAINST against it${VETOED:+, veto of $VETOED}"
+  log "$FOR for it, $AGAINST against it: approved is $approved"
   result_begin
   result_bool approved "$approved"
   result_num votes_for "$FOR"
   result_num votes_against "$AGAINST"
   result_num abstained "$ABSTAINED"
-  result_str veto "$VETOED"
   result_raw reasons "$(printf '%s' "$REASONS" | tr ' ' '\n' | sort -u | grep . | json_list || printf '[]')"
   result_num videos_approved "$([ "$approved" = true ] && printf 1 || printf 0)"
   result_num videos_rejected "$([ "$approved" = true ] && printf 0 || printf 1)"
