@@ -155,6 +155,7 @@ pub struct Worker {
     runtime: Option<tokio::runtime::Runtime>,
     node: NodeId,
     store_id: String,
+    state: PathBuf,
 }
 
 impl Worker {
@@ -201,6 +202,7 @@ impl Worker {
             runtime: Some(runtime),
             node,
             store_id,
+            state: layout.state(),
         })
     }
 
@@ -211,7 +213,7 @@ impl Worker {
 
     /// Ends what earlier nodes left running, then starts the engine. Once.
     pub fn engine(&self, options: EngineOptions, stores: &Stores) -> Result<Handle> {
-        let ended = moa_connectors::end_leftovers(&self.store_id, self.node);
+        let ended = moa_connectors::end_leftovers(&self.state, &self.store_id, self.node);
         if !ended.is_empty() {
             let count = ended.len();
             tracing::info!(count, "ended attempts that an earlier node left running");

@@ -39,9 +39,11 @@ pub(super) async fn run(
     let output = processes.output_path().map_err(short)?;
     let _at_work = processes.work.enter(task.run).map_err(short)?;
     let mut live = start(processes, &invocation, &ctx, &task, &output)?;
+    let identity = processes.identity(&task);
+    live.keep_record(processes.records.enter(live.pid(), &identity));
     let mut pipes =
         Pipes::new(live.take_pipes(), ctx.log.clone(), processes.log_bytes_max).map_err(short)?;
-    let stragglers = Stragglers::of(live.pid(), processes.identity(&task));
+    let stragglers = Stragglers::of(live.pid(), identity);
     let stopped = supervise(&live, &mut pipes, &ctx.cancelled, invocation.grace).await;
     let status = clean_up(live, &mut pipes, stragglers, stopped).await;
     let ended = judge(status, &invocation, &mut pipes, stopped, &output);

@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal};
 use tokio::net::unix::pipe::Receiver;
 
 use super::environment::Environment;
+use super::records::Recorded;
 
 /// The programs that this process started and has not reaped.
 pub(super) static LEADERS: Leaders = Leaders { starting: RwLock::new(()), known: Mutex::new(None) };
@@ -163,7 +164,7 @@ impl Launch<'_> {
         LEADERS.insert(pid.as_raw_nonzero().get());
         drop(starting);
         // From here on it lives: dropping `live` kills it.
-        let mut live = Live { child, pid, watch: None, reaped: false };
+        let mut live = Live { child, pid, watch: None, record: None, reaped: false };
         live.watch = Some(Watch::new(pid).map_err(|e| {
             TaskError::Retryable(format!("the program {program:?} can't be watched: {e}"))
         })?);
@@ -245,6 +246,8 @@ pub(super) struct Live {
     child: Child,
     pid: Pid,
     watch: Option<Watch>,
+    /// Stands until the program is about to be reaped: from then on its number may be anybody's.
+    record: Option<Recorded>,
     reaped: bool,
 }
 
@@ -252,6 +255,11 @@ impl Live {
     /// Its process id, which is also its group's.
     pub fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Keeps a record of it as long as it must be known.
+    pub fn keep_record(&mut self, record: Option<Recorded>) {
+        self.record = record;
     }
 
     /// Standard output and standard error, once.
@@ -279,6 +287,7 @@ impl Live {
     /// # Errors
     /// Somebody else reaped it.
     pub fn reap(&mut self) -> io::Result<ExitStatus> {
+        self.record = None;
         let status = self.child.wait();
         self.reaped = true;
         LEADERS.remove(self.pid.as_raw_nonzero().get());
@@ -292,6 +301,7 @@ impl Drop for Live {
             return;
         }
         self.signal(Signal::KILL);
+        self.record = None;
         if let Ok(Some(_)) = self.child.try_wait() {
             LEADERS.remove(self.pid.as_raw_nonzero().get());
             return;

@@ -1,10 +1,16 @@
 //! Processes that outlived the node that started them.
 //!
 //! A node that was killed leaves its agents running. Before the engine tries their steps again, they
-//! are found by their environment (`MOA_STORE_ID` is this store, `MOA_NODE` another node) and ended, so
-//! that two copies of a step never live. Processes are held by descriptors (pidfd), so a number that
-//! was given to somebody else meanwhile is never signalled. Absent: other systems than Linux, where
-//! nothing is found.
+//! are found and ended, so that two copies of a step never live. A process is such a leftover when
+//!
+//! - its environment says so (`MOA_STORE_ID` is this store, `MOA_NODE` another node);
+//! - or a record of the other node names it: number, start and boot all fit (see `records`);
+//! - or it is in the group of such a program, and that the group is still the same one is certain;
+//! - or it descends from a leftover that lives.
+//!
+//! Processes are held by descriptors (pidfd), so a number that was given to somebody else meanwhile is
+//! never signalled. Not found: a process that cleared its environment, left its group, and whose parent
+//! has ended. Absent: other systems than Linux, where nothing is found.
 
 /// A process that an earlier node left behind, and that was ended.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,21 +27,24 @@ pub struct Leftover {
     pub attempt: u32,
 }
 
-/// Ends every process that nodes of this store other than `node` left behind: SIGTERM, a moment of
-/// grace, SIGKILL to whole groups. Returns when they are gone, with what was found. Blocks for some
-/// seconds at most; to be called before lost attempts are tried again.
+/// Finds nothing.
 #[cfg(not(target_os = "linux"))]
-pub fn end_leftovers(_store_id: &str, _node: moa_core::ids::NodeId) -> Vec<Leftover> {
+pub(super) fn end(
+    _state_dir: &std::path::Path,
+    _store_id: &str,
+    _node: moa_core::ids::NodeId,
+) -> Vec<Leftover> {
     Vec::new()
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::end_leftovers;
+pub(super) use linux::end;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::os::fd::OwnedFd;
+    use std::path::Path;
     use std::time::{Duration, Instant};
 
     use moa_core::ids::NodeId;
@@ -45,6 +54,7 @@ mod linux {
     };
 
     use super::Leftover;
+    use crate::process::records::{Earlier, Record};
     use crate::process::table::{self, Row};
 
     /// Time between SIGTERM and SIGKILL.
@@ -55,23 +65,28 @@ mod linux {
     /// How often newer numbers are looked at in one round.
     const SCANS_MAX: usize = 1000;
 
-    /// Ends every process that nodes of this store other than `node` left behind: SIGTERM, a moment
-    /// of grace, SIGKILL to whole groups. Returns when they are gone, with what was found. Blocks
-    /// for some seconds at most; to be called before lost attempts are tried again.
-    pub fn end_leftovers(store_id: &str, node: NodeId) -> Vec<Leftover> {
+    /// Ends what earlier nodes left, and says what that was.
+    pub fn end(state_dir: &Path, store_id: &str, node: NodeId) -> Vec<Leftover> {
         let node = node.to_string();
-        let spared = own_line();
+        let earlier = Earlier::read(state_dir, store_id, &node);
+        let mut search =
+            Search { store_id, node: &node, spared: own_line(), earlier, kin: BTreeMap::new() };
         let mut ended = BTreeSet::new();
         for round in 0..ROUNDS_MAX {
             let (signal, patience) =
                 if round == 0 { (Signal::TERM, GRACE) } else { (Signal::KILL, PATIENCE) };
-            let found = find(store_id, &node, &spared, signal);
-            if found.is_empty() {
+            // First, because who loses its parent can't be told by it any more.
+            search.find_kin();
+            search.kin.values().for_each(|held| search.signal(held, signal));
+            let found = search.find(signal);
+            if found.is_empty() && search.kin.is_empty() {
                 break;
             }
-            wait_until_gone(&found, patience);
-            ended.extend(found.into_iter().map(|held| held.leftover));
+            let all = || found.iter().chain(search.kin.values());
+            wait_until_gone(all(), patience);
+            ended.extend(all().map(|held| held.leftover.clone()));
         }
+        search.earlier.forget();
         ended.into_iter().collect()
     }
 
@@ -83,17 +98,34 @@ mod linux {
     }
 
     impl Held {
-        fn signal(&self, signal: Signal, spared: &Spared) {
-            let sent = pidfd_send_signal(&self.fd, signal);
-            // A group is killed whole, so that nobody in it can start another meanwhile. The
-            // process was just alive, so the group's number is still its own.
-            if sent.is_ok()
-                && signal == Signal::KILL
-                && !spared.groups.contains(&self.row.group)
-                && let Some(group) = Pid::from_raw(self.row.group)
-            {
-                let _ = kill_process_group(group, signal);
-            }
+        /// Holds a process that was just seen in that row.
+        fn new(row: Row, whose: &Whose) -> Option<Self> {
+            let fd = pidfd_open(Pid::from_raw(row.pid)?, PidfdFlags::empty()).ok()?;
+            // What the descriptor holds is what was looked at, if it still looks the same.
+            let again = table::row(row.pid).filter(|again| !again.zombie)?;
+            let Whose { run, step, attempt } = whose.clone();
+            let leftover = Leftover { pid: row.pid, start_time: row.start, run, step, attempt };
+            (again.start == row.start).then_some(Self { fd, row, leftover })
+        }
+
+        fn lives(&self) -> bool {
+            let row = table::row(self.row.pid);
+            row.is_some_and(|row| row.start == self.row.start && !row.zombie)
+        }
+    }
+
+    /// Whose process it is.
+    #[derive(Clone)]
+    struct Whose {
+        run: String,
+        step: String,
+        attempt: u32,
+    }
+
+    impl Whose {
+        fn recorded(record: &Record) -> Self {
+            let Record { run, step, attempt, .. } = record.clone();
+            Self { run, step, attempt }
         }
     }
 
@@ -118,63 +150,156 @@ mod linux {
         spared
     }
 
-    /// Sends `signal` to every leftover, and gives them. When none is given, there was none: whoever
-    /// ends while the table is read was found, or has a successor with a newer number, and the
-    /// newer numbers are looked at until there are none.
-    fn find(store_id: &str, node: &str, spared: &Spared, signal: Signal) -> Vec<Held> {
-        let mut found = Vec::new();
-        let mut seen = table::last_pid().unwrap_or_default();
-        let mut pids = table::pids();
-        for _ in 0..SCANS_MAX {
-            for pid in pids {
-                if !spared.pids.contains(&pid)
-                    && let Some(held) = hold(pid, store_id, node)
-                {
-                    held.signal(signal, spared);
-                    found.push(held);
+    struct Search<'a> {
+        store_id: &'a str,
+        node: &'a str,
+        spared: Spared,
+        earlier: Earlier,
+        /// Leftovers found otherwise than by their environment, and what descends from any; by number.
+        kin: BTreeMap<i32, Held>,
+    }
+
+    impl Search<'_> {
+        /// Whose process it is by its environment, when an earlier node of this store started it.
+        fn by_environment(&self, pid: i32) -> Option<Whose> {
+            let environment = table::environment(pid);
+            let is_left = table::variable(&environment, "MOA_STORE_ID") == Some(self.store_id)
+                && table::variable(&environment, "MOA_NODE").is_some_and(|of| of != self.node);
+            let text = |name| table::variable(&environment, name).unwrap_or_default().to_owned();
+            is_left.then(|| Whose {
+                run: text("MOA_RUN_ID"),
+                step: text("MOA_STEP"),
+                attempt: text("MOA_ATTEMPT").parse().unwrap_or(0),
+            })
+        }
+
+        fn signal(&self, held: &Held, signal: Signal) {
+            let sent = pidfd_send_signal(&held.fd, signal);
+            let group = held.row.group;
+            // A group is killed whole, so that nobody in it can start another meanwhile. The
+            // process was just alive, so the group's number is still its own; but it may have joined
+            // somebody else's.
+            let is_ours = group == held.row.pid
+                || self.kin.contains_key(&group)
+                || self.by_environment(group).is_some();
+            if sent.is_ok()
+                && signal == Signal::KILL
+                && is_ours
+                && !self.spared.groups.contains(&group)
+                && let Some(group) = Pid::from_raw(group)
+            {
+                let _ = kill_process_group(group, signal);
+            }
+        }
+
+        /// Sends `signal` to every leftover that its environment gives away and that isn't among the
+        /// kin, and gives them. When none is given, there was none: whoever ends while the table is
+        /// read was found, or has a successor with a newer number, and the newer numbers are looked
+        /// at until there are none.
+        fn find(&self, signal: Signal) -> Vec<Held> {
+            let mut found = Vec::new();
+            let mut seen = table::last_pid().unwrap_or_default();
+            let mut pids = table::pids();
+            for _ in 0..SCANS_MAX {
+                for pid in pids {
+                    if !self.spared.pids.contains(&pid)
+                        && !self.kin.contains_key(&pid)
+                        && let Some(held) = self.hold(pid)
+                    {
+                        self.signal(&held, signal);
+                        found.push(held);
+                    }
+                }
+                let last = table::last_pid().unwrap_or_default();
+                if last == seen {
+                    break;
+                }
+                // After the highest number come low ones again.
+                pids = if last > seen { (seen + 1..=last).collect() } else { table::pids() };
+                seen = last;
+            }
+            found
+        }
+
+        fn hold(&self, pid: i32) -> Option<Held> {
+            let whose = self.by_environment(pid)?;
+            let row = table::row(pid).filter(|row| !row.zombie)?;
+            let held = Held::new(row, &whose)?;
+            // Another program may have taken its place between the two looks.
+            self.by_environment(pid).map(|_| held)
+        }
+
+        /// Holds the leftovers that records and parents give away, and lets go of those that have
+        /// ended.
+        fn find_kin(&mut self) {
+            self.kin.retain(|_, held| held.lives());
+            let rows: BTreeMap<i32, Row> = table::pids()
+                .into_iter()
+                .filter_map(table::row)
+                .map(|row| (row.pid, row))
+                .collect();
+            let mut ours: Vec<(Row, Whose)> = Vec::new();
+            for row in rows.values() {
+                if let Some(whose) = self.whose(row, &rows) {
+                    ours.push((*row, whose));
                 }
             }
-            let last = table::last_pid().unwrap_or_default();
-            if last == seen {
-                break;
+            let mut children: BTreeMap<i32, Vec<Row>> = BTreeMap::new();
+            for row in rows.values() {
+                children.entry(row.parent).or_default().push(*row);
             }
-            // After the highest number come low ones again.
-            pids = if last > seen { (seen + 1..=last).collect() } else { table::pids() };
-            seen = last;
+            let mut seen: BTreeSet<i32> = self.spared.pids.clone();
+            while let Some((row, whose)) = ours.pop() {
+                if !seen.insert(row.pid) {
+                    continue;
+                }
+                for child in children.remove(&row.pid).into_iter().flatten() {
+                    ours.push((child, whose.clone()));
+                }
+                if !self.kin.contains_key(&row.pid)
+                    && let Some(held) = Held::new(row, &whose)
+                {
+                    self.kin.insert(row.pid, held);
+                }
+            }
         }
-        found
+
+        /// Whose process it is, by what is known of it alone.
+        fn whose(&self, row: &Row, rows: &BTreeMap<i32, Row>) -> Option<Whose> {
+            if let Some(held) = self.kin.get(&row.pid) {
+                let Leftover { run, step, attempt, .. } = held.leftover.clone();
+                return Some(Whose { run, step, attempt });
+            }
+            let is_its = |record: &&Record| {
+                let is_leader = row.pid == record.pid && row.start == record.start;
+                is_leader || row.group == record.pid && self.is_same_group(record, rows)
+            };
+            let record = self.earlier.records.iter().find(is_its);
+            record.map(Whose::recorded).or_else(|| self.by_environment(row.pid))
+        }
+
+        /// Whether the group with a recorded program's number is the one that this led.
+        ///
+        /// It is while the program is in the table, alive or not. After that it is when somebody is in
+        /// it who was so already while the program lived for certain: for as long as there is somebody
+        /// in a group, nobody else gets its number.
+        fn is_same_group(&self, record: &Record, rows: &BTreeMap<i32, Row>) -> bool {
+            if let Some(leader) = rows.get(&record.pid) {
+                return leader.start == record.start;
+            }
+            let alive = self.earlier.alive.get(&record.node).copied().unwrap_or(0);
+            let vouches = |row: &&Row| {
+                row.group == record.pid
+                    && row.session == record.session
+                    && (record.start..alive).contains(&row.start)
+            };
+            rows.values().find(vouches).is_some()
+        }
     }
 
-    fn hold(pid: i32, store_id: &str, node: &str) -> Option<Held> {
-        let environment = table::environment(pid);
-        let is_left = |environment: &[u8]| {
-            table::variable(environment, "MOA_STORE_ID") == Some(store_id)
-                && table::variable(environment, "MOA_NODE").is_some_and(|other| other != node)
-        };
-        if !is_left(&environment) {
-            return None;
-        }
-        let row = table::row(pid).filter(|row| !row.zombie)?;
-        let fd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
-        // What the descriptor holds is what was looked at, if it still looks the same.
-        let again = table::row(pid)?;
-        if again.start != row.start || !is_left(&table::environment(pid)) {
-            return None;
-        }
-        let text = |name: &str| table::variable(&environment, name).unwrap_or_default().to_owned();
-        let leftover = Leftover {
-            pid,
-            start_time: row.start,
-            run: text("MOA_RUN_ID"),
-            step: text("MOA_STEP"),
-            attempt: text("MOA_ATTEMPT").parse().unwrap_or(0),
-        };
-        Some(Held { fd, row, leftover })
-    }
-
-    fn wait_until_gone(found: &[Held], patience: Duration) {
+    fn wait_until_gone<'a>(all: impl Iterator<Item = &'a Held>, patience: Duration) {
         let end = Instant::now() + patience;
-        for held in found {
+        for held in all {
             loop {
                 let left = end.saturating_duration_since(Instant::now());
                 let left = Timespec::try_from(left).unwrap_or_default();

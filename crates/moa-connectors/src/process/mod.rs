@@ -20,12 +20,13 @@
 //!
 //! Start reading at `attempt`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use moa_core::agent::{AgentKind, CommandSpec, ProcessLimits};
+use moa_core::ids::NodeId;
 use moa_core::time::Span;
 use moa_ports::agent::{Agent, Output, Task, TaskCtx, TaskError};
 use serde_json::Value as Json;
@@ -39,13 +40,43 @@ mod exit;
 mod launch;
 mod leftovers;
 mod pipes;
+#[cfg(target_os = "linux")]
+mod records;
 mod result;
 mod stragglers;
 #[cfg(target_os = "linux")]
 mod table;
 mod work;
 
-pub use leftovers::{Leftover, end_leftovers};
+pub use leftovers::Leftover;
+
+#[cfg(not(target_os = "linux"))]
+mod records {
+    use std::sync::Arc;
+
+    /// Nothing is recorded.
+    pub struct Records;
+    pub struct Recorded;
+
+    impl Records {
+        pub fn new(
+            _state_dir: &std::path::Path,
+            _node: String,
+            _store: String,
+            _runtime: tokio::runtime::Handle,
+        ) -> Arc<Self> {
+            Arc::new(Self)
+        }
+
+        pub fn enter(
+            self: &Arc<Self>,
+            _pid: rustix::process::Pid,
+            _identity: &[(&str, String)],
+        ) -> Option<Recorded> {
+            None
+        }
+    }
+}
 
 /// What all agents that are programs share.
 pub(crate) struct Processes {
@@ -58,23 +89,27 @@ pub(crate) struct Processes {
     log_bytes_max: u64,
     next: AtomicU64,
     work: Arc<work::WorkFolders>,
+    records: Arc<records::Records>,
 }
 
 impl Processes {
     pub fn new(options: &WorkerOptions) -> Self {
         stragglers::adopt_orphans();
-        let processes = Self {
+        let (node, store_id) = (options.node.to_string(), options.store_id.clone());
+        let runtime = options.runtime.clone();
+        let records =
+            records::Records::new(&options.state_dir, node.clone(), store_id.clone(), runtime);
+        Self {
             inherited: environment::Inherited::new(),
-            scratch: options.state_dir.join("tmp"),
+            scratch: scratch(&options.state_dir),
             scratch_made: AtomicBool::new(false),
-            node: options.node.to_string(),
-            store_id: options.store_id.clone(),
+            node,
+            store_id,
             log_bytes_max: options.log_bytes_max,
             next: AtomicU64::new(0),
             work: work::WorkFolders::new(options.state_dir.join("work")),
-        };
-        processes.clear_scratch();
-        processes
+            records,
+        }
     }
 
     /// A name for a file that an attempt gives its result in; no such file exists, its folder does.
@@ -86,15 +121,26 @@ impl Processes {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(self.scratch.join(format!("{}-{number}.json", self.node)))
     }
+}
 
-    /// Removes what nodes before this one left in the scratch folder.
-    fn clear_scratch(&self) {
-        for entry in std::fs::read_dir(&self.scratch).into_iter().flatten().flatten() {
-            if !entry.file_name().to_string_lossy().starts_with(&self.node) {
-                let _ = std::fs::remove_file(entry.path());
-            }
+/// The folder of files in which attempts that run give back their results.
+fn scratch(state_dir: &Path) -> PathBuf {
+    state_dir.join("tmp")
+}
+
+/// Ends every process that nodes of this store other than `node` left behind: SIGTERM, a moment of
+/// grace, SIGKILL to whole groups; and removes the files in which they were to give back results.
+/// Returns when they are gone, with what was found. Blocks for some seconds at most; to be called by the
+/// only node of the store, before lost attempts are tried again.
+pub fn end_leftovers(state_dir: &Path, store_id: &str, node: NodeId) -> Vec<Leftover> {
+    let ended = leftovers::end(state_dir, store_id, node);
+    let own = node.to_string();
+    for entry in std::fs::read_dir(scratch(state_dir)).into_iter().flatten().flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(&own) {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
+    ended
 }
 
 /// What is to be run.

@@ -97,6 +97,23 @@ impl World {
         Self { dir, agents, worker, store_id, node, done: Mutex::new(receiver) }
     }
 
+    /// Another worker beside this one, which comes and goes.
+    pub fn second_worker(&self) {
+        let (sender, _) = channel();
+        let options = WorkerOptions {
+            runtime: runtime().handle().clone(),
+            project_dir: self.dir.path().to_owned(),
+            state_dir: self.path(".moa"),
+            agents: SharedAgents::default(),
+            secrets: Arc::new(Known(BTreeMap::new())),
+            node: NodeId(number()),
+            store_id: "lone".to_owned(),
+            channels: Channels::default(),
+            log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
+        };
+        drop(LocalWorker::new(options, Arc::new(Sink(sender))));
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -1,6 +1,6 @@
 //! `moa up`: one at a time, kept up to date, stopped and killed.
 
-use crate::project::{Node, Project, signal};
+use crate::project::{Node, Project, lives, signal};
 
 const HELLO: &str = "steps:\n  - {id: hello, run: echo '\"one\"'}\n";
 
@@ -64,6 +64,34 @@ fn agents_are_replaced_while_the_node_runs() {
     assert_eq!(project.run("ask")["steps"][0]["output"], 2);
     project.write("agents/a.yaml", "comand: [echo, '3']\n");
     assert_eq!(project.run("ask")["steps"][0]["output"], 2);
+}
+
+#[test]
+fn what_a_killed_node_left_is_ended_even_when_it_cleared_its_environment() {
+    let script = "echo x >> begun
+        setsid env -i sh -c 'echo $$ > deep; exec sleep 1000' &
+        [ -e go ] || exec env -i sh -c 'echo $$ > up; exec sleep 1000'";
+    let project = Project::empty();
+    project.workflow("clear", "steps:\n  - {agent: clear, action: go}\n");
+    let script: String = script.lines().map(|line| format!("  {line}\n")).collect();
+    project.write("agents/clear.yaml", &format!("shell: |\n{script}"));
+    let node = project.up();
+    let mut events = project.events();
+    project.call(&["run", "clear", "--detach"]).expect(0);
+    events.until("step.started", "go");
+    let (up, deep) = (project.pid_in("up"), project.pid_in("deep"));
+    node.kill();
+    assert!(lives(up) && lives(deep));
+    project.write("go", "");
+    let node = project.up();
+    assert!(!lives(up) && !lives(deep));
+    assert!(
+        node.said.contains("ended attempts that an earlier node left running"),
+        "{}",
+        node.said
+    );
+    project.call(&["runs", "watch", "last"]).expect(0);
+    assert_eq!(project.read("begun"), "x\nx\n");
 }
 
 #[test]

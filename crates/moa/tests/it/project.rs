@@ -122,6 +122,17 @@ impl Project {
         std::fs::read_to_string(self.root.join(path)).expect("it can be read")
     }
 
+    /// Waits for a file that a process writes its number to.
+    pub fn pid_in(&self, path: &str) -> i32 {
+        loop {
+            let text = std::fs::read_to_string(self.root.join(path)).unwrap_or_default();
+            match text.strip_suffix('\n').and_then(|text| text.parse().ok()) {
+                Some(pid) => return pid,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = moa();
         command.current_dir(&self.root).args(args);
@@ -221,6 +232,13 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a process lives (and isn't a zombie).
+pub fn lives(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']));
+    state == Some(false)
 }
 
 pub fn signal(pid: u32, signal: rustix::process::Signal) {
