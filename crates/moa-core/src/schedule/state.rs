@@ -82,13 +82,14 @@ pub enum Wait {
 impl State {
     /// A new schedule: it starts at `now`, and nothing before is a slot of it.
     pub fn new(table: &Timetable, now: Millis) -> Self {
+        let at_once = table.schedule().is_only_after();
         Self {
             revision: table.revision(),
-            mark: now,
+            mark: Millis(now.0.saturating_sub(i64::from(at_once))),
             paused: None,
             runs: 0,
             failures: 0,
-            after_at: table.schedule().is_only_after().then_some(now),
+            after_at: at_once.then_some(now),
             caught_up_at: None,
             pending: Vec::new(),
         }

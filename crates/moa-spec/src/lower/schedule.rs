@@ -12,7 +12,7 @@ use moa_core::schedule::{
     Calendar, Calendars, CatchUp, CatchUpPolicy, DayRule, Dst, Overlap, SLOT_FIELDS, Schedule,
     ScheduleId, Timetable, Window, Zone,
 };
-use moa_core::time::Millis;
+use moa_core::time::{Millis, Span};
 use moa_core::workflow::ParamSpec;
 use serde_json::Value as Json;
 
@@ -181,6 +181,11 @@ fn rules(file: &ScheduleFile, schedule: &mut Schedule, cx: &mut Cx) {
     schedule.at.sort_unstable();
     schedule.at.dedup();
     schedule.after = file.after.as_ref().map(|span| span.value.0);
+    if let Some(after) = file.after.as_ref().filter(|span| span.value.0 < Span::seconds(1)) {
+        let message = "`after` is at least 1s".into();
+        let d = cx.error(codes::WRONG_VALUE, after.span.clone(), message);
+        d.cause("runs would follow each other without end and without a pause");
+    }
     for (key, count, most) in [
         ("cron", schedule.cron.len(), SCHEDULE_CRON_MAX),
         ("every", schedule.every.len(), SCHEDULE_EVERY_MAX),

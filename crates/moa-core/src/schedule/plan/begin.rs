@@ -13,6 +13,7 @@ impl Step<'_> {
         if self.is_held() {
             return;
         }
+        self.newest_wins();
         let mut pending = std::mem::take(&mut self.state.pending);
         pending.sort_by_key(|pending| (order(pending.wait), pending.slot.at));
         let rest = pending.split_off(pending.partition_point(|p| p.wait != Wait::CatchUp));
@@ -22,6 +23,36 @@ impl Step<'_> {
         self.state.pending.extend(rest);
         self.begin_missed();
         self.state.pending.sort_by_key(|pending| pending.slot.at);
+    }
+
+    /// Where a slot takes the place of what is going on, only the newest of several that could start
+    /// now does: a run that this very step starts can't be stopped by it.
+    fn newest_wins(&mut self) {
+        let replaces = [Overlap::CancelRunning, Overlap::TerminateRunning];
+        if !replaces.contains(&self.schedule().overlap) {
+            return;
+        }
+        let pending = std::mem::take(&mut self.state.pending);
+        let ready: Vec<bool> = pending.iter().map(|one| self.is_ready(one)).collect();
+        let newest = pending.iter().zip(&ready).filter(|(_, ready)| **ready);
+        let newest = newest.map(|(one, _)| one.slot.at).max();
+        for (one, ready) in pending.into_iter().zip(ready) {
+            if ready && Some(one.slot.at) != newest {
+                self.record(one.slot, Outcome::Skipped(Skip::Overlap));
+            } else {
+                self.state.pending.push(one);
+            }
+        }
+    }
+
+    /// Whether a slot would start now if nothing were going on.
+    fn is_ready(&self, pending: &Pending) -> bool {
+        let turn = match pending.wait {
+            Wait::Running => true,
+            Wait::Due => !self.is_late(pending.due),
+            Wait::CatchUp => false,
+        };
+        turn && pending.due <= self.now && self.refused(pending).is_none()
     }
 
     fn begin_one(&mut self, mut pending: Pending) {

@@ -188,7 +188,8 @@ impl Step<'_> {
         let at = self.state.after_at.filter(|_| self.running() == 0)?;
         // On time it is the instant that was set, so that nobody starts it twice; later it is now.
         let at = if now.0.saturating_sub(at.0) > SLOT_GRACE_MS { now } else { at };
-        self.table.first_open(at)
+        // Behind the mark, where every instant may be that of a slot that had its outcome.
+        self.table.first_open(at.max(Millis(self.state.mark.0.saturating_add(1))))
     }
 
     /// A schedule that is due after its own runs must not end because one slot was skipped.
@@ -203,7 +204,8 @@ impl Step<'_> {
     fn turn_of(&self, pending: &Pending) -> Option<Millis> {
         match pending.wait {
             Wait::Due => Some(pending.due),
-            Wait::Running => (self.running() == 0).then_some(self.now),
+            // Not `now`: a clock that went back makes it wait for its instant again.
+            Wait::Running => (self.running() == 0).then_some(pending.due),
             Wait::CatchUp => {
                 let free = self.running() == 0 || self.schedule().overlap == Overlap::Allow;
                 free.then(|| self.catch_up_at(pending))

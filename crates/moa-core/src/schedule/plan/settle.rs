@@ -32,8 +32,12 @@ impl Step<'_> {
     /// The slot that is due after the last run.
     fn settle_after(&mut self) {
         let Some(at) = self.after_slot(self.now).filter(|at| *at <= self.now) else { return };
-        if self.barred().is_none() {
-            self.state.after_at = None;
+        if self.barred().is_some() {
+            return;
+        }
+        self.state.after_at = None;
+        // When another rule names the same instant it is one slot, and that rule's.
+        if self.table.next_raw(Millis(at.0 - 1)) != Some(at) {
             self.accept(at, Wait::Due);
         }
     }

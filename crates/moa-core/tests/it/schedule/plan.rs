@@ -566,7 +566,7 @@ fn after_each_run_comes_the_next() {
     script.step(Input::Pause, at("2026-01-01T00:33:00Z"));
     script.tick("2026-01-01T03:00:00Z");
     script.step(Input::Resume, at("2026-01-01T05:00:00Z"));
-    script.tick("2026-01-01T05:00:00Z");
+    script.sleep_until("2026-01-01T05:00:01Z");
     assert_snapshot!(script.shown, @r"
     00:00:00 Tick
         00:00:00 started, 0s late
@@ -578,8 +578,8 @@ fn after_each_run_comes_the_next() {
     00:33:00 Pause
     03:00:00 Tick
     05:00:00 Resume
-    05:00:00 Tick
-        05:00:00 started, 0s late
+    05:00:00.001 Tick
+        05:00:00.001 started, 0s late
     ");
 }
 
@@ -603,4 +603,65 @@ fn jitter_delays_a_start_the_same_way_each_time() {
     let due = script.wake_at.unwrap();
     let records = script.step(Input::Tick, Millis(due.0 + 60_000));
     assert!(matches!(records[0].outcome, Outcome::Started { catch_up: true, .. }));
+}
+
+#[test]
+fn of_slots_that_replace_each_other_at_once_the_newest_wins() {
+    let mut shown = String::new();
+    for overlap in [Overlap::CancelRunning, Overlap::TerminateRunning] {
+        let every = vec!["1s".parse::<Every>().unwrap()];
+        let schedule = Schedule { overlap, every, ..schedule() };
+        let mut script = Script::new(schedule, "2026-01-01T00:00:00Z");
+        script.tick("2026-01-01T00:00:03Z");
+        script.tick("2026-01-01T00:00:05Z");
+        script.running.truncate(1);
+        writeln!(shown, "{overlap:?}\n{}", script.shown).unwrap();
+    }
+    assert_snapshot!(shown, @r"
+    CancelRunning
+    00:00:03 Tick
+        00:00:01 Skipped(Overlap)
+        00:00:02 Skipped(Overlap)
+        00:00:03 started, 0s late
+    00:00:05 Tick
+        Cancel the run of 00:00:03
+        00:00:04 Skipped(Overlap)
+
+    TerminateRunning
+    00:00:03 Tick
+        00:00:01 Skipped(Overlap)
+        00:00:02 Skipped(Overlap)
+        00:00:03 started, 0s late
+    00:00:05 Tick
+        Terminate the run of 00:00:03
+        00:00:04 Skipped(Overlap)
+        00:00:05 started, 0s late
+    ");
+}
+
+#[test]
+fn a_waiting_slot_does_not_spin_when_the_clock_goes_back() {
+    let schedule = Schedule { overlap: Overlap::BufferOne, ..hourly() };
+    let mut script = Script::new(schedule, "2026-01-01T00:00:00Z");
+    script.tick("2026-01-01T01:00:00Z");
+    script.tick("2026-01-01T02:00:00Z");
+    script.end(End::Succeeded, "2026-01-01T01:50:00Z");
+    assert!(script.running.is_empty(), "never early");
+    assert_eq!(script.wake_at, Some(at("2026-01-01T02:00:00Z")));
+}
+
+#[test]
+fn an_instant_that_two_rules_name_is_one_slot() {
+    let schedule = Schedule { after: Some(Span::minutes(10)), ..hourly() };
+    let mut script = Script::new(schedule, "2026-01-01T00:00:00Z");
+    script.tick("2026-01-01T01:00:00Z");
+    script.end(End::Succeeded, "2026-01-01T01:50:00Z");
+    script.tick("2026-01-01T02:00:00Z");
+    assert_snapshot!(script.shown, @r"
+    01:00:00 Tick
+        01:00:00 started, 0s late
+    01:50:00 Ended(Succeeded)
+    02:00:00 Tick
+        02:00:00 started, 0s late
+    ");
 }
