@@ -75,7 +75,7 @@ impl Node {
     fn start(moa: &Path, project: &Path) -> Result<(Self, f64)> {
         let start = Instant::now();
         let mut command = Command::new(moa);
-        command.arg("up").current_dir(project);
+        command.arg("up").current_dir(project).env("MOA_ALLOW_ROOT", "true");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut node = Self { process: command.spawn().context("moa up")? };
         let socket = project.join(".moa/moa.sock");

@@ -36,6 +36,8 @@ pub struct Settings {
     pub secrets: Secrets,
     /// How long what has ended is kept.
     pub retention: Retention,
+    /// Whether a node may run as root.
+    pub allow_root: bool,
     /// The keys that the file gives (`limits.max_running`), with their lines.
     #[serde(skip)]
     pub given: BTreeMap<String, u32>,
@@ -120,6 +122,7 @@ impl Default for Settings {
             notify: Notify::default(),
             secrets: Secrets { env_file: ".env".into() },
             retention: Retention::default(),
+            allow_root: false,
             given: BTreeMap::new(),
         }
     }
@@ -188,6 +191,9 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     }
     if let Some(env) = file.secrets.as_ref().and_then(|s| s.env_file.as_ref()) {
         settings.secrets.env_file = env.value.clone();
+    }
+    if let Some(allow) = &file.allow_root {
+        settings.allow_root = allow.value;
     }
     if let Some(retention) = &file.retention {
         crate::retention::take(retention, &mut settings.retention);

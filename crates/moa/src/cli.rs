@@ -86,6 +86,9 @@ pub enum Command {
     #[command(subcommand)]
     Jobs(cmd::jobs::Command),
     Backup(cmd::backup::Args),
+    /// Let the system keep a node running
+    #[command(subcommand)]
+    Service(cmd::service::Command),
     Restore(cmd::restore::Args),
     /// Check the project, the store and this machine
     Doctor(cmd::doctor::Args),

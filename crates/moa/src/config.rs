@@ -24,7 +24,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 22] = [
+const KEYS: [Key; 23] = [
     Key {
         path: "name",
         text: true,
@@ -156,6 +156,12 @@ const KEYS: [Key; 22] = [
         text: false,
         take: |to, from| to.retention.keys.age = from.retention.keys.age,
         about: "How long idempotency keys of runs that are gone are kept",
+    },
+    Key {
+        path: "allow_root",
+        text: false,
+        take: |to, from| to.allow_root = from.allow_root,
+        about: "Whether a node may run as root",
     },
 ];
 

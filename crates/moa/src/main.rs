@@ -20,6 +20,7 @@ mod project;
 mod reader;
 mod refresh;
 mod secrets;
+mod service;
 mod table;
 mod template;
 mod text;

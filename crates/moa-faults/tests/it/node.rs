@@ -33,7 +33,7 @@ impl Node {
         let log = project.ledger.with_file_name("node.log");
         let out = File::options().create(true).append(true).open(&log).expect("the node's log");
         let errors = out.try_clone().expect("the node's log");
-        command.arg("up").current_dir(&project.dir);
+        command.arg("up").current_dir(&project.dir).env("MOA_ALLOW_ROOT", "true");
         command.stdin(Stdio::null()).stdout(out).stderr(errors);
         let process = command.spawn().expect("moa can be started");
         Self { process, state: project.dir.join(".moa"), log }

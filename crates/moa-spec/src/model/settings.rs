@@ -25,6 +25,8 @@ record! {
         secrets: Option<SecretsFile>,
         /// How long what has ended is kept.
         retention: Option<RetentionFile>,
+        /// Whether a node may run as root; false when not given.
+        allow_root: Option<At<bool>>,
     }
 
     /// How long what has ended is kept. What is reached first counts.

@@ -19,6 +19,7 @@ use super::{Context, runtime};
 use crate::control::client::Client;
 use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Failure, Result};
+use crate::node;
 use crate::project::Layout;
 use crate::reader::Reader;
 use crate::template;
@@ -64,6 +65,9 @@ pub fn run(args: Args, context: &Context) -> Result {
     };
     let ui = &context.ui;
     template::make(template::find("project-build")?, &folder)?;
+    if node::user::judge(true) == node::user::Verdict::Warn {
+        ui.warn(node::user::WARNING);
+    }
     title(ui, &format!("A new project in {}", folder.display()));
     ui.line("nineteen agents, each a shell script in agents/scripts; workflows in workflows/");
     let root = std::fs::canonicalize(&folder)
@@ -251,7 +255,8 @@ impl Server {
         let child = Command::new(own)
             .args(["--color", "never", "--project"])
             .arg(&layout.root)
-            .args(["up", "--drain", "5s"])
+            // It was asked for by whoever started the demo; who is warned.
+            .args(["up", "--drain", "5s", "--allow-root"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output)

@@ -27,6 +27,7 @@ pub mod restore;
 pub mod run;
 pub mod runs;
 pub mod schema;
+pub mod service;
 pub mod state;
 pub mod test;
 pub mod up;
@@ -87,6 +88,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::State(args) => state::run(args, context),
         Command::Jobs(command) => jobs::run(command, context),
         Command::Backup(args) => backup::run(args, context),
+        Command::Service(command) => service::run(command, context),
         Command::Restore(args) => restore::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),
         Command::Export(args) => export::run(args, context),

@@ -8,7 +8,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::node::{self, Node, Options, Running, Start, lock};
+use crate::node::{self, Node, Options, Running, Start, lock, supervisor, user};
+use crate::project::{self, Layout};
 use crate::text;
 
 /// How long the engine may take to end once nothing is waited for any more.
@@ -35,11 +36,15 @@ pub struct Args {
     /// How long running attempts get when it is stopped [default: limits.stop_grace, 5m]
     #[arg(long, value_name = "TIME")]
     drain: Option<Span>,
+    /// Serve also as root: agents have every right on this machine then
+    #[arg(long)]
+    allow_root: bool,
 }
 
 /// Serves the project.
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
+    check_user(&layout, args.allow_root, context)?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
         // Before anything else, so that no signal is lost.
@@ -56,6 +61,7 @@ pub fn run(args: Args, context: &Context) -> Result {
             Start::Served(pid) => return Err(lock::refusal(pid)),
         };
         announce(&running, context).await;
+        supervisor::ready(&format!("serves {}", running.root.display()));
         tokio::select! {
             () = signals.next() => {}
             failure = running.failed() => return Err(failure),
@@ -64,6 +70,20 @@ pub fn run(args: Args, context: &Context) -> Result {
     });
     runtime.shutdown_background();
     exit
+}
+
+/// Refuses root, or warns. Before anything is made, so that nothing belongs to root by accident.
+fn check_user(layout: &Layout, allowed: bool, context: &Context) -> Result<()> {
+    let loaded = project::load(layout, None)?;
+    // What is wrong with the settings is told in full later.
+    let settings = node::read_config(layout, &loaded.project).map(|config| config.settings);
+    let allowed = allowed || settings.is_ok_and(|settings| settings.allow_root);
+    match user::judge(allowed) {
+        user::Verdict::Fine => {}
+        user::Verdict::Warn => context.ui.warn(user::WARNING),
+        user::Verdict::Refuse => return Err(user::refusal()),
+    }
+    Ok(())
 }
 
 async fn announce(running: &Running, context: &Context) {
@@ -134,6 +154,7 @@ impl<'a> Progress<'a> {
     async fn begin(&mut self) {
         let busy: u32 = self.node.status().await.engine.running.values().sum();
         self.told.0 = busy;
+        supervisor::stopping("stopping", self.drain.to_std() + LAST_WAIT);
         if busy == 0 {
             return self.context.ui.note("stopping");
         }

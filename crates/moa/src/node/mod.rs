@@ -8,6 +8,8 @@
 pub mod lock;
 pub mod log;
 mod rotate;
+pub mod supervisor;
+pub mod user;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
@@ -154,6 +156,7 @@ impl Running {
             tokio::spawn(listener.serve(node.clone())),
             tokio::spawn(keep_looking(node.clone())),
             tokio::spawn(jobs.keep()),
+            tokio::spawn(supervisor::keep_alive(node.clone())),
         ];
         let root = layout.root;
         let running = Self { node, root, socket, config, open_runs, tasks, _lock: lock };
@@ -472,6 +475,15 @@ impl Node {
     /// Ends the drain of a stop that goes on.
     pub async fn stop_now(&self) {
         self.engine.stop(Duration::ZERO).await;
+    }
+
+    /// Whether the engine's thread and the store's writing thread answer.
+    pub async fn is_well(&self) -> bool {
+        self.engine.status().await;
+        let (reply, answer) = oneshot::channel();
+        self.store.load(Vec::new(), Box::new(move |loaded| drop(reply.send(loaded))));
+        // That it refuses is an answer too.
+        answer.await.is_ok()
     }
 
     /// What is known of its jobs.

@@ -15,6 +15,7 @@ mod project;
 mod run;
 mod schedules;
 mod secrets;
+mod service;
 mod snapshots;
 mod windows;
 #[allow(dead_code, reason = "some faults are ordered by the tests of moa-connectors alone")]
