@@ -338,6 +338,16 @@ gives 0 '{"underperforming":0,*' analytics_committee.flag_underperformers
 ask analytics_committee recommend MOA_PARAM_NOW=2026-03-15T12:00:00Z
 gives 0 '{"report":"reports/analytics.md",*' analytics_committee.recommend
 says reports/analytics.md 'come from a model of an audience, not from viewers'
+# A program that fails in the middle fails the attempt, and leaves what was there.
+mkdir "$box/broken"
+printf '#!%s\nexit 3\n' "$box/bin/sh" > "$box/broken/awk"
+chmod +x "$box/broken/awk"
+before=$(cat "$P/data/analytics/counts.tsv")
+USES=$box/broken:$USES
+ask analytics_committee collect MOA_PARAM_NOW=2026-03-20T12:00:00Z
+gives 3 '' analytics_committee.collect with a broken awk
+USES=${USES#*:}
+says data/analytics/counts.tsv "$before"
 ask content_curator analyze_gaps "$noon"
 gives 0 '{"atoms":52,"covered":3,"missing":49,"unknown":0,"given_up":0,*' content_curator.analyze_gaps
 ask trend_scout analyze MOA_PARAM_NOW=2026-03-15T00:00:00Z

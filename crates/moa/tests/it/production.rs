@@ -232,7 +232,7 @@ fn a_crash_in_the_middle_of_a_stage_makes_no_second_video() {
     let script = "agents/scripts/video_assembly.sh";
     let before = channel.project.read(script);
     let waits = "  echo x >> assembled; while [ ! -e go ]; do sleep 0.02; done\n";
-    let place = "  storyboard_page \"$audio\"";
+    let place = "  write_by \"$V/storyboard.html\"";
     let held = before.replacen(place, &format!("{waits}{place}"), 1);
     assert_ne!(held, before);
     channel.project.write(script, &held);

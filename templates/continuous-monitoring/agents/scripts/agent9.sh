@@ -152,7 +152,8 @@ daily_report() {
   for file in "logs/access-$day.log" "metrics/$day.csv" incidents/log.tsv service/history; do
     if [ -f "$file" ]; then set -- "$@" "$file"; fi
   done
-  awk -v day="$day" -f "${0%/*}/report.awk" "$@" /dev/null | replace "reports/$day.md"
+  awk -v day="$day" -f "${0%/*}/report.awk" "$@" /dev/null > "$WORK/report.md"
+  replace "reports/$day.md" < "$WORK/report.md"
   keep=${MOA_PARAM_KEEP_DAYS:-30}
   whole_number keep_days "$keep" 1 3650
   limit=$(begin_of_window $((keep * 86400)))
@@ -166,7 +167,10 @@ daily_report() {
       removed=$((removed + 1))
     fi
   done
-  if [ -f incidents/log.tsv ]; then tail -n 1000 incidents/log.tsv | replace incidents/log.tsv; fi
+  if [ -f incidents/log.tsv ]; then
+    tail -n 1000 incidents/log.tsv > "$WORK/log.tsv"
+    replace incidents/log.tsv < "$WORK/log.tsv"
+  fi
   log "see reports/$day.md"
   result_begin
   result_str report "reports/$day.md"

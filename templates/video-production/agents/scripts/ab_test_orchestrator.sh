@@ -108,13 +108,13 @@ create_variants() {
     *" $(guide title_style plain) "*) ;;
     *) bad_data "the style guide asks for titles in style '$(guide title_style plain)'; there are: $STYLES" ;;
   esac
-  tags | replace "$V/tags.txt"
+  write_by "$V/tags.txt" tags
   : > "$V/variants.tmp"
   list=''
   for style in $(styles_in_order); do
     case $list in '') variant=A ;; *\"B\"*) variant=C ;; *) variant=B ;; esac
     thumbnail "$variant" "$style"
-    description "$style" | replace "$V/description-$variant.txt"
+    write_by "$V/description-$variant.txt" description "$style"
     name=$(title "$style")
     printf '%s\t%s\t%s\n' "$variant" "$style" "$name" >> "$V/variants.tmp"
     quote "$name"

@@ -40,11 +40,12 @@ real_views() {
 collect() {
   take_now
   mkdir -p "$A" data/published channel/videos
-  published_table | replace "$A/published.tsv"
+  write_by "$A/published.tsv" published_table
   with_video variants.tsv > "$WORK/variants.tsv"
   real_counts > "$WORK/real.tsv"
-  awk -v now="$NOW_EPOCH" -f "${0%/*}/audience.awk" "$WORK/real.tsv" "$WORK/variants.tsv" \
-    "$A/published.tsv" | replace "$A/counts.tsv"
+  write_by "$A/counts.tsv" \
+    awk -v now="$NOW_EPOCH" -f "${0%/*}/audience.awk" "$WORK/real.tsv" "$WORK/variants.tsv" \
+    "$A/published.tsv"
   # shellcheck disable=SC2046 # words are meant
   set -- $(awk -F "$TAB" '
     { shown += $6; clicks += $7; if ($3 == "model") model = 1; else counts = 1 }
@@ -86,7 +87,7 @@ decide_tests() {
       log "$video: $variant ($style), z = $z, p = $p, by $source"
     fi
   done < "$WORK/judged.tsv"
-  known_winners | replace "$A/winners.tsv"
+  write_by "$A/winners.tsv" known_winners
   result_begin
   result_num tests_decided "$judged"
   result_num winners_found "$won"
@@ -96,9 +97,9 @@ decide_tests() {
 
 flag_underperformers() {
   collected
-  real_views | replace "$A/views.tsv"
-  awk -f "${0%/*}/statistics.awk" -f "${0%/*}/flags.awk" "$A/views.tsv" "$A/counts.tsv" |
-    replace "$A/flags.tsv"
+  write_by "$A/views.tsv" real_views
+  write_by "$A/flags.tsv" \
+    awk -f "${0%/*}/statistics.awk" -f "${0%/*}/flags.awk" "$A/views.tsv" "$A/counts.tsv"
   result_begin
   result_num underperforming "$(count_lines "$A/flags.tsv")"
   result_raw videos "$(cut -f 1 "$A/flags.tsv" | json_list)"
@@ -113,9 +114,9 @@ recommend() {
   done
   mkdir -p reports/analytics
   : > "$WORK/advice.txt"
-  awk -v now="$NOW" -v advice="$WORK/advice.txt" -f "${0%/*}/statistics.awk" \
-    -f "${0%/*}/report.awk" "$A/published.tsv" "$A/winners.tsv" "$A/flags.tsv" "$A/counts.tsv" |
-    replace reports/analytics.md
+  write_by reports/analytics.md \
+    awk -v now="$NOW" -v advice="$WORK/advice.txt" -f "${0%/*}/statistics.awk" \
+    -f "${0%/*}/report.awk" "$A/published.tsv" "$A/winners.tsv" "$A/flags.tsv" "$A/counts.tsv"
   date_of "$NOW_EPOCH"
   stamp=$(printf '%s-%.2s' "$DATE" "$CLOCK")
   replace "reports/analytics/$stamp.md" < reports/analytics.md

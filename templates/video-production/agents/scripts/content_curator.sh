@@ -290,7 +290,8 @@ analyze_gaps() {
   {
     printf '# Gaps in what the channel covers\n\nAs of %s.\n\n' "$NOW"
     cat "$WORK/gaps.md"
-  } | replace reports/gaps.md
+  } > "$WORK/report.md"
+  replace reports/gaps.md < "$WORK/report.md"
   IFS=$TAB read -r atoms covered missing unknown given_up first < "$WORK/summary.tsv" ||
     bad_data 'the analysis gave no summary'
   log "$covered of $atoms atoms are covered; see reports/gaps.md"

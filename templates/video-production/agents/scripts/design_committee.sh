@@ -111,7 +111,7 @@ publish() {
   esac
   # Done once for a week: a repeated attempt would take the new rules for the old ones.
   if [ ! -f "$S/published" ]; then
-    [ -f "$S/guide.md" ] || write_guide | replace "$S/guide.md"
+    if [ ! -f "$S/guide.md" ]; then write_by "$S/guide.md" write_guide; fi
     replace CHANNEL_STYLE_GUIDE.md < "$S/guide.md"
     : | replace "$S/published"
   fi

@@ -72,7 +72,7 @@ function report(  file, a, i, u, t, shown) {
     print "\n## Not covered yet\n" > file
     for (i = 1; i <= missing; i++)
       printf "- %s (%s%s)\n", uncovered[i], area[uncovered[i]],
-        risk[uncovered[i]] == "high" ? ", high risk" : "" > file
+        (risk[uncovered[i]] == "high" ? ", high risk" : "") > file
   }
   shown = 0
   for (u in unknown) {

@@ -73,11 +73,11 @@ design() {
   take_video
   need "$V/script.tsv" ScriptwriterAgent
   read_topic "$TOPIC"
-  objectives | replace "$V/objectives.tsv"
-  timing | replace "$V/plan.tsv"
+  write_by "$V/objectives.tsv" objectives
+  write_by "$V/plan.tsv" timing
   NEEDED=$(prerequisites)
   SECONDS_ALL=$(awk -F "$TAB" '{ sum += $4 } END { printf "%.1f", sum }' "$V/plan.tsv")
-  as_markdown | replace "$V/plan.md"
+  write_by "$V/plan.md" as_markdown
   log "$(count_lines "$V/objectives.tsv") objectives in $SECONDS_ALL seconds"
   result_begin
   result_str plan "$V/plan.md"

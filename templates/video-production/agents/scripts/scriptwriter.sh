@@ -52,10 +52,11 @@ generate_script() {
     bad_data 'the script has characters that are not ASCII; the atoms must be mended'
   replace "$V/script.tsv" < "$WORK/script.$$"
   rm -f "$WORK/script.$$"
-  as_markdown | replace "$V/script.md"
+  write_by "$V/script.md" as_markdown
   # What is promised at the beginning and repeated at the end doesn't teach.
-  awk -F "$TAB" '$1 !~ /^(hook|objectives|recap|call)$/ { print $4 }' "$V/script.tsv" |
-    replace "$V/taught.txt"
+  # shellcheck disable=SC2016 # $1 and $4 are awk's
+  write_by "$V/taught.txt" \
+    awk -F "$TAB" '$1 !~ /^(hook|objectives|recap|call)$/ { print $4 }' "$V/script.tsv"
   words=$(cut -f 4 "$V/script.tsv" | wc -w)
   log "wrote $((words)) words${REASONS:+; it was sent back for: $REASONS}"
   result_begin

@@ -8,9 +8,10 @@ analyze() {
   take_now
   [ -f data/analytics/counts.tsv ] || not_found 'there are no numbers yet; analytics makes them'
   S=data/style/$TODAY
-  awk -v title_style="$(guide title_style plain)" -v words_max="$(guide words_max 420)" \
+  write_by "$S/proposal.tsv" \
+    awk -v title_style="$(guide title_style plain)" -v words_max="$(guide words_max 420)" \
     -v hours_max=336 -f "${0%/*}/statistics.awk" -f "${0%/*}/trends.awk" \
-    data/analytics/published.tsv data/analytics/counts.tsv | replace "$S/proposal.tsv"
+    data/analytics/published.tsv data/analytics/counts.tsv
   changes=$(count_lines "$S/proposal.tsv")
   source=model
   if ! cut -f 3 data/analytics/counts.tsv | grep -q model; then source=counts; fi

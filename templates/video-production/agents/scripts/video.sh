@@ -129,6 +129,16 @@ pacific_day() {
 
 # ---- Files ----------------------------------------------------------------------------------------
 
+# write_by FILE COMMAND…: what the command prints becomes FILE, whole; if the command fails, so does the
+# attempt, and FILE stays as it was. (A pipe into replace would not notice.)
+write_by() {
+  _written=$1
+  shift
+  case $_written in */*) mkdir -p "${_written%/*}" ;; esac
+  "$@" > "$_written.tmp.$$"
+  mv -f "$_written.tmp.$$" "$_written"
+}
+
 # make_once FILE: stdin becomes FILE if there is none yet. Fails when there is one.
 make_once() {
   case $1 in */*) mkdir -p "${1%/*}" ;; esac

@@ -79,7 +79,7 @@ assemble_video() {
   fi
   audio=''
   if [ -s "$V/narration.wav" ]; then audio=narration.wav; fi
-  storyboard_page "$audio" | replace "$V/storyboard.html"
+  write_by "$V/storyboard.html" storyboard_page "$audio"
   mv -f "$FRAMES/captions.srt" "$V/captions.srt"
   mv -f "$FRAMES/chapters.tsv" "$V/chapters.tsv"
   frames=$(count_lines "$FRAMES/slides.tsv")

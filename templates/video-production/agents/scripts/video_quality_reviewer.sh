@@ -80,11 +80,12 @@ review() {
   fi
   set --
   for file in $(others); do set -- "$@" "$file"; done
-  awk -v sound="$sound" -v risky="$(risky_atoms)" -v ease_min="$(guide readability_min 55)" \
+  write_by "$V/review.tsv" \
+    awk -v sound="$sound" -v risky="$(risky_atoms)" -v ease_min="$(guide readability_min 55)" \
     -v seconds_min="$(guide seconds_min 45)" -v seconds_max="$(guide seconds_max 240)" \
     -f "${0%/*}/text.awk" -f "${0%/*}/review.awk" "$V/objectives.tsv" "$V/plan.tsv" \
-    "$V/voice.tsv" "$V/script.tsv" "$@" | replace "$V/review.tsv"
-  as_json | replace "$V/review.json"
+    "$V/voice.tsv" "$V/script.tsv" "$@"
+  write_by "$V/review.json" as_json
   bad=$(awk -F "$TAB" '$5 != "ok"' "$V/review.tsv" | wc -l)
   all=$(count_lines "$V/review.tsv")
   while IFS=$TAB read -r name value low high verdict; do

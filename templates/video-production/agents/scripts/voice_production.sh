@@ -74,7 +74,9 @@ speak_all() {
     speak "$number" "$kind" "$text"
   done < "$V/script.tsv"
   bytes=$(count_bytes "$PARTS/all.raw")
-  { wav_header "$bytes" "$RATE"; cat "$PARTS/all.raw"; } | replace "$V/narration.wav"
+  wav_header "$bytes" "$RATE" > "$PARTS/narration.wav"
+  cat "$PARTS/all.raw" >> "$PARTS/narration.wav"
+  mv -f "$PARTS/narration.wav" "$V/narration.wav"
   replace "$V/voice.tsv" < "$PARTS/voice.tsv"
   rm -rf "$PARTS"
 }
@@ -82,15 +84,17 @@ speak_all() {
 # plan_all: voice.tsv from the lesson plan.
 plan_all() {
   rm -f "$V/narration.wav"
-  awk -F "$TAB" '{ printf "%d\t%s\t%.3f\t%.3f\n", $1, $2, $4 - ($2 == "question" ? 4 : 0.7), $4 }' \
-    "$V/plan.tsv" | replace "$V/voice.tsv"
+  # shellcheck disable=SC2016 # $1 to $4 are awk's
+  write_by "$V/voice.tsv" \
+    awk -F "$TAB" '{ printf "%d\t%s\t%.3f\t%.3f\n", $1, $2, $4 - ($2 == "question" ? 4 : 0.7), $4 }' \
+    "$V/plan.tsv"
 }
 
 produce_voice() {
   take_video
   need "$V/script.tsv" ScriptwriterAgent
   need "$V/plan.tsv" InstructionalDesignerAgent
-  cut -f 4 "$V/script.tsv" | replace "$V/narration.txt"
+  write_by "$V/narration.txt" cut -f 4 "$V/script.tsv"
   if has espeak-ng; then
     speak_all
     voice=espeak-ng

@@ -145,10 +145,10 @@ record() {
   take_ready
   [ -d "$FOLDER" ] || not_found "$FOLDER is not there; publish comes first"
   new=0
-  if awk -F "$TAB" -v OFS="$TAB" -v at="$NOW_EPOCH" -v youtube="${MOA_PARAM_YOUTUBE_ID:--}" '
-    { ready = $2; $2 = at; $12 = youtube; $13 = ready; print }' "$READY" |
-    make_once "data/published/$VIDEO.tsv"; then
-    new=1
+  if [ ! -f "data/published/$VIDEO.tsv" ]; then
+    awk -F "$TAB" -v OFS="$TAB" -v at="$NOW_EPOCH" -v youtube="${MOA_PARAM_YOUTUBE_ID:--}" '
+      { ready = $2; $2 = at; $12 = youtube; $13 = ready; print }' "$READY" > "$WORK/row.tsv"
+    if make_once "data/published/$VIDEO.tsv" < "$WORK/row.tsv"; then new=1; fi
   fi
   rm -rf "data/ready/$VIDEO.tsv" "data/videos/$VIDEO" "data/claims/$VIDEO"
   result_begin
@@ -169,9 +169,10 @@ build_index() {
     folder=${file%/*}
     printf 'winner\t%s\t%s\n' "${folder##*/}" "$(column "$file" 1)"
   done > "$WORK/winners.tsv"
-  awk -F "$TAB" -v channel="$(conf name 'This channel')" -f "${0%/*}/html.awk" \
+  write_by channel/index.html \
+    awk -F "$TAB" -v channel="$(conf name 'This channel')" -f "${0%/*}/html.awk" \
     -f "${0%/*}/index.awk" \
-    "$WORK/winners.tsv" "$WORK/published.tsv" | replace channel/index.html
+    "$WORK/winners.tsv" "$WORK/published.tsv"
   replace channel/videos.tsv < "$WORK/published.tsv"
   result_begin
   result_str page channel/index.html
