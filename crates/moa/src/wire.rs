@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -58,7 +58,7 @@ pub fn open_store(layout: &Layout) -> Result<Stores> {
     };
     let store = SqliteStore::open(&database(layout), options);
     let store = Arc::new(store.map_err(failure)?);
-    let id = state_id(&layout.state())
+    let id = identity(&layout.state())
         .map_err(|e| crate::node::lock::unusable(&layout.state().join("id"), &e))?;
     Ok(Stores { store: store.clone(), views: store, id })
 }
@@ -114,7 +114,14 @@ fn failure(error: moa_sqlite::Error) -> Failure {
     moa_ports::store::Error::from(error).into()
 }
 
-/// The identity of a project's state: made once, and kept beside the database.
+/// The identity of a project's state in this place: a copy of the folder has another one, so that
+/// its node takes nothing of the original's for its own.
+fn identity(state: &Path) -> io::Result<String> {
+    let id = state_id(state)?;
+    Ok(format!("{id}-{:x}", std::fs::metadata(state)?.ino()))
+}
+
+/// The number of a project's state: made once, and kept beside the database.
 fn state_id(state: &Path) -> io::Result<String> {
     let path = state.join("id");
     match std::fs::read_to_string(&path) {

@@ -95,6 +95,24 @@ fn what_a_killed_node_left_is_ended_even_when_it_cleared_its_environment() {
 }
 
 #[test]
+fn the_node_of_a_copy_leaves_the_original_alone() {
+    let wait = "echo $$ > up; while [ -e go ]; do sleep 0.02; done";
+    let project = Project::with("long", &format!("steps:\n  - {{run: \"{wait}\"}}\n"));
+    // They end with the folder.
+    project.write("go", "");
+    let node = project.up();
+    project.call(&["run", "long", "--detach"]).expect(0);
+    let pid = project.pid_in("up");
+    let copy = project.outside().join("copy");
+    let mut copied = std::process::Command::new("cp");
+    // The socket can't be copied everywhere; the rest is.
+    let _ = copied.arg("-a").arg(&project.root).arg(&copy).status().expect("cp");
+    let other = Node::start_in(&copy);
+    assert!(lives(pid));
+    drop((other, node));
+}
+
+#[test]
 fn a_killed_node_loses_nothing() {
     let workflow = r#"
 steps:

@@ -178,6 +178,13 @@ pub struct Node {
 }
 
 impl Node {
+    /// A node of the project in a folder.
+    pub fn start_in(root: &Path) -> Self {
+        let mut command = moa();
+        command.current_dir(root).arg("up");
+        Self::start(command)
+    }
+
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be started");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
