@@ -88,7 +88,12 @@ impl World {
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
         };
         let handle = Engine::start(
-            EngineOptions { node, max_running: MAX_RUNNING, serves: Serves::Everything },
+            EngineOptions {
+                node,
+                max_running: MAX_RUNNING,
+                serves: Serves::Everything,
+                triggers: None,
+            },
             store.clone() as Arc<dyn Store>,
             agents,
             Arc::new(NoSchemas),

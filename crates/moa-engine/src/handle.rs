@@ -7,9 +7,11 @@ use std::time::Duration;
 use moa_core::agent::AgentSpec;
 use moa_core::event::Event;
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::machine::Emitted;
 use moa_core::run::RunStatus;
 use moa_core::schema::Schemas;
 use moa_core::time::Millis;
+use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId, TriggerInput, TriggerSpec};
 use moa_core::workflow::Priority;
 use moa_ports::agent::{Completions, Worker};
 use moa_ports::store::Store;
@@ -223,6 +225,16 @@ pub struct Options {
     pub max_running: u32,
     /// What it executes.
     pub serves: Serves,
+    /// Whether it serves triggers: a node that is there for one run only must not.
+    pub triggers: Option<ServeTriggers>,
+}
+
+/// How triggers are served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServeTriggers {
+    /// No slot of the past is started before this instant: the process was started too often lately
+    /// (see `moa_core::schedule::Restarts`).
+    pub catch_up_from: Option<Millis>,
 }
 
 /// Starts engines.
@@ -296,6 +308,58 @@ impl Handle {
     pub fn serve(&self, run: RunId) {
         // An engine that has ended serves nothing.
         let _ = self.inbox.send(Msg::Serve(run));
+    }
+
+    /// Makes a trigger, or changes what it says; answers when that is durable.
+    pub async fn put_trigger(&self, spec: TriggerSpec) -> Result<TriggerAnswer, Error> {
+        let id = spec.id();
+        self.trigger_input(id, TriggerInput::Put { spec: Arc::new(spec) }).await
+    }
+
+    /// Takes a trigger's definition away; answers when that is durable.
+    pub async fn remove_trigger(&self, id: TriggerId) -> Result<TriggerAnswer, Error> {
+        self.trigger_input(id, TriggerInput::Remove).await
+    }
+
+    /// Does something with a trigger; answers when it is durable.
+    pub async fn trigger(
+        &self,
+        id: TriggerId,
+        command: TriggerCommand,
+    ) -> Result<TriggerAnswer, Error> {
+        self.trigger_input(id, TriggerInput::Command(command)).await
+    }
+
+    /// Tells a trigger what was found for it outside the engine. The same key is the same
+    /// occurrence, however often it is told.
+    pub async fn occurred(
+        &self,
+        id: TriggerId,
+        key: String,
+        data: Arc<Json>,
+    ) -> Result<TriggerAnswer, Error> {
+        self.trigger_input(id, TriggerInput::Occurred { key, data }).await
+    }
+
+    async fn trigger_input(
+        &self,
+        id: TriggerId,
+        input: TriggerInput,
+    ) -> Result<TriggerAnswer, Error> {
+        let make = |reply| Msg::Trigger(id, Box::new(input), reply);
+        self.ask(make, || Err(Error::Stopping)).await
+    }
+
+    /// Publishes an event to whoever waits for it or listens; answers when it is durable: whether
+    /// it is new. The same key is the same event.
+    pub async fn publish(
+        &self,
+        event: String,
+        data: Json,
+        key: Option<String>,
+    ) -> Result<bool, Error> {
+        let event = Emitted { event, source: None, data: Arc::new(data) };
+        self.ask(|reply| Msg::Publish(key, event, reply), || Err(Error::Stopping)).await
     }
 
     /// Puts these agents in the place of the known ones, for attempts that start from now on.

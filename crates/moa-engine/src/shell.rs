@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, RunId, mix};
+use moa_core::machine::Emitted;
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::{TriggerAnswer, TriggerId, TriggerInput};
 use moa_ports::agent::{Completion, Completions, Worker};
 use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     self, BatchOutcome, Due, DueAsk, Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
+use moa_ports::triggers::TriggerRow;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
@@ -43,12 +46,15 @@ pub enum Msg {
     Fork(Box<ForkRequest>, oneshot::Sender<Result<RunId, Error>>),
     Change(RunId, Change, oneshot::Sender<Result<(), Error>>),
     Serve(RunId),
+    Trigger(TriggerId, Box<TriggerInput>, oneshot::Sender<Result<TriggerAnswer, Error>>),
+    Publish(Option<String>, Emitted, oneshot::Sender<Result<bool, Error>>),
     Agents(BTreeMap<Name, Arc<AgentSpec>>),
     Status(oneshot::Sender<Status>),
     Stop(Duration, oneshot::Sender<()>),
     Completed(Completion),
     Committed(Result<BatchOutcome, store::Error>),
     Loaded(Vec<RunId>, Result<Vec<Option<Snapshot>>, store::Error>),
+    LoadedTriggers(Vec<TriggerId>, Result<Vec<Option<TriggerRow>>, store::Error>),
     Due(DueAsk, Result<Due, store::Error>),
     Limits(Result<Vec<LimitRow>, store::Error>),
     Resolved(WorkflowRef, Result<Option<WorkflowVersion>, store::Error>),
@@ -59,6 +65,8 @@ enum Asker {
     Start(oneshot::Sender<Result<Started, Error>>),
     Fork(oneshot::Sender<Result<RunId, Error>>),
     Change(oneshot::Sender<Result<(), Error>>),
+    Trigger(oneshot::Sender<Result<TriggerAnswer, Error>>),
+    Publish(oneshot::Sender<Result<bool, Error>>),
 }
 
 struct Ends(mpsc::Sender<Msg>);
@@ -141,6 +149,9 @@ pub fn start(
     let mut node = Node::new(options.node, agents, schemas, options.max_running, exclusive);
     if options.serves == Serves::Asked {
         node.serve_only_asked();
+    }
+    if let Some(serve) = options.triggers {
+        node.serve_triggers(serve.catch_up_from);
     }
     let mut shell = Shell {
         node,
@@ -237,6 +248,14 @@ impl Shell {
                 self.node.change(now, token, run, change);
             }
             Msg::Serve(run) => self.node.serve(run),
+            Msg::Trigger(id, input, reply) => {
+                let token = self.token(Asker::Trigger(reply));
+                self.node.trigger(now, token, id, *input);
+            }
+            Msg::Publish(key, event, reply) => {
+                let token = self.token(Asker::Publish(reply));
+                self.node.publish(token, key, event);
+            }
             Msg::Agents(agents) => self.node.set_agents(agents),
             Msg::Status(reply) => {
                 let _ = reply.send(self.node.status());
@@ -248,6 +267,7 @@ impl Shell {
                 self.take_deferred(now);
             }
             Msg::Loaded(ids, found) => self.node.loaded(now, ids, found),
+            Msg::LoadedTriggers(ids, found) => self.node.triggers_loaded(now, ids, found),
             Msg::Limits(found) => self.node.limits_loaded(now, found),
             Msg::Due(ask, found) => self.node.due(now, &ask, found),
             Msg::Resolved(which, found) => match found {
@@ -284,6 +304,11 @@ impl Shell {
                 let asked = ids.clone();
                 let reply = Box::new(move |r| drop(own.send(Msg::Loaded(asked, r))));
                 self.store.load(ids, reply);
+            }
+            Command::LoadTriggers(ids) => {
+                let asked = ids.clone();
+                let reply = Box::new(move |r| drop(own.send(Msg::LoadedTriggers(asked, r))));
+                self.store.load_triggers(ids, reply);
             }
             Command::Commit(batch) => {
                 let reply = Box::new(move |r| drop(own.send(Msg::Committed(r))));
@@ -325,6 +350,8 @@ impl Shell {
             (Some(Asker::Start(reply)), Answer::Started(result)) => drop(reply.send(result)),
             (Some(Asker::Fork(reply)), Answer::Forked(result)) => drop(reply.send(result)),
             (Some(Asker::Change(reply)), Answer::Changed(result)) => drop(reply.send(result)),
+            (Some(Asker::Trigger(reply)), Answer::Trigger(result)) => drop(reply.send(result)),
+            (Some(Asker::Publish(reply)), Answer::Published(result)) => drop(reply.send(result)),
             _ => {}
         }
     }

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
-use moa_core::machine::{Graph, Outcome, Run};
+use moa_core::machine::{Emitted, Graph, Outcome, Run};
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::{TriggerAnswer, TriggerId, TriggerInput, TriggerSpec};
 use moa_core::workflow::Plan;
 use moa_ports::agent::{Completion, Task};
 use moa_ports::memory::MemoryStore;
 use moa_ports::store::{Error as StoreError, Reply, Store, WorkflowRef, WorkflowVersion};
+
+use serde_json::Value as Json;
 
 use crate::handle::{Change, Error, ForkRequest, StartRequest, Started, Status};
 use crate::node::{Answer, Command, Node, Token};
@@ -159,6 +162,34 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Makes a trigger, or changes what it says.
+    pub fn put_trigger(&mut self, spec: TriggerSpec) -> Result<TriggerAnswer, Error> {
+        self.trigger(spec.id(), TriggerInput::Put { spec: Arc::new(spec) })
+    }
+
+    /// Does something with a trigger, or tells it something.
+    pub fn trigger(&mut self, id: TriggerId, input: TriggerInput) -> Result<TriggerAnswer, Error> {
+        let token = self.token();
+        self.node.trigger(self.now, token, id, input);
+        self.settle();
+        match self.answers.remove(&token) {
+            Some(Answer::Trigger(result)) => result,
+            _ => Err(Error::Stopping),
+        }
+    }
+
+    /// Publishes an event; answers whether it is new.
+    pub fn publish(&mut self, event: &str, data: Json, key: Option<&str>) -> Result<bool, Error> {
+        let token = self.token();
+        let event = Emitted { event: event.to_owned(), source: None, data: Arc::new(data) };
+        self.node.publish(token, key.map(str::to_owned), event);
+        self.settle();
+        match self.answers.remove(&token) {
+            Some(Answer::Published(result)) => result,
+            _ => Err(Error::Stopping),
+        }
+    }
+
     /// Repeats a run in part.
     pub fn fork(&mut self, request: ForkRequest) -> Result<RunId, Error> {
         let token = self.token();
@@ -225,6 +256,10 @@ impl<'a> World<'a> {
             Command::Load(ids) => {
                 let found = answer(|reply| self.store.load(ids.clone(), reply));
                 self.node.loaded(now, ids, found);
+            }
+            Command::LoadTriggers(ids) => {
+                let found = answer(|reply| self.store.load_triggers(ids.clone(), reply));
+                self.node.triggers_loaded(now, ids, found);
             }
             Command::Commit(batch) => {
                 let outcome = answer(|reply| self.store.commit(batch, reply));
@@ -297,7 +332,9 @@ fn new_node(
 ) -> Node {
     let id = NodeId(start);
     store.register(now, id, Span::minutes(1), Box::new(|_| ()));
-    Node::new(id, agents.clone(), schemas.clone(), RUNNING_MAX, true)
+    let mut node = Node::new(id, agents.clone(), schemas.clone(), RUNNING_MAX, true);
+    node.serve_triggers(None);
+    node
 }
 
 /// How people name the step of a task: `lint`, or `lint[2]` inside a loop.

@@ -4,11 +4,13 @@
 use moa_core::ids::{NodeId, RunId, mix};
 use moa_core::machine::TimerKey;
 use moa_core::time::Millis;
+use moa_core::trigger::TriggerId;
 use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Snapshot, WorkflowRef,
     WorkflowVersion,
 };
+use moa_ports::triggers::TriggerRow;
 
 use crate::check;
 use crate::plant::Plant;
@@ -20,6 +22,7 @@ use crate::world::{Happening, World};
 pub(crate) enum Request {
     Commit(Batch),
     Load(Vec<RunId>),
+    LoadTriggers(Vec<TriggerId>),
     Due(DueAsk),
     Limits,
     Resolve(WorkflowRef),
@@ -57,6 +60,7 @@ enum Fate {
 pub(crate) enum Answer {
     Committed(Result<BatchOutcome, Error>),
     Loaded(Vec<RunId>, Result<Vec<Option<Snapshot>>, Error>),
+    LoadedTriggers(Vec<TriggerId>, Result<Vec<Option<TriggerRow>>, Error>),
     Due(DueAsk, Result<Due, Error>),
     Limits(Result<Vec<LimitRow>, Error>),
     Resolved(WorkflowRef, Result<Option<WorkflowVersion>, Error>),
@@ -144,6 +148,12 @@ impl World {
                 drop(model);
                 self.answer(process, life, Answer::Loaded(ids, Ok(found)));
             }
+            Request::LoadTriggers(ids) => {
+                let model = self.store.model();
+                let found = ids.iter().map(|id| model.trigger(*id)).collect();
+                drop(model);
+                self.answer(process, life, Answer::LoadedTriggers(ids, Ok(found)));
+            }
             Request::Limits => {
                 let rows = self.store.model().limits();
                 self.answer(process, life, Answer::Limits(Ok(rows)));
@@ -187,6 +197,7 @@ impl World {
         let answer = match request {
             Request::Commit(_) => Answer::Committed(Err(error())),
             Request::Load(ids) => Answer::Loaded(ids, Err(error())),
+            Request::LoadTriggers(ids) => Answer::LoadedTriggers(ids, Err(error())),
             Request::Due(ask) => Answer::Due(ask, Err(error())),
             Request::Limits => Answer::Limits(Err(error())),
             Request::Resolve(which) => Answer::Resolved(which, Err(error())),

@@ -143,6 +143,7 @@ impl World {
         match *answer {
             Answer::Committed(outcome) => node.committed(now, outcome),
             Answer::Loaded(ids, found) => node.loaded(now, ids, found),
+            Answer::LoadedTriggers(ids, found) => node.triggers_loaded(now, ids, found),
             Answer::Limits(found) => node.limits_loaded(now, found),
             Answer::Due(ask, found) => node.due(now, &ask, found),
             Answer::Resolved(which, Ok(found)) => node.resolved(now, &which, found),
@@ -252,6 +253,7 @@ impl World {
         }
         match command {
             Command::Load(ids) => self.call(p, Request::Load(ids)),
+            Command::LoadTriggers(ids) => self.call(p, Request::LoadTriggers(ids)),
             Command::Commit(batch) => {
                 self.answer_early(p, &batch);
                 self.call(p, Request::Commit(batch));

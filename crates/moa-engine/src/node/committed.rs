@@ -9,7 +9,6 @@ use moa_ports::store::{self, BatchOutcome, CommitOutcome, Snapshot};
 use crate::handle::{Committed, Error};
 
 use super::gather::{After, Pending, Queued, Source};
-use super::starts::Asker;
 use super::{Answer, Command, Degraded, Doubt, Entry, Node};
 
 /// Waits before the store is tried again, at first and at most.
@@ -33,6 +32,7 @@ impl Node {
                 for (id, outcome) in ids.into_iter().zip(outcome.commits) {
                     self.commit_done(now, id, outcome);
                 }
+                self.triggers_committed(now, outcome.triggers, outcome.posts);
                 self.evict();
             }
             Err(error @ (store::Error::Corrupt { .. } | store::Error::Newer { .. })) => {
@@ -205,6 +205,7 @@ impl Node {
             }
             self.forget(id);
         }
+        self.triggers_failed(reason, unknown);
         self.relays.clear();
         self.limits.forget();
         self.due_after = 0;
@@ -241,6 +242,7 @@ impl Node {
         for (run, queued) in std::mem::take(&mut self.held) {
             self.submit(now, run, queued);
         }
+        self.give_held(now);
         let doubtful = self.doubtful.keys().filter(|id| !self.runs.contains_key(id));
         for id in doubtful.copied().collect::<Vec<_>>() {
             self.load(id, Vec::new());
@@ -311,7 +313,7 @@ impl Queued {
             Self::Input { source, .. } => {
                 matches!(source, Source::Message(_) | Source::Timer(_))
             }
-            Self::Create(creation) => matches!(creation.asker, Asker::Parent(_)),
+            Self::Create(creation) => creation.asker.message().is_some(),
             Self::Fork { .. } => false,
         }
     }

@@ -10,6 +10,7 @@ use moa_core::machine::{Input, MessageBody, Run};
 use moa_core::run::StepRow;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
+use moa_core::trigger::TriggerId;
 use moa_ports::store::{self, Due, DueAsk, Message, MessageId, Relay, Snapshot, WorkflowRef};
 
 use super::gather::{Queued, Source};
@@ -43,7 +44,16 @@ impl Node {
         let limit = DUE_ROWS_MAX;
         let ready = tasks.min(limit);
         let without = self.quarantined.keys().copied().collect();
-        Some(DueAsk { now, limit, messages_after: 0, ready, lost, only, without, triggers: 0 })
+        Some(DueAsk {
+            now,
+            limit,
+            messages_after: 0,
+            ready,
+            lost,
+            only,
+            without,
+            triggers: self.triggers.wanted(limit),
+        })
     }
 
     /// Whether what the last answer brought is not durable yet: it would be brought again.
@@ -52,6 +62,7 @@ impl Node {
             && self.gathering.is_empty()
             && self.relays.is_empty()
             && self.loads == 0
+            && self.triggers.are_settled()
             && self.resolving.is_empty()
             && self.parked.is_empty();
         self.due_after > 0 && !settled
@@ -77,7 +88,7 @@ impl Node {
         }
         // A store may count messages to runs and to the bus together.
         let full = due.timers.len() >= ask.limit || due.messages.len() + due.bus.len() >= ask.limit;
-        self.due_wanted |= full;
+        self.due_wanted |= full || ask.triggers > 0 && due.triggers.len() >= ask.triggers;
         self.lost_wanted |= ask.lost && due.lost.len() >= ask.limit;
         self.next_timer = [due.next_timer, self.armed.since_asked].into_iter().flatten().min();
         for (run, inst, attempt) in due.lost {
@@ -91,6 +102,7 @@ impl Node {
             let input = Input::TimerFired { timer, due };
             self.submit(now, run, Queued::Input { input, source: Source::Timer(timer) });
         }
+        self.triggers_due(now, due.triggers);
         let children = due.messages.iter().filter(|(_, m)| m.is_start()).map(|(_, m)| m.to);
         let children: BTreeSet<RunId> = children.collect();
         for (id, message) in due.messages {
@@ -124,7 +136,11 @@ impl Node {
                 self.submit(now, message.to, queued);
             }
             MessageBody::StartChild(start) => self.resolve_child(now, id, message.to, *start),
-            MessageBody::Emitted(_) | MessageBody::StartRun(_) | MessageBody::Trigger(_) => {}
+            MessageBody::StartRun(start) => self.resolve_triggered(now, id, message.to, *start),
+            MessageBody::Trigger(input) => {
+                self.deliver_to_trigger(now, id, TriggerId(message.to.0), *input);
+            }
+            MessageBody::Emitted(_) => {}
         }
     }
 

@@ -376,8 +376,10 @@ impl Node {
 
     /// The next batch, when none is in flight and there is something to write.
     pub(super) fn build_batch(&mut self, now: Millis) -> Option<Batch> {
-        let nothing =
-            self.gathering.is_empty() && self.relays.is_empty() && !self.limits.is_dirty();
+        let nothing = self.gathering.is_empty()
+            && self.relays.is_empty()
+            && !self.limits.is_dirty()
+            && !self.triggers.have_changed();
         if self.in_flight.is_some() || nothing || self.is_degraded() {
             return None;
         }
@@ -396,7 +398,8 @@ impl Node {
         self.batch += 1;
         self.in_flight = Some(in_flight);
         let relays = std::mem::take(&mut self.relays);
-        Some(Batch { now, commits, relays, limits: self.limits.writes(), ..Batch::default() })
+        let (triggers, posts) = self.trigger_commits();
+        Some(Batch { now, commits, triggers, relays, limits: self.limits.writes(), posts })
     }
 }
 

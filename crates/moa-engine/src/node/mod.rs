@@ -21,6 +21,7 @@ mod quarantine;
 mod scope;
 mod slots;
 mod starts;
+mod triggers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use moa_core::limits::{BATCH_INPUTS_MAX, RUNS_CACHED_MAX};
 use moa_core::machine::{Graph, Run};
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::{TriggerAnswer, TriggerId};
 use moa_ports::agent::{Completion, Task};
 use moa_ports::store::{self, Batch, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
 
@@ -49,6 +51,8 @@ pub type Token = u64;
 pub enum Command {
     /// Load these runs, then call `loaded`.
     Load(Vec<RunId>),
+    /// Load these triggers, then call `triggers_loaded`.
+    LoadTriggers(Vec<TriggerId>),
     /// Load what has been used of agents' limits, then call `limits_loaded`.
     LoadLimits,
     /// Commit this batch, then call `committed`.
@@ -87,6 +91,10 @@ pub enum Answer {
     Changed(Result<(), Error>),
     /// To `fork`.
     Forked(Result<RunId, Error>),
+    /// To `trigger`.
+    Trigger(Result<TriggerAnswer, Error>),
+    /// To `publish`: whether the event is new.
+    Published(Result<bool, Error>),
 }
 
 /// A run in the node's memory.
@@ -121,6 +129,7 @@ pub struct Node {
     runs: RunMap<RunId, Entry>,
     slots: Slots,
     limits: limits::Limits,
+    triggers: triggers::Triggers,
     /// Runs with something for the next batch, in order of their first input.
     gathering: Vec<RunId>,
     gathered: usize,
@@ -225,6 +234,7 @@ impl Node {
             scope: Scope::default(),
             slots: Slots::new(max_running),
             limits: limits::Limits::default(),
+            triggers: triggers::Triggers::default(),
             agents,
             schemas,
             graphs: BTreeMap::new(),
@@ -421,6 +431,7 @@ impl Node {
             && self.gathering.is_empty()
             && self.relays.is_empty()
             && self.held.is_empty()
+            && self.triggers.are_quiet()
             && self.slots.is_empty(self.draining)
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use moa_core::event::RunCreated;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::machine::{
-    ForkPoint, Graph, Input, MessageBody, Run, StartChild, concurrency_key, fill_params,
+    ForkPoint, Graph, Input, MessageBody, Run, StartChild, StartRun, concurrency_key, fill_params,
 };
 use moa_core::policy::queue_key;
-use moa_core::run::ParentRef;
+use moa_core::run::{ParentRef, TriggerRef};
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::Millis;
+use moa_core::trigger::TriggerInput;
 use moa_core::workflow::Plan;
 use moa_ports::store::{
     self, ConcurrencySlot, Message, MessageId, Relay, StartGuard, WorkflowRef, WorkflowVersion,
@@ -27,6 +28,7 @@ use super::{Answer, Command, Entry, Live, Node, Token, WorkflowKey};
 pub(super) enum Waiting {
     Start { token: Token, run: RunId, request: Box<StartRequest> },
     Child { message: MessageId, run: RunId, start: Box<StartChild> },
+    Triggered { message: MessageId, run: RunId, start: Box<StartRun> },
 }
 
 /// A run to be created, kept until it is durable.
@@ -46,12 +48,21 @@ pub(super) enum Asker {
     Start(Token),
     Fork(Token),
     Parent(MessageId),
+    Trigger(MessageId),
 }
 
 impl Asker {
-    /// Whether it hears at once that there is no such run; a parent's message comes again.
+    /// Whether it hears at once that there is no such run; a message comes again.
     pub fn is_told(self) -> bool {
-        !matches!(self, Self::Parent(_))
+        self.message().is_none()
+    }
+
+    /// The message that asks, if it is one.
+    pub fn message(self) -> Option<MessageId> {
+        match self {
+            Self::Parent(message) | Self::Trigger(message) => Some(message),
+            Self::Start(_) | Self::Fork(_) => None,
+        }
     }
 }
 
@@ -70,7 +81,7 @@ impl Creation {
                 node.reply(token, Answer::Forked(result));
             }
             // The message stays in the store and comes again.
-            Asker::Parent(_) => {}
+            Asker::Parent(_) | Asker::Trigger(_) => {}
         }
     }
 }
@@ -119,6 +130,17 @@ impl Node {
     ) {
         let which = which_of(&start.workflow, start.version.as_ref());
         self.resolve(now, which, Waiting::Child { message, run, start: Box::new(start) });
+    }
+
+    pub(super) fn resolve_triggered(
+        &mut self,
+        now: Millis,
+        message: MessageId,
+        run: RunId,
+        start: StartRun,
+    ) {
+        let which = which_of(&start.workflow, None);
+        self.resolve(now, which, Waiting::Triggered { message, run, start: Box::new(start) });
     }
 
     /// Goes on with a known version, else asks for it; one question for all that wait for the same.
@@ -211,6 +233,9 @@ impl Node {
             (WorkflowRef::Hash(hash), Waiting::Child { start, .. }) => {
                 (start.workflow.to_string(), Some(hash.to_string()))
             }
+            (WorkflowRef::Hash(hash), Waiting::Triggered { start, .. }) => {
+                (start.workflow.to_string(), Some(hash.to_string()))
+            }
         };
         let error = Error::UnknownWorkflow { workflow, version };
         match waiting {
@@ -218,7 +243,25 @@ impl Node {
             Waiting::Child { message, run, start } => {
                 self.child_impossible(message, run, &start, error.to_string());
             }
+            Waiting::Triggered { message, run, start } => {
+                self.not_triggered(message, run, &start.trigger, false, error.to_string());
+            }
         }
+    }
+
+    /// A run that a trigger wanted can't be started: it is told in the transaction that deletes the
+    /// message. `limit`: the workflow's own limit says skip.
+    fn not_triggered(
+        &mut self,
+        message: MessageId,
+        run: RunId,
+        trigger: &TriggerRef,
+        limit: bool,
+        reason: String,
+    ) {
+        let input = TriggerInput::NotStarted { run, limit, reason };
+        let messages = vec![Message::to_trigger(trigger.trigger, input)];
+        self.relays.push(Relay { consumed: message, messages });
     }
 
     /// A child that can't be started has failed: its parent is told in the transaction that deletes
@@ -265,7 +308,38 @@ impl Node {
                 let asker = Asker::Parent(message);
                 self.begin(now, created, graph, None, asker);
             }
+            Waiting::Triggered { message, run, start } => {
+                self.go_on_triggered(now, graph, message, run, *start);
+            }
         }
+    }
+
+    fn go_on_triggered(
+        &mut self,
+        now: Millis,
+        graph: Arc<Graph>,
+        message: MessageId,
+        run: RunId,
+        start: StartRun,
+    ) {
+        let StartRun { workflow: _, params, priority, cause, trigger } = start;
+        let params = match params_of(&graph, &params) {
+            Ok(params) => params,
+            Err(reason) => return self.not_triggered(message, run, &trigger, false, reason),
+        };
+        let created = RunCreated {
+            run,
+            workflow: graph.workflow.clone(),
+            hash: graph.hash,
+            params: Arc::new(params),
+            priority: priority.unwrap_or(graph.priority),
+            parent: None,
+            trigger: Some(trigger),
+            seed: None,
+            concurrency_key: None,
+            cause,
+        };
+        self.begin(now, created, graph, None, Asker::Trigger(message));
     }
 
     fn go_on_start(
@@ -319,9 +393,13 @@ impl Node {
 
     /// A run can't be made: who asked is told, and a parent's step fails.
     fn impossible(&mut self, creation: &Creation, reason: String) {
-        match (creation.asker, creation.created.parent) {
-            (Asker::Parent(message), Some(parent)) => {
-                self.parent_told(message, creation.created.run, parent, reason);
+        let run = creation.created.run;
+        match (creation.asker, creation.created.parent, &creation.created.trigger) {
+            (Asker::Parent(message), Some(parent), _) => {
+                self.parent_told(message, run, parent, reason);
+            }
+            (Asker::Trigger(message), _, Some(trigger)) => {
+                self.not_triggered(message, run, trigger, false, reason);
             }
             _ => creation.answer(self, Err(Error::Rejected { reason })),
         }
@@ -347,16 +425,13 @@ impl Node {
                 Some(After::Reply(token, Answer::Started(Ok(Started::New { run: id }))))
             }
             Asker::Fork(token) => Some(After::Reply(token, Answer::Forked(Ok(id)))),
-            Asker::Parent(_) => None,
+            Asker::Parent(_) | Asker::Trigger(_) => None,
         };
         if matches!(creation.asker, Asker::Start(_) | Asker::Fork(_)) {
             self.scope.add(id);
         }
         let guard = guard_of(now, &creation);
-        let consumed = match creation.asker {
-            Asker::Parent(message) => Some(message),
-            _ => None,
-        };
+        let consumed = creation.asker.message();
         self.gather(now, id, applied, Some(Queued::Create(Box::new(creation))), after);
         let pending = self.pending(id);
         pending.start = Some(guard);
@@ -368,7 +443,7 @@ impl Node {
     fn never_created(&mut self, creation: Creation, panic: &str) {
         let (id, asker) = (creation.created.run, creation.asker);
         match asker {
-            Asker::Parent(_) => self.quarantine(id, "creating it", panic),
+            Asker::Parent(_) | Asker::Trigger(_) => self.quarantine(id, "creating it", panic),
             Asker::Start(_) | Asker::Fork(_) => {
                 tracing::error!(run.id = %id, error = panic, "moa failed on a run; it is not created");
             }
@@ -379,7 +454,9 @@ impl Node {
     /// The run of a start exists already: in the store, or in memory.
     pub(super) fn creation_exists(&mut self, id: RunId, creation: Creation) {
         match creation.asker {
-            Asker::Parent(message) => self.pending(id).consumed.push(message),
+            Asker::Parent(message) | Asker::Trigger(message) => {
+                self.pending(id).consumed.push(message);
+            }
             Asker::Start(_) | Asker::Fork(_) => {
                 creation.answer(self, Ok(Started::New { run: id }));
             }
@@ -410,6 +487,12 @@ impl Node {
                 Some(run) => Started::Existing { run },
                 None => Started::Skipped,
             };
+            if let (Asker::Trigger(message), None, Some(trigger)) =
+                (creation.asker, existing, &creation.created.trigger)
+            {
+                let reason = "its concurrency key is used up, and the workflow says skip";
+                self.not_triggered(message, id, trigger, true, reason.into());
+            }
             if let (Asker::Parent(message), None) = (creation.asker, existing) {
                 let start = StartChild {
                     workflow: creation.created.workflow.clone(),

@@ -9,3 +9,4 @@ mod people;
 mod quarantine;
 mod retention;
 mod script;
+mod triggers;

@@ -176,6 +176,10 @@ impl Hand {
                     let outcome = self.commit(batch);
                     self.node.committed(START, Ok(outcome));
                 }
+                Command::LoadTriggers(ids) => {
+                    let found = answer(|reply| self.store.load_triggers(ids.clone(), reply));
+                    self.node.triggers_loaded(START, ids, found);
+                }
                 Command::LoadLimits => {
                     let found = answer(|reply| self.store.limits(reply));
                     self.node.limits_loaded(START, found);

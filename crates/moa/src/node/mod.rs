@@ -129,7 +129,7 @@ impl Running {
         let max_running = settings.limits.max_running;
         let open_runs = open_runs(&*stores.views).await?;
         let serves = Serves::Everything;
-        let options = moa_engine::handle::Options { node: id, max_running, serves };
+        let options = moa_engine::handle::Options { node: id, max_running, serves, triggers: None };
         let engine = worker.engine(options, &stores)?;
         engine.set_agents(agents(&worker, &watched));
         let secrets = SecretStore::new(&layout.root, &settings.secrets.env_file);
