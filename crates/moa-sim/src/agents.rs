@@ -158,7 +158,7 @@ fn output(random: &mut Random) -> Option<Arc<serde_json::Value>> {
     match random.chance(900) {
         true => Some(Arc::new(json!({ "n": random.below(5), "items": items }))),
         // An explicit null, and nothing at all.
-        false => (items.len() % 2 == 0).then(Arc::default),
+        false => (items.len().is_multiple_of(2)).then(Arc::default),
     }
 }
 
