@@ -75,6 +75,8 @@ pub const BACKFILLS_KEPT_MAX: usize = 8;
 pub const ENDED_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Triggers one node keeps in memory; idle ones leave first.
 pub const TRIGGERS_CACHED_MAX: usize = 10_000;
+/// Runs that get an event of the bus in one transaction; the others get it in the next ones.
+pub const EVENT_RUNS_MAX: usize = 1024;
 /// Rows asked of the store at once: due timers, messages, ready steps.
 pub const DUE_ROWS_MAX: usize = 4096;
 /// Bytes kept of one attempt's log where the settings don't say: about half from each end.

@@ -9,11 +9,10 @@
 //! does not renew its registration loses them, and its attempts come back from [`Store::due`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
-use moa_core::machine::{BUS, Emitted, Input, MessageBody, TimerKey};
+use moa_core::machine::{BUS, Input, MessageBody, TimerKey};
 use moa_core::run::{RunRow, RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::TriggerId;
@@ -106,8 +105,16 @@ pub struct Batch {
     pub commits: Vec<Commit>,
     /// Changes of triggers; at most one for each.
     pub triggers: Vec<TriggerCommit>,
-    /// Events handed on from the bus to the runs that wait for them.
+    /// Messages given up because their runs are not there.
     pub relays: Vec<Relay>,
+    /// Events of the bus to hand on after that, in this order, each to the runs that wait for its
+    /// type, the oldest run first. Which runs have it is kept with the event, in the same
+    /// transaction: a later batch goes on where this one stopped, so each run gets it once, and the
+    /// event is deleted with the last. A run that was created after the first part was handed on
+    /// does not get it, so that there is a last one.
+    pub events: Vec<MessageId>,
+    /// Runs that get an event in this batch, at most, all `events` together.
+    pub event_runs: usize,
     /// What has been used of agents' limits; written first.
     pub limits: Vec<LimitWrite>,
     /// Events that nobody's commit sends.
@@ -183,13 +190,13 @@ pub struct Message {
     pub body: MessageBody,
 }
 
-/// An event of the bus on its way to the runs that wait for it: the bus message is deleted and the
-/// others are sent, or neither (also when it is gone already).
+/// A message to a run that is not there is given up: it is deleted and others are sent in its place,
+/// or neither (when it is gone already).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relay {
-    /// The bus message.
+    /// The message.
     pub consumed: MessageId,
-    /// Messages to runs.
+    /// What is sent in its place.
     pub messages: Vec<Message>,
 }
 
@@ -202,7 +209,8 @@ pub struct BatchOutcome {
     pub triggers: Vec<TriggerOutcome>,
     /// For each post, in order, whether it is new.
     pub posts: Vec<bool>,
-    /// Whether there are messages waiting now (sent by it, or admissions).
+    /// Whether there are messages waiting now (sent by it, or admissions), or events that not all
+    /// have who wait for them.
     pub messages: bool,
     /// Whether a change of limits was not written, because another node changed the same.
     pub limits_refused: bool,
@@ -279,9 +287,8 @@ pub struct Due {
     /// Messages to runs, oldest first. A message belongs to the run that gets it; if that isn't there
     /// (yet), to the run whose commit sent it, or, for one of a [`Relay`], sent what it consumes.
     pub messages: Vec<(MessageId, Message)>,
-    /// Events on the bus with the runs that wait for their type, whomever these belong to, oldest
-    /// first.
-    pub bus: Vec<(MessageId, Arc<Emitted>, Vec<RunId>)>,
+    /// Events on the bus that not all have who wait for them, oldest first.
+    pub bus: Vec<MessageId>,
     /// Tasks that can be claimed, by queue key: run, step, key.
     pub ready: Vec<(RunId, InstIx, i64)>,
     /// Attempts whose node is gone: run, step, attempt.
@@ -366,10 +373,11 @@ pub enum WorkflowRef {
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        let Self { now: _, commits, triggers, relays, limits, posts } = self;
+        let Self { now: _, commits, triggers, relays, events, event_runs: _, limits, posts } = self;
         commits.is_empty()
             && triggers.is_empty()
             && relays.is_empty()
+            && events.is_empty()
             && limits.is_empty()
             && posts.is_empty()
     }

@@ -235,6 +235,9 @@ impl World {
         let commits = batch.commits.len();
         let mut written = if self.plant.is_some() { self.tampered(batch) } else { batch };
         let refused = self.refused(&mut written);
+        if let Some(limit) = self.swarm.due_limit {
+            written.event_runs = written.event_runs.min(limit);
+        }
         let mut model = self.store.model();
         let result = model.commit(written.clone());
         let fold = self.count.is_multiple_of(8);

@@ -7,6 +7,7 @@ use moa_core::machine::Outcome;
 use moa_core::time::{Millis, Span};
 use moa_engine::node::{Command, Node, Token};
 use moa_ports::agent::Completion;
+use moa_ports::store::Batch;
 
 use crate::calls::{Answer, Request};
 use crate::plant::Plant;
@@ -356,7 +357,7 @@ impl World {
     }
 
     /// The planted shell that releases effects before they are durable.
-    fn answer_early(&mut self, p: usize, batch: &moa_ports::store::Batch) {
+    fn answer_early(&mut self, p: usize, batch: &Batch) {
         if self.plant != Some(Plant::EarlyAnswer) {
             return;
         }
@@ -383,7 +384,8 @@ fn describe(command: &Command) -> String {
                 format!("{run}@{} {:?} consumed {:?}", c.expected, c.events, c.consumed)
             });
             let runs: Vec<_> = runs.collect();
-            format!("commit {} relays {}", runs.join("; "), batch.relays.len())
+            let Batch { relays, events, .. } = batch;
+            format!("commit {} relays {} events {events:?}", runs.join("; "), relays.len())
         }
         Command::Start(task) => format!("start {} attempt {}", task.idempotency_key, task.attempt),
         other => format!("{other:?}"),

@@ -14,7 +14,7 @@ use moa_ports::store::{Due, DueAsk, Message, MessageId};
 use rusqlite::{Connection, params};
 
 use crate::error::Fail;
-use crate::read::{asked, hand_out, limit_of};
+use crate::read::{asked, hand_out, limit_of, mail};
 use crate::rows;
 use crate::write::State;
 
@@ -71,14 +71,14 @@ pub(crate) fn due(
             found.lost(conn, state, root, ask)?;
         }
     }
-    found.due(conn, ask)
+    Ok(found.due(ask))
 }
 
 /// What was found of each root: enough of each kind for the whole answer.
 #[derive(Default)]
 struct Found {
     due: Due,
-    messages: Vec<(MessageId, Message)>,
+    messages: Vec<(MessageId, Option<Message>)>,
     /// With the number of the run, which decides between equal queue keys.
     ready: Vec<(i64, i64, InstIx, RunId)>,
 }
@@ -103,7 +103,7 @@ impl Found {
         let after = i64::try_from(ask.messages_after).unwrap_or(i64::MAX);
         let mut stmt = conn.prepare_cached(MESSAGES)?;
         let rows = stmt.query(params![root, after, limit_of(ask, ask.limit)])?;
-        self.messages.extend(asked(ask, rows, 1, ask.limit, rows::message)?);
+        self.messages.extend(asked(ask, rows, 1, ask.limit, mail)?);
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Found {
     }
 
     /// The answer, in the order of all and not longer than asked for.
-    fn due(mut self, conn: &Connection, ask: &DueAsk) -> Result<Due, Fail> {
+    fn due(mut self, ask: &DueAsk) -> Due {
         let due = &mut self.due;
         due.timers.sort_by_key(|timer| timer.2);
         let next = due.timers.get(ask.limit).map(|timer| timer.2);
@@ -147,7 +147,7 @@ impl Found {
         due.ready = self.ready.into_iter().map(|(key, _, inst, run)| (run, inst, key)).collect();
         self.messages.sort_unstable_by_key(|message| message.0);
         self.messages.truncate(ask.limit);
-        hand_out(conn, self.messages, due)?;
-        Ok(self.due)
+        hand_out(self.messages, due);
+        self.due
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use moa_core::event::InstIx;
 use moa_core::ids::{NodeId, RunId};
-use moa_core::machine::{BUS, MessageBody};
+use moa_core::machine::BUS;
 use moa_core::run::StepRow;
 use moa_core::time::Millis;
 use moa_ports::store::{Due, DueAsk, Message, MessageId, Snapshot, WorkflowRef, WorkflowVersion};
@@ -144,29 +144,26 @@ fn messages(conn: &Connection, ask: &DueAsk, due: &mut Due) -> Result<(), Fail> 
         .prepare_cached("SELECT id, run, body FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2")?;
     let after = i64::try_from(ask.messages_after).unwrap_or(i64::MAX);
     let rows = stmt.query(params![after, limit_of(ask, ask.limit)])?;
-    hand_out(conn, asked(ask, rows, 1, ask.limit, rows::message)?, due)
+    hand_out(asked(ask, rows, 1, ask.limit, mail)?, due);
+    Ok(())
+}
+
+/// Reads a message to a run, or an event on the bus: of that only its number is asked for.
+pub(crate) fn mail(row: &Row<'_>) -> Result<(MessageId, Option<Message>), Fail> {
+    match rows::run_id(row, 1)? {
+        BUS => Ok((rows::count(row, 0)?, None)),
+        _ => rows::message(row).map(|(id, message)| (id, Some(message))),
+    }
 }
 
 /// Adds messages to the answer, each to its kind.
-pub(crate) fn hand_out(
-    conn: &Connection,
-    messages: Vec<(MessageId, Message)>,
-    due: &mut Due,
-) -> Result<(), Fail> {
-    for (id, message) in messages {
-        match message.body {
-            MessageBody::Emitted(event) if message.to == BUS => {
-                let mut stmt = conn.prepare_cached(
-                    "SELECT DISTINCT r.id FROM waits w CROSS JOIN runs r ON r.no = w.run_no \
-                     WHERE w.event = ?1 ORDER BY r.id",
-                )?;
-                let runs = collect(stmt.query([&event.event])?, |row| rows::run_id(row, 0))?;
-                due.bus.push((id, event, runs));
-            }
-            _ => due.messages.push((id, message)),
+pub(crate) fn hand_out(mail: Vec<(MessageId, Option<Message>)>, due: &mut Due) {
+    for (id, message) in mail {
+        match message {
+            Some(message) => due.messages.push((id, message)),
+            None => due.bus.push(id),
         }
     }
-    Ok(())
 }
 
 /// Attempts of open runs whose node is not the registered one. Who may be lost is looked up once

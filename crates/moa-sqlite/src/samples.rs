@@ -20,12 +20,13 @@ use crate::write::State;
 use crate::{Options, SqliteStore, prune, queries, read, schema, seal, triggers, write, writer};
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 5] = [
+const SAMPLES: [&str; 6] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
     include_str!("../tests/data/0004.sql"),
     include_str!("../tests/data/0005.sql"),
+    include_str!("../tests/data/0006.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -224,8 +225,11 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
     last.consumed = vec![due.messages[0].0];
     last.timers = vec![(TimerKey::Run, None)];
     last.waits = vec![(0, "done".to_owned(), false)];
-    let relay = Relay { consumed: due.bus[0].0, messages: vec![build::signal(b, "x")] };
-    write(conn, &mut state, &Batch { relays: vec![relay], ..build::batch(vec![last]) })?;
+    let relay = Relay { consumed: due.messages[1].0, messages: vec![build::signal(b, "x")] };
+    let relays = vec![relay];
+    let handed_on = Batch { events: due.bus, event_runs: 1, ..build::batch(Vec::new()) };
+    write(conn, &mut state, &handed_on)?;
+    write(conn, &mut state, &Batch { relays, ..build::batch(vec![last]) })?;
     read::snapshot(conn, a)?;
     let version = build::version("build", 1, None);
     writer::put_workflow(conn, build::NOW, &version)?;

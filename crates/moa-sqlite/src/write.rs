@@ -9,7 +9,7 @@ mod triggers;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use moa_core::ids::{NodeId, RunId};
-use moa_core::machine::{BUS, TimerKey};
+use moa_core::machine::{BUS, Input, MessageBody, TimerKey};
 use moa_core::policy::{Admission, admit};
 use moa_core::run::RunRow;
 use moa_core::step::StepStatus;
@@ -25,6 +25,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::error::Fail;
 use crate::limits;
+use crate::read::sql_limit;
 use crate::rows::{self, Text};
 
 /// Params longer than this (bytes of JSON) stand in a table of their own.
@@ -71,7 +72,8 @@ impl State {
         self.listeners = None;
         self.last_no = newest(
             "SELECT max(coalesce((SELECT max(no) FROM runs), 0), \
-             coalesce((SELECT max(run_no) FROM doomed), 0))",
+             coalesce((SELECT max(run_no) FROM doomed), 0), \
+             coalesce((SELECT max(handed_until) FROM messages WHERE handed_until IS NOT NULL), 0))",
         )?;
         self.last_event = count(newest(
             "SELECT max((SELECT value FROM counters WHERE name = 'event'), \
@@ -93,6 +95,14 @@ impl State {
     pub fn last_event(&self) -> u64 {
         self.last_event
     }
+}
+
+/// A run that waits for an event.
+struct Waiter {
+    no: i64,
+    id: [u8; 16],
+    /// The run at the top.
+    root: [u8; 16],
 }
 
 /// Writes a batch; the caller has begun the transaction and ends it. `faults` are the commits that
@@ -135,11 +145,13 @@ pub(crate) fn batch(
     for post in &batch.posts {
         outcome.posts.push(writer.post(batch.now, post)?);
     }
+    let left = writer.hand_on_all(&batch.events, batch.event_runs)?;
     drop(writer);
-    outcome.messages = state.last_message > sent_before;
-    if outcome.messages {
+    let sent = state.last_message > sent_before;
+    if sent {
         set_counter(conn, "message", state.last_message)?;
     }
+    outcome.messages = left || sent;
     Ok(outcome)
 }
 
@@ -430,9 +442,7 @@ impl<'c> Writer<'c> {
         };
         self.state.last_message += 1;
         let id = self.state.last_message.cast_signed();
-        let mut stmt = self
-            .conn
-            .prepare_cached("INSERT INTO messages (id, run, body, root) VALUES (?1, ?2, ?3, ?4)")?;
+        let mut stmt = self.conn.prepare_cached(MESSAGE_SQL)?;
         let body = self.state.text.of(&message.body)?;
         stmt.execute(params![id, message.to.to_bytes(), body, root.map(RunId::to_bytes)])?;
         Ok(())
@@ -462,6 +472,75 @@ impl<'c> Writer<'c> {
         let root: Option<[u8; 16]> = root;
         let root = root.map(RunId::from_bytes);
         relay.messages.iter().try_for_each(|message| self.send(message, root))
+    }
+
+    /// Hands events on, to so many runs; answers whether some are left.
+    fn hand_on_all(&mut self, events: &[MessageId], mut room: usize) -> Result<bool, Fail> {
+        let mut left = false;
+        for &event in events {
+            left |= !self.hand_on(event, &mut room)?;
+        }
+        Ok(left)
+    }
+
+    /// Hands an event on to as many runs as there is room for; answers whether all have it.
+    fn hand_on(&mut self, id: MessageId, room: &mut usize) -> Result<bool, Fail> {
+        let mut stmt = self.conn.prepare_cached(
+            "SELECT id, run, body, handed_to, handed_until FROM messages WHERE id = ?1",
+        )?;
+        let mut found = stmt.query([id.cast_signed()])?;
+        let Some(row) = found.next()? else { return Ok(true) };
+        if rows::run_id(row, 1)? != BUS {
+            return Ok(true);
+        }
+        if *room == 0 {
+            return Ok(false);
+        }
+        let (_, Message { body: MessageBody::Emitted(event), .. }) = rows::message(row)? else {
+            return Err(Fail::Data(format!("message {id} to the bus is no event")));
+        };
+        let after: i64 = row.get::<_, Option<i64>>(3)?.unwrap_or(0);
+        let until: i64 = row.get::<_, Option<i64>>(4)?.unwrap_or(self.state.last_no);
+        let mut runs = self.waiting_for(&event.event, after, until, room.saturating_add(1))?;
+        let all = runs.len() <= *room;
+        runs.truncate(*room);
+        *room -= runs.len();
+        let input = MessageBody::Input(Input::EventArrived { event });
+        let body = self.state.text.of(&input)?;
+        let mut send = self.conn.prepare_cached(MESSAGE_SQL)?;
+        for Waiter { id, root, .. } in &runs {
+            self.state.last_message += 1;
+            send.execute(params![self.state.last_message.cast_signed(), id, body, root])?;
+        }
+        match runs.last() {
+            Some(Waiter { no, .. }) if !all => {
+                let sql = "UPDATE messages SET handed_to = ?2, handed_until = ?3 WHERE id = ?1";
+                self.conn.prepare_cached(sql)?.execute(params![id.cast_signed(), no, until])?;
+            }
+            _ => self.delete_message(id)?,
+        }
+        Ok(all)
+    }
+
+    /// The oldest runs with a step that waits for events of this type, of those whose number is
+    /// beyond `after` and up to `until`.
+    fn waiting_for(
+        &self,
+        event: &str,
+        after: i64,
+        until: i64,
+        limit: usize,
+    ) -> Result<Vec<Waiter>, Fail> {
+        let mut stmt = self.conn.prepare_cached(
+            "SELECT r.no, r.id, coalesce(r.root, r.id) FROM waits w \
+             CROSS JOIN runs r ON r.no = w.run_no \
+             WHERE w.event = ?1 AND w.run_no > ?2 AND w.run_no <= ?3 \
+             GROUP BY w.run_no ORDER BY w.run_no LIMIT ?4",
+        )?;
+        let found = stmt.query_map(params![event, after, until, sql_limit(limit)], |row| {
+            Ok(Waiter { no: row.get(0)?, id: row.get(1)?, root: row.get(2)? })
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
     }
 
     /// What a new run with this claim on a slot does; changes nothing.
@@ -554,6 +633,8 @@ impl<'c> Writer<'c> {
         Ok(first.optional()?.filter(|first| first.2).map(|(no, run, _)| (no, run)))
     }
 }
+
+const MESSAGE_SQL: &str = "INSERT INTO messages (id, run, body, root) VALUES (?1, ?2, ?3, ?4)";
 
 const STEP_SQL: &str = "INSERT OR REPLACE INTO steps (run_no, inst, plan, owner, iteration, \
     status, wait, skip, attempt, released, node, queue_key, ready_at, started_at, finished_at, \

@@ -207,6 +207,7 @@ impl Node {
         }
         self.triggers_failed(reason, unknown);
         self.relays.clear();
+        self.events.clear();
         self.limits.forget();
         self.due_after = 0;
         self.lost_wanted = true;

@@ -61,6 +61,7 @@ impl Node {
         let settled = self.in_flight.is_none()
             && self.gathering.is_empty()
             && self.relays.is_empty()
+            && self.events.is_empty()
             && self.loads == 0
             && self.triggers.are_settled()
             && self.resolving.is_empty()
@@ -114,11 +115,7 @@ impl Node {
                 self.deliver(now, id, message);
             }
         }
-        for (consumed, event, runs) in due.bus {
-            let input = || MessageBody::Input(Input::EventArrived { event: event.clone() });
-            let messages = runs.into_iter().map(|to| Message { to, body: input() }).collect();
-            self.relays.push(Relay { consumed, messages });
-        }
+        self.events.extend(due.bus);
         let rows = due.ready.len();
         let mut news = false;
         for (run, inst, _) in due.ready {

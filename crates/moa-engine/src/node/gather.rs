@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limits::EVENT_RUNS_MAX;
 use moa_core::machine::{Applied, Effect, Emitted, Env, Input, Run, TimerKey};
 use moa_core::policy::queue_key;
 use moa_core::run::RunStatus;
@@ -378,6 +379,7 @@ impl Node {
     pub(super) fn build_batch(&mut self, now: Millis) -> Option<Batch> {
         let nothing = self.gathering.is_empty()
             && self.relays.is_empty()
+            && self.events.is_empty()
             && !self.limits.is_dirty()
             && !self.triggers.have_changed();
         if self.in_flight.is_some() || nothing || self.is_degraded() {
@@ -398,8 +400,10 @@ impl Node {
         self.batch += 1;
         self.in_flight = Some(in_flight);
         let relays = std::mem::take(&mut self.relays);
+        let events = std::mem::take(&mut self.events);
         let (triggers, posts) = self.trigger_commits();
-        Some(Batch { now, commits, triggers, relays, limits: self.limits.writes(), posts })
+        let (event_runs, limits) = (EVENT_RUNS_MAX, self.limits.writes());
+        Some(Batch { now, commits, triggers, relays, events, event_runs, limits, posts })
     }
 }
 

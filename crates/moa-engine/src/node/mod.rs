@@ -34,7 +34,7 @@ use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerId};
 use moa_ports::agent::{Completion, Task};
-use moa_ports::store::{self, Batch, DueAsk, Snapshot, WorkflowRef, WorkflowVersion};
+use moa_ports::store::{self, Batch, DueAsk, MessageId, Snapshot, WorkflowRef, WorkflowVersion};
 
 use crate::handle::{Change, Committed, Error, ForkRequest, StartRequest, Started, Status};
 
@@ -134,6 +134,8 @@ pub struct Node {
     gathering: Vec<RunId>,
     gathered: usize,
     relays: Vec<moa_ports::store::Relay>,
+    /// Events of the bus that the next batch hands on.
+    events: Vec<MessageId>,
     /// Runs of the batch in flight; `None` = no commit is in flight.
     in_flight: Option<Vec<RunId>>,
     /// Number of the batch that is gathered now.
@@ -242,6 +244,7 @@ impl Node {
             gathering: Vec::new(),
             gathered: 0,
             relays: Vec::new(),
+            events: Vec::new(),
             in_flight: None,
             batch: 1,
             due_after: 0,
@@ -430,6 +433,7 @@ impl Node {
         self.in_flight.is_none()
             && self.gathering.is_empty()
             && self.relays.is_empty()
+            && self.events.is_empty()
             && self.held.is_empty()
             && self.triggers.are_quiet()
             && self.slots.is_empty(self.draining)

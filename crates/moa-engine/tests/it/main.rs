@@ -1,8 +1,10 @@
 //! Whole runs of real workflow texts on the real engine, on virtual time.
 
 mod asked;
+mod bus;
 mod constructs;
 mod failures;
+mod hand;
 mod limits;
 mod outputs;
 mod people;

@@ -2,24 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use moa_core::ids::{NodeId, RunId};
+use moa_core::ids::RunId;
 use moa_core::limits::DUE_ROWS_MAX;
 use moa_core::machine::{Outcome, TimerKey};
 use moa_core::run::{RunRow, RunStatus, StepRow};
 use moa_core::time::Span;
 use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Error, Started};
-use moa_engine::node::{Answer, Command, Node};
+use moa_engine::node::Answer;
 use moa_engine::virtual_time::{Rest, World};
 use moa_ports::agent::Completion;
-use moa_ports::memory::MemoryStore;
-use moa_ports::store::{
-    Batch, BatchOutcome, Commit, CommitOutcome, Store, WorkflowRef, WorkflowVersion,
-};
+use moa_ports::store::{Batch, Commit, Store, WorkflowRef};
 use moa_ports::suite::{answer, build};
 use serde_json::json;
 
-use crate::script::{START, agent, agents, answers, plan, request, schemas, show, start, world};
+use crate::hand::Hand;
+use crate::script::{START, answers, plan, request, show, start, world};
 
 /// A plan that makes the machine panic as soon as its one step is done: its `finally` is not there.
 fn poisoned(id: &str) -> Plan {
@@ -127,84 +125,11 @@ fn messages_to_a_quarantined_run_take_no_room() {
     assert_eq!(world.store().model().messages().count(), many as usize, "they are kept");
 }
 
-/// A node driven by hand, over a store that can't take what is made of some runs.
-struct Hand {
-    node: Node,
-    store: MemoryStore,
-    refused: Vec<RunId>,
-    answers: BTreeMap<u64, Answer>,
-    started: Vec<RunId>,
-}
-
-impl Hand {
-    fn new(texts: &[(&str, &str)], refused: Vec<RunId>) -> Self {
-        let store = MemoryStore::single();
-        store.register(START, NodeId(1), Span::minutes(1), Box::new(|_| ()));
-        for (id, text) in texts {
-            let plan = plan(id, text);
-            let version = WorkflowVersion {
-                hash: plan.hash,
-                plan: serde_json::to_string(&plan).expect("a plan is JSON"),
-                ..build::version(id, 1, None)
-            };
-            store.put_workflow(START, version, Box::new(|_| ()));
-        }
-        let node = Node::new(NodeId(1), agents([agent("a")]), schemas(), 10, true);
-        Self { node, store, refused, answers: BTreeMap::new(), started: Vec::new() }
-    }
-
-    fn commit(&self, mut batch: Batch) -> BatchOutcome {
-        let refused = |commit: &Commit| self.refused.contains(&commit.run);
-        let positions: Vec<usize> =
-            (0..).zip(&batch.commits).filter(|(_, c)| refused(c)).map(|(i, _)| i).collect();
-        batch.commits.retain(|commit| !refused(commit));
-        let mut outcome = answer(|reply| self.store.commit(batch, reply)).expect("it is written");
-        for position in positions {
-            outcome.commits.insert(position, CommitOutcome::Invalid("too odd".into()));
-        }
-        outcome
-    }
-
-    fn settle(&mut self) {
-        while let Some(command) = self.node.poll(START) {
-            match command {
-                Command::Load(ids) => {
-                    let found = answer(|reply| self.store.load(ids.clone(), reply));
-                    self.node.loaded(START, ids, found);
-                }
-                Command::Commit(batch) => {
-                    let outcome = self.commit(batch);
-                    self.node.committed(START, Ok(outcome));
-                }
-                Command::LoadTriggers(ids) => {
-                    let found = answer(|reply| self.store.load_triggers(ids.clone(), reply));
-                    self.node.triggers_loaded(START, ids, found);
-                }
-                Command::LoadLimits => {
-                    let found = answer(|reply| self.store.limits(reply));
-                    self.node.limits_loaded(START, found);
-                }
-                Command::AskDue(ask) => {
-                    let due = answer(|reply| self.store.due(ask.clone(), reply));
-                    self.node.due(START, &ask, due);
-                }
-                Command::Resolve(which) => {
-                    let found = answer(|reply| self.store.workflow(which.clone(), reply));
-                    self.node.resolved(START, &which, found.expect("it is read"));
-                }
-                Command::Reply(token, answer) => _ = self.answers.insert(token, answer),
-                Command::Start(task) => self.started.push(task.run),
-                Command::Stop { .. } | Command::Publish(_) => {}
-                Command::Fatal(error) => panic!("{error}"),
-            }
-        }
-    }
-}
-
 #[test]
 fn what_can_not_be_written_of_a_run_stops_that_run_alone() {
     let runs = [1, 2, 3].map(build::run);
-    let mut hand = Hand::new(&[WELL], vec![runs[1]]);
+    let mut hand = Hand::new(&[WELL]);
+    hand.refused = vec![runs[1]];
     for (token, run) in (0..).zip(runs) {
         hand.node.start(START, token, run, request("well", json!({})));
     }

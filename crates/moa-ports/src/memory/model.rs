@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
-use moa_core::machine::{BUS, Emitted, MessageBody, TimerKey};
+use moa_core::machine::{BUS, Input, MessageBody, TimerKey};
 use moa_core::policy::Admission;
 use moa_core::run::{RunRow, RunStatus, StepRow};
 use moa_core::step::StepStatus;
@@ -52,6 +52,8 @@ pub struct Model {
     pub(super) messages_to: BTreeSet<(RunId, MessageId)>,
     /// The run at the top of the one that a message belongs to, if that one was there.
     message_roots: BTreeMap<MessageId, RunId>,
+    /// Events that some have who wait for them: the newest run that has it, the newest that gets it.
+    handed: BTreeMap<MessageId, (u64, u64)>,
     pub(super) waits: BTreeSet<(String, RunId, InstIx)>,
     pub(super) ready: BTreeSet<(i64, u64, RunId, InstIx)>,
     pub(super) running: BTreeMap<Option<NodeId>, BTreeSet<(RunId, InstIx)>>,
@@ -133,7 +135,12 @@ impl Model {
         for post in batch.posts {
             outcome.posts.push(self.post(batch.now, post));
         }
-        outcome.messages = self.last_message > sent_before;
+        let mut room = batch.event_runs;
+        let mut left = false;
+        for id in batch.events {
+            left |= !self.hand_on(id, &mut room);
+        }
+        outcome.messages = left || self.last_message > sent_before;
         Ok(outcome)
     }
 
@@ -346,6 +353,7 @@ impl Model {
 
     pub(super) fn remove_message(&mut self, id: MessageId) -> bool {
         self.message_roots.remove(&id);
+        self.handed.remove(&id);
         match self.messages.remove(&id) {
             Some(message) => self.messages_to.remove(&(message.to, id)),
             None => false,
@@ -385,9 +393,7 @@ impl Model {
         let messages = messages.filter(|(id, _)| asked(self.message_roots.get(id).copied()));
         for (&id, message) in messages.take(ask.limit) {
             match &message.body {
-                MessageBody::Emitted(event) if message.to == BUS => {
-                    due.bus.push((id, Arc::clone(event), self.waiting_for(event)));
-                }
+                MessageBody::Emitted(_) if message.to == BUS => due.bus.push(id),
                 _ => due.messages.push((id, message.clone())),
             }
         }
@@ -399,13 +405,40 @@ impl Model {
         due
     }
 
-    /// Runs with a step that waits for events of this type.
-    fn waiting_for(&self, event: &Emitted) -> Vec<RunId> {
-        let from = (event.event.clone(), RunId(0), 0);
-        let waits = self.waits.range(from..).take_while(|w| w.0 == event.event);
-        let mut runs: Vec<RunId> = waits.map(|w| w.1).collect();
-        runs.dedup();
-        runs
+    /// The oldest runs with a step that waits for events of this type, of those whose number is
+    /// beyond `after` and up to `until`.
+    fn waiting_for(&self, event: &str, after: u64, until: u64, limit: usize) -> Vec<(u64, RunId)> {
+        let from = (event.to_owned(), RunId(0), 0);
+        let waits = self.waits.range(from..).take_while(|wait| wait.0 == event);
+        let runs = waits.filter_map(|wait| Some((self.runs.get(&wait.1)?.age, wait.1)));
+        let runs: BTreeSet<(u64, RunId)> = runs.filter(|r| after < r.0 && r.0 <= until).collect();
+        runs.into_iter().take(limit).collect()
+    }
+
+    /// Hands an event on to as many runs as there is room for; answers whether all have it.
+    fn hand_on(&mut self, id: MessageId, room: &mut usize) -> bool {
+        let Some(Message { to: BUS, body: MessageBody::Emitted(event) }) = self.messages.get(&id)
+        else {
+            return true;
+        };
+        if *room == 0 {
+            return false;
+        }
+        let event = Arc::clone(event);
+        let (after, until) = self.handed.get(&id).copied().unwrap_or((0, self.last_age));
+        let mut runs = self.waiting_for(&event.event, after, until, *room + 1);
+        let all = runs.len() <= *room;
+        runs.truncate(*room);
+        *room -= runs.len();
+        for &(_, to) in &runs {
+            let body = MessageBody::Input(Input::EventArrived { event: Arc::clone(&event) });
+            self.send(Message { to, body }, None);
+        }
+        match runs.last() {
+            Some(&(after, _)) if !all => _ = self.handed.insert(id, (after, until)),
+            _ => _ = self.remove_message(id),
+        }
+        all
     }
 
     fn lost(

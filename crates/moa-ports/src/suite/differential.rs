@@ -181,10 +181,15 @@ impl Pair {
             }
         }
         for _ in 0..self.dice.below(3) {
-            let relay = Relay { consumed: self.message(None), messages: self.messages() };
+            let to = self.dice.run();
+            let relay = Relay { consumed: self.message(Some(to)), messages: self.messages() };
             batch.relays.push(relay);
         }
         self.add_triggers(&mut batch);
+        batch.event_runs = self.dice.pick(&[0, 1, 2, 3, 100]);
+        for _ in 0..self.dice.below(4) {
+            batch.events.push(self.message(None));
+        }
         let what = format!("{batch:?}");
         let outcome = |bench: &Bench| bench.try_commit(batch.clone());
         match same(&what, classed(outcome(&self.model)), classed(outcome(&self.tested)))? {
@@ -345,7 +350,7 @@ impl Pair {
         let due = self.model.due(self.ask(0, 1000));
         let ids: Vec<MessageId> = match to {
             Some(run) => due.messages.iter().filter(|m| m.1.to == run).map(|m| m.0).collect(),
-            None => due.bus.iter().map(|b| b.0).collect(),
+            None => due.bus,
         };
         if ids.is_empty() || self.dice.percent(5) {
             return self.dice.below(40);

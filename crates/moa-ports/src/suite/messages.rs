@@ -1,12 +1,13 @@
 //! Rules of messages between runs, and of the bus.
 
-use moa_core::machine::MessageBody;
+use moa_core::ids::RunId;
+use moa_core::machine::{Input, MessageBody};
 use moa_core::run::RunStatus;
 
 use super::bench::EVERYTHING;
 use super::build::{self, batch, change, create, emitted, row, run, signal, silent};
 use super::{Bench, Verdict, rules};
-use crate::store::{Batch, Commit, CommitOutcome, DueAsk, Relay};
+use crate::store::{Batch, Commit, CommitOutcome, DueAsk, Message, Old, PruneAsk, Relay};
 
 rules![
     messages_come_in_the_order_in_which_they_were_sent,
@@ -14,7 +15,9 @@ rules![
     a_refused_commit_leaves_its_messages,
     a_message_can_be_for_a_run_that_is_not_there,
     an_event_goes_to_the_runs_that_wait_for_it,
-    a_relay_hands_on_once,
+    an_event_is_handed_on_part_by_part_to_each_once,
+    events_share_the_room_of_a_batch,
+    a_message_is_given_up_once,
     a_page_of_messages_has_both_kinds_in_order,
     a_batch_tells_whether_it_sent_messages,
 ];
@@ -90,53 +93,129 @@ fn a_message_can_be_for_a_run_that_is_not_there(bench: &mut Bench) -> Verdict {
     Verdict::Passed
 }
 
+fn wait(inst: u32, event: &str, on: bool) -> (u32, String, bool) {
+    (inst, event.to_owned(), on)
+}
+
+fn waiting(commit: Commit, waits: Vec<(u32, String, bool)>) -> Commit {
+    Commit { waits, ..commit }
+}
+
+/// Hands all events of the bus on, to so many runs; answers who got one, in order. The messages are
+/// taken away.
+fn handed_on(bench: &Bench, event_runs: usize) -> Vec<RunId> {
+    assert_eq!(bench.mail(), []);
+    let events = bench.due_now().bus;
+    let outcome = bench.batch(Batch { events, event_runs, ..batch(Vec::new()) });
+    let due = bench.due_now();
+    // Whoever is told of none need not look.
+    let left = !due.messages.is_empty() || !due.bus.is_empty();
+    assert_eq!(outcome.messages, left, "{due:?}");
+    bench.read_mail();
+    due.messages.into_iter().map(|(_, message)| message.to).collect()
+}
+
 fn an_event_goes_to_the_runs_that_wait_for_it(bench: &mut Bench) -> Verdict {
     let (a, b, c) = (run(1), run(2), run(3));
-    let wait = |inst, event: &str, on| (inst, event.to_owned(), on);
     let twice = vec![wait(0, "done", true), wait(4, "done", true), wait(5, "other", true)];
     bench.all(vec![
-        Commit { waits: vec![wait(0, "done", true)], ..create(row(c)) },
-        Commit { waits: vec![wait(0, "doné", true)], ..create(row(b)) },
-        Commit { waits: twice, ..create(row(a)) },
+        waiting(create(row(c)), vec![wait(0, "done", true)]),
+        waiting(create(row(b)), vec![wait(0, "doné", true)]),
+        waiting(create(row(a)), twice),
     ]);
     let events = ["done", "other", "nobody"];
     bench.applied(sending(change(b, 1), events.map(emitted).to_vec()));
-    let waiting = |bench: &Bench| -> Vec<Vec<_>> {
-        bench.due_now().bus.into_iter().map(|(_, _, runs)| runs).collect()
-    };
-    assert_eq!(waiting(bench), [vec![a, c], vec![a], vec![]]);
+    let events = bench.due_now().bus;
+    assert_eq!(events.len(), 3);
+    let batch = |event: u64| Batch { events: vec![event], event_runs: 9, ..batch(Vec::new()) };
+    assert!(bench.batch(batch(events[0])).messages);
     let due = bench.due_now();
-    assert!(due.messages.is_empty());
-    for ((_, found, _), event) in due.bus.iter().zip(events) {
-        let MessageBody::Emitted(sent) = emitted(event).body else { unreachable!() };
-        assert_eq!(*found, sent);
-    }
+    // The oldest run first, each once, however many of its steps wait.
+    let MessageBody::Emitted(event) = emitted("done").body else { unreachable!() };
+    let body = MessageBody::Input(Input::EventArrived { event });
+    let to = |to| Message { to, body: body.clone() };
+    let messages: Vec<_> = due.messages.into_iter().map(|(_, message)| message).collect();
+    assert_eq!((messages, due.bus), (vec![to(c), to(a)], events[1..].to_vec()));
+    bench.read_mail();
+    // Nobody waits for the last one: it is just deleted.
+    assert!(!bench.batch(batch(events[2])).messages);
+    assert_eq!(bench.due_now().bus, events[1..2]);
+    assert_eq!(handed_on(bench, 9), [a]);
     // A step that waits no more; one that waits twice; one that never waited.
     let off = vec![wait(0, "done", false), wait(5, "other", true), wait(9, "done", false)];
-    bench.applied(Commit { waits: off, ..change(a, 1) });
-    bench.applied(Commit { waits: vec![wait(0, "done", false)], ..change(c, 1) });
-    assert_eq!(waiting(bench), [vec![a], vec![a], vec![]]);
+    bench.applied(waiting(change(a, 1), off));
+    bench.applied(waiting(change(c, 1), vec![wait(0, "done", false)]));
+    bench.applied(sending(change(b, 2), vec![emitted("done"), emitted("other")]));
+    assert_eq!(handed_on(bench, 9), [a, a]);
+    // Handed on already, never sent, or not of the bus: nothing happens.
+    bench.applied(sending(change(b, 3), vec![signal(a, "x")]));
+    let mail = bench.mail();
+    for event in [events[0], 999, mail[0].0] {
+        assert!(!bench.batch(batch(event)).messages);
+    }
+    assert_eq!(bench.mail(), mail);
     Verdict::Passed
 }
 
-fn a_relay_hands_on_once(bench: &mut Bench) -> Verdict {
-    let (a, b) = (run(1), run(2));
-    bench.all(vec![create(row(b)), sending(create(row(a)), vec![emitted("done")])]);
-    let bus = bench.due_now().bus[0].0;
-    let relay = Relay { consumed: bus, messages: vec![signal(a, "x"), signal(b, "y")] };
+fn an_event_is_handed_on_part_by_part_to_each_once(bench: &mut Bench) -> Verdict {
+    let done = || vec![wait(0, "done", true)];
+    let off = || vec![wait(0, "done", false)];
+    let late = run(20);
+    bench.all((1..=9).map(|n| waiting(create(row(run(n))), done())).collect());
+    bench.applied(sending(create(row(late)), vec![emitted("done")]));
+    assert_eq!(handed_on(bench, 2), [1, 2].map(run));
+    // One that has it waits again, one that hasn't waits no more, one is new: the end of the line
+    // stays where it was.
+    bench.all(vec![waiting(change(run(1), 1), off()), waiting(change(run(3), 1), off())]);
+    bench.all(vec![waiting(change(run(1), 2), done()), waiting(create(row(run(30))), done())]);
+    assert_eq!(handed_on(bench, 2), [4, 5].map(run));
+    // The process dies; the node forgets what it knew.
+    bench.reopen();
+    // Runs that have it, that would have got it, and the newest one go, and another one comes.
+    let end = |n, version| waiting(build::end(run(n), version, RunStatus::Succeeded), off());
+    bench.all(vec![end(4, 1), end(6, 1), end(30, 1)]);
+    let what = Old::Runs(RunStatus::Succeeded);
+    let before = build::NOW.after(moa_core::time::Span(1));
+    let pruned = bench.prune(PruneAsk { what, before, after: None, limit: 9 });
+    assert_eq!(pruned.runs.len(), 3);
+    bench.reopen();
+    bench.applied(waiting(create(row(run(31))), done()));
+    // One that was there when it was first handed on, and has begun to wait since, gets it too.
+    bench.applied(waiting(change(late, 1), done()));
+    assert_eq!(handed_on(bench, 3), [7, 8, 9].map(run));
+    assert_eq!(bench.due_now().bus.len(), 1, "not all have it");
+    assert_eq!(handed_on(bench, 3), [late]);
+    assert!(bench.due_now().bus.is_empty());
+    assert_eq!(bench.verify(), Vec::<String>::new());
+    Verdict::Passed
+}
+
+fn events_share_the_room_of_a_batch(bench: &mut Bench) -> Verdict {
+    let (a, b, c) = (run(1), run(2), run(3));
+    for run in [a, b] {
+        bench.applied(waiting(create(row(run)), vec![wait(0, "x", true), wait(1, "y", true)]));
+    }
+    bench.applied(sending(create(row(c)), vec![emitted("x"), emitted("y"), emitted("x")]));
+    assert_eq!(handed_on(bench, 0), []);
+    assert_eq!(handed_on(bench, 3), [a, b, a]);
+    assert_eq!(bench.due_now().bus.len(), 2);
+    assert_eq!(handed_on(bench, 1), [b]);
+    assert_eq!(handed_on(bench, 2), [a, b]);
+    assert!(bench.due_now().bus.is_empty());
+    Verdict::Passed
+}
+
+fn a_message_is_given_up_once(bench: &mut Bench) -> Verdict {
+    let (a, b, gone) = (run(1), run(2), run(9));
+    bench.all(vec![create(row(b)), sending(create(row(a)), vec![signal(gone, "hello")])]);
+    let relay =
+        Relay { consumed: bench.mail()[0].0, messages: vec![signal(a, "x"), signal(b, "y")] };
     let twice = Batch { relays: vec![relay.clone(), relay.clone()], ..batch(Vec::new()) };
     assert!(bench.batch(twice).messages);
-    let due = bench.due_now();
-    assert!(due.bus.is_empty());
-    assert_eq!(due.messages.iter().map(|(_, m)| m.to).collect::<Vec<_>>(), [a, b]);
+    assert_eq!(bench.mail().iter().map(|m| m.1).collect::<Vec<_>>(), [a, b]);
     let late = Batch { relays: vec![relay], ..batch(Vec::new()) };
     assert!(!bench.batch(late).messages);
     assert_eq!(bench.mail().len(), 2);
-    // An event that nobody waits for is just deleted.
-    bench.applied(sending(change(a, 1), vec![emitted("nobody")]));
-    let nobody = Relay { consumed: bench.due_now().bus[0].0, messages: Vec::new() };
-    assert!(!bench.batch(Batch { relays: vec![nobody], ..batch(Vec::new()) }).messages);
-    assert!(bench.due_now().bus.is_empty());
     Verdict::Passed
 }
 
@@ -148,7 +227,7 @@ fn a_page_of_messages_has_both_kinds_in_order(bench: &mut Bench) -> Verdict {
     let (mut seen, mut after) = (Vec::new(), 0);
     for _ in 0..3 {
         let due = bench.due(DueAsk { messages_after: after, limit: 2, ..EVERYTHING });
-        let ids = due.messages.iter().map(|m| m.0).chain(due.bus.iter().map(|b| b.0));
+        let ids = due.messages.iter().map(|m| m.0).chain(due.bus.iter().copied());
         let mut page: Vec<u64> = ids.collect();
         page.sort_unstable();
         after = page.last().copied().unwrap_or(after);

@@ -6,6 +6,7 @@
 //! that users got with what is there. It shares no code with the machine but the words.
 
 mod judge;
+mod post;
 mod shadow;
 mod step;
 mod whole;
@@ -16,28 +17,19 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, RunId, VersionHash};
-use moa_core::machine::{BUS, Graph, Run, TimerKey};
+use moa_core::machine::{Graph, Run, TimerKey};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_engine::handle::Committed;
 use moa_ports::memory::Model;
-use moa_ports::store::{Batch, BatchOutcome, Commit, CommitOutcome, Message, MessageId, Snapshot};
+use moa_ports::store::{Batch, BatchOutcome, Commit, CommitOutcome, MessageId, Snapshot};
 
 use crate::coverage::Coverage;
 use crate::ledger::Ledger;
 
+use post::Sent;
 pub use shadow::Shadow;
 pub use step::Step;
-
-/// A message as long as it is in the store.
-#[derive(Debug)]
-struct Sent {
-    message: Message,
-    /// Number of the commit that sent it.
-    at: u64,
-    /// When that was.
-    when: Millis,
-}
 
 /// What is known of the world while a commit is judged.
 pub struct World<'a> {
@@ -288,49 +280,6 @@ impl Checker {
             Some(_) => Ok(()),
             None => Err(format!("run {run}: a version is published that was not written")),
         }
-    }
-
-    /// Messages that came and went, and events that were handed on.
-    fn post(&mut self, batch: &Batch, model: &Model) -> Result<(), String> {
-        let mut gone = Vec::new();
-        let mut known = self.messages.keys().copied().peekable();
-        let mut new = Vec::new();
-        // Both are in order: what only one of them has came or went.
-        for (id, message) in model.messages() {
-            while let Some(old) = known.next_if(|old| *old < id) {
-                gone.push(old);
-            }
-            if known.next_if_eq(&id).is_none() {
-                let (at, when) = (self.commits, batch.now);
-                new.push((id, Sent { message: message.clone(), at, when }));
-            }
-        }
-        gone.extend(known);
-        self.messages.extend(new);
-        for relay in batch.relays.iter().filter(|r| gone.contains(&r.consumed)) {
-            self.relayed(relay)?;
-        }
-        for id in gone {
-            self.messages.remove(&id);
-        }
-        Ok(())
-    }
-
-    /// An event must reach every run that waited for it when it was emitted, and still does.
-    fn relayed(&self, relay: &moa_ports::store::Relay) -> Result<(), String> {
-        let Some(sent) = self.messages.get(&relay.consumed).filter(|s| s.message.to == BUS) else {
-            return Ok(());
-        };
-        let moa_core::machine::MessageBody::Emitted(event) = &sent.message.body else {
-            return Ok(());
-        };
-        for ((kind, run, inst), since) in &self.waits {
-            let reached = relay.messages.iter().any(|m| m.to == *run);
-            if *kind == event.event && *since < sent.at && !reached {
-                return Err(format!("event {kind} does not reach run {run} step {inst}"));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,0 +1,118 @@
+//! A node driven by hand, commit by commit, at one instant: for what must hold between commits.
+
+use std::collections::BTreeMap;
+
+use moa_core::ids::{NodeId, RunId};
+use moa_core::time::{Millis, Span};
+use moa_engine::node::{Answer, Command, Node};
+use moa_ports::memory::MemoryStore;
+use moa_ports::store::{Batch, BatchOutcome, Commit, CommitOutcome, Store, WorkflowVersion};
+use moa_ports::suite::{answer, build};
+
+use crate::script::{START, agent, agents, plan, schemas};
+
+/// A node, and the store that it is driven over.
+pub struct Hand {
+    pub node: Node,
+    pub store: MemoryStore,
+    /// Runs of which the store can't take what is made of them.
+    pub refused: Vec<RunId>,
+    pub answers: BTreeMap<u64, Answer>,
+    /// Runs of which an attempt was started, in order.
+    pub started: Vec<RunId>,
+    /// The instant.
+    pub now: Millis,
+    starts: u64,
+}
+
+impl Hand {
+    pub fn new(texts: &[(&str, &str)]) -> Self {
+        let store = MemoryStore::single();
+        for (id, text) in texts {
+            let plan = plan(id, text);
+            let version = WorkflowVersion {
+                hash: plan.hash,
+                plan: serde_json::to_string(&plan).expect("a plan is JSON"),
+                ..build::version(id, 1, None)
+            };
+            store.put_workflow(START, version, Box::new(|_| ()));
+        }
+        let node = new_node(&store, 1);
+        let (refused, answers) = (Vec::new(), BTreeMap::new());
+        Self { node, store, refused, answers, started: Vec::new(), now: START, starts: 1 }
+    }
+
+    /// The process dies and starts again: only what is durable is left.
+    pub fn restart(&mut self) {
+        self.starts += 1;
+        self.node = new_node(&self.store, self.starts);
+    }
+
+    pub fn commit(&self, mut batch: Batch) -> BatchOutcome {
+        let refused = |commit: &Commit| self.refused.contains(&commit.run);
+        let positions: Vec<usize> =
+            (0..).zip(&batch.commits).filter(|(_, c)| refused(c)).map(|(i, _)| i).collect();
+        batch.commits.retain(|commit| !refused(commit));
+        let mut outcome = answer(|reply| self.store.commit(batch, reply)).expect("it is written");
+        for position in positions {
+            outcome.commits.insert(position, CommitOutcome::Invalid("too odd".into()));
+        }
+        outcome
+    }
+
+    /// Performs all that the node asks for.
+    pub fn settle(&mut self) {
+        while self.step() {}
+    }
+
+    /// Performs all that the node asks for up to the next commit; false when there was none.
+    pub fn step(&mut self) -> bool {
+        while let Some(command) = self.node.poll(self.now) {
+            let commit = matches!(command, Command::Commit(_));
+            self.perform(command);
+            if commit {
+                return true;
+            }
+        }
+        false
+    }
+
+    pub fn perform(&mut self, command: Command) {
+        match command {
+            Command::Load(ids) => {
+                let found = answer(|reply| self.store.load(ids.clone(), reply));
+                self.node.loaded(self.now, ids, found);
+            }
+            Command::Commit(batch) => {
+                let outcome = self.commit(batch);
+                self.node.committed(self.now, Ok(outcome));
+            }
+            Command::LoadTriggers(ids) => {
+                let found = answer(|reply| self.store.load_triggers(ids.clone(), reply));
+                self.node.triggers_loaded(self.now, ids, found);
+            }
+            Command::LoadLimits => {
+                let found = answer(|reply| self.store.limits(reply));
+                self.node.limits_loaded(self.now, found);
+            }
+            Command::AskDue(ask) => {
+                let due = answer(|reply| self.store.due(ask.clone(), reply));
+                self.node.due(self.now, &ask, due);
+            }
+            Command::Resolve(which) => {
+                let found = answer(|reply| self.store.workflow(which.clone(), reply));
+                self.node.resolved(self.now, &which, found.expect("it is read"));
+            }
+            Command::Reply(token, answer) => _ = self.answers.insert(token, answer),
+            Command::Start(task) => self.started.push(task.run),
+            Command::Stop { .. } | Command::Publish(_) => {}
+            Command::Fatal(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn new_node(store: &MemoryStore, start: u64) -> Node {
+    let id = NodeId(start);
+    store.register(START, id, Span::minutes(1), Box::new(|_| ()));
+    Node::new(id, agents([agent("a")]), schemas(), 10, true)
+}
