@@ -77,6 +77,17 @@ impl Hand {
         false
     }
 
+    /// Performs all that the node asks for up to something, and answers that.
+    pub fn up_to(&mut self, what: impl Fn(&Command) -> bool) -> Command {
+        loop {
+            let command = self.node.poll(self.now).expect("it asks for that");
+            if what(&command) {
+                return command;
+            }
+            self.perform(command);
+        }
+    }
+
     pub fn perform(&mut self, command: Command) {
         match command {
             Command::Load(ids) => {
@@ -108,6 +119,14 @@ impl Hand {
             Command::Stop { .. } | Command::Publish(_) => {}
             Command::Fatal(error) => panic!("{error}"),
         }
+    }
+}
+
+impl Hand {
+    /// Lets time pass until the node wants to be woken.
+    pub fn wake(&mut self) {
+        self.now = self.node.next_wakeup().map_or(self.now, |at| at.max(self.now));
+        self.node.wake(self.now);
     }
 }
 

@@ -3,6 +3,7 @@
 mod asked;
 mod bus;
 mod constructs;
+mod doubt;
 mod failures;
 mod hand;
 mod limits;
