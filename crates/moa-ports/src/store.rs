@@ -191,7 +191,8 @@ pub struct Message {
 }
 
 /// A message to a run that is not there is given up: it is deleted and others are sent in its place,
-/// or neither (when it is gone already).
+/// or neither (when it is gone already, or the run is there by now: another node may have created it
+/// after this one looked).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relay {
     /// The message.
@@ -209,8 +210,8 @@ pub struct BatchOutcome {
     pub triggers: Vec<TriggerOutcome>,
     /// For each post, in order, whether it is new.
     pub posts: Vec<bool>,
-    /// Whether there are messages waiting now (sent by it, or admissions), or events that not all
-    /// have who wait for them.
+    /// Whether there are messages waiting now (sent by it, admissions, or not given up after all), or
+    /// events that not all have who wait for them.
     pub messages: bool,
     /// Whether a change of limits was not written, because another node changed the same.
     pub limits_refused: bool,

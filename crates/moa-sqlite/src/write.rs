@@ -139,13 +139,14 @@ pub(crate) fn batch(
             None => writer.trigger(commit)?,
         });
     }
+    let mut left = false;
     for relay in &batch.relays {
-        writer.relay(relay)?;
+        left |= !writer.relay(relay)?;
     }
     for post in &batch.posts {
         outcome.posts.push(writer.post(batch.now, post)?);
     }
-    let left = writer.hand_on_all(&batch.events, batch.event_runs)?;
+    left |= writer.hand_on_all(&batch.events, batch.event_runs)?;
     drop(writer);
     let sent = state.last_message > sent_before;
     if sent {
@@ -464,14 +465,20 @@ impl<'c> Writer<'c> {
         Ok(())
     }
 
-    fn relay(&mut self, relay: &Relay) -> Result<(), Fail> {
-        let mut stmt =
-            self.conn.prepare_cached("DELETE FROM messages WHERE id = ?1 RETURNING root")?;
-        let root = stmt.query_row([relay.consumed.cast_signed()], |row| row.get(0)).optional()?;
-        let Some(root) = root else { return Ok(()) };
+    /// Gives a message up; false when its run is there.
+    fn relay(&mut self, relay: &Relay) -> Result<bool, Fail> {
+        let id = relay.consumed.cast_signed();
+        let mut stmt = self.conn.prepare_cached("SELECT run, root FROM messages WHERE id = ?1")?;
+        let found = stmt.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let Some((run, root)) = found else { return Ok(true) };
         let root: Option<[u8; 16]> = root;
+        if self.find(RunId::from_bytes(run))?.is_some() {
+            return Ok(false);
+        }
+        self.delete_message(relay.consumed)?;
         let root = root.map(RunId::from_bytes);
-        relay.messages.iter().try_for_each(|message| self.send(message, root))
+        relay.messages.iter().try_for_each(|message| self.send(message, root))?;
+        Ok(true)
     }
 
     /// Hands events on, to so many runs; answers whether some are left.

@@ -129,14 +129,14 @@ impl Model {
                 None => self.commit_trigger(batch.now, commit),
             });
         }
+        let mut left = false;
         for relay in batch.relays {
-            self.relay(batch.now, relay);
+            left |= !self.relay(batch.now, relay);
         }
         for post in batch.posts {
             outcome.posts.push(self.post(batch.now, post));
         }
         let mut room = batch.event_runs;
-        let mut left = false;
         for id in batch.events {
             left |= !self.hand_on(id, &mut room);
         }
@@ -360,14 +360,19 @@ impl Model {
         }
     }
 
-    fn relay(&mut self, now: Millis, relay: Relay) {
-        let root = self.message_roots.get(&relay.consumed).copied();
-        if self.remove_message(relay.consumed) {
-            for message in relay.messages {
-                self.tell_news(now, &message);
-                self.send(message, root);
-            }
+    /// Gives a message up; false when its run is there.
+    fn relay(&mut self, now: Millis, relay: Relay) -> bool {
+        let Some(message) = self.messages.get(&relay.consumed) else { return true };
+        if self.runs.contains_key(&message.to) {
+            return false;
         }
+        let root = self.message_roots.get(&relay.consumed).copied();
+        self.remove_message(relay.consumed);
+        for message in relay.messages {
+            self.tell_news(now, &message);
+            self.send(message, root);
+        }
+        true
     }
 
     /// See [`crate::store::Store::due`].

@@ -18,6 +18,7 @@ rules![
     an_event_is_handed_on_part_by_part_to_each_once,
     events_share_the_room_of_a_batch,
     a_message_is_given_up_once,
+    a_message_is_not_given_up_once_its_run_is_there,
     a_page_of_messages_has_both_kinds_in_order,
     a_batch_tells_whether_it_sent_messages,
 ];
@@ -216,6 +217,26 @@ fn a_message_is_given_up_once(bench: &mut Bench) -> Verdict {
     let late = Batch { relays: vec![relay], ..batch(Vec::new()) };
     assert!(!bench.batch(late).messages);
     assert_eq!(bench.mail().len(), 2);
+    Verdict::Passed
+}
+
+fn a_message_is_not_given_up_once_its_run_is_there(bench: &mut Bench) -> Verdict {
+    let (a, child) = (run(1), run(2));
+    bench.applied(sending(create(row(a)), vec![signal(child, "cancel")]));
+    let mail = bench.mail();
+    // Another node creates the run, after this one has looked for it.
+    bench.applied(create(row(child)));
+    let relay = Relay { consumed: mail[0].0, messages: vec![signal(a, "gone")] };
+    let outcome = bench.batch(Batch { relays: vec![relay.clone()], ..batch(Vec::new()) });
+    assert!(outcome.messages, "it is still there, and somebody must look");
+    assert_eq!(bench.mail(), mail);
+    // Also when that happens in the same batch.
+    let other = run(3);
+    bench.applied(sending(change(a, 1), vec![signal(other, "cancel")]));
+    let mail = bench.mail();
+    let relay = Relay { consumed: mail[1].0, ..relay };
+    bench.batch(Batch { relays: vec![relay], ..batch(vec![create(row(other))]) });
+    assert_eq!(bench.mail(), mail);
     Verdict::Passed
 }
 
