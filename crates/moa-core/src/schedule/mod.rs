@@ -2,9 +2,9 @@
 //!
 //! What: a [`Schedule`] says when it is due (cron expressions, intervals, instants) and what then
 //! happens; a [`Timetable`] lists its slots, by the same code for the plan, for previews and for
-//! explanations; [`plan`] decides about every slot since the last time it was asked. All of it is a
+//! explanations; [`plan()`] decides about every slot since the last time it was asked. All of it is a
 //! function of its arguments. Absent by intent: the clock, the store, files of calendars, runs.
-//! Start reading at [`Timetable`], then [`plan`].
+//! Start reading at [`Timetable`], then [`plan()`].
 
 mod backfill;
 mod calendar;
