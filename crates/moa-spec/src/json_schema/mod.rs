@@ -2,7 +2,7 @@
 //!
 //! Absent by intent: remote references (a schema that names one is refused), regular expressions
 //! with backtracking (patterns run in linear time), and schemas that take for ever or more stack than
-//! there is: [`bounds`] refuses some, and [`metered`] counts the steps of each check.
+//! there is: [`bounds`] refuses some, and [`mod@metered`] counts the steps of each check.
 
 mod bounds;
 mod metered;
