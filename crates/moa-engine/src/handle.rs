@@ -235,6 +235,9 @@ pub struct ServeTriggers {
     /// No slot of the past is started before this instant: the process was started too often lately
     /// (see `moa_core::schedule::Restarts`).
     pub catch_up_from: Option<Millis>,
+    /// Whether nothing is served before [`Handle::serve_triggers`]: what is stored may not be what
+    /// the definitions say by now.
+    pub held: bool,
 }
 
 /// Starts engines.
@@ -314,6 +317,12 @@ impl Handle {
     pub async fn put_trigger(&self, spec: TriggerSpec) -> Result<TriggerAnswer, Error> {
         let id = spec.id();
         self.trigger_input(id, TriggerInput::Put { spec: Arc::new(spec) }).await
+    }
+
+    /// Serves triggers from now on, where they have been held since the start. See [`ServeTriggers`].
+    pub fn serve_triggers(&self) {
+        // An engine that has ended serves nothing.
+        let _ = self.inbox.send(Msg::ServeTriggers);
     }
 
     /// Takes a trigger's definition away; answers when that is durable.

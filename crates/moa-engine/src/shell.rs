@@ -46,6 +46,7 @@ pub enum Msg {
     Fork(Box<ForkRequest>, oneshot::Sender<Result<RunId, Error>>),
     Change(RunId, Change, oneshot::Sender<Result<(), Error>>),
     Serve(RunId),
+    ServeTriggers,
     Trigger(TriggerId, Box<TriggerInput>, oneshot::Sender<Result<TriggerAnswer, Error>>),
     Publish(Option<String>, Emitted, oneshot::Sender<Result<bool, Error>>),
     Agents(BTreeMap<Name, Arc<AgentSpec>>),
@@ -151,7 +152,10 @@ pub fn start(
         node.serve_only_asked();
     }
     if let Some(serve) = options.triggers {
-        node.serve_triggers(serve.catch_up_from);
+        node.know_triggers(serve.catch_up_from);
+        if !serve.held {
+            node.serve_triggers();
+        }
     }
     let mut shell = Shell {
         node,
@@ -248,6 +252,8 @@ impl Shell {
                 self.node.change(now, token, run, change);
             }
             Msg::Serve(run) => self.node.serve(run),
+            Msg::ServeTriggers if self.options.triggers.is_none() => {}
+            Msg::ServeTriggers => self.node.serve_triggers(),
             Msg::Trigger(id, input, reply) => {
                 let token = self.token(Asker::Trigger(reply));
                 self.node.trigger(now, token, id, *input);

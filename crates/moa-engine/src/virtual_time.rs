@@ -333,7 +333,7 @@ fn new_node(
     let id = NodeId(start);
     store.register(now, id, Span::minutes(1), Box::new(|_| ()));
     let mut node = Node::new(id, agents.clone(), schemas.clone(), RUNNING_MAX, true);
-    node.serve_triggers(None);
+    node.serve_triggers();
     node
 }
 

@@ -72,6 +72,8 @@ pub enum Command {
     /// Look at agents and try them
     #[command(subcommand)]
     Agents(cmd::agents::Command),
+    #[command(subcommand)]
+    Schedules(cmd::schedules::Command),
     Limits(cmd::limits::Args),
     /// Look at what happened
     #[command(subcommand)]

@@ -24,6 +24,7 @@ mod service;
 mod table;
 mod template;
 mod text;
+mod triggers;
 mod ui;
 mod view;
 mod wire;

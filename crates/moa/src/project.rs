@@ -9,7 +9,7 @@ use moa_core::agent::AgentSpec;
 use moa_core::ids::Name;
 use moa_core::schedule::Calendars;
 use moa_core::workflow::Plan;
-use moa_spec::{Diagnostic, Settings, Source, WorkflowSummary, WorkflowTest};
+use moa_spec::{Diagnostic, Schedules, Settings, Source, Workflow, WorkflowSummary, WorkflowTest};
 use serde_json::{Map, Value as Json, json};
 
 use crate::exit::{Exit, Failure, Result};
@@ -80,6 +80,8 @@ pub struct Served {
     pub source: Source,
     /// Its tests.
     pub tests: Vec<WorkflowTest>,
+    /// When its runs start by the clock; `None` = not known: the version is one that the store has.
+    pub schedules: Option<Schedules>,
 }
 
 /// A project as read.
@@ -97,6 +99,8 @@ pub struct Loaded {
     pub broken_agents: BTreeMap<Name, String>,
     /// Whether the settings have errors.
     pub settings_broken: bool,
+    /// Whether it isn't known which workflows there are.
+    pub unlisted: bool,
     /// Its files as they were read; `None` = can't be read.
     pub known: BTreeMap<String, Option<Known>>,
 }
@@ -330,6 +334,7 @@ fn load_calendars(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
 fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
     let mut unreadable = false;
     let files = read_folder(beneath, "workflows", loaded, &mut unreadable);
+    loaded.unlisted = unreadable && files.is_empty() && loaded.broken.is_empty();
     let parsed: Vec<_> =
         files.iter().map(|file| moa_spec::parse_workflow(&file.source, &file.stem).0).collect();
     let mut context = moa_spec::Project::default();
@@ -353,7 +358,8 @@ fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
         match workflow.filter(|_| !broken) {
             Some(workflow) => {
                 let plan = moa_spec::compile(&workflow);
-                let served = Served { plan, source, tests: workflow.tests };
+                let Workflow { tests, schedules, .. } = workflow;
+                let served = Served { plan, source, tests, schedules: Some(schedules) };
                 loaded.project.workflows.insert(stem, Arc::new(served));
             }
             None => {

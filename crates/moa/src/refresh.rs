@@ -25,6 +25,8 @@ pub struct Watched {
     pub agentless: BTreeSet<Name>,
     /// Agents whose file has errors, and that file.
     pub broken_agents: BTreeMap<Name, String>,
+    /// Whether it isn't known which workflows there are.
+    pub unlisted: bool,
     known: BTreeMap<String, Option<Known>>,
 }
 
@@ -42,8 +44,9 @@ pub struct Change {
 impl Watched {
     /// Starts with what was loaded.
     pub fn new(layout: Layout, loaded: Loaded) -> Self {
-        let Loaded { project, problems, broken, agentless, broken_agents, known, .. } = loaded;
-        Self { layout, project, problems, broken, agentless, broken_agents, known }
+        let Loaded { project, problems, broken, agentless, broken_agents, unlisted, known, .. } =
+            loaded;
+        Self { layout, project, problems, broken, agentless, broken_agents, unlisted, known }
     }
 
     /// Looks whether files changed, and takes over what is good; `None` = nothing changed.
@@ -56,6 +59,7 @@ impl Watched {
         self.problems = loaded.problems;
         self.broken = loaded.broken;
         self.agentless = loaded.agentless;
+        self.unlisted = loaded.unlisted;
         let same_broken = self.broken_agents == loaded.broken_agents;
         self.broken_agents = loaded.broken_agents;
         self.known = loaded.known;

@@ -158,8 +158,8 @@ impl Tx<'_, '_> {
     }
 }
 
-/// Whether a slot with this record gets a run.
-fn starts_again(known: &Occurrence, reprocess: Reprocess) -> bool {
+/// Whether a slot with this record gets a run by a backfill.
+pub fn starts_again(known: &Occurrence, reprocess: Reprocess) -> bool {
     if known.run.is_none() || known.outcome != Outcome::Started {
         return !known.outcome.is_open();
     }

@@ -26,6 +26,7 @@ mod why;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+pub use backfill::starts_again;
 pub use id::TriggerId;
 pub use input::{BackfillRequest, TriggerAnswer, TriggerCommand, TriggerInput};
 pub use record::{Amendment, Occurrence, Origin, Outcome, Record};

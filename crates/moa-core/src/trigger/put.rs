@@ -6,8 +6,9 @@ use super::record::Outcome;
 use super::spec::{Source, TriggerSpec};
 use super::state::{Paused, TriggerState};
 use super::{Applied, BrokenTrigger, Env, Trigger, TriggerAnswer, TriggerInput, Tx, rejected};
+use crate::limits::SLOT_GRACE_MS;
 use crate::machine::Rejected;
-use crate::schedule::{Input, State};
+use crate::schedule::{self, Input, PausedBy, State};
 
 impl Trigger {
     /// A new trigger. Nothing that happened before is an occurrence of it.
@@ -41,6 +42,12 @@ impl Tx<'_, '_> {
         let edited = came_back || old.revision != spec.revision();
         let mut new = Trigger::restore(spec.clone(), old.state.clone(), old.version)
             .map_err(|broken| Rejected(broken.0))?;
+        // What was due until now is judged by what it said until now; what is switched off starts
+        // nothing more, not even that.
+        if !came_back && spec.enabled {
+            self.due();
+            self.settle();
+        }
         if edited {
             self.discard("the trigger was edited");
         }
@@ -122,11 +129,29 @@ impl Tx<'_, '_> {
             self.applied.answer = TriggerAnswer::Unchanged;
             return;
         }
-        // What was due until now is judged as if nobody had paused it.
-        self.tick(Input::Tick);
+        // What was due until now is judged as if nobody had paused it; unless nobody looked for so
+        // long that it would be made up for: that is not what somebody wants who pauses it.
+        if !self.is_behind() {
+            self.tick(Input::Tick);
+        }
         let (by, reason) = (by.to_owned(), reason.to_owned());
         self.trigger.state.paused = Some(Paused { by, reason, at: self.now() });
+        if self.is_behind()
+            && let Some(schedule) = &mut self.trigger.state.schedule
+        {
+            schedule.paused = Some(schedule::Paused { at: schedule.mark, by: PausedBy::Person });
+        }
         self.tick(Input::Pause);
+    }
+
+    /// Whether slots were missed that nobody has judged yet.
+    fn is_behind(&self) -> bool {
+        let trigger = &*self.trigger;
+        let (Some(table), Some(state)) = (&trigger.table, &trigger.state.schedule) else {
+            return false;
+        };
+        let oldest = table.next_slot(state.mark);
+        oldest.is_some_and(|slot| self.now().0.saturating_sub(slot.at.0) > SLOT_GRACE_MS)
     }
 
     pub(super) fn resume(&mut self) {

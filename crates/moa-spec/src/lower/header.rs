@@ -46,10 +46,8 @@ pub(super) fn header(file: &WorkflowFile, cx: &mut Cx) -> Header {
 
 /// Warns of keys that this version accepts but doesn't act on.
 fn later(file: &WorkflowFile, cx: &mut Cx) {
-    for key in ["schedule", "on"] {
-        let Some(span) = file.place.key(key) else { continue };
-        let what = if key == "on" { "by other happenings" } else { "by schedule" };
-        let message = format!("this version of moa does not start runs {what} yet");
+    if let Some(span) = file.place.key("on") {
+        let message = "this version of moa does not start runs by other happenings yet".into();
         cx.warn(codes::NOT_STARTED, span, message).help("start it with `moa run`");
     }
     for key in ["budget", "sla"] {

@@ -13,6 +13,7 @@ use moa_core::schedule::{
     ScheduleId, Timetable, Window, Zone,
 };
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::{ScheduleSource, Source, TriggerSpec};
 use moa_core::workflow::ParamSpec;
 use serde_json::Value as Json;
 
@@ -34,6 +35,32 @@ pub struct Schedules {
     pub immediate: bool,
     /// Schedules by the clock.
     pub list: Vec<Schedule>,
+}
+
+impl Schedules {
+    /// The triggers that start runs of these schedules, with what they use of the project's
+    /// calendars. A calendar that isn't there was reported.
+    pub fn triggers(&self, calendars: &Calendars) -> Vec<TriggerSpec> {
+        self.list.iter().map(|schedule| trigger(schedule, calendars)).collect()
+    }
+}
+
+fn trigger(schedule: &Schedule, all: &Calendars) -> TriggerSpec {
+    let named = schedule.calendar.names();
+    let calendars = named.filter_map(|name| Some((name.clone(), all.get(name)?.clone()))).collect();
+    let ScheduleId { workflow, name } = schedule.id.clone();
+    let source = ScheduleSource { schedule: schedule.clone(), calendars, after: Vec::new() };
+    TriggerSpec {
+        workflow,
+        name,
+        source: Source::Schedule(Box::new(source)),
+        enabled: schedule.enabled,
+        overlap: schedule.overlap,
+        max_lateness: schedule.max_lateness,
+        pause_after: schedule.pause_after,
+        priority: None,
+        params: schedule.params.clone(),
+    }
 }
 
 /// Where the days are looked for on which a schedule must be due at least once: it has no clock.

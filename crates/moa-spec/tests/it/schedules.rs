@@ -133,7 +133,7 @@ fn a_plan_is_the_same_whatever_its_schedule() {
 fn defaults_of_params_need_not_be_given() {
     let text =
         "params: {n: {type: integer, default: 3}}\nschedule: '@daily'\nsteps: [{run: make}]\n";
-    assert_eq!(codes(text), ["MOA0901"]);
+    assert!(codes(text).is_empty());
 }
 
 /// As many schedules, expressions and rules as there may be, and never due: finding that out is what

@@ -5,11 +5,13 @@ use std::time::Duration;
 use moa_core::ids::RunId;
 use moa_core::time::{Millis, Span};
 use moa_ports::views::HistoryRow;
+use serde_json::{Value as Json, json};
 
 use super::up::Signals;
-use super::{Context, runtime};
+use super::{Context, params, runtime};
 use crate::control::client::{Client, Hints};
 use crate::exit::{Exit, Failure, Result};
+use crate::host;
 use crate::project::Layout;
 use crate::reader::Reader;
 use crate::ui::{JsonArray, Style};
@@ -27,12 +29,38 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 Examples:
   moa events tail --follow
   moa events query --type 'step.failed' --after 1h
-  moa events query --run last --json | jq '.[].type'")]
+  moa events query --run last --json | jq '.[].type'
+  moa events publish order.paid --data '{\"order\": 4711}'")]
 pub enum Command {
     /// Show the newest events
     Tail(TailArgs),
     /// Find events
     Query(QueryArgs),
+    /// Publish an event to whoever waits for it, and to triggers
+    Publish(PublishArgs),
+}
+
+/// Publish an event.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa events publish order.paid
+  moa events publish order.paid --data '{\"order\": 4711}' --key 4711
+  moa events publish task.completed -p tier=2 -p name=build
+
+It goes to runs that wait for an event of this type (`wait_for`) and to triggers (`on: {event: …}`). It
+is published when this command ends with 0; with the same --key, once only.")]
+pub struct PublishArgs {
+    /// Its type
+    event: String,
+    /// What it carries: JSON, or else text
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["params", "file"])]
+    data: Option<String>,
+    #[command(flatten)]
+    params: params::Args,
+    /// The same key is the same event, however often it is published
+    #[arg(long)]
+    key: Option<String>,
 }
 
 /// Show the newest events.
@@ -93,10 +121,32 @@ pub fn run(command: Command, context: &Context) -> Result {
         match command {
             Command::Tail(args) => tail(args, &layout, context).await,
             Command::Query(args) => query(args, &layout, context).await,
+            Command::Publish(args) => publish(args, &layout, context).await,
         }
     });
     runtime.shutdown_background();
     exit
+}
+
+async fn publish(args: PublishArgs, layout: &Layout, context: &Context) -> Result {
+    let data = match &args.data {
+        Some(text) => params::json_or_text(text)?,
+        None => {
+            let (mut data, texts) = args.params.read()?;
+            let free = |(name, text): (String, String)| (name, moa_spec::free_param(&text));
+            data.extend(texts.into_iter().map(free));
+            Json::Object(data)
+        }
+    };
+    let mut client = host::require(layout, "nobody would get the event").await?;
+    let new = client.publish(args.event.clone(), data, args.key).await?;
+    if context.ui.json {
+        context.ui.json(&json!({"type": args.event, "new": new}));
+    } else {
+        let what = if new { "is published" } else { "was published before" };
+        context.ui.note(&format!("{} {what}", crate::text::safe_line(&args.event)));
+    }
+    Ok(Exit::Ok)
 }
 
 struct Printer<'a> {

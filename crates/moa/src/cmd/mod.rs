@@ -26,6 +26,7 @@ pub mod params;
 pub mod restore;
 pub mod run;
 pub mod runs;
+pub mod schedules;
 pub mod schema;
 pub mod service;
 pub mod state;
@@ -81,6 +82,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Runs(command) => runs::run(command, context),
         Command::Workflows(command) => workflows::run(command, context),
         Command::Agents(command) => agents::run(command, context),
+        Command::Schedules(command) => schedules::run(command, context),
         Command::Limits(args) => limits::run(args, context),
         Command::Events(command) => events::run(command, context),
         Command::Expr(args) => expr::run(args, context),

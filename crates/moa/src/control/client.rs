@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use moa_core::ids::RunId;
+use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
+use serde_json::Value as Json;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -87,6 +89,31 @@ impl Client {
     pub async fn change(&mut self, run: RunId, change: Change) -> Result<()> {
         match self.ask(&Request::Change { run, change }).await? {
             Reply::Changed => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Does something with a trigger.
+    pub async fn trigger(
+        &mut self,
+        trigger: TriggerId,
+        command: TriggerCommand,
+    ) -> Result<TriggerAnswer> {
+        match self.ask(&Request::Trigger { trigger, command }).await? {
+            Reply::Triggered { answer } => Ok(*answer),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Publishes an event; answers whether it is new.
+    pub async fn publish(
+        &mut self,
+        event: String,
+        data: Json,
+        key: Option<String>,
+    ) -> Result<bool> {
+        match self.ask(&Request::Publish { event, data, key }).await? {
+            Reply::Published { new } => Ok(new),
             other => Err(unexpected(&other)),
         }
     }

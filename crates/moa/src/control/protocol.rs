@@ -2,6 +2,7 @@
 
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::time::Millis;
+use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Priority;
 use moa_engine::handle::{self, Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
@@ -32,6 +33,23 @@ pub enum Request {
         run: RunId,
         /// The change.
         change: Change,
+    },
+    /// Do something with a trigger; the reply comes when it is durable.
+    Trigger {
+        /// The trigger.
+        trigger: TriggerId,
+        /// What.
+        command: TriggerCommand,
+    },
+    /// Publish an event; the reply comes when it is durable.
+    Publish {
+        /// Its type.
+        event: String,
+        /// What it carries.
+        data: Json,
+        /// The same key is the same event.
+        #[serde(default)]
+        key: Option<String>,
     },
     /// Tell what the node is doing.
     Status,
@@ -96,6 +114,16 @@ pub enum Reply {
     },
     /// To `change`: it is durable.
     Changed,
+    /// To `trigger`: it is durable.
+    Triggered {
+        /// What became of it.
+        answer: Box<TriggerAnswer>,
+    },
+    /// To `publish`: it is durable.
+    Published {
+        /// Whether it is new.
+        new: bool,
+    },
     /// To `status`.
     Status(Box<NodeStatus>),
     /// To `refresh`.

@@ -167,6 +167,12 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
             node.change(run, change).await?;
             Reply::Changed
         }
+        Request::Trigger { trigger, command } => {
+            Reply::Triggered { answer: Box::new(node.trigger(trigger, command).await?) }
+        }
+        Request::Publish { event, data, key } => {
+            Reply::Published { new: node.publish(event, data, key).await? }
+        }
         Request::Status => Reply::Status(Box::new(node.status().await)),
         Request::Refresh => Reply::Refreshed { warning: node.refresh().await? },
         Request::Jobs => Reply::Jobs { jobs: node.jobs() },

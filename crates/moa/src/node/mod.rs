@@ -9,18 +9,21 @@ pub mod lock;
 pub mod log;
 mod rotate;
 pub mod supervisor;
+pub mod triggers;
 pub mod user;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limit::AgentLimits;
 use moa_core::run::RunStatus;
+use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::Handle;
 use moa_engine::handle::{Change, Committed, Ended, ForkRequest, Serves, StartRequest, Started};
 use moa_engine::jobs::JobStatus;
@@ -69,6 +72,8 @@ pub struct Node {
     views: Arc<dyn Views>,
     worker: Worker,
     watched: Mutex<Watched>,
+    /// Whether triggers are not yet as the files say: the store could not take it.
+    triggers_behind: AtomicBool,
     secrets: SecretStore,
     max_running: u32,
     jobs: Arc<Housekeeping>,
@@ -129,7 +134,8 @@ impl Running {
         let max_running = settings.limits.max_running;
         let open_runs = open_runs(&*stores.views).await?;
         let serves = Serves::Everything;
-        let options = moa_engine::handle::Options { node: id, max_running, serves, triggers: None };
+        let triggers = (!transient).then(|| triggers::serving(&state));
+        let options = moa_engine::handle::Options { node: id, max_running, serves, triggers };
         let engine = worker.engine(options, &stores)?;
         engine.set_agents(agents(&worker, &watched));
         let secrets = SecretStore::new(&layout.root, &settings.secrets.env_file);
@@ -137,6 +143,9 @@ impl Running {
         let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine));
         let listener = Listener::bind(&state)?;
         let socket = listener.path().to_owned();
+        if !transient {
+            triggers::begin(&engine, &*stores.views, &watched).await?;
+        }
         let node = Arc::new(Node {
             info: info(id, transient),
             engine,
@@ -144,6 +153,7 @@ impl Running {
             views: stores.views,
             worker,
             watched: Mutex::new(watched),
+            triggers_behind: AtomicBool::new(false),
             secrets,
             max_running,
             jobs: jobs.clone(),
@@ -310,6 +320,7 @@ async fn fall_back(watched: &mut Watched, views: &dyn Views) -> Result<()> {
             plan: plan(version)?,
             source: Source::new(path, version.source.clone()),
             tests: Vec::new(),
+            schedules: None,
         };
         watched.fall_back(name, served);
     }
@@ -381,7 +392,12 @@ impl Node {
     }
 
     async fn look(&self, watched: &mut Watched) -> Result<()> {
-        let Some(change) = watched.look()? else { return Ok(()) };
+        let Some(change) = watched.look()? else {
+            if self.triggers_behind.load(Ordering::Relaxed) {
+                self.put_triggers(watched).await;
+            }
+            return Ok(());
+        };
         if let Some(warning) = warning(watched) {
             tracing::warn!("a change of the project's files is not used\n{warning}");
         }
@@ -407,7 +423,20 @@ impl Node {
                 tracing::info!(workflow = %name, version, "a workflow has changed");
             }
         }
+        self.put_triggers(watched).await;
         Ok(())
+    }
+
+    /// Makes the triggers what the files say; a node that is there for one run has none.
+    async fn put_triggers(&self, watched: &Watched) {
+        if self.info.transient {
+            return;
+        }
+        let done = triggers::put(&self.engine, &*self.views, watched).await;
+        self.triggers_behind.store(done.is_err(), Ordering::Relaxed);
+        if let Err(failure) = done {
+            tracing::warn!("triggers are not as the files say yet: {}", failure.message);
+        }
     }
 
     /// Starts a run; also answers diagnostics when a broken edit was passed over.
@@ -470,6 +499,20 @@ impl Node {
     /// Changes a run.
     pub async fn change(&self, run: RunId, change: Change) -> Result<()> {
         Ok(self.engine.change(run, change).await?)
+    }
+
+    /// Does something with a trigger.
+    pub async fn trigger(&self, id: TriggerId, command: TriggerCommand) -> Result<TriggerAnswer> {
+        let mut watched = self.watched.lock().await;
+        self.look(&mut watched).await?;
+        triggers::put_unless_there(&self.engine, &*self.views, &watched, id).await?;
+        drop(watched);
+        Ok(self.engine.trigger(id, command).await?)
+    }
+
+    /// Publishes an event; answers whether it is new.
+    pub async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
+        Ok(self.engine.publish(event, data, key).await?)
     }
 
     /// Ends the drain of a stop that goes on.

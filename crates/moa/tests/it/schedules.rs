@@ -1,5 +1,7 @@
 //! Schedules of workflows and the calendars that they use, with the real binary.
 
+use serde_json::Value as Json;
+
 use crate::project::Project;
 
 const SCHEDULE: &str = "\
@@ -37,4 +39,168 @@ fn calendars_of_the_project_are_read_and_asked_for() {
     project.workflow("report", &SCHEDULE.replace("0 9 * * *", "0 25 * * *"));
     let said = project.call(&["workflows", "validate"]).expect(3);
     assert!(said.out.contains("the hour 25 is not in 0 to 23"), "{}", said.out);
+}
+
+const EVERY_SECOND: &str = "\
+schedule: {every: 1s, overlap: allow, params: {at: '${{ slot.at }}'}}
+steps: [{id: say, run: \"echo '${{ params.at }}' >> slots.txt\"}]
+";
+
+fn slots(project: &Project, name: &str) -> Vec<Json> {
+    let said = project.call(&["schedules", "slots", name, "-n", "100000", "--json"]).expect(0);
+    said.json().as_array().expect("an array").clone()
+}
+
+fn with<'a>(slots: &'a [Json], outcome: &str) -> Vec<&'a Json> {
+    slots.iter().filter(|slot| slot["outcome"] == outcome).collect()
+}
+
+/// Waits until so many slots have this outcome.
+fn wait_for(project: &Project, name: &str, outcome: &str, count: usize) -> Vec<Json> {
+    loop {
+        let slots = slots(project, name);
+        if with(&slots, outcome).len() >= count {
+            return slots;
+        }
+    }
+}
+
+fn schedule(project: &Project, name: &str) -> Json {
+    let all = project.call(&["schedules", "list", "--json"]).expect(0).json();
+    let found = all.as_array().expect("an array").iter().find(|one| one["name"] == name);
+    found.unwrap_or_else(|| panic!("no {name} in {all}")).clone()
+}
+
+#[test]
+fn schedules_are_looked_at_without_a_node() {
+    let project =
+        Project::with("report", &SCHEDULE.replace(", calendar: {exclude: de-holidays}", ""));
+    let listed = schedule(&project, "report/1");
+    assert_eq!(listed["state"], "new");
+    assert_eq!(listed["when"], "0 9 * * * (Europe/Berlin)");
+    let args = ["schedules", "next", "report", "-n", "2", "--after", "2026-03-28", "--json"];
+    let next = project.call(&args).expect(0).json();
+    assert_eq!(next[0]["local"], "2026-03-28T09:00:00+01:00");
+    assert_eq!(next[1]["local"], "2026-03-29T09:00:00+02:00");
+    assert_eq!(next[1]["slot"], "2026-03-29T07:00:00.000Z");
+    let why = project.call(&["schedules", "why", "report", "2026-03-29T09:30"]).expect(0);
+    assert!(why.out.contains("is no slot"), "{}", why.out);
+    assert!(why.out.contains("the slot before is 2026-03-29T07:00:00.000Z"), "{}", why.out);
+    let why = project.call(&["schedules", "why", "report/1"]).expect(0);
+    assert!(why.out.contains("no node has served it yet"), "{}", why.out);
+    let said = project.call(&["schedules", "slots", "reprot"]).expect(4);
+    assert!(said.err.contains("did you mean report"), "{}", said.err);
+    project.call(&["schedules", "slots", "report"]).expect(4);
+    let said = project.call(&["schedules", "trigger", "report"]).expect(5);
+    assert!(said.err.contains("moa up"), "{}", said.err);
+    let args =
+        ["schedules", "backfill", "report", "2026-03-01", "2026-03-04", "--dry-run", "--json"];
+    let dry = project.call(&args).expect(0).json();
+    assert_eq!(dry.as_array().map(Vec::len), Some(3), "{dry}");
+    assert_eq!(dry[0]["starts"], true);
+}
+
+#[test]
+fn a_node_starts_runs_of_a_schedule_with_their_slots() {
+    let project = Project::with("tick", EVERY_SECOND);
+    let node = project.up();
+    let slots = wait_for(&project, "tick", "started", 3);
+    node.stop();
+    let run = slots.last().expect("a slot")["run"].as_str().expect("a run").to_owned();
+    let shown = project.call(&["runs", "show", &run, "--json"]).expect(0).json();
+    assert_eq!(shown["params"]["at"], slots.last().expect("a slot")["at"], "{shown}");
+    // A run on its own serves no schedules.
+    let before = slots_of(&project);
+    project.call(&["run", "tick", "-p", "at=by-hand"]).expect(0);
+    assert_eq!(slots_of(&project), before);
+}
+
+fn slots_of(project: &Project) -> usize {
+    slots(project, "tick").len()
+}
+
+#[test]
+fn a_pause_holds_across_restarts_and_what_is_due_meanwhile_is_recorded() {
+    let project = Project::with("tick", EVERY_SECOND);
+    let node = project.up();
+    wait_for(&project, "tick", "started", 1);
+    project.call(&["schedules", "pause", "tick", "--reason", "an audit"]).expect(0);
+    let started = with(&slots(&project, "tick"), "started").len();
+    wait_for(&project, "tick", "skipped_paused", 2);
+    node.stop();
+    let node = project.up();
+    wait_for(&project, "tick", "skipped_paused", 2);
+    let why = project.call(&["schedules", "why", "tick"]).expect(0);
+    assert!(why.out.contains("an audit") && why.out.contains("resume"), "{}", why.out);
+    assert_eq!(with(&slots(&project, "tick"), "started").len(), started);
+    project.call(&["schedules", "resume", "tick"]).expect(0);
+    wait_for(&project, "tick", "started", started + 1);
+    // Switched off while no node is there, it is off from the first moment of the next one.
+    node.stop();
+    project.call(&["schedules", "pause", "tick"]).expect(0);
+    let started = with(&slots(&project, "tick"), "started").len();
+    let _node = project.up();
+    let skipped = with(&slots(&project, "tick"), "skipped_paused").len();
+    wait_for(&project, "tick", "skipped_paused", skipped + 1);
+    assert_eq!(with(&slots(&project, "tick"), "started").len(), started);
+}
+
+#[test]
+fn edits_of_a_schedule_hold_and_broken_ones_do_not() {
+    let project = Project::with("tick", EVERY_SECOND);
+    let _node = project.up();
+    let before = schedule(&project, "tick/1")["revision"].clone();
+    project.workflow("tick", &EVERY_SECOND.replace("every: 1s", "every: soon"));
+    let slots = wait_for(&project, "tick", "started", 2);
+    assert_eq!(slots[0]["revision"], before);
+    project.workflow("tick", &EVERY_SECOND.replace("every: 1s", "cron: '0 0 1 1 *'"));
+    // Any question makes the node look at the files.
+    project.call(&["schedules", "resume", "tick"]).expect(0);
+    let edited = schedule(&project, "tick/1");
+    assert_eq!(edited["when"], "0 0 1 1 *");
+    assert_ne!(edited["revision"], before);
+    std::fs::remove_file(project.root.join("workflows/tick.yaml")).expect("rm");
+    let listed = project.call(&["schedules", "list", "--json"]).expect(0).json();
+    assert_eq!(listed, serde_json::json!([]));
+}
+
+#[test]
+fn a_run_is_started_by_hand_once_for_a_key() {
+    let project = Project::with("report", "schedule: '0 0 1 1 *'\nsteps: [{run: 'true'}]\n");
+    let _node = project.up();
+    let start = || project.call(&["schedules", "trigger", "report", "--key", "4711"]).expect(0).out;
+    assert_eq!(start(), start());
+    let slots = wait_for(&project, "report", "started", 1);
+    assert_eq!(slots[0]["origin"], "manual");
+    let args = ["schedules", "backfill", "report", "2020-01-01", "2023-01-01", "--json"];
+    let backfill = project.call(&args).expect(0).json();
+    assert_eq!(backfill["slots"], 3);
+    let all = wait_for(&project, "report", "started", 4);
+    let at: Vec<&str> = all[1..].iter().map(|slot| slot["at"].as_str().unwrap_or("")).collect();
+    assert_eq!(
+        at,
+        ["2022-01-01T00:00:00.000Z", "2021-01-01T00:00:00.000Z", "2020-01-01T00:00:00.000Z"]
+    );
+    let dry = ["schedules", "backfill", "report", "2020-01-01", "2024-01-01", "--dry-run"];
+    let said = project.call(&dry).expect(0);
+    assert!(said.err.contains("1 of 4 slots"), "{}", said.err);
+    let said =
+        project.call(&["schedules", "backfill", "report", "2023-01-01", "2020-01-01"]).expect(2);
+    assert!(said.err.contains("before it begins"), "{}", said.err);
+}
+
+#[test]
+fn a_published_event_reaches_a_run_that_waits_for_it() {
+    let text =
+        "steps:\n  - {id: paid, wait_for: {event: order.paid, match: 'event.data.order == 7'}}\n";
+    let project = Project::with("order", text);
+    let _node = project.up();
+    let mut events = project.events();
+    project.call(&["run", "order", "--detach"]).expect(0);
+    events.until("step.waiting", "paid");
+    project.call(&["events", "publish", "order.paid", "-p", "order=6"]).expect(0);
+    let publish = ["events", "publish", "order.paid", "-p", "order=7", "--key", "k", "--json"];
+    assert_eq!(project.call(&publish).expect(0).json()["new"], true);
+    assert_eq!(project.call(&publish).expect(0).json()["new"], false);
+    events.until("step.succeeded", "paid");
 }

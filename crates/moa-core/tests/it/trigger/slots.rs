@@ -304,3 +304,33 @@ proptest! {
         prop_assert_eq!(counted, recorded, "pending {}", open);
     }
 }
+
+#[test]
+fn a_slot_that_is_due_at_the_moment_of_an_edit_is_not_lost() {
+    let mut bench = Bench::new(every("1m", |_| {}));
+    bench.now = bench.now.after(Span::seconds(61));
+    let edited = every("2m", |_| {});
+    bench.apply(TriggerInput::Put { spec: Arc::new(edited) }).unwrap();
+    assert_eq!(bench.lines(), "60 started\n");
+    let off = |text: &str| every(text, |s| s.enabled = false);
+    bench.one_ends(Succeeded);
+    bench.now = bench.now.after(Span::seconds(60));
+    bench.apply(TriggerInput::Put { spec: Arc::new(off("2m")) }).unwrap();
+    assert_eq!(bench.starts.len(), 1, "switched off is switched off: {}", bench.lines());
+    assert_eq!(bench.lines(), "60 started succeeded\n120 skipped_disabled\n");
+}
+
+#[test]
+fn a_pause_makes_up_for_nothing() {
+    let mut bench = Bench::new(every("1h", |_| {}));
+    bench.now = hour(3).after(Span::seconds(5));
+    bench.pause();
+    bench.pass(Span::minutes(30));
+    assert!(bench.starts.is_empty(), "{}", bench.lines());
+    assert_eq!(accounted(&bench), 3, "{}", bench.lines());
+    // One that is due in this very moment was due before.
+    let mut bench = Bench::new(every("1h", |_| {}));
+    bench.now = hour(1).after(Span::seconds(5));
+    bench.pause();
+    assert_eq!(bench.lines(), "3600 started\n");
+}

@@ -194,10 +194,14 @@ impl Triggers {
 impl Node {
     // ---- handles
 
-    /// Serves triggers from now on; no slot of the past is started before `catch_up_from`.
-    pub fn serve_triggers(&mut self, catch_up_from: Option<Millis>) {
-        self.triggers.served = true;
+    /// No slot of the past is started before `catch_up_from`.
+    pub fn know_triggers(&mut self, catch_up_from: Option<Millis>) {
         self.triggers.catch_up_from = catch_up_from;
+    }
+
+    /// Serves triggers from now on.
+    pub fn serve_triggers(&mut self) {
+        self.triggers.served = true;
         self.due_wanted = true;
     }
 

@@ -1,0 +1,232 @@
+//! `moa schedules backfill`
+
+use std::collections::BTreeMap;
+
+use moa_core::limits::{BACKFILL_AT_ONCE_MAX, SLOTS_LISTED_MAX};
+use moa_core::schedule::{Slot, Timetable};
+use moa_core::time::Millis;
+use moa_core::trigger::{BackfillRequest, Occurrence, TriggerAnswer, TriggerCommand, starts_again};
+use moa_core::workflow::Priority;
+use moa_ports::triggers::OccurrenceFilter;
+use serde_json::{Value as Json, json};
+
+use super::{change, instant};
+use crate::cmd::{Context, runtime};
+use crate::exit::{Exit, Failure, Result};
+use crate::host;
+use crate::reader::Reader;
+use crate::table::{Cell, Table};
+use crate::text;
+use crate::triggers::{self, Known, Which};
+use crate::ui::Style;
+use crate::view::now;
+use crate::wire;
+
+/// Records read at once.
+const ROWS: usize = 1000;
+
+/// Which slots that have had a run get another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Reprocess {
+    /// None
+    None,
+    /// Those whose last run did not succeed
+    Failed,
+    /// All whose last run has ended
+    All,
+}
+
+/// Start slots of the past.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa schedules backfill report 2026-01-01 2026-02-01 --dry-run
+  moa schedules backfill report 2026-01-01 2026-02-01 --at-once 4
+  moa schedules backfill report 2026-01-01 2026-02-01 --reprocess failed --reverse
+  moa schedules backfill report --cancel 2
+
+The range is half-open: FROM is in it, TO is not; local times are those of the schedule's zone. Slots
+that have had a run are passed over unless --reprocess says otherwise. The runs have low priority
+and a limit of their own, and neither wait for nor hold up what is due now.
+`moa schedules list --json` shows how far backfills are.")]
+pub struct Args {
+    /// The schedule
+    schedule: String,
+    /// The first instant
+    #[arg(required_unless_present = "cancel")]
+    from: Option<String>,
+    /// The end, not in the range
+    #[arg(required_unless_present = "cancel")]
+    to: Option<String>,
+    /// Only say what would be started
+    #[arg(long)]
+    dry_run: bool,
+    /// From the newest slot to the oldest
+    #[arg(long)]
+    reverse: bool,
+    /// So many runs at once
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(BACKFILL_AT_ONCE_MAX)))]
+    at_once: u32,
+    /// Which slots that have had a run get another one
+    #[arg(long, value_enum, default_value_t = Reprocess::None)]
+    reprocess: Reprocess,
+    /// Priority of the runs: critical, high, medium, low
+    #[arg(long, value_parser = change::priority)]
+    priority: Option<Priority>,
+    /// The same key is the same backfill, however often it is asked for
+    #[arg(long)]
+    key: Option<String>,
+    /// Start no further slot of this backfill; its runs go on
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["from", "to", "dry_run"])]
+    cancel: Option<u32>,
+}
+
+/// Starts or cancels a backfill, or says what it would do.
+pub fn run(args: Args, context: &Context) -> Result {
+    let layout = context.layout()?;
+    runtime()?.block_on(async {
+        let reader = Reader::open(&layout)?;
+        let which = Which::Schedules;
+        let known = triggers::find(&layout, reader.as_ref(), which, &args.schedule).await?;
+        let table = known.table()?;
+        let command = match (&args.from, &args.to) {
+            (Some(from), Some(to)) => {
+                let request = request(&args, &table, from, to)?;
+                if args.dry_run {
+                    return dry_run(&known, &table, &request, reader.as_ref(), context).await;
+                }
+                TriggerCommand::Backfill(request)
+            }
+            _ => TriggerCommand::CancelBackfill { number: args.cancel },
+        };
+        let mut client = host::require(&layout, "slots can't be started").await?;
+        let answer = client.trigger(known.spec.id(), command).await?;
+        show(&known, &answer, context);
+        Ok(Exit::Ok)
+    })
+}
+
+fn request(args: &Args, table: &Timetable, from: &str, to: &str) -> Result<BackfillRequest> {
+    let zone = &table.schedule().zone;
+    let (from, to) = (instant(from, zone)?, instant(to, zone)?);
+    if from >= to {
+        return Err(Failure::usage(format!("the range ends at {to}, before it begins"))
+            .hint("write FROM, then TO; TO itself is not in the range"));
+    }
+    Ok(BackfillRequest {
+        key: args.key.clone().unwrap_or_else(|| format!("{:016x}", wire::random_u64())),
+        from,
+        to,
+        reverse: args.reverse,
+        at_once: args.at_once,
+        reprocess: match args.reprocess {
+            Reprocess::None => moa_core::schedule::Reprocess::None,
+            Reprocess::Failed => moa_core::schedule::Reprocess::Failed,
+            Reprocess::All => moa_core::schedule::Reprocess::All,
+        },
+        priority: args.priority,
+        by: "cli".into(),
+    })
+}
+
+fn show(known: &Known, answer: &TriggerAnswer, context: &Context) {
+    let title = known.spec.title();
+    let ui = &context.ui;
+    match answer {
+        TriggerAnswer::Backfill(backfill) if ui.json => ui.json(&triggers::backfill(backfill)),
+        TriggerAnswer::Backfill(backfill) => {
+            let slots = text::plural(backfill.slots as usize, "slot");
+            let n = backfill.number;
+            ui.line(&n.to_string());
+            ui.note(&format!("backfill {n} of {title} has begun: {slots}"));
+        }
+        _ if ui.json => ui.json(&json!({"name": title, "done": true})),
+        _ => ui.note(&format!("{title}: no further slot of the backfill is started")),
+    }
+}
+
+/// Says what would be started: the same slots by the same rule, and nothing is changed.
+async fn dry_run(
+    known: &Known,
+    table: &Timetable,
+    request: &BackfillRequest,
+    reader: Option<&Reader>,
+    context: &Context,
+) -> Result {
+    // What has not been judged yet is the schedule's own.
+    let mark = known.state().schedule.map_or(now(), |state| state.mark).min(now());
+    let to = request.to.min(Millis(mark.0 + 1));
+    let counted = if request.from < to { table.count(request.from..to).on } else { 0 };
+    if counted > moa_core::limits::BACKFILL_SLOTS_MAX as u64 {
+        let most = moa_core::limits::BACKFILL_SLOTS_MAX;
+        let text = format!("the range has {counted} slots; a backfill has at most {most}");
+        return Err(Failure::refused(text).hint("choose a shorter range"));
+    }
+    let records = records(known, reader, request.from, to).await?;
+    let mut slots: Vec<Slot> = table.slots(request.from..to).collect();
+    if request.reverse {
+        slots.reverse();
+    }
+    let judged = slots.iter().map(|slot| {
+        let record = records.get(&slot.at);
+        (slot, record, record.is_none_or(|record| starts_again(record, request.reprocess)))
+    });
+    let judged: Vec<_> = judged.collect();
+    let starts = judged.iter().filter(|(_, _, starts)| *starts).count();
+    if context.ui.json {
+        let rows = judged.iter().map(|(slot, record, starts)| -> Json {
+            json!({
+                "slot": slot.at.to_string(), "local": table.local(**slot), "starts": starts,
+                "outcome": record.map(|r| r.outcome.as_str()), "run": record.and_then(|r| r.run),
+                "result": record.and_then(|r| r.result).map(|r| r.as_str()),
+            })
+        });
+        context.ui.json(&rows.collect::<Vec<_>>());
+        return Ok(Exit::Ok);
+    }
+    let mut rows = Table::new(&["SLOT", "LOCAL", "WOULD", "HAD"]);
+    for (slot, record, starts) in judged.iter().take(SLOTS_LISTED_MAX) {
+        let had = record.map_or("-".to_owned(), |r| match r.result {
+            Some(result) => format!("{}, {}", r.outcome.as_str(), result.as_str()),
+            None => r.outcome.as_str().into(),
+        });
+        let would = if *starts { ("start", Style::Green) } else { ("pass", Style::Dim) };
+        rows.row(vec![
+            slot.at.to_string().into(),
+            table.local(**slot).into(),
+            Cell::new(would.0).style(would.1),
+            had.into(),
+        ]);
+    }
+    rows.print(&context.ui, "there is no slot of the past in this range");
+    if judged.len() > SLOTS_LISTED_MAX {
+        context.ui.note(&format!("… and {} more", judged.len() - SLOTS_LISTED_MAX));
+    }
+    let all = text::plural(judged.len(), "slot");
+    context.ui.note(&format!("{starts} of {all} would be started; nothing was changed"));
+    Ok(Exit::Ok)
+}
+
+/// Records of single slots of a range.
+async fn records(
+    known: &Known,
+    reader: Option<&Reader>,
+    from: Millis,
+    to: Millis,
+) -> Result<BTreeMap<Millis, Occurrence>> {
+    let mut records = BTreeMap::new();
+    let (Some(reader), Some(_)) = (reader, &known.row) else { return Ok(records) };
+    let mut after = None;
+    loop {
+        let (from, to) = (Some(from), Some(to));
+        let filter = OccurrenceFilter { from, to, after, limit: ROWS, ..Default::default() };
+        let page = reader.views.occurrences(known.spec.id(), &filter).await?;
+        after = page.last().map(|o| (o.at, o.key.clone()));
+        let done = page.len() < ROWS;
+        let single = page.into_iter().filter(|o| o.key == o.at.to_string());
+        records.extend(single.map(|o| (o.at, o)));
+        if done {
+            return Ok(records);
+        }
+    }
+}

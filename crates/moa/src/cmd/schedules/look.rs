@@ -1,0 +1,246 @@
+//! `moa schedules list`, `next`, `slots`
+
+use moa_core::schedule::Zone;
+use moa_core::time::Millis;
+use moa_core::trigger::{Occurrence, Origin, Outcome};
+use moa_ports::triggers::OccurrenceFilter;
+use serde_json::{Value as Json, json};
+
+use super::instant;
+use crate::cmd::{Context, runtime};
+use crate::exit::{Exit, Failure, Result};
+use crate::reader::Reader;
+use crate::table::{Cell, Table};
+use crate::text;
+use crate::triggers::{self, Known, Which};
+use crate::ui::Style;
+use crate::view::now;
+
+/// List them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa schedules list
+  moa schedules list --json | jq '.[] | select(.state == \"paused\") | .name'
+
+A state is active, paused, disabled (by `enabled: false`), finished (by `max_runs`), or new: no node has
+served it yet.")]
+pub struct ListArgs {}
+
+/// Show what comes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa schedules next report
+  moa schedules next report/evening -n 3 --after 2026-03-28 --json
+
+The same code and time zone data as those that start the runs. Slots that depend on the end of a run
+(`after:`) can't be foretold.")]
+pub struct NextArgs {
+    /// The schedule
+    schedule: String,
+    /// So many
+    #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    count: u16,
+    /// Behind this instant, when not now
+    #[arg(long, value_name = "INSTANT")]
+    after: Option<String>,
+}
+
+/// Show what became of occurrences.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa schedules slots report
+  moa schedules slots report --outcome missed --outcome skipped_late
+  moa schedules slots report --from 2026-03-01 --to 2026-04-01 --json
+
+Outcomes: started, waiting, buffered, skipped_overlap, skipped_calendar, skipped_paused, skipped_late,
+skipped_disabled, skipped_limit, skipped_finished, missed, deduped, discarded, failed.
+Slots in a row with the same fate may share a line.")]
+pub struct SlotsArgs {
+    /// Its name
+    name: String,
+    /// Only with this outcome; may be given several times
+    #[arg(long, value_parser = outcome)]
+    outcome: Vec<Outcome>,
+    /// Not before this instant
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// Before this instant
+    #[arg(long, value_name = "INSTANT")]
+    to: Option<String>,
+    /// At most so many
+    #[arg(long, short = 'n', default_value_t = 20)]
+    limit: usize,
+}
+
+fn outcome(text: &str) -> std::result::Result<Outcome, String> {
+    let names = Outcome::ALL.iter().map(|o| o.as_str());
+    match Outcome::ALL.iter().find(|o| o.as_str() == text) {
+        Some(found) => Ok(*found),
+        None => Err(match text::nearest(text, names.clone()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("it is one of {}", names.collect::<Vec<_>>().join(", ")),
+        }),
+    }
+}
+
+/// Lists triggers.
+pub fn list(ListArgs {}: ListArgs, which: Which, context: &Context) -> Result {
+    let layout = context.layout()?;
+    runtime()?.block_on(async {
+        let reader = Reader::open(&layout)?;
+        let all = triggers::known(&layout, reader.as_ref(), which).await?;
+        if context.ui.json {
+            let rows: Vec<Json> = all.iter().map(|known| known.json(now())).collect();
+            context.ui.json(&rows);
+            return Ok(Exit::Ok);
+        }
+        let head = if which == Which::All { "TRIGGER" } else { "SCHEDULE" };
+        let mut table = Table::new(&[head, "STATE", "WHEN", "NEXT", "LAST", "OUTCOME"]);
+        all.iter().for_each(|known| table.row(row(known)));
+        table.print(
+            &context.ui,
+            "no workflow has one; `schedule:` and `on:` of a workflow make them",
+        );
+        Ok(Exit::Ok)
+    })
+}
+
+fn row(known: &Known) -> Vec<Cell> {
+    let at = |at: Option<Millis>| match at {
+        Some(at) => Cell::pair(text::relative(at, now()), at.to_string()),
+        None => "-".into(),
+    };
+    let (word, style) = known.word();
+    let state = known.state();
+    let last = state.last.as_ref();
+    vec![
+        known.spec.title().into(),
+        Cell::new(word).style(style),
+        triggers::when(&known.spec).into(),
+        at(known.next(now()).map(|slot| slot.at)),
+        at(last.map(|last| last.at)),
+        last.map_or("-".into(), |last| {
+            Cell::new(last.outcome.as_str()).style(triggers::style(last.outcome))
+        }),
+    ]
+}
+
+/// Lists slots to come.
+pub fn next(args: NextArgs, context: &Context) -> Result {
+    let layout = context.layout()?;
+    runtime()?.block_on(async {
+        let reader = Reader::open(&layout)?;
+        let which = Which::Schedules;
+        let known = triggers::find(&layout, reader.as_ref(), which, &args.schedule).await?;
+        let table = known.table()?;
+        let zone = &table.schedule().zone;
+        let after = args.after.as_deref().map(|text| instant(text, zone)).transpose()?;
+        let slots = table.preview(after.unwrap_or(now()), usize::from(args.count));
+        let starts = |at: Millis| at.after(table.schedule().jitter_of(at));
+        if context.ui.json {
+            let rows = slots.iter().map(|slot| {
+                json!({
+                    "slot": slot.at.to_string(), "local": table.local(*slot),
+                    "zone": zone.name(), "offset": slot.offset,
+                    "starts_at": starts(slot.at).to_string(),
+                })
+            });
+            context.ui.json(&rows.collect::<Vec<_>>());
+            return Ok(Exit::Ok);
+        }
+        let mut rows = Table::new(&["SLOT", "LOCAL", "IN"]);
+        for slot in &slots {
+            let relative = text::relative(starts(slot.at), now());
+            rows.row(vec![
+                slot.at.to_string().into(),
+                table.local(*slot).into(),
+                Cell::pair(relative, starts(slot.at).to_string()).style(Style::Dim),
+            ]);
+        }
+        rows.print(&context.ui, "it has no further slot that can be foretold");
+        let (word, _) = known.word();
+        if word != "active" {
+            let hint = format!("{} is {word}", known.spec.title());
+            context.ui.note(&hint);
+        }
+        Ok(Exit::Ok)
+    })
+}
+
+/// Lists what became of occurrences.
+pub fn slots(args: SlotsArgs, which: Which, context: &Context) -> Result {
+    let layout = context.layout()?;
+    runtime()?.block_on(async {
+        let reader = Reader::open(&layout)?;
+        let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
+        let utc = Zone::utc();
+        let zone = known.spec.schedule().map_or(&utc, |source| &source.schedule.zone);
+        let filter = OccurrenceFilter {
+            outcomes: args.outcome,
+            from: args.from.as_deref().map(|text| instant(text, zone)).transpose()?,
+            to: args.to.as_deref().map(|text| instant(text, zone)).transpose()?,
+            limit: args.limit,
+            ..OccurrenceFilter::default()
+        };
+        let (Some(reader), Some(_)) = (&reader, &known.row) else {
+            let text = format!("no node has served {} yet", known.spec.title());
+            return Err(Failure::not_found(text).hint("`moa up` serves it"));
+        };
+        let found = reader.views.occurrences(known.spec.id(), &filter).await?;
+        if context.ui.json {
+            context.ui.json(&found.iter().map(document).collect::<Vec<_>>());
+            return Ok(Exit::Ok);
+        }
+        let mut table = Table::new(&["AT", "OUTCOME", "COUNT", "RUN", "RESULT", "HOW", "REASON"]);
+        found.iter().for_each(|occurrence| table.row(line(occurrence)));
+        table.print(&context.ui, "nothing has happened to it yet");
+        Ok(Exit::Ok)
+    })
+}
+
+fn how(origin: Origin) -> String {
+    match origin {
+        Origin::Live => "live".into(),
+        Origin::CatchUp => "catch_up".into(),
+        Origin::Manual => "manual".into(),
+        Origin::Backfill(n) => format!("backfill {n}"),
+    }
+}
+
+fn line(o: &Occurrence) -> Vec<Cell> {
+    let dash = || Cell::from("-");
+    let at = match o.last.filter(|last| *last != o.at) {
+        Some(last) => format!("{}..{last}", o.at),
+        None => o.at.to_string(),
+    };
+    vec![
+        at.into(),
+        Cell::new(o.outcome.as_str()).style(triggers::style(o.outcome)),
+        o.count.to_string().into(),
+        o.run.map_or_else(dash, |run| run.to_string().into()),
+        o.result.map_or_else(dash, |r| Cell::new(r.as_str()).style(crate::view::run_style(r))),
+        how(o.origin).into(),
+        o.reason.as_deref().map_or_else(dash, |reason| Cell::new(reason).style(Style::Dim)),
+    ]
+}
+
+/// An occurrence for programs.
+pub fn document(o: &Occurrence) -> Json {
+    json!({
+        "key": o.key,
+        "revision": o.revision.to_string(),
+        "at": o.at.to_string(),
+        "last": o.last.map(|at| at.to_string()),
+        "offset": o.offset,
+        "count": o.count,
+        "origin": how(o.origin),
+        "outcome": o.outcome.as_str(),
+        "reason": o.reason,
+        "run": o.run,
+        "result": o.result.map(|r| r.as_str()),
+        "decided_at": o.decided_at.to_string(),
+    })
+}

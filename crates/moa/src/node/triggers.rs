@@ -1,0 +1,136 @@
+//! Triggers of the project's files: put into the store when a node starts and at every edit.
+//!
+//! The store has what a trigger said last, the files what it says now. A file that is broken, or that
+//! can't be found out about, leaves its triggers as they are.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use moa_core::schedule::Restarts;
+use moa_core::trigger::{TriggerId, TriggerSpec};
+use moa_engine::Handle;
+use moa_engine::handle::{Error, ServeTriggers};
+use moa_ports::triggers::{TriggerFilter, TriggerRow};
+use moa_ports::views::Views;
+
+use crate::exit::Result;
+use crate::project::Project;
+use crate::refresh::Watched;
+use crate::view::now;
+
+/// Triggers read at once.
+const ROWS: usize = 1000;
+/// The last starts of nodes that serve the project, beneath its state folder.
+const STARTS: &str = "starts.json";
+
+/// How a node serves triggers that starts now: held until they are as the files say, and without
+/// catching up while nodes are started again and again.
+pub fn serving(state: &Path) -> ServeTriggers {
+    let path = state.join(STARTS);
+    // What can't be read was never written, or by a machine that lost power: it begins anew.
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut restarts: Restarts = serde_json::from_str(&text).unwrap_or_default();
+    let now = now();
+    restarts.started(now);
+    let text = serde_json::to_string(&restarts).unwrap_or_default();
+    if let Err(error) = std::fs::write(&path, text) {
+        tracing::warn!(%error, "can't note this start in {}", path.display());
+    }
+    let catch_up_from = restarts.calm_at(now);
+    if let Some(at) = catch_up_from {
+        tracing::warn!(
+            "nodes were started too often lately: slots missed meanwhile wait until {at}"
+        );
+    }
+    ServeTriggers { catch_up_from, held: true }
+}
+
+/// Makes the triggers what the files say, then lets the engine serve them.
+pub async fn begin(engine: &Handle, views: &dyn Views, watched: &Watched) -> Result<()> {
+    put(engine, views, watched).await?;
+    engine.serve_triggers();
+    Ok(())
+}
+
+/// The triggers of a project's files.
+pub fn wanted(project: &Project) -> BTreeMap<TriggerId, TriggerSpec> {
+    let known = project.workflows.values().filter_map(|served| served.schedules.as_ref());
+    let specs = known.flat_map(|schedules| schedules.triggers(&project.calendars));
+    specs.map(|spec| (spec.id(), spec)).collect()
+}
+
+/// Makes the triggers what the files say.
+pub async fn put(engine: &Handle, views: &dyn Views, watched: &Watched) -> Result<()> {
+    let mut wanted = wanted(&watched.project);
+    for row in all(views).await? {
+        let spec = &*row.spec;
+        let id = spec.id();
+        match wanted.remove(&id) {
+            Some(same) if same == *spec && !row.state.removed => {}
+            Some(edited) => put_one(engine, edited).await?,
+            None if row.state.removed || is_unknown(watched, spec) => {}
+            None => {
+                tell(&spec.title(), engine.remove_trigger(id).await.map(|_| "is removed"))?;
+            }
+        }
+    }
+    for (_, new) in wanted {
+        put_one(engine, new).await?;
+    }
+    Ok(())
+}
+
+/// Makes a trigger of the files that the store doesn't have yet, so that it can be switched before a
+/// node has served it.
+pub async fn put_unless_there(
+    engine: &Handle,
+    views: &dyn Views,
+    watched: &Watched,
+    id: TriggerId,
+) -> Result<()> {
+    let is_there = views.trigger(id).await?.is_some_and(|row| !row.state.removed);
+    match wanted(&watched.project).remove(&id) {
+        Some(spec) if !is_there => put_one(engine, spec).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether nobody knows what the files say about a trigger.
+fn is_unknown(watched: &Watched, spec: &TriggerSpec) -> bool {
+    let served = watched.project.workflows.get(&spec.workflow);
+    watched.unlisted
+        || watched.broken.contains(&spec.workflow)
+        || served.is_some_and(|served| served.schedules.is_none())
+}
+
+async fn put_one(engine: &Handle, spec: TriggerSpec) -> Result<()> {
+    let title = spec.title();
+    tell(&title, engine.put_trigger(spec).await.map(|_| "is put"))
+}
+
+/// Logs what became of a trigger. One that is refused must not keep the others from being put.
+fn tell(title: &str, done: std::result::Result<&str, Error>) -> Result<()> {
+    match done {
+        Ok(what) => tracing::info!(trigger = title, "a trigger {what}"),
+        Err(Error::Rejected { reason }) => {
+            tracing::error!(trigger = title, "a trigger can't be put: {reason}");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// All triggers of the store.
+pub async fn all(views: &dyn Views) -> Result<Vec<TriggerRow>> {
+    let mut rows: Vec<TriggerRow> = Vec::new();
+    loop {
+        let last = rows.last().map(|row| (row.spec.workflow.clone(), row.spec.name.clone()));
+        let filter = TriggerFilter { workflow: None, after: last, limit: ROWS };
+        let more = views.triggers(&filter).await?;
+        let done = more.len() < ROWS;
+        rows.extend(more);
+        if done {
+            return Ok(rows);
+        }
+    }
+}
