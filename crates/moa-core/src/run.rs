@@ -262,6 +262,10 @@ pub struct StepRow {
     /// sooner. See `policy::queue_key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_key: Option<i64>,
+    /// Whose task it is, as long as it has a `queue_key`: so that a store finds the tasks of one
+    /// agent behind however many of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Name>,
     /// When it was first ready, waiting or running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Millis>,

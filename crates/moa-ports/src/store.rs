@@ -259,8 +259,8 @@ pub struct DueAsk {
     pub limit: usize,
     /// Message numbers to pass over (they are being applied already).
     pub messages_after: MessageId,
-    /// Whether ready tasks are wanted, and how many.
-    pub ready: usize,
+    /// Which tasks that can be claimed are wanted.
+    pub ready: ReadyAsk,
     /// Whether leases of dead nodes are looked for.
     pub lost: bool,
     /// Only what belongs to these runs, each at the top ([`Snapshot::root`]): of them and of what
@@ -274,6 +274,43 @@ pub struct DueAsk {
     /// At most so many triggers; 0 = none, and `next_timer` is about timers of runs alone. With
     /// `only` there are none anyway: no trigger belongs to a run, and no message to one does.
     pub triggers: usize,
+}
+
+/// Which tasks that can be claimed are wanted: so many of each agent, so that a long backlog of one
+/// agent hides nothing of another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadyAsk {
+    /// How many of these agents; 0 = none.
+    pub of: BTreeMap<Name, usize>,
+    /// How many of every other agent.
+    pub each: usize,
+    /// How many at most, all agents together.
+    pub all: usize,
+}
+
+/// A task that can be claimed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyTask {
+    /// Whose task it is.
+    pub agent: Name,
+    /// Its place in the agent's queue.
+    pub queue_key: i64,
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub inst: InstIx,
+}
+
+impl ReadyAsk {
+    /// Whether any is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.all == 0 || self.each == 0 && self.of.values().all(|wanted| *wanted == 0)
+    }
+
+    /// How many are wanted of an agent.
+    pub fn of(&self, agent: &Name) -> usize {
+        self.of.get(agent).copied().unwrap_or(self.each)
+    }
 }
 
 /// What is due.
@@ -290,8 +327,9 @@ pub struct Due {
     pub messages: Vec<(MessageId, Message)>,
     /// Events on the bus that not all have who wait for them, oldest first.
     pub bus: Vec<MessageId>,
-    /// Tasks that can be claimed, by queue key: run, step, key.
-    pub ready: Vec<(RunId, InstIx, i64)>,
+    /// Tasks that can be claimed: those of agents that the question names, then those of others, by
+    /// name; of each agent by queue key.
+    pub ready: Vec<ReadyTask>,
     /// Attempts whose node is gone: run, step, attempt.
     pub lost: Vec<(RunId, InstIx, u32)>,
 }
@@ -439,7 +477,7 @@ impl DueAsk {
             now,
             limit,
             messages_after: 0,
-            ready: limit,
+            ready: ReadyAsk { of: BTreeMap::new(), each: limit, all: limit },
             lost: true,
             only: None,
             without: BTreeSet::new(),
@@ -490,6 +528,9 @@ impl Commit {
         }
         if self.ended && !self.row.as_ref().is_some_and(|row| row.status.is_terminal()) {
             return Some("an ended run whose row is not terminal");
+        }
+        if self.steps.iter().any(|step| step.queue_key.is_some() != step.agent.is_some()) {
+            return Some("a task in the queue of no agent");
         }
         self.messages.iter().find_map(Message::fault)
     }

@@ -211,11 +211,7 @@ impl World {
         self.after(wait, Happening::Answered(process, life, Box::new(answer)));
     }
 
-    fn due(&mut self, mut ask: DueAsk) -> (DueAsk, Due) {
-        if let Some(limit) = self.swarm.due_limit {
-            ask.limit = ask.limit.min(limit);
-            ask.ready = ask.ready.min(limit);
-        }
+    fn due(&mut self, ask: DueAsk) -> (DueAsk, Due) {
         let mut asked = ask.clone();
         if self.plant == Some(Plant::EarlyTimer) {
             asked.now = Millis(asked.now.0 + 2_000);

@@ -97,6 +97,9 @@ impl World {
         if let Some(max) = self.swarm.cached_max {
             node.set_runs_cached_max(max);
         }
+        if let Some(max) = self.swarm.due_limit {
+            node.set_due_rows_max(max);
+        }
         // Chance is not asked where this never happens: those seeds are as they ever were.
         let rare = self.swarm.asked_only;
         let asked_only = rare > 0 && self.random.chance(rare);

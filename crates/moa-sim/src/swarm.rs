@@ -19,7 +19,7 @@ pub struct Swarm {
     pub cached_max: Option<usize>,
     /// Starts of a process that executes only what it is asked to.
     pub asked_only: u32,
-    /// Rows that the store gives at once, when not the usual number.
+    /// Rows that a node asks the store for at once, when not the usual number.
     pub due_limit: Option<usize>,
     /// Whether committed changes are published.
     pub publish: bool,

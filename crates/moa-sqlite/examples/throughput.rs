@@ -119,7 +119,8 @@ fn restart(path: &Path, settings: &Settings) {
     let start = Instant::now();
     let store = SqliteStore::open(path, settings.options.clone()).expect("it opens");
     let opened = start.elapsed().as_secs_f64() * 1e3;
-    let ask = DueAsk { ready: 0, triggers: 0, ..DueAsk::everything(build::NOW, 4096) };
+    let ask =
+        DueAsk { ready: Default::default(), triggers: 0, ..DueAsk::everything(build::NOW, 4096) };
     let due = answer(|reply| store.due(ask.clone(), reply)).expect("it is asked");
     let first_lost = start.elapsed().as_secs_f64() * 1e3;
     assert_eq!(due.lost.len() as u64, settings.open.min(4096));

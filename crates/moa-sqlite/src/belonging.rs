@@ -7,10 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use moa_core::event::InstIx;
 use moa_core::ids::RunId;
 use moa_core::time::Millis;
-use moa_ports::store::{Due, DueAsk, Message, MessageId};
+use moa_ports::store::{Due, DueAsk, Message, MessageId, ReadyAsk, ReadyTask};
 use rusqlite::{Connection, params};
 
 use crate::error::Fail;
@@ -37,10 +36,10 @@ const NEXT_TIMER: &str = concat!(
     " r CROSS JOIN timers t ON t.run_no = r.no WHERE t.due > ?2 ORDER BY t.due LIMIT ?3"
 );
 const READY: &str = concat!(
-    "SELECT r.id, s.inst, s.queue_key, r.no FROM ",
+    "SELECT r.id, s.inst, s.queue_key, r.no, s.agent FROM ",
     family!(),
-    " r CROSS JOIN steps s ON s.run_no = r.no WHERE s.queue_key IS NOT NULL \
-     ORDER BY s.queue_key, s.run_no, s.inst LIMIT ?2"
+    " r CROSS JOIN steps s ON s.run_no = r.no \
+     WHERE s.queue_key IS NOT NULL AND s.agent IS NOT NULL"
 );
 const LOST: &str = concat!(
     "SELECT r.id, s.inst, s.attempt FROM ",
@@ -64,7 +63,7 @@ pub(crate) fn due(
     for root in roots {
         found.timers(conn, root, ask)?;
         found.messages(conn, root, ask)?;
-        if ask.ready > 0 {
+        if !ask.ready.is_empty() {
             found.ready(conn, root, ask)?;
         }
         if ask.lost {
@@ -80,7 +79,7 @@ struct Found {
     due: Due,
     messages: Vec<(MessageId, Option<Message>)>,
     /// With the number of the run, which decides between equal queue keys.
-    ready: Vec<(i64, i64, InstIx, RunId)>,
+    ready: Vec<(i64, ReadyTask)>,
 }
 
 impl Found {
@@ -109,10 +108,15 @@ impl Found {
 
     fn ready(&mut self, conn: &Connection, root: [u8; 16], ask: &DueAsk) -> Result<(), Fail> {
         let mut stmt = conn.prepare_cached(READY)?;
-        let rows = stmt.query(params![root, limit_of(ask, ask.ready)])?;
-        self.ready.extend(asked(ask, rows, 0, ask.ready, |row| {
-            Ok((row.get(2)?, row.get(3)?, row.get(1)?, rows::run_id(row, 0)?))
-        })?);
+        let mut rows = stmt.query([root])?;
+        while let Some(row) = rows.next()? {
+            let (agent, run) = (rows::name(row, 4)?, rows::run_id(row, 0)?);
+            if ask.ready.of(&agent) > 0 && !ask.without.contains(&run) {
+                let (inst, queue_key) = (row.get(1)?, row.get(2)?);
+                let task = ReadyTask { agent, queue_key, run, inst };
+                self.ready.push((row.get(3)?, task));
+            }
+        }
         Ok(())
     }
 
@@ -142,12 +146,30 @@ impl Found {
         due.next_timer = next.or(due.next_timer);
         due.timers.truncate(ask.limit);
         due.lost.truncate(ask.limit);
-        self.ready.sort_unstable();
-        self.ready.truncate(ask.ready);
-        due.ready = self.ready.into_iter().map(|(key, _, inst, run)| (run, inst, key)).collect();
+        due.ready = in_order(self.ready, &ask.ready);
         self.messages.sort_unstable_by_key(|message| message.0);
         self.messages.truncate(ask.limit);
         hand_out(self.messages, due);
         self.due
     }
+}
+
+/// As many tasks of each agent as are asked for: those of agents that the question names first.
+fn in_order(mut found: Vec<(i64, ReadyTask)>, ask: &ReadyAsk) -> Vec<ReadyTask> {
+    let place = |(no, task): &(i64, ReadyTask)| {
+        let agent = task.agent.clone();
+        (!ask.of.contains_key(&agent), agent, task.queue_key, *no, task.inst)
+    };
+    found.sort_by_cached_key(place);
+    let mut ready: Vec<ReadyTask> = Vec::new();
+    let mut of_agent = 0;
+    for (_, task) in found {
+        let same = ready.last().is_some_and(|last| last.agent == task.agent);
+        of_agent = if same { of_agent + 1 } else { 1 };
+        if of_agent <= ask.of(&task.agent) {
+            ready.push(task);
+        }
+    }
+    ready.truncate(ask.all);
+    ready
 }

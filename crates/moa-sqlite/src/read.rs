@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use moa_core::event::InstIx;
-use moa_core::ids::{NodeId, RunId};
+use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::BUS;
 use moa_core::run::StepRow;
 use moa_core::time::Millis;
-use moa_ports::store::{Due, DueAsk, Message, MessageId, Snapshot, WorkflowRef, WorkflowVersion};
+use moa_ports::store::{
+    Due, DueAsk, Message, MessageId, ReadyAsk, ReadyTask, Snapshot, WorkflowRef, WorkflowVersion,
+};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::belonging;
@@ -67,14 +69,8 @@ pub(crate) fn due(conn: &Connection, state: &mut State, ask: &DueAsk) -> Result<
     timers(conn, ask, &mut due)?;
     triggers::due(conn, ask, &mut due)?;
     messages(conn, ask, &mut due)?;
-    if ask.ready > 0 {
-        let mut stmt = conn.prepare_cached(
-            "SELECT r.id, s.inst, s.queue_key FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
-             WHERE s.queue_key IS NOT NULL ORDER BY s.queue_key, s.run_no, s.inst LIMIT ?1",
-        )?;
-        due.ready = asked(ask, stmt.query([limit_of(ask, ask.ready)])?, 0, ask.ready, |row| {
-            Ok((rows::run_id(row, 0)?, row.get(1)?, row.get(2)?))
-        })?;
+    if !ask.ready.is_empty() {
+        due.ready = ready(conn, ask)?;
     }
     if ask.lost {
         due.lost = lost(conn, state, ask)?;
@@ -110,6 +106,51 @@ pub(crate) fn asked<T>(
         }
     }
     Ok(all)
+}
+
+/// Tasks that can be claimed: a look into the index for each agent that has some.
+fn ready(conn: &Connection, ask: &DueAsk) -> Result<Vec<ReadyTask>, Fail> {
+    let ReadyAsk { of, each, all } = &ask.ready;
+    let mut ready = Vec::new();
+    for (agent, &wanted) in of {
+        ready.extend(ready_of(conn, ask, agent, wanted)?);
+    }
+    let mut stmt = conn.prepare_cached(
+        "SELECT min(agent) FROM steps WHERE queue_key IS NOT NULL AND agent > ?1",
+    )?;
+    let mut last = String::new();
+    while *each > 0 && ready.len() < *all {
+        let next = stmt.query_row([&last], |row| row.get::<_, Option<String>>(0))?;
+        let Some(next) = next else { break };
+        let agent = Name::new(&next).map_err(|e| Fail::Data(format!("agent {next:?}: {e}")))?;
+        if !of.contains_key(&agent) {
+            ready.extend(ready_of(conn, ask, &agent, *each)?);
+        }
+        last = next;
+    }
+    ready.truncate(*all);
+    Ok(ready)
+}
+
+fn ready_of(
+    conn: &Connection,
+    ask: &DueAsk,
+    agent: &Name,
+    wanted: usize,
+) -> Result<Vec<ReadyTask>, Fail> {
+    if wanted == 0 {
+        return Ok(Vec::new());
+    }
+    let mut stmt = conn.prepare_cached(
+        "SELECT r.id, s.inst, s.queue_key FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
+         WHERE s.agent = ?1 AND s.queue_key IS NOT NULL \
+         ORDER BY s.queue_key, s.run_no, s.inst LIMIT ?2",
+    )?;
+    let rows = stmt.query(params![agent.as_str(), limit_of(ask, wanted)])?;
+    asked(ask, rows, 0, wanted, |row| {
+        let (agent, run) = (agent.clone(), rows::run_id(row, 0)?);
+        Ok(ReadyTask { agent, run, inst: row.get(1)?, queue_key: row.get(2)? })
+    })
 }
 
 fn timers(conn: &Connection, ask: &DueAsk, due: &mut Due) -> Result<(), Fail> {

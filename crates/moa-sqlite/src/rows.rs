@@ -32,7 +32,7 @@ pub const SUMMARY: &str = "r.id, r.workflow, r.hash, r.status, r.extra, r.parent
     r.started_at, r.finished_at, r.error";
 /// Columns of a step as [`step`] reads them and [`bind_step`] binds them behind the run's number.
 pub const STEP: &str = "inst, plan, owner, iteration, status, wait, skip, attempt, released, \
-    node, queue_key, ready_at, started_at, finished_at, until, output, error, data";
+    node, queue_key, ready_at, started_at, finished_at, until, output, error, data, agent";
 /// Columns of a history row as [`history`] reads them, from `history h`.
 pub const HISTORY: &str = "h.seq, h.version, h.at, h.events";
 /// Columns of a trigger as [`trigger`] reads them.
@@ -94,7 +94,9 @@ pub fn bind_step(
     stmt.raw_bind_parameter(16, step.until.map(|t| t.0))?;
     text.bind(stmt, 17, step.output.as_ref())?;
     text.bind(stmt, 18, step.error.as_ref())?;
-    text.bind(stmt, 19, step.data.as_ref())
+    text.bind(stmt, 19, step.data.as_ref())?;
+    stmt.raw_bind_parameter(20, step.agent.as_ref().map(Name::as_str))?;
+    Ok(())
 }
 
 /// Binds what of a run's row can change, as columns from `first` on: status, phase, priority,
@@ -196,6 +198,10 @@ pub fn step(row: &Row<'_>) -> Result<StepRow, Fail> {
         output: json(row, 15)?,
         error: json(row, 16)?,
         data: json(row, 17)?,
+        agent: match row.get_ref(18)? {
+            rusqlite::types::ValueRef::Null => None,
+            _ => Some(name(row, 18)?),
+        },
     })
 }
 

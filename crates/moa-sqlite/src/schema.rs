@@ -26,13 +26,14 @@ pub(crate) const PAGE_BYTES: u32 = 4096;
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Migrations, in order; the number of the last one is the schema's.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_roots.sql"),
     include_str!("migrations/0003_retention.sql"),
     include_str!("migrations/0004_limits.sql"),
     include_str!("migrations/0005_triggers.sql"),
     include_str!("migrations/0006_events.sql"),
+    include_str!("migrations/0007_agents.sql"),
 ];
 
 /// The schema that this binary writes.

@@ -58,7 +58,7 @@ fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
 }
 
 /// What must never be found: a sentence, and a query of run ids (or nothing) and numbers.
-const CHECKS: [(&str, &str); 13] = [
+const CHECKS: [(&str, &str); 14] = [
     (
         "its history has a gap",
         "SELECT r.id, count(h.version) FROM runs r LEFT JOIN history h ON h.run_no = r.no \
@@ -97,6 +97,11 @@ const CHECKS: [(&str, &str); 13] = [
         "a step is queued, but not ready",
         "SELECT r.id, s.inst FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
          WHERE s.queue_key IS NOT NULL AND s.status <> 1",
+    ),
+    (
+        "a step is queued, but for no agent",
+        "SELECT r.id, s.inst FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
+         WHERE s.queue_key IS NOT NULL AND s.agent IS NULL",
     ),
     (
         "it ended, but has a concurrency slot",

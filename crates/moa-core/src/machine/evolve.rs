@@ -7,7 +7,7 @@ use crate::policy::queue_key;
 use crate::run::{KeptSignal, Phase, RunExtra, RunRow, RunStatus, StepData, StepRow};
 use crate::step::{StepStatus, WaitReason};
 use crate::time::Millis;
-use crate::workflow::{BodyIx, Priority};
+use crate::workflow::{BodyIx, StepKind};
 
 use super::graph::Graph;
 use super::owned_bodies;
@@ -192,17 +192,23 @@ impl Run {
         let paused = self.row.extra.paused;
         for inst in 0..self.steps.len() as InstIx {
             if self.status(inst) == StepStatus::Ready {
-                let key = self.key_of(inst);
-                self.steps[inst as usize].row.queue_key = key.filter(|_| !paused);
+                self.queue(inst, !paused);
                 self.mark(inst);
             }
         }
     }
 
-    fn key_of(&self, inst: InstIx) -> Option<i64> {
-        let row = &self.steps[inst as usize].row;
-        let priority: Priority = self.graph.step(row.plan).priority.unwrap_or(self.row.priority);
-        row.ready_at.map(|at| queue_key(priority, at))
+    /// Gives a ready task its place in the queue of its agent, or takes it away.
+    fn queue(&mut self, inst: InstIx, may_be_claimed: bool) {
+        let row = &mut self.steps[inst as usize].row;
+        let step = self.graph.step(row.plan);
+        unqueue(row);
+        if let (true, Some(at), StepKind::Task { agent, .. }) =
+            (may_be_claimed, row.ready_at, &step.kind)
+        {
+            row.queue_key = Some(queue_key(step.priority.unwrap_or(self.row.priority), at));
+            row.agent = Some(agent.clone());
+        }
     }
 
     fn evolve_body(
@@ -291,8 +297,7 @@ impl Run {
         self.index.add(&self.steps[inst as usize].row, &self.graph);
         let after = self.status(inst);
         if after == StepStatus::Ready {
-            let key = self.key_of(inst).filter(|_| !self.row.extra.paused);
-            self.steps[inst as usize].row.queue_key = key;
+            self.queue(inst, !self.row.extra.paused);
         }
         let busy = |s| u32::from(matches!(s, StepStatus::Ready | StepStatus::Running));
         self.busy = self.busy + busy(after) - busy(before);
@@ -301,6 +306,11 @@ impl Run {
             "illegal change of step {inst}: {before:?} to {after:?} by {event:?}"
         );
     }
+}
+
+fn unqueue(row: &mut StepRow) {
+    row.queue_key = None;
+    row.agent = None;
 }
 
 fn set_ready(row: &mut StepRow, now: Millis) {
@@ -316,7 +326,7 @@ fn set_waiting(row: &mut StepRow, now: Millis, reason: WaitReason, until: Option
     row.wait = Some(reason);
     row.until = until;
     row.node = None;
-    row.queue_key = None;
+    unqueue(row);
     row.ready_at.get_or_insert(now);
     row.started_at.get_or_insert(now);
 }
@@ -351,7 +361,7 @@ fn evolve_status(row: &mut StepRow, now: Millis, event: &Event) {
             row.status = StepStatus::Running;
             row.wait = None;
             row.until = None;
-            row.queue_key = None;
+            unqueue(row);
             row.attempt = *attempt;
             row.node = Some(*node);
             row.started_at.get_or_insert(now);
@@ -379,6 +389,6 @@ fn set_terminal(row: &mut StepRow, now: Millis, status: StepStatus) {
     row.wait = None;
     row.until = None;
     row.node = None;
-    row.queue_key = None;
+    unqueue(row);
     row.finished_at = Some(now);
 }

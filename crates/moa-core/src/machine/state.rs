@@ -183,6 +183,7 @@ impl Run {
                 released: 0,
                 node: None,
                 queue_key: None,
+                agent: None,
                 ready_at: None,
                 started_at: None,
                 finished_at: None,

@@ -33,7 +33,7 @@ impl Node {
                     self.commit_done(now, id, outcome);
                 }
                 self.triggers_committed(now, outcome.triggers, outcome.posts);
-                self.evict();
+                self.crowded = true;
             }
             Err(error @ (store::Error::Corrupt { .. } | store::Error::Newer { .. })) => {
                 self.out.push_back(Command::Fatal(error));

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use moa_core::event::InstIx;
 use moa_core::ids::RunId;
-use moa_core::limits::DUE_ROWS_MAX;
 use moa_core::machine::{Input, MessageBody, Run};
 use moa_core::run::StepRow;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_core::trigger::TriggerId;
-use moa_ports::store::{self, Due, DueAsk, Message, MessageId, Relay, Snapshot, WorkflowRef};
+use moa_ports::store::{
+    self, Due, DueAsk, Message, MessageId, ReadyAsk, ReadyTask, Relay, Snapshot, WorkflowRef,
+};
 
 use super::gather::{Queued, Source};
 use super::quarantine::guarded;
@@ -21,11 +22,12 @@ use super::{Command, Doubt, Entry, Live, Node};
 impl Node {
     /// The question for what is due, when it is time for it.
     pub(super) fn ask_due(&mut self, now: Millis) -> Option<DueAsk> {
+        if self.due_asked || self.due_is_open() || self.is_degraded() {
+            return None;
+        }
         let timer = self.next_timer.is_some_and(|t| t <= now);
-        let tasks = if self.draining { 0 } else { self.slots.wanted() };
-        let wanted =
-            self.due_wanted || timer || self.lost_wanted || (tasks > 0 && self.slots.more_in_store);
-        if !wanted || self.due_asked || self.due_is_open() || self.is_degraded() {
+        let tasks = !self.draining && self.slots.runs_short(&self.agents);
+        if !(self.due_wanted || timer || self.lost_wanted || tasks) {
             return None;
         }
         let only = self.scope.only();
@@ -34,15 +36,11 @@ impl Node {
         }
         self.armed.since_asked =
             [self.armed.gathered, self.armed.in_flight].into_iter().flatten().min();
-        if tasks > 0 {
-            // What leaves memory from now on may not be in the answer.
-            self.slots.more_in_store = false;
-        }
+        let ready = if tasks { self.slots.ask(&self.agents) } else { ReadyAsk::default() };
         self.due_asked = true;
         self.due_wanted = false;
         let lost = std::mem::take(&mut self.lost_wanted);
-        let limit = DUE_ROWS_MAX;
-        let ready = tasks.min(limit);
+        let limit = self.due_rows_max;
         let without = self.quarantined.keys().copied().collect();
         Some(DueAsk {
             now,
@@ -80,7 +78,7 @@ impl Node {
             }
             Err(error) => {
                 self.lost_wanted |= ask.lost;
-                self.slots.more_in_store |= ask.ready > 0;
+                self.slots.more_in_store |= !ask.ready.is_empty();
                 return self.fails(now, error.to_string(), true);
             }
         };
@@ -116,14 +114,19 @@ impl Node {
             }
         }
         self.events.extend(due.bus);
-        let rows = due.ready.len();
-        let mut news = false;
-        for (run, inst, _) in due.ready {
-            news |= self.offer_stored(run, inst);
-        }
-        self.slots.answered(ask.ready, rows, news);
+        self.ready_found(&ask.ready, &due.ready);
         // What this answer brought is durable when the batch gathered now is.
         self.due_after = self.batch;
+    }
+
+    fn ready_found(&mut self, ask: &ReadyAsk, found: &[ReadyTask]) {
+        let mut news = BTreeSet::new();
+        for task in found {
+            if self.offer_stored(task.run, task.inst) && !news.contains(&task.agent) {
+                news.insert(task.agent.clone());
+            }
+        }
+        self.slots.answered(&self.agents, ask, found, &news);
     }
 
     fn deliver(&mut self, now: Millis, id: MessageId, message: Message) {
@@ -153,12 +156,11 @@ impl Node {
 
     /// A ready task that the store knows of, and perhaps nobody has in memory.
     fn offer_stored(&mut self, id: RunId, inst: u32) -> bool {
-        if self.quarantined.contains_key(&id) {
+        // One that waits for an attempt of its own to end is offered when that has.
+        if self.quarantined.contains_key(&id) || self.slots.holds(id, inst) {
             return false;
         }
-        if !self.slots.holds(id, inst) {
-            self.refresh(id, |run| run.claimable(inst).is_some());
-        }
+        self.refresh(id, |run| run.claimable(inst).is_some());
         match self.runs.get(&id) {
             Some(Entry::Live(live)) => {
                 let Some((agent, key)) = live.run.claimable(inst) else { return false };
@@ -226,7 +228,7 @@ impl Node {
         for queued in waiting {
             self.submit(now, id, queued);
         }
-        self.evict();
+        self.crowded = true;
     }
 
     /// Settles the leases of a loaded run that this node has or may have, but does not know to have

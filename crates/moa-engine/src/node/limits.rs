@@ -20,7 +20,7 @@ use moa_ports::store;
 use super::{Command, Entry, Node};
 
 /// How many tasks of an agent are looked at for one that its quota has room for.
-const LOOK_MAX: usize = 32;
+pub(super) const LOOK_MAX: usize = 32;
 
 /// What this node knows of agents' limits.
 #[derive(Default)]

@@ -23,12 +23,12 @@ mod slots;
 mod starts;
 mod triggers;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
-use moa_core::limits::{BATCH_INPUTS_MAX, RUNS_CACHED_MAX};
+use moa_core::limits::{BATCH_INPUTS_MAX, DUE_ROWS_MAX, RUNS_CACHED_MAX};
 use moa_core::machine::{Graph, Run};
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
@@ -167,6 +167,9 @@ pub struct Node {
     commits: u64,
     next_poll: Millis,
     runs_cached_max: usize,
+    /// Whether runs came into memory, or became idle, since the last look at how many there are.
+    crowded: bool,
+    due_rows_max: usize,
     registered: (Millis, Millis),
 }
 
@@ -269,6 +272,8 @@ impl Node {
             commits: 0,
             next_poll: Millis(0),
             runs_cached_max: RUNS_CACHED_MAX,
+            crowded: false,
+            due_rows_max: DUE_ROWS_MAX,
             registered: (Millis(i64::MIN), Millis(i64::MAX)),
         }
     }
@@ -331,6 +336,12 @@ impl Node {
     /// How many runs stay in memory, when not [`RUNS_CACHED_MAX`].
     pub fn set_runs_cached_max(&mut self, max: usize) {
         self.runs_cached_max = max.max(1);
+    }
+
+    /// How many rows the store is asked for at once, when not [`DUE_ROWS_MAX`].
+    pub fn set_due_rows_max(&mut self, max: usize) {
+        self.due_rows_max = max.max(1);
+        self.slots.set_rows_max(self.due_rows_max);
     }
 
     /// The node's registration was renewed at an instant, and holds until another, both by its own
@@ -405,6 +416,9 @@ impl Node {
         if let Some(command) = self.out.pop_front() {
             return Some(command);
         }
+        if std::mem::take(&mut self.crowded) {
+            self.evict();
+        }
         if let Some(command) = self.ask_limits() {
             return Some(command);
         }
@@ -478,8 +492,11 @@ impl Node {
         self.out.push_back(Command::Load(vec![id]));
     }
 
-    /// Drops idle runs from memory while there are too many.
+    /// Drops idle runs from memory while there are too many. Not those whose tasks are the next of
+    /// an agent: they would be asked for at once, and go again, for as long as the agent is busy.
     fn evict(&mut self) {
+        let crowded = self.runs.len() > self.runs_cached_max;
+        let at_hand = if crowded { self.slots.at_hand_of(&self.agents) } else { BTreeSet::new() };
         let mut tries = self.idle.len();
         while self.runs.len() > self.runs_cached_max && tries > 0 {
             tries -= 1;
@@ -488,7 +505,8 @@ impl Node {
             if live.used != used {
                 continue;
             }
-            if live.pending.is_some() || live.in_flight.is_some() || live.leased > 0 {
+            let changes = live.pending.is_some() || live.in_flight.is_some();
+            if changes || live.leased > 0 || at_hand.contains(&id) {
                 self.idle.push_back((used, id));
                 continue;
             }

@@ -14,6 +14,7 @@ use moa_core::machine::{Effect, Run};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_ports::agent::Task;
+use moa_ports::store::{ReadyAsk, ReadyTask};
 
 use super::gather::{After, change_of};
 use super::hash::RunMap;
@@ -28,22 +29,50 @@ pub(super) struct Slots {
     leased: RunMap<(RunId, InstIx), Lease>,
     /// Tasks that can start at once, without a place in a queue.
     fresh: Vec<(RunId, InstIx)>,
-    /// Whether the store may hold ready tasks that no queue here has.
+    /// Whether the store may hold ready tasks of any agent that no queue here has.
     pub more_in_store: bool,
-    /// How many rows to ask for when fewer brought nothing new.
-    look_beyond: usize,
+    /// How many rows are asked for at once.
+    rows_max: usize,
 }
+
+/// A task's place in the queue of its agent: its key first.
+type Place = (i64, RunId, InstIx);
 
 #[derive(Default)]
 struct Queue {
-    ready: BTreeSet<(i64, RunId, InstIx)>,
+    ready: BTreeSet<Place>,
     running: u32,
+    /// From which place on the store may hold tasks that are not in `ready`.
+    beyond: Option<Place>,
+    /// How often in a row the store was asked for more and had nothing that is not here.
+    in_vain: u32,
 }
+
+/// Tasks of an agent that are kept in memory, whatever else has to leave it: at least, as many as
+/// are looked at for one that may start.
+const AT_HAND_MIN: usize = super::limits::LOOK_MAX;
 
 struct Lease {
     agent: Name,
     attempt: u32,
     counted: bool,
+}
+
+impl Queue {
+    /// From this place on the store may hold tasks that are not here.
+    fn look_from(&mut self, place: Place) {
+        self.beyond = Some(self.beyond.map_or(place, |before| before.min(place)));
+    }
+
+    /// Whether fewer than half of those that should be at hand are.
+    fn runs_short(&self, at_hand: usize) -> bool {
+        let Some(beyond) = self.beyond else { return false };
+        self.ready.iter().nth(half(at_hand) - 1).is_none_or(|task| *task > beyond)
+    }
+}
+
+fn half(at_hand: usize) -> usize {
+    at_hand.div_ceil(2)
 }
 
 impl Slots {
@@ -55,8 +84,12 @@ impl Slots {
             leased: RunMap::default(),
             fresh: Vec::new(),
             more_in_store: true,
-            look_beyond: 0,
+            rows_max: DUE_ROWS_MAX,
         }
+    }
+
+    pub fn set_rows_max(&mut self, max: usize) {
+        self.rows_max = max;
     }
 
     /// Offers a ready task; answers whether it is new here.
@@ -72,18 +105,6 @@ impl Slots {
         }
     }
 
-    /// What an answer of so many ready tasks, of which so many were `asked` for, says about the next
-    /// question. One that brought nothing new must not be asked again as it was, for ever: the next
-    /// one looks further.
-    pub fn answered(&mut self, asked: usize, rows: usize, news: bool) {
-        let full = asked > 0 && rows >= asked;
-        self.look_beyond = match full && !news {
-            true => (asked * 2).min(DUE_ROWS_MAX),
-            false => 0,
-        };
-        self.more_in_store |= full && (news || self.look_beyond > asked);
-    }
-
     /// Takes a task out of its queue.
     pub fn withdraw(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64) {
         if let Some(queue) = self.queues.get_mut(agent) {
@@ -96,7 +117,7 @@ impl Slots {
         for row in run.steps().filter(|r| r.status == StepStatus::Ready) {
             if let Some((agent, key)) = run.claimable(row.inst) {
                 self.withdraw(id, row.inst, agent, key);
-                self.more_in_store = true;
+                self.queues.entry(agent.clone()).or_default().look_from((key, id, row.inst));
             }
         }
     }
@@ -156,21 +177,98 @@ impl Slots {
         busy.map(|(name, q)| (name.clone(), q.ready.len() as u32)).collect()
     }
 
-    /// How many more ready tasks are wanted from the store.
-    pub fn wanted(&self) -> usize {
-        let queued: usize = self.queues.values().map(|q| q.ready.len()).sum();
-        let room = (self.max_running as usize * 2).saturating_sub(queued);
-        match self.more_in_store && room > 0 {
-            true => room.max(self.look_beyond),
-            false => 0,
+    /// How many tasks of an agent are kept in memory, so that none of its slots waits for the store.
+    /// Of all agents together they are not more than are asked for at once.
+    fn at_hand(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: Option<&Name>) -> usize {
+        let limit = agent.and_then(|name| agents.get(name)).and_then(|spec| spec.concurrency);
+        let slots = limit.unwrap_or(u32::MAX).min(self.max_running) as usize;
+        let share = self.rows_max / (agents.len() + 1);
+        (2 * slots).max(AT_HAND_MIN).min(share).max(1)
+    }
+
+    /// Whether the store is to be asked for tasks. Not for those of an agent of which enough are
+    /// here, however many more there are: else it would be asked without end while they can't start.
+    pub fn runs_short(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> bool {
+        let short = |(name, queue): (&Name, &Queue)| {
+            queue.beyond.is_some() && queue.runs_short(self.at_hand(agents, Some(name)))
+        };
+        self.more_in_store || self.queues.iter().any(short)
+    }
+
+    /// Which tasks the store is asked for. What leaves memory from now on may not be in the answer.
+    pub fn ask(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> ReadyAsk {
+        let mut ask = ReadyAsk::default();
+        for (name, queue) in &self.queues {
+            let at_hand = self.at_hand(agents, Some(name));
+            if self.more_in_store || queue.runs_short(at_hand) {
+                // The store may not know yet of those that run.
+                let wanted = (at_hand + queue.running as usize) << queue.in_vain;
+                ask.of.insert(name.clone(), wanted.min(DUE_ROWS_MAX));
+            }
         }
+        if std::mem::take(&mut self.more_in_store) {
+            ask.each = self.at_hand(agents, None);
+        }
+        // What is cut off is nothing of those that are named.
+        let named: usize = ask.of.values().sum();
+        ask.all = self.rows_max.max(named + ask.each);
+        for name in ask.of.keys() {
+            self.queues.entry(name.clone()).or_default().beyond = None;
+        }
+        ask
+    }
+
+    /// What an answer says about the next question; `news`: agents of which it brought something.
+    pub fn answered(
+        &mut self,
+        agents: &BTreeMap<Name, Arc<AgentSpec>>,
+        ask: &ReadyAsk,
+        found: &[ReadyTask],
+        news: &BTreeSet<Name>,
+    ) {
+        let mut rows: BTreeMap<&Name, (usize, Place)> = BTreeMap::new();
+        for task in found {
+            let place = (task.queue_key, task.run, task.inst);
+            let (count, last) = rows.entry(&task.agent).or_insert((0, place));
+            // Of equal keys the store has an order of its own.
+            (*count, *last) = (*count + 1, place.max(*last));
+        }
+        for (agent, (count, last)) in rows {
+            let (at_hand, asked) = (self.at_hand(agents, Some(agent)), ask.of(agent));
+            let queue = self.queues.entry(agent.clone()).or_default();
+            let in_vain = std::mem::take(&mut queue.in_vain);
+            if count < asked {
+                continue;
+            }
+            queue.look_from(last);
+            // One that brought nothing new must not be asked again as it was, for ever: the next one
+            // looks further. When even the longest is in vain, something else has to happen first.
+            if !news.contains(agent) && queue.runs_short(at_hand) {
+                match asked < DUE_ROWS_MAX {
+                    true => queue.in_vain = in_vain + 1,
+                    false => queue.beyond = None,
+                }
+            }
+        }
+        // Those that were cut off are of agents without a queue; of one at least there is one now.
+        self.more_in_store |= ask.each > 0 && found.len() >= ask.all;
+    }
+
+    /// Runs that don't leave memory: their tasks are the next ones of an agent.
+    pub fn at_hand_of(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> BTreeSet<RunId> {
+        let mut runs = BTreeSet::new();
+        for (name, queue) in &self.queues {
+            let half = half(self.at_hand(agents, Some(name)));
+            runs.extend(queue.ready.iter().take(half).map(|task| task.1));
+        }
+        runs
     }
 
     /// The queues of agents that have a free slot, while the node has one: tasks by queue key.
     pub fn open_queues<'a>(
         &'a self,
         agents: &'a BTreeMap<Name, Arc<AgentSpec>>,
-    ) -> impl Iterator<Item = (&'a Name, impl Iterator<Item = (i64, RunId, InstIx)> + 'a)> {
+    ) -> impl Iterator<Item = (&'a Name, impl Iterator<Item = Place> + 'a)> {
         let room = self.counted < self.max_running;
         let open = self.queues.iter().filter(move |(name, queue)| {
             let limit = agents.get(*name).and_then(|a| a.concurrency).unwrap_or(u32::MAX);

@@ -1,15 +1,19 @@
 //! A node driven by hand, commit by commit, at one instant: for what must hold between commits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use moa_core::ids::{NodeId, RunId};
+use moa_core::agent::AgentSpec;
+use moa_core::event::InstIx;
+use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::time::{Millis, Span};
 use moa_engine::node::{Answer, Command, Node};
+use moa_ports::agent::Completion;
 use moa_ports::memory::MemoryStore;
 use moa_ports::store::{Batch, BatchOutcome, Commit, CommitOutcome, Store, WorkflowVersion};
 use moa_ports::suite::{answer, build};
 
-use crate::script::{START, agent, agents, plan, schemas};
+use crate::script::{START, agent, agents, ok, plan, schemas};
 
 /// A node, and the store that it is driven over.
 pub struct Hand {
@@ -20,6 +24,12 @@ pub struct Hand {
     pub answers: BTreeMap<u64, Answer>,
     /// Runs of which an attempt was started, in order.
     pub started: Vec<RunId>,
+    /// Attempts that run, in order.
+    pub running: Vec<(RunId, InstIx, u32)>,
+    /// How often the store was asked what is due.
+    pub asks: u32,
+    /// The agents that a restart finds.
+    pub agents: BTreeMap<Name, Arc<AgentSpec>>,
     /// The instant.
     pub now: Millis,
     starts: u64,
@@ -37,15 +47,33 @@ impl Hand {
             };
             store.put_workflow(START, version, Box::new(|_| ()));
         }
-        let node = new_node(&store, 1);
-        let (refused, answers) = (Vec::new(), BTreeMap::new());
-        Self { node, store, refused, answers, started: Vec::new(), now: START, starts: 1 }
+        let agents = agents([agent("a")]);
+        Self {
+            node: new_node(&store, 1, &agents),
+            store,
+            refused: Vec::new(),
+            answers: BTreeMap::new(),
+            started: Vec::new(),
+            running: Vec::new(),
+            asks: 0,
+            agents,
+            now: START,
+            starts: 1,
+        }
     }
 
     /// The process dies and starts again: only what is durable is left.
     pub fn restart(&mut self) {
         self.starts += 1;
-        self.node = new_node(&self.store, self.starts);
+        self.node = new_node(&self.store, self.starts, &self.agents);
+        self.running.clear();
+    }
+
+    /// The attempt that runs longest succeeds.
+    pub fn end_first(&mut self) {
+        let (run, inst, attempt) = self.running.remove(0);
+        let outcome = ok(serde_json::json!({}));
+        self.node.completed(self.now, Completion { run, inst, attempt, outcome });
     }
 
     pub fn commit(&self, mut batch: Batch) -> BatchOutcome {
@@ -67,7 +95,9 @@ impl Hand {
 
     /// Performs all that the node asks for up to the next commit; false when there was none.
     pub fn step(&mut self) -> bool {
+        let asked = self.asks;
         while let Some(command) = self.node.poll(self.now) {
+            assert!(self.asks < asked + 1000, "it asks what is due without end");
             let commit = matches!(command, Command::Commit(_));
             self.perform(command);
             if commit {
@@ -107,6 +137,7 @@ impl Hand {
                 self.node.limits_loaded(self.now, found);
             }
             Command::AskDue(ask) => {
+                self.asks += 1;
                 let due = answer(|reply| self.store.due(ask.clone(), reply));
                 self.node.due(self.now, &ask, due);
             }
@@ -115,7 +146,10 @@ impl Hand {
                 self.node.resolved(self.now, &which, found.expect("it is read"));
             }
             Command::Reply(token, answer) => _ = self.answers.insert(token, answer),
-            Command::Start(task) => self.started.push(task.run),
+            Command::Start(task) => {
+                self.started.push(task.run);
+                self.running.push((task.run, task.inst, task.attempt));
+            }
             Command::Stop { .. } | Command::Publish(_) => {}
             Command::Fatal(error) => panic!("{error}"),
         }
@@ -130,8 +164,8 @@ impl Hand {
     }
 }
 
-fn new_node(store: &MemoryStore, start: u64) -> Node {
+fn new_node(store: &MemoryStore, start: u64, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> Node {
     let id = NodeId(start);
     store.register(START, id, Span::minutes(1), Box::new(|_| ()));
-    Node::new(id, agents([agent("a")]), schemas(), 10, true)
+    Node::new(id, agents.clone(), schemas(), 10, true)
 }

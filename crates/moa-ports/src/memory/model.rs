@@ -16,7 +16,7 @@ use super::triggers::Triggers;
 use crate::artifacts::{self, ArtifactHash};
 use crate::limit::{LimitRow, LimitWrite};
 use crate::store::{
-    Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Message, MessageId,
+    Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Message, MessageId, ReadyTask,
     Registration, Relay, Snapshot, StartGuard, WorkflowRef, WorkflowVersion,
 };
 use crate::triggers::{TriggerOutcome, news_of_end, news_of_start};
@@ -55,7 +55,8 @@ pub struct Model {
     /// Events that some have who wait for them: the newest run that has it, the newest that gets it.
     handed: BTreeMap<MessageId, (u64, u64)>,
     pub(super) waits: BTreeSet<(String, RunId, InstIx)>,
-    pub(super) ready: BTreeSet<(i64, u64, RunId, InstIx)>,
+    /// Tasks that can be claimed, by agent.
+    pub(super) ready: BTreeMap<Name, BTreeSet<(i64, u64, RunId, InstIx)>>,
     pub(super) running: BTreeMap<Option<NodeId>, BTreeSet<(RunId, InstIx)>>,
     /// Ended runs by status, end, number.
     pub(super) finished: BTreeSet<(RunStatus, Millis, u64, RunId)>,
@@ -300,22 +301,45 @@ impl Model {
     fn write_step(&mut self, id: RunId, step: StepRow) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let (age, inst) = (run.age, step.inst);
-        if let Some(key) = step.queue_key {
-            self.ready.insert((key, age, id, inst));
-        }
+        let queued = |step: &StepRow| step.agent.clone().zip(step.queue_key);
+        let place = queued(&step);
         let node = (step.status == StepStatus::Running).then_some(step.node);
         let old = run.steps.insert(inst, step.clone());
         if let Some(old) = old {
-            if let Some(key) = old.queue_key.filter(|_| old.queue_key != step.queue_key) {
-                self.ready.remove(&(key, age, id, inst));
+            if let Some((agent, key)) = queued(&old) {
+                self.unqueue(&agent, (key, age, id, inst));
             }
             if old.status == StepStatus::Running {
                 self.stop_running(old.node, id, inst);
             }
         }
+        if let Some((agent, key)) = place {
+            self.ready.entry(agent).or_default().insert((key, age, id, inst));
+        }
         if let Some(node) = node {
             self.running.entry(node).or_default().insert((id, inst));
         }
+    }
+
+    pub(super) fn unqueue(&mut self, agent: &Name, place: (i64, u64, RunId, InstIx)) {
+        if let Some(queue) = self.ready.get_mut(agent) {
+            queue.remove(&place);
+            if queue.is_empty() {
+                self.ready.remove(agent);
+            }
+        }
+    }
+
+    /// The first tasks of an agent, but none that is not asked for.
+    fn ready_of(&self, agent: &Name, limit: usize, of: impl Fn(RunId) -> bool) -> Vec<ReadyTask> {
+        let queue = self.ready.get(agent).into_iter().flatten().filter(|place| of(place.2));
+        let task = |&(queue_key, _, run, inst): &(i64, u64, RunId, InstIx)| ReadyTask {
+            agent: agent.clone(),
+            queue_key,
+            run,
+            inst,
+        };
+        queue.take(limit).map(task).collect()
     }
 
     pub(super) fn stop_running(&mut self, node: Option<NodeId>, run: RunId, inst: InstIx) {
@@ -402,8 +426,11 @@ impl Model {
                 _ => due.messages.push((id, message.clone())),
             }
         }
-        let ready = self.ready.iter().filter(|task| of(task.2)).take(ask.ready);
-        due.ready = ready.map(|&(key, _, run, inst)| (run, inst, key)).collect();
+        let others = self.ready.keys().filter(|agent| !ask.ready.of.contains_key(agent));
+        for agent in ask.ready.of.keys().chain(others) {
+            due.ready.extend(self.ready_of(agent, ask.ready.of(agent), of));
+        }
+        due.ready.truncate(ask.ready.all);
         if ask.lost {
             due.lost = self.lost(ask.now, ask.limit, of);
         }

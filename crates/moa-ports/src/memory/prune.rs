@@ -85,8 +85,8 @@ impl Model {
         }
         self.slots.forget(id);
         for step in run.steps.into_values() {
-            if let Some(key) = step.queue_key {
-                self.ready.remove(&(key, run.age, id, step.inst));
+            if let Some((agent, key)) = step.agent.as_ref().zip(step.queue_key) {
+                self.unqueue(agent, (key, run.age, id, step.inst));
             }
             if step.status == StepStatus::Running {
                 self.stop_running(step.node, id, step.inst);

@@ -105,7 +105,7 @@ impl Views for MemoryStore {
         let model = self.model();
         let running = model.running.values().flatten();
         let mut totals = Totals {
-            ready: model.ready.len() as u64,
+            ready: model.ready.values().map(|queue| queue.len() as u64).sum(),
             running: running.filter(|(run, _)| model.is_open(*run)).count() as u64,
             timers: model.timers.len() as u64,
             messages: model.messages.len() as u64,

@@ -8,8 +8,8 @@ use moa_core::workflow::OnLimit;
 
 use super::bench::EVERYTHING;
 use super::build::{
-    self, NOW, batch, change, create, emitted, end, ready, row, run, running, signal, silent,
-    with_steps,
+    self, NOW, batch, change, create, emitted, end, in_short, ready, row, run, running, signal,
+    silent, with_steps,
 };
 use super::{Bench, Verdict, rules};
 use crate::store::{Batch, Commit, Due, DueAsk, Old, PruneAsk, Relay};
@@ -95,7 +95,7 @@ fn timers_tasks_and_leases_come_for_one_alone(bench: &mut Bench) -> Verdict {
         let mut due = of(bench, roots);
         due.lost.sort_unstable();
         let timers = due.timers.into_iter().map(|(run, _, _)| run);
-        let ready = due.ready.into_iter().map(|(run, inst, _)| (run, inst));
+        let ready = due.ready.into_iter().map(|task| (task.run, task.inst));
         (timers.collect::<Vec<_>>(), ready.collect::<Vec<_>>(), due.lost)
     };
     let of = |order: &[u64]| {
@@ -126,13 +126,13 @@ fn what_belongs_to_a_run_comes_in_pages_too(bench: &mut Bench) -> Verdict {
     });
     let ask = |now, limit, after, roots: &[u64]| {
         let only = Some(roots.iter().map(|n| run(*n)).collect());
-        let ask = DueAsk { limit, ready: limit, messages_after: after, only, ..EVERYTHING };
-        bench.due(DueAsk { now: Millis(now), ..ask })
+        let ask = DueAsk::everything(Millis(now), limit);
+        bench.due(DueAsk { messages_after: after, only, ..ask })
     };
     let due = ask(9, 2, 0, &[4, 1]);
     assert_eq!(due.timers.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 2].map(run));
     assert_eq!(due.next_timer, Some(Millis(3)));
-    assert_eq!(due.ready, [(run(1), 0, 1), (run(1), 1, 1)]);
+    assert_eq!(in_short(due.ready), [(run(1), 0, 1), (run(1), 1, 1)]);
     let next = |now, limit, roots: &[u64]| ask(now, limit, 0, roots).next_timer.map(|at| at.0);
     assert_eq!([next(0, 9, &[4]), next(4, 9, &[4]), next(5, 9, &[4])], [Some(4), Some(5), None]);
     assert_eq!([next(9, 1, &[4]), next(9, 0, &[1]), next(2, 9, &[1])], [Some(5), Some(1), Some(3)]);

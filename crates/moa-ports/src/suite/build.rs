@@ -14,7 +14,9 @@ use moa_core::trigger::{
 use moa_core::workflow::{OnLimit, Priority};
 use serde_json::{Value as Json, json};
 
-use crate::store::{Batch, Commit, ConcurrencySlot, Message, StartGuard, WorkflowVersion};
+use crate::store::{
+    Batch, Commit, ConcurrencySlot, Message, ReadyTask, StartGuard, WorkflowVersion,
+};
 use crate::triggers::TriggerCommit;
 
 /// The instant of all batches, unless a case says otherwise.
@@ -77,6 +79,7 @@ pub fn step(inst: InstIx, status: StepStatus) -> StepRow {
         released: 0,
         node: None,
         queue_key: None,
+        agent: None,
         ready_at: None,
         started_at: None,
         finished_at: None,
@@ -89,7 +92,18 @@ pub fn step(inst: InstIx, status: StepStatus) -> StepRow {
 
 /// A step whose task can be claimed.
 pub fn ready(inst: InstIx, queue_key: i64) -> StepRow {
-    StepRow { queue_key: Some(queue_key), ..step(inst, StepStatus::Ready) }
+    ready_for("worker", inst, queue_key)
+}
+
+/// A step whose task an agent can claim.
+pub fn ready_for(agent: &str, inst: InstIx, queue_key: i64) -> StepRow {
+    let agent = Some(name(agent));
+    StepRow { queue_key: Some(queue_key), agent, ..step(inst, StepStatus::Ready) }
+}
+
+/// Tasks in short: run, step, queue key.
+pub fn in_short(ready: Vec<ReadyTask>) -> Vec<(RunId, InstIx, i64)> {
+    ready.into_iter().map(|task| (task.run, task.inst, task.queue_key)).collect()
 }
 
 /// A step of which an attempt runs on a node.
@@ -149,6 +163,7 @@ pub fn full_step(inst: InstIx) -> StepRow {
         released: 2,
         node: Some(NodeId(u64::MAX)),
         queue_key: Some(i64::MIN),
+        agent: Some(name("worker")),
         ready_at: Some(Millis(-1)),
         started_at: Some(Millis(0)),
         finished_at: Some(Millis(i64::MAX)),

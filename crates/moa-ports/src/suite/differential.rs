@@ -7,6 +7,7 @@
 
 mod triggers;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use super::build::{self, NOW};
 use super::{Bench, Fixture};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Due, DueAsk, Error, Message,
-    MessageId, Old, PruneAsk, Pruned, Relay, StartGuard, WorkflowRef,
+    MessageId, Old, PruneAsk, Pruned, ReadyAsk, Relay, StartGuard, WorkflowRef,
 };
 use crate::views::RunFilter;
 
@@ -299,7 +300,9 @@ impl Pair {
         match status {
             StepStatus::Ready => {
                 let key = self.dice.below(8) as i64 - 4;
-                step.queue_key = self.dice.percent(80).then_some(key);
+                let agent = build::name(self.dice.pick(&["worker", "narrow", "Wide"]));
+                let place = self.dice.percent(80).then_some((key, agent));
+                (step.queue_key, step.agent) = place.unzip();
             }
             StepStatus::Running => {
                 step.node = Some(self.dice.node());
@@ -362,10 +365,20 @@ impl Pair {
         DueAsk { messages_after: after, ..DueAsk::everything(self.now, limit) }
     }
 
+    fn ready_ask(&mut self) -> ReadyAsk {
+        let mut of = BTreeMap::new();
+        for _ in 0..self.dice.below(3) {
+            let agent = build::name(self.dice.pick(&["worker", "narrow", "Wide", "nobody"]));
+            of.insert(agent, self.dice.pick(&[0, 1, 2, 1000]));
+        }
+        let (each, all) = (self.dice.pick(&[0, 1, 2, 1000]), self.dice.pick(&[0, 3, 1000, 1000]));
+        ReadyAsk { of, each, all }
+    }
+
     fn due(&mut self) -> Result<(), String> {
         let limit = self.dice.pick(&[0, 1, 3, 1000]);
         let mut ask = self.ask(self.dice.0 % 30, limit);
-        ask.ready = self.dice.pick(&[0, 2, 1000]);
+        ask.ready = self.ready_ask();
         ask.lost = self.dice.percent(70);
         ask.now = Millis(ask.now.0 + self.dice.below(120) as i64);
         if self.dice.percent(50) {

@@ -1,25 +1,27 @@
 //! Rules of timers, of tasks that can be claimed, and of lost leases.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::TimerKey;
-use moa_core::run::RunStatus;
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::StepStatus;
 use moa_core::time::{Millis, Span};
 
 use super::bench::EVERYTHING;
 use super::build::{
-    NOW, change, create, emitted, end, ready, row, run, running, signal, step, with_steps,
+    NOW, change, create, emitted, end, in_short, name, ready, ready_for, row, run, running, signal,
+    step, with_steps,
 };
 use super::{Bench, Verdict, rules};
-use crate::store::{Commit, DueAsk, Registration};
+use crate::store::{Commit, CommitOutcome, DueAsk, ReadyAsk, ReadyTask, Registration};
 
 rules![
     timers_fire_when_they_are_due_soonest_first,
     a_timer_moves_and_is_disarmed,
     the_next_timer_is_the_first_that_is_not_there,
     tasks_come_in_order_of_their_queue_key,
+    no_agent_hides_the_tasks_of_another,
     a_claimed_task_is_not_offered_again,
     a_lease_of_an_unknown_node_is_lost,
     the_last_node_is_the_only_one,
@@ -94,11 +96,50 @@ fn tasks_come_in_order_of_their_queue_key(bench: &mut Bench) -> Verdict {
     bench.create(b, vec![ready(0, 5), ready(1, i64::MIN), step(2, StepStatus::Ready)]);
     bench.create(a, vec![ready(7, 5), ready(3, 5), ready(1, i64::MAX)]);
     let all = [(b, 1, i64::MIN), (b, 0, 5), (a, 3, 5), (a, 7, 5), (a, 1, i64::MAX)];
-    let ready = |n| bench.due(DueAsk { ready: n, limit: 0, ..EVERYTHING }).ready;
-    assert_eq!(ready(99), all);
-    assert_eq!(ready(2), all[..2]);
-    assert_eq!(ready(0), []);
+    let ready = |each, all| {
+        let ready = ReadyAsk { of: BTreeMap::new(), each, all };
+        in_short(bench.due(DueAsk { ready, limit: 0, ..EVERYTHING }).ready)
+    };
+    assert_eq!(ready(99, 99), all);
+    assert_eq!(ready(2, 99), all[..2]);
+    assert_eq!(ready(99, 2), all[..2]);
+    assert_eq!((ready(0, 99), ready(99, 0)), (vec![], vec![]));
     assert_eq!(bench.totals().ready, 5);
+    Verdict::Passed
+}
+
+fn no_agent_hides_the_tasks_of_another(bench: &mut Bench) -> Verdict {
+    let (a, b) = (run(1), run(2));
+    bench.create(a, (0..50).map(|n| ready_for("busy", n, i64::from(n))).collect());
+    let few = |inst| ready_for("idle", inst, 900 - i64::from(inst));
+    bench.create(b, vec![few(0), few(1), ready_for("Other", 2, 5), ready_for("late", 3, 1)]);
+    let ask = |of: &[(&str, usize)], each, all| {
+        let of = of.iter().map(|(agent, wanted)| (name(agent), *wanted)).collect();
+        let ready = ReadyAsk { of, each, all };
+        let of_both = |only| bench.due(DueAsk { ready: ready.clone(), only, ..EVERYTHING }).ready;
+        let found = of_both(None);
+        assert_eq!(of_both(Some(vec![a, b])), found);
+        let short = |task: ReadyTask| (task.agent.to_string(), task.inst);
+        found.into_iter().map(short).collect::<Vec<_>>()
+    };
+    let tasks = |tasks: &[(&str, u32)]| -> Vec<(String, u32)> {
+        tasks.iter().map(|(agent, inst)| ((*agent).to_owned(), *inst)).collect()
+    };
+    let each_two = [("Other", 2), ("busy", 0), ("busy", 1), ("idle", 1), ("idle", 0), ("late", 3)];
+    assert_eq!(ask(&[], 2, 99), tasks(&each_two), "of each agent its first, by name");
+    let named = [("busy", 0), ("idle", 1), ("Other", 2), ("late", 3)];
+    let of = [("idle", 1), ("busy", 1), ("nobody", 9)];
+    assert_eq!(ask(&of, 9, 99), tasks(&named), "those that are named come first");
+    assert_eq!(ask(&of, 0, 99), tasks(&named[..2]));
+    assert_eq!(ask(&[("busy", 0)], 1, 99), tasks(&[("Other", 2), ("idle", 1), ("late", 3)]));
+    assert_eq!(ask(&of, 9, 3), tasks(&named[..3]), "what is cut off are the last");
+    // One that gets another agent, and one that is claimed.
+    let moved = vec![ready_for("Other", 0, 7), running(1, 1, NodeId(1))];
+    bench.applied(with_steps(change(b, 1), moved));
+    assert_eq!(ask(&[("busy", 0)], 9, 99), tasks(&[("Other", 2), ("Other", 0), ("late", 3)]));
+    let nobodys = StepRow { agent: None, ..ready(9, 1) };
+    let wrong = bench.one(with_steps(change(b, 2), vec![nobodys]));
+    assert!(matches!(wrong, CommitOutcome::Invalid(_)), "{wrong:?}");
     Verdict::Passed
 }
 
@@ -109,7 +150,7 @@ fn a_claimed_task_is_not_offered_again(bench: &mut Bench) -> Verdict {
     bench.register(NOW, node, Span::seconds(10));
     let moved = vec![running(0, 1, node), ready(2, 0)];
     bench.applied(with_steps(change(a, 1), moved));
-    assert_eq!(bench.due_now().ready, [(a, 2, 0), (a, 1, 2)]);
+    assert_eq!(in_short(bench.due_now().ready), [(a, 2, 0), (a, 1, 2)]);
     // Paused: no task of the run can be claimed.
     let paused = vec![step(1, StepStatus::Ready), step(2, StepStatus::Ready)];
     bench.applied(with_steps(change(a, 2), paused));
@@ -222,14 +263,15 @@ fn runs_that_are_left_out_take_no_place(bench: &mut Bench) -> Verdict {
     }
     bench.applied(Commit { messages: vec![emitted("done")], ..change(all[0], 1) });
     let without = BTreeSet::from([all[0], all[2]]);
-    let ask = DueAsk { without, limit: 3, ready: 3, ..EVERYTHING };
+    let three = ReadyAsk { all: 3, ..EVERYTHING.ready };
+    let ask = DueAsk { without, limit: 3, ready: three, ..EVERYTHING };
     for only in [None, Some(all.to_vec())] {
         let due = bench.due(DueAsk { only, ..ask.clone() });
         let (b, d) = (all[1], all[3]);
         let at = |run, key, at| (run, key, Millis(at));
         assert_eq!(due.timers, [at(b, A, 1), at(d, A, 3), at(b, B, 11)]);
         assert_eq!(due.next_timer, Some(Millis(13)));
-        assert_eq!(due.ready, [(b, 0, 1), (b, 1, 1), (d, 0, 3)]);
+        assert_eq!(in_short(due.ready), [(b, 0, 1), (b, 1, 1), (d, 0, 3)]);
         let to: Vec<_> = due.messages.iter().map(|(_, message)| message.to).collect();
         assert_eq!((to, due.bus.len()), (vec![b, b, d], 0));
         assert_eq!(sorted(due.lost), [(b, 2, 1), (d, 2, 1)]);

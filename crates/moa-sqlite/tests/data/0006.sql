@@ -32,7 +32,7 @@ INSERT INTO messages (id, run, body, root, handed_to, handed_until) VALUES
 INSERT INTO waits VALUES (2, 2, 'done');
 INSERT INTO slots VALUES (2, 'deploy', 1, 1, 0), (3, 'deploy', 1, 0, 4);
 INSERT INTO workflows VALUES
-  (1, x'0707070707070707070707070707070707070707070707070707070707070707', 'build', 'v1', 'name: build', '{}', 1750000000000);
+  (1, x'0707070707070707070707070707070707070707070707070707070707070707', 'build', 'v1', 'name: build', '{"steps":[{},{"kind":{"kind":"task","agent":"a"}}]}', 1750000000000);
 UPDATE counters SET value = 5 WHERE name = 'event';
 UPDATE counters SET value = 12 WHERE name = 'message';
 INSERT INTO doomed VALUES (9);
