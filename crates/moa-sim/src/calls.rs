@@ -252,6 +252,10 @@ impl World {
                 return Err(error);
             }
         };
+        let applied = |outcome: &CommitOutcome| matches!(outcome, CommitOutcome::Applied { .. });
+        if outcome.commits.iter().any(applied) || !written.relays.is_empty() {
+            self.written = self.events;
+        }
         for position in refused {
             outcome.commits.insert(position, CommitOutcome::Invalid("simulated".into()));
         }

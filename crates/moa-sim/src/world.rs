@@ -29,10 +29,11 @@ use crate::users::Users;
 
 /// When the simulated world begins.
 const BEGIN: i64 = 1_800_000_000_000;
+/// Events after the faults have stopped of which one at least must write something. What writes gets
+/// on: many runs that wake each other up need many events, and are still not stuck.
+const IDLE_EVENTS_MAX: u64 = 60_000;
 /// Events after the faults have stopped in which everything must end.
-const CALM_EVENTS_MAX: u64 = 60_000;
-/// How many times as many where the work of runs that were left alone has piled up.
-const PILED_UP_TIMES: u64 = 4;
+const CALM_EVENTS_MAX: u64 = 2_000_000;
 /// Time after the faults have stopped in which everything must end.
 const CALM_TIME_MAX: i64 = 24 * 3_600_000;
 
@@ -142,6 +143,8 @@ pub(crate) struct World {
     pub piled_up: bool,
     pub over: bool,
     pub events: u64,
+    /// The event at which the store was written last.
+    pub written: u64,
     failure: Option<String>,
     trace: Option<String>,
 }
@@ -197,6 +200,7 @@ impl World {
             piled_up: false,
             over: false,
             events: 0,
+            written: 0,
             failure: None,
             trace: options.trace.then(String::new),
             random,
@@ -278,8 +282,8 @@ impl World {
                 None => {}
                 Some((time, count)) => {
                     let late = self.now - time > CALM_TIME_MAX;
-                    let times = if self.piled_up { PILED_UP_TIMES } else { 1 };
-                    if late || self.events - count > times * CALM_EVENTS_MAX {
+                    let idle = self.events - count.max(self.written) > IDLE_EVENTS_MAX;
+                    if late || idle || self.events - count > CALM_EVENTS_MAX {
                         self.never_over();
                     }
                 }

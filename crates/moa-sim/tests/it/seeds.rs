@@ -50,8 +50,10 @@ fn many_seeds() {
     println!("{}\n{}", summary.line(), summary.coverage);
     let mut kinds: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (seed, what) in &summary.failures {
-        let kind = what.chars().filter(|c| !c.is_ascii_digit()).take(100).collect();
-        kinds.entry(kind).or_default().push(*seed);
+        // Without ids and instants, which are those of the seed.
+        let words = what.split(' ').filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+        let kind: Vec<_> = words.take(12).collect();
+        kinds.entry(kind.join(" ")).or_default().push(*seed);
     }
     for (kind, seeds) in kinds {
         println!("{} times: {kind} {:?}", seeds.len(), &seeds[..seeds.len().min(6)]);
