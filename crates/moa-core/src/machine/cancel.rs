@@ -15,7 +15,7 @@ impl Tx<'_> {
         if self.run.row.extra.cancel.is_some() {
             return rejected("the run is being cancelled already");
         }
-        if !matches!(self.run.row.phase, Phase::Main | Phase::OnFailure) {
+        if self.run.row.phase > Phase::OnFailure {
             return rejected("the run is cleaning up already; terminate it to stop it now");
         }
         self.record(Event::CancelRequested { reason: reason.to_owned(), timeout });
@@ -24,10 +24,13 @@ impl Tx<'_> {
         }
         if self.run.row.extra.paused {
             // A paused run that is cancelled must be able to clean up.
-            self.record(Event::RunResumed);
+            self.resume()?;
         }
-        for inst in 0..self.run.len() as InstIx {
-            self.cancel_inst(inst);
+        // What is being undone is undone to its end: that is how the run cleans up.
+        if self.run.row.phase != Phase::Compensate {
+            for inst in 0..self.run.len() as InstIx {
+                self.cancel_inst(inst);
+            }
         }
         Ok(())
     }

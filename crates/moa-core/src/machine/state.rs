@@ -354,7 +354,7 @@ impl Run {
             TimerKey::Run => {
                 let ending = row.extra.cancel.is_some() || row.phase > Phase::OnFailure;
                 let due = row.started_at?.after(self.graph.timeout?);
-                (!ending && row.phase != Phase::Compensate).then_some(due)
+                (!ending).then_some(due)
             }
         }
     }

@@ -65,6 +65,47 @@ error_handling:
     assert_snapshot!(timeline(text, json!({}), vec![("pay", fail(ErrorKind::Permanent, "broke"))]));
 }
 
+/// Undone from second 3 on: a second for each of two.
+const TRIP: &str = "
+steps:
+  - {id: hotel, agent: a, action: book, compensate: {agent: a, action: cancel_hotel}}
+  - {id: flight, agent: a, action: book, compensate: {agent: a, action: cancel_flight}}
+  - {id: pay, agent: a, action: pay}
+error_handling:
+  on_failure: [{id: tell, agent: a, action: log}]
+  finally: [{id: tidy, agent: a, action: tidy}]
+";
+
+#[test]
+fn what_is_cancelled_while_it_is_undone_is_undone_to_its_end() {
+    for paused in [false, true] {
+        let pay = fail(ErrorKind::Permanent, "broke");
+        let mut world = world(&[("w", TRIP)], answers(vec![("pay", pay)]));
+        let run = start(&mut world, "w", json!({}));
+        world.run(Span(3_500));
+        if paused {
+            // No second step is undone before the run goes on.
+            world.change(run, Change::Pause).expect("it can be paused");
+            world.run(Span::minutes(5));
+        }
+        let cancel = || Change::Cancel { reason: "enough".into() };
+        world.change(run, cancel()).expect("it can be cancelled");
+        world.change(run, cancel()).expect_err("it is being cancelled already");
+        world.run(Span::minutes(60));
+        match paused {
+            false => assert_snapshot!("cancelled_while_undone", show(&world, run)),
+            true => assert_snapshot!("cancelled_while_undone_and_paused", show(&world, run)),
+        }
+    }
+}
+
+#[test]
+fn the_time_limit_holds_while_it_is_undone() {
+    let text = format!("timeout: 3500ms\n{TRIP}");
+    let pay = fail(ErrorKind::Permanent, "broke");
+    assert_snapshot!(timeline(&text, json!({}), vec![("pay", pay)]));
+}
+
 #[test]
 fn a_run_has_a_time_limit() {
     let text = "

@@ -97,6 +97,8 @@ impl Judge<'_> {
             Event::PhaseEntered { phase } => {
                 must(*phase > shadow.phase, "phases go one way")?;
                 must(self.body_ended(MAIN), "the main steps have not ended")?;
+                let handled = *phase == Phase::OnFailure && self.shadow.cancelled;
+                must(!handled, "on_failure of a run that is being cancelled")?;
                 self.shadow.phase = *phase;
             }
             Event::RunSucceeded { output } => {
