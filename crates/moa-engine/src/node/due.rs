@@ -241,6 +241,8 @@ impl Node {
         waiting: &[Queued],
     ) -> (Vec<Input>, Vec<InstIx>) {
         let id = run.row.run;
+        let held = self.held.iter().filter(|(run, _)| *run == id).map(|(_, q)| q);
+        let ended: Vec<_> = waiting.iter().chain(held).filter_map(Queued::ended).collect();
         let is_mine = |inst: u32, attempt: u32| {
             let row = run.step(inst).filter(|r| r.status == StepStatus::Running);
             row.is_some_and(|r| r.node == Some(self.id) && r.attempt == attempt)
@@ -251,7 +253,10 @@ impl Node {
             let start = decided && !self.draining;
             for task in doubt.tasks {
                 let mine = is_mine(task.inst, task.attempt);
-                if start && mine && self.may_start(now, task.leased_at) {
+                // What has ended was leased by an earlier commit, and started. A message that came
+                // twice created the run again, and so leased the same attempt again.
+                let ended = ended.contains(&(task.inst, task.attempt));
+                if start && mine && !ended && self.may_start(now, task.leased_at) {
                     self.out.push_back(Command::Start(Box::new(task)));
                 } else {
                     self.slots.release(id, task.inst, task.attempt);
@@ -263,8 +268,6 @@ impl Node {
                 self.doubtful.insert(id, Doubt { expected: doubt.expected, tasks });
             }
         }
-        let held = self.held.iter().filter(|(run, _)| *run == id).map(|(_, q)| q);
-        let ended: Vec<_> = waiting.iter().chain(held).filter_map(Queued::ended).collect();
         let running = run.steps().filter(|r| r.status == StepStatus::Running);
         let mine = running.filter(|r| r.node == Some(self.id));
         let lost = mine.map(|r| (r.inst, r.attempt)).filter(|(inst, attempt)| {

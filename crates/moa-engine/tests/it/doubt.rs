@@ -1,8 +1,12 @@
 //! Commits of which nobody knows whether they were written.
 
+use moa_core::ids::RunId;
+use moa_core::machine::Outcome;
+use moa_core::run::RunStatus;
 use moa_engine::node::Command;
-use moa_ports::store::Error;
-use moa_ports::suite::build;
+use moa_ports::agent::Completion;
+use moa_ports::store::{Batch, DueAsk, Error, Store};
+use moa_ports::suite::{answer, build};
 use serde_json::json;
 
 use crate::hand::Hand;
@@ -16,33 +20,75 @@ fn is_commit(command: &Command) -> bool {
     matches!(command, Command::Commit(_))
 }
 
-/// The creation of a child leases its first attempt. Nobody knows whether it was written; meanwhile
-/// the message that asks for the child has come again, so it is created again, without a look.
+fn nobody_knows() -> Error {
+    Error::Unknown("nobody knows".into())
+}
+
+/// A child about to be created: the commit that creates it and leases its first attempt, and a
+/// question for what is due that is on its way beside it.
+fn child_in_flight() -> (Hand, RunId, Batch, DueAsk) {
+    let mut hand = Hand::new(&[PARENT, WELL, OTHER]);
+    let parent = build::run(1);
+    hand.node.start(START, 1, parent, request("parent", json!({})));
+    assert!(hand.step(), "the parent is created");
+    // The workflow takes its time, and another batch is done before it is there.
+    let resolve = hand.up_to(|command| matches!(command, Command::Resolve(_)));
+    hand.node.start(START, 2, build::run(2), request("other", json!({})));
+    assert!(hand.step(), "the other run is created");
+    hand.perform(resolve);
+    let Command::Commit(batch) = hand.up_to(is_commit) else { unreachable!() };
+    hand.node.hint();
+    let ask = hand.up_to(|command| matches!(command, Command::AskDue(_)));
+    let Command::AskDue(ask) = ask else { unreachable!() };
+    (hand, parent.child(0, 1), batch, ask)
+}
+
+/// The end of the first attempt of a run's first step.
+fn done(run: RunId) -> Completion {
+    Completion { run, inst: 0, attempt: 1, outcome: Outcome::Succeeded { output: None } }
+}
+
+/// Nobody knows whether a child was created; meanwhile the message that asks for it has come again,
+/// so it is created again.
 #[test]
 fn what_was_leased_with_a_child_that_is_created_again_keeps_no_slot() {
     for written in [false, true] {
-        let mut hand = Hand::new(&[PARENT, WELL, OTHER]);
-        let parent = build::run(1);
-        hand.node.start(START, 1, parent, request("parent", json!({})));
-        assert!(hand.step(), "the parent is created");
-        // The workflow takes its time, and another batch is done before it is there.
-        let resolve = hand.up_to(|command| matches!(command, Command::Resolve(_)));
-        hand.node.start(START, 2, build::run(2), request("other", json!({})));
-        assert!(hand.step(), "the other run is created");
-        hand.perform(resolve);
-        let Command::Commit(batch) = hand.up_to(is_commit) else { unreachable!() };
-        hand.node.hint();
-        let ask = hand.up_to(|command| matches!(command, Command::AskDue(_)));
+        let (mut hand, child, batch, ask) = child_in_flight();
         if written {
             hand.commit(batch);
         }
-        hand.node.committed(START, Err(Error::Unknown("nobody knows".into())));
-        hand.perform(ask);
+        hand.node.committed(START, Err(nobody_knows()));
+        hand.perform(Command::AskDue(ask));
         hand.settle();
         assert_eq!(hand.started, [], "the store isn't asked for a while");
         hand.wake();
         hand.settle();
-        assert_eq!(hand.started, [parent.child(0, 1)], "once, written: {written}");
-        assert_eq!(hand.node.status().running.values().sum::<u32>(), 1);
+        assert_eq!(hand.started, [child], "once, written: {written}");
+        assert_eq!(hand.running(), 1);
     }
+}
+
+/// The message that asks for a child comes in an answer as old as the child itself, when its attempt
+/// has ended already, and what said so could not be written.
+#[test]
+fn an_attempt_that_has_ended_is_not_taken_for_one_that_was_just_leased() {
+    let (mut hand, child, batch, ask) = child_in_flight();
+    let due = answer(|reply| hand.store.due(ask.clone(), reply));
+    let outcome = hand.commit(batch);
+    hand.node.committed(START, Ok(outcome));
+    hand.node.completed(START, done(child));
+    hand.up_to(is_commit);
+    hand.node.committed(START, Err(Error::Unavailable("no disk".into())));
+    // The child is not in memory: it is created again, with the same attempt.
+    hand.node.due(START, &ask, due);
+    hand.settle();
+    hand.wake();
+    hand.up_to(is_commit);
+    hand.node.committed(hand.now, Err(nobody_knows()));
+    hand.wake();
+    hand.settle();
+    assert_eq!(hand.started, [child], "once");
+    assert_eq!(hand.running(), 0);
+    let ended = hand.store.model().snapshot(child).expect("it is there").row.status;
+    assert_eq!(ended, RunStatus::Succeeded);
 }

@@ -162,6 +162,11 @@ impl Hand {
         self.now = self.node.next_wakeup().map_or(self.now, |at| at.max(self.now));
         self.node.wake(self.now);
     }
+
+    /// Attempts that hold a slot.
+    pub fn running(&self) -> u32 {
+        self.node.status().running.values().sum()
+    }
 }
 
 fn new_node(store: &MemoryStore, start: u64, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> Node {
