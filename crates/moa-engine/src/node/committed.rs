@@ -154,9 +154,15 @@ impl Node {
         }
     }
 
-    /// A commit of unknown outcome can't be written any more: another one was, that was made from the
-    /// same version. What it leased was not leased.
+    /// A commit of unknown outcome can't be written any more once the run has a later version than it
+    /// was made from. What it leased was not leased.
     fn never_written(&mut self, id: RunId) {
+        let Some(Entry::Live(live)) = self.runs.get(&id) else { return };
+        let version = live.run.version;
+        let decided = |doubt: &Doubt| version > doubt.expected;
+        if !self.doubtful.get(&id).is_some_and(decided) {
+            return;
+        }
         let Some(doubt) = self.doubtful.remove(&id) else { return };
         for task in doubt.tasks {
             self.slots.release(id, task.inst, task.attempt);
@@ -244,10 +250,7 @@ impl Node {
             self.submit(now, run, queued);
         }
         self.give_held(now);
-        let doubtful = self.doubtful.keys().filter(|id| !self.runs.contains_key(id));
-        for id in doubtful.copied().collect::<Vec<_>>() {
-            self.load(id, Vec::new());
-        }
+        self.look_at_doubtful();
     }
 
     /// Keeps an input until the store works again; requests are answered now when nothing was written.

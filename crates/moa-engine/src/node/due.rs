@@ -263,7 +263,8 @@ impl Node {
                     not_leased.push(task.inst);
                 }
             }
-            if !decided {
+            // A store of one node writes nothing later: it never will be decided, and need not.
+            if !decided && !self.exclusive {
                 let tasks = Vec::new();
                 self.doubtful.insert(id, Doubt { expected: doubt.expected, tasks });
             }
@@ -278,6 +279,24 @@ impl Node {
         (back.collect(), not_leased)
     }
 
+    /// Loads the runs with leases in commits of unknown outcome, also those in memory. Such a commit
+    /// may be written yet, and what it was made from is gone then: nothing else would ever lead to
+    /// what it leased.
+    pub(super) fn look_at_doubtful(&mut self) {
+        for id in self.doubtful.keys().copied().collect::<Vec<_>>() {
+            match self.runs.get(&id) {
+                // About to be compared with the store anyhow.
+                Some(Entry::Loading(_)) => continue,
+                Some(Entry::Live(live)) if live.pending.is_some() || live.in_flight.is_some() => {
+                    continue;
+                }
+                Some(Entry::Live(_)) => self.forget(id),
+                None => {}
+            }
+            self.load(id, Vec::new());
+        }
+    }
+
     /// The leases of a run that is not there, or can't be read.
     pub(super) fn never_leased(&mut self, id: RunId) {
         if let Some(doubt) = self.doubtful.get_mut(&id) {
@@ -290,6 +309,9 @@ impl Node {
     /// The store has no such run: creations go on, everything else is refused.
     fn not_there(&mut self, now: Millis, id: RunId) {
         self.never_leased(id);
+        if self.exclusive {
+            self.doubtful.remove(&id);
+        }
         let Some(Entry::Loading(waiting)) = self.runs.remove(&id) else { return };
         for queued in waiting {
             match queued {

@@ -174,7 +174,8 @@ pub struct Node {
 }
 
 /// Leases that may have been written, may be written yet, or never will be. Decided as soon as the
-/// run has another version than the commit was made from.
+/// run has a later version than the commit was made from; until then a node of several looks again
+/// and again.
 struct Doubt {
     /// The version that the commit was made from.
     expected: u64,
@@ -392,6 +393,9 @@ impl Node {
             self.lost_wanted = true;
             // Also tasks that nobody has claimed yet: who had them in its queue may be gone.
             self.slots.more_in_store = true;
+            if !self.is_degraded() {
+                self.look_at_doubtful();
+            }
         }
     }
 

@@ -1,11 +1,11 @@
 //! Commits of which nobody knows whether they were written.
 
 use moa_core::ids::RunId;
-use moa_core::machine::Outcome;
+use moa_core::machine::{Input, MessageBody, Outcome};
 use moa_core::run::RunStatus;
 use moa_engine::node::Command;
 use moa_ports::agent::Completion;
-use moa_ports::store::{Batch, DueAsk, Error, Store};
+use moa_ports::store::{Batch, Commit, DueAsk, Error, Message, Store};
 use moa_ports::suite::{answer, build};
 use serde_json::json;
 
@@ -91,4 +91,46 @@ fn an_attempt_that_has_ended_is_not_taken_for_one_that_was_just_leased() {
     assert_eq!(hand.running(), 0);
     let ended = hand.store.model().snapshot(child).expect("it is there").row.status;
     assert_eq!(ended, RunStatus::Succeeded);
+}
+
+/// A commit whose outcome nobody knows consumed the message that it was made from. It is written
+/// only when the node has looked already, and found that it was not.
+#[test]
+fn what_was_leased_by_a_commit_that_came_late_is_found() {
+    for news in [false, true] {
+        let text = "steps: [{id: child, workflow: well}, {id: one, agent: a, action: x}]";
+        let mut hand = Hand::shared(&[("parent", text), WELL]);
+        let parent = build::run(1);
+        let child = parent.child(0, 1);
+        hand.node.start(START, 1, parent, request("parent", json!({})));
+        hand.settle();
+        hand.node.completed(START, done(child));
+        assert!(hand.step(), "the child ends");
+        let Command::Commit(late) = hand.up_to(is_commit) else { unreachable!() };
+        hand.node.committed(START, Err(nobody_knows()));
+        hand.wake();
+        let load = hand.up_to(|command| matches!(command, Command::Load(_)));
+        hand.perform(load);
+        if news {
+            // What is committed meanwhile changes nothing, and leaves the version as it was.
+            let input = Input::ChildDone { step: 0, run: build::run(9), result: Ok(None) };
+            let message = Message { to: parent, body: MessageBody::Input(input) };
+            let sent = message.clone();
+            let commit =
+                Commit { messages: vec![sent], ..build::create(build::row(build::run(9))) };
+            hand.commit(Batch { now: START, commits: vec![commit], ..Batch::default() });
+            let ask = hand.up_to(|command| matches!(command, Command::AskDue(_)));
+            let Command::AskDue(ask) = ask else { unreachable!() };
+            let mut due = answer(|reply| hand.store.due(ask.clone(), reply)).expect("it is read");
+            due.messages.retain(|(_, m)| *m == message);
+            hand.node.due(hand.now, &ask, Ok(due));
+            assert!(hand.step(), "it is used up");
+        }
+        hand.commit(late);
+        hand.settle();
+        assert_eq!(hand.started, [child], "nobody knows it yet");
+        hand.wake();
+        hand.settle();
+        assert_eq!(hand.started, [child, parent], "with other news: {news}");
+    }
 }

@@ -37,7 +37,18 @@ pub struct Hand {
 
 impl Hand {
     pub fn new(texts: &[(&str, &str)]) -> Self {
-        let store = MemoryStore::single();
+        Self::over(MemoryStore::single(), texts)
+    }
+
+    /// A node of several.
+    pub fn shared(texts: &[(&str, &str)]) -> Self {
+        let mut hand = Self::over(MemoryStore::shared(), texts);
+        hand.node.registered(START, START.after(Span::minutes(60)));
+        hand.wake();
+        hand
+    }
+
+    fn over(store: MemoryStore, texts: &[(&str, &str)]) -> Self {
         for (id, text) in texts {
             let plan = plan(id, text);
             let version = WorkflowVersion {
@@ -171,6 +182,7 @@ impl Hand {
 
 fn new_node(store: &MemoryStore, start: u64, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> Node {
     let id = NodeId(start);
-    store.register(START, id, Span::minutes(1), Box::new(|_| ()));
-    Node::new(id, agents.clone(), schemas(), 10, true)
+    let register = |reply| store.register(START, id, Span::minutes(60), reply);
+    let exclusive = answer(register).expect("it is registered").exclusive;
+    Node::new(id, agents.clone(), schemas(), 10, exclusive)
 }
