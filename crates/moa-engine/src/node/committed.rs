@@ -293,8 +293,8 @@ impl Node {
             Err(error) => {
                 let reason = error.to_string();
                 for id in ids {
-                    if let Some(Entry::Loading(waiting)) = self.runs.remove(&id) {
-                        for queued in waiting {
+                    if let Some(Entry::Loading(loading)) = self.runs.remove(&id) {
+                        for queued in loading.waiting {
                             self.hold(id, queued, &reason, false);
                         }
                     }

@@ -17,7 +17,7 @@ use moa_ports::store::{
 use super::gather::{Queued, Source};
 use super::quarantine::guarded;
 use super::slots::is_free;
-use super::{Command, Doubt, Entry, Live, Node};
+use super::{Command, Doubt, Entry, Live, Loading, Node};
 
 impl Node {
     /// The question for what is due, when it is time for it.
@@ -199,7 +199,7 @@ impl Node {
 
     fn enter(&mut self, now: Millis, id: RunId, run: Run, root: RunId) {
         let waiting = match self.runs.remove(&id) {
-            Some(Entry::Loading(waiting)) => waiting,
+            Some(Entry::Loading(loading)) => loading.waiting,
             Some(live @ Entry::Live(_)) => {
                 self.runs.insert(id, live);
                 return;
@@ -306,18 +306,30 @@ impl Node {
         }
     }
 
-    /// The store has no such run: creations go on, everything else is refused.
+    /// The store has no such run: creations go on, what asked for it is refused. For what came since
+    /// the store is asked again.
     fn not_there(&mut self, now: Millis, id: RunId) {
         self.never_leased(id);
         if self.exclusive {
             self.doubtful.remove(&id);
         }
-        let Some(Entry::Loading(waiting)) = self.runs.remove(&id) else { return };
+        let Some(Entry::Loading(Loading { mut waiting, asked_for })) = self.runs.remove(&id) else {
+            return;
+        };
+        let since = waiting.split_off(asked_for);
         for queued in waiting {
             match queued {
                 Queued::Create(creation) => self.create(now, *creation),
+                queued if self.runs.contains_key(&id) => self.submit(now, id, queued),
                 queued => self.refuse_unknown(id, queued),
             }
+        }
+        if self.runs.contains_key(&id) {
+            for queued in since {
+                self.submit(now, id, queued);
+            }
+        } else if !since.is_empty() {
+            self.load(id, since);
         }
     }
 

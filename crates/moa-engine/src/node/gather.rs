@@ -90,7 +90,7 @@ impl Entry {
     fn has(&self, message: &Queued) -> bool {
         let same = |other: &Queued| other.source() == message.source();
         match self {
-            Self::Loading(waiting) => waiting.iter().any(same),
+            Self::Loading(loading) => loading.waiting.iter().any(same),
             Self::Live(live) => {
                 let parts = [&live.pending, &live.in_flight];
                 parts.into_iter().flatten().any(|p| p.inputs.iter().any(same))
@@ -204,7 +204,7 @@ impl Node {
         match self.runs.get_mut(&id) {
             Some(entry) if queued.is_event() && entry.has(&queued) => {}
             Some(Entry::Live(_)) => self.apply(now, id, queued),
-            Some(Entry::Loading(waiting)) => waiting.push(queued),
+            Some(Entry::Loading(loading)) => loading.waiting.push(queued),
             None => self.load(id, vec![queued]),
         }
     }

@@ -100,9 +100,17 @@ pub enum Answer {
 /// A run in the node's memory.
 enum Entry {
     /// Asked of the store; inputs wait.
-    Loading(Vec<Queued>),
+    Loading(Loading),
     /// In memory.
     Live(Box<Live>),
+}
+
+struct Loading {
+    /// What waits for the run.
+    waiting: Vec<Queued>,
+    /// How many of them there were when it was asked for. The others may be for a run that came to be
+    /// after the store had looked for it.
+    asked_for: usize,
 }
 
 struct Live {
@@ -491,7 +499,8 @@ impl Node {
 
     /// Asks the store for a run; inputs wait until it comes.
     fn load(&mut self, id: RunId, waiting: Vec<Queued>) {
-        self.runs.insert(id, Entry::Loading(waiting));
+        let asked_for = waiting.len();
+        self.runs.insert(id, Entry::Loading(Loading { waiting, asked_for }));
         self.loads += 1;
         self.out.push_back(Command::Load(vec![id]));
     }

@@ -88,8 +88,8 @@ impl Node {
                 }
                 self.forget(id);
             }
-            Some(Entry::Loading(waiting)) => {
-                inputs.append(waiting);
+            Some(Entry::Loading(loading)) => {
+                inputs.append(&mut loading.waiting);
                 self.runs.remove(&id);
             }
             None => {}

@@ -1,9 +1,10 @@
-//! Commits of which nobody knows whether they were written.
+//! Commits of which nobody knows whether they were written, and answers older than what was written since.
 
 use moa_core::ids::RunId;
 use moa_core::machine::{Input, MessageBody, Outcome};
 use moa_core::run::RunStatus;
-use moa_engine::node::Command;
+use moa_engine::handle::{Change, Error as HandleError};
+use moa_engine::node::{Answer, Command};
 use moa_ports::agent::Completion;
 use moa_ports::store::{Batch, Commit, DueAsk, Error, Message, Store};
 use moa_ports::suite::{answer, build};
@@ -133,4 +134,20 @@ fn what_was_leased_by_a_commit_that_came_late_is_found() {
         hand.settle();
         assert_eq!(hand.started, [child, parent], "with other news: {news}");
     }
+}
+
+/// The store looks for a run just before another node creates it, and its answer comes late.
+#[test]
+fn what_came_after_a_run_was_asked_for_is_not_refused_because_it_was_not_there() {
+    let mut hand = Hand::shared(&[OTHER]);
+    let run = build::run(1);
+    hand.node.change(START, 1, run, Change::Pause);
+    let load = hand.up_to(|command| matches!(command, Command::Load(_)));
+    hand.elsewhere(|node| node.start(START, 2, run, request("other", json!({}))));
+    hand.node.change(START, 3, run, Change::Pause);
+    assert!(matches!(load, Command::Load(ids) if ids == [run]));
+    hand.node.loaded(START, vec![run], Ok(vec![None]));
+    hand.settle();
+    assert_eq!(hand.answers[&1], Answer::Changed(Err(HandleError::UnknownRun { run })));
+    assert_eq!(hand.answers[&3], Answer::Changed(Ok(())));
 }

@@ -174,6 +174,15 @@ impl Hand {
         self.node.wake(self.now);
     }
 
+    /// Another node does something with the same store, up to its first commit.
+    pub fn elsewhere(&mut self, act: impl FnOnce(&mut Node)) {
+        let other = Node::new(NodeId(99), agents([agent("a")]), schemas(), 10, true);
+        let here = std::mem::replace(&mut self.node, other);
+        act(&mut self.node);
+        assert!(self.step(), "it commits");
+        self.node = here;
+    }
+
     /// Attempts that hold a slot.
     pub fn running(&self) -> u32 {
         self.node.status().running.values().sum()
