@@ -52,6 +52,8 @@ impl Node {
         match outcome {
             CommitOutcome::Applied { seq } => self.commit_applied(now, id, seq, *pending),
             CommitOutcome::Conflict => self.redo(now, id, *pending),
+            // It was created by an earlier commit, of unknown outcome: what was meant for it still is.
+            CommitOutcome::Duplicate(existing) if existing == id => self.redo(now, id, *pending),
             CommitOutcome::Duplicate(existing) => self.not_created(id, *pending, Some(existing)),
             CommitOutcome::Skipped => self.not_created(id, *pending, None),
             CommitOutcome::Invalid(_) => {}
@@ -114,9 +116,6 @@ impl Node {
         self.due_wanted = true;
         let inputs = self.taken_back(id, pending);
         self.created_elsewhere(id, inputs, existing);
-        if existing == Some(id) {
-            self.load(id, Vec::new());
-        }
     }
 
     /// Forgets a run with all that is not durable; answers the inputs.

@@ -471,9 +471,7 @@ impl Node {
         inputs: Vec<Queued>,
         existing: Option<RunId>,
     ) {
-        if existing != Some(id) {
-            self.scope.remove(id);
-        }
+        self.scope.remove(id);
         for queued in inputs {
             let creation = match queued {
                 Queued::Create(creation) => creation,

@@ -3,7 +3,7 @@
 use moa_core::ids::RunId;
 use moa_core::machine::{Input, MessageBody, Outcome};
 use moa_core::run::RunStatus;
-use moa_engine::handle::{Change, Error as HandleError};
+use moa_engine::handle::{Change, Error as HandleError, StartRequest, Started};
 use moa_engine::node::{Answer, Command};
 use moa_ports::agent::Completion;
 use moa_ports::store::{Batch, Commit, DueAsk, Error, Message, Store};
@@ -150,4 +150,25 @@ fn what_came_after_a_run_was_asked_for_is_not_refused_because_it_was_not_there()
     hand.settle();
     assert_eq!(hand.answers[&1], Answer::Changed(Err(HandleError::UnknownRun { run })));
     assert_eq!(hand.answers[&3], Answer::Changed(Ok(())));
+}
+
+/// A start with a key is tried again, because nobody knows of the first try; that one is written
+/// just before the second. What was asked of the run meanwhile is done with it.
+#[test]
+fn what_is_meant_for_a_run_that_exists_by_an_earlier_try_is_done() {
+    let mut hand = Hand::shared(&[OTHER]);
+    let run = build::run(1);
+    let keyed = StartRequest { idempotency_key: Some("k".into()), ..request("other", json!({})) };
+    hand.node.start(START, 1, run, keyed);
+    let Command::Commit(late) = hand.up_to(is_commit) else { unreachable!() };
+    hand.node.committed(START, Err(nobody_knows()));
+    hand.wake();
+    let load = hand.up_to(|command| matches!(command, Command::Load(_)));
+    hand.perform(load);
+    hand.node.change(hand.now, 2, run, Change::Pause);
+    hand.commit(late);
+    hand.settle();
+    assert_eq!(hand.answers[&1], Answer::Started(Ok(Started::New { run })));
+    assert_eq!(hand.answers[&2], Answer::Changed(Ok(())));
+    assert!(hand.store.model().snapshot(run).expect("it is there").row.extra.paused);
 }
