@@ -138,7 +138,8 @@ pub fn start(
     let clock = Clock::start();
     let (answer, registered) = mpsc::channel();
     let reply = Box::new(move |r| drop(answer.send(r)));
-    store.register(clock.now(), options.node, LEASE, reply);
+    let since = clock.now();
+    store.register(since, options.node, LEASE, reply);
     let gone = |_| store::Error::Unavailable("the store did not answer".into());
     let registration = registered.recv().map_err(gone)??;
     let (own, inbox) = mpsc::channel();
@@ -148,6 +149,7 @@ pub fn start(
     let worker = worker(Arc::new(Ends(own.clone())));
     let exclusive = registration.exclusive;
     let mut node = Node::new(options.node, agents, schemas, options.max_running, exclusive);
+    node.registered(clock.now(), since.after(LEASE));
     if options.serves == Serves::Asked {
         node.serve_only_asked();
     }
@@ -285,7 +287,7 @@ impl Shell {
                 }
             },
             Msg::Renewed(_, Err(error)) => tracing::warn!(error = %error, "lease not renewed"),
-            Msg::Renewed(at, Ok(_)) => self.node.registered(at, at.after(LEASE)),
+            Msg::Renewed(at, Ok(_)) => self.node.registered(now, at.after(LEASE)),
         }
     }
 

@@ -70,8 +70,8 @@ pub trait Store: Send + Sync {
     /// What is due: see [`Due`]. Reads only.
     fn due(&self, ask: DueAsk, reply: Reply<Due>);
 
-    /// Registers a node, or renews its registration until `now + lease`. Once a node's
-    /// registration has run out, its leases are lost.
+    /// Registers a node, or renews its registration until `now + lease`; a call that comes late
+    /// shortens nothing. Once a node's registration has run out, its leases are lost.
     fn register(&self, now: Millis, node: NodeId, lease: Span, reply: Reply<Registration>);
 
     /// Keeps a workflow version; the same hash again changes nothing but which one is the newest.

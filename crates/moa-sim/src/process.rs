@@ -151,7 +151,7 @@ impl World {
             Answer::Limits(found) => node.limits_loaded(now, found),
             Answer::Due(ask, found) => node.due(now, &ask, found),
             Answer::Resolved(which, Ok(found)) => node.resolved(now, &which, found),
-            Answer::Renewed(at) => node.registered(at, at.after(LEASE)),
+            Answer::Renewed(at) => node.registered(now, at.after(LEASE)),
             Answer::Resolved(which, Err(error)) => node.resolve_failed(now, &which, error),
         }
         self.told(p);

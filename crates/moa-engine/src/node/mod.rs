@@ -178,7 +178,8 @@ pub struct Node {
     /// Whether runs came into memory, or became idle, since the last look at how many there are.
     crowded: bool,
     due_rows_max: usize,
-    registered: (Millis, Millis),
+    /// Since when and until when it is registered without a gap, where it is one of several.
+    registered: Option<(Millis, Millis)>,
 }
 
 /// Leases that may have been written, may be written yet, or never will be. Decided as soon as the
@@ -283,7 +284,7 @@ impl Node {
             runs_cached_max: RUNS_CACHED_MAX,
             crowded: false,
             due_rows_max: DUE_ROWS_MAX,
-            registered: (Millis(i64::MIN), Millis(i64::MAX)),
+            registered: None,
         }
     }
 
@@ -353,19 +354,21 @@ impl Node {
         self.slots.set_rows_max(self.due_rows_max);
     }
 
-    /// The node's registration was renewed at an instant, and holds until another, both by its own
-    /// clock. Beyond it, others may take its attempts for lost: none is started any more shortly
-    /// before that, nor one that was leased before a gap.
-    pub fn registered(&mut self, at: Millis, until: Millis) {
-        let (since, before) = self.registered;
-        let gap = before <= at;
-        self.registered = (if gap { at } else { since }, until);
+    /// The node has heard that it is registered until an instant, by its own clock. Beyond it, others
+    /// may take its attempts for lost: none is started any more shortly before that, nor one that was
+    /// leased before a gap. There may have been one when this is heard only after the last
+    /// registration: nobody knows when the store got to it.
+    pub fn registered(&mut self, now: Millis, until: Millis) {
+        self.registered = Some(match self.registered {
+            Some((since, last)) if now.after(START_MARGIN) < last => (since, until.max(last)),
+            _ => (now, until),
+        });
     }
 
     /// Whether an attempt that was leased at an instant may start.
     fn may_start(&self, now: Millis, leased_at: Millis) -> bool {
-        let (since, until) = self.registered;
-        self.exclusive || (leased_at >= since && now.after(START_MARGIN) < until)
+        let holds = |(since, until)| leased_at >= since && now.after(START_MARGIN) < until;
+        self.exclusive || self.registered.is_some_and(holds)
     }
 
     /// There may be messages, timers or tasks from elsewhere.

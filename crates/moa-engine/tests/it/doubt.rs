@@ -3,6 +3,7 @@
 use moa_core::ids::RunId;
 use moa_core::machine::{Input, MessageBody, Outcome};
 use moa_core::run::RunStatus;
+use moa_core::time::Span;
 use moa_engine::handle::{Change, Error as HandleError, StartRequest, Started};
 use moa_engine::node::{Answer, Command};
 use moa_ports::agent::Completion;
@@ -171,4 +172,24 @@ fn what_is_meant_for_a_run_that_exists_by_an_earlier_try_is_done() {
     assert_eq!(hand.answers[&1], Answer::Started(Ok(Started::New { run })));
     assert_eq!(hand.answers[&2], Answer::Changed(Ok(())));
     assert!(hand.store.model().snapshot(run).expect("it is there").row.extra.paused);
+}
+
+/// A node hears that it is registered again only when others may have seen that it was not: what it
+/// had leased before may be lost to them.
+#[test]
+fn what_was_leased_before_a_late_renewal_is_not_started() {
+    for (heard, attempt) in [(2_000, 1), (3_600, 2)] {
+        let mut hand = Hand::shared_until(&[WELL], START.after(Span(5_000)));
+        let run = build::run(1);
+        hand.node.start(START, 1, run, request("well", json!({})));
+        let Command::Commit(batch) = hand.up_to(is_commit) else { unreachable!() };
+        hand.now = START.after(Span(heard));
+        hand.node.registered(hand.now, START.after(Span(8_000)));
+        let outcome = hand.commit(batch);
+        hand.node.committed(hand.now, Ok(outcome));
+        hand.settle();
+        assert_eq!(hand.started, [run]);
+        let row = &hand.store.model().snapshot(run).expect("it is there").steps[0];
+        assert_eq!((row.attempt, row.released), (attempt, attempt - 1), "heard at {heard}");
+    }
 }

@@ -42,8 +42,13 @@ impl Hand {
 
     /// A node of several.
     pub fn shared(texts: &[(&str, &str)]) -> Self {
+        Self::shared_until(texts, START.after(Span::minutes(60)))
+    }
+
+    /// A node of several, which knows that it is registered until then.
+    pub fn shared_until(texts: &[(&str, &str)], until: Millis) -> Self {
         let mut hand = Self::over(MemoryStore::shared(), texts);
-        hand.node.registered(START, START.after(Span::minutes(60)));
+        hand.node.registered(START, until);
         hand.wake();
         hand
     }

@@ -500,7 +500,8 @@ impl Model {
             self.nodes.insert(node, Millis(i64::MAX));
         } else {
             self.nodes.retain(|_, until| *until > now);
-            self.nodes.insert(node, now.after(lease));
+            let until = self.nodes.entry(node).or_insert(now);
+            *until = now.after(lease).max(*until);
         }
         Registration { exclusive: self.exclusive }
     }
