@@ -6,7 +6,6 @@ use serde_json::{Value as Json, json};
 
 use crate::event::{Event, InstIx};
 use crate::expr::{self, Program};
-use crate::run::Phase;
 use crate::step::{ErrorKind, SkipReason, StepError, StepStatus, WaitReason};
 use crate::template::Template;
 use crate::time::{Millis, Span};
@@ -30,8 +29,7 @@ enum Needs {
 impl Tx<'_> {
     /// Whether the run is on its way out, so that nothing new begins.
     pub fn is_cancelling(&self) -> bool {
-        let phase = matches!(self.run.row.phase, Phase::Main | Phase::OnFailure);
-        phase && self.run.row.extra.cancel.is_some()
+        self.run.is_cancelling()
     }
 
     pub fn consider(&mut self, inst: InstIx) {

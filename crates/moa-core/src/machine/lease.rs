@@ -56,6 +56,12 @@ impl Run {
         }
     }
 
+    /// Whether an attempt has nothing to go on for: it is over, or the run is being cancelled.
+    pub fn is_to_stop(&self, inst: InstIx, attempt: u32) -> bool {
+        let row = self.step(inst).filter(|row| row.status == StepStatus::Running);
+        row.is_none_or(|row| row.attempt != attempt) || self.is_cancelling()
+    }
+
     /// What the next attempt of a step asks of its agent.
     pub fn action(&self, inst: InstIx) -> Option<&str> {
         let row = self.step(inst)?;

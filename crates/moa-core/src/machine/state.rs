@@ -304,6 +304,12 @@ impl Run {
         self.released.get(&owner).is_none_or(|upto| iteration < *upto)
     }
 
+    /// Whether the run is on its way out, so that nothing new begins and what runs is to stop.
+    pub(super) fn is_cancelling(&self) -> bool {
+        let phase = matches!(self.row.phase, Phase::Main | Phase::OnFailure);
+        phase && self.row.extra.cancel.is_some()
+    }
+
     /// Number of instances.
     pub fn len(&self) -> usize {
         self.steps.len()

@@ -141,14 +141,16 @@ impl Node {
         }
     }
 
-    /// Attempts of a commit that may have been written keep their slots until that is known.
+    /// Attempts of a commit that may have been written keep their slots until that is known, and
+    /// those that it stops go on until then.
     fn doubt(&mut self, id: RunId, expected: u64, after: Vec<After>) {
+        let stops = after.iter().any(|after| matches!(after, After::Stop { .. }));
         let start = |after| match after {
             After::Start(task) => Some(*task),
             _ => None,
         };
         let tasks: Vec<_> = after.into_iter().filter_map(start).collect();
-        if !tasks.is_empty() {
+        if stops || !tasks.is_empty() {
             self.doubtful.insert(id, Doubt { expected, tasks });
         }
     }

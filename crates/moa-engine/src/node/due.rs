@@ -215,7 +215,11 @@ impl Node {
         }
         self.tick += 1;
         self.idle.push_back((self.tick, id));
+        let doubtful = self.doubtful.contains_key(&id);
         let (unstarted, not_leased) = self.unstarted(now, &run, &waiting);
+        if doubtful {
+            self.stop_stopped(&run);
+        }
         let (root, used) = (Some(root), self.tick);
         let live = Live { run, root, pending: None, in_flight: None, leased: 0, used };
         self.runs.insert(id, Entry::Live(Box::new(live)));
@@ -277,6 +281,17 @@ impl Node {
         });
         let back = lost.map(|(step, attempt)| Input::AttemptUnstarted { step, attempt });
         (back.collect(), not_leased)
+    }
+
+    /// Asks attempts of this node to stop that are to stop by what the store has of their run: the
+    /// commit that said so had an unknown outcome, and nothing followed it.
+    fn stop_stopped(&mut self, run: &Run) {
+        let id = run.row.run;
+        for (inst, attempt) in self.slots.leased_of(id) {
+            if run.is_to_stop(inst, attempt) {
+                self.out.push_back(Command::Stop { run: id, inst, attempt, release: false });
+            }
+        }
     }
 
     /// Loads the runs with leases in commits of unknown outcome, also those in memory. Such a commit

@@ -95,6 +95,8 @@ impl Node {
             None => {}
         }
         self.never_leased(id);
+        // It is not looked at any more.
+        self.doubtful.remove(&id);
         for queued in inputs {
             self.refuse_quarantined(id, queued);
         }

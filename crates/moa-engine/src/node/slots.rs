@@ -162,6 +162,11 @@ impl Slots {
         all
     }
 
+    /// The attempts of a run that this node runs.
+    pub fn leased_of(&self, run: RunId) -> Vec<(InstIx, u32)> {
+        self.leased().into_iter().filter(|l| l.0 == run).map(|l| (l.1, l.2)).collect()
+    }
+
     /// Whether nothing runs, and nothing is about to.
     pub fn is_empty(&self, draining: bool) -> bool {
         self.leased.is_empty() && (draining || self.fresh.is_empty())

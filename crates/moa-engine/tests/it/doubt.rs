@@ -22,6 +22,10 @@ fn is_commit(command: &Command) -> bool {
     matches!(command, Command::Commit(_))
 }
 
+fn is_load(command: &Command) -> bool {
+    matches!(command, Command::Load(_))
+}
+
 fn nobody_knows() -> Error {
     Error::Unknown("nobody knows".into())
 }
@@ -66,7 +70,7 @@ fn what_was_leased_with_a_child_that_is_created_again_keeps_no_slot() {
         hand.wake();
         hand.settle();
         assert_eq!(hand.started, [child], "once, written: {written}");
-        assert_eq!(hand.running(), 1);
+        assert_eq!(hand.slots_taken(), 1);
     }
 }
 
@@ -90,9 +94,28 @@ fn an_attempt_that_has_ended_is_not_taken_for_one_that_was_just_leased() {
     hand.wake();
     hand.settle();
     assert_eq!(hand.started, [child], "once");
-    assert_eq!(hand.running(), 0);
+    assert_eq!(hand.slots_taken(), 0);
     let ended = hand.store.model().snapshot(child).expect("it is there").row.status;
     assert_eq!(ended, RunStatus::Succeeded);
+}
+
+/// A child has ended, and nobody knows whether the commit was written that says so to its parent,
+/// and leases the parent's next attempt. It has not been, up to now.
+fn child_over_in_doubt() -> (Hand, RunId, Batch) {
+    let text = "steps: [{id: child, workflow: well}, {id: one, agent: a, action: x}]";
+    let mut hand = Hand::shared(&[("parent", text), WELL]);
+    let parent = build::run(1);
+    let child = parent.child(0, 1);
+    hand.node.start(START, 1, parent, request("parent", json!({})));
+    hand.settle();
+    hand.node.completed(START, done(child));
+    assert!(hand.step(), "the child ends");
+    let Command::Commit(late) = hand.up_to(is_commit) else { unreachable!() };
+    hand.node.committed(START, Err(nobody_knows()));
+    hand.wake();
+    let load = hand.up_to(is_load);
+    hand.perform(load);
+    (hand, child, late)
 }
 
 /// A commit whose outcome nobody knows consumed the message that it was made from. It is written
@@ -100,19 +123,8 @@ fn an_attempt_that_has_ended_is_not_taken_for_one_that_was_just_leased() {
 #[test]
 fn what_was_leased_by_a_commit_that_came_late_is_found() {
     for news in [false, true] {
-        let text = "steps: [{id: child, workflow: well}, {id: one, agent: a, action: x}]";
-        let mut hand = Hand::shared(&[("parent", text), WELL]);
+        let (mut hand, child, late) = child_over_in_doubt();
         let parent = build::run(1);
-        let child = parent.child(0, 1);
-        hand.node.start(START, 1, parent, request("parent", json!({})));
-        hand.settle();
-        hand.node.completed(START, done(child));
-        assert!(hand.step(), "the child ends");
-        let Command::Commit(late) = hand.up_to(is_commit) else { unreachable!() };
-        hand.node.committed(START, Err(nobody_knows()));
-        hand.wake();
-        let load = hand.up_to(|command| matches!(command, Command::Load(_)));
-        hand.perform(load);
         if news {
             // What is committed meanwhile changes nothing, and leaves the version as it was.
             let input = Input::ChildDone { step: 0, run: build::run(9), result: Ok(None) };
@@ -143,7 +155,7 @@ fn what_came_after_a_run_was_asked_for_is_not_refused_because_it_was_not_there()
     let mut hand = Hand::shared(&[OTHER]);
     let run = build::run(1);
     hand.node.change(START, 1, run, Change::Pause);
-    let load = hand.up_to(|command| matches!(command, Command::Load(_)));
+    let load = hand.up_to(is_load);
     hand.elsewhere(|node| node.start(START, 2, run, request("other", json!({}))));
     hand.node.change(START, 3, run, Change::Pause);
     assert!(matches!(load, Command::Load(ids) if ids == [run]));
@@ -164,7 +176,7 @@ fn what_is_meant_for_a_run_that_exists_by_an_earlier_try_is_done() {
     let Command::Commit(late) = hand.up_to(is_commit) else { unreachable!() };
     hand.node.committed(START, Err(nobody_knows()));
     hand.wake();
-    let load = hand.up_to(|command| matches!(command, Command::Load(_)));
+    let load = hand.up_to(is_load);
     hand.perform(load);
     hand.node.change(hand.now, 2, run, Change::Pause);
     hand.commit(late);
@@ -191,5 +203,39 @@ fn what_was_leased_before_a_late_renewal_is_not_started() {
         assert_eq!(hand.started, [run]);
         let row = &hand.store.model().snapshot(run).expect("it is there").steps[0];
         assert_eq!((row.attempt, row.released), (attempt, attempt - 1), "heard at {heard}");
+    }
+}
+
+#[test]
+fn an_attempt_is_stopped_also_when_nobody_knew_that_its_run_was_cancelled() {
+    let mut hand = Hand::new(&[WELL]);
+    let run = build::run(1);
+    hand.node.start(START, 1, run, request("well", json!({})));
+    hand.settle();
+    hand.node.change(START, 2, run, Change::Cancel { reason: "enough".into() });
+    let Command::Commit(batch) = hand.up_to(is_commit) else { unreachable!() };
+    hand.commit(batch);
+    hand.node.committed(START, Err(nobody_knows()));
+    hand.settle();
+    assert_eq!(hand.stopped, [], "it may not be cancelled");
+    hand.wake();
+    hand.settle();
+    assert_eq!(hand.stopped, [run]);
+    assert_eq!(hand.answers[&2], Answer::Changed(Ok(())));
+}
+
+#[test]
+fn a_run_that_was_set_aside_is_not_looked_at_any_more() {
+    let (mut hand, _, _) = child_over_in_doubt();
+    let parent = build::run(1);
+    hand.refused = vec![parent];
+    hand.settle();
+    assert_eq!(hand.node.status().quarantined.keys().collect::<Vec<_>>(), [&parent]);
+    for _ in 0..3 {
+        hand.wake();
+        while let Some(command) = hand.node.poll(hand.now) {
+            assert!(!is_load(&command), "{command:?}");
+            hand.perform(command);
+        }
     }
 }

@@ -30,6 +30,8 @@ pub struct Hand {
     pub asks: u32,
     /// The agents that a restart finds.
     pub agents: BTreeMap<Name, Arc<AgentSpec>>,
+    /// Runs of which an attempt was asked to stop, in order.
+    pub stopped: Vec<RunId>,
     /// The instant.
     pub now: Millis,
     starts: u64,
@@ -73,6 +75,7 @@ impl Hand {
             running: Vec::new(),
             asks: 0,
             agents,
+            stopped: Vec::new(),
             now: START,
             starts: 1,
         }
@@ -166,7 +169,8 @@ impl Hand {
                 self.started.push(task.run);
                 self.running.push((task.run, task.inst, task.attempt));
             }
-            Command::Stop { .. } | Command::Publish(_) => {}
+            Command::Stop { run, .. } => self.stopped.push(run),
+            Command::Publish(_) => {}
             Command::Fatal(error) => panic!("{error}"),
         }
     }
@@ -189,7 +193,7 @@ impl Hand {
     }
 
     /// Attempts that hold a slot.
-    pub fn running(&self) -> u32 {
+    pub fn slots_taken(&self) -> u32 {
         self.node.status().running.values().sum()
     }
 }
