@@ -30,7 +30,7 @@ pub use artifact::{Artifact, ArtifactStore};
 pub use log::{LogFile, LogPart, list_logs, log_dir, log_path, read_log};
 pub use notify::{Channel, Channels};
 pub use prepare::ATTEMPT_TIMEOUT_DEFAULT;
-pub use process::{Leftover, end_leftovers};
+pub use process::{Leftover, Origin, Which, end_leftovers, end_some_leftovers, find_leftovers};
 pub use redact::MARK;
 pub use registry::GRACE_DEFAULT;
 pub use state_files::{Kept, RunFolder, StateFiles};

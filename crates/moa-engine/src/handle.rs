@@ -45,12 +45,6 @@ pub enum Error {
         /// Why, for people.
         reason: String,
     },
-    /// The node was started for other runs, and leaves this one alone.
-    #[error("run {run} is not served: the node that runs was started for other runs alone")]
-    NotServed {
-        /// The run asked for.
-        run: RunId,
-    },
     /// The store can't take it now; nothing was done.
     #[error("{reason}")]
     Unavailable {
@@ -212,7 +206,8 @@ pub enum Serves {
     /// Every open run.
     Everything,
     /// Only runs that it starts, repeats, or is told to serve ([`Handle::serve`]), with what they
-    /// start. All else stays in the store as it is.
+    /// start. All else stays in the store as it is; a change of another run is recorded, and what
+    /// follows from it waits for an engine that serves that run.
     Asked,
 }
 
@@ -300,7 +295,8 @@ impl Handle {
         self.ask(|reply| Msg::Fork(Box::new(request), reply), || Err(Error::Stopping)).await
     }
 
-    /// Changes a run; answers when the change is durable.
+    /// Changes a run; answers when the change is durable. Also one that the engine doesn't execute:
+    /// see [`Serves::Asked`].
     pub async fn change(&self, run: RunId, change: Change) -> Result<(), Error> {
         self.ask(|reply| Msg::Change(run, change, reply), || Err(Error::Stopping)).await
     }

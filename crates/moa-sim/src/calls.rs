@@ -1,6 +1,7 @@
 //! The connection between processes and the store: slow, out of order, failing, and at times done
 //! although it is said to have failed.
 
+use moa_core::event::Event;
 use moa_core::ids::{NodeId, RunId, mix};
 use moa_core::machine::TimerKey;
 use moa_core::time::Millis;
@@ -133,7 +134,11 @@ impl World {
         }
         match request {
             Request::Commit(batch) => {
-                let runs: Vec<RunId> = batch.commits.iter().map(|c| c.run).collect();
+                let starts = |events: &[Event]| {
+                    events.iter().any(|event| matches!(event, Event::StepStarted { .. }))
+                };
+                let runs: Vec<(RunId, bool)> =
+                    batch.commits.iter().map(|c| (c.run, starts(&c.events))).collect();
                 let outcome = self.commit(batch);
                 self.left_alone(process, life, &runs);
                 match fate {
@@ -176,13 +181,17 @@ impl World {
         }
     }
 
-    /// A process that executes only what it is asked to changes nothing else.
-    fn left_alone(&mut self, process: usize, life: u64, changed: &[RunId]) {
+    /// A process that executes only what it is asked to changes nothing else, but for what somebody
+    /// asked it to change; and of that it starts nothing. `changed`: whether an attempt was started.
+    fn left_alone(&mut self, process: usize, life: u64, changed: &[(RunId, bool)]) {
         let process = &self.processes[process];
         let Some(only) = process.only.as_ref().filter(|_| process.life == life) else { return };
         let model = self.store.model();
-        let roots = changed.iter().filter_map(|run| Some((*run, model.root_of(*run)?)));
-        let other = roots.filter(|(_, root)| !only.contains(root)).map(|(run, _)| run).next();
+        let other = changed
+            .iter()
+            .filter(|(run, _)| model.root_of(*run).is_some_and(|root| !only.contains(&root)))
+            .find(|(run, started)| *started || !process.changed.contains(run))
+            .map(|(run, _)| *run);
         drop(model);
         if let Some(run) = other {
             self.fail(format!("run {run} is changed by a node that was not asked to"));

@@ -40,6 +40,8 @@ pub struct Process {
     pub stopping: bool,
     /// What its node executes, when not every run: what it was asked to.
     pub only: Option<BTreeSet<RunId>>,
+    /// Runs that it was asked to change.
+    pub changed: BTreeSet<RunId>,
 }
 
 impl World {
@@ -58,6 +60,7 @@ impl World {
                 next_token: 0,
                 stopping: false,
                 only: None,
+                changed: BTreeSet::new(),
             });
             let wait = self.random.below(50);
             self.after(wait, Happening::Boot(p));
@@ -108,6 +111,7 @@ impl World {
         }
         let process = &mut self.processes[p];
         process.only = asked_only.then(BTreeSet::new);
+        process.changed.clear();
         process.node = Some(node);
         process.id = id;
         process.stopping = false;

@@ -147,6 +147,7 @@ impl World {
             .map_or((0, 0), |s| (s.pauses - u32::from(s.paused), s.resumes + u32::from(s.paused)));
         let token = self.ask(p, Asked::Change { run, change: change.clone(), seen });
         let now = self.local(p);
+        self.processes[p].changed.insert(run);
         if let Some(node) = &mut self.processes[p].node {
             node.change(now, token, run, change);
         }

@@ -153,8 +153,6 @@ impl From<moa_engine::handle::Error> for Failure {
             Error::UnknownWorkflow { .. } => {
                 Self::not_found(message).hint("`moa workflows list` shows the workflows")
             }
-            Error::NotServed { .. } => Self::refused(message)
-                .hint("once that node has ended, `moa up` starts one that serves every run"),
             Error::Rejected { .. } => Self::refused(message),
             Error::Unavailable { .. } => Self::new(Exit::Unavailable, message)
                 .hint("nothing was done; `moa doctor` checks the disk and the store"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use moa_core::ids::RunId;
+
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::node::{Options, Running, Start, lock};
@@ -16,7 +18,10 @@ const TRY_EVERY: Duration = Duration::from_millis(50);
 /// Who serves the project.
 pub enum Host {
     /// A node of another process.
-    Other,
+    Other {
+        /// Whether it ends with the run that it was started for.
+        passing: bool,
+    },
     /// A node of this process, to be stopped at the end.
     Own(Box<Running>),
 }
@@ -26,8 +31,18 @@ pub async fn open(layout: &Layout) -> Result<(Host, Client)> {
     let deadline = tokio::time::Instant::now() + START_WAIT;
     let mut holder = None;
     while tokio::time::Instant::now() < deadline {
-        if let Some(client) = Client::connect(&layout.state()).await? {
-            return Ok((Host::Other, client));
+        match Client::connect(&layout.state()).await {
+            Ok(Some(client)) => {
+                let passing = client.node.transient;
+                return Ok((Host::Other { passing }, client));
+            }
+            Ok(None) => {}
+            // It is just ending: nothing was asked of it yet.
+            Err(failure) if failure.exit == Exit::Unavailable => {
+                tokio::time::sleep(TRY_EVERY).await;
+                continue;
+            }
+            Err(failure) => return Err(failure),
         }
         let options = Options {
             layout: layout.clone(),
@@ -53,6 +68,61 @@ pub async fn open(layout: &Layout) -> Result<(Host, Client)> {
     Err(lock::refusal(holder).hint("it doesn't answer on its socket; see .moa/log/moa.log"))
 }
 
+/// Whether something may be asked for twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// It doesn't matter how often it is done.
+    Again,
+    /// It must be done once at most.
+    Once,
+}
+
+/// Connects to a node, or starts one, and asks something of it. It is asked again, of another node,
+/// when one that was there for another command has ended just then.
+pub async fn ask<T>(
+    layout: &Layout,
+    how: Asks,
+    asks: impl AsyncFn(&mut Client) -> Result<T>,
+) -> Result<(Host, T)> {
+    let deadline = tokio::time::Instant::now() + START_WAIT;
+    loop {
+        let (host, mut client) = open(layout).await?;
+        match host.or_failed(asks(&mut client)).await {
+            Ok(answer) => return Ok((host, answer)),
+            Err(failure)
+                if failure.exit == Exit::Unavailable
+                    && client.is_passing()
+                    && (how == Asks::Again || !client.is_broken())
+                    && tokio::time::Instant::now() < deadline =>
+            {
+                tokio::time::sleep(TRY_EVERY).await;
+            }
+            Err(failure) => {
+                host.close(Duration::ZERO).await;
+                return Err(failure);
+            }
+        }
+    }
+}
+
+/// Connects to a node, or starts one, and has it execute a run that is there already: what did so
+/// has gone.
+pub async fn take_over(layout: &Layout, run: RunId) -> Result<Host> {
+    let (host, ()) = ask(layout, Asks::Again, async |client| client.serve(run).await).await?;
+    Ok(host)
+}
+
+/// Connects to a node that stays; refused when none runs.
+pub async fn require_lasting(layout: &Layout, what: &str) -> Result<Client> {
+    let client = require(layout, what).await?;
+    if client.node.transient {
+        let pid = client.node.pid;
+        let text = format!("the node that runs (pid {pid}) ends with its own run, so {what}");
+        return Err(Failure::refused(text).hint("start one that stays with `moa up`, once it has"));
+    }
+    Ok(client)
+}
+
 /// Connects to the node of the project; refused when none runs.
 pub async fn require(layout: &Layout, what: &str) -> Result<Client> {
     Client::connect(&layout.state()).await?.ok_or_else(|| {
@@ -62,11 +132,17 @@ pub async fn require(layout: &Layout, what: &str) -> Result<Client> {
 }
 
 impl Host {
-    /// Waits until a node of our own ends by itself.
-    pub async fn failed(&self) -> Failure {
-        match self {
-            Host::Own(running) => running.failed().await,
-            Host::Other => std::future::pending().await,
+    /// Does some work, unless a node of our own ends by itself before.
+    pub async fn or_failed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let failed = async {
+            match self {
+                Host::Own(running) => running.failed().await,
+                Host::Other { .. } => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            failure = failed => Err(failure),
         }
     }
 
@@ -75,7 +151,7 @@ impl Host {
     pub fn reader(&self, layout: &Layout) -> Result<Reader> {
         match self {
             Host::Own(running) => Ok(running.node.reader()),
-            Host::Other => Reader::require(layout),
+            Host::Other { .. } => Reader::require(layout),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading the store: runs by short ids, with their plans.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moa_core::ids::{Name, RunId, VersionHash};
@@ -101,6 +101,40 @@ impl Reader {
         let snapshot = self.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?;
         let graph = self.graph(snapshot.row.hash).await?;
         Run::restore(snapshot.row, snapshot.steps, snapshot.version, graph).map_err(damaged)
+    }
+
+    /// Those of some runs that don't belong to any of these roots, in order.
+    pub async fn not_below(
+        &self,
+        roots: &[RunId],
+        runs: impl IntoIterator<Item = RunId>,
+    ) -> Result<Vec<RunId>> {
+        let mut others = Vec::new();
+        for run in runs {
+            let root = self.views.run(run).await?.map(|snapshot| snapshot.root);
+            if root.is_none_or(|root| !roots.contains(&root)) {
+                others.push(run);
+            }
+        }
+        Ok(others)
+    }
+
+    /// Those of some runs that are this one or that it has started, in whatever way.
+    pub async fn below(
+        &self,
+        top: RunId,
+        runs: impl IntoIterator<Item = RunId>,
+    ) -> Result<BTreeSet<RunId>> {
+        let mut below = BTreeSet::new();
+        for run in runs {
+            let mut next = Some(run);
+            while let Some(id) = next.filter(|id| *id != top) {
+                let snapshot = self.views.run(id).await?;
+                next = snapshot.and_then(|snapshot| snapshot.row.parent).map(|parent| parent.run);
+            }
+            below.extend(next.map(|_| run));
+        }
+        Ok(below)
     }
 
     /// A run as it was at a version, and when that was: its history up to there, folded.

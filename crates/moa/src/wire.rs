@@ -1,17 +1,19 @@
 //! Which store, which worker and which JSON Schema this moa uses. The only place that names them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use moa_connectors::{Channel, Channels, LocalWorker, SharedAgents, WorkerOptions};
+use moa_connectors::{
+    Channel, Channels, Leftover, LocalWorker, Origin, SharedAgents, WorkerOptions,
+};
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Outcome;
 use moa_core::schema::Schemas;
-use moa_engine::handle::Options as EngineOptions;
+use moa_engine::handle::{Options as EngineOptions, Serves};
 use moa_engine::{Engine, Handle};
 use moa_ports::agent::{Completion, Completions, Task, Worker as _};
 use moa_ports::store::Store;
@@ -218,18 +220,48 @@ impl Worker {
         Some(LocalWorker::new(options, completions))
     }
 
-    /// Ends what earlier nodes left running, then starts the engine. Once.
+    /// Ends what earlier nodes left running, then starts the engine. Once. An engine that executes
+    /// only what it is asked to makes no attempt of theirs again, so it leaves them alone; but an
+    /// agent with a limit would have one more at work than it may.
     pub fn engine(&self, options: EngineOptions, stores: &Stores) -> Result<Handle> {
-        let ended = moa_connectors::end_leftovers(&self.state, &self.store_id, self.node);
-        if !ended.is_empty() {
-            let count = ended.len();
-            tracing::info!(count, "ended attempts that an earlier node left running");
-        }
+        let agents = self.agents();
+        let limited = |agent: &str| {
+            let spec = agents.values().find(|spec| spec.id.as_str() == agent);
+            // Whoever hides its agent may work for any.
+            agent.is_empty() || spec.is_some_and(|spec| spec.concurrency.is_some())
+        };
+        let (state, store_id) = (&self.state, &self.store_id);
+        told(&match options.serves {
+            Serves::Everything => moa_connectors::end_leftovers(state, store_id, self.node),
+            Serves::Asked => {
+                let which = |of: &Origin| limited(&of.agent);
+                moa_connectors::end_some_leftovers(state, store_id, self.node, &which)
+            }
+        });
         let Some(taken) = self.options.lock().ok().and_then(|mut o| o.take()) else {
             return Err(Failure::new(Exit::Unavailable, "the worker has been started already"));
         };
         let make = move |completions| LocalWorker::new(taken, completions) as Arc<_>;
-        Ok(Engine::start(options, stores.store.clone(), self.agents(), schemas(), make)?)
+        Ok(Engine::start(options, stores.store.clone(), agents, schemas(), make)?)
+    }
+
+    /// The runs whose attempts earlier nodes left running.
+    pub async fn left_running(&self) -> Result<BTreeSet<RunId>> {
+        let (state, store_id, node) = (self.state.clone(), self.store_id.clone(), self.node);
+        let find = move || moa_connectors::find_leftovers(&state, &store_id, node);
+        let found = tokio::task::spawn_blocking(find).await.map_err(|e| fault(&e))?;
+        Ok(found.iter().filter_map(|left| left.of.run.parse().ok()).collect())
+    }
+
+    /// Ends what earlier nodes left running of these runs.
+    pub async fn end_left_running(&self, runs: BTreeSet<RunId>) -> Result<()> {
+        let (state, store_id, node) = (self.state.clone(), self.store_id.clone(), self.node);
+        let end = move || {
+            let which = |of: &Origin| of.run.parse().is_ok_and(|run| runs.contains(&run));
+            moa_connectors::end_some_leftovers(&state, &store_id, node, &which)
+        };
+        told(&tokio::task::spawn_blocking(end).await.map_err(|e| fault(&e))?);
+        Ok(())
     }
 
     /// The agents that there are, those that are part of moa among them.
@@ -263,6 +295,19 @@ impl Worker {
             }
         }
     }
+}
+
+/// Writes down that processes of earlier nodes were ended.
+fn told(ended: &[Leftover]) {
+    if !ended.is_empty() {
+        let count = ended.len();
+        tracing::info!(count, "ended attempts that an earlier node left running");
+    }
+}
+
+/// A thread of ours has failed.
+fn fault(error: &tokio::task::JoinError) -> Failure {
+    Failure::new(Exit::Unavailable, format!("a fault of moa: {error}"))
 }
 
 impl Drop for Worker {

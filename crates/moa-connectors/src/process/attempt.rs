@@ -40,7 +40,7 @@ pub(super) async fn run(
     let _at_work = processes.work.enter(task.run).map_err(short)?;
     let mut live = start(processes, &invocation, &ctx, &task, &output)?;
     let identity = processes.identity(&task);
-    live.keep_record(processes.records.enter(live.pid(), &identity));
+    live.keep_record(processes.records.enter(live.pid(), &identity, task.agent.as_str()));
     let mut pipes =
         Pipes::new(live.take_pipes(), ctx.log.clone(), processes.log_bytes_max).map_err(short)?;
     let stragglers = Stragglers::of(live.pid(), identity);

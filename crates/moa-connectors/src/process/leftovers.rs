@@ -8,28 +8,52 @@
 //! - or it is in the group of such a program, and that the group is still the same one is certain;
 //! - or it descends from a leftover that lives.
 //!
-//! Processes are held by descriptors (pidfd), so a number that was given to somebody else meanwhile is
+//! A node that leaves some runs alone leaves their processes alone too: which are ended is for the
+//! caller to say. Processes are held by descriptors (pidfd), so a number that was given to somebody else meanwhile is
 //! never signalled. Not found: a process that cleared its environment, left its group, and whose parent
 //! has ended. Absent: other systems than Linux, where nothing is found.
 
-/// A process that an earlier node left behind, and that was ended.
+/// A process that an earlier node left behind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Leftover {
     /// Its number.
     pub pid: i32,
     /// When it started, in clock ticks since the machine did.
     pub start_time: u64,
-    /// The run that it worked for, as in its environment.
+    /// What it worked for.
+    pub of: Origin,
+}
+
+/// What a process worked for, as in its environment or its record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The run.
     pub run: String,
     /// The step.
     pub step: String,
     /// The attempt; 0 when it can't be told.
     pub attempt: u32,
+    /// The agent; empty when it can't be told.
+    pub agent: String,
 }
+
+/// Which of the processes that were left behind are meant.
+pub type Which<'a> = &'a dyn Fn(&Origin) -> bool;
 
 /// Finds nothing.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn end(
+    _state_dir: &std::path::Path,
+    _store_id: &str,
+    _node: moa_core::ids::NodeId,
+    _which: Which<'_>,
+) -> Vec<Leftover> {
+    Vec::new()
+}
+
+/// Finds nothing.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn find(
     _state_dir: &std::path::Path,
     _store_id: &str,
     _node: moa_core::ids::NodeId,
@@ -38,7 +62,7 @@ pub(super) fn end(
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::end;
+pub(super) use linux::{end, find};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -53,7 +77,7 @@ mod linux {
         Pid, PidfdFlags, Signal, getpgrp, getpid, kill_process_group, pidfd_open, pidfd_send_signal,
     };
 
-    use super::Leftover;
+    use super::{Leftover, Origin, Which};
     use crate::process::records::{Earlier, Record};
     use crate::process::table::{self, Row};
 
@@ -65,12 +89,10 @@ mod linux {
     /// How often newer numbers are looked at in one round.
     const SCANS_MAX: usize = 1000;
 
-    /// Ends what earlier nodes left, and says what that was.
-    pub fn end(state_dir: &Path, store_id: &str, node: NodeId) -> Vec<Leftover> {
+    /// Ends what earlier nodes left, as far as it is meant, and says what that was.
+    pub fn end(state_dir: &Path, store_id: &str, node: NodeId, which: Which<'_>) -> Vec<Leftover> {
         let node = node.to_string();
-        let earlier = Earlier::read(state_dir, store_id, &node);
-        let mut search =
-            Search { store_id, node: &node, spared: own_line(), earlier, kin: BTreeMap::new() };
+        let mut search = Search::new(state_dir, store_id, &node, which);
         let mut ended = BTreeSet::new();
         for round in 0..ROUNDS_MAX {
             let (signal, patience) =
@@ -78,7 +100,7 @@ mod linux {
             // First, because who loses its parent can't be told by it any more.
             search.find_kin();
             search.kin.values().for_each(|held| search.signal(held, signal));
-            let found = search.find(signal);
+            let found = search.find(Some(signal));
             if found.is_empty() && search.kin.is_empty() {
                 break;
             }
@@ -86,8 +108,17 @@ mod linux {
             wait_until_gone(all(), patience);
             ended.extend(all().map(|held| held.leftover.clone()));
         }
-        search.earlier.forget();
+        search.earlier.forget(which);
         ended.into_iter().collect()
+    }
+
+    /// Says what earlier nodes left, and touches none of it.
+    pub fn find(state_dir: &Path, store_id: &str, node: NodeId) -> Vec<Leftover> {
+        let node = node.to_string();
+        let mut search = Search::new(state_dir, store_id, &node, &|_| true);
+        search.find_kin();
+        let found = search.find(None);
+        found.iter().chain(search.kin.values()).map(|held| held.leftover.clone()).collect()
     }
 
     /// A leftover, held so that its number can't become anybody else's unnoticed.
@@ -99,33 +130,17 @@ mod linux {
 
     impl Held {
         /// Holds a process that was just seen in that row.
-        fn new(row: Row, whose: &Whose) -> Option<Self> {
+        fn new(row: Row, of: &Origin) -> Option<Self> {
             let fd = pidfd_open(Pid::from_raw(row.pid)?, PidfdFlags::empty()).ok()?;
             // What the descriptor holds is what was looked at, if it still looks the same.
             let again = table::row(row.pid).filter(|again| !again.zombie)?;
-            let Whose { run, step, attempt } = whose.clone();
-            let leftover = Leftover { pid: row.pid, start_time: row.start, run, step, attempt };
+            let leftover = Leftover { pid: row.pid, start_time: row.start, of: of.clone() };
             (again.start == row.start).then_some(Self { fd, row, leftover })
         }
 
         fn lives(&self) -> bool {
             let row = table::row(self.row.pid);
             row.is_some_and(|row| row.start == self.row.start && !row.zombie)
-        }
-    }
-
-    /// Whose process it is.
-    #[derive(Clone)]
-    struct Whose {
-        run: String,
-        step: String,
-        attempt: u32,
-    }
-
-    impl Whose {
-        fn recorded(record: &Record) -> Self {
-            let Record { run, step, attempt, .. } = record.clone();
-            Self { run, step, attempt }
         }
     }
 
@@ -153,24 +168,33 @@ mod linux {
     struct Search<'a> {
         store_id: &'a str,
         node: &'a str,
+        which: Which<'a>,
         spared: Spared,
         earlier: Earlier,
         /// Leftovers found otherwise than by their environment, and what descends from any; by number.
         kin: BTreeMap<i32, Held>,
     }
 
-    impl Search<'_> {
-        /// Whose process it is by its environment, when an earlier node of this store started it.
-        fn by_environment(&self, pid: i32) -> Option<Whose> {
+    impl<'a> Search<'a> {
+        fn new(state_dir: &Path, store_id: &'a str, node: &'a str, which: Which<'a>) -> Self {
+            let earlier = Earlier::read(state_dir, store_id, node);
+            Self { store_id, node, which, spared: own_line(), earlier, kin: BTreeMap::new() }
+        }
+
+        /// What a process works for by its environment, when an earlier node of this store started
+        /// it and it is meant.
+        fn by_environment(&self, pid: i32) -> Option<Origin> {
             let environment = table::environment(pid);
             let is_left = table::variable(&environment, "MOA_STORE_ID") == Some(self.store_id)
                 && table::variable(&environment, "MOA_NODE").is_some_and(|of| of != self.node);
             let text = |name| table::variable(&environment, name).unwrap_or_default().to_owned();
-            is_left.then(|| Whose {
+            let origin = is_left.then(|| Origin {
                 run: text("MOA_RUN_ID"),
                 step: text("MOA_STEP"),
                 attempt: text("MOA_ATTEMPT").parse().unwrap_or(0),
-            })
+                agent: text("MOA_AGENT"),
+            });
+            origin.filter(self.which)
         }
 
         fn signal(&self, held: &Held, signal: Signal) {
@@ -192,11 +216,11 @@ mod linux {
             }
         }
 
-        /// Sends `signal` to every leftover that its environment gives away and that isn't among the
-        /// kin, and gives them. When none is given, there was none: whoever ends while the table is
+        /// Finds every leftover that its environment gives away and that isn't among the kin, sends
+        /// `signal` to it if there is one, and gives them. When none is given, there was none: whoever ends while the table is
         /// read was found, or has a successor with a newer number, and the newer numbers are looked
         /// at until there are none.
-        fn find(&self, signal: Signal) -> Vec<Held> {
+        fn find(&self, signal: Option<Signal>) -> Vec<Held> {
             let mut found = Vec::new();
             let mut seen = table::last_pid().unwrap_or_default();
             let mut pids = table::pids();
@@ -206,7 +230,9 @@ mod linux {
                         && !self.kin.contains_key(&pid)
                         && let Some(held) = self.hold(pid)
                     {
-                        self.signal(&held, signal);
+                        if let Some(signal) = signal {
+                            self.signal(&held, signal);
+                        }
                         found.push(held);
                     }
                 }
@@ -222,9 +248,9 @@ mod linux {
         }
 
         fn hold(&self, pid: i32) -> Option<Held> {
-            let whose = self.by_environment(pid)?;
+            let of = self.by_environment(pid)?;
             let row = table::row(pid).filter(|row| !row.zombie)?;
-            let held = Held::new(row, &whose)?;
+            let held = Held::new(row, &of)?;
             // Another program may have taken its place between the two looks.
             self.by_environment(pid).map(|_| held)
         }
@@ -238,10 +264,10 @@ mod linux {
                 .filter_map(table::row)
                 .map(|row| (row.pid, row))
                 .collect();
-            let mut ours: Vec<(Row, Whose)> = Vec::new();
+            let mut ours: Vec<(Row, Origin)> = Vec::new();
             for row in rows.values() {
-                if let Some(whose) = self.whose(row, &rows) {
-                    ours.push((*row, whose));
+                if let Some(of) = self.origin(row, &rows) {
+                    ours.push((*row, of));
                 }
             }
             let mut children: BTreeMap<i32, Vec<Row>> = BTreeMap::new();
@@ -249,33 +275,35 @@ mod linux {
                 children.entry(row.parent).or_default().push(*row);
             }
             let mut seen: BTreeSet<i32> = self.spared.pids.clone();
-            while let Some((row, whose)) = ours.pop() {
+            while let Some((row, of)) = ours.pop() {
                 if !seen.insert(row.pid) {
                     continue;
                 }
                 for child in children.remove(&row.pid).into_iter().flatten() {
-                    ours.push((child, whose.clone()));
+                    ours.push((child, of.clone()));
                 }
                 if !self.kin.contains_key(&row.pid)
-                    && let Some(held) = Held::new(row, &whose)
+                    && let Some(held) = Held::new(row, &of)
                 {
                     self.kin.insert(row.pid, held);
                 }
             }
         }
 
-        /// Whose process it is, by what is known of it alone.
-        fn whose(&self, row: &Row, rows: &BTreeMap<i32, Row>) -> Option<Whose> {
+        /// What a process works for, by what is known of it alone, if that is meant.
+        fn origin(&self, row: &Row, rows: &BTreeMap<i32, Row>) -> Option<Origin> {
             if let Some(held) = self.kin.get(&row.pid) {
-                let Leftover { run, step, attempt, .. } = held.leftover.clone();
-                return Some(Whose { run, step, attempt });
+                return Some(held.leftover.of.clone());
             }
             let is_its = |record: &&Record| {
                 let is_leader = row.pid == record.pid && row.start == record.start;
                 is_leader || row.group == record.pid && self.is_same_group(record, rows)
             };
             let record = self.earlier.records.iter().find(is_its);
-            record.map(Whose::recorded).or_else(|| self.by_environment(row.pid))
+            match record.map(Record::origin) {
+                Some(origin) => Some(origin).filter(self.which),
+                None => self.by_environment(row.pid),
+            }
         }
 
         /// Whether the group with a recorded program's number is the one that this led.

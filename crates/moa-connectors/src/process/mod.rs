@@ -48,7 +48,7 @@ mod stragglers;
 mod table;
 mod work;
 
-pub use leftovers::Leftover;
+pub use leftovers::{Leftover, Origin, Which};
 
 #[cfg(not(target_os = "linux"))]
 mod records {
@@ -72,6 +72,7 @@ mod records {
             self: &Arc<Self>,
             _pid: rustix::process::Pid,
             _identity: &[(&str, String)],
+            _agent: &str,
         ) -> Option<Recorded> {
             None
         }
@@ -133,7 +134,7 @@ fn scratch(state_dir: &Path) -> PathBuf {
 /// Returns when they are gone, with what was found. Blocks for some seconds at most; to be called by the
 /// only node of the store, before lost attempts are tried again.
 pub fn end_leftovers(state_dir: &Path, store_id: &str, node: NodeId) -> Vec<Leftover> {
-    let ended = leftovers::end(state_dir, store_id, node);
+    let ended = leftovers::end(state_dir, store_id, node, &|_| true);
     let own = node.to_string();
     for entry in std::fs::read_dir(scratch(state_dir)).into_iter().flatten().flatten() {
         if !entry.file_name().to_string_lossy().starts_with(&own) {
@@ -141,6 +142,22 @@ pub fn end_leftovers(state_dir: &Path, store_id: &str, node: NodeId) -> Vec<Left
         }
     }
     ended
+}
+
+/// As [`end_leftovers`], but ends only those processes that are meant, and leaves the others and all
+/// files alone.
+pub fn end_some_leftovers(
+    state_dir: &Path,
+    store_id: &str,
+    node: NodeId,
+    which: Which<'_>,
+) -> Vec<Leftover> {
+    leftovers::end(state_dir, store_id, node, which)
+}
+
+/// Every process that nodes of this store other than `node` left behind. Touches none.
+pub fn find_leftovers(state_dir: &Path, store_id: &str, node: NodeId) -> Vec<Leftover> {
+    leftovers::find(state_dir, store_id, node)
 }
 
 /// What is to be run.

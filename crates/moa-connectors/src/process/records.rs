@@ -21,6 +21,7 @@ use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use super::leftovers::{Origin, Which};
 use super::table;
 
 /// Bytes of a record.
@@ -45,6 +46,17 @@ pub(super) struct Record {
     pub step: String,
     pub iteration: String,
     pub attempt: u32,
+    /// Absent in those of earlier versions.
+    #[serde(default)]
+    pub agent: String,
+}
+
+impl Record {
+    /// What the program was started for.
+    pub fn origin(&self) -> Origin {
+        let Self { run, step, attempt, agent, .. } = self.clone();
+        Origin { run, step, attempt, agent }
+    }
 }
 
 /// The folder of records beneath the state's.
@@ -94,7 +106,12 @@ impl Records {
 
     /// Records a program that was just started and isn't reaped. When that is impossible (the disk is
     /// full), the log says so, once, and the attempt goes on without.
-    pub fn enter(self: &Arc<Self>, pid: Pid, identity: &[(&str, String)]) -> Option<Recorded> {
+    pub fn enter(
+        self: &Arc<Self>,
+        pid: Pid,
+        identity: &[(&str, String)],
+        agent: &str,
+    ) -> Option<Recorded> {
         let row = table::row(pid.as_raw_nonzero().get())?;
         let text = |name: &str| {
             let value = identity.iter().find(|(known, _)| *known == name);
@@ -111,6 +128,7 @@ impl Records {
             step: text("MOA_STEP"),
             iteration: text("MOA_ITERATION"),
             attempt: text("MOA_ATTEMPT").parse().unwrap_or(0),
+            agent: agent.to_owned(),
         };
         match self.write(&record) {
             Ok(slot) => {
@@ -238,6 +256,8 @@ pub(super) struct Earlier {
     /// it has a record of lived too.
     pub alive: BTreeMap<String, u64>,
     files: Vec<(PathBuf, Record)>,
+    /// The files with those instants.
+    beats: BTreeMap<String, PathBuf>,
     others: Vec<PathBuf>,
 }
 
@@ -268,7 +288,7 @@ impl Earlier {
             // A time to come would vouch for anybody.
             self.alive.insert(of.to_owned(), now().min(ticks));
         }
-        self.others.push(path);
+        self.beats.insert(of.to_owned(), path);
     }
 
     fn take_record(&mut self, name: &str, path: PathBuf, store: &str, boot: &str) {
@@ -297,10 +317,18 @@ impl Earlier {
         }
     }
 
-    /// Removes what is of no use any more: all but the records of programs that live.
-    pub fn forget(self) {
-        let gone = self.files.into_iter().filter(|(_, record)| !lives(record));
-        for path in gone.map(|(path, _)| path).chain(self.others) {
+    /// Removes what is of no use any more: all but the records of programs that live, and, of nodes
+    /// with programs that were not meant, what it takes to find their groups.
+    pub fn forget(mut self, which: Which<'_>) {
+        let mut gone = Vec::new();
+        for (path, record) in self.files {
+            if !which(&record.origin()) {
+                self.beats.remove(&record.node);
+            } else if !lives(&record) {
+                gone.push(path);
+            }
+        }
+        for path in gone.into_iter().chain(self.beats.into_values()).chain(self.others) {
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "an old record can't be removed");
             }
@@ -346,14 +374,16 @@ mod tests {
         let read = || Earlier::read(dir.path(), "store", "next").records;
         let own = rustix::process::getpid();
         let records = new("first");
-        let (one, two) = (records.enter(own, &identity()), records.enter(own, &identity()));
+        let (one, two) =
+            (records.enter(own, &identity(), "one"), records.enter(own, &identity(), "one"));
         let found = read();
         assert_eq!(found.len(), 2);
         let row = table::row(own.as_raw_nonzero().get()).expect("a row");
         assert_eq!((found[0].pid, found[0].start, found[0].attempt), (row.pid, row.start, 3));
+        assert_eq!(found[0].agent, "one");
         drop((one, two));
         assert_eq!(read(), []);
-        let _again = records.enter(own, &identity());
+        let _again = records.enter(own, &identity(), "one");
         assert_eq!(fs::read_dir(dir.path().join("attempts")).expect("a list").count(), 2);
         assert_eq!(read().len(), 1);
         assert!(Earlier::read(dir.path(), "other", "next").records.is_empty());
@@ -367,6 +397,6 @@ mod tests {
         fs::write(dir.path().join("attempts"), "in the way").expect("a file");
         let handle = runtime.handle().clone();
         let records = Records::new(dir.path(), "node".to_owned(), "store".to_owned(), handle);
-        assert!(records.enter(rustix::process::getpid(), &identity()).is_none());
+        assert!(records.enter(rustix::process::getpid(), &identity(), "one").is_none());
     }
 }

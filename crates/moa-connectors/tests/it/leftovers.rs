@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use moa_connectors::end_leftovers;
+use moa_connectors::{end_leftovers, end_some_leftovers, find_leftovers};
 use moa_core::ids::NodeId;
 
 use serde_json::{Value as Json, json};
@@ -44,7 +44,8 @@ fn what_an_earlier_node_left_is_ended_and_nothing_else() {
     for pid in [quiet, deaf, family, inner] {
         assert!(!is_alive(pid));
         let found = ended.iter().find(|l| l.pid == pid).expect("it is told");
-        assert_eq!((found.run.as_str(), found.step.as_str(), found.attempt), ("r1", "build", 2));
+        let of = &found.of;
+        assert_eq!((of.run.as_str(), of.step.as_str(), of.attempt), ("r1", "build", 2));
         assert!(found.start_time > 0);
     }
     assert!(is_alive(own) && is_alive(other));
@@ -136,7 +137,8 @@ fn what_cleared_its_environment_is_found_by_its_record() {
     for pid in [leader.pid(), member, deep] {
         assert!(!is_alive(pid));
         let found = ended.iter().find(|l| l.pid == pid).expect("it is told");
-        assert_eq!((found.run.as_str(), found.step.as_str(), found.attempt), ("r1", "build", 2));
+        let of = &found.of;
+        assert_eq!((of.run.as_str(), of.step.as_str(), of.attempt), ("r1", "build", 2));
     }
     assert!(is_alive(bystander.pid()));
     assert_eq!(std::fs::read_dir(dir.path().join("attempts")).expect("a list").count(), 0);
@@ -246,4 +248,59 @@ fn only_the_node_of_a_store_removes_what_attempts_were_to_give_back() {
     assert!(others.exists());
     end_leftovers(&state, &world.store_id, world.node);
     assert!(!others.exists());
+}
+
+#[test]
+fn what_is_not_meant_is_left_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = format!("store-{}-{}", std::process::id(), number());
+    let (old, new) = (NodeId(1), NodeId(2));
+    let of = |agent: &str| {
+        let inner = dir.path().join(agent);
+        let script = format!("sleep 1000 & echo $! > {}; wait", inner.display());
+        let script = format!("MOA_AGENT={agent} exec sh -c '{script}'");
+        let pid = left(dir.path(), &store, old, &script);
+        pid_in(&inner);
+        pid
+    };
+    let (one, other) = (of("one"), of("other"));
+    let scratch = dir.path().join("tmp");
+    std::fs::create_dir(&scratch).expect("a folder");
+    std::fs::write(scratch.join("some-node-1.json"), "{}").expect("a file");
+    let found = find_leftovers(dir.path(), &store, new);
+    let agents = |agent: &str| found.iter().filter(|l| l.of.agent == agent).count();
+    assert_eq!((agents("one"), agents("other")), (2, 2), "{found:?}");
+    assert!(is_alive(one) && is_alive(other));
+    assert!(find_leftovers(dir.path(), &store, old).is_empty());
+
+    let ended = end_some_leftovers(dir.path(), &store, new, &|of| of.agent == "one");
+    assert!(ended.iter().all(|l| l.of.agent == "one"), "{ended:?}");
+    assert!(!is_alive(one) && is_alive(other));
+    assert!(scratch.join("some-node-1.json").exists());
+    end_leftovers(dir.path(), &store, new);
+    assert!(!is_alive(other));
+}
+
+#[test]
+fn a_group_that_was_not_meant_can_be_told_later() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (old, new) = (NodeId(1), NodeId(2));
+    let script = "sh -c 'echo $$ > member; exec sleep 1000' & read go < fifo";
+    let fifo = Command::new("mkfifo").arg(dir.path().join("fifo")).status();
+    assert!(fifo.expect("mkfifo").success());
+    let mut leader = Program::start(dir.path(), script);
+    let member = pid_in(&dir.path().join("member"));
+    write(dir.path(), &format!("{old}-0"), &record("store", old, leader.pid()).to_string());
+    let alive = crate::harness::until("a tick has passed", || {
+        let now = stat(Program::start(dir.path(), "exec sleep 1000").pid())[18];
+        Some(now).filter(|now| *now > stat(member)[18])
+    });
+    write(dir.path(), &format!("{old}.alive"), &format!("{alive:020}\n"));
+    std::fs::write(dir.path().join("fifo"), "go\n").expect("it reads");
+    leader.0.wait().expect("it ends");
+
+    assert!(end_some_leftovers(dir.path(), "store", new, &|of| of.run != "r1").is_empty());
+    assert!(is_alive(member));
+    assert_eq!(end_leftovers(dir.path(), "store", new).len(), 1);
+    assert!(!is_alive(member));
 }

@@ -220,10 +220,8 @@ impl Node {
 
     fn apply_input(&mut self, now: Millis, id: RunId, input: Input, source: Source) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
-        if !self.scope.covers(live.root) && !live.run.row.status.is_terminal() {
-            if let Source::Request { token, .. } = source {
-                self.reply(token, Answer::Changed(Err(Error::NotServed { run: id })));
-            }
+        let asked = matches!(source, Source::Request { .. });
+        if !asked && !self.scope.covers(live.root) && !live.run.row.status.is_terminal() {
             return;
         }
         let env = Env { now, agents: &self.agents, schemas: &*self.schemas };
@@ -332,14 +330,20 @@ impl Node {
     ) {
         self.gathered += 1;
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
-        Self::queue_effects(&self.agents, &mut self.slots, id, live, &applied.effects);
+        // What follows from a change of a run that is not executed here is in the store, no more.
+        let covered = self.scope.covers(live.root);
+        if covered {
+            Self::queue_effects(&self.agents, &mut self.slots, id, live, &applied.effects);
+        }
         if live.pending.is_none() {
             self.gathering.push(id);
         }
         let pending = live.pending.get_or_insert_with(Box::default);
         pending.record(now, applied.events);
         for effect in applied.effects {
-            if let Effect::Arm { due, .. } = &effect {
+            if let Effect::Arm { due, .. } = &effect
+                && covered
+            {
                 let due = *due.max(&now);
                 self.armed.arm(due);
                 self.next_timer = Some(self.next_timer.map_or(due, |t| t.min(due)));

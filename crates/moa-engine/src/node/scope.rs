@@ -2,7 +2,8 @@
 //!
 //! A node that was started for one run shares the store with runs that others left open. It asks
 //! the store for nothing of theirs, so their timers, messages, tasks and lost attempts stay where
-//! they are; and it refuses to change them, because nobody would do what follows from a change.
+//! they are. What somebody asks to be changed of them is changed in the store, and what follows from
+//! that waits there too.
 //! Events that its runs send go to all who wait for them: as messages, which wait in the store for
 //! the node that serves the run.
 

@@ -178,24 +178,30 @@ fn a_slot_that_the_own_run_gives_back_is_kept_for_the_next() {
 }
 
 #[test]
-fn other_runs_are_not_changed() {
+fn a_change_of_another_run_is_recorded_and_nothing_follows_from_it() {
     let stuck = Cell::new(false);
     let (mut world, busy) = after_a_crash(&stuck);
     let before = without(&world, &[]);
+    let changed = |world: &World<'_>| {
+        let model = world.store().model();
+        let row = model.snapshot(busy).expect("it is there").row;
+        (row.extra.paused, row.extra.cancel.is_some(), model.history().count() - before.1.len())
+    };
+    let started = world.started.len();
     let reason = || "enough".to_owned();
     let changes = [
-        Change::Pause,
-        Change::Resume,
-        Change::Cancel { reason: reason() },
-        Change::Terminate { reason: reason() },
-        Change::Signal { name: "go".into(), key: None, payload: json!(1) },
-        Change::Event { event: "done".into(), data: json!(1) },
+        (Change::Pause, (true, false, 1)),
+        (Change::Resume, (false, false, 2)),
+        (Change::Signal { name: "go".into(), key: None, payload: json!(1) }, (false, false, 3)),
+        (Change::Event { event: "done".into(), data: json!(1) }, (false, false, 4)),
     ];
-    for change in changes {
-        assert_eq!(world.change(busy, change), Err(Error::NotServed { run: busy }));
-        world.run(WEEK);
+    for (change, then) in changes {
+        assert_eq!(world.change(busy, change), Ok(()));
+        assert_eq!(world.run(WEEK), Rest::Idle);
+        assert_eq!(changed(&world), then);
     }
-    assert_eq!(without(&world, &[]), before);
+    assert_eq!(world.started.len(), started);
+    let recorded = without(&world, &[]);
     let nobody = RunId(7);
     assert_eq!(world.change(nobody, Change::Pause), Err(Error::UnknownRun { run: nobody }));
 
@@ -206,7 +212,32 @@ fn other_runs_are_not_changed() {
     stuck.set(false);
     world.run(WEEK);
     assert_eq!(status(&world, own), RunStatus::Cancelled);
-    assert_eq!(without(&world, &[own]), before);
+    assert_eq!(without(&world, &[own]), recorded);
+
+    let started = world.started.len();
+    world.change(busy, Change::Cancel { reason: reason() }).expect("it is recorded");
+    assert_eq!(world.run(WEEK), Rest::Idle);
+    assert_eq!(world.started.len(), started);
+    world.restart();
+    world.run(WEEK);
+    assert_eq!(status(&world, busy), RunStatus::Cancelled);
+    assert!(without(&world, &[]).0.iter().all(|of| of.row.status.is_terminal()));
+}
+
+#[test]
+fn what_a_recorded_change_made_ready_is_done_once_the_run_is_served() {
+    let steps = "steps: [{id: hear, wait_for: {signal: go}}, {id: work, agent: a, action: x}]";
+    let mut world = world(&[("hears", steps)], answers(Vec::new()));
+    let run = start(&mut world, "hears", json!({}));
+    world.run(WEEK);
+    world.restart_for_asked();
+    let go = Change::Signal { name: "go".into(), key: None, payload: json!(1) };
+    world.change(run, go).expect("it is recorded");
+    assert_eq!(world.run(WEEK), Rest::Idle);
+    assert_eq!((world.started.len(), status(&world, run)), (0, RunStatus::Running));
+    world.serve(run);
+    world.run(WEEK);
+    assert_eq!((world.started.len(), status(&world, run)), (1, RunStatus::Succeeded));
 }
 
 #[test]

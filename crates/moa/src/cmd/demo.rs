@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Map;
 use tokio::time::Instant;
 
-use super::follow::{Followed, OnInterrupt, Watching, follow};
+use super::follow::{Followed, Watching, follow};
 use super::{Context, runtime};
 use crate::control::client::Client;
 use crate::control::protocol::StartRun;
@@ -100,13 +100,17 @@ async fn play(layout: &Layout, folder: &Path, context: &Context) -> Result {
         let id = start(layout, workflow).await?;
         let mut act = Act { layout, node: &mut node, kill, killed: None, again: false };
         let mut screen = Screen::new(ui, true);
-        let watching = Watching { layout, reader: &reader, run: id };
+        let watching = Watching { layout, reader: &reader, run: id, take_over: false };
         let mut observe = |run: &Run, screen: &mut Screen<'_>| act.observe(run, screen);
-        let followed =
-            follow(context, watching, &mut screen, OnInterrupt::Leave, &mut observe).await?;
-        let Followed::Ended(run, _) = followed else {
+        let followed = follow(context, watching, &mut screen, &mut observe).await?;
+        let Followed::Ended(run) = followed else {
             node.stop().await;
-            return Ok(if ui.closed() { Exit::Ok } else { Exit::Interrupted });
+            if ui.closed() {
+                return Ok(Exit::Ok);
+            }
+            ui.note(&format!("run {id} of {workflow} is left as it is, and nothing of it is lost"));
+            ui.hint(&format!("`cd {}`, then `{} up` goes on with it", folder.display(), program()));
+            return Ok(Exit::Interrupted);
         };
         if kill {
             interrupted = Some(id);

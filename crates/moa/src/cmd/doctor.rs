@@ -271,7 +271,11 @@ async fn serving(layout: &Layout) -> Vec<Check> {
     match Client::connect(&layout.state()).await {
         Ok(Some(mut client)) => {
             let info = &client.node;
-            let detail = format!("serves the project (pid {}, moa {})", info.pid, info.moa);
+            let what = match info.transient {
+                true => "serves what `moa run` started, and nothing else",
+                false => "serves the project",
+            };
+            let detail = format!("{what} (pid {}, moa {})", info.pid, info.moa);
             let node = match info.moa == env!("CARGO_PKG_VERSION") {
                 true => Check::ok("node", detail),
                 false => Check::warning("node", detail, "restart it with this moa"),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use moa_core::ids::RunId;
 use moa_core::machine::Run;
-use moa_engine::handle::Change;
 use tokio::time::{Instant, sleep_until};
 
 use super::Context;
+use super::idle::Idle;
 use super::up::Signals;
 use crate::control::client::{Client, Hints};
 use crate::exit::Result;
@@ -22,21 +22,14 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 /// How long a run without a node is waited for before that is said.
 const SAY_AFTER: Duration = Duration::from_secs(2);
 
-/// What Ctrl-C means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnInterrupt {
-    /// Stop watching; the run goes on.
-    Leave,
-    /// Cancel the run; a second one terminates it, a third one leaves.
-    Cancel,
-}
-
 /// How following ended.
 pub enum Followed {
-    /// The run is over. Whether Ctrl-C or SIGTERM had asked for that.
-    Ended(Box<Run>, bool),
-    /// It was left as it is.
+    /// The run is over.
+    Ended(Box<Run>),
+    /// It is not over: Ctrl-C or SIGTERM ended the watching, or nobody reads what is shown.
     Left,
+    /// It goes on, but the node that executed it was there for another run, and has gone with it.
+    Alone,
 }
 
 /// A run that is followed.
@@ -48,6 +41,9 @@ pub struct Watching<'a> {
     pub reader: &'a Reader,
     /// The run.
     pub run: RunId,
+    /// Whether the node was there for another run when this one was asked for: then the caller goes
+    /// on with it once that node has gone.
+    pub take_over: bool,
 }
 
 /// Called whenever the run was read.
@@ -58,23 +54,22 @@ pub fn no_observer(_run: &Run, _screen: &mut Screen<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Follows a run until it is over, showing it on `screen`.
+/// Follows a run until it is over, showing it on `screen`. Ctrl-C and SIGTERM end that, and not the run.
 pub async fn follow(
     context: &Context,
     watching: Watching<'_>,
     screen: &mut Screen<'_>,
-    on_interrupt: OnInterrupt,
     observe: &mut Observer<'_>,
 ) -> Result<Followed> {
-    let Watching { layout, reader, run: id } = watching;
+    let Watching { layout, reader, run: id, take_over } = watching;
     let mut signals = Signals::new()?;
-    let mut source = Source::new(layout, id).await?;
-    let mut version = 0;
-    let mut interrupts = 0;
+    let mut source = Source::new(layout, id, take_over).await?;
+    let mut idle = Idle::default();
     loop {
         // Subscribed before read, so that nothing falls in between.
         let run = reader.run(id).await?;
         let ended = run.row.status.is_terminal();
+        let version = screen.version;
         if run.version > version || screen.mode() == Mode::Tree {
             let mut news = match screen.mode() {
                 Mode::Lines => reader.history(id, version).await?,
@@ -82,43 +77,25 @@ pub async fn follow(
             };
             // What happened since the run was read is shown the next time.
             news.retain(|row| row.version <= run.version);
-            version = run.version;
+            screen.version = run.version;
             screen.show(&run, &news);
         }
         if ended {
-            return Ok(Followed::Ended(Box::new(run), interrupts > 0));
+            return Ok(Followed::Ended(Box::new(run)));
         }
         observe(&run, screen)?;
         if context.ui.closed() && screen.mode() != Mode::Silent {
             return Ok(Followed::Left);
         }
+        if source.transient && take_over && source.gone.is_some() {
+            return Ok(Followed::Alone);
+        }
+        idle.look(watching, &run, source.transient, screen).await?;
         tokio::select! {
             () = source.changed(screen) => {}
-            terminate = signals.which() => {
-                interrupts += 1;
-                if on_interrupt == OnInterrupt::Leave || terminate || interrupts > 2 {
-                    return Ok(Followed::Left);
-                }
-                interrupt(layout, id, interrupts, screen).await?;
-            }
+            () = signals.next() => return Ok(Followed::Left),
         }
     }
-}
-
-async fn interrupt(layout: &Layout, id: RunId, count: u32, screen: &mut Screen<'_>) -> Result<()> {
-    let reason = "Ctrl-C".to_owned();
-    let (change, words) = match count {
-        1 => (Change::Cancel { reason }, "cancelling; Ctrl-C again ends it at once"),
-        _ => (Change::Terminate { reason }, "ending it; Ctrl-C again leaves it as it is"),
-    };
-    screen.say(words);
-    if let Some(mut client) = Client::connect(&layout.state()).await?
-        && let Err(failure) = client.change(id, change).await
-    {
-        // Most likely it has ended meanwhile.
-        screen.say(&failure.message);
-    }
-    Ok(())
 }
 
 /// Tells when the store should be read again: by hints of the node, or by time.
@@ -129,13 +106,26 @@ struct Source<'a> {
     drawn: Instant,
     gone: Option<Instant>,
     said: bool,
+    /// Whether the last node that was there executes only what it is asked to.
+    transient: bool,
 }
 
 impl<'a> Source<'a> {
-    async fn new(layout: &'a Layout, run: RunId) -> Result<Self> {
-        let hints = connect(layout, run).await;
-        let gone = hints.is_none().then(Instant::now);
-        Ok(Self { layout, run, hints, drawn: Instant::now(), gone, said: false })
+    async fn new(layout: &'a Layout, run: RunId, transient: bool) -> Result<Self> {
+        let drawn = Instant::now();
+        let (gone, said) = (Some(drawn), false);
+        let mut source = Self { layout, run, hints: None, drawn, gone, said, transient };
+        source.connect().await;
+        Ok(source)
+    }
+
+    /// Subscribes to the run, if a node is there to ask.
+    async fn connect(&mut self) {
+        let Ok(Some(client)) = Client::connect(&self.layout.state()).await else { return };
+        let transient = client.node.transient;
+        if let Ok(hints) = client.subscribe(Some(self.run)).await {
+            (self.hints, self.gone, self.transient) = (Some(hints), None, transient);
+        }
     }
 
     async fn changed(&mut self, screen: &mut Screen<'_>) {
@@ -151,15 +141,12 @@ impl<'a> Source<'a> {
             }
         } else {
             tokio::time::sleep(DRAW_EVERY * 2).await;
-            self.hints = connect(self.layout, self.run).await;
-            match (&self.hints, self.gone) {
-                (Some(_), _) => {
-                    if std::mem::take(&mut self.said) {
-                        screen.say("a node serves the project again");
-                    }
-                    self.gone = None;
+            self.connect().await;
+            match self.gone {
+                None if std::mem::take(&mut self.said) => {
+                    screen.say("a node serves the project again");
                 }
-                (None, Some(since)) if !self.said && since.elapsed() > SAY_AFTER => {
+                Some(since) if !self.said && since.elapsed() > SAY_AFTER => {
                     self.said = true;
                     screen
                         .say("no node serves the project; the run goes on with the next `moa up`");
@@ -170,10 +157,4 @@ impl<'a> Source<'a> {
         sleep_until(self.drawn + DRAW_EVERY).await;
         self.drawn = Instant::now();
     }
-}
-
-/// Subscribes to a run; `None` when no node is there to ask.
-async fn connect(layout: &Layout, run: RunId) -> Option<Hints> {
-    let client = Client::connect(&layout.state()).await.ok().flatten()?;
-    client.subscribe(Some(run)).await.ok()
 }

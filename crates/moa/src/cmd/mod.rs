@@ -19,6 +19,7 @@ pub mod explain;
 pub mod export;
 pub mod expr;
 mod follow;
+mod idle;
 pub mod init;
 pub mod jobs;
 pub mod limits;

@@ -7,19 +7,20 @@ use moa_core::run::RunStatus;
 use moa_core::workflow::Priority;
 use moa_engine::handle::Started;
 
-use super::follow::{Followed, OnInterrupt, Watching, follow, no_observer};
+use super::follow::{Followed, Watching, follow, no_observer};
 use super::{Context, params, runtime};
 use crate::control::client::Client;
 use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Failure, Result};
-use crate::host::{self, Host};
+use crate::host::{self, Asks, Host};
 use crate::project::Layout;
 use crate::reader::Reader;
 use crate::view::live::{Mode, Screen};
 use crate::view::result::WorkflowResult;
 use crate::view::{self, summary, tree};
 
-/// How long attempts of other runs get when a node was started for one run only.
+/// How long what still runs gets at the end of a node that was started for one run: runs that others
+/// have started on it, and what the run has started and did not wait for.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Whether a command that starts a run waits for its end, and what it shows.
@@ -40,10 +41,12 @@ pub struct Wait {
 Run a workflow: on the node that serves the project, or, where none does, on one that is started
 for the time of the run. Waits for the end unless told otherwise.
 
-A node that is started so also goes on with the project's other open runs. When it ends, it stops
-their attempts; those don't count, and the next node makes them again.
+A node that is started so executes this run and what it starts, and nothing else: other open runs
+stay as they are until `moa up` goes on with them. Where this run has to wait for one of them, or
+for a person, that is said.
 
-Ctrl-C asks the run to cancel; a second one ends it at once.")]
+Ctrl-C ends the command, not the run. On a node that stays, the run goes on; else what is at work
+is stopped, and `moa up` does it again and goes on. `moa runs cancel RUN` ends a run.")]
 #[command(after_help = "\
 Examples:
   moa run build-project --param name=shop --watch
@@ -113,7 +116,16 @@ pub fn run(args: Args, context: &Context) -> Result {
         return super::dry_run::run(&layout, start, context);
     }
     let name = start.workflow.clone();
-    with_node(&layout, context, args.wait, async move |client| {
+    let keyed = start.idempotency_key.is_some();
+    // Where the node may end meanwhile, the run can be asked for again of the next one.
+    let spare = format!("moa-run-{:016x}", crate::wire::random_u64());
+    let needs_key = std::cell::Cell::new(false);
+    with_node(&layout, context, args.wait, Asks::Again, async |client| {
+        let mut start = start.clone();
+        needs_key.set(needs_key.get() || client.is_passing());
+        if !keyed && needs_key.get() {
+            start.idempotency_key = Some(spare.clone());
+        }
         let (outcome, warning) = client.start(start).await?;
         if let Some(warning) = warning {
             context.ui.err_raw(&format!("{warning}\n"));
@@ -122,7 +134,9 @@ pub fn run(args: Args, context: &Context) -> Result {
         match outcome {
             Started::New { run } => Ok(run),
             Started::Existing { run } => {
-                context.ui.note(&format!("run {run} has this idempotency key already"));
+                if keyed {
+                    context.ui.note(&format!("run {run} has this idempotency key already"));
+                }
                 Ok(run)
             }
             Started::Skipped => {
@@ -133,68 +147,102 @@ pub fn run(args: Args, context: &Context) -> Result {
     })
 }
 
-/// Lets `start` start a run on the project's node, or on one of our own, and waits for its end.
+/// Lets `start` start a run on the project's node, or on one of our own, and waits for its end. As in
+/// [`host::ask`], `start` may be called again.
 pub fn with_node(
     layout: &Layout,
     context: &Context,
     wait: Wait,
-    start: impl AsyncFnOnce(&mut Client) -> Result<RunId>,
+    how: Asks,
+    start: impl AsyncFn(&mut Client) -> Result<RunId>,
 ) -> Result {
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let (host, mut client) = match wait.detach {
-            true => {
-                let client = host::require(layout, "nothing would go on with the run").await?;
-                (Host::Other, client)
-            }
-            false => host::open(layout).await?,
-        };
-        let work = async {
+        if wait.detach {
+            let what = "nothing would go on with the run";
+            let mut client = host::require_lasting(layout, what).await?;
             let id = start(&mut client).await?;
-            to_end(context, layout, host.reader(layout)?, wait, id).await
+            return detached(context, &Reader::require(layout)?, id).await;
+        }
+        let (mut host, id) = host::ask(layout, how, start).await?;
+        let exit = match to_end(context, layout, &mut host, wait, id).await {
+            Ok(None) => return Ok(left(context, layout, host, id).await),
+            Ok(Some(exit)) => Ok(exit),
+            Err(failure) => Err(failure),
         };
-        let exit = tokio::select! {
-            exit = work => exit,
-            failure = host.failed() => Err(failure),
-        };
-        let interrupted = matches!(exit, Ok(Exit::Interrupted));
-        host.close(if interrupted { Duration::ZERO } else { DRAIN }).await;
+        host.close(DRAIN).await;
         exit
     });
     runtime.shutdown_background();
     exit
 }
 
+/// Ends with a run that is not over, and says who goes on with it.
+async fn left(context: &Context, layout: &Layout, host: Host, id: RunId) -> Exit {
+    let own = matches!(host, Host::Own(_));
+    let stays = match Client::connect(&layout.state()).await {
+        Ok(Some(client)) => !client.node.transient,
+        _ => false,
+    };
+    host.close(Duration::ZERO).await;
+    let ui = &context.ui;
+    match (own, stays) {
+        (false, true) => {
+            ui.note(&format!("run {id} goes on at the project's node"));
+            ui.hint(&format!("`moa runs watch {id}` shows it, `moa runs cancel {id}` ends it"));
+        }
+        _ => {
+            let now = if own { "is left as it is" } else { "is not over" };
+            ui.note(&format!("run {id} {now}, and nothing of it is lost"));
+            ui.hint(&format!("`moa up` goes on with it, `moa runs cancel {id}` ends it"));
+        }
+    }
+    Exit::Interrupted
+}
+
+/// Follows a run to its end; `None` = it is not over.
 async fn to_end(
     context: &Context,
     layout: &Layout,
-    reader: Reader,
+    host: &mut Host,
     wait: Wait,
     id: RunId,
-) -> Result {
-    if wait.detach {
-        return detached(context, &reader, id).await;
-    }
+) -> Result<Option<Exit>> {
     if !context.ui.json && wait.watch {
         context.ui.note(&format!("run {id}"));
     }
     let mut screen = Screen::new(&context.ui, wait.watch);
-    let watching = Watching { layout, reader: &reader, run: id };
-    let on_interrupt = OnInterrupt::Cancel;
-    match follow(context, watching, &mut screen, on_interrupt, &mut no_observer).await? {
-        Followed::Ended(run, interrupted) => {
-            finish(context, &run, screen.mode());
-            Ok(match run.row.status {
-                RunStatus::Succeeded => Exit::Ok,
-                _ if interrupted => Exit::Interrupted,
-                _ => Exit::Failed,
-            })
-        }
-        Followed::Left => {
-            context.ui.note(&format!("run {id} is not over; it goes on with `moa up`"));
-            Ok(Exit::Interrupted)
+    loop {
+        let followed = host.or_failed(follow_once(context, layout, host, &mut screen, id)).await?;
+        match followed {
+            Followed::Ended(run) => {
+                finish(context, &run, screen.mode());
+                return Ok(Some(match run.row.status {
+                    RunStatus::Succeeded => Exit::Ok,
+                    _ => Exit::Failed,
+                }));
+            }
+            Followed::Left => return Ok(None),
+            Followed::Alone => {
+                screen.say("the node that executed the run has ended with its own; going on");
+                *host = host::take_over(layout, id).await?;
+            }
         }
     }
+}
+
+async fn follow_once(
+    context: &Context,
+    layout: &Layout,
+    host: &Host,
+    screen: &mut Screen<'_>,
+    id: RunId,
+) -> Result<Followed> {
+    // Closed before a node of our own opens the store: see `Host::reader`.
+    let reader = host.reader(layout)?;
+    let take_over = matches!(host, Host::Other { passing: true });
+    let watching = Watching { layout, reader: &reader, run: id, take_over };
+    follow(context, watching, screen, &mut no_observer).await
 }
 
 async fn detached(context: &Context, reader: &Reader, id: RunId) -> Result {

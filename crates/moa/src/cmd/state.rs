@@ -90,6 +90,7 @@ fn node_document(status: &NodeStatus) -> Json {
         "started_at": info.started_at.to_string(),
         "uptime_ms": now().since(info.started_at).0,
         "transient": info.transient,
+        "only": status.engine.only,
         "running": status.engine.running.values().sum::<u32>(),
         "ready": status.engine.ready.values().sum::<u32>(),
         "max_running": status.max_running,

@@ -226,15 +226,10 @@ impl Signals {
 
     /// Waits for the next one.
     pub async fn next(&mut self) {
-        self.which().await;
-    }
-
-    /// Waits for the next one; true = it wasn't a person's Ctrl-C.
-    pub async fn which(&mut self) -> bool {
         tokio::select! {
-            _ = self.interrupt.recv() => false,
-            _ = self.terminate.recv() => true,
-            _ = self.hangup.recv() => true,
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

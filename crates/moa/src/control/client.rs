@@ -27,6 +27,8 @@ pub struct Client {
     write: OwnedWriteHalf,
     /// Which node it is.
     pub node: NodeInfo,
+    /// Whether something was asked and not answered.
+    broken: bool,
 }
 
 impl Client {
@@ -56,7 +58,7 @@ impl Client {
             started_at: moa_core::time::Millis(0),
             transient: false,
         };
-        let mut client = Self { read: BufReader::new(read), write, node };
+        let mut client = Self { read: BufReader::new(read), write, node, broken: false };
         let hello = client.ask(&Request::Hello { protocol: PROTOCOL });
         let reply = tokio::time::timeout(HELLO_WAIT, hello).await.map_err(|_| {
             Failure::new(Exit::Unavailable, "the node of this project doesn't answer")
@@ -67,6 +69,16 @@ impl Client {
             other => return Err(unexpected(&other)),
         }
         Ok(Some(client))
+    }
+
+    /// Whether the node is there for another command, and ends with that.
+    pub fn is_passing(&self) -> bool {
+        self.node.transient && self.node.pid != std::process::id()
+    }
+
+    /// Whether the node has gone without an answer: what was asked for may have been done.
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Starts a run; also answers diagnostics when a broken edit was passed over.
@@ -118,6 +130,14 @@ impl Client {
         }
     }
 
+    /// Has a run executed that is there already, also by a node that was started for another one.
+    pub async fn serve(&mut self, run: RunId) -> Result<()> {
+        match self.ask(&Request::Serve { run }).await? {
+            Reply::Changed => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// What the node is doing.
     pub async fn status(&mut self) -> Result<NodeStatus> {
         match self.ask(&Request::Status).await? {
@@ -158,9 +178,11 @@ impl Client {
             Failure::new(Exit::Unavailable, format!("the connection to the node broke: {e}"))
                 .hint("what was asked for may have been done: look with `moa runs list`")
         };
+        self.broken = true;
         self.write.write_all(&line).await.map_err(gone)?;
         let line = read_line(&mut self.read, REPLY_BYTES_MAX).await.map_err(gone)?;
         let line = line.ok_or_else(|| gone(io::ErrorKind::UnexpectedEof.into()))?;
+        self.broken = false;
         match serde_json::from_slice(&line) {
             Ok(Reply::Error(refusal)) => Err(refusal.into()),
             Ok(reply) => Ok(reply),

@@ -51,6 +51,12 @@ pub enum Request {
         #[serde(default)]
         key: Option<String>,
     },
+    /// Execute this run too, which is there already: for a node that executes only what it is asked
+    /// to. The reply is `changed`.
+    Serve {
+        /// The run; no other run started it.
+        run: RunId,
+    },
     /// Tell what the node is doing.
     Status,
     /// Look at the project's files now.
@@ -112,7 +118,7 @@ pub enum Reply {
         /// The new run.
         run: RunId,
     },
-    /// To `change`: it is durable.
+    /// To `change`: it is durable. To `serve`.
     Changed,
     /// To `trigger`: it is durable.
     Triggered {
@@ -169,7 +175,7 @@ pub struct NodeInfo {
     pub node: NodeId,
     /// When it started.
     pub started_at: Millis,
-    /// Whether it ends with the run it was started for.
+    /// Whether it ends with the run it was started for, and executes only what it is asked to.
     pub transient: bool,
 }
 

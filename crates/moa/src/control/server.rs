@@ -173,6 +173,10 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Publish { event, data, key } => {
             Reply::Published { new: node.publish(event, data, key).await? }
         }
+        Request::Serve { run } => {
+            node.serve(run).await?;
+            Reply::Changed
+        }
         Request::Status => Reply::Status(Box::new(node.status().await)),
         Request::Refresh => Reply::Refreshed { warning: node.refresh().await? },
         Request::Jobs => Reply::Jobs { jobs: node.jobs() },

@@ -2,8 +2,9 @@
 //! through the local socket.
 //!
 //! `moa up` starts one and keeps it; `moa run` starts one for the time of a run where none serves
-//! the project. One thread serves the socket and looks at files, the engine and the store have
-//! threads of their own, and attempts run on another runtime: nothing here waits for an agent.
+//! the project. Such a node executes what it is asked to, and leaves every other open run as it is.
+//! One thread serves the socket and looks at files, the engine and the store have threads of their
+//! own, and attempts run on another runtime: nothing here waits for an agent.
 
 pub mod lock;
 pub mod log;
@@ -54,7 +55,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub struct Options {
     /// The project.
     pub layout: Layout,
-    /// Whether it ends with the run that it was started for.
+    /// Whether it ends with the run that it was started for, and executes only what it is asked to.
     pub transient: bool,
     /// How long attempts get at the end, when the command line says so.
     pub drain: Option<moa_core::time::Span>,
@@ -77,6 +78,9 @@ pub struct Node {
     secrets: SecretStore,
     max_running: u32,
     jobs: Arc<Housekeeping>,
+    // Given back last, when no connection needs the store any more: whoever takes it next finds
+    // nothing of ours at work.
+    _lock: lock::Lock,
 }
 
 /// A node that runs, and everything that ends with it.
@@ -92,8 +96,6 @@ pub struct Running {
     /// Runs from before that go on.
     pub open_runs: u64,
     tasks: Vec<JoinHandle<()>>,
-    // Given back last: whoever takes it next finds nothing of ours at work.
-    _lock: lock::Lock,
 }
 
 /// What came of trying to start a node.
@@ -133,7 +135,7 @@ impl Running {
         let worker = Worker::new(&layout, settings, id, &stores, &watched.project)?;
         let max_running = settings.limits.max_running;
         let open_runs = open_runs(&*stores.views).await?;
-        let serves = Serves::Everything;
+        let serves = if transient { Serves::Asked } else { Serves::Everything };
         let triggers = (!transient).then(|| triggers::serving(&state));
         let options = moa_engine::handle::Options { node: id, max_running, serves, triggers };
         let engine = worker.engine(options, &stores)?;
@@ -157,11 +159,13 @@ impl Running {
             secrets,
             max_running,
             jobs: jobs.clone(),
+            _lock: lock,
         });
         if let Some(warning) = warning {
             tracing::warn!("the project's files have mistakes\n{warning}");
         }
-        tracing::info!(node = %id, pid = std::process::id(), "the node serves the project");
+        let what = if transient { "what it is asked to" } else { "the project" };
+        tracing::info!(node = %id, pid = std::process::id(), "the node serves {what}");
         let tasks = vec![
             tokio::spawn(listener.serve(node.clone())),
             tokio::spawn(keep_looking(node.clone())),
@@ -169,7 +173,7 @@ impl Running {
             tokio::spawn(supervisor::keep_alive(node.clone())),
         ];
         let root = layout.root;
-        let running = Self { node, root, socket, config, open_runs, tasks, _lock: lock };
+        let running = Self { node, root, socket, config, open_runs, tasks };
         Ok(Start::Running(Box::new(running)))
     }
 
@@ -467,7 +471,31 @@ impl Node {
             cause: start.cause,
         };
         let started = self.engine.start_run(request).await?;
+        if let Started::Existing { run } = started {
+            self.serve(run).await?;
+        }
         Ok((started, warning))
+    }
+
+    /// Executes a run that is there already, if this node executes only what it is asked to. What an
+    /// earlier node left running of it, and of what it started, is ended first: it counts as lost,
+    /// and is done again.
+    pub async fn serve(&self, root: RunId) -> Result<()> {
+        let run = self.views.run(root).await?.ok_or_else(|| Failure::unknown_run(root))?;
+        if !self.info.transient || run.row.status.is_terminal() {
+            return Ok(());
+        }
+        if self.engine.status().await.stopping {
+            return Err(moa_engine::handle::Error::Stopping.into());
+        }
+        let mut left = self.worker.left_running().await?;
+        if !left.is_empty() {
+            let others = self.reader().not_below(&[root], left.iter().copied()).await?;
+            left.retain(|run| !others.contains(run));
+            self.worker.end_left_running(left).await?;
+        }
+        self.engine.serve(root);
+        Ok(())
     }
 
     fn served<'a>(&self, watched: &'a Watched, name: &Name) -> Result<&'a Arc<Served>> {
@@ -496,9 +524,19 @@ impl Node {
         Ok(self.engine.fork(fork).await?)
     }
 
-    /// Changes a run.
+    /// Changes a run. Where nobody executes it, that is recorded for whoever will; but what an earlier
+    /// node left running of a run that is to end is ended now.
     pub async fn change(&self, run: RunId, change: Change) -> Result<()> {
-        Ok(self.engine.change(run, change).await?)
+        let ends = matches!(change, Change::Cancel { .. } | Change::Terminate { .. });
+        self.engine.change(run, change).await?;
+        if self.info.transient && ends {
+            let left = self.worker.left_running().await?;
+            let ours = self.reader().below(run, left).await?;
+            if !ours.is_empty() {
+                self.worker.end_left_running(ours).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Does something with a trigger.

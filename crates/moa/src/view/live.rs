@@ -30,6 +30,8 @@ pub struct Screen<'a> {
     to_stderr: bool,
     /// Lines of the last drawing.
     drawn: usize,
+    /// The version of the run up to which it was shown.
+    pub version: u64,
 }
 
 impl<'a> Screen<'a> {
@@ -42,7 +44,7 @@ impl<'a> Screen<'a> {
             (true, true) => Mode::Tree,
             (true, false) => Mode::Lines,
         };
-        Self { ui, mode, to_stderr, drawn: 0 }
+        Self { ui, mode, to_stderr, drawn: 0, version: 0 }
     }
 
     /// What it shows.

@@ -74,11 +74,13 @@ impl Limits {
     }
 }
 
-/// Answers for a run, given what the store and, if one runs, the node know.
+/// Answers for a run, given what the store and, if one runs, the node know. `alone` are the runs that
+/// this node leaves alone, of this one and of those that hold the slot it waits for.
 pub fn answer(
     run: &Run,
     pending: &Pending,
     node: Option<&NodeStatus>,
+    alone: &[RunId],
     limits: &Limits,
     all: bool,
 ) -> Answer {
@@ -90,7 +92,13 @@ pub fn answer(
                 "no node serves the project, so nothing goes on",
                 Some("moa up".into()),
             )),
-            Some(node) => reasons.extend(of_node(run.row.run, &node.engine)),
+            Some(node) => {
+                reasons.extend(alone.iter().map(|other| match *other == run.row.run {
+                    true => left_alone(node),
+                    false => nobody_executes(&format!("run {other}"), node),
+                }));
+                reasons.extend(of_node(run.row.run, &node.engine));
+            }
         }
     }
     let steps = match status.is_terminal() || status == RunStatus::Pending {
@@ -98,6 +106,17 @@ pub fn answer(
         false => run.why(all).into_iter().map(|why| of_step(run, why, node, limits)).collect(),
     };
     Answer { run: run.row.run.to_string(), status, reasons, steps }
+}
+
+/// The node executes only what it is asked to, and this run isn't.
+pub fn left_alone(node: &NodeStatus) -> Reason {
+    nobody_executes("it", node)
+}
+
+fn nobody_executes(what: &str, node: &NodeStatus) -> Reason {
+    let pid = node.info.pid;
+    let why = format!("the node that runs (process {pid}) was started for other runs");
+    Reason::of_run(format!("nobody executes {what}: {why}"), Some("moa up".into()))
 }
 
 fn of_node(run: RunId, engine: &Status) -> Vec<Reason> {
@@ -159,7 +178,8 @@ fn of_run(run: &Run, pending: &Pending) -> Vec<Reason> {
     reasons
 }
 
-fn queued(run: &Run, pending: &Pending) -> Reason {
+/// Why a run is not started yet.
+pub fn queued(run: &Run, pending: &Pending) -> Reason {
     let key = run.row.extra.concurrency_key.as_deref().unwrap_or_default();
     let Some((place, holders)) = &pending.queued else {
         return Reason::of_run("it starts as soon as its node comes to it", None);

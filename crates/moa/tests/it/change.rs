@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use crate::project::{Project, Said, signal};
+use crate::project::{Events, Project, Said, signal};
 
 const WAITS: &str = r#"
 steps:
@@ -64,8 +64,6 @@ fn a_run_is_paused_resumed_cancelled_and_terminated() {
         let said = project.call(&[&["runs"], change].concat()).expect(5);
         assert!(said.err.contains("has ended (cancelled)"), "{}", said.err);
     }
-    let said = project.call(&["runs", "cancel", &open]).expect(5);
-    assert!(said.err.contains("no node serves this project"), "{}", said.err);
     let said = project.call(&["runs", "signal", &open, "go", "--payload", "{bad"]).expect(2);
     assert!(said.err.contains("the payload is not JSON"), "{}", said.err);
     let said = project.call(&["runs", "rerun", &id, "--from", "nowhere"]).expect(4);
@@ -73,25 +71,49 @@ fn a_run_is_paused_resumed_cancelled_and_terminated() {
 }
 
 #[test]
-fn ctrl_c_asks_the_run_to_cancel() {
+fn ctrl_c_leaves_the_run_and_says_how_to_go_on() {
     let workflow = r#"
 steps:
-  - {id: slow, run: "while true; do sleep 0.02; done"}
+  - {id: slow, run: "echo x >> began; while [ ! -e go ]; do sleep 0.02; done"}
 error_handling:
   finally: [{id: clean, run: echo x >> cleaned}]
 "#;
     let project = Project::with("slow", workflow);
     let mut events = project.events();
-    let mut command = project.command(&["run", "slow", "--json"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().expect("it can be started");
-    events.until("step.started", "slow");
-    signal(child.id(), rustix::process::Signal::INT);
-    let said = Said::from(child.wait_with_output().expect("it ends")).expect(130);
-    assert_eq!(said.json()["status"], "failure");
-    assert_eq!(project.read("cleaned"), "x\n");
-    let listed = project.call(&["runs", "list", "--json"]).expect(0).json();
-    assert_eq!(listed[0]["status"], "cancelled");
+    let interrupted = |events: &mut Events| {
+        let mut command = project.command(&["run", "slow", "--json"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("it can be started");
+        events.until("step.started", "slow");
+        project.wait_for("began");
+        signal(child.id(), rustix::process::Signal::INT);
+        let said = Said::from(child.wait_with_output().expect("it ends")).expect(130);
+        assert_eq!(said.out, "");
+        said.err
+    };
+    let shown = || project.call(&["runs", "show", "last", "--json"]).expect(0).json();
+    let err = interrupted(&mut events);
+    assert!(err.contains("is left as it is") && err.contains("`moa up` goes on with it"), "{err}");
+    assert_eq!(shown()["status"], "running");
+    assert!(!project.root.join("cleaned").exists());
+
+    // Where a node serves the project, the run goes on there.
+    let _node = project.up();
+    let err = interrupted(&mut events);
+    assert!(err.contains("goes on at the project's node"), "{err}");
+    project.write("go", "");
+    project.call(&["runs", "watch", "last"]).expect(0);
+    let mut ends = Vec::new();
+    for run in project.call(&["runs", "list", "--json"]).expect(0).json().as_array().expect("all") {
+        let id = run["run"].as_str().expect("an id");
+        project.call(&["runs", "watch", id]).expect(0);
+        let shown = project.call(&["runs", "show", id, "--json"]).expect(0).json();
+        let attempts = shown["steps"][0]["attempts"].as_array().expect("all").clone();
+        ends.extend(attempts.iter().map(|attempt| attempt["outcome"].clone()));
+    }
+    // The attempt that was stopped doesn't count.
+    assert_eq!(ends, ["succeeded", "released", "succeeded"]);
+    assert_eq!(project.read("cleaned"), "x\nx\n");
 }
 
 #[test]

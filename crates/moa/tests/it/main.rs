@@ -1,5 +1,6 @@
 //! The real binary on temporary projects.
 
+mod alone;
 mod backup;
 mod change;
 mod demo;

@@ -185,7 +185,12 @@ impl Node {
         Self::start(command)
     }
 
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_until(command, "ready")
+    }
+
+    /// Starts a command, and waits until it says a line that starts so.
+    pub fn start_until(mut command: Command, start: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be started");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         let (sender, lines) = channel();
@@ -194,7 +199,7 @@ impl Node {
             stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
         });
         let mut node = Self { child, said: String::new(), lines };
-        node.said = node.until("ready");
+        node.said = node.until(start);
         node
     }
 
@@ -271,6 +276,26 @@ impl Events {
             let subject = event["subject"].as_str().unwrap_or_default();
             if event["type"] == format!("moa.{kind}") && subject == step {
                 return event;
+            }
+        }
+    }
+}
+
+impl Events {
+    /// Waits for several events, in whatever order they come.
+    pub fn until_all(&mut self, wanted: &[(&str, &str)]) {
+        let mut wanted = wanted.to_vec();
+        while !wanted.is_empty() {
+            let mut line = String::new();
+            let read = self.lines.read_line(&mut line).expect("it can be read");
+            assert!(read > 0, "{wanted:?} did not come");
+            let event: Json = serde_json::from_str(&line).expect("a line of JSON");
+            let subject = event["subject"].as_str().unwrap_or_default();
+            let is_it = |(kind, step): &(&str, &str)| {
+                event["type"] == format!("moa.{kind}") && subject == *step
+            };
+            if let Some(place) = wanted.iter().position(is_it) {
+                wanted.remove(place);
             }
         }
     }

@@ -1,11 +1,17 @@
 //! `moa runs cancel`, `terminate`, `pause`, `resume`, `signal`
 
+use std::time::Duration;
+
+use moa_core::ids::RunId;
+use moa_core::run::RunStatus;
 use moa_engine::handle::Change;
 use serde_json::{Map, Value as Json, json};
 
 use crate::cmd::{Context, params, runtime};
+use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
-use crate::host;
+use crate::host::{self, Host};
+use crate::project::Layout;
 use crate::reader::Reader;
 
 /// A run to pause.
@@ -89,7 +95,7 @@ pub fn pause(args: PauseArgs, context: &Context) -> Result {
 
 /// Resumes a run.
 pub fn resume(args: ResumeArgs, context: &Context) -> Result {
-    apply(context, &args.run, Change::Resume, "goes on")
+    apply(context, &args.run, Change::Resume, "is resumed")
 }
 
 /// Sends a signal.
@@ -117,23 +123,66 @@ pub fn signal(args: SignalArgs, context: &Context) -> Result {
 
 fn apply(context: &Context, run: &str, change: Change, words: &str) -> Result {
     let layout = context.layout()?;
-    runtime()?.block_on(async {
-        let reader = Reader::require(&layout)?;
-        let id = reader.find(run).await?;
-        // What is known without a node is said without one.
-        let row = reader.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?.row;
-        if row.status.is_terminal() {
-            let text = format!("run {id} has ended ({}), and never changes", row.status.as_str());
-            return Err(Failure::refused(text)
-                .hint("`moa runs retry`, `rerun` or `fork` make a new run of it"));
-        }
-        let mut client = host::require(&layout, "runs can't be changed").await?;
-        client.change(id, change).await?;
+    let runtime = runtime()?;
+    let exit = runtime.block_on(async {
+        let id = find_open(&layout, run).await?;
+        let (host, mut client) = host::open(&layout).await?;
+        let done = host.or_failed(done(&layout, &host, &mut client, id, change)).await;
+        // It was there for the change alone.
+        host.close(Duration::ZERO).await;
+        let Done { status, executed } = done?;
         if context.ui.json {
-            context.ui.json(&json!({"run": id, "done": true}));
+            context.ui.json(&json!({"run": id, "done": true, "executed": executed}));
+        } else if status.is_terminal() {
+            context.ui.note(&format!("run {id} is {}", status.as_str()));
         } else {
             context.ui.note(&format!("run {id} {words}"));
+            if !executed {
+                let text =
+                    "that is recorded, but nobody executes the run now: `moa up` goes on with it";
+                context.ui.hint(text);
+            }
         }
         Ok(Exit::Ok)
-    })
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+/// The run, if it has not ended. What is known without a node is said without one.
+async fn find_open(layout: &Layout, run: &str) -> Result<RunId> {
+    let reader = Reader::require(layout)?;
+    let id = reader.find(run).await?;
+    let row = reader.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?.row;
+    if row.status.is_terminal() {
+        let text = format!("run {id} has ended ({}), and never changes", row.status.as_str());
+        return Err(
+            Failure::refused(text).hint("`moa runs retry`, `rerun` or `fork` make a new run of it")
+        );
+    }
+    Ok(id)
+}
+
+/// How a run is after a change.
+struct Done {
+    status: RunStatus,
+    /// Whether a node executes it.
+    executed: bool,
+}
+
+async fn done(
+    layout: &Layout,
+    host: &Host,
+    client: &mut Client,
+    id: RunId,
+    change: Change,
+) -> Result<Done> {
+    client.change(id, change).await?;
+    let reader = host.reader(layout)?;
+    let status = reader.run(id).await?.row.status;
+    let executed = match client.status().await?.engine.only {
+        Some(only) => reader.not_below(&only, [id]).await?.is_empty(),
+        None => true,
+    };
+    Ok(Done { status, executed })
 }

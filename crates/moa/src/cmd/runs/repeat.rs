@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::cmd::run::{Wait, with_node};
 use crate::cmd::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
+use crate::host::Asks;
 use crate::project;
 use crate::project::Layout;
 use crate::reader::Reader;
@@ -89,8 +90,9 @@ fn repeat(
     let (id, params) = runtime()?.block_on(prepare(&layout, run, changes))?;
     let whole = from == ForkFrom::Start;
     let request = ForkRequest { run: id, from, params, cause: "cli".into() };
-    with_node(&layout, context, wait, async move |client| {
-        let new = client.fork(request).await.map_err(|failure| unknown_step(failure, id))?;
+    with_node(&layout, context, wait, Asks::Once, async |client| {
+        let forked = client.fork(request.clone()).await;
+        let new = forked.map_err(|failure| unknown_step(failure, id))?;
         context.ui.note(&match whole {
             true => format!("run {new} does {id} again from the start"),
             false => format!("run {new} takes over from {id}"),

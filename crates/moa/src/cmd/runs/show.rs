@@ -2,7 +2,7 @@
 
 use moa_core::run::RunStatus;
 
-use crate::cmd::follow::{Followed, OnInterrupt, Watching, follow, no_observer};
+use crate::cmd::follow::{Followed, Watching, follow, no_observer};
 use crate::cmd::{Context, run as start, runtime};
 use crate::exit::{Exit, Result};
 use crate::reader::Reader;
@@ -76,10 +76,9 @@ pub fn watch(args: WatchArgs, context: &Context) -> Result {
         let reader = Reader::require(&layout)?;
         let id = reader.find(&args.run).await?;
         let mut screen = Screen::new(&context.ui, true);
-        let watching = Watching { layout: &layout, reader: &reader, run: id };
-        let on_interrupt = OnInterrupt::Leave;
-        match follow(context, watching, &mut screen, on_interrupt, &mut no_observer).await? {
-            Followed::Ended(run, _) => {
+        let watching = Watching { layout: &layout, reader: &reader, run: id, take_over: false };
+        match follow(context, watching, &mut screen, &mut no_observer).await? {
+            Followed::Ended(run) => {
                 start::finish(context, &run, screen.mode());
                 Ok(match run.row.status {
                     RunStatus::Succeeded => Exit::Ok,
@@ -87,7 +86,7 @@ pub fn watch(args: WatchArgs, context: &Context) -> Result {
                 })
             }
             Followed::Left if context.ui.closed() => Ok(Exit::Ok),
-            Followed::Left => Ok(Exit::Interrupted),
+            Followed::Left | Followed::Alone => Ok(Exit::Interrupted),
         }
     })
 }

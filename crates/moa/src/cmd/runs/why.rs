@@ -39,7 +39,14 @@ pub fn run(args: Args, context: &Context) -> Result {
         };
         let agents = wire::agents(&project::load(&layout, None)?.project);
         let limits = Limits { agents, used: reader.limits().await? };
-        let answer = answer(&run, &pending, node.as_ref(), &limits, args.all);
+        let alone = match node.as_ref().and_then(|node| node.engine.only.as_ref()) {
+            Some(only) => {
+                let holders = pending.queued.iter().flat_map(|(_, holders)| holders.iter());
+                reader.not_below(only, std::iter::once(id).chain(holders.copied())).await?
+            }
+            None => Vec::new(),
+        };
+        let answer = answer(&run, &pending, node.as_ref(), &alone, &limits, args.all);
         if context.ui.json {
             context.ui.json(&answer);
         } else {

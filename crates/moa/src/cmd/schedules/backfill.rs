@@ -99,7 +99,7 @@ pub fn run(args: Args, context: &Context) -> Result {
             }
             _ => TriggerCommand::CancelBackfill { number: args.cancel },
         };
-        let mut client = host::require(&layout, "slots can't be started").await?;
+        let mut client = host::require_lasting(&layout, "slots can't be started").await?;
         let answer = client.trigger(known.spec.id(), command).await?;
         show(&known, &answer, context);
         Ok(Exit::Ok)

@@ -132,7 +132,7 @@ pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
         let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
         let params = given(&args.params, &known, reader.as_ref()).await?;
         let what = format!("{} can't start runs", known.spec.title());
-        let mut client = host::require(&layout, &what).await?;
+        let mut client = host::require_lasting(&layout, &what).await?;
         let command = TriggerCommand::Start {
             key: args.key.unwrap_or_else(|| format!("{:016x}", wire::random_u64())),
             by: BY.into(),
