@@ -13,7 +13,7 @@ use crate::workflow::{BodyIx, StepKind};
 
 use super::begin::expression_error;
 use super::start::is_too_large;
-use super::state::ScopeIx;
+use super::state::{Scope, ScopeIx, loop_body};
 use super::tx::Tx;
 use super::vars::Vars;
 
@@ -195,8 +195,26 @@ impl Tx<'_> {
         let open = |n: &u32| self.run.scopes[(first + n) as usize].open > 0;
         let Some(next) = (upto..count).find(open) else { return };
         self.record(Event::IterationsReleased { step: owner, upto: next + 1 });
-        for inst in self.top_steps(first + next) {
-            self.met(inst);
+        self.let_run(first + next);
+    }
+
+    /// The turn of an iteration has come: of its steps, and of what stands in the containers and
+    /// loops inside it that a fork has opened again.
+    fn let_run(&mut self, scope: ScopeIx) {
+        let Scope { base, body, .. } = self.run.scopes[scope as usize];
+        for inst in base..base + self.run.graph.body_size(body) {
+            let parent = self.plan(inst).parent.map(|parent| self.run.sibling(inst, parent));
+            if parent.is_none_or(|parent| self.run.is_opened(parent)) {
+                self.met(inst);
+            }
+            let goes_on = self.run.status(inst) == StepStatus::Waiting;
+            if goes_on && loop_body(self.run.kind(inst)).is_some() {
+                for scope in self.iterations(inst) {
+                    if self.run.is_released(scope) {
+                        self.let_run(scope);
+                    }
+                }
+            }
         }
     }
 

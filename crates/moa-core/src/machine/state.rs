@@ -252,8 +252,8 @@ impl Run {
             let plan = self.graph.step(self.steps[inst as usize].row.plan);
             let parent = plan.parent.map(|p| self.sibling(inst, p));
             let closed = match parent {
-                Some(parent) => u32::from(!self.is_opened(parent)),
-                None => gated,
+                Some(parent) if !self.is_opened(parent) => 1,
+                _ => gated,
             };
             let needs = plan.needs.iter().map(|n| self.sibling(inst, n.step));
             let unmet = needs.filter(|n| !self.status(*n).is_terminal()).count() as u32;
@@ -290,18 +290,25 @@ impl Run {
         self.steps[inst as usize].row.data.as_deref()
     }
 
-    fn is_opened(&self, inst: InstIx) -> bool {
+    pub(super) fn is_opened(&self, inst: InstIx) -> bool {
         self.data(inst).is_some_and(|d| d.opened)
     }
 
-    /// Whether the iteration that a scope is may run.
-    fn is_released(&self, scope: ScopeIx) -> bool {
-        let Scope { owner, iteration, body, .. } = self.scopes[scope as usize];
-        let Some(owner) = owner else { return true };
-        if loop_body(self.kind(owner)) != Some(body) {
-            return true;
+    /// Whether the iteration that a scope is may run: its own turn has come, and that of each around
+    /// it. A fork has loops inside iterations whose turn has not come.
+    pub(super) fn is_released(&self, scope: ScopeIx) -> bool {
+        let mut at = scope;
+        loop {
+            let Scope { owner, iteration, body, .. } = self.scopes[at as usize];
+            let Some(owner) = owner else { return true };
+            if loop_body(self.kind(owner)) != Some(body) {
+                return true;
+            }
+            if self.released.get(&owner).is_some_and(|upto| iteration >= *upto) {
+                return false;
+            }
+            at = self.steps[owner as usize].scope;
         }
-        self.released.get(&owner).is_none_or(|upto| iteration < *upto)
     }
 
     /// Whether the run is on its way out, so that nothing new begins and what runs is to stop.

@@ -196,6 +196,43 @@ steps:
     assert_eq!(worked.map(|(.., s, _)| s.as_str()).collect::<Vec<_>>(), ["work[1]", "last"]);
 }
 
+/// The second attempts of a workflow of which some steps are done again, by second.
+fn done_again(text: &str, from: &str) -> Vec<String> {
+    let mut world = world(&[("w", text)], answers(vec![]));
+    let run = start(&mut world, "w", json!({}));
+    world.run(Span::minutes(5));
+    let (began, from) = (world.now(), ForkFrom::Step(from.into()));
+    let again = world.fork(ForkRequest { run, from, params: None, cause: "again".into() });
+    let again = again.expect("it can be repeated");
+    world.run(Span::minutes(5));
+    assert!(show(&world, again).starts_with("run succeeded"), "{}", show(&world, again));
+    let started = world.started.iter().filter(|(_, run, ..)| *run == again);
+    started.map(|(at, _, step, _)| format!("{}s {step}", at.since(began).0 / 1000)).collect()
+}
+
+#[test]
+fn iterations_that_are_done_again_keep_their_turns() {
+    let loops = "
+steps:
+  - foreach: {in: [1, 2, 3], max_parallel: 1}
+    steps:
+      - foreach: {in: [1, 2]}
+        steps: [{id: one, agent: a, action: x}, {id: two, agent: a, action: x}]
+";
+    let both = |n: u32, id: &str, at: u32| [0, 1].map(|m| format!("{at}s {id}[{n}.{m}]"));
+    let turns: Vec<_> = (0..3).flat_map(|n| both(n, "two", n)).collect();
+    assert_eq!(done_again(loops, "two"), turns);
+    let turns = (0..3).flat_map(|n| [both(n, "one", 2 * n), both(n, "two", 2 * n + 1)]);
+    assert_eq!(done_again(loops, "one"), turns.flatten().collect::<Vec<_>>());
+    let group = "
+steps:
+  - foreach: {in: [1, 2, 3], max_parallel: 1}
+    steps:
+      - parallel: [{id: one, agent: a, action: x}, {id: two, agent: a, action: x}]
+";
+    assert_eq!(done_again(group, "two"), ["0s two[0]", "1s two[1]", "2s two[2]"]);
+}
+
 #[test]
 fn a_child_whose_key_cannot_be_computed_fails_its_parent_step() {
     let child = "

@@ -166,10 +166,19 @@ impl Shadow {
         if let Some(container) = self.container(inst) {
             let container = &self.steps[container as usize];
             let branch = self.graph.step(step.plan).branch;
-            return container.opened && container.branch.is_none_or(|b| b == branch);
+            if !container.opened || container.branch.is_some_and(|b| b != branch) {
+                return false;
+            }
         }
-        let Some(owner) = self.loop_around(inst) else { return true };
-        self.steps[owner as usize].upto.is_none_or(|upto| step.iteration < upto)
+        let mut at = inst;
+        while let Some(owner) = self.loop_around(at) {
+            let iteration = self.steps[at as usize].iteration;
+            if self.steps[owner as usize].upto.is_some_and(|upto| iteration >= upto) {
+                return false;
+            }
+            at = owner;
+        }
+        true
     }
 
     /// Whether everything that an instance needs has ended.
