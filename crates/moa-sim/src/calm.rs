@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use moa_core::ids::RunId;
 use moa_core::step::{StepStatus, WaitReason};
+use moa_core::time::Millis;
 use moa_core::workflow::StepKind;
 use moa_engine::handle::Change;
 
@@ -14,7 +15,8 @@ use crate::world::{Happening, World};
 const NUDGE_EVERY: u64 = 1_000;
 /// After which time of calm nothing may be late any more.
 const SETTLED: i64 = 30_000;
-/// The same where nodes left other runs alone: their work has piled up.
+/// The same where work has piled up: nodes left other runs alone, or the store gives few rows at a
+/// time, and a storm of events takes as many rounds.
 const CAUGHT_UP: i64 = 3_600_000;
 
 impl World {
@@ -22,7 +24,7 @@ impl World {
     pub(crate) fn calm(&mut self) {
         self.note(|_| "calm".into());
         self.calm_since = Some((self.now, self.events));
-        self.piled_up = self.swarm.asked_only > 0;
+        self.piled_up = self.swarm.asked_only > 0 || self.swarm.due_limit.is_some();
         self.swarm = self.swarm.calmed();
         let ahead = self.processes.iter().map(|p| p.skew).max().unwrap_or(0);
         for p in 0..self.processes.len() {
@@ -58,10 +60,12 @@ impl World {
             }
         }
         let settled = if self.piled_up { CAUGHT_UP } else { SETTLED };
-        if self.calm_since.is_some_and(|(time, _)| self.now - time > settled) {
+        if let Some((time, _)) = self.calm_since.filter(|(time, _)| self.now - time > settled) {
             let limited = self.agents.values().filter(|spec| !spec.limits.is_empty());
             let limited = limited.map(|spec| spec.id.clone()).collect();
-            let judged = self.checker.punctual(self.local(0), &limited);
+            let now = self.local(0);
+            let calm = Millis(now.0 - (self.now - time));
+            let judged = self.checker.punctual(now, calm, &limited);
             self.must(judged);
         }
         let open: Vec<RunId> =

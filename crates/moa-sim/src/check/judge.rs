@@ -80,6 +80,7 @@ impl Judge<'_> {
             Event::RunResumed => {
                 must(shadow.paused, "it is not paused")?;
                 shadow.paused = false;
+                shadow.resumed_at = self.now;
                 shadow.resumes += 1;
             }
             Event::TimePassed { at } => {

@@ -38,6 +38,8 @@ pub struct Shadow {
     pub pauses: u32,
     /// Resumptions so far.
     pub resumes: u32,
+    /// When it was resumed last.
+    pub resumed_at: Millis,
     /// Whether somebody asked it to end.
     pub cancelled: bool,
     /// Part of its plan.
@@ -78,6 +80,7 @@ impl Shadow {
             paused: false,
             pauses: 0,
             resumes: 0,
+            resumed_at: Millis(0),
             cancelled: false,
             phase: Phase::Main,
             ended: None,

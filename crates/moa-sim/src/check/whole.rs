@@ -193,9 +193,14 @@ impl Checker {
     }
 
     /// When everything works, nothing waits for long that could be done: `now` is what the clocks
-    /// show.
-    pub fn punctual(&self, now: Millis, limited: &BTreeSet<Name>) -> Result<(), String> {
-        let late = |at: Millis, limit: u64| now.since(at).0 > limit;
+    /// show, `calm` since when everything works.
+    pub fn punctual(
+        &self,
+        now: Millis,
+        calm: Millis,
+        limited: &BTreeSet<Name>,
+    ) -> Result<(), String> {
+        let late = |at: Millis, limit: u64| now.since(at.max(calm)).0 > limit;
         if let Some((which, due)) = self.timers.iter().find(|(_, due)| late(**due, LATE)) {
             return Err(format!("timer {which:?} was due at {due}, and it is {now}"));
         }
@@ -207,7 +212,9 @@ impl Checker {
                 StepKind::Task { agent, .. } if limited.contains(agent) => LIMITED_LATE,
                 _ => READY_LATE,
             };
-            let waits = |s: &&Step| s.status == StepStatus::Ready && late(s.ready_at, allowed(s));
+            // What a pause kept back stands at its place in the queue since it is over.
+            let since = |s: &Step| s.ready_at.max(shadow.resumed_at);
+            let waits = |s: &&Step| s.status == StepStatus::Ready && late(since(s), allowed(s));
             if let Some(step) = shadow.steps.iter().find(waits) {
                 return Err(format!("run {id}: a task is ready since {}: {step:?}", step.ready_at));
             }
