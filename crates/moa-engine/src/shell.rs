@@ -40,6 +40,13 @@ const LEASE: Span = Span(5_000);
 /// How long stopped attempts may take to end once the drain is over.
 const RELEASE_TIME: Duration = Duration::from_secs(15);
 
+/// How long the node sleeps at most: waiting counts neither the time that the machine was suspended
+/// nor a wall clock that was set, so both are found out after this long.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// From how many milliseconds on a difference between the clocks means that somebody has set one.
+const WALL_STEP_MIN: u64 = 1000;
+
 /// What comes through the inbox.
 pub enum Msg {
     Start(Box<StartRequest>, oneshot::Sender<Result<Started, Error>>),
@@ -84,6 +91,8 @@ struct Shell {
     store: Arc<dyn Store>,
     worker: Arc<dyn Worker>,
     clock: Clock,
+    /// By how many milliseconds the wall clock is ahead of it, as the node knows.
+    wall_ahead: i64,
     inbox: mpsc::Receiver<Msg>,
     own: mpsc::Sender<Msg>,
     events: broadcast::Sender<Arc<Committed>>,
@@ -164,6 +173,7 @@ pub fn start(
         store,
         worker,
         clock,
+        wall_ahead: 0,
         inbox,
         own,
         events,
@@ -194,6 +204,7 @@ impl Shell {
     fn run(&mut self) {
         loop {
             let now = self.clock.now();
+            self.look_at_wall();
             self.node.set_publish(self.events.receiver_count() > 0);
             if self.node.next_wakeup().is_some_and(|t| t <= now) {
                 self.node.wake(now);
@@ -219,9 +230,19 @@ impl Shell {
         }
     }
 
+    /// Tells the node when somebody has set the wall clock.
+    fn look_at_wall(&mut self) {
+        let ahead = self.clock.wall_ahead();
+        if ahead.abs_diff(self.wall_ahead) >= WALL_STEP_MIN {
+            tracing::warn!(ahead_ms = ahead, "the wall clock was set; schedules follow it");
+            self.wall_ahead = ahead;
+            self.node.wall_set(ahead);
+        }
+    }
+
     /// How long nothing needs to be done.
     fn patience(&self, now: Millis) -> Duration {
-        let mut wait = Duration::from_secs(3600);
+        let mut wait = IDLE_MAX;
         if let Some(at) = self.node.next_wakeup() {
             wait = wait.min(at.since(now).to_std());
         }

@@ -243,6 +243,12 @@ impl<'a> World<'a> {
         self.now = self.now.after(time);
     }
 
+    /// Somebody sets the wall clock, to so many milliseconds ahead of [`World::now`].
+    pub fn set_wall(&mut self, ahead: i64) {
+        self.node.wall_set(ahead);
+        self.settle();
+    }
+
     /// Does all that is to be done at this instant.
     fn settle(&mut self) {
         while let Some(command) = self.node.poll(self.now) {

@@ -274,6 +274,9 @@ pub struct DueAsk {
     /// At most so many triggers; 0 = none, and `next_timer` is about timers of runs alone. With
     /// `only` there are none anyway: no trigger belongs to a run, and no message to one does.
     pub triggers: usize,
+    /// By how many milliseconds the wall clock is ahead of `now`. Triggers are due by the wall clock,
+    /// timers of runs are not; all instants of the answer but those of triggers are as `now` is.
+    pub wall_ahead: i64,
 }
 
 /// Which tasks that can be claimed are wanted: so many of each agent, so that a long backlog of one
@@ -482,7 +485,18 @@ impl DueAsk {
             only: None,
             without: BTreeSet::new(),
             triggers: limit,
+            wall_ahead: 0,
         }
+    }
+
+    /// The instant by the wall clock.
+    pub const fn wall(&self) -> Millis {
+        Millis(self.now.0.saturating_add(self.wall_ahead))
+    }
+
+    /// When `now` will be, or was, what the wall clock shows at `wall`.
+    pub const fn when_wall_is(&self, wall: Millis) -> Millis {
+        Millis(wall.0.saturating_sub(self.wall_ahead))
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn due(conn: &Connection, ask: &DueAsk, due: &mut Due) -> Result<(), 
          ORDER BY due_at LIMIT ?2",
     )?;
     // One more than asked for: that one is the next. An id is an address as a run's is.
-    let rows = stmt.query(params![ask.now.0, limit_of(ask, limit)])?;
+    let rows = stmt.query(params![ask.wall().0, limit_of(ask, limit)])?;
     let mut found = asked(ask, rows, 0, limit, |row| {
         Ok((TriggerId::from_bytes(row.get(0)?), Millis(row.get(1)?)))
     })?;
@@ -41,11 +41,12 @@ pub(crate) fn due(conn: &Connection, ask: &DueAsk, due: &mut Due) -> Result<(), 
                 "SELECT id, due_at FROM triggers WHERE due_at IS NOT NULL AND due_at > ?1 \
                  ORDER BY due_at LIMIT ?2",
             )?;
-            let rows = stmt.query(params![ask.now.0, limit_of(ask, 1)])?;
+            let rows = stmt.query(params![ask.wall().0, limit_of(ask, 1)])?;
             asked(ask, rows, 0, 1, |row| Ok(Millis(row.get(1)?)))?.first().copied()
         }
     };
     due.triggers = found;
+    let next = next.map(|at| ask.when_wall_is(at));
     due.next_timer = [due.next_timer, next].into_iter().flatten().min();
     Ok(())
 }

@@ -51,6 +51,7 @@ impl Node {
             only,
             without,
             triggers: self.triggers.wanted(limit),
+            wall_ahead: self.triggers.wall_ahead(),
         })
     }
 

@@ -89,6 +89,39 @@ fn records(world: &World<'_>, spec: &TriggerSpec) -> Vec<(i64, &'static str, Opt
 }
 
 #[test]
+fn slots_follow_a_wall_clock_that_is_set_and_timers_of_runs_do_not() {
+    let minutes = Span::minutes;
+    let long = "steps: [{id: rest, sleep: 100m}]";
+    let mut world = world(&[("w", ONE), ("long", long)], answers(vec![]));
+    let hourly = params(every("w", "1h"), json!({ "at": "${{ slot.local }}" }));
+    world.put_trigger(hourly.clone()).expect("put");
+    let sleeper = start(&mut world, "long", json!({}));
+    world.run(minutes(50));
+    assert_eq!(runs(&world, "w"), []);
+    // From 08:50 to 09:40: the slot that was jumped over is made up for, and the next one comes in 20
+    // minutes.
+    world.set_wall(50 * 60_000);
+    let started = |at| (at, "started", Some(RunStatus::Succeeded));
+    world.run(minutes(15));
+    assert_eq!(records(&world, &hourly), [started(3600)]);
+    world.run(minutes(10));
+    assert_eq!(records(&world, &hourly), [started(3600), started(7200)]);
+    let times: Vec<u64> = runs(&world, "w").iter().map(|run| run.1 / 60).collect();
+    assert_eq!(times, [50, 70]);
+    // Back to the time that it was: what was dealt with isn't again.
+    world.set_wall(0);
+    world.run(minutes(20));
+    let status = |world: &World<'_>| world.run_state(sleeper).expect("it is there").row.status;
+    assert_eq!(status(&world), RunStatus::Waiting);
+    world.run(minutes(10));
+    assert_eq!(status(&world), RunStatus::Succeeded);
+    world.run(minutes(74));
+    assert_eq!(records(&world, &hourly), [started(3600), started(7200)]);
+    world.run(minutes(2));
+    assert_eq!(records(&world, &hourly), [started(3600), started(7200), started(10800)]);
+}
+
+#[test]
 fn a_schedule_starts_a_run_for_each_slot() {
     let mut world = world(&[("w", ONE)], answers(vec![]));
     let hourly = params(every("w", "1h"), json!({ "at": "${{ slot.at }}" }));

@@ -127,9 +127,9 @@ impl Model {
             return;
         }
         let all = || self.triggers.due.iter().filter(|t| !ask.without.contains(&t.1.address()));
-        let found = all().take_while(|t| t.0 <= ask.now).take(ask.triggers);
+        let found = all().take_while(|t| t.0 <= ask.wall()).take(ask.triggers);
         due.triggers = found.map(|&(at, id)| (id, at)).collect();
-        let next = all().nth(due.triggers.len()).map(|t| t.0);
+        let next = all().nth(due.triggers.len()).map(|t| ask.when_wall_is(t.0));
         due.next_timer = [due.next_timer, next].into_iter().flatten().min();
     }
 

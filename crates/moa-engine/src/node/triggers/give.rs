@@ -132,7 +132,7 @@ impl Node {
                 continue;
             };
             let env = Env {
-                now,
+                now: self.triggers.wall(now),
                 catch_up_from: self.triggers.catch_up_from,
                 known: &known,
                 message: None,
@@ -172,13 +172,14 @@ impl Node {
 
     fn apply_given(&mut self, now: Millis, id: TriggerId, given: Given) {
         let catch_up_from = self.triggers.catch_up_from;
+        let wall = self.triggers.wall(now);
         let Some(live) = self.triggers.live(id) else { return };
         let Live { trigger, known, .. } = live;
         let message = match given.source {
             Source::Message(message) => Some(message),
             Source::Request { .. } | Source::Due => None,
         };
-        let env = Env { now, catch_up_from, known, message };
+        let env = Env { now: wall, catch_up_from, known, message };
         let before = trigger.clone();
         match guarded(|| trigger.apply(env, &given.input)) {
             Ok(Ok(applied)) => {
@@ -224,8 +225,9 @@ impl Node {
                 self.answer_when_durable(id, token, Ok(answer), given);
             }
             Source::Due => {
+                let wall = self.triggers.wall(now);
                 let Some(live) = self.triggers.live(id) else { return };
-                if live.due_at.is_some_and(|at| at <= now) {
+                if live.due_at.is_some_and(|at| at <= wall) {
                     tracing::error!(trigger.id = %id, "a trigger is due, and does nothing");
                     self.gather_trigger(now, id, Applied::default(), given);
                 }
@@ -255,11 +257,14 @@ impl Node {
     /// Adds a change to the next batch.
     fn gather_trigger(&mut self, now: Millis, id: TriggerId, applied: Applied, given: Given) {
         self.gathered += 1;
+        let wall = self.triggers.wall(now);
         let Some(live) = self.triggers.live(id) else { return };
         let mut due_at = live.trigger.due_at();
-        if given.source == Source::Due && due_at.is_some_and(|at| at <= now) && is_nothing(&applied)
+        if given.source == Source::Due
+            && due_at.is_some_and(|at| at <= wall)
+            && is_nothing(&applied)
         {
-            due_at = Some(now.after(IDLE_DUE));
+            due_at = Some(wall.after(IDLE_DUE));
         }
         live.due_at = due_at;
         for record in &applied.records {
@@ -281,7 +286,7 @@ impl Node {
             self.triggers.gathering.push(id);
         }
         if let Some(due) = due_at.filter(|_| self.triggers.served) {
-            let due = due.max(now);
+            let due = now.after(due.since(wall));
             self.armed.arm(due);
             self.next_timer = Some(self.next_timer.map_or(due, |t| t.min(due)));
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use moa_core::limits::{KEY_LENGTH_MAX, SIGNAL_BYTES_MAX};
 use moa_core::machine::{BUS, Emitted, MessageBody};
-use moa_core::time::Millis;
+use moa_core::time::{Millis, Span};
 use moa_core::trigger::{Applied, Occurrence, Trigger, TriggerAnswer, TriggerId, TriggerInput};
 use moa_ports::store::{self, Message, MessageId};
 use moa_ports::triggers::{Post, TriggerRow};
@@ -28,6 +28,8 @@ pub(super) struct Triggers {
     served: bool,
     /// No slot of the past is started before.
     catch_up_from: Option<Millis>,
+    /// By how many milliseconds the wall clock is ahead of the engine's.
+    wall_ahead: i64,
     entries: HashMap<TriggerId, Entry>,
     /// Those with something for the next batch, in order of their first input.
     gathering: Vec<TriggerId>,
@@ -155,6 +157,16 @@ impl Triggers {
         self.are_settled() && self.held.is_empty() && self.posts_in_flight.is_empty()
     }
 
+    /// By how many milliseconds the wall clock, which triggers go by, is ahead of the engine's.
+    pub const fn wall_ahead(&self) -> i64 {
+        self.wall_ahead
+    }
+
+    /// What the wall clock shows at this instant of the engine's clock.
+    const fn wall(&self, now: Millis) -> Millis {
+        Millis(now.0.saturating_add(self.wall_ahead))
+    }
+
     /// How many a due answer may bring.
     pub fn wanted(&self, limit: usize) -> usize {
         if self.served { limit } else { 0 }
@@ -197,6 +209,16 @@ impl Node {
     /// No slot of the past is started before `catch_up_from`.
     pub fn know_triggers(&mut self, catch_up_from: Option<Millis>) {
         self.triggers.catch_up_from = catch_up_from;
+    }
+
+    /// Somebody has set the wall clock: it is `ahead` milliseconds ahead of the engine's. Slots follow
+    /// it; timers of runs don't.
+    pub fn wall_set(&mut self, ahead: i64) {
+        let forward = ahead.saturating_sub(self.triggers.wall_ahead);
+        self.triggers.wall_ahead = ahead;
+        // What isn't known to the store yet was armed by the old time.
+        self.armed.hasten(Span(u64::try_from(forward).unwrap_or(0)));
+        self.due_wanted |= self.triggers.served;
     }
 
     /// Serves triggers from now on.
