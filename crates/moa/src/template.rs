@@ -1,11 +1,13 @@
 //! Project templates, embedded in the binary, and how a project is made of one: whole or not at all.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Failure, Result};
+use crate::project::SETTINGS_FILE;
 use crate::text;
 
 /// A project to start from.
@@ -43,8 +45,9 @@ pub fn find(name: &str) -> Result<&'static Template> {
     })
 }
 
-/// Makes the project `folder`, which must not exist or be empty. It is written beside its place and
-/// moved there when it is whole, so that a crash leaves no half of it.
+/// Makes the project `folder`, which must not exist or be empty; a folder that is there stays the same
+/// one. All is written beside its place and moved there when it is whole, so that a crash leaves no
+/// half of a project.
 pub fn make(template: &Template, folder: &Path) -> Result<()> {
     let absolute = std::path::absolute(folder)
         .map_err(|e| Failure::io(format!("can't use {}", folder.display()), &e))?;
@@ -52,22 +55,31 @@ pub fn make(template: &Template, folder: &Path) -> Result<()> {
         return Err(Failure::usage(format!("{} can't be a project", folder.display())));
     };
     let name = name.to_string_lossy();
-    match fs::read_dir(&absolute).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => {}
-        Ok(false) => {
-            return Err(Failure::refused(format!("{} is not empty", folder.display()))
-                .hint("choose another name, or empty it"));
+    let there = match fs::read_dir(&absolute) {
+        Ok(entries) => {
+            let mut names = entries.flatten().map(|entry| entry.file_name());
+            // Whoever keeps a project in a repository may have made that first.
+            if names.any(|entry| entry != ".git" && !is_leftover(&entry, &name)) {
+                return Err(Failure::refused(format!("{} is not empty", folder.display()))
+                    .hint("choose another name, or empty it"));
+            }
+            true
         }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
         Err(e) => return Err(Failure::io(format!("can't use {}", folder.display()), &e)),
-    }
+    };
     let write = || {
-        fs::create_dir_all(parent)?;
-        forget_leftovers(parent, &name)?;
-        let temporary = parent.join(format!("{}{}", prefix(&name), std::process::id()));
+        // A folder that is there stays the same one: somebody may be standing in it.
+        let beside = if there { &absolute } else { parent };
+        fs::create_dir_all(beside)?;
+        forget_leftovers(beside, &name)?;
+        let temporary = beside.join(format!("{}{}", prefix(&name), std::process::id()));
         let made = write_all(template, &temporary, &name)
-            .and_then(|()| fs::rename(&temporary, &absolute))
-            .and_then(|()| fs::File::open(parent)?.sync_all());
+            .and_then(|()| match there {
+                true => move_content(&temporary, &absolute),
+                false => fs::rename(&temporary, &absolute),
+            })
+            .and_then(|()| fs::File::open(beside)?.sync_all());
         if made.is_err() {
             // The first error is what matters.
             let _ = fs::remove_dir_all(&temporary);
@@ -75,6 +87,24 @@ pub fn make(template: &Template, folder: &Path) -> Result<()> {
         made
     };
     write().map_err(|e| Failure::io(format!("can't make {}", folder.display()), &e))
+}
+
+/// Moves what is in a folder to the folder that it is in. The project's file is the last: without it,
+/// there is no project.
+fn move_content(from: &Path, to: &Path) -> io::Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(from)? {
+        names.push(entry?.file_name());
+    }
+    names.sort_by_key(|name| name == SETTINGS_FILE);
+    for name in names {
+        fs::rename(from.join(&name), to.join(&name))?;
+    }
+    fs::remove_dir(from)
+}
+
+fn is_leftover(entry: &OsStr, name: &str) -> bool {
+    entry.to_str().is_some_and(|entry| entry.starts_with(&prefix(name)))
 }
 
 fn prefix(name: &str) -> String {
@@ -161,6 +191,29 @@ mod tests {
         }
         assert!(!leftover.exists());
         assert_eq!(fs::read_dir(dir.path()).expect("ls").count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_is_there_stays_the_same_one() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let shop = dir.path().join("shop");
+        let id = || fs::metadata(&shop).expect("it is there").ino();
+        let template = find("project-build").expect("it is there");
+        fs::create_dir_all(shop.join(".git")).expect("mkdir");
+        // A crash left something in it.
+        fs::create_dir(shop.join(".shop.moa-init-999999999")).expect("mkdir");
+        let before = id();
+        make(template, &shop).expect("nothing of a project is in it");
+        assert_eq!(id(), before);
+        let entries = fs::read_dir(&shop).expect("ls").flatten();
+        let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        names.retain(|name| name.to_string_lossy().starts_with('.'));
+        names.sort();
+        assert_eq!(names, [".env.example", ".git", ".gitignore"]);
+        assert!(shop.join("moa.yaml").is_file() && shop.join("agents").is_dir());
+        assert!(make(template, &shop).is_err());
+        assert_eq!(fs::read_dir(dir.path()).expect("ls").count(), 1);
     }
 
     #[test]

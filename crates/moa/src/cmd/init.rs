@@ -15,7 +15,7 @@ use crate::template;
 Examples:
   moa init shop --template project-build
   moa init reports --template data-pipeline
-  moa init empty --template blank
+  moa init .
   moa init --list
 
 Templates:
@@ -27,7 +27,7 @@ Templates:
                  a channel that makes, reviews and publishes six teaching videos a day
   blank          one workflow and one agent, to start from")]
 pub struct Args {
-    /// The folder to make
+    /// The folder to make; one that is there must be empty (a .git may be in it)
     #[arg(required_unless_present = "list")]
     name: Option<PathBuf>,
     /// The template
@@ -63,7 +63,9 @@ pub fn run(args: Args, context: &Context) -> Result {
     ui.note(&format!("made {} from the template {}", folder.display(), template.name));
     if let Some(first) = workflows.first() {
         ui.note("\nnext:");
-        ui.note(&format!("  cd {}", folder.display()));
+        if std::env::current_dir().is_ok_and(|here| here != root) {
+            ui.note(&format!("  cd {}", folder.display()));
+        }
         ui.note(&format!("  moa run {first} --watch"));
     }
     Ok(Exit::Ok)
