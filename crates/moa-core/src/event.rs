@@ -87,6 +87,9 @@ pub enum Event {
         /// Whether it doesn't count against the policy (the engine's fault, not the agent's).
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         free: bool,
+        /// Whether the agent was asked if an earlier attempt happened, and will be asked again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        check: bool,
     },
     /// An attempt was stopped by a shutdown; the next one has the same number of attempts left.
     AttemptReleased {

@@ -289,6 +289,10 @@ pub struct StepRow {
     pub data: Option<Arc<StepData>>,
 }
 
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
 /// Parts of a step's row that few steps have; kept as one JSON value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -312,6 +316,9 @@ pub struct StepData {
     /// The action that is asked whether the last attempt happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub check: Option<String>,
+    /// How often it was asked, and failed to answer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub checks_failed: u32,
     /// First instance of its compensation, once that is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compensation: Option<InstIx>,

@@ -21,6 +21,15 @@ use super::{Effect, Outcome, Rejected, TimerKey, rejected};
 /// attempt that takes the engine down with it must not be tried for ever.
 const LOST_FREE_MAX: u32 = 10;
 
+/// How an attempt is followed by another one.
+struct Again {
+    /// When; `None` = at once.
+    until: Option<Millis>,
+    rate_limited: bool,
+    free: bool,
+    check: bool,
+}
+
 impl Tx<'_> {
     fn running(&self, inst: InstIx, attempt: u32) -> Result<(), Rejected> {
         match self.run.steps.get(inst as usize).map(|i| &i.row) {
@@ -197,18 +206,14 @@ impl Tx<'_> {
             return self.outcome_unknown(inst, plan, &error);
         }
         if checking {
-            let message = format!("the check whether it happened failed: {}", error.message);
-            return self.ask_a_person(inst, &message);
+            return self.check_failed(inst, plan, error, after);
         }
         if let Some(after) = after {
-            let policy = self.policy(plan);
-            let started = self.run.steps[inst as usize].row.started_at.unwrap_or(self.now());
-            let until = self.now().after(after);
-            let over = policy.max_elapsed.is_some_and(|max| until.since(started) > max);
-            if over || self.counted(inst) >= crate::limits::ATTEMPTS_MAX {
-                return self.own_failed(inst, error);
-            }
-            return self.retry(inst, error, Some(until), true, true);
+            let until = self.in_time(inst, plan, self.now().after(after));
+            return match until.filter(|_| self.counted(inst) < crate::limits::ATTEMPTS_MAX) {
+                Some(until) => self.retry(inst, error, Some(until), true, true),
+                None => self.own_failed(inst, error),
+            };
         }
         if free {
             return self.retry(inst, error, None, false, true);
@@ -219,6 +224,29 @@ impl Tx<'_> {
             }
             None => self.own_failed(inst, error),
         }
+    }
+
+    /// The agent failed to say whether an attempt happened: it is asked again by the policy, whose
+    /// attempts it has for that alone; then a person is.
+    fn check_failed(
+        &mut self,
+        inst: InstIx,
+        plan: &PlanStepRef,
+        mut error: StepError,
+        after: Option<Span>,
+    ) {
+        let failed = self.run.data(inst).map_or(0, |data| data.checks_failed) + 1;
+        let made = self.run.steps[inst as usize].row.attempt;
+        let until = match after {
+            _ if made >= crate::limits::ATTEMPTS_MAX => None,
+            Some(after) => self.in_time(inst, plan, self.now().after(after)),
+            None => self.next_attempt_of(inst, plan, &error, failed),
+        };
+        error.message = format!("the check whether it happened failed: {}", error.message);
+        let Some(until) = until else { return self.ask_a_person(inst, &error.message) };
+        let until = (until > self.now()).then_some(until);
+        let again = Again { until, rate_limited: after.is_some(), free: true, check: true };
+        self.again(inst, error, again);
     }
 
     /// Attempts that count against the policy.
@@ -234,6 +262,17 @@ impl Tx<'_> {
 
     /// When the next attempt may start, if there is one.
     fn next_attempt(&self, inst: InstIx, plan: &PlanStepRef, error: &StepError) -> Option<Millis> {
+        self.next_attempt_of(inst, plan, error, self.counted(inst))
+    }
+
+    /// The same, after so many attempts.
+    fn next_attempt_of(
+        &self,
+        inst: InstIx,
+        plan: &PlanStepRef,
+        error: &StepError,
+        made: u32,
+    ) -> Option<Millis> {
         let again = matches!(
             error.kind,
             ErrorKind::Retryable
@@ -253,10 +292,15 @@ impl Tx<'_> {
         }
         let id = self.run.row.run.0;
         let seed = mix(id as u64 ^ (id >> 64) as u64 ^ mix(u64::from(inst)));
-        let until = self.now().after(policy.delay_before(self.counted(inst) + 1, seed)?);
+        let until = self.now().after(policy.delay_before(made + 1, seed)?);
+        self.in_time(inst, plan, until)
+    }
+
+    /// An instant, if the policy has attempts begin as late as that.
+    fn in_time(&self, inst: InstIx, plan: &PlanStepRef, until: Millis) -> Option<Millis> {
         let started = self.run.steps[inst as usize].row.started_at.unwrap_or(self.now());
-        let over = policy.max_elapsed.is_some_and(|max| until.since(started) > max);
-        (!over).then_some(until)
+        let max = self.policy(plan).max_elapsed;
+        max.is_none_or(|max| until.since(started) <= max).then_some(until)
     }
 
     /// `retry.when`; an expression that can't be evaluated doesn't try again.
@@ -278,8 +322,14 @@ impl Tx<'_> {
         rate_limited: bool,
         free: bool,
     ) {
+        self.again(inst, error, Again { until, rate_limited, free, check: false });
+    }
+
+    fn again(&mut self, inst: InstIx, error: StepError, again: Again) {
         let attempt = self.run.steps[inst as usize].row.attempt;
-        let event = Event::AttemptFailed { step: inst, attempt, error, until, rate_limited, free };
+        let Again { until, rate_limited, free, check } = again;
+        let event =
+            Event::AttemptFailed { step: inst, attempt, error, until, rate_limited, free, check };
         self.record(event);
         match until {
             Some(due) => {

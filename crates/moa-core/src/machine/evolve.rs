@@ -279,16 +279,22 @@ impl Run {
                     let data = self.data_mut(inst);
                     data.detail = detail.clone();
                     // A person is asked now; what follows is the action itself, or nothing.
-                    data.check = None;
+                    (data.check, data.checks_failed) = (None, 0);
                 }
                 let row = &mut self.steps[inst as usize].row;
                 row.attempt += u32::from(*reason == WaitReason::Child);
                 set_waiting(row, now, *reason, *until);
             }
             Event::AttemptFailed { .. } | Event::AttemptReleased { .. } => {
-                let failed = matches!(event, Event::AttemptFailed { .. });
-                if failed && self.data(inst).is_some_and(|d| d.check.is_some()) {
-                    self.data_mut(inst).check = None;
+                let asked = self.data(inst).is_some_and(|d| d.check.is_some());
+                if let Event::AttemptFailed { check, rate_limited, .. } = event
+                    && asked
+                {
+                    let data = self.data_mut(inst);
+                    data.checks_failed += u32::from(*check && !*rate_limited);
+                    if !*check {
+                        (data.check, data.checks_failed) = (None, 0);
+                    }
                 }
                 evolve_attempt(&mut self.steps[inst as usize].row, now, event);
             }

@@ -3,6 +3,7 @@
 mod asked;
 mod backlog;
 mod bus;
+mod checks;
 mod constructs;
 mod doubt;
 mod failures;
