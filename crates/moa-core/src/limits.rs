@@ -63,6 +63,13 @@ pub const BATCH_INPUTS_MAX: usize = 8192;
 pub const RUNS_CACHED_MAX: usize = 20_000;
 /// Bytes of all occurrences that wait for runs of their trigger to end.
 pub const BUFFERED_BYTES_MAX: usize = 4 << 20;
+/// Occurrences that share a run, and their bytes.
+pub const COLLECTED_MAX: usize = 1000;
+/// See [`COLLECTED_MAX`]: a part of what params may have.
+pub const COLLECTED_BYTES_MAX: usize = 512 << 10;
+/// Runs that a trigger starts in an hour before it is paused, when it doesn't say otherwise. Not of
+/// schedules: those have their pace from the clock.
+pub const GUARD_STARTS_DEFAULT: u32 = 1000;
 /// Runs of one workflow that a schedule which waits for it remembers.
 pub const CYCLES_MAX: usize = 8;
 /// How long, in milliseconds, a slot waits for a run of another workflow that should have begun.

@@ -1,6 +1,6 @@
 //! Checks across files: agents, their actions, other workflows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use moa_core::agent::AgentSpec;
@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use crate::codes::{self, Code};
 use crate::diagnostic::Diagnostic;
 use crate::json_schema;
+use crate::lower::upstream_of;
 use crate::model::{Step, WorkflowFile};
 use crate::params::check_against;
 use crate::read::Cx;
@@ -37,13 +38,14 @@ pub const BUILTIN_AGENTS: [&str; 5] = ["shell", "http", "notify", "noop", "youtu
 /// that don't fit the action or the workflow called.
 pub fn check_workflow(workflow: &Workflow, project: &Project) -> Vec<Diagnostic> {
     let mut cx = Cx::new(&workflow.source);
-    check_file(&workflow.file, project, &mut cx);
+    check_file(&workflow.file, &workflow.id, project, &mut cx);
     cx.finish()
 }
 
 /// The same for a file that may have errors.
-pub(crate) fn check_file(file: &WorkflowFile, project: &Project, cx: &mut Cx) {
+pub(crate) fn check_file(file: &WorkflowFile, id: &Name, project: &Project, cx: &mut Cx) {
     check_calendars(file, project, cx);
+    check_upstream(file, id, project, cx);
     let mut lists: Vec<&[Step]> = vec![&file.steps];
     if let Some(handling) = &file.error_handling {
         lists.extend(handling.on_failure.as_deref());
@@ -82,6 +84,53 @@ fn check_calendars(file: &WorkflowFile, project: &Project, cx: &mut Cx) {
             None => d.help(format!("put it into calendars/{name}.ics")),
         };
     }
+}
+
+/// Reports workflows that are waited for and that aren't there, or that wait for this one.
+fn check_upstream(file: &WorkflowFile, id: &Name, project: &Project, cx: &mut Cx) {
+    for other in upstream_of(file) {
+        let name = &other.value.0;
+        if name != id && !project.workflows.contains_key(name) {
+            unknown_workflow(name.as_str(), other.span.clone(), project, cx);
+            continue;
+        }
+        let Some(way) = way(name, id, project) else { continue };
+        let way: Vec<&str> = way.iter().map(Name::as_str).collect();
+        let message = format!("the runs of `{id}` would come after themselves");
+        let d = cx.error(codes::TRIGGER_CYCLE, other.span.clone(), message);
+        d.cause(format!("{id} comes after {}", way.join(", which comes after ")));
+        d.help(match name == id {
+            true => "to repeat a workflow, write `schedule: {after: 10m}`",
+            false => "take one of these out, or start one of them by a schedule alone",
+        });
+    }
+}
+
+/// How one workflow comes to wait for another: the names from the first to the last.
+fn way(from: &Name, to: &Name, project: &Project) -> Option<Vec<Name>> {
+    let mut seen = BTreeSet::from([from.clone()]);
+    let mut ways = VecDeque::from([vec![from.clone()]]);
+    while let Some(way) = ways.pop_front() {
+        let last = way.last()?;
+        if last == to {
+            return Some(way);
+        }
+        let next = project.workflows.get(last).into_iter().flat_map(|w| &w.upstream);
+        for name in next {
+            if seen.insert(name.clone()) {
+                ways.push_back([way.as_slice(), std::slice::from_ref(name)].concat());
+            }
+        }
+    }
+    None
+}
+
+fn unknown_workflow(name: &str, span: Range<usize>, project: &Project, cx: &mut Cx) {
+    let d = cx.error(codes::UNKNOWN_WORKFLOW, span, format!("there is no workflow `{name}`"));
+    match nearest(name, project.workflows.keys().map(Name::as_str)) {
+        Some(near) => d.help(format!("did you mean `{near}`?")),
+        None => d.help(format!("write it to workflows/{name}.yaml")),
+    };
 }
 
 fn check_step(step: &Step, project: &Project, cx: &mut Cx) {
@@ -192,12 +241,7 @@ fn check_child(step: &Step, called: &str, span: Range<usize>, project: &Project,
     let (name, version) = called.split_once('@').map_or((called, None), |(n, v)| (n, Some(v)));
     let found = project.workflows.iter().find(|(id, _)| id.as_str() == name);
     let Some((_, summary)) = found else {
-        let d = cx.error(codes::UNKNOWN_WORKFLOW, span, format!("there is no workflow `{name}`"));
-        match nearest(name, project.workflows.keys().map(Name::as_str)) {
-            Some(near) => d.help(format!("did you mean `{near}`?")),
-            None => d.help(format!("write it to workflows/{name}.yaml")),
-        };
-        return;
+        return unknown_workflow(name, span, project, cx);
     };
     // Other versions may be in the store; only the params of the one in the project are known.
     if version.is_some_and(|v| summary.version.as_deref() != Some(v)) {

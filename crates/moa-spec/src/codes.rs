@@ -126,8 +126,10 @@ codes! {
     UNKNOWN_CALENDAR = "MOA0609",
     /// Not a calendar.
     BAD_CALENDAR = "MOA0610",
-    /// This version does not start runs by itself.
-    NOT_STARTED = "MOA0901",
+    /// Workflows that wait for each other.
+    TRIGGER_CYCLE = "MOA0611",
+    /// Not a pattern of files.
+    BAD_PATTERN = "MOA0612",
     /// Accepted, but without effect in this version.
     NOT_YET = "MOA0902",
 }

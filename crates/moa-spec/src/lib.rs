@@ -42,7 +42,7 @@ pub use diff::{FieldChange, PlanChange, diff};
 pub use fmt::format;
 pub use graph::{graph_dot, graph_mermaid};
 pub use json_schema::OutputSchemas;
-pub use lower::Schedules;
+pub use lower::{Schedules, Triggers};
 pub use params::{ParamError, check_params, free_param, param_from_text};
 pub use read::{At, Place};
 pub use retention::{ByAge, ByAgeAndCount, ByAgeAndSize, Retention, UpTo};

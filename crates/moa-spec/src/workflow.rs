@@ -1,12 +1,13 @@
 //! Workflow files: text to checked model to plan.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use moa_core::ids::Name;
 use moa_core::workflow::{ParamSpec, Plan};
 
 use crate::diagnostic::Diagnostic;
-use crate::lower::{self, Schedules};
+use crate::lower::{self, Triggers};
 use crate::model::WorkflowFile;
 use crate::read::{Cx, Field};
 use crate::source::Source;
@@ -23,8 +24,8 @@ pub struct Workflow {
     pub file: WorkflowFile,
     /// Its tests.
     pub tests: Vec<WorkflowTest>,
-    /// When its runs start by the clock.
-    pub schedules: Schedules,
+    /// What starts its runs.
+    pub triggers: Triggers,
     pub(crate) plan: Plan,
     pub(crate) source: Arc<Source>,
 }
@@ -32,7 +33,11 @@ pub struct Workflow {
 impl Workflow {
     /// What others have to know of it.
     pub fn summary(&self) -> WorkflowSummary {
-        WorkflowSummary { params: self.plan.params.clone(), version: self.plan.version.clone() }
+        WorkflowSummary {
+            params: self.plan.params.clone(),
+            version: self.plan.version.clone(),
+            upstream: self.triggers.upstream(),
+        }
     }
 }
 
@@ -43,6 +48,8 @@ pub struct WorkflowSummary {
     pub params: Vec<ParamSpec>,
     /// The author's version label.
     pub version: Option<String>,
+    /// The workflows whose runs start or hold up its runs.
+    pub upstream: BTreeSet<Name>,
 }
 
 /// Reads a workflow file and reports all its mistakes, ordered by place.
@@ -79,14 +86,14 @@ pub(crate) fn read_into(id: &Name, project: Option<&Project>, cx: &mut Cx) -> Op
     let file = WorkflowFile::read(&root, cx)?;
     let plan = lower::lower(&file, id, cx);
     if let Some(project) = project {
-        check::check_file(&file, project, cx);
+        check::check_file(&file, id, project, cx);
     }
     let specs = plan.as_ref().map(|plan| plan.params.as_slice()).unwrap_or_default();
-    let schedules = lower::schedules(file.schedule.as_ref(), id, specs, cx);
+    let triggers = lower::triggers(&file, id, specs, cx);
     let plan = plan?;
     let tests = tests_section::tests(&file, &plan, cx);
     let source = Arc::new(cx.source().clone());
-    Some(Workflow { id: id.clone(), file, tests, schedules, plan, source })
+    Some(Workflow { id: id.clone(), file, tests, triggers, plan, source })
 }
 
 /// The plan of a checked workflow: what the run machine executes. Its hash is over what it does,

@@ -74,6 +74,8 @@ pub enum Command {
     Agents(cmd::agents::Command),
     #[command(subcommand)]
     Schedules(cmd::schedules::Command),
+    #[command(subcommand)]
+    Triggers(cmd::triggers::Command),
     Limits(cmd::limits::Args),
     /// Look at what happened
     #[command(subcommand)]

@@ -9,7 +9,7 @@ use moa_core::agent::AgentSpec;
 use moa_core::ids::Name;
 use moa_core::schedule::Calendars;
 use moa_core::workflow::Plan;
-use moa_spec::{Diagnostic, Schedules, Settings, Source, Workflow, WorkflowSummary, WorkflowTest};
+use moa_spec::{Diagnostic, Settings, Source, Triggers, Workflow, WorkflowSummary, WorkflowTest};
 use serde_json::{Map, Value as Json, json};
 
 use crate::exit::{Exit, Failure, Result};
@@ -80,8 +80,8 @@ pub struct Served {
     pub source: Source,
     /// Its tests.
     pub tests: Vec<WorkflowTest>,
-    /// When its runs start by the clock; `None` = not known: the version is one that the store has.
-    pub schedules: Option<Schedules>,
+    /// What starts its runs; `None` = not known: the version is one that the store has.
+    pub triggers: Option<Triggers>,
 }
 
 /// A project as read.
@@ -358,8 +358,8 @@ fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
         match workflow.filter(|_| !broken) {
             Some(workflow) => {
                 let plan = moa_spec::compile(&workflow);
-                let Workflow { tests, schedules, .. } = workflow;
-                let served = Served { plan, source, tests, schedules: Some(schedules) };
+                let Workflow { tests, triggers, .. } = workflow;
+                let served = Served { plan, source, tests, triggers: Some(triggers) };
                 loaded.project.workflows.insert(stem, Arc::new(served));
             }
             None => {

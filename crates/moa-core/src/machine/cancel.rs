@@ -121,7 +121,8 @@ impl Tx<'_> {
         }
         if let (Some(trigger), Some(at)) = (&self.run.row.trigger, self.run.row.finished_at) {
             let (run, status) = (self.run.row.run, self.run.row.status);
-            let ended = TriggerInput::Ended { run, status, at };
+            let output = self.run.row.output.as_deref().map(crate::trigger::digest);
+            let ended = TriggerInput::Ended { run, status, at, output };
             let (to, body) = (trigger.trigger.address(), MessageBody::Trigger(Box::new(ended)));
             self.effects.push(Effect::Send { to, body });
         }

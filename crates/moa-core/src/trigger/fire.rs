@@ -28,13 +28,7 @@ impl Tx<'_, '_> {
         if *kind != event.event {
             return rejected(format!("it listens to events of type {kind}"));
         }
-        let about = json!({
-            "type": event.event,
-            "data": event.data,
-            "source": event.source,
-            "at": at.to_string(),
-        });
-        let vars = Arc::new(json!({ "event": about }));
+        let vars = Arc::new(event_vars(&event.event, &event.data, event.source, at));
         let number = self.env.message.unwrap_or_default();
         let held = self.held(format!("event-{number}"), at, Origin::Live, vars);
         if let Some(matches) = matches {
@@ -130,16 +124,24 @@ impl Tx<'_, '_> {
             let reason = Some(format!("paused by {}: {}", paused.by, paused.reason));
             return self.decide(&held, Outcome::SkippedPaused, reason, None, true);
         }
+        if live && self.trigger.spec.collect.is_some() {
+            return self.collect(held);
+        }
+        self.admit(held, true);
+    }
+
+    /// Starts an occurrence that may start, as the overlap policy says. `new`: it has no record yet.
+    pub(super) fn admit(&mut self, held: Held, new: bool) {
         let going_on = self.going_on();
-        let Some(&run) = going_on.first() else { return self.start(held, true) };
+        let Some(&run) = going_on.first() else { return self.start(held, new) };
         match held.overlap.unwrap_or(self.trigger.spec.overlap) {
-            Overlap::Allow => self.start(held, true),
-            Overlap::Skip => self.skip_overlap(&held, format!("run {run} was going on"), true),
-            Overlap::BufferOne if self.trigger.state.buffered.is_empty() => self.buffer(held),
+            Overlap::Allow => self.start(held, new),
+            Overlap::Skip => self.skip_overlap(&held, format!("run {run} was going on"), new),
+            Overlap::BufferOne if self.trigger.state.buffered.is_empty() => self.buffer(held, new),
             Overlap::BufferOne => {
-                self.skip_overlap(&held, "another one was waiting already".into(), true);
+                self.skip_overlap(&held, "another one was waiting already".into(), new);
             }
-            Overlap::BufferAll => self.buffer(held),
+            Overlap::BufferAll => self.buffer(held, new),
             Overlap::CancelRunning => {
                 let why = format!("{} starts it anew", self.trigger.spec.title());
                 let older = std::mem::take(&mut self.trigger.state.buffered);
@@ -150,14 +152,14 @@ impl Tx<'_, '_> {
                 for older in older {
                     self.skip_overlap(&older, "a newer one took its place".into(), false);
                 }
-                self.buffer(held);
+                self.buffer(held, new);
             }
             Overlap::TerminateRunning => {
                 let why = format!("{} starts it anew", self.trigger.spec.title());
                 for run in going_on {
                     self.stop(run, schedule::Stop::Terminate, &why);
                 }
-                self.start(held, true);
+                self.start(held, new);
             }
         }
     }
@@ -174,13 +176,13 @@ impl Tx<'_, '_> {
         self.decide(held, Outcome::SkippedOverlap, Some(reason), None, new);
     }
 
-    fn buffer(&mut self, held: Held) {
+    fn buffer(&mut self, held: Held, new: bool) {
         let buffered = &self.trigger.state.buffered;
         let bytes: usize = buffered.iter().map(|h| h.bytes).sum();
         if buffered.len() >= SLOTS_BUFFERED_MAX || bytes + held.bytes > BUFFERED_BYTES_MAX {
-            return self.skip_overlap(&held, "too many were waiting already".into(), true);
+            return self.skip_overlap(&held, "too many were waiting already".into(), new);
         }
-        self.decide(&held, Outcome::Buffered, None, None, true);
+        self.decide(&held, Outcome::Buffered, None, None, new);
         self.trigger.state.buffered.push_back(held);
     }
 
@@ -214,6 +216,9 @@ impl Tx<'_, '_> {
                 return self.over.push_back((held.origin, End::Failed));
             }
         };
+        if self.runs_away(&held) {
+            return self.stop_before(&held, new);
+        }
         let spec = self.trigger.spec.clone();
         self.decide(&held, Outcome::Started, None, Some(run), new);
         let (key, at, origin) = (held.key.clone(), held.at, held.origin);
@@ -240,7 +245,7 @@ impl Tx<'_, '_> {
         self.send(run, MessageBody::StartRun(Box::new(start)));
     }
 
-    fn params(&self, held: &Held) -> Result<Json, String> {
+    pub(super) fn params(&self, held: &Held) -> Result<Json, String> {
         let spec = &self.trigger.spec;
         let rendered = spec.params.render(&Vars::of(spec, &held.vars));
         let rendered = rendered.map_err(|e| format!("params: {e}"))?;
@@ -337,7 +342,11 @@ impl Tx<'_, '_> {
         if self.trigger.state.paused.is_some() {
             return;
         }
-        let reason = format!("{failures} failed runs in a row");
+        self.pause_by_itself(format!("{failures} failed runs in a row"));
+    }
+
+    /// Pauses it because of what it does, and tells whoever wants to know.
+    pub(super) fn pause_by_itself(&mut self, reason: String) {
         let by = "moa".to_owned();
         let at = self.now();
         self.trigger.state.paused = Some(Paused { by, reason: reason.clone(), at });
@@ -443,6 +452,12 @@ impl Tx<'_, '_> {
             self.applied.answer = TriggerAnswer::Decided { outcome, run, reason };
         }
     }
+}
+
+/// What expressions see of an event.
+pub(super) fn event_vars(kind: &str, data: &Arc<Json>, source: Option<RunId>, at: Millis) -> Json {
+    let at = at.to_string();
+    json!({ "event": { "type": kind, "data": data, "source": source, "at": at } })
 }
 
 /// Who or what starts the run, for people.

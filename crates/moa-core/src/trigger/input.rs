@@ -62,6 +62,9 @@ pub enum TriggerInput {
         status: RunStatus,
         /// When.
         at: Millis,
+        /// Digest of its output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<u64>,
     },
     /// A run that it wanted could not be started.
     NotStarted {

@@ -11,7 +11,9 @@
 //! Start reading at [`Trigger::apply`], then `fire`.
 
 mod backfill;
+mod collect;
 mod fire;
+mod guard;
 mod id;
 mod input;
 mod put;
@@ -19,6 +21,7 @@ mod record;
 mod slots;
 mod spec;
 mod state;
+mod trial;
 mod upstream;
 mod vars;
 mod why;
@@ -27,16 +30,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub use backfill::starts_again;
+pub(crate) use guard::digest;
 pub use id::TriggerId;
 pub use input::{BackfillRequest, TriggerAnswer, TriggerCommand, TriggerInput};
 pub use record::{Amendment, Occurrence, Origin, Outcome, Record};
 pub use spec::{
-    Cycles, Dependency, EndStatus, ScheduleSource, Source, TriggerSpec, topic_of_ends,
-    topic_of_event, topic_of_starts,
+    Collect, Cycles, Dependency, EndStatus, Guard, ScheduleSource, Source, TriggerSpec,
+    topic_of_ends, topic_of_event, topic_of_starts,
 };
 pub use state::{
-    Arrived, Backfill, Cycle, Held, Last, OpenRun, Paused, Streak, TriggerState, Waiting,
+    Arrived, Backfill, Collected, Cycle, Held, Last, OpenRun, Pace, Paused, Same, Streak,
+    TriggerState, Waiting,
 };
+pub use trial::Trial;
 pub use why::Why;
 
 use crate::ids::RunId;
@@ -145,11 +151,14 @@ impl Trigger {
     /// # Errors
     /// The input changes nothing, and why.
     pub fn apply(&mut self, env: Env<'_>, input: &TriggerInput) -> Result<Applied, Rejected> {
-        let mut tx = Tx { trigger: self, env, applied: Applied::default(), over: VecDeque::new() };
+        let mut tx = Tx::new(self, env);
         match input {
             TriggerInput::Put { spec } => tx.put(spec)?,
             TriggerInput::Remove => tx.remove()?,
-            TriggerInput::Ended { run, status, at: _ } => tx.ended(*run, *status)?,
+            TriggerInput::Ended { run, status, at: _, output } => {
+                tx.ended(*run, *status)?;
+                tx.watch_progress(*status, *output);
+            }
             TriggerInput::NotStarted { run, limit, reason } => {
                 tx.not_started(*run, *limit, reason)?;
             }
@@ -178,7 +187,7 @@ impl Trigger {
         }
         let waiting = self.state.waiting.as_ref().and_then(|w| self.waits_until(w));
         let backfill = self.backfill_due();
-        [self.state.wake_at, waiting, backfill].into_iter().flatten().min()
+        [self.state.wake_at, waiting, self.collected_due(), backfill].into_iter().flatten().min()
     }
 }
 
@@ -195,6 +204,12 @@ struct Tx<'t, 'e> {
     over: VecDeque<(Origin, End)>,
 }
 
+impl<'t, 'e> Tx<'t, 'e> {
+    fn new(trigger: &'t mut Trigger, env: Env<'e>) -> Self {
+        Self { trigger, env, applied: Applied::default(), over: VecDeque::new() }
+    }
+}
+
 impl Tx<'_, '_> {
     fn now(&self) -> Millis {
         self.env.now
@@ -204,6 +219,7 @@ impl Tx<'_, '_> {
     fn due(&mut self) {
         self.tick(crate::schedule::Input::Tick);
         self.try_waiting();
+        self.end_collecting();
         self.backfill();
     }
 

@@ -113,6 +113,7 @@ impl Tx<'_, '_> {
         let state = &mut self.trigger.state;
         let mut held: Vec<_> = state.buffered.drain(..).collect();
         held.extend(state.waiting.take().map(|w| w.held));
+        held.extend(state.collected.take().into_iter().flat_map(|c| c.held));
         for held in held {
             self.decide(&held, Outcome::Discarded, Some(why.to_owned()), None, false);
         }
@@ -163,6 +164,8 @@ impl Tx<'_, '_> {
         self.tick(Input::Tick);
         self.trigger.state.paused = None;
         self.trigger.state.failures = 0;
+        self.trigger.state.pace = None;
+        self.trigger.state.same = None;
         self.tick(Input::Resume);
         self.try_waiting();
         self.release();

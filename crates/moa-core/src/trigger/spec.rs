@@ -32,6 +32,12 @@ pub struct TriggerSpec {
     /// Paused after so many failed runs in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause_after: Option<u32>,
+    /// How occurrences are collected to one run; else each one starts a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collect: Option<Collect>,
+    /// What pauses it before it does harm.
+    #[serde(default, skip_serializing_if = "Guard::is_none")]
+    pub guard: Guard,
     /// Priority of its runs, when not the workflow's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
@@ -42,6 +48,35 @@ pub struct TriggerSpec {
 
 fn is_bare(params: &Template) -> bool {
     params.source().is_null()
+}
+
+/// How occurrences are collected to one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collect {
+    /// The run is started when so long nothing further has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Span>,
+    /// It is started at the latest so long after the first one.
+    pub within: Span,
+    /// It is started as soon as there are so many.
+    pub max: u32,
+}
+
+/// What pauses a trigger before it does harm.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// More runs than so many within that time. What a person asks for doesn't count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<(u32, Span)>,
+    /// So many runs in a row that succeed with the output of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_progress: Option<u32>,
+}
+
+impl Guard {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a trigger reacts to.

@@ -37,6 +37,9 @@ pub struct TriggerState {
     /// Occurrences that wait for its runs to end, oldest first. Slots wait in `schedule`.
     #[serde(skip_serializing_if = "VecDeque::is_empty")]
     pub buffered: VecDeque<Held>,
+    /// Occurrences that are going to share a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collected: Option<Collected>,
     /// A slot that waits for other workflows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
@@ -64,6 +67,12 @@ pub struct TriggerState {
     /// Slots passed over one after the other for the same reason: they share a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streak: Option<Streak>,
+    /// How many runs it has started lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Pace>,
+    /// How many runs gave the same output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same: Option<Same>,
     /// When its newest run was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_started: Option<Millis>,
@@ -124,6 +133,35 @@ pub struct Held {
     /// Bytes of what it carries.
     #[serde(default)]
     pub bytes: usize,
+}
+
+/// Occurrences that are going to share a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Collected {
+    /// When the first one was noticed.
+    pub since: Millis,
+    /// When the newest one was.
+    pub last: Millis,
+    /// They, oldest first.
+    pub held: Vec<Held>,
+}
+
+/// How many runs were started from an instant on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// The instant.
+    pub since: Millis,
+    /// How many.
+    pub count: u32,
+}
+
+/// How many runs in a row succeeded with the same output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Same {
+    /// Digest of the output.
+    pub digest: u64,
+    /// How many gave it after the first.
+    pub count: u32,
 }
 
 /// Slots passed over one after the other for the same reason.

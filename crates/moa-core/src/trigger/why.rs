@@ -40,7 +40,8 @@ impl Trigger {
         if let Some(paused) = &state.paused {
             let text =
                 format!("it is paused by {} since {}: {}", paused.by, paused.at, paused.reason);
-            let unblock = Some(format!("moa schedules resume {title}"));
+            let group = if self.spec.schedule().is_some() { "schedules" } else { "triggers" };
+            let unblock = Some(format!("moa {group} resume {title}"));
             all.push(Why { unblock, ..why(text.trim_end_matches([' ', ':'])) });
         }
         self.why_waiting(&mut all);

@@ -33,6 +33,8 @@ fn spec(workflow: &str, source: Source) -> TriggerSpec {
         overlap: Overlap::Allow,
         max_lateness: None,
         pause_after: None,
+        collect: None,
+        guard: Default::default(),
         priority: None,
         params: Template::default(),
     }

@@ -50,6 +50,8 @@ pub(super) fn spec(workflow: &str, text: &str) -> TriggerSpec {
         overlap: Overlap::Allow,
         max_lateness: None,
         pause_after: None,
+        collect: None,
+        guard: Default::default(),
         priority: None,
         params: Default::default(),
     }

@@ -46,20 +46,13 @@ pub(super) fn header(file: &WorkflowFile, cx: &mut Cx) -> Header {
 
 /// Warns of keys that this version accepts but doesn't act on.
 fn later(file: &WorkflowFile, cx: &mut Cx) {
-    if let Some(span) = file.place.key("on") {
-        let message = "this version of moa does not start runs by other happenings yet".into();
-        cx.warn(codes::NOT_STARTED, span, message).help("start it with `moa run`");
-    }
     for key in ["budget", "sla"] {
         let Some(span) = file.place.key(key) else { continue };
         let message = format!("this version of moa does not act on `{key}` yet");
         cx.warn(codes::NOT_YET, span, message).help("limit the run with `timeout:` meanwhile");
     }
     type Fits = fn(&Json) -> bool;
-    let shapes: [(&str, &Option<Raw>, &str, Fits); 3] = [
-        ("on", &file.on, "text, a mapping or a list", |v| {
-            v.is_string() || v.is_object() || v.is_array()
-        }),
+    let shapes: [(&str, &Option<Raw>, &str, Fits); 2] = [
         ("budget", &file.budget, "a mapping", Json::is_object),
         ("sla", &file.sla, "a duration or a mapping", |v| v.is_string() || v.is_object()),
     ];

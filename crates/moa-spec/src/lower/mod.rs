@@ -23,6 +23,7 @@ mod ids;
 mod kind;
 mod limit;
 mod names;
+mod on;
 mod order;
 mod schedule;
 
@@ -30,8 +31,10 @@ pub(crate) use build::env_entry;
 pub(crate) use header::{check_schema, retry_policy};
 use ids::RESERVED;
 pub(crate) use limit::agent_limits;
+pub use on::Triggers;
+pub(crate) use on::{triggers, upstream_of};
 pub use schedule::Schedules;
-pub(crate) use schedule::schedules;
+use schedule::schedules;
 
 /// One step of the file, flattened. Items stand in the order of the file, parents before children.
 pub(crate) struct Item<'f> {

@@ -1,6 +1,6 @@
 //! `schedule:`: from what its author wrote to schedules.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use moa_core::ids::Name;
@@ -13,7 +13,7 @@ use moa_core::schedule::{
     ScheduleId, Timetable, Window, Zone,
 };
 use moa_core::time::{Millis, Span};
-use moa_core::trigger::{ScheduleSource, Source, TriggerSpec};
+use moa_core::trigger::{Guard, ScheduleSource, Source, TriggerSpec};
 use moa_core::workflow::ParamSpec;
 use serde_json::Value as Json;
 
@@ -25,7 +25,7 @@ use crate::model::schedule::{
 };
 use crate::params::check_against;
 use crate::read::{At, Cx};
-use crate::scalar::{Many, Short, Tmpl};
+use crate::scalar::{Many, Short, Tmpl, Use};
 use crate::suggest::nearest;
 
 /// What `schedule:` of a workflow says.
@@ -35,33 +35,37 @@ pub struct Schedules {
     pub immediate: bool,
     /// Schedules by the clock.
     pub list: Vec<Schedule>,
+    /// What pauses them before they do harm, by their names.
+    pub guards: BTreeMap<Name, Guard>,
 }
 
-impl Schedules {
-    /// The triggers that start runs of these schedules, with what they use of the project's
-    /// calendars. A calendar that isn't there was reported.
-    pub fn triggers(&self, calendars: &Calendars) -> Vec<TriggerSpec> {
-        self.list.iter().map(|schedule| trigger(schedule, calendars)).collect()
-    }
-}
-
-fn trigger(schedule: &Schedule, all: &Calendars) -> TriggerSpec {
+/// What a schedule uses of the project's calendars. One that isn't there was reported.
+pub(super) fn calendars_of(schedule: &Schedule, all: &Calendars) -> Calendars {
     let named = schedule.calendar.names();
-    let calendars = named.filter_map(|name| Some((name.clone(), all.get(name)?.clone()))).collect();
+    named.filter_map(|name| Some((name.clone(), all.get(name)?.clone()))).collect()
+}
+
+/// The trigger that starts the runs of a schedule.
+pub(super) fn trigger(source: ScheduleSource, guard: Guard) -> TriggerSpec {
+    let schedule = &source.schedule;
     let ScheduleId { workflow, name } = schedule.id.clone();
-    let source = ScheduleSource { schedule: schedule.clone(), calendars, after: Vec::new() };
     TriggerSpec {
         workflow,
         name,
-        source: Source::Schedule(Box::new(source)),
         enabled: schedule.enabled,
         overlap: schedule.overlap,
         max_lateness: schedule.max_lateness,
         pause_after: schedule.pause_after,
+        collect: None,
+        guard,
         priority: None,
         params: schedule.params.clone(),
+        source: Source::Schedule(Box::new(source)),
     }
 }
+
+/// The fields of `event`.
+const EVENT_FIELDS: [&str; 4] = ["type", "data", "source", "at"];
 
 /// Where the days are looked for on which a schedule must be due at least once: it has no clock.
 const YEARS: [i64; 2] = [946_684_800_000, 2_524_608_000_000];
@@ -109,7 +113,15 @@ pub(crate) fn schedules(
             Short::Short(rule) => short(id, &rule.value),
             Short::Long(file) => long(id, file, cx),
         };
-        check_params(form, params, span, cx);
+        let (given, guard) = match form {
+            Short::Long(file) => (file.params.as_ref(), file.guard.as_ref()),
+            Short::Short(_) => (None, None),
+        };
+        check_given(given, params, span, &["slot"], cx);
+        if guard.is_some() {
+            let guard = super::on::guard(guard, Guard::default(), cx);
+            schedules.guards.insert(schedule.id.name.clone(), guard);
+        }
         schedules.list.push(schedule);
     }
     schedules
@@ -155,14 +167,7 @@ fn long(id: ScheduleId, file: &ScheduleFile, cx: &mut Cx) -> Schedule {
     }
     schedule.window = window(file, &schedule.zone, cx);
     schedule.catch_up = catch_up(file, cx);
-    schedule.overlap = match file.overlap.as_ref().map(|o| o.value) {
-        None | Some(OverlapText::Skip) => Overlap::Skip,
-        Some(OverlapText::BufferOne) => Overlap::BufferOne,
-        Some(OverlapText::BufferAll) => Overlap::BufferAll,
-        Some(OverlapText::CancelRunning) => Overlap::CancelRunning,
-        Some(OverlapText::TerminateRunning) => Overlap::TerminateRunning,
-        Some(OverlapText::Allow) => Overlap::Allow,
-    };
+    schedule.overlap = file.overlap.as_ref().map_or(Overlap::Skip, |o| overlap(o.value));
     schedule.max_lateness = file.max_lateness.as_ref().map(|span| span.value.0);
     if let Some(jitter) = &file.jitter {
         schedule.jitter = jitter.value.0;
@@ -179,6 +184,18 @@ fn long(id: ScheduleId, file: &ScheduleFile, cx: &mut Cx) -> Schedule {
         never(file, &schedule, cx);
     }
     schedule
+}
+
+/// An overlap policy by its text.
+pub(super) fn overlap(text: OverlapText) -> Overlap {
+    match text {
+        OverlapText::Skip => Overlap::Skip,
+        OverlapText::BufferOne => Overlap::BufferOne,
+        OverlapText::BufferAll => Overlap::BufferAll,
+        OverlapText::CancelRunning => Overlap::CancelRunning,
+        OverlapText::TerminateRunning => Overlap::TerminateRunning,
+        OverlapText::Allow => Overlap::Allow,
+    }
 }
 
 fn zone(file: &ScheduleFile, schedule: &mut Schedule, cx: &mut Cx) {
@@ -295,7 +312,8 @@ fn catch_up_limits(file: &CatchUpFile, catch_up: &mut CatchUp, cx: &mut Cx) {
     }
 }
 
-fn positive(n: &At<u32>, cx: &mut Cx) -> Option<u32> {
+/// A number that must not be 0.
+pub(super) fn positive(n: &At<u32>, cx: &mut Cx) -> Option<u32> {
     if n.value == 0 {
         let message = "expected 1 or more, found 0".into();
         cx.error(codes::WRONG_VALUE, n.span.clone(), message);
@@ -329,13 +347,16 @@ fn never(file: &ScheduleFile, schedule: &Schedule, cx: &mut Cx) {
 }
 
 /// Checks what the runs are given against what the workflow takes.
-fn check_params(form: &ScheduleForm, specs: &[ParamSpec], span: Range<usize>, cx: &mut Cx) {
-    let params = match form {
-        Short::Long(file) => file.params.as_ref(),
-        Short::Short(_) => None,
-    };
+/// `names` are those that expressions have.
+pub(super) fn check_given(
+    params: Option<&Tmpl>,
+    specs: &[ParamSpec],
+    span: Range<usize>,
+    names: &[&str],
+    cx: &mut Cx,
+) {
     if let Some(params) = params {
-        names(params, cx);
+        only_names(&params.uses, names, cx);
     }
     let empty = serde_json::Map::new();
     let given = match params.map(Tmpl::source) {
@@ -359,30 +380,37 @@ fn check_params(form: &ScheduleForm, specs: &[ParamSpec], span: Range<usize>, cx
             continue;
         }
         let place = node.map_or(span.clone(), |node| node.span.clone());
-        let message = "the schedule's params don't fit the workflow".into();
+        let what = if names.contains(&"slot") { "schedule" } else { "trigger" };
+        let message = format!("the {what}'s params don't fit the workflow");
         let d = cx.error(codes::BAD_SCHEDULE_PARAMS, place, message);
         d.cause(error.message);
         d.help = error.help.filter(|help| !help.contains("--param"));
         if node.is_none() {
-            d.help("give it by `params` of the schedule");
+            d.help(format!("give it by `params` of the {what}"));
         }
     }
 }
 
-/// Reports names that expressions of a schedule don't have.
-fn names(params: &Tmpl, cx: &mut Cx) {
-    for one in &params.uses {
+/// Reports names that expressions of a trigger don't have.
+pub(super) fn only_names(uses: &[Use], names: &[&str], cx: &mut Cx) {
+    for one in uses {
         let (root, field) = (one.path.first(), one.path.get(1));
         match root.map(String::as_str) {
-            Some("slot") => {
-                let Some(field) = field.filter(|f| !SLOT_FIELDS.contains(&f.as_str())) else {
+            Some("trigger") => {}
+            Some(root) if names.contains(&root) => {
+                let fields: &[&str] = match root {
+                    "slot" => &SLOT_FIELDS,
+                    "event" => &EVENT_FIELDS,
+                    _ => continue,
+                };
+                let Some(field) = field.filter(|f| !fields.contains(&f.as_str())) else {
                     continue;
                 };
-                let message = format!("`slot` has no field `{field}`");
+                let message = format!("`{root}` has no field `{field}`");
                 let d = cx.error(codes::UNKNOWN_REFERENCE, one.span.clone(), message);
-                match nearest(field, SLOT_FIELDS) {
+                match nearest(field, fields.iter().copied()) {
                     Some(near) => d.help(format!("did you mean `{near}`?")),
-                    None => d.help(format!("its fields are: {}", SLOT_FIELDS.join(", "))),
+                    None => d.help(format!("its fields are: {}", fields.join(", "))),
                 };
             }
             Some("secrets") => {
@@ -394,7 +422,8 @@ fn names(params: &Tmpl, cx: &mut Cx) {
             Some(other) => {
                 let message = format!("`{other}` doesn't exist here");
                 let d = cx.error(codes::UNKNOWN_REFERENCE, one.span.clone(), message);
-                d.help("expressions of a schedule have `slot` and nothing else");
+                let names = names.join("` and `");
+                d.help(format!("expressions here have `{names}`, `trigger`, and nothing else"));
             }
             None => {}
         }

@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 pub mod agent;
 mod committee;
 pub mod limit;
+pub mod on;
 pub mod schedule;
 pub mod settings;
 
@@ -51,8 +52,11 @@ record! {
         timeout: Option<At<Duration>>,
         /// When runs start by the clock.
         schedule: Option<Many<schedule::ScheduleForm>>,
-        /// What starts runs: other workflows, events, files, mails.
-        on: Option<Raw>,
+        /// Workflows whose runs have to end first, each of them: then a run starts, or with a schedule
+        /// its next slot may start.
+        after: Option<Many<Short<At<NameText>, on::AfterFile>>>,
+        /// What starts runs: other workflows, events, files.
+        on: Option<Many<on::OnFile>>,
         /// What a run may spend.
         budget: Option<Raw>,
         /// By when it should be done, and what happens when it isn't.

@@ -10,6 +10,7 @@ use moa_core::schedule::{Cron, CronError, DayRule, Every, Moment, Zone};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+use super::on::{GuardFile, Off};
 use crate::codes::{self, Code};
 use crate::read::{At, Cx, Field};
 use crate::scalar::{Duration, Many, NameText, Short, Tmpl};
@@ -50,6 +51,8 @@ record! {
         max_lateness: Option<At<Duration>>,
         /// What happens when its runs fail.
         on_failure: Option<ScheduleFailureFile>,
+        /// What pauses it before it does harm.
+        guard: Option<Short<At<Off>, GuardFile>>,
         /// Params of its runs; expressions over `slot`.
         params: Option<Tmpl>,
     }

@@ -8,6 +8,7 @@ mod drawing;
 mod formatting;
 mod hostile;
 mod lowering;
+mod on;
 mod output_schemas;
 mod pages;
 mod reference;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
+use moa_spec::model::on::{AfterFile, BatchFile, DebounceFile, GuardFile, OnFile};
 use moa_spec::model::schedule::{
     CalendarFile, CatchUpFile, ScheduleFailureFile, ScheduleFile, WindowFile,
 };
@@ -53,6 +54,7 @@ fn every_key_is_in_the_reference() {
     documented!("steps.md", ApproveFile);
     documented!("../schedules.md", ScheduleFile, CalendarFile, WindowFile, CatchUpFile);
     documented!("../schedules.md", ScheduleFailureFile);
+    documented!("../triggers.md", OnFile, DebounceFile, BatchFile, GuardFile, AfterFile);
     documented!("failure.md", RetryFile, ErrorHandling);
     documented!("tests.md", TestFile, OutcomeFile, FailFile);
     documented!("files.md", AgentsFile, AgentFile, ActionFile, CommandFile, ShellFile, LimitsFile);
@@ -88,7 +90,7 @@ fn whole(example: &str) -> String {
 #[test]
 fn examples_are_right() {
     let mut count = 0;
-    let mut pages = vec![folder().join("../schedules.md")];
+    let mut pages = vec![folder().join("../schedules.md"), folder().join("../triggers.md")];
     pages.extend(fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()));
     for path in pages {
         let text = fs::read_to_string(&path).unwrap();

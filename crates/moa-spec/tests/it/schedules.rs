@@ -11,7 +11,7 @@ fn schedules(schedule: &str) -> Schedules {
     let text = format!("schedule: {schedule}\nsteps: [{{run: make}}]\n");
     let (workflow, found) = parse_workflow(&source(&text), &id());
     let shown = render(&found, &[source(&text)], false);
-    workflow.unwrap_or_else(|| panic!("{shown}")).schedules
+    workflow.unwrap_or_else(|| panic!("{shown}")).triggers.schedules
 }
 
 fn next(schedules: &Schedules, after: &str, count: usize) -> String {
@@ -77,7 +77,7 @@ fn immediate_is_a_marker() {
 fn the_full_form_has_everything() {
     let everything = include_str!("../data/good/everything.yaml");
     let (workflow, _) = parse_workflow(&source(everything), &id());
-    let list = workflow.unwrap().schedules.list;
+    let list = workflow.unwrap().triggers.schedules.list;
     assert_snapshot!(serde_json::to_string_pretty(&list).unwrap());
 }
 

@@ -32,6 +32,7 @@ pub mod schema;
 pub mod service;
 pub mod state;
 pub mod test;
+pub mod triggers;
 pub mod up;
 pub mod workflows;
 
@@ -84,6 +85,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Workflows(command) => workflows::run(command, context),
         Command::Agents(command) => agents::run(command, context),
         Command::Schedules(command) => schedules::run(command, context),
+        Command::Triggers(command) => triggers::run(command, context),
         Command::Limits(args) => limits::run(args, context),
         Command::Events(command) => events::run(command, context),
         Command::Expr(args) => expr::run(args, context),

@@ -12,6 +12,7 @@ mod rotate;
 pub mod supervisor;
 pub mod triggers;
 pub mod user;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
@@ -75,6 +76,8 @@ pub struct Node {
     watched: Mutex<Watched>,
     /// Whether triggers are not yet as the files say: the store could not take it.
     triggers_behind: AtomicBool,
+    /// The triggers that it serves, for those who find occurrences.
+    reactions: triggers::Reactions,
     secrets: SecretStore,
     max_running: u32,
     jobs: Arc<Housekeeping>,
@@ -145,9 +148,12 @@ impl Running {
         let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine));
         let listener = Listener::bind(&state)?;
         let socket = listener.path().to_owned();
-        if !transient {
-            triggers::begin(&engine, &*stores.views, &watched).await?;
-        }
+        let reactions = match transient {
+            true => triggers::Reactions::default(),
+            false => triggers::begin(&engine, &*stores.views, &watched).await?,
+        };
+        let specs = reactions.subscribe();
+        let folders = watch::keep(layout.root.clone(), state.clone(), engine.clone(), specs);
         let node = Arc::new(Node {
             info: info(id, transient),
             engine,
@@ -156,19 +162,17 @@ impl Running {
             worker,
             watched: Mutex::new(watched),
             triggers_behind: AtomicBool::new(false),
+            reactions,
             secrets,
             max_running,
             jobs: jobs.clone(),
             _lock: lock,
         });
-        if let Some(warning) = warning {
-            tracing::warn!("the project's files have mistakes\n{warning}");
-        }
-        let what = if transient { "what it is asked to" } else { "the project" };
-        tracing::info!(node = %id, pid = std::process::id(), "the node serves {what}");
+        log_start(id, transient, warning);
         let tasks = vec![
             tokio::spawn(listener.serve(node.clone())),
             tokio::spawn(keep_looking(node.clone())),
+            tokio::spawn(folders),
             tokio::spawn(jobs.keep()),
             tokio::spawn(supervisor::keep_alive(node.clone())),
         ];
@@ -216,6 +220,14 @@ fn jobs(layout: &Layout, settings: &Settings, stores: &Stores, engine: &Handle) 
             limits: settings.retention.clone(),
         },
     }
+}
+
+fn log_start(node: NodeId, transient: bool, warning: Option<String>) {
+    if let Some(warning) = warning {
+        tracing::warn!("the project's files have mistakes\n{warning}");
+    }
+    let what = if transient { "what it is asked to" } else { "the project" };
+    tracing::info!(%node, pid = std::process::id(), "the node serves {what}");
 }
 
 fn info(node: NodeId, transient: bool) -> NodeInfo {
@@ -324,7 +336,7 @@ async fn fall_back(watched: &mut Watched, views: &dyn Views) -> Result<()> {
             plan: plan(version)?,
             source: Source::new(path, version.source.clone()),
             tests: Vec::new(),
-            schedules: None,
+            triggers: None,
         };
         watched.fall_back(name, served);
     }
@@ -436,6 +448,7 @@ impl Node {
         if self.info.transient {
             return;
         }
+        self.reactions.send_replace(triggers::list(&watched.project));
         let done = triggers::put(&self.engine, &*self.views, watched).await;
         self.triggers_behind.store(done.is_err(), Ordering::Relaxed);
         if let Err(failure) = done {

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use moa_core::ids::Name;
 use moa_core::schedule::Restarts;
 use moa_core::trigger::{TriggerId, TriggerSpec};
 use moa_engine::Handle;
 use moa_engine::handle::{Error, ServeTriggers};
 use moa_ports::triggers::{TriggerFilter, TriggerRow};
 use moa_ports::views::Views;
+use tokio::sync::watch;
 
 use crate::exit::Result;
 use crate::project::Project;
@@ -45,18 +48,28 @@ pub fn serving(state: &Path) -> ServeTriggers {
     ServeTriggers { catch_up_from, held: true }
 }
 
+/// Those that it serves, for whoever finds occurrences for them.
+pub type Reactions = watch::Sender<Arc<Vec<TriggerSpec>>>;
+
 /// Makes the triggers what the files say, then lets the engine serve them.
-pub async fn begin(engine: &Handle, views: &dyn Views, watched: &Watched) -> Result<()> {
+pub async fn begin(engine: &Handle, views: &dyn Views, watched: &Watched) -> Result<Reactions> {
     put(engine, views, watched).await?;
     engine.serve_triggers();
-    Ok(())
+    Ok(Reactions::new(list(&watched.project)))
 }
 
 /// The triggers of a project's files.
 pub fn wanted(project: &Project) -> BTreeMap<TriggerId, TriggerSpec> {
-    let known = project.workflows.values().filter_map(|served| served.schedules.as_ref());
-    let specs = known.flat_map(|schedules| schedules.triggers(&project.calendars));
-    specs.map(|spec| (spec.id(), spec)).collect()
+    let of = |name: &Name| project.workflows.get(name).and_then(|served| served.triggers.clone());
+    let known = project.workflows.iter().filter_map(|(name, served)| {
+        served.triggers.as_ref().map(|own| own.specs(name, &of, &project.calendars))
+    });
+    known.flatten().map(|spec| (spec.id(), spec)).collect()
+}
+
+/// The same as a list.
+pub fn list(project: &Project) -> Arc<Vec<TriggerSpec>> {
+    Arc::new(wanted(project).into_values().collect())
 }
 
 /// Makes the triggers what the files say.
@@ -100,7 +113,7 @@ fn is_unknown(watched: &Watched, spec: &TriggerSpec) -> bool {
     let served = watched.project.workflows.get(&spec.workflow);
     watched.unlisted
         || watched.broken.contains(&spec.workflow)
-        || served.is_some_and(|served| served.schedules.is_none())
+        || served.is_some_and(|served| served.triggers.is_none())
 }
 
 async fn put_one(engine: &Handle, spec: TriggerSpec) -> Result<()> {

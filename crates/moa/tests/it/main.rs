@@ -18,6 +18,7 @@ mod schedules;
 mod secrets;
 mod service;
 mod snapshots;
+mod triggers;
 mod windows;
 #[allow(dead_code, reason = "some faults are ordered by the tests of moa-connectors alone")]
 #[path = "../../../moa-connectors/tests/it/youtube_server.rs"]

@@ -31,6 +31,8 @@ pub fn spec(source: Source) -> TriggerSpec {
         overlap: Overlap::Allow,
         max_lateness: None,
         pause_after: None,
+        collect: None,
+        guard: Default::default(),
         priority: None,
         params: Default::default(),
     }
@@ -188,8 +190,13 @@ impl Bench {
 
     /// A run of its own ends.
     pub fn ends(&mut self, run: RunId, status: RunStatus) {
+        self.ends_with(run, status, None);
+    }
+
+    /// The same, with the digest of its output.
+    pub fn ends_with(&mut self, run: RunId, status: RunStatus, output: Option<u64>) {
         let at = self.now;
-        self.apply(TriggerInput::Ended { run, status, at }).expect("it is its own");
+        self.apply(TriggerInput::Ended { run, status, at, output }).expect("it is its own");
     }
 
     /// The oldest of its open runs ends.

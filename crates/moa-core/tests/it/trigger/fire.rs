@@ -249,7 +249,8 @@ fn what_is_not_its_own_changes_nothing() {
     let mut bench = Bench::new(on_event());
     let before = bench.trigger.state.clone();
     let (run, status) = (RunId(7), RunStatus::Failed);
-    assert!(bench.apply(TriggerInput::Ended { run, status, at: START }).is_err());
+    let ended = TriggerInput::Ended { run, status, at: START, output: None };
+    assert!(bench.apply(ended).is_err());
     let reason = String::new();
     assert!(bench.apply(TriggerInput::NotStarted { run, limit: false, reason }).is_err());
     assert_eq!(bench.trigger.state, before);

@@ -1,0 +1,162 @@
+//! What starts runs beside the clock, with the real binary.
+
+use serde_json::{Value as Json, json};
+
+use crate::project::Project;
+
+fn history(project: &Project, name: &str) -> Vec<Json> {
+    let said = project.call(&["triggers", "history", name, "-n", "100000", "--json"]).expect(0);
+    said.json().as_array().expect("an array").clone()
+}
+
+/// Waits until so many occurrences have this outcome and, when they started a run, its result.
+fn wait_for(project: &Project, name: &str, outcome: &str, count: usize) -> Vec<Json> {
+    loop {
+        let all = history(project, name);
+        let over =
+            |o: &&Json| o["outcome"] == outcome && (outcome != "started" || !o["result"].is_null());
+        if all.iter().filter(over).count() >= count {
+            return all;
+        }
+    }
+}
+
+/// The params of the runs that a trigger started, the oldest first.
+fn params(project: &Project, history: &[Json]) -> Vec<Json> {
+    let started = history.iter().rev().filter(|o| o["outcome"] == "started");
+    let of = |o: &Json| {
+        let run = o["run"].as_str().expect("a run");
+        project.call(&["runs", "show", run, "--json"]).expect(0).json()["params"].clone()
+    };
+    started.map(of).collect()
+}
+
+#[test]
+fn an_event_that_matches_starts_a_run() {
+    let text = "\
+on:
+  - {id: paid, event: order.paid, match: event.data.amount > 5, params: {n: \"${{ event.data.amount }}\"}}
+steps: [{run: 'true'}]
+";
+    let project = Project::with("mailer", text);
+    // A rule is tried before anything serves it.
+    let said = project.call(&["triggers", "test", "mailer", "-p", "amount=7"]).expect(0);
+    assert!(
+        said.out.contains("would start a run") && said.out.contains("{\"n\":7}"),
+        "{}",
+        said.out
+    );
+    let said = project.call(&["triggers", "test", "mailer", "-p", "amount=5"]).expect(1);
+    assert!(said.out.contains("event.data.amount > 5 is false"), "{}", said.out);
+    let said = project.call(&["triggers", "test", "mailer", "-p", "amuont=5"]).expect(1);
+    assert!(said.out.contains("failed") && said.out.contains("amount"), "{}", said.out);
+
+    let node = project.up();
+    for (amount, key) in
+        [("amount=7", "a"), ("amount=3", "b"), ("amount=7", "a"), ("amount=8", "c")]
+    {
+        project.call(&["events", "publish", "order.paid", "-p", amount, "--key", key]).expect(0);
+    }
+    let all = wait_for(&project, "mailer/paid", "started", 2);
+    assert_eq!(params(&project, &all), [json!({"n": 7}), json!({"n": 8})]);
+    assert_eq!(all.len(), 2, "{all:?}");
+    node.stop();
+    let _node = project.up();
+    assert_eq!(history(&project, "mailer/paid").len(), 2);
+    let listed = project.call(&["triggers", "list", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["when"], "event order.paid if event.data.amount > 5");
+    assert_eq!(listed[0]["counts"], json!({"started": 2, "filtered": 1}));
+    assert_eq!(listed[0]["last"]["outcome"], "started");
+}
+
+#[test]
+fn a_run_starts_when_all_that_it_comes_after_have_ended() {
+    let project = Project::with("left", "steps: [{run: 'true'}]\n");
+    project.workflow("right", "steps: [{run: 'true'}]\n");
+    project.workflow("sum", "after: [left, right]\nsteps: [{run: 'true'}]\n");
+    project.workflow("each", "on: {workflow: left}\nsteps: [{run: 'true'}]\n");
+    let _node = project.up();
+    project.call(&["run", "left"]).expect(0);
+    project.call(&["run", "left"]).expect(0);
+    wait_for(&project, "each", "started", 2);
+    assert_eq!(history(&project, "sum").len(), 0);
+    let why = project.call(&["triggers", "why", "sum"]).expect(0);
+    assert!(why.out.contains("right: no run has ended"), "{}", why.out);
+    project.call(&["run", "right"]).expect(0);
+    wait_for(&project, "sum/after", "started", 1);
+    project.call(&["run", "right"]).expect(0);
+    project.call(&["run", "left"]).expect(0);
+    let all = wait_for(&project, "sum/after", "started", 2);
+    assert_eq!(all.len(), 2);
+}
+
+#[test]
+fn workflows_that_wait_for_each_other_are_refused() {
+    let project = Project::with("a", "after: b\nsteps: [{run: 'true'}]\n");
+    project.workflow("b", "on: {workflow: a}\nsteps: [{run: 'true'}]\n");
+    let said = project.call(&["workflows", "validate"]).expect(3);
+    assert!(said.out.contains("MOA0611") && said.out.contains("a comes after b"), "{}", said.out);
+}
+
+#[test]
+fn each_file_starts_one_run_across_restarts_and_crashes() {
+    let text = "\
+on: {file: 'inbox/*.md', stable: 1s, params: {path: \"${{ event.data.path }}\"}}
+steps: [{run: 'true'}]
+";
+    let project = Project::with("reader", text);
+    project.write("inbox/a.md", "a");
+    let node = project.up();
+    wait_for(&project, "reader", "started", 1);
+    node.kill();
+    project.write("inbox/b.md", "b");
+    project.write("inbox/b.txt", "b");
+    let node = project.up();
+    wait_for(&project, "reader", "started", 2);
+    project.write("inbox/a.md", "a is changed by whoever reads it");
+    // Even when it has forgotten what it found.
+    node.kill();
+    std::fs::remove_dir_all(project.root.join(".moa/watch")).expect("it is there");
+    project.write("inbox/c.md", "c");
+    std::fs::remove_file(project.root.join("inbox/a.md")).expect("rm");
+    let _node = project.up();
+    let all = wait_for(&project, "reader", "started", 3);
+    let paths: Vec<Json> = params(&project, &all).iter().map(|p| p["path"].clone()).collect();
+    assert_eq!(paths, ["inbox/a.md", "inbox/b.md", "inbox/c.md"]);
+}
+
+#[test]
+fn a_burst_starts_one_run_that_knows_all_of_it() {
+    let text = "\
+on: {event: changed, batch: {max: 3, within: 1h}, params: {all: \"${{ events.map(e, e.data.n) }}\"}}
+steps: [{run: 'true'}]
+";
+    let project = Project::with("build", text);
+    let _node = project.up();
+    for n in ["n=1", "n=2", "n=3"] {
+        project.call(&["events", "publish", "changed", "-p", n]).expect(0);
+    }
+    let all = wait_for(&project, "build", "started", 1);
+    assert_eq!(params(&project, &all), [json!({"all": [1, 2, 3]})]);
+    assert_eq!(all.iter().filter(|o| o["outcome"] == "deduped").count(), 2);
+    assert!(all.iter().all(|o| o["run"] == all[0]["run"]), "{all:?}");
+}
+
+#[test]
+fn a_workflow_that_starts_itself_is_stopped() {
+    let text = "\
+on: {event: again, guard: {starts: 5, within: 1h}}
+steps: [{emit: again}]
+";
+    let project = Project::with("echo", text);
+    project.workflow("alarm", "on: {event: trigger.paused}\nsteps: [{run: 'true'}]\n");
+    let _node = project.up();
+    project.call(&["events", "publish", "again"]).expect(0);
+    let all = wait_for(&project, "echo", "skipped_paused", 1);
+    assert_eq!(all.iter().filter(|o| o["outcome"] == "started").count(), 5);
+    let why = project.call(&["triggers", "why", "echo"]).expect(0);
+    assert!(why.out.contains("5 runs within 1h"), "{}", why.out);
+    assert!(why.out.contains("moa triggers resume echo/on_1"), "{}", why.out);
+    let alarm = wait_for(&project, "alarm", "started", 1);
+    assert_eq!(alarm.len(), 1);
+}
