@@ -123,7 +123,7 @@ impl Node {
     fn ready_found(&mut self, ask: &ReadyAsk, found: &[ReadyTask]) {
         let mut news = BTreeSet::new();
         for task in found {
-            if self.offer_stored(task.run, task.inst) && !news.contains(&task.agent) {
+            if self.offer_stored(task) && !news.contains(&task.agent) {
                 news.insert(task.agent.clone());
             }
         }
@@ -156,7 +156,8 @@ impl Node {
     }
 
     /// A ready task that the store knows of, and perhaps nobody has in memory.
-    fn offer_stored(&mut self, id: RunId, inst: u32) -> bool {
+    fn offer_stored(&mut self, task: &ReadyTask) -> bool {
+        let (id, inst) = (task.run, task.inst);
         // One that waits for an attempt of its own to end is offered when that has.
         if self.quarantined.contains_key(&id) || self.slots.holds(id, inst) {
             return false;
@@ -168,6 +169,12 @@ impl Node {
                 self.slots.offer(id, inst, agent, key, is_free(&self.agents, agent))
             }
             Some(Entry::Loading(_)) => false,
+            // It would leave memory again at once.
+            None if self.runs.len() >= self.runs_cached_max
+                && self.slots.leave(&self.agents, task) =>
+            {
+                false
+            }
             None => {
                 self.load(id, Vec::new());
                 true

@@ -112,6 +112,21 @@ impl Limits {
         None
     }
 
+    /// Whether limits let an attempt of an agent start now.
+    pub fn let_start(
+        &self,
+        agents: &BTreeMap<Name, Arc<AgentSpec>>,
+        agent: &Name,
+        action: Option<&str>,
+        now: Millis,
+    ) -> bool {
+        let Some(spec) = agents.get(agent).filter(|spec| !spec.limits.is_empty()) else {
+            return true;
+        };
+        let check = |used: &Used| used.state.check(&spec.limits, action.unwrap_or_default(), now);
+        self.loaded && self.used.get(agent).is_none_or(|used| check(used) == Verdict::Go)
+    }
+
     /// Whether rows have to be loaded first.
     fn is_wanted(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> bool {
         !self.loaded && !self.asked && agents.values().any(|spec| !spec.limits.is_empty())
@@ -140,10 +155,12 @@ impl Limits {
         writes
     }
 
-    /// The batch was written, but for what was `refused`.
+    /// The batch was written, but for what was `refused`. Then nobody knows which rows were not, and
+    /// what has been gathered since must not pass for made from what another node has written: the
+    /// versions stay behind until the rows are loaded again.
     pub fn written(&mut self, refused: bool) {
         for agent in std::mem::take(&mut self.in_flight) {
-            if let Some(used) = self.used.get_mut(&agent) {
+            if let Some(used) = self.used.get_mut(&agent).filter(|_| !refused) {
                 used.version += 1;
             }
         }

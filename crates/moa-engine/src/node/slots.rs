@@ -105,6 +105,18 @@ impl Slots {
         }
     }
 
+    /// Leaves a task to the store, if as many as an agent has to have at hand are before it.
+    pub fn leave(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, task: &ReadyTask) -> bool {
+        let half = half(self.at_hand(agents, Some(&task.agent)));
+        let place = (task.queue_key, task.run, task.inst);
+        let Some(queue) = self.queues.get_mut(&task.agent) else { return false };
+        let enough = queue.ready.iter().nth(half - 1).is_some_and(|last| *last < place);
+        if enough {
+            queue.look_from(place);
+        }
+        enough
+    }
+
     /// Takes a task out of its queue.
     pub fn withdraw(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64) {
         if let Some(queue) = self.queues.get_mut(agent) {
@@ -327,11 +339,13 @@ impl Node {
 
     /// A lease whose commit had an unknown outcome is not in the store. It is asked for again at
     /// once: should the lost commit arrive yet, one of the two is refused, and that is noticed.
-    /// What can't be claimed now is leased by what is applied again, to the same effect.
+    /// What can't be claimed now is leased by what is applied again, to the same effect; what a limit
+    /// holds back by now waits in its queue, as everything else does.
     pub(super) fn lease_again(&mut self, now: Millis, id: RunId, inst: InstIx) {
         let Some(Entry::Live(live)) = self.runs.get(&id) else { return };
         let Some((agent, key)) = live.run.claimable(inst) else { return };
-        if self.draining {
+        if self.draining || !self.limits.let_start(&self.agents, agent, live.run.action(inst), now)
+        {
             return;
         }
         let counted = !is_free(&self.agents, agent);

@@ -1,18 +1,21 @@
 //! Commits of which nobody knows whether they were written, and answers older than what was written since.
 
+use moa_core::agent::AgentSpec;
 use moa_core::ids::RunId;
+use moa_core::limit::{AgentLimits, LimitState};
 use moa_core::machine::{Input, MessageBody, Outcome};
 use moa_core::run::RunStatus;
 use moa_core::time::Span;
 use moa_engine::handle::{Change, Error as HandleError, StartRequest, Started};
 use moa_engine::node::{Answer, Command};
 use moa_ports::agent::Completion;
+use moa_ports::limit::LimitWrite;
 use moa_ports::store::{Batch, Commit, DueAsk, Error, Message, Store};
 use moa_ports::suite::{answer, build};
 use serde_json::json;
 
 use crate::hand::Hand;
-use crate::script::{START, request};
+use crate::script::{START, agent, agents, request};
 
 const PARENT: (&str, &str) = ("parent", "steps: [{id: child, workflow: well}]");
 const WELL: (&str, &str) = ("well", "steps: [{id: one, agent: a, action: x}]");
@@ -238,4 +241,36 @@ fn a_run_that_was_set_aside_is_not_looked_at_any_more() {
             hand.perform(command);
         }
     }
+}
+
+/// A lease is asked for again when it turns out that it was not written. By then another node may have
+/// heard that the agent wants to be left alone.
+#[test]
+fn what_is_leased_again_waits_for_limits_too() {
+    let limits = json!({"rates": [{"count": 100, "span": 1000}]});
+    let limits: AgentLimits = serde_json::from_value(limits).expect("limits");
+    let mut hand = Hand::new(&[WELL]);
+    hand.agents = agents([AgentSpec { limits, concurrency: Some(1), ..agent("a") }]);
+    hand.restart();
+    for n in [1, 2] {
+        hand.node.start(START, n, build::run(n), request("well", json!({})));
+    }
+    hand.settle();
+    assert_eq!(hand.started, [build::run(1)]);
+    hand.end_first();
+    let Command::Commit(batch) = hand.up_to(is_commit) else { unreachable!() };
+    assert_eq!(batch.limits.len(), 1, "it leases the next one, and says so");
+    let until = hand.now.after(Span::minutes(5));
+    let row = answer(|reply| hand.store.limits(reply)).expect("it is read").remove(0);
+    let state = LimitState { hold_until: Some(until), ..row.state };
+    let limits = vec![LimitWrite { agent: row.agent, expected: row.version, state, runs: vec![] }];
+    hand.commit(Batch { limits, ..build::batch(vec![]) });
+    hand.node.committed(START, Err(nobody_knows()));
+    let mut when = Vec::new();
+    while when.is_empty() {
+        hand.wake();
+        hand.settle();
+        when.extend(hand.started.get(1).map(|run| (*run, hand.now)));
+    }
+    assert_eq!(when, [(build::run(2), until)]);
 }

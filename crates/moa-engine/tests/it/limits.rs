@@ -3,14 +3,20 @@
 use std::fmt::Write;
 
 use moa_core::agent::AgentSpec;
+use moa_core::limit::LimitState;
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::time::{Millis, Span};
+use moa_engine::node::Command;
 use moa_engine::virtual_time::{Mock, World};
 use moa_ports::agent::Task;
+use moa_ports::limit::LimitWrite;
+use moa_ports::store::Batch;
+use moa_ports::suite::build;
 use serde_json::{Value as Json, json};
 
-use crate::script::{START, agents, fail, ok, plan, schemas, start};
+use crate::hand::Hand;
+use crate::script::{START, agents, fail, name, ok, plan, request, schemas, start};
 
 /// The agent `a` with these limits.
 fn limited(limits: Json) -> AgentSpec {
@@ -131,4 +137,36 @@ fn an_agent_that_asks_for_a_pause_gets_it_for_all_its_tasks() {
     // The second run's task had started beside the first; the others wait for five minutes.
     assert_eq!(starts[..2], [0, 0]);
     assert!(starts[2..].iter().all(|at| *at >= 301), "{starts:?}");
+}
+
+/// Two attempts are leased, one in the batch in flight, one in the next. Meanwhile another node has
+/// used the rate up: neither may start.
+#[test]
+fn what_another_node_has_used_is_used() {
+    let spec = limited(json!({"rates": [{"count": 2, "span": 3_600_000}]}));
+    let mut hand = Hand::new(&[("well", "steps: [{id: one, agent: a, action: x}]")]);
+    hand.agents = agents([spec.clone()]);
+    hand.restart();
+    hand.settle();
+    let is_commit = |command: &Command| matches!(command, Command::Commit(_));
+    hand.node.start(START, 1, build::run(1), request("well", json!({})));
+    let first = hand.up_to(is_commit);
+    hand.node.start(START, 2, build::run(2), request("well", json!({})));
+    assert!(!hand.step(), "a batch is in flight");
+    let mut state = LimitState::default();
+    (0..2).for_each(|_| state.take(&spec.limits, "x", START));
+    let limits = vec![LimitWrite { agent: name("a"), expected: 0, state, runs: Vec::new() }];
+    hand.commit(Batch { limits, ..build::batch(Vec::new()) });
+    hand.perform(first);
+    // What is used is asked for, and before the answer comes the next batch is on its way.
+    let load = hand.up_to(|command| matches!(command, Command::LoadLimits));
+    let second = hand.up_to(is_commit);
+    hand.perform(second);
+    hand.perform(load);
+    hand.settle();
+    assert_eq!(hand.started, []);
+    hand.wake();
+    hand.settle();
+    assert_eq!(hand.now, START.after(Span::minutes(60)));
+    assert_eq!(hand.started, [1, 2].map(build::run));
 }
