@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use moa_core::agent::{ActionSpec, AgentKind, AgentSpec, CommandSpec, ProcessLimits};
 use moa_core::ids::Name;
+use moa_core::limit::{AgentLimits, BreakerSpec, Per, Quota, Rate};
 use moa_core::machine::Outcome;
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::Span;
@@ -55,9 +56,35 @@ pub fn specs(random: &mut Random, swarm: &Swarm) -> BTreeMap<Name, Arc<AgentSpec
             "careful" => spec.once = true,
             _ => {}
         }
+        // Drawn aside: a seed without limits stays the story that it was.
+        let mut aside = random.clone();
+        if id != "noop" && aside.chance(swarm.options) {
+            spec.limits = limits(&mut aside);
+        }
         specs.insert(spec.id.clone(), Arc::new(spec));
     }
     specs
+}
+
+fn limits(random: &mut Random) -> AgentLimits {
+    let mut limits = AgentLimits::default();
+    for _ in 0..random.below(3) {
+        let span = Span(random.range(3_000, 20_000));
+        limits.rates.push(Rate { count: random.range(2, 9) as u32, span });
+    }
+    if random.chance(200) {
+        let cost = BTreeMap::from([("run".to_owned(), random.range(1, 5))]);
+        let units = random.range(100, 500);
+        limits.quota = Some(Quota { units, per: Per::Hour, timezone: String::new(), cost });
+    }
+    if random.chance(500) {
+        let open_for = Span(random.range(500, 5_000));
+        let within = random.chance(300).then(|| Span(random.range(1_000, 10_000)));
+        let failures = random.range(1, 4) as u32;
+        let open_for_max = Span(open_for.0 * 2);
+        limits.breaker = Some(BreakerSpec { failures, within, open_for, open_for_max });
+    }
+    limits
 }
 
 fn blank(id: &str) -> AgentSpec {

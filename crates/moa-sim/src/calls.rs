@@ -160,7 +160,7 @@ impl World {
                 self.answer(process, life, Answer::LoadedTriggers(ids, Ok(found)));
             }
             Request::Limits => {
-                let rows = self.store.model().limits();
+                let rows = self.limits();
                 self.answer(process, life, Answer::Limits(Ok(rows)));
             }
             Request::Due(ask) => {
@@ -220,6 +220,19 @@ impl World {
         self.after(wait, Happening::Answered(process, life, Box::new(answer)));
     }
 
+    fn limits(&self) -> Vec<LimitRow> {
+        let mut rows = self.store.model().limits();
+        for state in rows.iter_mut().map(|row| &mut row.state) {
+            match self.plant {
+                Some(Plant::ForgottenRate) => state.rates.clear(),
+                Some(Plant::ForgottenQuota) => state.quota = None,
+                Some(Plant::ForgottenBreaker) => state.breaker = Default::default(),
+                _ => {}
+            }
+        }
+        rows
+    }
+
     fn due(&mut self, ask: DueAsk) -> (DueAsk, Due) {
         let mut asked = ask.clone();
         if self.plant == Some(Plant::EarlyTimer) {
@@ -244,12 +257,13 @@ impl World {
             written.event_runs = written.event_runs.min(limit);
         }
         let mut model = self.store.model();
+        let limits = model.limits().into_iter().map(|row| (row.agent, row.state)).collect();
         let result = model.commit(written.clone());
         let fold = self.count.is_multiple_of(8);
         let mut judged = Ok(());
         if let Ok(outcome) = &result {
             let ledger = &mut self.ledger;
-            let mut world = check::World { ledger, agents: &self.agents, fold };
+            let mut world = check::World { ledger, agents: &self.agents, limits, fold };
             judged = self.checker.committed(&written, outcome, &model, &mut world);
         }
         drop(model);

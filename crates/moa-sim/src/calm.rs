@@ -62,7 +62,8 @@ impl World {
         let settled = if self.piled_up { CAUGHT_UP } else { SETTLED };
         if let Some((time, _)) = self.calm_since.filter(|(time, _)| self.now - time > settled) {
             let limited = self.agents.values().filter(|spec| !spec.limits.is_empty());
-            let limited = limited.map(|spec| spec.id.clone()).collect();
+            let last = |agent| Millis(self.ledger.last_leased(agent));
+            let limited = limited.map(|spec| (spec.id.clone(), last(&spec.id))).collect();
             let now = self.local(0);
             let calm = Millis(now.0 - (self.now - time));
             let judged = self.checker.punctual(now, calm, &limited);

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::limit::Rate;
+use moa_core::limit::{AgentLimits, Quota};
 use moa_core::machine::Outcome;
+use moa_core::time::Millis;
 use moa_ports::agent::Task;
 
 use crate::agents::CHECK;
@@ -83,9 +84,12 @@ pub struct Ledger {
     keys: BTreeMap<String, (RunId, InstIx)>,
     /// Persons' answers that an action did not take place, by step: the attempt asked about.
     denied: BTreeMap<(RunId, InstIx), u32>,
-    /// When attempts were leased, by agent: by the world's clock and by the node's.
-    leased: BTreeMap<Name, Vec<(i64, i64)>>,
+    /// When attempts of agents with limits were leased, and what each takes of a quota.
+    leased: BTreeMap<Name, Vec<Leased>>,
 }
+
+/// When an attempt was leased: by the world's clock, by the node's, and its units.
+type Leased = (i64, i64, u64);
 
 /// How far apart the clocks of two nodes may be without anybody minding, there and back.
 const CLOCKS_MS: i64 = 2_000;
@@ -100,8 +104,8 @@ pub struct Known<'a> {
     pub limit: Option<u32>,
     /// The most attempts at once on one node.
     pub max_running: u32,
-    /// The most attempts of the agent in a stretch of time.
-    pub rates: &'a [Rate],
+    /// The agent's limits beside those.
+    pub limits: &'a AgentLimits,
     /// When it was leased, by the world's clock and by the node's.
     pub leased_at: (i64, i64),
 }
@@ -127,7 +131,7 @@ impl Ledger {
         self.check_key(task)?;
         self.check_overlap(&new, known.lost, &name)?;
         self.check_limits(&new, known)?;
-        self.check_rates(&new.task.agent, known)?;
+        self.check_use(&new.task, known)?;
         if new.once && !new.is_check() {
             self.check_once(&new, &name)?;
         }
@@ -188,21 +192,43 @@ impl Ledger {
     }
 
     /// A clock that jumps makes one of the two measures wrong, but never both.
-    fn check_rates(&mut self, agent: &Name, known: &Known) -> Result<(), String> {
-        if known.rates.is_empty() {
+    fn check_use(&mut self, task: &Task, known: &Known) -> Result<(), String> {
+        if known.limits.is_empty() {
             return Ok(());
         }
-        let at = known.leased_at;
+        let (agent, quota) = (&task.agent, &known.limits.quota);
+        let units = quota.as_ref().map_or(0, |quota| quota.cost(&task.action));
+        let at = (known.leased_at.0, known.leased_at.1, units);
         let leased = self.leased.entry(agent.clone()).or_default();
         leased.push(at);
-        for rate in known.rates.iter().filter(|_| !known.late) {
-            let near = |a: i64, b: i64| (a - b).abs() < rate.span.0 as i64 - CLOCKS_MS;
-            let within = leased.iter().filter(|l| near(l.0, at.0) && near(l.1, at.1)).count();
+        if let Some(quota) = quota.as_ref().filter(|_| !known.late) {
+            let window = |at: &Leased| (start_of(quota, at.0), start_of(quota, at.1));
+            let used = leased.iter().filter(|l| window(l) == window(&at)).map(|l| l.2);
+            let used: u64 = used.sum();
+            if used > quota.units {
+                return Err(format!("{used} units of {agent}, and the quota is {}", quota.units));
+            }
+        }
+        for rate in known.limits.rates.iter().filter(|_| !known.late) {
+            let stretch = 0..rate.span.0 as i64 - CLOCKS_MS;
+            let within = |first: &Leased, other: &Leased| {
+                stretch.contains(&(other.0 - first.0)) && stretch.contains(&(other.1 - first.1))
+            };
+            // What was leased in a batch that took long starts later than what was leased after it.
+            let stretches = leased.iter().filter(|first| within(first, &at));
+            let counts = stretches.map(|first| leased.iter().filter(|l| within(first, l)).count());
+            let within = counts.max().unwrap_or(0);
             if within > rate.count as usize {
                 return Err(format!("{within} attempts of {agent}, and the rate is {rate}"));
             }
         }
         Ok(())
+    }
+
+    /// When an attempt of an agent with limits was last leased, by the node's clock; long ago if
+    /// none was.
+    pub fn last_leased(&self, agent: &Name) -> i64 {
+        self.leased.get(agent).and_then(|all| all.last()).map_or(i64::MIN, |last| last.1)
     }
 
     /// The last execution of the action must be known not to have happened.
@@ -282,4 +308,9 @@ impl Ledger {
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
+}
+
+/// When the window of a quota began.
+fn start_of(quota: &Quota, at: i64) -> Millis {
+    quota.window(Millis(at)).0
 }

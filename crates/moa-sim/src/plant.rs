@@ -27,6 +27,12 @@ pub enum Plant {
     LeaseNeverLost,
     /// A node starts more attempts of an agent than it may.
     IgnoredAgentLimit,
+    /// What was used of a rate is forgotten at the next look.
+    ForgottenRate,
+    /// A quota that is used up is forgotten at the next look.
+    ForgottenQuota,
+    /// A node does not hear that the breaker is open.
+    ForgottenBreaker,
     /// A timer is not written.
     LostTimer,
     /// A row is not written.
@@ -37,7 +43,7 @@ pub enum Plant {
 
 impl Plant {
     /// Every planted bug.
-    pub const ALL: [Plant; 15] = [
+    pub const ALL: [Plant; 18] = [
         Self::LostMessage,
         Self::StaleVersion,
         Self::EarlyAnswer,
@@ -50,6 +56,9 @@ impl Plant {
         Self::SecondStart,
         Self::LeaseNeverLost,
         Self::IgnoredAgentLimit,
+        Self::ForgottenRate,
+        Self::ForgottenQuota,
+        Self::ForgottenBreaker,
         Self::LostTimer,
         Self::LostRow,
         Self::AnswersForAll,

@@ -93,8 +93,7 @@ impl Swarm {
         let exclusive = nodes == 1 && random.chance(700);
         let mut swarm = Self::quiet(nodes, exclusive);
         swarm.max_running = random.range(1, 8) as u32;
-        // With fewer than its queue may hold a node would do nothing but load them again.
-        let cached = 2 * u64::from(swarm.max_running) + random.range(1, 4);
+        let cached = random.range(1, 12);
         swarm.cached_max = random.chance(250).then_some(cached as usize);
         swarm.due_limit = random.chance(250).then(|| random.range(1, 4) as usize);
         swarm.publish = random.chance(500);

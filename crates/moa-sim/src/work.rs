@@ -2,6 +2,7 @@
 
 use moa_core::event::InstIx;
 use moa_core::ids::RunId;
+use moa_core::limit::AgentLimits;
 use moa_core::machine::Outcome;
 use moa_core::workflow::StepKind;
 use moa_engine::node::Node;
@@ -57,7 +58,7 @@ impl World {
             late: self.clocks_apart,
             limit: spec.concurrency,
             max_running: self.swarm.max_running,
-            rates: &spec.limits.rates,
+            limits: &spec.limits,
             leased_at: (leased_at.0 - self.processes[p].skew, leased_at.0),
         };
         let judged = self.ledger.start(execution, happens, &known);
@@ -158,7 +159,7 @@ impl World {
             late: false,
             limit: None,
             max_running: u32::MAX,
-            rates: &[],
+            limits: &AgentLimits::default(),
             leased_at: (0, 0),
         };
         let judged = self.ledger.start(again, true, &known);

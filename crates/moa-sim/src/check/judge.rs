@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::{Breaker, LimitState};
 use moa_core::machine::TimerKey;
 use moa_core::retry::RetryPolicy;
 use moa_core::run::{Phase, RunStatus};
@@ -29,6 +30,8 @@ pub struct Judge<'a> {
     pub timers: &'a BTreeMap<(RunId, TimerKey), Millis>,
     pub ledger: &'a mut Ledger,
     pub agents: &'a BTreeMap<Name, Arc<AgentSpec>>,
+    /// What had been used of agents' limits before the commit.
+    pub limits: &'a BTreeMap<Name, LimitState>,
     pub coverage: &'a mut Coverage,
 }
 
@@ -286,6 +289,7 @@ impl Judge<'_> {
         self.in_time(inst, true)?;
         self.begins(inst)?;
         self.becomes(inst, StepStatus::Running)?;
+        self.not_held_back(inst)?;
         let policy = self.policy(inst);
         let step = self.step(inst);
         must(attempt == step.attempt + 1, "attempts are not numbered one by one")?;
@@ -294,6 +298,26 @@ impl Judge<'_> {
         }
         step.attempt = attempt;
         step.nodes.push(Some(node));
+        Ok(())
+    }
+
+    /// Nobody asks an agent whose breaker is open, or that wants to be left alone.
+    fn not_held_back(&self, inst: InstIx) -> Verdict {
+        let plan = self.shadow.graph.step(self.shadow.steps[inst as usize].plan);
+        let StepKind::Task { agent, .. } = &plan.kind else { return Ok(()) };
+        let Some(state) = self.limits.get(agent) else { return Ok(()) };
+        let open = match state.breaker {
+            Breaker::Open { until, .. } => Some(until),
+            _ => None,
+        };
+        for until in [open, state.hold_until].into_iter().flatten() {
+            if until > self.now {
+                let now = self.now;
+                return Err(format!(
+                    "{agent} is asked at {now}, but not before {until}: {state:?}"
+                ));
+            }
+        }
         Ok(())
     }
 

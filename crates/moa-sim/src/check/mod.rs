@@ -17,6 +17,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::limit::LimitState;
 use moa_core::machine::{Graph, Run, TimerKey};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
@@ -37,6 +38,8 @@ pub struct World<'a> {
     pub ledger: &'a mut Ledger,
     /// The agents.
     pub agents: &'a BTreeMap<Name, Arc<AgentSpec>>,
+    /// What had been used of agents' limits before the commit.
+    pub limits: BTreeMap<Name, LimitState>,
     /// Whether histories are folded and compared with the rows.
     pub fold: bool,
 }
@@ -145,6 +148,7 @@ impl Checker {
             timers: &self.timers,
             ledger: world.ledger,
             agents: world.agents,
+            limits: &world.limits,
             coverage: &mut self.coverage,
         };
         for event in &commit.events {

@@ -1,6 +1,6 @@
 //! Judging a run as a whole after a commit, and the store as a whole now and then.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
@@ -20,8 +20,8 @@ use super::step::Step;
 const LATE: u64 = 10_000;
 /// How long a task may be ready when everything works: others may be before it.
 const READY_LATE: u64 = 60_000;
-/// The same for an agent with rates or a breaker.
-const LIMITED_LATE: u64 = 1_800_000;
+/// How long an agent with limits may do nothing while a task is ready: a quota may be used up.
+const LIMITED_LATE: u64 = 3_700_000;
 
 impl Checker {
     /// Steps that wait for events must be known to the store, and no others.
@@ -193,12 +193,13 @@ impl Checker {
     }
 
     /// When everything works, nothing waits for long that could be done: `now` is what the clocks
-    /// show, `calm` since when everything works.
+    /// show, `calm` since when everything works; `limited`: agents with limits, and when something
+    /// was last asked of each.
     pub fn punctual(
         &self,
         now: Millis,
         calm: Millis,
-        limited: &BTreeSet<Name>,
+        limited: &BTreeMap<Name, Millis>,
     ) -> Result<(), String> {
         let late = |at: Millis, limit: u64| now.since(at.max(calm)).0 > limit;
         if let Some((which, due)) = self.timers.iter().find(|(_, due)| late(**due, LATE)) {
@@ -208,13 +209,17 @@ impl Checker {
             return Err(format!("message {id} is not applied since {}: {sent:?}", sent.when));
         }
         for (id, shadow) in self.runs.iter().filter(|(_, s)| s.ended.is_none() && !s.paused) {
-            let allowed = |s: &Step| match &shadow.graph.step(s.plan).kind {
-                StepKind::Task { agent, .. } if limited.contains(agent) => LIMITED_LATE,
-                _ => READY_LATE,
+            let is_late = |s: &Step| {
+                // What a pause kept back stands at its place in the queue since it is over.
+                let since = s.ready_at.max(shadow.resumed_at);
+                match &shadow.graph.step(s.plan).kind {
+                    StepKind::Task { agent, .. } if limited.contains_key(agent) => {
+                        late(since.max(limited[agent]), LIMITED_LATE)
+                    }
+                    _ => late(since, READY_LATE),
+                }
             };
-            // What a pause kept back stands at its place in the queue since it is over.
-            let since = |s: &Step| s.ready_at.max(shadow.resumed_at);
-            let waits = |s: &&Step| s.status == StepStatus::Ready && late(since(s), allowed(s));
+            let waits = |s: &&Step| s.status == StepStatus::Ready && is_late(s);
             if let Some(step) = shadow.steps.iter().find(waits) {
                 return Err(format!("run {id}: a task is ready since {}: {step:?}", step.ready_at));
             }

@@ -5,7 +5,7 @@ use moa_sim::{Options, Plant, simulate};
 use crate::run::options;
 
 /// Seeds within which each planted bug has to be found.
-const SEEDS_MAX: u64 = 100;
+const SEEDS_MAX: u64 = 200;
 
 #[test]
 fn every_planted_bug_is_found() {
