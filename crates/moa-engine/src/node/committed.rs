@@ -69,7 +69,7 @@ impl Node {
             let committed = Committed { seq, run: id, version, at: now, status, events };
             self.out.push_back(Command::Publish(committed));
         }
-        self.never_written(id);
+        self.decide(id);
         for after in pending.after {
             self.perform(now, id, after);
         }
@@ -156,19 +156,12 @@ impl Node {
     }
 
     /// A commit of unknown outcome can't be written any more once the run has a later version than it
-    /// was made from. What it leased was not leased.
-    fn never_written(&mut self, id: RunId) {
+    /// was made from.
+    fn decide(&mut self, id: RunId) {
         let Some(Entry::Live(live)) = self.runs.get(&id) else { return };
         let version = live.run.version;
-        let decided = |doubt: &Doubt| version > doubt.expected;
-        if !self.doubtful.get(&id).is_some_and(decided) {
-            return;
-        }
-        let Some(doubt) = self.doubtful.remove(&id) else { return };
-        for task in doubt.tasks {
-            self.slots.release(id, task.inst, task.attempt);
-            // It was put off for the attempt that never was.
-            self.offer_again(id, task.inst);
+        if self.doubtful.get(&id).is_some_and(|doubt| version > doubt.expected) {
+            self.doubtful.remove(&id);
         }
     }
 

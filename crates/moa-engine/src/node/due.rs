@@ -320,6 +320,12 @@ impl Node {
         }
     }
 
+    /// Whether a commit of unknown outcome may have leased attempts of a run, and that has not been
+    /// looked at.
+    pub(super) fn is_leased_in_doubt(&self, id: RunId) -> bool {
+        self.doubtful.get(&id).is_some_and(|doubt| !doubt.tasks.is_empty())
+    }
+
     /// The leases of a run that is not there, or can't be read.
     pub(super) fn never_leased(&mut self, id: RunId) {
         if let Some(doubt) = self.doubtful.get_mut(&id) {

@@ -325,14 +325,7 @@ impl Node {
             return;
         };
         live.leased = live.leased.saturating_sub(1);
-        self.offer_again(id, inst);
-    }
-
-    /// Offers a task that may have been put off, if it can be claimed.
-    pub(super) fn offer_again(&mut self, id: RunId, inst: InstIx) {
-        if let Some(Entry::Live(live)) = self.runs.get(&id)
-            && let Some((agent, key)) = live.run.claimable(inst)
-        {
+        if let Some((agent, key)) = live.run.claimable(inst) {
             self.slots.offer(id, inst, agent, key, is_free(&self.agents, agent));
         }
     }

@@ -408,7 +408,8 @@ impl Node {
     /// Creates a run in memory; durable with the next batch.
     pub(super) fn create(&mut self, now: Millis, creation: Creation) {
         let id = creation.created.run;
-        if self.runs.contains_key(&id) {
+        // A commit of unknown outcome may have created it: what that one leased is settled first.
+        if self.runs.contains_key(&id) || self.is_leased_in_doubt(id) {
             return self.submit(now, id, Queued::Create(Box::new(creation)));
         }
         let env = moa_core::machine::Env { now, agents: &self.agents, schemas: &*self.schemas };

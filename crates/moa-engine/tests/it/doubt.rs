@@ -36,7 +36,10 @@ fn nobody_knows() -> Error {
 /// A child about to be created: the commit that creates it and leases its first attempt, and a
 /// question for what is due that is on its way beside it.
 fn child_in_flight() -> (Hand, RunId, Batch, DueAsk) {
-    let mut hand = Hand::new(&[PARENT, WELL, OTHER]);
+    child_in_flight_of(Hand::new(&[PARENT, WELL, OTHER]))
+}
+
+fn child_in_flight_of(mut hand: Hand) -> (Hand, RunId, Batch, DueAsk) {
     let parent = build::run(1);
     hand.node.start(START, 1, parent, request("parent", json!({})));
     assert!(hand.step(), "the parent is created");
@@ -74,6 +77,44 @@ fn what_was_leased_with_a_child_that_is_created_again_keeps_no_slot() {
         hand.settle();
         assert_eq!(hand.started, [child], "once, written: {written}");
         assert_eq!(hand.slots_taken(), 1);
+    }
+}
+
+/// There is room for one attempt when the child is created first, and for the other one when it is
+/// created again. Nobody knows of either commit whether it was written.
+#[test]
+fn what_a_child_leased_the_first_time_is_not_forgotten_for_what_it_leased_the_second_time() {
+    for written in [0, 1, 2] {
+        let two =
+            "steps: [parallel: [{id: one, agent: a, action: x}, {id: two, agent: a, action: x}]]";
+        let mut hand = Hand::new(&[PARENT, ("well", two), OTHER, ("alone", WELL.1)]);
+        hand.agents = agents([AgentSpec { concurrency: Some(2), ..agent("a") }]);
+        hand.restart();
+        let alone = build::run(3);
+        hand.node.start(START, 3, alone, request("alone", json!({})));
+        hand.settle();
+        let (mut hand, child, first, ask) = child_in_flight_of(hand);
+        if written == 1 {
+            hand.commit(first);
+        }
+        hand.node.committed(START, Err(nobody_knows()));
+        hand.end_first();
+        hand.perform(Command::AskDue(ask));
+        hand.settle();
+        hand.wake();
+        let Command::Commit(second) = hand.up_to(is_commit) else { unreachable!() };
+        if written == 2 {
+            hand.commit(second);
+        }
+        hand.node.committed(hand.now, Err(nobody_knows()));
+        for _ in 0..3 {
+            hand.wake();
+            hand.settle();
+        }
+        let mut running = hand.running.clone();
+        running.sort_unstable();
+        assert_eq!(running, [(child, 1, 1), (child, 2, 1)], "written: {written}");
+        assert_eq!(hand.slots_taken(), 2);
     }
 }
 
