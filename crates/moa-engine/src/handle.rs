@@ -171,7 +171,7 @@ pub struct Committed {
     pub at: Millis,
     /// The run's status after it.
     pub status: RunStatus,
-    /// What happened, in order.
+    /// What happened, in order. Empty when nobody listened yet as it was decided: the store has it.
     pub events: Vec<Event>,
 }
 

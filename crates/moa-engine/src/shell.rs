@@ -205,10 +205,10 @@ impl Shell {
         loop {
             let now = self.clock.now();
             self.look_at_wall();
-            self.node.set_publish(self.events.receiver_count() > 0);
             if self.node.next_wakeup().is_some_and(|t| t <= now) {
                 self.node.wake(now);
             }
+            self.listened();
             while let Some(command) = self.node.poll(now) {
                 self.perform(command);
             }
@@ -228,6 +228,12 @@ impl Shell {
                 self.take(now, msg);
             }
         }
+    }
+
+    /// Tells the node whether somebody listens: as events are decided, and as they are durable, since
+    /// who subscribes in between and reads the store then doesn't find them there.
+    fn listened(&mut self) {
+        self.node.set_publish(self.events.receiver_count() > 0);
     }
 
     /// Tells the node when somebody has set the wall clock.
@@ -292,6 +298,7 @@ impl Shell {
             Msg::Stop(drain, reply) => self.stop(drain, reply),
             Msg::Completed(done) => self.node.completed(now, done),
             Msg::Committed(outcome) => {
+                self.listened();
                 self.node.committed(now, outcome);
                 self.take_deferred(now);
             }

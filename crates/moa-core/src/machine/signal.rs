@@ -20,6 +20,29 @@ pub(super) const RESOLVE: &str = "resolve.";
 /// How the names of the signals start that decide about an approval.
 pub(super) const APPROVE: &str = "approve.";
 
+/// Characters of a payload that a refusal shows.
+const EXCERPT_MAX: usize = 80;
+
+/// What an answer to a question says; `None` = the signal is no such answer.
+fn answers(name: &str) -> Option<&'static str> {
+    if name.starts_with(RESOLVE) {
+        Some("done")
+    } else if name.starts_with(APPROVE) {
+        Some("approved")
+    } else {
+        None
+    }
+}
+
+/// The beginning of a payload, for people.
+fn excerpt(payload: &Json) -> String {
+    let text = payload.to_string();
+    match text.char_indices().nth(EXCERPT_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 impl Tx<'_> {
     pub fn signal(
         &mut self,
@@ -32,9 +55,16 @@ impl Tx<'_> {
         {
             return rejected(format!("a signal with the key {key:?} was received before"));
         }
-        let asked = name.starts_with(RESOLVE) || name.starts_with(APPROVE);
-        if asked && !self.is_asked(name, payload) {
-            return rejected("no step asks for that; look at the state of the run again");
+        if let Some(says) = answers(name) {
+            if !self.is_asked(name, payload) {
+                return rejected("no step asks for that; look at the state of the run again");
+            }
+            if !payload.get(says).is_some_and(Json::is_boolean) {
+                return rejected(format!(
+                    "the answer {name:?} says {{\"{says}\": true}} or {{\"{says}\": false}}, not {}",
+                    excerpt(payload)
+                ));
+            }
         }
         if super::start::is_too_deep(payload) {
             return rejected(format!("the signal is nested more than {OUTPUT_DEPTH_MAX} deep"));

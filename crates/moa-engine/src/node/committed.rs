@@ -63,7 +63,7 @@ impl Node {
     fn commit_applied(&mut self, now: Millis, id: RunId, seq: u64, mut pending: Pending) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
         let status = pending.status;
-        if self.publish && !pending.events.is_empty() {
+        if self.publish && (pending.unheard || !pending.events.is_empty()) {
             let version = live.run.version;
             let events = std::mem::take(&mut pending.events);
             let committed = Committed { seq, run: id, version, at: now, status, events };

@@ -111,6 +111,8 @@ pub(super) enum After {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     pub events: Vec<Event>,
+    /// Whether events went to the store alone, because nobody listened.
+    pub unheard: bool,
     /// The instants of the first and of the last event.
     pub at: Millis,
     pub last: Millis,
@@ -417,7 +419,10 @@ fn commit_of(id: RunId, live: &mut Live, pending: &mut Pending, keep_events: boo
     let expected = live.run.version;
     let events = match keep_events {
         true => pending.events.clone(),
-        false => std::mem::take(&mut pending.events),
+        false => {
+            pending.unheard = !pending.events.is_empty();
+            std::mem::take(&mut pending.events)
+        }
     };
     if !events.is_empty() {
         live.run.version += 1;

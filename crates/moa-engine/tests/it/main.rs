@@ -9,6 +9,7 @@ mod doubt;
 mod failures;
 mod hand;
 mod limits;
+mod listeners;
 mod outputs;
 mod people;
 mod quarantine;

@@ -122,6 +122,11 @@ steps:
     let run = start(&mut world, "w", json!({}));
     world.run(Span::minutes(60));
     let waiting = show(&world, run);
+    for odd in [json!(null), json!({}), json!({ "done": "true" }), json!({ "done": null })] {
+        let refused = world.change(run, signal("resolve.send", None, odd)).expect_err("refused");
+        assert!(refused.to_string().contains("\"done\": true"), "{refused}");
+    }
+    assert_eq!(show(&world, run), waiting, "what says neither changes nothing");
     let sent = signal("resolve.send", None, json!({ "done": true, "output": { "id": 7 } }));
     world.change(run, sent).expect("resolved");
     world.run(Span::minutes(60));

@@ -15,8 +15,10 @@ use crate::project::Layout;
 use crate::reader::Reader;
 use crate::view::live::{Mode, Screen};
 
-/// Time between two drawings at least.
+/// Time between two drawings of a tree at least.
 const DRAW_EVERY: Duration = Duration::from_millis(80);
+/// Reading the store takes at most one part of the time in so many.
+const READ_SHARE: u32 = 5;
 /// Time after which the store is read even when nobody hints at a change.
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// How long a run without a node is waited for before that is said.
@@ -67,6 +69,7 @@ pub async fn follow(
     let mut idle = Idle::default();
     loop {
         // Subscribed before read, so that nothing falls in between.
+        let began = Instant::now();
         let run = reader.run(id).await?;
         let ended = run.row.status.is_terminal();
         let version = screen.version;
@@ -80,6 +83,11 @@ pub async fn follow(
             screen.version = run.version;
             screen.show(&run, &news);
         }
+        let pause = match screen.mode() {
+            Mode::Tree => DRAW_EVERY,
+            Mode::Lines | Mode::Silent => Duration::ZERO,
+        };
+        source.pause = pause.max(READ_SHARE * began.elapsed());
         if ended {
             return Ok(Followed::Ended(Box::new(run)));
         }
@@ -104,6 +112,8 @@ struct Source<'a> {
     run: RunId,
     hints: Option<Hints>,
     drawn: Instant,
+    /// Time from there until the store is read again, at least.
+    pause: Duration,
     gone: Option<Instant>,
     said: bool,
     /// Whether the last node that was there executes only what it is asked to.
@@ -114,7 +124,8 @@ impl<'a> Source<'a> {
     async fn new(layout: &'a Layout, run: RunId, transient: bool) -> Result<Self> {
         let drawn = Instant::now();
         let (gone, said) = (Some(drawn), false);
-        let mut source = Self { layout, run, hints: None, drawn, gone, said, transient };
+        let mut source =
+            Self { layout, run, hints: None, drawn, pause: Duration::ZERO, gone, said, transient };
         source.connect().await;
         Ok(source)
     }
@@ -154,7 +165,7 @@ impl<'a> Source<'a> {
                 _ => {}
             }
         }
-        sleep_until(self.drawn + DRAW_EVERY).await;
+        sleep_until(self.drawn + self.pause).await;
         self.drawn = Instant::now();
     }
 }

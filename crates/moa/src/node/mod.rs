@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use moa_core::agent::{AgentKind, AgentSpec};
-use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::limit::AgentLimits;
-use moa_core::run::RunStatus;
+use moa_core::run::{RunRow, RunStatus};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::Handle;
 use moa_engine::handle::{Change, Committed, Ended, ForkRequest, Serves, StartRequest, Started};
@@ -33,7 +33,7 @@ use moa_engine::jobs::retention::Retention;
 use moa_ports::store::{Store, WorkflowVersion};
 use moa_ports::views::Views;
 use moa_spec::{Settings, Source};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use tokio::sync::{Mutex, broadcast, oneshot};
 use tokio::task::JoinHandle;
 
@@ -468,6 +468,8 @@ impl Node {
         let path = format!("workflows/{name}.");
         let warning = watched.problems.errors().only(|file| file.starts_with(&path));
         let warning = warning.has_errors().then(|| warning.render(false));
+        let as_text = start.texts.iter().map(|(name, _)| name);
+        let given: Vec<String> = start.params.keys().chain(as_text).cloned().collect();
         let params = project::check_params(&plan, start.params, &start.texts)?;
         let workflows = &watched.project.workflows;
         let agents = self.worker.agents();
@@ -475,16 +477,21 @@ impl Node {
             return Err(refusal);
         }
         drop(watched);
+        let key = start.idempotency_key.clone();
         let request = StartRequest {
-            workflow: start.workflow,
+            workflow: start.workflow.clone(),
             version: Some(plan.hash.to_string()),
-            params: Json::Object(params),
+            params: Json::Object(params.clone()),
             idempotency_key: start.idempotency_key,
             priority: start.priority,
             cause: start.cause,
         };
         let started = self.engine.start_run(request).await?;
         if let Started::Existing { run } = started {
+            if let Some(known) = self.views.run(run).await? {
+                let asked = Asked { workflow: &start.workflow, hash: plan.hash, params, given };
+                same_request(&known.row, &asked, key.as_deref().unwrap_or_default())?;
+            }
             self.serve(run).await?;
         }
         Ok((started, warning))
@@ -613,4 +620,29 @@ pub fn drain_words(attempts: usize, drain: moa_core::time::Span) -> String {
         (_, 1) => format!("gets up to {drain} to end"),
         (_, _) => format!("get up to {drain} to end"),
     }
+}
+
+/// What a start asks for.
+struct Asked<'a> {
+    workflow: &'a Name,
+    hash: VersionHash,
+    params: Map<String, Json>,
+    /// The params that were given; others are defaults of this version.
+    given: Vec<String>,
+}
+
+/// Refuses a start whose idempotency key another one has had.
+fn same_request(known: &RunRow, asked: &Asked<'_>, key: &str) -> Result<()> {
+    let had = |name: &String| known.params.get(name) == asked.params.get(name);
+    let same_params = match known.hash == asked.hash {
+        true => *known.params == Json::Object(asked.params.clone()),
+        false => asked.given.iter().all(had),
+    };
+    let what = match known.workflow == *asked.workflow {
+        true if same_params => return Ok(()),
+        true => "with other params".to_owned(),
+        false => format!("of {}", known.workflow),
+    };
+    let text = format!("the idempotency key {key:?} belongs to run {} {what}", known.run);
+    Err(Failure::refused(text).hint("a key stands for one start: take another key for another run"))
 }

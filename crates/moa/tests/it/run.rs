@@ -145,6 +145,28 @@ fn the_same_idempotency_key_starts_one_run() {
 }
 
 #[test]
+fn an_idempotency_key_stands_for_one_request() {
+    let project = Project::with("hello", STEPS);
+    project.write("workflows/other.yaml", "steps:\n  - run: echo x >> count\n");
+    let run = |rest: &[&str]| {
+        let key: &[&str] = &["run", "--idempotency-key", "k1", "--json"];
+        project.call(&[key, rest].concat())
+    };
+    run(&["hello", "-p", "name=Ada"]).expect(0);
+    let said = run(&["other"]).expect(5);
+    assert!(said.err.contains("belongs to run") && said.err.contains("of hello"), "{}", said.err);
+    assert!(!project.root.join("count").exists());
+    let said = run(&["hello", "-p", "name=Grace"]).expect(5);
+    assert!(said.err.contains("with other params"), "{}", said.err);
+    run(&["hello", "-p", "name=Ada", "-p", "times=1"]).expect(0);
+    // An edit in between brings another default, which nobody has asked for.
+    let edited = STEPS.replace("default: 1", "default: 2");
+    assert_ne!(edited, STEPS);
+    project.write("workflows/hello.yaml", &edited);
+    run(&["hello", "-p", "name=Ada"]).expect(0);
+}
+
+#[test]
 fn params_come_from_files_too() {
     let project = Project::with("hello", STEPS);
     project.write("params.json", r#"{"name": "file", "times": 3}"#);
