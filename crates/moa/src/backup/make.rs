@@ -67,6 +67,11 @@ fn target(request: &Request<'_>) -> Result<PathBuf> {
         let text = format!("{} is there already", path.display());
         Err(Failure::refused(text).hint("name another one: a backup is never written over"))
     };
+    // What ends with a slash is a folder for backups, also when there is none yet.
+    let is_folder = to.as_os_str().as_encoded_bytes().ends_with(b"/") && !to.exists();
+    if is_folder {
+        fs::create_dir_all(to).map_err(|e| unwritable(to, &e))?;
+    }
     if to.is_dir() {
         if to.join(MANIFEST).exists() {
             return exists(to);

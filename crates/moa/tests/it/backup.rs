@@ -94,6 +94,15 @@ fn a_backup_beside_a_working_node_is_a_whole_project() {
 }
 
 #[test]
+fn a_name_with_a_slash_is_a_folder_for_backups() {
+    let project = project();
+    project.run("quick");
+    let made = path(&backup(&project, &["kept/here/"]));
+    assert_eq!(made.parent(), Some(std::path::Path::new("kept/here")));
+    project.call(&["restore", "--check", made.to_str().expect("UTF-8")]).expect(0);
+}
+
+#[test]
 fn a_restore_is_refused_beside_a_node_and_keeps_what_was_there() {
     let project = project();
     project.run("quick");
