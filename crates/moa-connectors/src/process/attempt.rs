@@ -1,5 +1,6 @@
 //! One attempt of a program, from its start to its end.
 
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +8,11 @@ use std::time::Duration;
 use moa_core::time::Span;
 use moa_ports::agent::{CancellationToken, Output, Task, TaskCtx, TaskError};
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::launch::{self, Launch, Live};
 use super::pipes::Pipes;
+use super::result::excess;
 use super::stragglers::Stragglers;
 use super::{Invocation, Processes, exit, result};
 use crate::document::Document;
@@ -21,6 +23,18 @@ const LINGER: Duration = Duration::from_millis(100);
 /// When everything is killed, the pipes are listened to for so long. Somebody who keeps one open
 /// then got it from outside the attempt.
 const LISTEN: Duration = Duration::from_millis(500);
+/// How often the size of the file for the result is looked at. A program that writes into it without
+/// end fills a disk by some 100 MB in this time.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Why a program was ended before it exited by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ended {
+    /// Somebody wanted it to stop.
+    Stopped,
+    /// Its result is too large; why, in words.
+    Excess(String),
+}
 
 /// Runs a program.
 ///
@@ -44,9 +58,9 @@ pub(super) async fn run(
     let mut pipes =
         Pipes::new(live.take_pipes(), ctx.log.clone(), processes.log_bytes_max).map_err(short)?;
     let stragglers = Stragglers::of(live.pid(), identity);
-    let stopped = supervise(&live, &mut pipes, &ctx.cancelled, invocation.grace).await;
-    let status = clean_up(live, &mut pipes, stragglers, stopped).await;
-    let ended = judge(status, &invocation, &mut pipes, stopped, &output);
+    let early = supervise(&live, &mut pipes, &ctx.cancelled, invocation.grace, &output).await;
+    let status = clean_up(live, &mut pipes, stragglers, early.is_some()).await;
+    let ended = judge(status, &invocation, &mut pipes, early, &output);
     let _ = std::fs::remove_file(&output);
     ended
 }
@@ -56,7 +70,7 @@ fn start(
     invocation: &Invocation,
     ctx: &TaskCtx,
     task: &Task,
-    output: &std::path::Path,
+    output: &Path,
 ) -> Result<Live, TaskError> {
     let folder = launch::folder(&ctx.project_dir, invocation.cwd.as_deref());
     let folder = folder.map_err(TaskError::Permanent)?;
@@ -78,21 +92,29 @@ fn start(
     .start()
 }
 
-/// Listens to a program until it has exited, or ends it when asked to. Says whether it was asked.
+/// Listens to a program until it has exited, or ends it when asked to, or when its result in the file
+/// `output` grows too large. Says why it was ended, if it was.
+///
+/// The file's size is looked at while the program runs, because nothing else keeps it from filling
+/// the disk. A limit of the system on the size of files would hold for every file that the program
+/// writes, and a pipe in the file's place could be neither rewritten nor replaced.
 async fn supervise(
     live: &Live,
     pipes: &mut Pipes,
     cancelled: &CancellationToken,
     grace: Span,
-) -> bool {
-    let mut stopped = false;
+    output: &Path,
+) -> Option<Ended> {
+    let mut ended = None;
     let mut kill_at: Option<Instant> = None;
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
-            () = live.exited() => return stopped,
-            () = cancelled.cancelled(), if !stopped => {
-                stopped = true;
+            () = live.exited() => return ended,
+            () = cancelled.cancelled(), if ended.is_none() => {
+                ended = Some(Ended::Stopped);
                 live.signal(Signal::TERM);
                 // A stopped process gets no other signal before it goes on.
                 live.signal(Signal::CONT);
@@ -102,6 +124,11 @@ async fn supervise(
                 live.signal(Signal::KILL);
                 kill_at = None;
             }
+            _ = look.tick() => if let Some(why) = excess(output) {
+                // No grace: it would fill the disk further, and what it writes can't be taken.
+                live.signal(Signal::KILL);
+                ended = ended.or(Some(Ended::Excess(why)));
+            },
             () = pipes.turn() => {}
         }
     }
@@ -112,10 +139,10 @@ async fn clean_up(
     mut live: Live,
     pipes: &mut Pipes,
     stragglers: Stragglers,
-    stopped: bool,
+    early: bool,
 ) -> std::io::Result<ExitStatus> {
     pipes.read_now();
-    if !stopped && !pipes.closed() {
+    if !early && !pipes.closed() {
         let _ = timeout(LINGER, pipes.rest()).await;
     }
     // The leader isn't reaped yet, so the group's number can't be anybody else's.
@@ -133,11 +160,13 @@ fn judge(
     status: std::io::Result<ExitStatus>,
     invocation: &Invocation,
     pipes: &mut Pipes,
-    stopped: bool,
-    output: &std::path::Path,
+    early: Option<Ended>,
+    output: &Path,
 ) -> Result<Output, TaskError> {
-    if stopped {
-        return Err(TaskError::Unknown("it was stopped".to_owned()));
+    match early {
+        Some(Ended::Stopped) => return Err(TaskError::Unknown("it was stopped".to_owned())),
+        Some(Ended::Excess(why)) => return Err(TaskError::Output(why)),
+        None => {}
     }
     let status = status.map_err(|e| TaskError::Unknown(format!("its end can't be known: {e}")))?;
     exit::judge(status, invocation, &pipes.heard.last_words())?;

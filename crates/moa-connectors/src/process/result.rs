@@ -38,6 +38,20 @@ pub(super) fn read(path: &Path, heard: &mut Heard, strict: bool) -> Result<Outpu
     }
 }
 
+/// Why what is in the file at `path` so far can't become a result any more, if it is too large.
+pub(super) fn excess(path: &Path) -> Option<String> {
+    // No link is followed here, as none is when the result is read.
+    let about = path.symlink_metadata().ok()?;
+    let most = OUTPUT_BYTES_MAX as u64;
+    (about.is_file() && about.len() > most).then(|| {
+        let most = OUTPUT_BYTES_MAX >> 20;
+        format!(
+            "the attempt was ended: it wrote more than the {most} MiB allowed to $MOA_OUTPUT; \
+             write it to another file and give back its path"
+        )
+    })
+}
+
 fn given(value: Json) -> Output {
     Output { value: Some(value).filter(|value| !value.is_null()).map(Arc::new) }
 }

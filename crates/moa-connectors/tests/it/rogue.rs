@@ -97,6 +97,28 @@ fn floods_fill_no_disk() {
 }
 
 #[test]
+fn a_result_without_end_fills_no_disk() {
+    let world = World::new();
+    // What moa allows itself to see too late; far less than the programs would write.
+    let most = 4 << 30;
+    for script in [
+        "echo $$ > up; trap '' TERM; yes > $MOA_OUTPUT",
+        "echo $$ > up; yes > part & mv part $MOA_OUTPUT; wait",
+        "echo $$ > up; truncate -s 17M $MOA_OUTPUT; exec sleep 1000",
+    ] {
+        let mut spec = command_spec(&["sh", "-c", script]);
+        spec.limits.file_bytes = Some(most);
+        spec.grace = Span::minutes(60);
+        world.declare([agent("agent", AgentKind::Command(spec))]);
+        let why = failed(ErrorKind::Output, world.run(world.task("agent", json!({}))));
+        assert!(why.contains("more than the 16 MiB allowed to $MOA_OUTPUT"), "{script}: {why}");
+        assert!(!is_alive(pid_in(&world.path("up"))), "{script}");
+        let left = std::fs::read_dir(world.path(".moa/tmp")).expect("a folder").count();
+        assert_eq!(left, 0, "{script}");
+    }
+}
+
+#[test]
 fn outputs_that_break_the_protocol_fail_with_a_reason() {
     let world = World::new();
     let cases = [
