@@ -2,10 +2,11 @@
 //!
 //! A link that leads out of the folder, a device, a pipe or a file above the size limit is refused,
 //! whoever put it there. Linux 5.6 and newer resolve the path in one call (`openat2`); elsewhere it
-//! is walked folder by folder and no link is followed. Absent by intent: writing.
+//! is walked folder by folder and no link is followed. Nothing is written but a file in the place of
+//! one that is there.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path};
@@ -58,6 +59,34 @@ impl Beneath {
         let mut bytes = Vec::with_capacity(meta.size().min(FILE_BYTES_MAX as u64) as usize);
         (&file).take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
         Ok(Content { bytes, stamp: stamp(&meta) })
+    }
+
+    /// Puts `bytes` in the place of a file that is there, whole or not at all; its mode stays.
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a file");
+        let name = path.file_name().ok_or_else(no_name)?;
+        let old = File::from(self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)?).metadata()?;
+        let folder = match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) => self.open(folder, OFlags::RDONLY | OFlags::DIRECTORY)?,
+            None => rustix::io::fcntl_dupfd_cloexec(&self.root, 0)?,
+        };
+        let number = std::process::id();
+        let temporary = format!(".{}.moa-{number}", name.to_string_lossy());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(old.mode() & 0o7777);
+        let write = || {
+            let made = rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
+            let mut out = File::from(made);
+            rustix::fs::fchmod(&out, mode)?;
+            out.write_all(bytes)?;
+            out.sync_all()?;
+            Ok(rustix::fs::renameat(&folder, &temporary, &folder, name)?)
+        };
+        write().inspect_err(|_| {
+            // It may never have been made.
+            let _ = rustix::fs::unlinkat(&folder, &temporary, rustix::fs::AtFlags::empty());
+        })
     }
 
     /// What tells whether the file has changed, without reading it.

@@ -147,6 +147,46 @@ fn links_that_lead_out_are_refused() {
 }
 
 #[test]
+fn nothing_outside_is_formatted_through_links() {
+    let messy = "steps:   [ {run:   echo hi} ]\n";
+    let project = Project::with("real", messy);
+    let link = |to: &str, path: &str| {
+        std::os::unix::fs::symlink(to, project.root.join(path)).expect("link");
+    };
+    let outside = project.outside().join("out.yaml");
+    let there = || std::fs::read_to_string(&outside).expect("read");
+    std::fs::write(&outside, messy).expect("write");
+    std::fs::create_dir(project.root.join("calendars")).expect("mkdir");
+    project.write("calendars/days.ics", "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n");
+
+    link("../../out.yaml", "workflows/out.yaml");
+    let said = project.call(&["workflows", "fmt"]).expect(3);
+    assert!(said.err.contains("leads out of the project"), "{}", said.err);
+    assert_eq!(there(), messy);
+    assert_ne!(project.read("workflows/real.yaml"), messy, "the others are formatted");
+    let said = project.call(&["workflows", "fmt", "workflows/out.yaml"]).expect(2);
+    assert!(said.err.contains("leads out of the project"), "{}", said.err);
+    assert_eq!(there(), messy);
+
+    // A link that stays inside is written through.
+    std::fs::remove_file(project.root.join("workflows/out.yaml")).expect("remove");
+    project.write("shared.yaml", messy);
+    link("../shared.yaml", "workflows/inside.yaml");
+    project.call(&["workflows", "fmt"]).expect(0);
+    assert_eq!(project.read("shared.yaml"), project.read("workflows/real.yaml"));
+    let linked = std::fs::symlink_metadata(project.root.join("workflows/inside.yaml"));
+    assert!(linked.expect("it is there").is_symlink());
+
+    // What stands elsewhere is formatted when it is named, but not through a link either.
+    let elsewhere = project.outside().join("link.yaml");
+    std::os::unix::fs::symlink("out.yaml", &elsewhere).expect("link");
+    project.call(&["workflows", "fmt", elsewhere.to_str().expect("text")]).expect(2);
+    assert_eq!(there(), messy);
+    project.call(&["workflows", "fmt", outside.to_str().expect("text")]).expect(0);
+    assert_eq!(there(), project.read("shared.yaml"));
+}
+
+#[test]
 fn names_that_are_no_ids_are_refused() {
     let project = Project::with("good", "steps:\n  - run: echo hi\n");
     project.write("workflows/my flow.yaml", "steps:\n  - run: echo hi\n");

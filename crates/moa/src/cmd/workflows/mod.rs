@@ -1,6 +1,7 @@
 //! `moa workflows`
 
 mod files;
+mod fmt;
 mod show;
 mod versions;
 
@@ -23,7 +24,7 @@ pub enum Command {
     /// Report every mistake in the project's files, or in these
     Validate(files::ValidateArgs),
     /// Rewrite workflow files in the usual form
-    Fmt(files::FmtArgs),
+    Fmt(fmt::FmtArgs),
     /// Draw a workflow
     Graph(show::GraphArgs),
     /// List the versions of a workflow that the store keeps
@@ -38,7 +39,7 @@ pub fn run(command: Command, context: &Context) -> Result {
         Command::List(args) => show::list(args, context),
         Command::Show(args) => show::run(args, context),
         Command::Validate(args) => files::validate(args, context),
-        Command::Fmt(args) => files::fmt(args, context),
+        Command::Fmt(args) => fmt::fmt(args, context),
         Command::Graph(args) => show::graph(args, context),
         Command::Versions(args) => versions::run(args, context),
         Command::Diff(args) => versions::diff(args, context),
