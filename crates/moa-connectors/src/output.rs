@@ -82,6 +82,17 @@ fn check(value: &Json, depth: usize) -> Result<(), String> {
     }
 }
 
+/// Whether bytes that are no JSON, because of `error`, were meant to be: they begin as a JSON object or
+/// list does. A log may begin with a bracket, too. `bytes` begin with no blank.
+pub(crate) fn is_meant(bytes: &[u8], error: &Error) -> bool {
+    let second = bytes.iter().skip(1).find(|b| !b.is_ascii_whitespace());
+    match (bytes.first(), error) {
+        (Some(b'{' | b'['), Error::Half { .. } | Error::Rule(_)) => true,
+        (Some(b'{'), Error::Syntax(_)) => matches!(second, Some(b'"' | b'}')),
+        _ => false,
+    }
+}
+
 /// The words for an output over the limit.
 pub(crate) fn too_large(bytes: usize) -> String {
     format!(

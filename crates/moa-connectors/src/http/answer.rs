@@ -38,7 +38,7 @@ pub(super) async fn judge(
 async fn success(call: &Call, response: Response) -> Result<Output, TaskError> {
     let content_type = response.headers().get("content-type");
     let content_type = content_type.and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let declared = is_json(content_type);
+    let declared = Declared::of(content_type);
     let (body, whole) = read(response, call.answer_bytes_max).await.map_err(|e| {
         TaskError::Unknown(format!("the service's answer broke off: {}", chain(&e)))
     })?;
@@ -52,21 +52,50 @@ async fn success(call: &Call, response: Response) -> Result<Output, TaskError> {
     Ok(Output { value: Some(value).filter(|value| !value.is_null()).map(Arc::new) })
 }
 
-/// `application/json`, `application/problem+json; charset=utf-8`, ...
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
+/// What an answer says that it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Declared {
+    /// `application/json`, `application/problem+json; charset=utf-8`, ...
+    Json,
+    /// Anything else, above all text.
+    Other,
+    /// It doesn't say, or says that it is bytes.
+    Nothing,
 }
 
-/// A body as a value. Text that isn't declared to be JSON, but is an object or a list, is one.
-fn value_of(body: &[u8], declared: bool) -> Result<Json, String> {
-    if body.iter().all(u8::is_ascii_whitespace) {
+impl Declared {
+    fn of(content_type: &str) -> Self {
+        let essence = content_type.split(';').next().unwrap_or_default();
+        match essence.trim().to_ascii_lowercase().as_str() {
+            "application/json" | "text/json" => Self::Json,
+            json if json.ends_with("+json") => Self::Json,
+            "" | "application/octet-stream" => Self::Nothing,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A body as a value. What is declared to be JSON has to be. Of text that is declared to be something
+/// else, an object or a list is JSON nevertheless; a number is text, as the next answer may be.
+fn value_of(body: &[u8], declared: Declared) -> Result<Json, String> {
+    let trimmed = body.trim_ascii_start();
+    if trimmed.is_empty() {
         return Ok(Json::Null);
     }
-    let looks = matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+    let looks = matches!(trimmed[0], b'{' | b'[');
     match output::parse(body) {
-        Ok(value) if declared || looks => return Ok(value),
-        Err(e) if declared => return Err(format!("the service's answer can't be taken: {e}")),
+        Ok(value) if looks || declared != Declared::Other => return Ok(value),
+        Err(e) if declared == Declared::Json => {
+            return Err(format!(
+                "the service's answer is declared as JSON and can't be taken: {e}"
+            ));
+        }
+        Err(e) if declared == Declared::Nothing && output::is_meant(trimmed, &e) => {
+            return Err(format!(
+                "the service's answer begins as JSON and can't be taken: {e}; if it is text, let \
+                 the service declare it: `content-type: text/plain`"
+            ));
+        }
         _ => {}
     }
     match std::str::from_utf8(body) {
@@ -199,14 +228,33 @@ mod tests {
 
     #[test]
     fn bodies_are_json_text_or_nothing() {
-        assert_eq!(value_of(b" \n", true), Ok(Json::Null));
-        assert_eq!(value_of(b"42", true), Ok(json!(42)));
-        assert_eq!(value_of(b"42", false), Ok(json!({"text": "42"})));
-        assert_eq!(value_of(b" [1]", false), Ok(json!([1])));
-        assert_eq!(value_of(b"{not json", false), Ok(json!({"text": "{not json"})));
-        assert!(value_of(b"{not json", true).is_err());
-        assert!(value_of(b"\x89PNG\0", false).is_err());
-        assert!(is_json("Application/JSON; charset=utf-8") && is_json("application/problem+json"));
-        assert!(!is_json("text/html") && !is_json(""));
+        use Declared::{Nothing, Other};
+        for (body, declared, expected) in [
+            (&b" \n"[..], Declared::Json, Json::Null),
+            (b"42", Declared::Json, json!(42)),
+            (b" [1]", Declared::Json, json!([1])),
+            (b"1", Nothing, json!(1)),
+            (b"\"a\"", Nothing, json!("a")),
+            (b" {\"a\": 1}", Nothing, json!({"a": 1})),
+            (b"true love", Nothing, json!({"text": "true love"})),
+            (b"[info] started", Nothing, json!({"text": "[info] started"})),
+            (b"42", Other, json!({"text": "42"})),
+            (b" [1]", Other, json!([1])),
+            (b"{not json", Other, json!({"text": "{not json"})),
+            (b"{\"a\": ", Other, json!({"text": "{\"a\": "})),
+        ] {
+            let shown = String::from_utf8_lossy(body);
+            assert_eq!(value_of(body, declared), Ok(expected), "{shown:?} {declared:?}");
+        }
+        let why = |body: &[u8], declared| value_of(body, declared).expect_err("a reason");
+        let half = why(b"{\"a\": ", Declared::Json);
+        assert!(half.contains("declared as JSON and can't be taken: the JSON ends in"), "{half}");
+        let half = why(b"{\"a\": ", Nothing);
+        assert!(half.contains("begins as JSON and can't be taken: the JSON ends in"), "{half}");
+        assert!(why(b"<html>", Declared::Json).contains("not one JSON value"));
+        assert!(why(b"\x89PNG\0", Nothing).contains("binary"));
+        assert_eq!(Declared::of("Application/JSON; charset=utf-8"), Declared::Json);
+        assert_eq!(Declared::of("application/problem+json"), Declared::Json);
+        assert_eq!((Declared::of("text/html"), Declared::of("")), (Other, Nothing));
     }
 }

@@ -11,7 +11,7 @@ use moa_ports::agent::{Output, TaskError};
 use serde_json::Value as Json;
 
 use super::pipes::{Captured, Heard};
-use crate::output::{self, Error, too_large};
+use crate::output::{self, Error, is_meant, too_large};
 
 /// What to do about a standard output that was not taken.
 const INSTEAD: &str = "write the result to the file $MOA_OUTPUT, and all else to standard error";
@@ -113,14 +113,5 @@ pub(super) fn is_json_so_far(bytes: &[u8]) -> bool {
             bytes.iter().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
         }
         Err(error) => is_meant(bytes, &error),
-    }
-}
-
-fn is_meant(bytes: &[u8], error: &Error) -> bool {
-    let second = bytes.iter().skip(1).find(|b| !b.is_ascii_whitespace());
-    match (bytes[0], error) {
-        (b'{' | b'[', Error::Half { .. } | Error::Rule(_)) => true,
-        (b'{', Error::Syntax(_)) => matches!(second, Some(b'"' | b'}')),
-        _ => false,
     }
 }
