@@ -112,6 +112,20 @@ ask writer count MOA_PARAM_FILE=out/letter.txt
 gives 0 '{"words":*}' writer.count
 ask writer count MOA_PARAM_FILE=out/none.txt
 gives 66 '' writer.count of a file that is not there
+# Another run writes the same letter just before this one moves its own into place.
+mkdir "$box/meanwhile"
+cat > "$box/meanwhile/mv" << EOF
+#!$box/bin/sh
+PATH=$box/bin
+export PATH
+sh agents/scripts/writer.sh
+exec mv "\$@"
+EOF
+chmod +x "$box/meanwhile/mv"
+USES=$box/meanwhile:$box/bin
+ask writer write MOA_PARAM_NAME=Ada
+USES=$box/bin
+gives 0 '{"to":"Ada",*' writer.write while another run writes
 ask writer sing
 gives 64 '' an unknown action
 

@@ -30,12 +30,14 @@ case $MOA_ACTION in
   write)
     file=out/letter.txt
     mkdir -p out
+    # Written beside it and then moved: nobody finds half a letter. The name is this process's own,
+    # for other runs may write the letter at the same time.
     {
       printf 'Dear %s,\n\n' "$MOA_PARAM_NAME"
       printf 'this letter was written by attempt %s of the step %s\n' "$MOA_ATTEMPT" "$MOA_STEP"
       printf 'of the run %s.\n' "$MOA_RUN_ID"
-    } > "$file.tmp"
-    mv -f "$file.tmp" "$file"
+    } > "$file.tmp.$$"
+    mv -f "$file.tmp.$$" "$file"
     echo "wrote $file" >&2
     {
       printf '{"to":'

@@ -69,16 +69,16 @@ tags() {
 thumbnail() {
   pictures=0
   if has ffmpeg; then pictures=1; fi
-  awk -v out="$V/thumbnail-$1.tmp" -v words="$(words_on "$2")" -v layout="$1" \
+  awk -v out="$V/thumbnail-$1.tmp.$$" -v words="$(words_on "$2")" -v layout="$1" \
     -v small="$(conf name 'This channel')" -v pictures="$pictures" \
     -f "${0%/*}/pixels.awk" -f "${0%/*}/thumbnail.awk" "${0%/*}/font.txt"
-  mv -f "$V/thumbnail-$1.tmp.svg" "$V/thumbnail-$1.svg"
+  mv -f "$V/thumbnail-$1.tmp.$$.svg" "$V/thumbnail-$1.svg"
   if [ "$pictures" -eq 1 ]; then
-    ffmpeg -hide_banner -loglevel error -nostdin -y -i "$V/thumbnail-$1.tmp.xpm" \
+    ffmpeg -hide_banner -loglevel error -nostdin -y -i "$V/thumbnail-$1.tmp.$$.xpm" \
       -vf 'scale=1280:720:flags=neighbor' -frames:v 1 -update 1 -f image2 -c:v png \
-      "$V/thumbnail-$1.tmp.png" < /dev/null >&2 || fail 1 'ffmpeg could not make the thumbnail'
-    mv -f "$V/thumbnail-$1.tmp.png" "$V/thumbnail-$1.png"
-    rm -f "$V/thumbnail-$1.tmp.xpm"
+      "$V/thumbnail-$1.tmp.$$.png" < /dev/null >&2 || fail 1 'ffmpeg could not make the thumbnail'
+    mv -f "$V/thumbnail-$1.tmp.$$.png" "$V/thumbnail-$1.png"
+    rm -f "$V/thumbnail-$1.tmp.$$.xpm"
   fi
 }
 
@@ -109,18 +109,18 @@ create_variants() {
     *) bad_data "the style guide asks for titles in style '$(guide title_style plain)'; there are: $STYLES" ;;
   esac
   write_by "$V/tags.txt" tags
-  : > "$V/variants.tmp"
+  : > "$V/variants.tmp.$$"
   list=''
   for style in $(styles_in_order); do
     case $list in '') variant=A ;; *\"B\"*) variant=C ;; *) variant=B ;; esac
     thumbnail "$variant" "$style"
     write_by "$V/description-$variant.txt" description "$style"
     name=$(title "$style")
-    printf '%s\t%s\t%s\n' "$variant" "$style" "$name" >> "$V/variants.tmp"
+    printf '%s\t%s\t%s\n' "$variant" "$style" "$name" >> "$V/variants.tmp.$$"
     quote "$name"
     list="${list:+$list,}{\"variant\":\"$variant\",\"style\":\"$style\",\"title\":$QUOTED}"
   done
-  mv -f "$V/variants.tmp" "$V/variants.tsv"
+  mv -f "$V/variants.tmp.$$" "$V/variants.tsv"
   log "$(cut -f 3 "$V/variants.tsv")"
   result_begin
   result_raw variants "[$list]"
