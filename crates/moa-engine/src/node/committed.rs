@@ -111,9 +111,11 @@ impl Node {
         }
     }
 
-    /// A new run was not created, and what followed in memory has not happened.
+    /// A new run was not created, and what followed in memory has not happened. Nor will an earlier
+    /// try ever create it.
     fn not_created(&mut self, id: RunId, pending: Pending, existing: Option<RunId>) {
         self.due_wanted = true;
+        self.doubtful.remove(&id);
         let inputs = self.taken_back(id, pending);
         self.created_elsewhere(id, inputs, existing);
     }

@@ -268,13 +268,8 @@ fn an_attempt_is_stopped_also_when_nobody_knew_that_its_run_was_cancelled() {
     assert_eq!(hand.answers[&2], Answer::Changed(Ok(())));
 }
 
-#[test]
-fn a_run_that_was_set_aside_is_not_looked_at_any_more() {
-    let (mut hand, _, _) = child_over_in_doubt();
-    let parent = build::run(1);
-    hand.refused = vec![parent];
-    hand.settle();
-    assert_eq!(hand.node.status().quarantined.keys().collect::<Vec<_>>(), [&parent]);
+/// Nothing is loaded, however often the node looks at what is in doubt.
+fn not_loaded_again(hand: &mut Hand) {
     for _ in 0..3 {
         hand.wake();
         while let Some(command) = hand.node.poll(hand.now) {
@@ -282,6 +277,31 @@ fn a_run_that_was_set_aside_is_not_looked_at_any_more() {
             hand.perform(command);
         }
     }
+}
+
+#[test]
+fn a_run_whose_key_another_one_has_got_is_not_looked_at_any_more() {
+    let mut hand = Hand::shared(&[WELL]);
+    let keyed = || StartRequest { idempotency_key: Some("k".into()), ..request("well", json!({})) };
+    let (first, run) = (build::run(1), build::run(2));
+    hand.node.start(START, 1, first, keyed());
+    hand.up_to(is_commit);
+    hand.node.committed(START, Err(nobody_knows()));
+    hand.elsewhere(|node| node.start(START, 2, run, keyed()));
+    hand.wake();
+    hand.settle();
+    assert_eq!(hand.answers[&1], Answer::Started(Ok(Started::Existing { run })));
+    not_loaded_again(&mut hand);
+}
+
+#[test]
+fn a_run_that_was_set_aside_is_not_looked_at_any_more() {
+    let (mut hand, _, _) = child_over_in_doubt();
+    let parent = build::run(1);
+    hand.refused = vec![parent];
+    hand.settle();
+    assert_eq!(hand.node.status().quarantined.keys().collect::<Vec<_>>(), [&parent]);
+    not_loaded_again(&mut hand);
 }
 
 /// A lease is asked for again when it turns out that it was not written. By then another node may have
