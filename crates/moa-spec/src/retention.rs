@@ -65,6 +65,8 @@ pub struct Retention {
     pub artifacts: ByAgeAndSize,
     /// Idempotency keys of runs that are gone.
     pub keys: ByAge,
+    /// What became of occurrences of triggers.
+    pub occurrences: ByAge,
 }
 
 /// Kept up to an age after its run's end; `None` = for good.
@@ -118,20 +120,22 @@ impl Default for Retention {
             logs: ByAgeAndSize { age: days(30), size: Some(2 << 30) },
             artifacts: ByAgeAndSize { age: days(30), size: Some(10 << 30) },
             keys: ByAge { age: days(90) },
+            occurrences: ByAge { age: days(90) },
         }
     }
 }
 
 /// Takes over what the file gives.
 pub(crate) fn take(file: &RetentionFile, retention: &mut Retention) {
-    let Retention { runs, failed, history, logs, artifacts, keys } = retention;
+    let Retention { runs, failed, history, logs, artifacts, keys, occurrences } = retention;
     for (file, to) in [(&file.runs, runs), (&file.failed, failed)] {
         if let Some(ByAgeAndCountFile { age, count, .. }) = file {
             set_age(age, &mut to.age);
             to.count = count.as_ref().map_or(to.count, |count| count.value.0);
         }
     }
-    for (file, to) in [(&file.history, history), (&file.keys, keys)] {
+    let by_age = [(&file.history, history), (&file.keys, keys), (&file.occurrences, occurrences)];
+    for (file, to) in by_age {
         if let Some(ByAgeFile { age, .. }) = file {
             set_age(age, &mut to.age);
         }

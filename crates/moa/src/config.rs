@@ -24,7 +24,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 23] = [
+const KEYS: [Key; 24] = [
     Key {
         path: "name",
         text: true,
@@ -156,6 +156,12 @@ const KEYS: [Key; 23] = [
         text: false,
         take: |to, from| to.retention.keys.age = from.retention.keys.age,
         about: "How long idempotency keys of runs that are gone are kept",
+    },
+    Key {
+        path: "retention.occurrences.age",
+        text: false,
+        take: |to, from| to.retention.occurrences.age = from.retention.occurrences.age,
+        about: "How long it is known what became of occurrences of triggers",
     },
     Key {
         path: "allow_root",

@@ -43,6 +43,8 @@ pub struct Limits {
     pub history: Option<Span>,
     /// Idempotency keys of runs that are gone, up to an age.
     pub keys: Option<Span>,
+    /// Records of occurrences of triggers, up to an age.
+    pub occurrences: Option<Span>,
 }
 
 /// Deletes what belongs to runs beside the store.
@@ -129,14 +131,14 @@ impl Retention {
         }
     }
 
-    async fn keys(&self, now: Millis) -> Result<u64, Error> {
-        let Some(before) = self.limits.keys.map(|age| before(now, age)) else { return Ok(0) };
+    /// Deletes what knows nothing but its age; answers how much.
+    async fn by_age(&self, what: Old, age: Option<Span>, now: Millis) -> Result<u64, Error> {
+        let Some(before) = age.map(|age| before(now, age)) else { return Ok(0) };
         let mut deleted = 0;
         let mut after = None;
         loop {
-            let pruned =
-                self.prune(PruneAsk { what: Old::Keys, before, after, limit: PART }).await?;
-            deleted += pruned.keys as u64;
+            let pruned = self.prune(PruneAsk { what, before, after, limit: PART }).await?;
+            deleted += (pruned.keys + pruned.occurrences) as u64;
             after = pruned.next;
             if after.is_none() {
                 return Ok(deleted);
@@ -176,8 +178,12 @@ impl Job for Retention {
                 runs += self.runs(status, now).await?;
                 histories += self.histories(status, now).await?;
             }
-            let keys = self.keys(now).await?;
-            Ok(json!({"runs": runs, "histories": histories, "keys": keys}))
+            let keys = self.by_age(Old::Keys, self.limits.keys, now).await?;
+            let occurrences = self.limits.occurrences;
+            let occurrences = self.by_age(Old::Occurrences, occurrences, now).await?;
+            Ok(json!({
+                "runs": runs, "histories": histories, "keys": keys, "occurrences": occurrences,
+            }))
         };
         done.await.map_err(|e: Error| e.to_string())
     }

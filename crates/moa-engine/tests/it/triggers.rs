@@ -144,6 +144,38 @@ fn a_schedule_starts_a_run_for_each_slot() {
     assert_eq!(records(&world, &hourly), [started(3600), started(7200), started(10800)]);
 }
 
+#[tokio::test]
+async fn what_became_of_slots_is_known_as_long_as_their_runs_and_for_a_while() {
+    use moa_engine::jobs::Job;
+    use moa_engine::jobs::retention::{Limit, Limits, Retention};
+    struct Nothing;
+    #[async_trait::async_trait]
+    impl moa_engine::jobs::retention::Forget for Nothing {
+        async fn forget(&self, _: Vec<RunId>) {}
+    }
+    let mut world = world(&[("w", ONE)], answers(vec![]));
+    let hourly = every("w", "1h");
+    world.put_trigger(hourly.clone()).expect("put");
+    world.run(Span::minutes(60 * 10 + 5));
+    let store = Arc::new(world.store().clone());
+    let occurrences = Some(Span::minutes(60 * 5));
+    let limits =
+        |age| Limits { succeeded: Limit { age, count: None }, occurrences, ..Limits::default() };
+    let job = |limits| Retention::new(store.clone(), store.clone(), limits, Arc::new(Nothing));
+    job(limits(None)).activate(world.now()).await.expect("it is done");
+    let count = async || {
+        let filter = OccurrenceFilter { limit: 9999, ..OccurrenceFilter::default() };
+        store.occurrences(hourly.id(), &filter).await.expect("they are listed").len()
+    };
+    assert_eq!(count().await, 10, "their runs are there");
+    let done = job(limits(Some(Span::minutes(60)))).activate(world.now()).await;
+    assert_eq!(done.expect("it is done")["occurrences"], 5);
+    assert_eq!(count().await, 5);
+    // Nothing starts again because it was forgotten.
+    world.run(Span::minutes(60));
+    assert_eq!(count().await, 6);
+}
+
 #[test]
 fn slots_while_nobody_serves_are_one_window() {
     let mut world = world(&[("w", ONE)], answers(vec![]));

@@ -14,3 +14,4 @@ mod power;
 mod project;
 mod rows;
 mod skip;
+mod slots;

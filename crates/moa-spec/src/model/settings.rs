@@ -43,6 +43,8 @@ record! {
         artifacts: Option<ByAgeAndSizeFile>,
         /// Idempotency keys of runs that are gone; 90d when not given.
         keys: Option<ByAgeFile>,
+        /// What became of occurrences of triggers whose run is gone; 90d when not given.
+        occurrences: Option<ByAgeFile>,
     }
 
     /// Kept up to an age.

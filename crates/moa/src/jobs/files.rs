@@ -223,6 +223,7 @@ pub fn store_limits(settings: &Retention) -> moa_engine::jobs::retention::Limits
         failed: limit(settings.failed),
         history: age(settings.history),
         keys: age(settings.keys),
+        occurrences: age(settings.occurrences),
     }
 }
 
