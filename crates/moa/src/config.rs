@@ -11,6 +11,7 @@ use moa_spec::{Settings, Source};
 use serde_json::Value as Json;
 
 use crate::exit::{Exit, Failure, Result};
+use crate::text;
 
 /// One setting that may be given outside the file too.
 struct Key {
@@ -233,6 +234,7 @@ impl Config {
             file.given.iter().map(|(key, line)| (key.clone(), Origin::File(*line))).collect();
         let mut settings = file;
         let env_path = settings.secrets.env_file.clone();
+        known(env_file, &env_path)?;
         for key in &KEYS {
             let name = variable(key.path);
             let given = match environment(&name) {
@@ -274,10 +276,26 @@ fn variable(path: &str) -> String {
     format!("MOA_{}", path.replace('.', "_").to_ascii_uppercase())
 }
 
+/// Refuses variables of `.env` that look like settings and are none: a setting that is misspelt would
+/// silently not hold. Those of the environment may be meant for a program that moa starts.
+fn known(env_file: &BTreeMap<String, String>, path: &str) -> Result<()> {
+    let settings: Vec<String> = KEYS.iter().map(|key| variable(key.path)).collect();
+    let mut odd = env_file.keys().filter(|name| name.starts_with("MOA_"));
+    let Some(odd) = odd.find(|name| !settings.contains(name)) else { return Ok(()) };
+    let failure = Failure::new(Exit::Invalid, format!("{odd} in {path} is no setting of moa"));
+    Err(match text::nearest(odd, settings.iter().map(String::as_str)) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None => failure.hint("`moa config default` lists all; call a secret something else"),
+    })
+}
+
 /// Reads one value as if it stood in the file.
 fn read(key: &Key, value: &str, origin: &Origin) -> Result<Settings> {
     let value = match key.text || value.contains(['\n', '#', ':']) {
         true => Json::from(value).to_string(),
+        // As people write it where there is nothing but text.
+        false if key.path == "allow_root" && value == "1" => "true".to_owned(),
+        false if key.path == "allow_root" && value == "0" => "false".to_owned(),
         false => value.to_owned(),
     };
     let mut yaml = String::new();
@@ -314,8 +332,20 @@ fn flatten(prefix: &str, value: &Json, found: &mut impl FnMut(&str, &Json)) {
 fn shown(key: &str, value: &Json) -> Json {
     match (key, value.as_u64()) {
         ("limits.stop_grace", Some(ms)) => Span(ms).to_string().into(),
+        (key, Some(bytes)) if is_size(key) => size(bytes).into(),
         _ => value.clone(),
     }
+}
+
+fn is_size(key: &str) -> bool {
+    key.ends_with("_size") || key.ends_with(".size") || key == "logs.attempt_max"
+}
+
+/// Bytes in the largest unit that leaves no rest.
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let fits = units.into_iter().find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits);
+    fits.map_or_else(|| bytes.to_string(), |(bits, unit)| format!("{}{unit}", bytes >> bits))
 }
 
 /// A settings file that says what holds without one.
@@ -388,6 +418,25 @@ mod tests {
         let error = error.expect_err("many is no number");
         assert_eq!(error.exit, Exit::Invalid);
         assert!(error.message.contains("MOA_LIMITS_MAX_RUNNING"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_not_passed_over() {
+        let env_file = BTreeMap::from([("MOA_LOG_LVL".to_owned(), "debug".to_owned())]);
+        let error = Config::layered(Settings::default(), &env_file, |_| None);
+        let error = error.expect_err("there is no such setting");
+        assert_eq!(error.message, "MOA_LOG_LVL in .env is no setting of moa");
+        assert_eq!(error.hints, ["did you mean MOA_LOG_LEVEL?"]);
+        let secret = BTreeMap::from([("API_KEY".to_owned(), "s".to_owned())]);
+        assert!(Config::layered(Settings::default(), &secret, |_| None).is_ok());
+    }
+
+    #[test]
+    fn sizes_are_shown_as_people_write_them() {
+        assert_eq!([10 << 20, 3 << 10, 1000, 0].map(size), ["10MiB", "3KiB", "1000", "0"]);
+        let root = |name: &str| (name == "MOA_ALLOW_ROOT").then(|| "1".to_owned());
+        let config = Config::layered(Settings::default(), &BTreeMap::new(), root);
+        assert!(config.expect("1 is yes").settings.allow_root);
     }
 
     #[test]

@@ -28,6 +28,24 @@ const TEMPLATES: &[Template] = include!(concat!(env!("OUT_DIR"), "/templates.rs"
 /// What stands in template files for the project's name.
 const NAME_MARK: &str = "{{name}}";
 
+/// What each template is for, in a line.
+const ABOUT: &[(&str, &str)] = &[
+    ("blank", "one workflow and one agent, to start from"),
+    ("continuous-monitoring", "watches this machine and a service, and takes bad releases back"),
+    ("data-pipeline", "ingests, cleans, validates, analyses and reports on a real CSV file"),
+    (
+        "project-build",
+        "nineteen agents scaffold, build, test, scan and deploy a small real application",
+    ),
+    ("video-production", "a channel that makes, reviews and publishes six teaching videos a day"),
+];
+
+/// All templates: their names, and what they are for.
+pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let about = |name| ABOUT.iter().find(|(of, _)| *of == name).map_or("", |(_, about)| *about);
+    names().map(move |name| (name, about(name)))
+}
+
 /// The names of all templates.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TEMPLATES.iter().map(|template| template.name)
@@ -173,6 +191,13 @@ fn escaped(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_template_says_what_it_is_for() {
+        let silent: Vec<&str> = all().filter(|(_, about)| about.is_empty()).map(|t| t.0).collect();
+        assert_eq!(silent, [""; 0]);
+        assert!(ABOUT.iter().all(|(name, _)| find(name).is_ok()), "there are no others");
+    }
 
     #[test]
     fn a_project_is_made_whole() {

@@ -144,6 +144,15 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// A word as a POSIX shell takes it: quoted where it has to be.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +179,14 @@ mod tests {
         assert_eq!(shown(7_500_000), "2h05m");
         assert_eq!(relative(Millis(1000), Millis(13_000)), "12s ago");
         assert_eq!(relative(Millis(300_000), Millis(0)), "in 5m");
+    }
+
+    #[test]
+    fn words_for_a_shell_are_quoted_where_they_have_to_be() {
+        assert_eq!(shell_word("a-b/c.d"), "a-b/c.d");
+        assert_eq!(shell_word("my shop"), "'my shop'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        assert_eq!(shell_word(""), "''");
     }
 
     #[test]

@@ -99,7 +99,13 @@ impl Run {
             WaitReason::Signal => {
                 let signal = field("signal");
                 let unblock = format!("moa runs signal {run} {signal}");
-                (format!("it waits for the signal {signal:?}"), Some(unblock))
+                // One that fits would have been taken.
+                let others = match self.index.kept(&signal).count() {
+                    0 => "",
+                    1 => "; one came that doesn't match",
+                    _ => "; some came that don't match",
+                };
+                (format!("it waits for the signal {signal:?}{others}"), Some(unblock))
             }
             WaitReason::Event => {
                 let event = match &self.graph.step(row.plan).kind {

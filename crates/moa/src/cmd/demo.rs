@@ -59,6 +59,7 @@ pub struct Args {
 
 /// Shows moa at work.
 pub fn run(args: Args, context: &Context) -> Result {
+    context.no_json("a demonstration")?;
     let folder = match args.dir {
         Some(folder) => folder,
         None => free_name("moa-demo"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moa_core::expr::{Scope, Value};
 use moa_core::template::Template;
-use moa_core::workflow::{BodyIx, MAIN, Output, Plan, PlanStep, RunIf, StepIx, StepKind};
+use moa_core::workflow::{Output, Plan, PlanStep, RunIf, StepKind};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Context, runtime};
@@ -14,7 +14,8 @@ use crate::exit::{Exit, Result};
 use crate::project::{self, Layout, Loaded};
 use crate::reader::{self, Reader};
 use crate::secrets::SecretStore;
-use crate::ui::Style;
+use crate::ui::{Style, Ui};
+use crate::view::outline::{self, Line, outline};
 use crate::view::{deed, doer};
 use crate::{needed, text, wire};
 
@@ -87,11 +88,13 @@ fn print(plan: &Plan, params: &Map<String, Json>, known: &Known, context: &Conte
     }
     ui.line("");
     let mut number = 0;
-    body(plan, MAIN, "", &mut number, known, context);
-    for (title, of) in [("on_failure", plan.on_failure), ("finally", plan.finally)] {
-        if let Some(of) = of {
-            ui.line(&format!("{title}:"));
-            body(plan, of, "", &mut number, known, context);
+    for line in outline(plan) {
+        match line {
+            Line::Part(title) => ui.line(&format!("{title}:")),
+            Line::Step { depth, step } => {
+                number += 1;
+                print_step(plan, depth, step, number, known, ui);
+            }
         }
     }
     if !plan.outputs.is_empty() {
@@ -120,34 +123,15 @@ fn declared(outputs: &[Output]) -> Json {
     Json::Object(outputs.iter().map(one).collect())
 }
 
-fn body(plan: &Plan, of: BodyIx, indent: &str, number: &mut u32, known: &Known, context: &Context) {
-    for (ix, step) in plan.body_steps(of) {
-        let depth = depth(plan, ix);
-        let indent = format!("{indent}{}", "   ".repeat(depth));
-        *number += 1;
-        let needs = needs(plan, step);
-        let ui = &context.ui;
-        let head = format!("{indent}{number:>2}. {}  {}", step.id, deed(step));
-        ui.line(&format!("{}{}", text::safe_line(&head), ui.paint(Style::Dim, &needs)));
-        for (name, value) in details(step, known) {
-            let line = format!("{indent}      {name}: {value}");
-            ui.line(&ui.paint(Style::Dim, &text::safe_line(&line)));
-        }
-        if let StepKind::Foreach { body: of, .. } | StepKind::While { body: of, .. } = &step.kind {
-            body(plan, *of, &format!("{indent}   "), number, known, context);
-        }
+fn print_step(plan: &Plan, depth: usize, step: &PlanStep, number: u32, known: &Known, ui: &Ui) {
+    let indent = "   ".repeat(depth);
+    let head = format!("{indent}{number:>2}. {}  {}", step.id, deed(step));
+    let needs = outline::needs(plan, step);
+    ui.line(&format!("{}{}", text::safe_line(&head), ui.paint(Style::Dim, &needs)));
+    for (name, value) in details(step, known) {
+        let line = format!("{indent}      {name}: {value}");
+        ui.line(&ui.paint(Style::Dim, &text::safe_line(&line)));
     }
-}
-
-/// How many containers of the same body a step stands in.
-fn depth(plan: &Plan, ix: StepIx) -> usize {
-    std::iter::successors(plan.step(ix).parent, |parent| plan.step(*parent).parent).count()
-}
-
-fn needs(plan: &Plan, step: &PlanStep) -> String {
-    let needs: Vec<String> =
-        step.needs.iter().map(|need| plan.step(need.step).id.to_string()).collect();
-    if needs.is_empty() { String::new() } else { format!("  after {}", needs.join(", ")) }
 }
 
 /// What there is to say about a step beside what it does.

@@ -26,7 +26,7 @@ Exit codes: 1 when it can't be evaluated with these variables, 2 when it is no e
 With --batch, each mistake is a line {\"error\": …}, and the exit code is 0.")]
 pub struct Args {
     /// The expression
-    #[arg(required_unless_present = "batch", conflicts_with = "batch")]
+    #[arg(required_unless_present = "batch", conflicts_with = "batch", allow_hyphen_values = true)]
     expr: Option<String>,
     /// A JSON file with one object: the variables ('-' = stdin)
     #[arg(long, value_name = "FILE")]
@@ -147,7 +147,7 @@ fn batch(file: &Path, context: &Context) -> Result {
         if line.len() as u64 == INPUT_BYTES_MAX && line.last() != Some(&b'\n') {
             context.ui.json_line(&json!({"error": "the line is too long"}));
             skip_line(&mut input);
-        } else if !line.trim_ascii().is_empty() {
+        } else {
             context.ui.json_line(&answer(&line));
         }
         if context.ui.closed() {
@@ -175,6 +175,10 @@ fn skip_line(input: &mut impl BufRead) {
 }
 
 fn answer(line: &[u8]) -> Json {
+    // It is answered all the same, so that the answer to each line is the line of that number.
+    if line.trim_ascii().is_empty() {
+        return json!({"error": "the line is empty"});
+    }
     let case: Case = match serde_json::from_slice(line) {
         Ok(case) => case,
         Err(e) => return json!({"error": format!("the line is no case: {e}")}),

@@ -7,7 +7,9 @@ use serde_json::json;
 use super::Context;
 use crate::exit::{Exit, Failure, Result};
 use crate::project::{self, Layout};
-use crate::template;
+use crate::table::Table;
+use crate::ui::Ui;
+use crate::{template, text};
 
 /// Make a new project from a template.
 #[derive(Debug, clap::Args)]
@@ -42,11 +44,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result {
     let ui = &context.ui;
     let Some(folder) = args.name else {
-        let names: Vec<&str> = template::names().collect();
-        match ui.json {
-            true => ui.json(&names.iter().map(|n| json!({"template": n})).collect::<Vec<_>>()),
-            false => names.iter().for_each(|name| ui.line(name)),
-        }
+        list(ui);
         return Ok(Exit::Ok);
     };
     let template = template::find(&args.template)?;
@@ -64,9 +62,20 @@ pub fn run(args: Args, context: &Context) -> Result {
     if let Some(first) = workflows.first() {
         ui.note("\nnext:");
         if std::env::current_dir().is_ok_and(|here| here != root) {
-            ui.note(&format!("  cd {}", folder.display()));
+            ui.note(&format!("  cd {}", text::shell_word(&folder.to_string_lossy())));
         }
         ui.note(&format!("  moa run {first} --watch"));
     }
     Ok(Exit::Ok)
+}
+
+fn list(ui: &Ui) {
+    let all = template::all();
+    if ui.json {
+        let rows = all.map(|(name, about)| json!({"template": name, "about": about}));
+        return ui.json(&rows.collect::<Vec<_>>());
+    }
+    let mut table = Table::new(&["TEMPLATE", "ABOUT"]);
+    all.for_each(|(name, about)| table.row(vec![name.into(), about.into()]));
+    table.print(ui, "no templates");
 }

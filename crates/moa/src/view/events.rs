@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use moa_core::event::{Event, InstIx};
-use moa_core::ids::{Name, RunId};
+use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::time::Millis;
 use moa_ports::views::HistoryRow;
 use serde_json::{Map, Value as Json, json};
@@ -155,6 +155,10 @@ impl Told<'_> {
             if let Some(at) = data.get(key).and_then(Json::as_i64) {
                 data.insert(key.into(), Millis(at).to_string().into());
             }
+        }
+        // As it is written everywhere else; as a number it would be too large for most readers of JSON.
+        if let Some(node) = data.get("node").and_then(Json::as_u64) {
+            data.insert("node".into(), NodeId(node).to_string().into());
         }
         data.insert("run".into(), self.run.to_string().into());
         data.insert("workflow".into(), self.workflow.to_string().into());

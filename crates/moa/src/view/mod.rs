@@ -5,6 +5,7 @@ pub mod check_format;
 pub mod events;
 pub mod export;
 pub mod live;
+pub mod outline;
 pub mod result;
 pub mod summary;
 pub mod tree;

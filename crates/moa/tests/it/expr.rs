@@ -13,6 +13,7 @@ fn one_expression_is_evaluated() {
     let value = |expr: &str| call_in(&here, &["expr", expr]).expect(0).json();
     assert_eq!(value("1 + 2 * 3"), json!(7));
     assert_eq!(value("{'a': [1, 2]}.a.map(x, x * 2)"), json!([2, 4]));
+    assert_eq!(value("-1 + 2"), json!(1));
     let said = call_in(&here, &["expr", "1 +"]).expect(2);
     assert!(said.err.contains("error:") && said.err.contains('^'), "{}", said.err);
     call_in(&here, &["expr", "missing"]).expect(1);
@@ -42,10 +43,10 @@ fn a_batch_goes_on_after_bad_lines() {
     drop(stdin);
     let said = crate::project::Said::from(child.wait_with_output().expect("it ends")).expect(0);
     let answers = said.json_lines();
-    assert_eq!(answers.len(), 6, "{}", said.out);
+    assert_eq!(answers.len(), 7, "an answer for each line: {}", said.out);
     assert_eq!(answers[0], json!({"value": 42}));
-    for i in [1, 2, 3, 5] {
+    for i in [1, 2, 3, 4, 6] {
         assert!(answers[i]["error"].is_string(), "{i}: {}", answers[i]);
     }
-    assert_eq!(answers[4], json!({"value": "ab"}));
+    assert_eq!(answers[5], json!({"value": "ab"}));
 }

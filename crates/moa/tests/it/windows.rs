@@ -34,6 +34,13 @@ fn history_and_events_tell_the_same() {
     assert!(kinds.contains(&"moa.attempt.failed"), "{kinds:?}");
     let events = project.call(&["events", "query", "--run", &id[24..], "--json"]).expect(0);
     assert_eq!(events.json(), Json::from(history.clone()));
+    let begun =
+        project.call(&["events", "query", "--type", "moa.step.started", "--json"]).expect(0);
+    let begun = begun.json();
+    let nodes: Vec<_> =
+        begun.as_array().expect("a list").iter().map(|e| &e["data"]["node"]).collect();
+    assert!(!nodes.is_empty());
+    assert!(nodes.iter().all(|node| node.as_str().is_some_and(|n| n.len() == 16)), "{nodes:?}");
     let failed = project.call(&["events", "query", "--type", "*.failed", "--json"]).expect(0);
     let failed = failed.json();
     assert_eq!(failed.as_array().map(Vec::len), Some(1));

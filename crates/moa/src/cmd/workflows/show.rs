@@ -16,6 +16,7 @@ use crate::reader::{self, Reader};
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
+use crate::view::outline::{self, Line, outline};
 use crate::view::{deed, is_container, now, run_style};
 
 /// Runs shown of a workflow.
@@ -155,14 +156,16 @@ pub fn run(args: Args, context: &Context) -> Result {
         line(if i == 0 { "params" } else { "" }, &param_words(param));
     }
     ui.line("");
-    for step in &plan.steps {
-        let needs: Vec<&str> = step.needs.iter().map(|n| plan.step(n.step).id.as_str()).collect();
-        let needs = match needs.is_empty() {
-            true => String::new(),
-            false => format!("  after {}", needs.join(", ")),
-        };
-        let does = text::safe_line(&deed(step)).into_owned();
-        ui.line(&format!("  {:<20} {does}{}", step.id.as_str(), ui.paint(Style::Dim, &needs)));
+    for part in outline(&plan) {
+        match part {
+            Line::Part(title) => ui.line(&format!("{title}:")),
+            Line::Step { depth, step } => {
+                let id = format!("{}{}", "  ".repeat(depth), step.id);
+                let does = text::safe_line(&deed(step)).into_owned();
+                let needs = ui.paint(Style::Dim, &outline::needs(&plan, step));
+                ui.line(&format!("  {id:<24} {does}{needs}"));
+            }
+        }
     }
     newest_runs(&plan.workflow, context)
 }
