@@ -255,7 +255,8 @@ pub struct Snapshot {
 pub struct DueAsk {
     /// The instant.
     pub now: Millis,
-    /// At most so many rows of each kind.
+    /// At most so many rows of each kind. Messages to runs and events on the bus are two: an event
+    /// that takes its time to reach all who wait for it holds up no message.
     pub limit: usize,
     /// Message numbers to pass over (they are being applied already).
     pub messages_after: MessageId,
@@ -271,8 +272,9 @@ pub struct DueAsk {
     /// Nothing of these runs (or triggers, by their address), and no messages to them: they take no
     /// place in the answer.
     pub without: BTreeSet<RunId>,
-    /// At most so many triggers; 0 = none, and `next_timer` is about timers of runs alone. With
-    /// `only` there are none anyway: no trigger belongs to a run, and no message to one does.
+    /// At most so many triggers; 0 = none, no message to one either, and `next_timer` is about timers
+    /// of runs alone. With `only` there are none anyway: no trigger belongs to a run, and no message
+    /// to one does.
     pub triggers: usize,
     /// By how many milliseconds the wall clock is ahead of `now`. Triggers are due by the wall clock,
     /// timers of runs are not; all instants of the answer but those of triggers are as `now` is.

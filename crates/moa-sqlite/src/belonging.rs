@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 
 use moa_core::ids::RunId;
 use moa_core::time::Millis;
-use moa_ports::store::{Due, DueAsk, Message, MessageId, ReadyAsk, ReadyTask};
+use moa_ports::store::{Due, DueAsk, ReadyAsk, ReadyTask};
 use rusqlite::{Connection, params};
 
 use crate::error::Fail;
-use crate::read::{asked, hand_out, limit_of, mail};
+use crate::read::{asked, limit_of, mail, on_the_bus, sql_limit};
 use crate::rows;
 use crate::write::State;
 
@@ -47,8 +47,10 @@ const LOST: &str = concat!(
     " r CROSS JOIN steps s ON s.run_no = r.no WHERE s.status = 2 \
      AND (?2 IS NULL OR s.node IS NULL OR s.node <> ?2) LIMIT ?3"
 );
-const MESSAGES: &str =
-    "SELECT id, run, body FROM messages WHERE root = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+const MESSAGES: &str = "SELECT id, run, body FROM messages \
+    WHERE root = ?1 AND id > ?2 AND run <> zeroblob(16) ORDER BY id";
+const BUS: &str = "SELECT id FROM messages \
+    WHERE root = ?1 AND id > ?2 AND run = zeroblob(16) ORDER BY id LIMIT ?3";
 
 /// What is due of what belongs to these roots.
 pub(crate) fn due(
@@ -77,7 +79,6 @@ pub(crate) fn due(
 #[derive(Default)]
 struct Found {
     due: Due,
-    messages: Vec<(MessageId, Option<Message>)>,
     /// With the number of the run, which decides between equal queue keys.
     ready: Vec<(i64, ReadyTask)>,
 }
@@ -101,8 +102,10 @@ impl Found {
     fn messages(&mut self, conn: &Connection, root: [u8; 16], ask: &DueAsk) -> Result<(), Fail> {
         let after = i64::try_from(ask.messages_after).unwrap_or(i64::MAX);
         let mut stmt = conn.prepare_cached(MESSAGES)?;
-        let rows = stmt.query(params![root, after, limit_of(ask, ask.limit)])?;
-        self.messages.extend(asked(ask, rows, 1, ask.limit, mail)?);
+        self.due.messages.extend(mail(ask, stmt.query(params![root, after])?)?);
+        let mut stmt = conn.prepare_cached(BUS)?;
+        let rows = stmt.query(params![root, after, sql_limit(ask.limit)])?;
+        self.due.bus.extend(on_the_bus(rows)?);
         Ok(())
     }
 
@@ -147,9 +150,10 @@ impl Found {
         due.timers.truncate(ask.limit);
         due.lost.truncate(ask.limit);
         due.ready = in_order(self.ready, &ask.ready);
-        self.messages.sort_unstable_by_key(|message| message.0);
-        self.messages.truncate(ask.limit);
-        hand_out(self.messages, due);
+        due.messages.sort_unstable_by_key(|message| message.0);
+        due.messages.truncate(ask.limit);
+        due.bus.sort_unstable();
+        due.bus.truncate(ask.limit);
         self.due
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::machine::BUS;
+use moa_core::machine::MessageBody;
 use moa_core::run::StepRow;
 use moa_core::time::Millis;
 use moa_ports::store::{
@@ -181,30 +181,45 @@ fn timers(conn: &Connection, ask: &DueAsk, due: &mut Due) -> Result<(), Fail> {
 }
 
 fn messages(conn: &Connection, ask: &DueAsk, due: &mut Due) -> Result<(), Fail> {
-    let mut stmt = conn
-        .prepare_cached("SELECT id, run, body FROM messages WHERE id > ?1 ORDER BY id LIMIT ?2")?;
     let after = i64::try_from(ask.messages_after).unwrap_or(i64::MAX);
-    let rows = stmt.query(params![after, limit_of(ask, ask.limit)])?;
-    hand_out(asked(ask, rows, 1, ask.limit, mail)?, due);
+    let mut stmt = conn.prepare_cached(
+        "SELECT id, run, body FROM messages WHERE id > ?1 AND run <> zeroblob(16) ORDER BY id",
+    )?;
+    due.messages = mail(ask, stmt.query([after])?)?;
+    let mut stmt = conn.prepare_cached(
+        "SELECT id FROM messages WHERE run = zeroblob(16) AND id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    due.bus = on_the_bus(stmt.query(params![after, sql_limit(ask.limit)])?)?;
     Ok(())
 }
 
-/// Reads a message to a run, or an event on the bus: of that only its number is asked for.
-pub(crate) fn mail(row: &Row<'_>) -> Result<(MessageId, Option<Message>), Fail> {
-    match rows::run_id(row, 1)? {
-        BUS => Ok((rows::count(row, 0)?, None)),
-        _ => rows::message(row).map(|(id, message)| (id, Some(message))),
-    }
-}
-
-/// Adds messages to the answer, each to its kind.
-pub(crate) fn hand_out(mail: Vec<(MessageId, Option<Message>)>, due: &mut Due) {
-    for (id, message) in mail {
-        match message {
-            Some(message) => due.messages.push((id, message)),
-            None => due.bus.push(id),
+/// Messages to runs and triggers, as many as are asked for.
+pub(crate) fn mail(
+    ask: &DueAsk,
+    mut rows: rusqlite::Rows<'_>,
+) -> Result<Vec<(MessageId, Message)>, Fail> {
+    let mut mail = Vec::new();
+    while mail.len() < ask.limit
+        && let Some(row) = rows.next()?
+    {
+        if ask.without.contains(&rows::run_id(row, 1)?) {
+            continue;
+        }
+        let (id, message) = rows::message(row)?;
+        if ask.triggers > 0 || !matches!(message.body, MessageBody::Trigger(_)) {
+            mail.push((id, message));
         }
     }
+    Ok(mail)
+}
+
+/// Numbers of events.
+pub(crate) fn on_the_bus(mut rows: rusqlite::Rows<'_>) -> Result<Vec<MessageId>, Fail> {
+    let mut bus = Vec::new();
+    while let Some(row) = rows.next()? {
+        bus.push(rows::count(row, 0)?);
+    }
+    Ok(bus)
 }
 
 /// Attempts of open runs whose node is not the registered one. Who may be lost is looked up once

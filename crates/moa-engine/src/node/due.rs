@@ -86,8 +86,8 @@ impl Node {
         if self.degraded.as_ref().is_some_and(|d| d.reading) {
             self.recovers(now);
         }
-        // A store may count messages to runs and to the bus together.
-        let full = due.timers.len() >= ask.limit || due.messages.len() + due.bus.len() >= ask.limit;
+        let most = due.timers.len().max(due.messages.len()).max(due.bus.len());
+        let full = most >= ask.limit;
         self.due_wanted |= full || ask.triggers > 0 && due.triggers.len() >= ask.triggers;
         self.lost_wanted |= ask.lost && due.lost.len() >= ask.limit;
         self.next_timer = [due.next_timer, self.armed.since_asked].into_iter().flatten().min();

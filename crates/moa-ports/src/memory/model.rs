@@ -420,12 +420,13 @@ impl Model {
         let messages = self.messages.range(after..);
         let messages = messages.filter(|(_, message)| !ask.without.contains(&message.to));
         let messages = messages.filter(|(id, _)| asked(self.message_roots.get(id).copied()));
-        for (&id, message) in messages.take(ask.limit) {
-            match &message.body {
-                MessageBody::Emitted(_) if message.to == BUS => due.bus.push(id),
-                _ => due.messages.push((id, message.clone())),
-            }
-        }
+        let bus = messages.clone().filter(|(_, message)| message.to == BUS);
+        due.bus = bus.map(|(id, _)| *id).take(ask.limit).collect();
+        let for_triggers = |message: &Message| matches!(message.body, MessageBody::Trigger(_));
+        let messages = messages.filter(|(_, message)| {
+            message.to != BUS && (ask.triggers > 0 || !for_triggers(message))
+        });
+        due.messages = messages.take(ask.limit).map(|(id, m)| (*id, m.clone())).collect();
         let others = self.ready.keys().filter(|agent| !ask.ready.of.contains_key(agent));
         for agent in ask.ready.of.keys().chain(others) {
             due.ready.extend(self.ready_of(agent, ask.ready.of(agent), of));

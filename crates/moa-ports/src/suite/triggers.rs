@@ -340,6 +340,11 @@ fn an_event_reaches_the_triggers_that_listen(bench: &mut Bench) -> Verdict {
     assert_eq!(all[0].1, TriggerInput::Event { event: event.clone(), at: NOW });
     // The bus has its own copy, for the runs that wait.
     assert_eq!(bench.due_now().bus.len(), 3);
+    // Who serves no triggers is not given what is for them, in the place of something else.
+    bench.applied(Commit { messages: vec![signal(run(1), "x")], ..change(run(1), 1) });
+    let ask = DueAsk { triggers: 0, limit: 1, ..EVERYTHING };
+    let to: Vec<_> = bench.due(ask).messages.into_iter().map(|m| m.1.to).collect();
+    assert_eq!(to, [run(1)]);
     // Events that a trigger sends reach others too; one that listens no more is not told.
     let topics = Some(vec![topic_of_event("other")]);
     applied(bench, TriggerCommit { listens: topics, ..commit(&one, 1) });
