@@ -408,7 +408,7 @@ gives 0 '{"version":"","healthy":false,"releases":\["1.0.0","1.1.0","1.2.0"\]}' 
 ask agent19 rollback
 gives 66 '' a rollback of nothing
 ask visitors send
-gives 66 '' visitors of nothing
+gives 0 '{"version":"none","requests":0,*' visitors of nothing
 for version in 1.0.0 1.1.0 1.2.0; do
   run=$version
   for twice in 1 2; do

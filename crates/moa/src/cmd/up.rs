@@ -11,6 +11,8 @@ use crate::exit::{Exit, Failure, Result};
 use crate::node::{self, Node, Options, Running, Start, lock, supervisor, user};
 use crate::project::{self, Layout};
 use crate::text;
+use crate::triggers::{self, Which};
+use crate::view::now;
 
 /// How long the engine may take to end once nothing is waited for any more.
 const LAST_WAIT: Duration = Duration::from_secs(20);
@@ -60,7 +62,7 @@ pub fn run(args: Args, context: &Context) -> Result {
             Start::Running(running) => running,
             Start::Served(pid) => return Err(lock::refusal(pid)),
         };
-        announce(&running, context).await;
+        announce(&running, &layout, context).await;
         supervisor::ready(&format!("serves {}", running.root.display()));
         tokio::select! {
             () = signals.next() => {}
@@ -86,13 +88,25 @@ fn check_user(layout: &Layout, allowed: bool, context: &Context) -> Result<()> {
     Ok(())
 }
 
-async fn announce(running: &Running, context: &Context) {
+async fn announce(running: &Running, layout: &Layout, context: &Context) {
     let status = running.node.status().await;
     let ui = &context.ui;
     let names: Vec<&str> = status.workflows.iter().map(|(name, _)| name.as_str()).collect();
     ui.note(&format!("moa {} serves {}", status.info.moa, running.root.display()));
     let workflows = if names.is_empty() { "none yet".into() } else { names.join(", ") };
     ui.note(&format!("  workflows  {workflows}"));
+    // What can't be read is told by the commands about it.
+    let reader = running.node.reader();
+    if let Ok(all) = triggers::known(layout, Some(&reader), Which::All).await
+        && !all.is_empty()
+    {
+        let now = now();
+        let next = all.iter().filter_map(|one| Some((one.next(now)?.at, one.spec.title()))).min();
+        let next = next.map_or(String::new(), |(at, title)| {
+            format!("; {title} is due {}", text::relative(at, now))
+        });
+        ui.note(&format!("  triggers   {}{next}", all.len()));
+    }
     ui.note(&format!("  socket     {}", running.socket.display()));
     ui.note(&format!(
         "  log        {}",

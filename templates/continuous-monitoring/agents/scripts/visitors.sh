@@ -8,6 +8,9 @@ send() {
   requests=${MOA_PARAM_REQUESTS:-30}
   whole_number requests "$requests" 1 1000
   mkdir -p logs
+  find_live
+  # Before the first release there is nobody to ask.
+  [ -n "$LIVE" ] || requests=0
   n=0
   answered=0
   refused=0
@@ -15,7 +18,7 @@ send() {
   while [ "$n" -lt "$requests" ]; do
     n=$((n + 1))
     find_live
-    [ -n "$LIVE" ] || not_found "nothing is live; run the workflow release first"
+    [ -n "$LIVE" ] || not_found "nothing is live any more"
     case $((n % 5)) in
       0) serve GET /health '' ;;
       1) serve GET /quote "zone=home&weight=$((n % 30 + 1))" ;;
@@ -30,7 +33,7 @@ send() {
     esac
   done
   result_begin
-  result_str version "$LIVE"
+  result_str version "${LIVE:-none}"
   result_num requests "$requests"
   result_num answered "$answered"
   result_num refused "$refused"
