@@ -149,3 +149,23 @@ fn what_left_memory_is_not_overtaken() {
     let all: Vec<u64> = (1..=1000).collect();
     assert!(hand.started == runs(&all), "in another order: {:?}", &hand.started[..200]);
 }
+
+/// A node of several looks again and again for what others left.
+#[test]
+fn what_would_leave_memory_at_once_is_not_loaded() {
+    let mut hand = Hand::shared(&[LONG]);
+    hand.node.set_agents(agents(slots(0)));
+    hand.node.set_runs_cached_max(1);
+    for n in 1..=100 {
+        hand.node.start(START, n, build::run(n), request(LONG.0, json!({})));
+    }
+    hand.settle();
+    let before = (hand.asks, hand.loads);
+    for _ in 0..5 {
+        hand.wake();
+        hand.settle();
+    }
+    assert!(hand.asks >= before.0 + 5, "it has looked");
+    assert_eq!(hand.loads, before.1);
+    assert!(hand.node.status().runs_cached < 20);
+}

@@ -28,6 +28,8 @@ pub struct Hand {
     pub running: Vec<(RunId, InstIx, u32)>,
     /// How often the store was asked what is due.
     pub asks: u32,
+    /// How many runs were loaded.
+    pub loads: usize,
     /// The agents that a restart finds.
     pub agents: BTreeMap<Name, Arc<AgentSpec>>,
     /// Runs of which an attempt was asked to stop, in order.
@@ -74,6 +76,7 @@ impl Hand {
             started: Vec::new(),
             running: Vec::new(),
             asks: 0,
+            loads: 0,
             agents,
             stopped: Vec::new(),
             now: START,
@@ -140,6 +143,7 @@ impl Hand {
     pub fn perform(&mut self, command: Command) {
         match command {
             Command::Load(ids) => {
+                self.loads += ids.len();
                 let found = answer(|reply| self.store.load(ids.clone(), reply));
                 self.node.loaded(self.now, ids, found);
             }
