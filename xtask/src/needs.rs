@@ -35,6 +35,13 @@ pub const NEEDS: &[Need] = &[
         tests: "crash sweeps, the failed fsync, the slow disk (faults at chosen system calls)",
     },
     Need {
+        program: "faketime",
+        package: "faketime",
+        always: false,
+        root: false,
+        tests: "wall clocks that are set",
+    },
+    Need {
         program: "ffmpeg",
         package: "ffmpeg",
         always: false,

@@ -326,6 +326,12 @@ impl Handle {
         self.trigger_input(id, TriggerInput::Remove).await
     }
 
+    /// Judges a trigger as if the instant had come that it asked for: that may be one of a clock that
+    /// was wrong.
+    pub async fn judge_trigger(&self, id: TriggerId) -> Result<TriggerAnswer, Error> {
+        self.trigger_input(id, TriggerInput::Due).await
+    }
+
     /// Does something with a trigger; answers when it is durable.
     pub async fn trigger(
         &self,

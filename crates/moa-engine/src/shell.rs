@@ -203,8 +203,7 @@ pub fn start(
 impl Shell {
     fn run(&mut self) {
         loop {
-            let now = self.clock.now();
-            self.look_at_wall();
+            let now = self.now();
             if self.node.next_wakeup().is_some_and(|t| t <= now) {
                 self.node.wake(now);
             }
@@ -221,7 +220,7 @@ impl Shell {
                 Err(mpsc::RecvTimeoutError::Timeout) => continue,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
-            let now = self.clock.now();
+            let now = self.now();
             self.take(now, first);
             for _ in 0..INPUTS_TAKEN_MAX {
                 let Some(msg) = self.inbox.try_recv().ok() else { break };
@@ -236,14 +235,15 @@ impl Shell {
         self.node.set_publish(self.events.receiver_count() > 0);
     }
 
-    /// Tells the node when somebody has set the wall clock.
-    fn look_at_wall(&mut self) {
+    /// The instant; the node is told first when somebody has set the wall clock.
+    fn now(&mut self) -> Millis {
         let ahead = self.clock.wall_ahead();
         if ahead.abs_diff(self.wall_ahead) >= WALL_STEP_MIN {
             tracing::warn!(ahead_ms = ahead, "the wall clock was set; schedules follow it");
             self.wall_ahead = ahead;
             self.node.wall_set(ahead);
         }
+        self.clock.now()
     }
 
     /// How long nothing needs to be done.

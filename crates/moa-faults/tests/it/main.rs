@@ -2,6 +2,7 @@
 
 mod chance;
 mod checker;
+mod clock;
 mod crash_sweep;
 mod damage;
 mod disk;
@@ -15,3 +16,4 @@ mod project;
 mod rows;
 mod skip;
 mod slots;
+mod wal;

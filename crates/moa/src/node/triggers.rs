@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use moa_core::ids::Name;
+use moa_core::limits::MARK_AHEAD_MS;
 use moa_core::schedule::Restarts;
 use moa_core::trigger::{TriggerId, TriggerSpec};
 use moa_engine::Handle;
@@ -79,7 +80,11 @@ pub async fn put(engine: &Handle, views: &dyn Views, watched: &Watched) -> Resul
         let spec = &*row.spec;
         let id = spec.id();
         match wanted.remove(&id) {
-            Some(same) if same == *spec && !row.state.removed => {}
+            Some(same) if same == *spec && !row.state.removed => {
+                if is_ahead(&row) {
+                    tell(&spec.title(), engine.judge_trigger(id).await.map(|_| "is judged anew"))?;
+                }
+            }
             Some(edited) => put_one(engine, edited).await?,
             None if row.state.removed || is_unknown(watched, spec) => {}
             None => {
@@ -91,6 +96,13 @@ pub async fn put(engine: &Handle, views: &dyn Views, watched: &Watched) -> Resul
         put_one(engine, new).await?;
     }
     Ok(())
+}
+
+/// Whether a schedule was dealt with up to an instant that is far ahead: the clock was wrong then, and
+/// nobody would look at it before.
+fn is_ahead(row: &TriggerRow) -> bool {
+    let mark = row.state.schedule.as_ref().map(|state| state.mark);
+    mark.is_some_and(|mark| mark.0.saturating_sub(now().0) > MARK_AHEAD_MS)
 }
 
 /// Makes a trigger of the files that the store doesn't have yet, so that it can be switched before a
