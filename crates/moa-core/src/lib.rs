@@ -20,6 +20,7 @@ pub mod run;
 pub mod schedule;
 pub mod schema;
 pub mod step;
+pub mod target;
 pub mod template;
 pub mod time;
 pub mod trigger;

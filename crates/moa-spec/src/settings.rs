@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::codes;
 use crate::diagnostic::Diagnostic;
+use crate::metrics::{Health, Metric, Target};
 use crate::model::settings::{LogFile, SettingsFile, SettingsLimits};
 pub use crate::model::settings::{LogFormat, LogLevel};
 use crate::read::{At, Cx, Field};
@@ -36,6 +37,12 @@ pub struct Settings {
     pub secrets: Secrets,
     /// How long what has ended is kept.
     pub retention: Retention,
+    /// Counters by name.
+    pub metrics: BTreeMap<Name, Metric>,
+    /// What is wanted of counters, by their names.
+    pub targets: BTreeMap<Name, Target>,
+    /// The report that a node writes each hour.
+    pub health: Health,
     /// Whether a node may run as root.
     pub allow_root: bool,
     /// The keys that the file gives (`limits.max_running`), with their lines.
@@ -122,6 +129,9 @@ impl Default for Settings {
             notify: Notify::default(),
             secrets: Secrets { env_file: ".env".into() },
             retention: Retention::default(),
+            metrics: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            health: Health::default(),
             allow_root: false,
             given: BTreeMap::new(),
         }
@@ -198,6 +208,7 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     if let Some(retention) = &file.retention {
         crate::retention::take(retention, &mut settings.retention);
     }
+    crate::metrics::take(file, &mut settings, cx);
     settings
 }
 
@@ -233,7 +244,7 @@ fn limits(file: &SettingsLimits, settings: &mut Settings, cx: &mut Cx) {
 }
 
 /// Reports a path that is not inside the project.
-fn inside(path: &At<String>, example: &str, cx: &mut Cx) {
+pub(crate) fn inside(path: &At<String>, example: &str, cx: &mut Cx) {
     let text = &path.value;
     if text.is_empty() || text.starts_with('/') || text.split('/').any(|part| part == "..") {
         let message = format!("{text:?} is not a path inside the project");

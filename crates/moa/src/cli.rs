@@ -77,6 +77,8 @@ pub enum Command {
     #[command(subcommand)]
     Triggers(cmd::triggers::Command),
     Limits(cmd::limits::Args),
+    Metrics(cmd::metrics::MetricsArgs),
+    Targets(cmd::metrics::TargetsArgs),
     /// Look at what happened
     #[command(subcommand)]
     Events(cmd::events::Command),

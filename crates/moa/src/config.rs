@@ -25,7 +25,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 24] = [
+const KEYS: [Key; 26] = [
     Key {
         path: "name",
         text: true,
@@ -163,6 +163,18 @@ const KEYS: [Key; 24] = [
         text: false,
         take: |to, from| to.retention.occurrences.age = from.retention.occurrences.age,
         about: "How long it is known what became of occurrences of triggers",
+    },
+    Key {
+        path: "health.folder",
+        text: true,
+        take: |to, from| to.health.folder = from.health.folder,
+        about: "The folder of the report that a node writes each hour, relative to the project",
+    },
+    Key {
+        path: "health.state_file",
+        text: true,
+        take: |to, from| to.health.state_file = from.health.state_file,
+        about: "A file that the whole state is written to each hour, relative to the project",
     },
     Key {
         path: "allow_root",

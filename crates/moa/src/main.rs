@@ -14,6 +14,7 @@ mod exit;
 mod files;
 mod host;
 mod jobs;
+mod metrics;
 mod needed;
 mod node;
 mod project;

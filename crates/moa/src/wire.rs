@@ -319,6 +319,35 @@ impl Drop for Worker {
     }
 }
 
+/// Tells people something that no run is about.
+pub struct Notifier {
+    root: PathBuf,
+    channels: Channels,
+}
+
+impl Notifier {
+    /// By the channels of a project.
+    pub fn new(layout: &Layout, settings: &Settings) -> Self {
+        Self { root: layout.root.clone(), channels: channels(settings) }
+    }
+
+    /// Adds a notification to a channel, unless it has one with that key.
+    ///
+    /// # Errors
+    /// What went wrong, for people.
+    pub async fn tell(
+        &self,
+        channel: Name,
+        key: String,
+        entry: serde_json::Value,
+    ) -> std::result::Result<(), String> {
+        let (root, channels) = (self.root.clone(), self.channels.clone());
+        let tell = move || channels.tell(&root, &channel, &key, &entry);
+        let told = tokio::task::spawn_blocking(tell).await;
+        told.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+    }
+}
+
 fn channels(settings: &Settings) -> Channels {
     let declared = settings.notify.channels.iter();
     let file = |channel: &moa_spec::Channel| Channel::File(channel.file.clone().into());

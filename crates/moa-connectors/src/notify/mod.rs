@@ -38,6 +38,22 @@ impl Channels {
         let default = || Channel::File(format!("notifications/{name}.jsonl").into());
         self.declared.get(name).cloned().unwrap_or_else(default)
     }
+
+    /// Adds a notification to a channel of the project in `root`, unless it has one with that key, as
+    /// `entry["key"]`, already. Blocks until it is on the disk.
+    ///
+    /// # Errors
+    /// A channel outside the project; what the disk says.
+    pub fn tell(&self, root: &Path, channel: &Name, key: &str, entry: &Json) -> io::Result<()> {
+        let Channel::File(file) = self.channel(channel);
+        let path = beneath(root, &file).ok_or_else(|| {
+            io::Error::other(format!(
+                "channel `{channel}`: {} is outside the project",
+                file.display()
+            ))
+        })?;
+        append_once(&path, key, entry)
+    }
 }
 
 /// How much of the end of a file is searched for a notification that was sent already.

@@ -4,7 +4,7 @@ use crate::choice;
 use crate::read::At;
 use crate::record;
 use crate::retention::UpTo;
-use crate::scalar::{Duration, Entries, Label, Size};
+use crate::scalar::{Duration, Entries, Expr, Label, NameText, Size};
 
 record! {
     /// Settings of a project.
@@ -25,8 +25,60 @@ record! {
         secrets: Option<SecretsFile>,
         /// How long what has ended is kept.
         retention: Option<RetentionFile>,
+        /// Counters of what the work brings, by name.
+        metrics: Option<Entries<MetricFile>>,
+        /// What is wanted of counters, by their names.
+        targets: Option<Entries<TargetFile>>,
+        /// The report that a node writes each hour.
+        health: Option<HealthFile>,
         /// Whether a node may run as root; false when not given.
         allow_root: Option<At<bool>>,
+    }
+
+    /// A counter: of runs that succeed, or, with `step`, `agent` or `action`, of steps that do.
+    pub struct MetricFile as "a metric" {
+        /// Only runs of this workflow, and their steps.
+        workflow: Option<At<NameText>>,
+        /// Only steps with this id.
+        step: Option<At<Label>>,
+        /// Only steps of this agent.
+        agent: Option<At<NameText>>,
+        /// Only steps with this action.
+        action: Option<At<Label>>,
+        /// Expression over `output` and `params`; false = doesn't count.
+        when: Option<Expr>,
+        /// Expression over `output` and `params`: how much it counts; 1 when not given.
+        value: Option<Expr>,
+    }
+
+    /// What is wanted of a counter.
+    pub struct TargetFile as "a target" {
+        /// Each day (of UTC).
+        day: Option<BoundsFile>,
+        /// Each month.
+        month: Option<BoundsFile>,
+        /// Each year.
+        year: Option<BoundsFile>,
+        /// The channel that is told when a period is heading below its minimum.
+        notify: Option<At<NameText>>,
+    }
+
+    /// What is wanted of a counter in a period.
+    pub struct BoundsFile as "the bounds of a target" {
+        /// Less is too little.
+        minimum: Option<At<f64>>,
+        /// As much as is wanted.
+        target: Option<At<f64>>,
+        /// More is too much.
+        maximum: Option<At<f64>>,
+    }
+
+    /// The report that a node writes each hour.
+    pub struct HealthFile as "`health`" {
+        /// The folder of `health_YYYYMMDD.json`, relative to the project; `.moa/health` when not given.
+        folder: Option<At<String>>,
+        /// A file that the whole state is written to each hour, relative to the project.
+        state_file: Option<At<String>>,
     }
 
     /// How long what has ended is kept. What is reached first counts.

@@ -11,8 +11,9 @@ use moa_spec::model::schedule::{
     CalendarFile, CatchUpFile, ScheduleFailureFile, ScheduleFile, WindowFile,
 };
 use moa_spec::model::settings::{
-    ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, LogFile, LogsFile, NotifyFile,
-    RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
+    BoundsFile, ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, HealthFile, LogFile,
+    LogsFile, MetricFile, NotifyFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
+    TargetFile,
 };
 use moa_spec::model::{
     ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
@@ -59,6 +60,7 @@ fn every_key_is_in_the_reference() {
     documented!("tests.md", TestFile, OutcomeFile, FailFile);
     documented!("files.md", AgentsFile, AgentFile, ActionFile, CommandFile, ShellFile, LimitsFile);
     documented!("files.md", HttpFile, SettingsFile, SettingsLimits, LogFile, LogsFile, NotifyFile);
+    documented!("files.md", MetricFile, TargetFile, BoundsFile, HealthFile);
     documented!("files.md", ChannelFile, SecretsFile, RetentionFile);
     documented!("files.md", ByAgeFile, ByAgeAndCountFile, ByAgeAndSizeFile);
 }

@@ -6,8 +6,9 @@ use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
 use moa_spec::model::settings::{
-    ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, LogFile, LogsFile, NotifyFile,
-    RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
+    BoundsFile, ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, HealthFile, LogFile,
+    LogsFile, MetricFile, NotifyFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
+    TargetFile,
 };
 use moa_spec::model::{
     ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
@@ -44,6 +45,7 @@ fn accepted_keys_and_properties_are_the_same() {
     agree!(agents, ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile);
     let settings = schema(SchemaKind::Settings);
     agree!(settings, SettingsFile, ChannelFile, LogFile, LogsFile, NotifyFile, SecretsFile);
+    agree!(settings, MetricFile, TargetFile, BoundsFile, HealthFile);
     agree!(settings, SettingsLimits, RetentionFile, ByAgeFile);
     agree!(settings, ByAgeAndCountFile, ByAgeAndSizeFile);
 }

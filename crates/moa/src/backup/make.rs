@@ -5,9 +5,10 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, FORMAT, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
+use super::{COUNTERS, Entry, FORMAT, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
 use super::{copy, make_folder, measure, remove, sync_folder, unwritable, walk};
 use crate::exit::{Failure, Result};
+use crate::metrics;
 use crate::node::lock;
 use crate::project::{Layout, SETTINGS_FILE};
 use crate::wire;
@@ -98,6 +99,11 @@ fn fill(request: &Request<'_>, mut sink: Sink, told: &mut dyn FnMut(u64, u64)) -
         false => None,
     };
     let live = matches!(lock, Some(lock::Taken::By(_)));
+    // Before the store: counters that are behind it go on from there, but none may be ahead of it.
+    match sink.add(&metrics::path(&state), COUNTERS) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        done => done.map_err(failed)?,
+    }
     let store = sink.store();
     let copied = wire::copy_store(request.layout, &store, live, told)?;
     drop(lock);

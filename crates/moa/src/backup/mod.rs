@@ -28,6 +28,8 @@ pub const STATE: &str = "state";
 pub const PROJECT: &str = "project";
 /// The store, inside [`STATE`].
 pub const STORE: &str = "state/moa.db";
+/// The counters, inside [`STATE`].
+pub const COUNTERS: &str = "state/counters.json";
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
 

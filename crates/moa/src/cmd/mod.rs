@@ -23,6 +23,7 @@ mod idle;
 pub mod init;
 pub mod jobs;
 pub mod limits;
+pub mod metrics;
 pub mod params;
 pub mod restore;
 pub mod run;
@@ -87,6 +88,8 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Schedules(command) => schedules::run(command, context),
         Command::Triggers(command) => triggers::run(command, context),
         Command::Limits(args) => limits::run(args, context),
+        Command::Metrics(args) => metrics::metrics(args, context),
+        Command::Targets(args) => metrics::targets(args, context),
         Command::Events(command) => events::run(command, context),
         Command::Expr(args) => expr::run(args, context),
         Command::Test(args) => test::run(args, context),

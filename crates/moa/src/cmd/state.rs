@@ -1,5 +1,7 @@
 //! `moa state`
 
+use std::path::PathBuf;
+
 use moa_core::run::RunStatus;
 use moa_ports::views::{RunFilter, Totals};
 use serde_json::{Value as Json, json};
@@ -7,7 +9,8 @@ use serde_json::{Value as Json, json};
 use super::{Context, runtime};
 use crate::control::client::Client;
 use crate::control::protocol::NodeStatus;
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
+use crate::metrics;
 use crate::node;
 use crate::project::{self, Layout, Loaded};
 use crate::reader::Reader;
@@ -22,20 +25,41 @@ const RUNS_LISTED: usize = 1000;
 #[command(after_help = "\
 Examples:
   moa state | jq .totals
-  moa state | jq '.node.running'")]
-pub struct Args {}
+  moa state | jq '.node.running'
+  moa state --write
+  moa state --write status/shop.json
+
+A node writes the same each hour to the file that the setting `health.state_file` names.")]
+pub struct Args {
+    /// Write it to a file, whole or not at all, instead of printing it
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = STATE_FILE)]
+    write: Option<PathBuf>,
+}
+
+/// Where the state is written to when neither the command line nor the settings say.
+const STATE_FILE: &str = "data/tasks/orchestrator_state.json";
 
 /// Shows the state.
-pub fn run(_args: Args, context: &Context) -> Result {
+pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     let runtime = runtime()?;
     let document = runtime.block_on(document(&layout));
     runtime.shutdown_background();
-    context.ui.json(&document?);
+    let document = document?;
+    let Some(file) = args.write else {
+        context.ui.json(&document);
+        return Ok(Exit::Ok);
+    };
+    let path = layout.root.join(&file);
+    let text = format!("{document:#}\n");
+    metrics::replace(&path, text.as_bytes())
+        .map_err(|e| Failure::io(format!("can't write {}", path.display()), &e))?;
+    context.ui.note(&format!("wrote {}", path.display()));
     Ok(Exit::Ok)
 }
 
-async fn document(layout: &Layout) -> Result<Json> {
+/// The state as a document.
+pub async fn document(layout: &Layout) -> Result<Json> {
     let status = match Client::connect(&layout.state()).await? {
         Some(mut client) => Some(client.status().await?),
         None => None,

@@ -3,13 +3,14 @@
 //! When each is due is decided by [`Driver`]; adding a job is a file here and a line in [`Jobs`].
 
 pub mod files;
+pub mod health;
+pub mod metrics;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moa_core::time::Span;
 use moa_engine::clock::Clock;
-use moa_engine::jobs::retention::Retention;
 use moa_engine::jobs::{Driver, First, Job, JobStatus, Rhythm};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,9 +21,13 @@ use crate::text;
 /// The jobs.
 pub struct Jobs {
     /// Deletes old runs from the store.
-    pub retention: Retention,
+    pub retention: metrics::AfterCounting,
     /// Deletes files that nothing needs any more.
     pub files: files::Files,
+    /// Counts what has happened, and warns of targets that will be missed.
+    pub metrics: metrics::Metrics,
+    /// Writes the health report.
+    pub health: health::Health,
 }
 
 /// A job's name, what it is for, and when it is done.
@@ -33,20 +38,26 @@ const fn every(minutes: u64, first: First) -> Rhythm {
 }
 
 /// What the jobs are called, in the order of [`Jobs::list`].
-pub const ENTRIES: [Entry; 2] = [
+pub const ENTRIES: [Entry; 4] = [
     ("retention", "deletes old runs from the store", every(1, First::AtOnce)),
     (
         "files",
         "deletes logs and artifacts that are old or that nothing needs",
         every(60, First::After(Span::minutes(1))),
     ),
+    (
+        "metrics",
+        "counts what has happened, and warns of targets that will be missed",
+        every(1, First::AtOnce),
+    ),
+    ("health", "writes the health report of the hour", every(60, First::AtOnce)),
 ];
 
 impl Jobs {
     /// In the order of [`ENTRIES`]. Taken apart in whole, so that none is forgotten.
     fn list(self) -> [Arc<dyn Job>; ENTRIES.len()] {
-        let Jobs { retention, files } = self;
-        [Arc::new(retention), Arc::new(files)]
+        let Jobs { retention, files, metrics, health } = self;
+        [Arc::new(retention), Arc::new(files), Arc::new(metrics), Arc::new(health)]
     }
 }
 

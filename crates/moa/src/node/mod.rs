@@ -43,12 +43,14 @@ use crate::config::Config;
 use crate::control::protocol::{NodeInfo, NodeStatus, PROTOCOL, StartRun};
 use crate::control::server::Listener;
 use crate::exit::{Exit, Failure, Result};
+use crate::jobs::health::Health;
+use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::project::{self, Layout, Served};
 use crate::reader::{Reader, plan};
 use crate::refresh::{self, Watched};
 use crate::secrets::{self, SecretStore};
-use crate::wire::{self, StateFiles, Stores, Worker};
+use crate::wire::{self, Notifier, StateFiles, Stores, Worker};
 use crate::{needed, view};
 
 /// Time between two looks at the project's files.
@@ -147,7 +149,7 @@ impl Running {
         engine.set_agents(agents(&worker, &watched));
         let secrets = SecretStore::new(&layout.root, &settings.secrets.env_file);
         warn_of_secrets(&watched.project, &worker, &secrets);
-        let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine));
+        let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine, transient));
         let listener = Listener::bind(&state)?;
         let socket = listener.path().to_owned();
         let reactions = match transient {
@@ -206,15 +208,37 @@ impl Running {
 }
 
 /// What the node does beside its runs.
-fn jobs(layout: &Layout, settings: &Settings, stores: &Stores, engine: &Handle) -> Jobs {
+fn jobs(
+    layout: &Layout,
+    settings: &Settings,
+    stores: &Stores,
+    engine: &Handle,
+    transient: bool,
+) -> Jobs {
     let files = StateFiles::new(&layout.state());
+    let counting = Counting::new(layout, settings, stores.views.clone());
+    let retention = Retention::new(
+        stores.store.clone(),
+        stores.views.clone(),
+        files::store_limits(&settings.retention),
+        Arc::new(files::RunFolders(files.clone())),
+    );
     Jobs {
-        retention: Retention::new(
-            stores.store.clone(),
-            stores.views.clone(),
-            files::store_limits(&settings.retention),
-            Arc::new(files::RunFolders(files.clone())),
-        ),
+        retention: AfterCounting { counting: counting.clone(), retention },
+        metrics: Metrics {
+            counting: counting.clone(),
+            targets: settings.targets.clone(),
+            notifier: (!transient).then(|| Notifier::new(layout, settings)),
+        },
+        health: Health {
+            layout: layout.clone(),
+            settings: settings.health.clone(),
+            keep: settings.log.keep,
+            views: stores.views.clone(),
+            counting,
+            started_at: view::now(),
+            lasting: !transient,
+        },
         files: files::Files {
             files,
             views: stores.views.clone(),

@@ -8,6 +8,7 @@ mod expr;
 mod files;
 mod hostile;
 mod housekeeping;
+mod metrics;
 mod monitoring;
 mod node;
 mod outputs;

@@ -1,0 +1,124 @@
+//! `moa metrics`, `moa targets`
+
+use moa_core::target::{Outlook, Period};
+use serde_json::{Map, Value as Json, json};
+
+use super::{Context, runtime};
+use crate::exit::{Exit, Result};
+use crate::jobs::health::whole;
+use crate::metrics::targets::{self, Standing};
+use crate::metrics::{Counters, day_of};
+use crate::project::{self, Layout, Project};
+use crate::reader::Reader;
+use crate::table::{Cell, Table};
+use crate::ui::Style;
+use crate::view::now;
+
+/// Show what has been counted.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa metrics
+  moa metrics --json | jq .videos_produced.today
+
+Counters are named in `metrics` of moa.yaml; tasks_completed and tasks_failed are always there. They
+are made from the history, each event counts once. Days are those of UTC.")]
+pub struct MetricsArgs {}
+
+/// Show how the targets look, and what the periods are heading for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa targets
+  moa targets --json | jq '.[] | select(.outlook == \"too_little\")'
+
+Targets are in `targets` of moa.yaml: minimum, target and maximum of a counter by day, month and year.
+A forecast is what was counted so far, and for the rest of the period what is usual: the mean of the
+last seven days.")]
+pub struct TargetsArgs {}
+
+/// Shows the counters.
+pub fn metrics(_args: MetricsArgs, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let runtime = runtime()?;
+    let counted = runtime.block_on(count(&layout));
+    runtime.shutdown_background();
+    let (counters, _) = counted?;
+    let today = day_of(now());
+    let columns = |counter: &crate::metrics::Counter| {
+        let [day, month, year] = Period::ALL.map(|period| counter.of(period, today));
+        [day, month, year, counter.total]
+    };
+    if context.ui.json {
+        let all: Map<String, Json> = counters.all().map(|(name, counter)| {
+            let [day, month, year, total] = columns(counter).map(whole);
+            let since = counter.since;
+            let shown =
+                json!({"today": day, "month": month, "year": year, "total": total, "since": since});
+            (name.to_owned(), shown)
+        }).collect();
+        context.ui.json(&all);
+        return Ok(Exit::Ok);
+    }
+    let mut table = Table::new(&["METRIC", "TODAY", "MONTH", "YEAR", "TOTAL"]);
+    for (name, counter) in counters.all() {
+        let numbers = columns(counter).map(|count| Cell::new(targets::number(count)));
+        table.row([Cell::new(name)].into_iter().chain(numbers).collect());
+    }
+    table.print(&context.ui, "nothing has been counted");
+    Ok(Exit::Ok)
+}
+
+/// Shows the targets.
+pub fn targets(_args: TargetsArgs, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let runtime = runtime()?;
+    let counted = runtime.block_on(count(&layout));
+    runtime.shutdown_background();
+    let (counters, project) = counted?;
+    let all = targets::standings(&counters, &project.settings.targets, now());
+    if context.ui.json {
+        context.ui.json(&all);
+        return Ok(Exit::Ok);
+    }
+    let header =
+        ["METRIC", "PERIOD", "COUNT", "MINIMUM", "TARGET", "MAXIMUM", "FORECAST", "OUTLOOK"];
+    let mut table = Table::new(&header);
+    all.iter().for_each(|standing| table.row(row(standing)));
+    table.print(&context.ui, "there are no targets; `targets` in moa.yaml names some");
+    Ok(Exit::Ok)
+}
+
+fn row(standing: &Standing) -> Vec<Cell> {
+    let optional = |of: Option<f64>| Cell::new(of.map_or("-".into(), targets::rounded));
+    let style = match standing.outlook {
+        Outlook::TooLittle | Outlook::TooMuch => Style::Red,
+        Outlook::Enough => Style::Yellow,
+        Outlook::Good => Style::Green,
+        Outlook::Open => Style::Dim,
+    };
+    vec![
+        Cell::new(&standing.metric),
+        Cell::new(standing.period.as_str()),
+        Cell::new(targets::number(standing.count)),
+        optional(standing.bounds.minimum),
+        optional(standing.bounds.target),
+        optional(standing.bounds.maximum),
+        optional(standing.forecast),
+        Cell::new(standing.outlook.as_str()).style(style),
+    ]
+}
+
+/// What has been counted up to now, whether a node has written it down or not.
+async fn count(layout: &Layout) -> Result<(Counters, Project)> {
+    let project = project::load(layout, None)?.project;
+    let mut counters = Counters::read(&layout.state())?;
+    match Reader::open(layout)? {
+        Some(reader) => {
+            counters.count(&reader.views, &project.settings.metrics).await?;
+        }
+        None => counters.begin(&project.settings.metrics),
+    }
+    counters.keep_only(&project.settings.metrics);
+    Ok((counters, project))
+}

@@ -1,0 +1,173 @@
+//! The job that writes the health report of each hour.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moa_core::time::{Millis, Span};
+use moa_engine::jobs::Job;
+use moa_ports::views::Views;
+use moa_spec::{Health as Settings, OWN_METRICS};
+use serde::Serialize;
+use serde_json::{Number, Value as Json, json};
+
+use super::metrics::Counting;
+use crate::cmd::state;
+use crate::metrics::{Counters, day_of, replace};
+use crate::project::Layout;
+
+/// The job.
+pub struct Health {
+    /// The project.
+    pub layout: Layout,
+    /// Where reports go.
+    pub settings: Settings,
+    /// How long those of earlier days are kept; `None` = for good.
+    pub keep: Option<Span>,
+    /// What the store holds.
+    pub views: Arc<dyn Views>,
+    /// What counts.
+    pub counting: Arc<Counting>,
+    /// When the node started.
+    pub started_at: Millis,
+    /// Whether this node stays: one that is there for one run reports nothing.
+    pub lasting: bool,
+}
+
+/// A report. Its names are those that people's scripts read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    timestamp: String,
+    uptime_hours: f64,
+    task_queue_size: u64,
+    active_tasks: u64,
+    completed_tasks: Number,
+    failed_tasks: Number,
+    metrics: BTreeMap<String, Number>,
+}
+
+/// A whole number without a point.
+pub fn whole(count: f64) -> Number {
+    match count.fract() == 0.0 && count.abs() < 9e15 {
+        true => Number::from(count as i64),
+        false => Number::from_f64(count).unwrap_or_else(|| Number::from(0)),
+    }
+}
+
+impl Report {
+    /// How things are.
+    fn new(counters: &Counters, ready: u64, running: u64, up_since: Millis, now: Millis) -> Self {
+        let total = |name: &str| counters.get(name).map_or(0.0, |counter| counter.total);
+        let [completed, failed] = OWN_METRICS.map(|name| whole(total(name)));
+        let mut metrics = BTreeMap::new();
+        let today = day_of(now);
+        for (name, counter) in counters.all() {
+            if OWN_METRICS.contains(&name) {
+                metrics.insert(name.to_owned(), whole(counter.total));
+                continue;
+            }
+            let of_today = counter.days.get(&today).copied().unwrap_or(0.0);
+            metrics.insert(format!("{name}_today"), whole(of_today));
+            metrics.insert(format!("{name}_total"), whole(counter.total));
+        }
+        let hours = now.since(up_since).0 as f64 / 3_600_000.0;
+        // To the second: such as 2025-12-11T22:00:00Z.
+        let timestamp = jiff::Timestamp::from_millisecond(now.0).unwrap_or_default();
+        Self {
+            timestamp: timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            uptime_hours: (hours * 10.0).round() / 10.0,
+            task_queue_size: ready,
+            active_tasks: running,
+            completed_tasks: completed,
+            failed_tasks: failed,
+            metrics,
+        }
+    }
+}
+
+#[async_trait]
+impl Job for Health {
+    async fn activate(&self, now: Millis) -> Result<Json, String> {
+        if !self.lasting {
+            return Ok(json!({}));
+        }
+        let counters = self.counting.count().await?;
+        let totals = self.views.totals().await.map_err(|e| e.to_string())?;
+        let report = Report::new(&counters, totals.ready, totals.running, self.started_at, now);
+        let folder = self.layout.root.join(&self.settings.folder);
+        let path = folder.join(name_of(now));
+        write(path.clone(), &report).await?;
+        if let Some(keep) = self.keep {
+            remove_old(&folder, now, keep);
+        }
+        if let Some(file) = &self.settings.state_file {
+            let document =
+                state::document(&self.layout).await.map_err(|failure| failure.message)?;
+            write(self.layout.root.join(file), &document).await?;
+        }
+        Ok(json!({"file": path}))
+    }
+}
+
+fn name_of(now: Millis) -> String {
+    format!("health_{}.json", day_of(now).strftime("%Y%m%d"))
+}
+
+async fn write(path: PathBuf, document: &impl Serialize) -> Result<(), String> {
+    let mut text = serde_json::to_vec_pretty(document).map_err(|e| e.to_string())?;
+    text.push(b'\n');
+    let shown = path.display().to_string();
+    let written = tokio::task::spawn_blocking(move || replace(&path, &text)).await;
+    written.map_err(|e| e.to_string())?.map_err(|e| format!("can't write {shown}: {e}"))
+}
+
+/// Deletes the reports of days that are older than `keep`. What can't be deleted stays.
+fn remove_old(folder: &Path, now: Millis, keep: Span) {
+    let oldest = name_of(Millis(now.0.saturating_sub_unsigned(keep.0)));
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_report = name.len() == oldest.len()
+            && name
+                .strip_prefix("health_")
+                .and_then(|rest| rest.strip_suffix(".json"))
+                .is_some_and(|date| date.bytes().all(|b| b.is_ascii_digit()));
+        if is_report && name < oldest {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_has_the_names_that_scripts_read() {
+        let now = Millis(1_765_490_400_000);
+        let report = Report::new(&Counters::default(), 12, 2, Millis(now.0 - 174_600_000), now);
+        let json = serde_json::to_value(&report).expect("JSON");
+        let wanted = json!({
+            "timestamp": "2025-12-11T22:00:00Z",
+            "uptime_hours": 48.5,
+            "task_queue_size": 12,
+            "active_tasks": 2,
+            "completed_tasks": 0,
+            "failed_tasks": 0,
+            "metrics": {},
+        });
+        assert_eq!(json, wanted);
+        assert_eq!(name_of(now), "health_20251211.json");
+    }
+
+    #[test]
+    fn only_old_reports_are_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let make = |name: &str| std::fs::write(dir.path().join(name), "{}").expect("a file");
+        let names = ["health_20251201.json", "health_20251211.json", "health_old.json", "moa.log"];
+        names.iter().for_each(|name| make(name));
+        remove_old(dir.path(), Millis(1_765_490_400_000), Span::minutes(60));
+        assert!(!dir.path().join(names[0]).exists());
+        assert!(names[1..].iter().all(|name| dir.path().join(name).exists()));
+    }
+}

@@ -1,0 +1,136 @@
+//! The job that counts what has happened, and warns of targets that will be missed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moa_core::ids::Name;
+use moa_core::target::Outlook;
+use moa_core::time::Millis;
+use moa_engine::jobs::Job;
+use moa_engine::jobs::retention::Retention;
+use moa_ports::views::Views;
+use moa_spec::{Metric, Settings, Target};
+use serde_json::{Value as Json, json};
+use tokio::sync::Mutex;
+
+use crate::metrics::Counters;
+use crate::metrics::targets::{Standing, standings};
+use crate::project::Layout;
+use crate::wire::Notifier;
+
+/// The counters of the project that this node serves.
+pub struct Counting {
+    state: PathBuf,
+    views: Arc<dyn Views>,
+    metrics: BTreeMap<Name, Metric>,
+    /// One at a time reads, counts and writes.
+    turn: Mutex<()>,
+}
+
+impl Counting {
+    /// Of a project.
+    pub fn new(layout: &Layout, settings: &Settings, views: Arc<dyn Views>) -> Arc<Self> {
+        let (state, metrics) = (layout.state(), settings.metrics.clone());
+        Arc::new(Self { state, views, metrics, turn: Mutex::default() })
+    }
+
+    /// Counts what has happened. When this returns, that is on the disk.
+    ///
+    /// # Errors
+    /// What went wrong, for people.
+    pub async fn count(&self) -> Result<Counters, String> {
+        self.change(|_| {}).await
+    }
+
+    /// The same, and changes something more.
+    async fn change(&self, change: impl FnOnce(&mut Counters) + Send) -> Result<Counters, String> {
+        let _turn = self.turn.lock().await;
+        let before = Counters::read(&self.state).map_err(|failure| failure.message)?;
+        let mut counters = before.clone();
+        let counted = counters.count(&self.views, &self.metrics).await;
+        change(&mut counters);
+        if counters != before {
+            let (state, new) = (self.state.clone(), counters.clone());
+            let written = tokio::task::spawn_blocking(move || new.write(&state)).await;
+            written.map_err(|e| e.to_string())?.map_err(|e| format!("counters: {e}"))?;
+        }
+        counted.map_err(|failure| failure.message)?;
+        Ok(counters)
+    }
+}
+
+/// Retention that deletes nothing that has not been counted.
+pub struct AfterCounting {
+    /// What counts.
+    pub counting: Arc<Counting>,
+    /// What deletes: only runs that ended a while before it is activated.
+    pub retention: Retention,
+}
+
+#[async_trait]
+impl Job for AfterCounting {
+    async fn activate(&self, now: Millis) -> Result<Json, String> {
+        self.counting.count().await?;
+        self.retention.activate(now).await
+    }
+}
+
+/// The job.
+pub struct Metrics {
+    /// What counts.
+    pub counting: Arc<Counting>,
+    /// What is wanted.
+    pub targets: BTreeMap<Name, Target>,
+    /// Tells people; `None` = this node is there for one run, and warns nobody.
+    pub notifier: Option<Notifier>,
+}
+
+#[async_trait]
+impl Job for Metrics {
+    async fn activate(&self, now: Millis) -> Result<Json, String> {
+        let counters = self.counting.count().await?;
+        let Some(notifier) = &self.notifier else { return Ok(json!({"warnings": 0})) };
+        let all = standings(&counters, &self.targets, now);
+        let missed = all.into_iter().filter(|standing| standing.outlook == Outlook::TooLittle);
+        let news: Vec<Standing> = missed.filter(|s| !counters.is_known(&s.key())).collect();
+        for standing in &news {
+            self.warn(standing, notifier, now).await?;
+        }
+        if !news.is_empty() {
+            // The file of a channel holds each warning once, also when this is lost.
+            let remember = |counters: &mut Counters| {
+                news.iter().for_each(|standing| counters.remember(standing.key()));
+            };
+            self.counting.change(remember).await?;
+        }
+        Ok(json!({"warnings": news.len()}))
+    }
+}
+
+impl Metrics {
+    async fn warn(
+        &self,
+        standing: &Standing,
+        notifier: &Notifier,
+        now: Millis,
+    ) -> Result<(), String> {
+        let message = standing.told();
+        tracing::warn!(metric = standing.metric, "{message}");
+        let target = self.targets.iter().find(|(name, _)| name.as_str() == standing.metric);
+        let Some(channel) = target.and_then(|(_, target)| target.notify.clone()) else {
+            return Ok(());
+        };
+        let entry = json!({
+            "time": now.to_string(),
+            "channel": channel,
+            "level": "warning",
+            "title": format!("{} will be below its minimum", standing.metric),
+            "message": message,
+            "target": standing,
+            "key": standing.key(),
+        });
+        notifier.tell(channel, standing.key(), entry).await
+    }
+}

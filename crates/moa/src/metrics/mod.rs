@@ -1,0 +1,365 @@
+//! Counters of what the work brings, made from the history: each event counts once.
+//!
+//! `.moa/counters.json` holds the counts by day and, for each counter, the number of the last event
+//! that is in them. Both are replaced together, so a process that dies leaves counts that go on where
+//! they are, and never counts twice. What retention deletes has been counted before. Whoever only
+//! looks counts on in memory. A counter that is new counts what the history still has.
+//!
+//! Days are those of UTC.
+
+pub mod targets;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use moa_core::event::{Event, InstIx};
+use moa_core::expr::{Program, Scope, Value};
+use moa_core::ids::{Name, RunId};
+use moa_core::machine::Run;
+use moa_core::target::Period;
+use moa_core::time::Millis;
+use moa_core::workflow::{PlanStep, StepKind};
+use moa_ports::views::{HistoryRow, Views};
+use moa_spec::{Metric, OWN_METRICS};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::exit::{Exit, Failure, Result};
+use crate::reader::Reader;
+use crate::view;
+
+/// The form of the file.
+const FORMAT: u32 = 1;
+/// Events read at once.
+const PART: usize = 500;
+/// Days that are kept: more than a year and the one before it.
+const DAYS_MAX: usize = 800;
+/// Warnings that are kept, so that none is given twice.
+const ALERTS_MAX: usize = 1000;
+
+/// The file of a project's counters.
+pub fn path(state: &Path) -> PathBuf {
+    state.join("counters.json")
+}
+
+/// The counters of a project.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    format: u32,
+    /// By name.
+    counters: BTreeMap<String, Counter>,
+    /// What people have been warned of: counter, period and its first day.
+    #[serde(default)]
+    alerts: BTreeSet<String>,
+}
+
+/// One counter.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counter {
+    /// The last event that is in it.
+    after: u64,
+    /// The day on which counting began.
+    pub since: Option<Date>,
+    /// Of all time.
+    pub total: f64,
+    /// By day.
+    pub days: BTreeMap<Date, f64>,
+}
+
+impl Counter {
+    /// What it counted from a day on, up to another one that is not in it.
+    pub fn between(&self, from: Date, to: Date) -> f64 {
+        // A sum of nothing would be less than zero by a hair.
+        self.days.range(from..to).fold(0.0, |sum, (_, count)| sum + count)
+    }
+
+    /// What it counted in the period that a day is in.
+    pub fn of(&self, period: Period, day: Date) -> f64 {
+        let (from, to) = period.around(day);
+        self.between(from, to)
+    }
+
+    fn add(&mut self, day: Date, count: f64) {
+        self.total += count;
+        *self.days.entry(day).or_default() += count;
+        while self.days.len() > DAYS_MAX {
+            self.days.pop_first();
+        }
+    }
+}
+
+/// The day of an instant.
+pub fn day_of(at: Millis) -> Date {
+    let instant = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+    instant.to_zoned(jiff::tz::TimeZone::UTC).date()
+}
+
+impl Counters {
+    /// Reads them; none when there are none yet.
+    ///
+    /// # Errors
+    /// A file that can't be read or isn't one of counters.
+    pub fn read(state: &Path) -> Result<Self> {
+        let path = path(state);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) => return Err(Failure::io(format!("can't read {}", path.display()), &e)),
+        };
+        let read: serde_json::Result<Self> = serde_json::from_slice(&bytes);
+        read.ok().filter(|counters| counters.format == FORMAT).ok_or_else(|| {
+            let text = format!("{} holds no counters of this moa", path.display());
+            Failure::new(Exit::Damaged, text).hint(
+                "put it back from a backup; without it, what the history still has is counted",
+            )
+        })
+    }
+
+    /// Writes them, whole or not at all; they are on the disk when this returns.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn write(&self, state: &Path) -> io::Result<()> {
+        replace(&path(state), &serde_json::to_vec(self)?)
+    }
+
+    /// A counter.
+    pub fn get(&self, name: &str) -> Option<&Counter> {
+        self.counters.get(name)
+    }
+
+    /// All counters, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Counter)> {
+        self.counters.iter().map(|(name, counter)| (name.as_str(), counter))
+    }
+
+    /// Leaves out counters that the project doesn't name any more.
+    pub fn keep_only(&mut self, metrics: &BTreeMap<Name, Metric>) {
+        self.counters.retain(|name, _| {
+            let is_own = OWN_METRICS.contains(&name.as_str());
+            is_own || metrics.keys().any(|known| known.as_str() == name)
+        });
+    }
+
+    /// Makes the counters that are not there yet.
+    pub fn begin(&mut self, metrics: &BTreeMap<Name, Metric>) {
+        self.format = FORMAT;
+        for name in metrics.keys().map(|name| name.as_str()).chain(OWN_METRICS) {
+            self.counters.entry(name.to_owned()).or_default();
+        }
+    }
+
+    /// Whether people were warned of that.
+    pub fn is_known(&self, alert: &str) -> bool {
+        self.alerts.contains(alert)
+    }
+
+    /// People were warned of that.
+    pub fn remember(&mut self, alert: String) {
+        self.alerts.insert(alert);
+        while self.alerts.len() > ALERTS_MAX {
+            self.alerts.pop_first();
+        }
+    }
+
+    /// Counts what has happened since.
+    ///
+    /// # Errors
+    /// Those of the store. What was counted up to there stays counted.
+    pub async fn count(
+        &mut self,
+        views: &Arc<dyn Views>,
+        metrics: &BTreeMap<Name, Metric>,
+    ) -> Result<()> {
+        self.begin(metrics);
+        let last = views.last_event().await?;
+        let names = metrics.keys().map(|name| name.as_str()).chain(OWN_METRICS);
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        for name in &names {
+            let Some(counter) = self.counters.get_mut(name) else { continue };
+            if counter.after > last {
+                // The store was put back from an older backup.
+                tracing::warn!(name, "a counter is ahead of the store, and goes on from its end");
+                counter.after = last;
+            }
+        }
+        let first = names.iter().filter_map(|name| self.counters.get(name)).map(|c| c.after).min();
+        let mut after = first.unwrap_or(last);
+        while after < last {
+            let rows = views.events(after, PART).await?;
+            let Some(end) = rows.last().map(|row| row.seq) else { break };
+            let runs = runs_of(&rows, views).await?;
+            for row in &rows {
+                let run = runs.get(&row.run);
+                self.count_row(row, run, &names, metrics);
+            }
+            after = end;
+        }
+        // Nothing that happens is something to be counted, too.
+        let today = day_of(view::now());
+        for name in &names {
+            self.counters.entry(name.clone()).or_default().since.get_or_insert(today);
+        }
+        Ok(())
+    }
+
+    fn count_row(
+        &mut self,
+        row: &HistoryRow,
+        run: Option<&Run>,
+        names: &[String],
+        metrics: &BTreeMap<Name, Metric>,
+    ) {
+        for name in names {
+            let Some(counter) = self.counters.get_mut(name) else { continue };
+            if row.seq <= counter.after {
+                continue;
+            }
+            counter.after = row.seq;
+            for (_, at, event) in row.timed() {
+                counter.since.get_or_insert(day_of(at));
+                let count = match run {
+                    Some(run) => counts(name, metrics, run, event),
+                    None => 0.0,
+                };
+                if count != 0.0 {
+                    counter.add(day_of(at), count);
+                }
+            }
+        }
+    }
+}
+
+/// The runs that some events are about, as far as these count; those that are gone have none.
+async fn runs_of(rows: &[HistoryRow], views: &Arc<dyn Views>) -> Result<HashMap<RunId, Run>> {
+    let mut runs = HashMap::new();
+    let reader = Reader::new(views.clone());
+    for row in rows {
+        let is_of_use = row.timed().any(|(_, _, event)| {
+            matches!(
+                event,
+                Event::StepSucceeded { .. } | Event::StepFailed { .. } | Event::RunSucceeded { .. }
+            )
+        });
+        if !is_of_use || runs.contains_key(&row.run) || views.run(row.run).await?.is_none() {
+            continue;
+        }
+        match reader.run(row.run).await {
+            Ok(run) => drop(runs.insert(row.run, run)),
+            // One that nobody can read must not hold up the others for ever.
+            Err(failure) if failure.exit == Exit::Damaged => {
+                tracing::warn!(run.id = %row.run, "not counted: {}", failure.message);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(runs)
+}
+
+/// How much an event counts.
+fn counts(name: &str, metrics: &BTreeMap<Name, Metric>, run: &Run, event: &Event) -> f64 {
+    let metric = metrics.iter().find(|(known, _)| known.as_str() == name).map(|(_, metric)| metric);
+    let Some(metric) = metric else {
+        let counted = match event {
+            Event::StepSucceeded { step, .. } => name == OWN_METRICS[0] && task(run, *step),
+            Event::StepFailed { step, .. } => name == OWN_METRICS[1] && task(run, *step),
+            _ => false,
+        };
+        return if counted { 1.0 } else { 0.0 };
+    };
+    let output = match event {
+        Event::StepSucceeded { step, output } if fits(metric, run, *step) => output,
+        Event::RunSucceeded { output } if !metric.is_of_steps() && is_of(metric, run) => output,
+        _ => return 0.0,
+    };
+    let scope = Ended { output: output.as_deref().unwrap_or(&Json::Null), run };
+    how_much(metric, &scope).unwrap_or_else(|why| {
+        let run = run.row.run;
+        tracing::warn!(metric = name, run.id = %run, "a metric can't be told: {why}");
+        0.0
+    })
+}
+
+fn plan_of(run: &Run, inst: InstIx) -> Option<&PlanStep> {
+    Some(run.graph.step(run.step(inst)?.plan))
+}
+
+fn task(run: &Run, inst: InstIx) -> bool {
+    plan_of(run, inst).is_some_and(|step| matches!(step.kind, StepKind::Task { .. }))
+}
+
+fn is_of(metric: &Metric, run: &Run) -> bool {
+    metric.workflow.as_ref().is_none_or(|workflow| *workflow == run.row.workflow)
+}
+
+fn fits(metric: &Metric, run: &Run, inst: InstIx) -> bool {
+    let Some(step) = plan_of(run, inst).filter(|_| metric.is_of_steps() && is_of(metric, run))
+    else {
+        return false;
+    };
+    let (agent, action) = match &step.kind {
+        StepKind::Task { agent, action, .. } => (Some(agent), Some(action)),
+        _ => (None, None),
+    };
+    metric.step.as_ref().is_none_or(|id| *id == step.id.to_string())
+        && metric.agent.as_ref().is_none_or(|wanted| Some(wanted) == agent)
+        && metric.action.as_ref().is_none_or(|wanted| Some(wanted) == action)
+}
+
+/// What expressions see of a run or step that has ended.
+struct Ended<'a> {
+    output: &'a Json,
+    run: &'a Run,
+}
+
+impl Scope for Ended<'_> {
+    fn lookup(&self, name: &str) -> Option<Value> {
+        match name {
+            "output" => Some(self.output.clone().into()),
+            "params" => Some(Json::clone(&self.run.row.params).into()),
+            _ => None,
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["output".into(), "params".into()]
+    }
+}
+
+fn how_much(metric: &Metric, scope: &Ended<'_>) -> std::result::Result<f64, String> {
+    let told =
+        |program: &Program, e: moa_core::expr::Error| format!("{e}, in: {}", program.source());
+    if let Some(when) = &metric.when
+        && !when.eval_bool(scope).map_err(|e| told(when, e))?
+    {
+        return Ok(0.0);
+    }
+    let Some(value) = &metric.value else { return Ok(1.0) };
+    let json = value.eval(scope).map_err(|e| told(value, e))?.to_json();
+    json.as_f64()
+        .filter(|count| count.is_finite())
+        .ok_or_else(|| format!("{json} is no number, in: {}", value.source()))
+}
+
+/// Puts a file in the place of another one, whole or not at all.
+///
+/// # Errors
+/// What the disk says.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = folder.join(name);
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o640).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(folder)?.sync_all()
+}
