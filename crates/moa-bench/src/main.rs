@@ -8,12 +8,14 @@
 mod fanout;
 mod finish;
 mod latency;
+mod limits;
 mod machine;
 mod node;
 mod options;
 mod plans;
 mod report;
 mod retention;
+mod schedules;
 mod spawn;
 mod throughput;
 mod waiting;
@@ -40,6 +42,8 @@ const BENCHES: &[Bench] = &[
     ("B7", "B1 on a store with 1,000,000 finished steps", throughput::full),
     ("B8", "restart with 100,000 open runs", waiting::restart),
     ("B9", "one run of 100,000 steps", fanout::long),
+    ("B10", "1,000,000 schedules", schedules::many),
+    ("B11", "limit checks, and B1 with limits", limits::checks),
     ("B12", "B1 while all that ends is deleted", retention::beside),
 ];
 

@@ -10,9 +10,11 @@ use anyhow::{Context, Result, bail};
 use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
 use moa_core::agent::{AgentKind, AgentSpec, CommandSpec, ProcessLimits};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::AgentLimits;
 use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::schema::NoSchemas;
 use moa_core::time::{Millis, Span};
+use moa_core::trigger::TriggerSpec;
 use moa_core::workflow::Plan;
 use moa_engine::handle::{
     Change, Engine, Handle, Options as EngineOptions, Serves, StartRequest, Started,
@@ -40,6 +42,16 @@ pub struct World {
     runtime: Runtime,
     handle: Handle,
     store: Arc<SqliteStore>,
+    setup: Setup,
+}
+
+/// What an engine is started with beside the usual.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// Whether it serves triggers.
+    pub triggers: bool,
+    /// Limits of the agent that does nothing.
+    pub limits: AgentLimits,
 }
 
 struct NoSecrets;
@@ -53,12 +65,17 @@ impl Secrets for NoSecrets {
 impl World {
     /// A new store in the bench folder, with these workflows, and an engine on it.
     pub fn fresh(options: &Options, name: &str, plans: &[Plan]) -> Result<Self> {
+        Self::fresh_with(options, name, plans, Setup::default())
+    }
+
+    /// The same, and the engine is started with something beside the usual.
+    pub fn fresh_with(options: &Options, name: &str, plans: &[Plan], setup: Setup) -> Result<Self> {
         let dir = options.dir.join(name);
         if dir.exists() {
             std::fs::remove_dir_all(&dir).context("the last bench's folder")?;
         }
         std::fs::create_dir_all(&dir)?;
-        let world = Self::open(dir)?;
+        let world = Self::open(dir, setup)?;
         for plan in plans {
             world.put(plan)?;
         }
@@ -66,14 +83,14 @@ impl World {
     }
 
     /// Opens the store in `dir` and starts an engine on it.
-    fn open(dir: PathBuf) -> Result<Self> {
+    fn open(dir: PathBuf, setup: Setup) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context("the runtime")?;
         let store = Arc::new(SqliteStore::open(&dir.join("moa.db"), Default::default())?);
-        let agents = agents();
+        let agents = agents(&setup.limits);
         let node =
             NodeId(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64);
         let worker = WorkerOptions {
@@ -92,22 +109,23 @@ impl World {
                 node,
                 max_running: MAX_RUNNING,
                 serves: Serves::Everything,
-                triggers: None,
+                triggers: setup.triggers.then(Default::default),
             },
             store.clone() as Arc<dyn Store>,
             agents,
             Arc::new(NoSchemas),
             |completions| LocalWorker::new(worker, completions),
         )?;
-        Ok(Self { dir, runtime, handle, store })
+        Ok(Self { dir, runtime, handle, store, setup })
     }
 
     /// Stops the engine, opens the store again and starts another one. Answers it with the seconds
     /// that the opening took.
     pub fn reopen(self) -> Result<(Self, f64)> {
+        let setup = self.setup.clone();
         let dir = self.stop();
         let start = Instant::now();
-        let world = Self::open(dir)?;
+        let world = Self::open(dir, setup)?;
         Ok((world, start.elapsed().as_secs_f64()))
     }
 
@@ -118,7 +136,7 @@ impl World {
 
     /// Stops the engine and closes the store; answers its folder.
     fn stop(self) -> PathBuf {
-        let Self { dir, runtime, handle, store } = self;
+        let Self { dir, runtime, handle, store, setup: _ } = self;
         runtime.block_on(handle.stop(DRAIN));
         drop(handle);
         drop(runtime);
@@ -191,6 +209,26 @@ impl World {
         Ok(())
     }
 
+    /// Puts so many triggers, with so many in flight.
+    pub async fn put_triggers(
+        &self,
+        specs: impl Iterator<Item = TriggerSpec>,
+        in_flight: usize,
+    ) -> Result<()> {
+        let mut puts = JoinSet::new();
+        for spec in specs {
+            if puts.len() >= in_flight {
+                puts.join_next().await.context("a put is awaited")???;
+            }
+            let handle = self.handle.clone();
+            puts.spawn(async move { handle.put_trigger(spec).await });
+        }
+        while let Some(put) = puts.join_next().await {
+            put??;
+        }
+        Ok(())
+    }
+
     /// Sends a signal; answers when it is durable.
     pub async fn signal(&self, run: RunId, name: &str) -> Result<()> {
         let change = Change::Signal { name: name.to_owned(), key: None, payload: Json::Null };
@@ -237,7 +275,7 @@ fn joined(start: Option<Result<Result<RunId>, JoinError>>) -> Result<RunId> {
 }
 
 /// The agents of the benches: one that does nothing, one that starts /bin/true.
-fn agents() -> BTreeMap<Name, Arc<AgentSpec>> {
+fn agents(limits: &AgentLimits) -> BTreeMap<Name, Arc<AgentSpec>> {
     let command = CommandSpec {
         argv: vec!["/bin/true".into()],
         cwd: None,
@@ -250,7 +288,12 @@ fn agents() -> BTreeMap<Name, Arc<AgentSpec>> {
         (plans::NOOP, AgentKind::Builtin("noop".into())),
         (plans::TRUE, AgentKind::Command(command)),
     ];
-    kinds.into_iter().map(|(id, kind)| (plans::name(id), Arc::new(agent(id, kind)))).collect()
+    let mut all: BTreeMap<Name, AgentSpec> =
+        kinds.into_iter().map(|(id, kind)| (plans::name(id), agent(id, kind))).collect();
+    if let Some(noop) = all.get_mut(&plans::name(plans::NOOP)) {
+        noop.limits = limits.clone();
+    }
+    all.into_iter().map(|(id, agent)| (id, Arc::new(agent))).collect()
 }
 
 fn agent(id: &str, kind: AgentKind) -> AgentSpec {
