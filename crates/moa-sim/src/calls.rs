@@ -11,7 +11,7 @@ use moa_ports::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Snapshot, WorkflowRef,
     WorkflowVersion,
 };
-use moa_ports::triggers::TriggerRow;
+use moa_ports::triggers::{TriggerOutcome, TriggerRow};
 
 use crate::check;
 use crate::plant::Plant;
@@ -276,7 +276,8 @@ impl World {
             }
         };
         let applied = |outcome: &CommitOutcome| matches!(outcome, CommitOutcome::Applied { .. });
-        if outcome.commits.iter().any(applied) || !written.relays.is_empty() {
+        let triggers = outcome.triggers.contains(&TriggerOutcome::Applied);
+        if triggers || outcome.commits.iter().any(applied) || !written.relays.is_empty() {
             self.written = self.events;
         }
         for position in refused {
@@ -318,6 +319,7 @@ impl World {
         if plant == Plant::LostWrite && !batch.commits.is_empty() && self.random.chance(20) {
             batch.commits.pop();
         }
+        self.tamper_triggers(&mut batch);
         for commit in &mut batch.commits {
             let current = self.store.model().snapshot(commit.run).map_or(0, |s| s.version);
             let now = self.random.chance(100);

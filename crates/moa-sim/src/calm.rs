@@ -43,7 +43,8 @@ impl World {
 
     /// Users help every run that waits for them to its end.
     pub(crate) fn nudge(&mut self) {
-        if self.is_over() {
+        let ended = self.end_triggers();
+        if ended && self.is_over() {
             let model = self.store.model();
             let judged = self.checker.over(&model);
             drop(model);

@@ -24,6 +24,7 @@ mod process;
 pub mod random;
 mod schemas;
 pub mod swarm;
+mod triggers;
 mod users;
 mod work;
 pub mod world;

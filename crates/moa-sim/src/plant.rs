@@ -39,11 +39,21 @@ pub enum Plant {
     LostRow,
     /// A node that was asked for a few runs is given what is due of others.
     AnswersForAll,
+    /// The start of a run by a trigger is not written.
+    LostStart,
+    /// What became of a slot is not written.
+    LostSlot,
+    /// It is forgotten when a trigger is due.
+    LostDue,
+    /// An occurrence starts two runs.
+    SecondRun,
+    /// Slots are started before they are due.
+    EarlySlot,
 }
 
 impl Plant {
     /// Every planted bug.
-    pub const ALL: [Plant; 18] = [
+    pub const ALL: [Plant; 23] = [
         Self::LostMessage,
         Self::StaleVersion,
         Self::EarlyAnswer,
@@ -62,5 +72,10 @@ impl Plant {
         Self::LostTimer,
         Self::LostRow,
         Self::AnswersForAll,
+        Self::LostStart,
+        Self::LostSlot,
+        Self::LostDue,
+        Self::SecondRun,
+        Self::EarlySlot,
     ];
 }

@@ -109,6 +109,10 @@ impl World {
         if asked_only {
             node.serve_only_asked();
         }
+        let triggers = self.swarm.triggers && !asked_only;
+        if triggers {
+            node.serve_triggers();
+        }
         let process = &mut self.processes[p];
         process.only = asked_only.then(BTreeSet::new);
         process.changed.clear();
@@ -122,6 +126,9 @@ impl World {
             self.after(LEASE.0 / 3, Happening::Renew(p, life));
         }
         self.drain(p);
+        if triggers {
+            self.put_triggers(p);
+        }
     }
 
     /// Whether what is meant for this life of a process reaches it now; puts it off when the
@@ -391,8 +398,19 @@ fn describe(command: &Command) -> String {
                 format!("{run}@{} {:?} consumed {:?}", c.expected, c.events, c.consumed)
             });
             let runs: Vec<_> = runs.collect();
+            let triggers = batch.triggers.iter().map(|c| {
+                let records = c.records.iter().map(|r| {
+                    let o = &r.occurrence;
+                    format!("{} {:?} x{}", o.key, o.outcome, o.count)
+                });
+                let (streak, mark) = (&c.state.streak, c.state.schedule.as_ref().map(|s| s.mark));
+                let records: Vec<_> = records.collect();
+                format!("{}@{} {records:?} mark {mark:?} {streak:?}", c.id, c.expected)
+            });
+            let triggers: Vec<_> = triggers.collect();
             let Batch { relays, events, .. } = batch;
-            format!("commit {} relays {} events {events:?}", runs.join("; "), relays.len())
+            let (runs, relays) = (runs.join("; "), relays.len());
+            format!("commit {runs} relays {relays} events {events:?} triggers {triggers:?}")
         }
         Command::Start(task) => format!("start {} attempt {}", task.idempotency_key, task.attempt),
         other => format!("{other:?}"),

@@ -19,6 +19,8 @@ pub struct Swarm {
     pub cached_max: Option<usize>,
     /// Starts of a process that executes only what it is asked to.
     pub asked_only: u32,
+    /// Whether there are triggers.
+    pub triggers: bool,
     /// Rows that a node asks the store for at once, when not the usual number.
     pub due_limit: Option<usize>,
     /// Whether committed changes are published.
@@ -147,13 +149,14 @@ impl Swarm {
         self.cleanup = some(random, 600);
     }
 
-    /// Draws what only one seed of seven does. From numbers of its own: all that the others do stays
+    /// Draws what only few seeds do. From numbers of its own: all that the others do stays
     /// as it was.
     pub fn draw_rare(&mut self, seed: u64) {
         let mut random = Random::new(!seed);
         if seed % 7 == 5 {
             self.asked_only = random.range(100, 900) as u32;
         }
+        self.triggers = seed % 13 == 6;
     }
 
     /// No fault at all.
@@ -164,6 +167,7 @@ impl Swarm {
             max_running: 8,
             cached_max: None,
             asked_only: 0,
+            triggers: false,
             due_limit: None,
             publish: true,
             latency: 1,
@@ -202,6 +206,7 @@ impl Swarm {
         calm.cached_max = self.cached_max;
         calm.due_limit = self.due_limit;
         calm.publish = self.publish;
+        calm.triggers = self.triggers;
         calm.users = [0; 8];
         calm
     }

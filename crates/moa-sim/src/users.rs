@@ -22,6 +22,8 @@ pub enum Asked {
     Change { run: RunId, change: Change, seen: (u32, u32) },
     /// A fork.
     Fork { run: RunId },
+    /// Something of a trigger.
+    Trigger,
 }
 
 impl Asked {
@@ -51,6 +53,9 @@ impl World {
         }
         let wait = self.random.delay(self.swarm.user_every).max(1);
         self.after(wait, Happening::User);
+        if self.swarm.triggers && self.random.chance(100) {
+            return self.user_triggers();
+        }
         let users = self.swarm.users;
         match self.random.weighted(&users) {
             0 => self.user_starts(),
@@ -64,7 +69,7 @@ impl World {
         }
     }
 
-    fn ask(&mut self, p: usize, asked: Asked) -> Token {
+    pub(crate) fn ask(&mut self, p: usize, asked: Asked) -> Token {
         let process = &mut self.processes[p];
         process.next_token += 1;
         process.asked.insert(process.next_token, asked);
@@ -284,6 +289,8 @@ impl World {
                 }
             }
             (Asked::Fork { run }, Answer::Forked(Err(_))) => self.checker.deny(*run),
+            // What became of it is judged by what was written.
+            (Asked::Trigger, Answer::Trigger(_)) => Ok(()),
             (_, answer) => Err(format!("{answer:?} is no answer to {asked:?}")),
         };
         self.must(judged);

@@ -9,6 +9,7 @@ use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::Graph;
 use moa_core::time::Millis;
+use moa_core::trigger::TriggerSpec;
 use moa_core::workflow::{Concurrency, Plan};
 use moa_ports::agent::Completion;
 use moa_ports::memory::MemoryStore;
@@ -25,6 +26,7 @@ use crate::plant::Plant;
 use crate::process::Process;
 use crate::random::Random;
 use crate::swarm::Swarm;
+use crate::triggers;
 use crate::users::Users;
 
 /// When the simulated world begins.
@@ -135,6 +137,8 @@ pub(crate) struct World {
     pub calls: BTreeMap<u64, Call>,
     pub workflows: Vec<Workflow>,
     pub users: Users,
+    /// The triggers that processes put when they start.
+    pub specs: Vec<TriggerSpec>,
     /// Whether clocks were ever more than a second apart.
     pub clocks_apart: bool,
     /// When faults and users stopped, once they have.
@@ -195,6 +199,7 @@ impl World {
             calls: BTreeMap::new(),
             workflows: Vec::new(),
             users: Users::default(),
+            specs: Vec::new(),
             clocks_apart: false,
             calm_since: None,
             piled_up: false,
@@ -208,6 +213,9 @@ impl World {
         };
         world.note(|w| format!("seed {} {:?}", options.seed, w.swarm));
         world.make_workflows();
+        if world.swarm.triggers {
+            world.specs = triggers::specs(options.seed, &world.workflows[0].name);
+        }
         world.make_processes();
         world.after(0, Happening::User);
         if world.swarm.fault_every > 0 {

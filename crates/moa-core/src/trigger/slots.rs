@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::record::{Occurrence, Origin, Outcome};
-use super::state::{Held, Last, Paused, Streak, Waiting};
+use super::state::{Held, Last, Paused, Streak};
 use super::{Env, Tx, vars};
 use crate::ids::RunId;
 use crate::schedule::{
@@ -112,8 +112,7 @@ impl Tx<'_, '_> {
         }
         let reason = unmet.into_iter().map(|u| u.reason).collect::<Vec<_>>().join("; ");
         self.decide(&held, Outcome::Waiting, Some(reason), None, true);
-        let (since, seen_at) = (self.now(), self.now());
-        self.trigger.state.waiting = Some(Waiting { held, run, since, seen_at });
+        self.let_wait(held, run);
     }
 
     /// A slot that starts nothing, as an occurrence.
@@ -135,7 +134,10 @@ impl Tx<'_, '_> {
         let shared = matches!(outcome, Outcome::SkippedPaused | Outcome::SkippedDisabled);
         let streak = self.trigger.state.streak.take().filter(|s| s.outcome == outcome && shared);
         let held = self.bare(slot);
-        let Some(mut streak) = streak.filter(|s| s.last < slot.at) else {
+        // Some were accepted before, and are passed over out of turn: a range must not span others.
+        let next = |s: &Streak| self.trigger.table.as_ref()?.next_slot(s.last);
+        let follows = |s: &Streak| next(s).is_some_and(|next| next.at == slot.at);
+        let Some(mut streak) = streak.filter(follows) else {
             self.decide(&held, outcome, reason, None, true);
             // The first has a record of its own; those behind it share one.
             let (first, last) = (slot.at, slot.at);

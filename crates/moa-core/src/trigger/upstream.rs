@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::record::{Origin, Outcome};
 use super::spec::{Dependency, Source};
-use super::state::{Arrived, Cycle, Waiting};
+use super::state::{Arrived, Cycle, Held, Waiting};
 use super::{Trigger, Tx};
 use crate::ids::{Name, RunId};
 use crate::limits::{CYCLES_MAX, UPSTREAM_GRACE_MS};
@@ -117,15 +117,44 @@ impl Tx<'_, '_> {
         if self.trigger.state.paused.is_some() || !self.trigger.spec.enabled {
             return;
         }
-        let Some(waiting) = &self.trigger.state.waiting else { return };
-        let unmet = self.trigger.unmet(waiting.held.at, waiting.since, self.now());
         let now = self.now();
+        let Some(waiting) = &mut self.trigger.state.waiting else { return };
+        if now < waiting.held.at {
+            // By the clock of the node that accepted it, it was due; by this one's it isn't yet.
+            waiting.seen_at = now;
+            return;
+        }
+        let Some(waiting) = &self.trigger.state.waiting else { return };
+        let unmet = self.trigger.unmet(waiting.held.at, waiting.since, now);
         if let Some(waiting) = self.trigger.state.waiting.as_mut().filter(|_| !unmet.is_empty()) {
             waiting.seen_at = now;
             return;
         }
         if let Some(Waiting { held, run, .. }) = self.trigger.state.waiting.take() {
             self.start_as(run, held, false);
+        }
+    }
+
+    /// Of two slots that would wait the newer one does.
+    pub(super) fn let_wait(&mut self, held: Held, run: RunId) {
+        let (since, seen_at) = (self.now(), self.now());
+        let new = Waiting { held, run, since, seen_at };
+        let older = match self.trigger.state.waiting.take() {
+            Some(other) if other.held.at > new.held.at => {
+                self.trigger.state.waiting = Some(other);
+                Some(new)
+            }
+            other => {
+                self.trigger.state.waiting = Some(new);
+                other
+            }
+        };
+        let Some(older) = older else { return };
+        let reason = "it could not be started before a newer slot".to_owned();
+        self.decide(&older.held, Outcome::SkippedLate, Some(reason), None, false);
+        if let Some(schedule) = &mut self.trigger.state.schedule {
+            // It was counted as a run when its turn had come.
+            schedule.runs = schedule.runs.saturating_sub(1);
         }
     }
 
@@ -168,7 +197,8 @@ impl Trigger {
         let unmet = self.unmet(at, waiting.since, waiting.seen_at);
         let met = unmet.iter().filter_map(|u| u.until).min().filter(|_| self.paused_not());
         let next = self.table.as_ref().and_then(|t| t.next_slot(at)).map(|slot| slot.at);
-        [met, self.late_at(waiting), next].into_iter().flatten().min()
+        let early = (waiting.seen_at < at).then_some(at).filter(|_| self.paused_not());
+        [met, self.late_at(waiting), next, early].into_iter().flatten().min()
     }
 
     fn paused_not(&self) -> bool {

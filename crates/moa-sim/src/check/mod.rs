@@ -9,6 +9,7 @@ mod judge;
 mod post;
 mod shadow;
 mod step;
+mod triggers;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use moa_core::limit::LimitState;
 use moa_core::machine::{Graph, Run, TimerKey};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
+use moa_core::trigger::TriggerId;
 use moa_engine::handle::Committed;
 use moa_ports::memory::Model;
 use moa_ports::store::{Batch, BatchOutcome, Commit, CommitOutcome, MessageId, Snapshot};
@@ -59,6 +61,7 @@ pub struct Checker {
     messages: BTreeMap<MessageId, Sent>,
     /// Runs whose start was refused: they must never come to be.
     denied: BTreeSet<RunId>,
+    triggers: BTreeMap<TriggerId, triggers::Seen>,
     commits: u64,
     /// Pairs of (status, event) seen.
     pub coverage: Coverage,
@@ -112,6 +115,7 @@ impl Checker {
                     .map_err(|wrong| format!("run {}: {wrong}", commit.run))?;
             }
         }
+        self.trigger_commits(batch, outcome, model)?;
         self.post(batch, model)
     }
 
@@ -131,8 +135,13 @@ impl Checker {
             self.created(commit)?;
             let graph = self.graphs.get(&created.hash).ok_or("its workflow is not known")?;
             let shadow = Shadow::born(now, &commit.events[0], graph.clone())?;
-            if let Some(seed) = &created.seed {
-                self.forked(seed)?;
+            match (&created.seed, &created.trigger) {
+                (Some(seed), _) => self.forked(seed)?,
+                // Repeated from its start it has the occurrence of the first, and an id of its own.
+                (None, Some(trigger)) if id.0 >> 76 & 0xF == 8 => {
+                    self.occurrence_of(id, trigger.trigger, &trigger.key)?;
+                }
+                (None, _) => {}
             }
             self.runs.insert(id, shadow);
         }

@@ -238,6 +238,7 @@ impl Checker {
         for id in self.runs.keys() {
             self.folded(*id, model).map_err(|wrong| format!("run {id}: {wrong}"))?;
         }
+        self.triggers_over(model)?;
         self.deep(model)
     }
 }

@@ -334,3 +334,19 @@ fn a_pause_makes_up_for_nothing() {
     bench.pause();
     assert_eq!(bench.lines(), "3600 started\n");
 }
+
+#[test]
+fn records_of_ranges_span_no_slot_of_another_record() {
+    let mut bench = Bench::new(every("1m", |s| s.catch_up.policy = CatchUpPolicy::All));
+    // Some wait to be caught up; others are missed behind them, and then somebody pauses it.
+    bench.sleep(Span::minutes(30));
+    bench.now = bench.now.after(Span::minutes(30));
+    bench.pause();
+    bench.pass(Span::minutes(5));
+    assert_eq!(accounted(&bench), 65, "{}", bench.lines());
+    for record in bench.records.values() {
+        let last = record.last.unwrap_or(record.at);
+        let slots = last.since(record.at).0 / 60_000 + 1;
+        assert_eq!(record.count, slots, "{}", bench.lines());
+    }
+}

@@ -169,3 +169,34 @@ fn a_paused_schedule_starts_nothing_that_waits() {
     bench.command(moa_core::trigger::TriggerCommand::Resume);
     assert_eq!(bench.starts.len(), 1, "{}", bench.lines());
 }
+
+/// A schedule that is due each ten seconds and waits for runs of another workflow.
+fn waits() -> TriggerSpec {
+    let mut spec = every("10s", |s| s.overlap = moa_core::schedule::Overlap::Allow);
+    spec.overlap = moa_core::schedule::Overlap::Allow;
+    let Source::Schedule(source) = &mut spec.source else { panic!("it is a schedule") };
+    source.after = vec![dependency("curation")];
+    spec
+}
+
+#[test]
+fn of_two_slots_that_would_wait_neither_is_forgotten() {
+    let mut bench = Bench::new(waits());
+    // A busy machine: two slots come due in the same moment.
+    bench.sleep(Span::seconds(25));
+    assert_eq!(bench.outcomes(), [Outcome::SkippedLate, Outcome::Waiting], "{}", bench.lines());
+    bench.other_ends("curation", 1, Succeeded);
+    assert_eq!(bench.outcomes(), [Outcome::SkippedLate, Outcome::Started], "{}", bench.lines());
+}
+
+#[test]
+fn a_slot_that_waits_is_not_started_early_by_a_clock_that_is_behind() {
+    let mut bench = Bench::new(waits());
+    bench.pass(Span::seconds(10));
+    assert_eq!(bench.outcomes(), [Outcome::Waiting]);
+    bench.now = START.after(Span::seconds(8));
+    bench.other_ends("curation", 1, Succeeded);
+    assert!(bench.starts.is_empty(), "{}", bench.lines());
+    bench.pass(Span::seconds(2));
+    assert_eq!(bench.starts.len(), 1, "{}", bench.lines());
+}

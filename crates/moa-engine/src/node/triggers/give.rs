@@ -115,7 +115,13 @@ impl Node {
         self.triggers.entries.insert(id, Entry::Live(Box::new(live)));
         self.triggers.idle.push_back((used, id));
         for given in waiting {
-            self.give(now, id, given);
+            // It has just come from the store: who asks needs no newer one.
+            match self.triggers.entries.get(&id) {
+                Some(entry @ Entry::Live(_)) if !entry.has(given.source) => {
+                    self.apply_given(now, id, given);
+                }
+                _ => self.give(now, id, given),
+            }
         }
     }
 

@@ -1,0 +1,192 @@
+//! Triggers: each occurrence has one outcome and one run at most, no slot is early, every slot is
+//! accounted for, and what was started comes to be.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use moa_core::ids::RunId;
+use moa_core::machine::MessageBody;
+use moa_core::schedule::Timetable;
+use moa_core::time::Millis;
+use moa_core::trigger::{Occurrence, Origin, Outcome, TriggerId, TriggerSpec};
+use moa_ports::memory::Model;
+use moa_ports::store::{Batch, BatchOutcome};
+use moa_ports::triggers::{TriggerCommit, TriggerOutcome};
+
+use super::Checker;
+
+/// What is known of a trigger.
+#[derive(Debug)]
+pub(super) struct Seen {
+    spec: Arc<TriggerSpec>,
+    version: u64,
+    /// Slots up to this instant are none of its.
+    since: Millis,
+    /// Slots up to this instant have their outcome.
+    mark: Millis,
+    records: BTreeMap<String, Occurrence>,
+}
+
+impl Checker {
+    /// What a batch wrote of triggers.
+    pub(super) fn trigger_commits(
+        &mut self,
+        batch: &Batch,
+        outcome: &BatchOutcome,
+        model: &Model,
+    ) -> Result<(), String> {
+        for (commit, outcome) in batch.triggers.iter().zip(&outcome.triggers) {
+            if *outcome == TriggerOutcome::Applied {
+                self.trigger_commit(commit, model)
+                    .map_err(|wrong| format!("trigger {}: {wrong}", commit.id))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn trigger_commit(&mut self, commit: &TriggerCommit, model: &Model) -> Result<(), String> {
+        let seen = match self.triggers.entry(commit.id) {
+            Entry::Occupied(seen) => seen.into_mut(),
+            Entry::Vacant(place) => {
+                let spec = commit.spec.clone().ok_or("a trigger without what it says")?;
+                let (since, mark) = (commit.state.since, commit.state.since);
+                place.insert(Seen { spec, version: 0, since, mark, records: BTreeMap::new() })
+            }
+        };
+        if commit.expected != seen.version {
+            let (have, made) = (seen.version, commit.expected);
+            return Err(format!("at version {have}, but was written as made from {made}"));
+        }
+        seen.version += 1;
+        if let Some(schedule) = &commit.state.schedule {
+            if schedule.mark < seen.mark {
+                return Err(format!("its mark goes back from {} to {}", seen.mark, schedule.mark));
+            }
+            seen.mark = schedule.mark;
+        }
+        for record in &commit.records {
+            seen.record(&record.occurrence, record.new)?;
+        }
+        for amendment in &commit.amendments {
+            let record = seen.records.get_mut(&amendment.key).ok_or("an amendment of nothing")?;
+            if record.run == Some(amendment.run) {
+                record.result = amendment.result.or(record.result);
+                if let Some((outcome, _)) = amendment.outcome {
+                    record.outcome = outcome;
+                }
+            }
+        }
+        for message in &commit.messages {
+            let MessageBody::StartRun(start) = &message.body else { continue };
+            let record = seen.records.get(&start.trigger.key);
+            if record.is_none_or(|r| r.outcome != Outcome::Started || r.run != Some(message.to)) {
+                return Err(format!("run {} is started without a record", message.to));
+            }
+        }
+        let row = model.trigger(commit.id).ok_or("it is not in the store")?;
+        let waits = commit.state.wake_at.is_some() && !commit.state.removed;
+        match waits && row.due_at.is_none() {
+            true => Err("nobody is going to look at it again".into()),
+            false => Ok(()),
+        }
+    }
+
+    /// A run that says which occurrence started it must be the one that the occurrence says.
+    pub(super) fn occurrence_of(
+        &self,
+        run: RunId,
+        trigger: TriggerId,
+        key: &str,
+    ) -> Result<(), String> {
+        let seen = self.triggers.get(&trigger).ok_or("its trigger is not there")?;
+        let record = seen.records.get(key).ok_or(format!("occurrence {key} has no record"))?;
+        match record.run == Some(run) && record.outcome == Outcome::Started {
+            true => Ok(()),
+            false => Err(format!("occurrence {key} did not start it: {record:?}")),
+        }
+    }
+
+    /// What must hold of triggers when everything has come to its end.
+    pub(super) fn triggers_over(&self, model: &Model) -> Result<(), String> {
+        for (id, seen) in &self.triggers {
+            let row = model.trigger(*id).ok_or("a trigger is gone")?;
+            if !row.state.open.is_empty() {
+                return Err(format!("trigger {id} has open runs: {:?}", row.state.open));
+            }
+            for record in seen.records.values() {
+                self.came_to_be(record).map_err(|wrong| format!("trigger {id}: {wrong}"))?;
+            }
+            seen.accounted().map_err(|wrong| format!("{}: {wrong}", seen.spec.title()))?;
+        }
+        Ok(())
+    }
+
+    fn came_to_be(&self, record: &Occurrence) -> Result<(), String> {
+        if record.outcome.is_open() {
+            return Err(format!("an occurrence waits for ever: {record:?}"));
+        }
+        let Some(run) = record.run.filter(|_| record.outcome == Outcome::Started) else {
+            return Ok(());
+        };
+        let shadow =
+            self.runs.get(&run).ok_or(format!("run {run} never came to be: {record:?}"))?;
+        match shadow.ended == record.result {
+            true => Ok(()),
+            false => Err(format!("run {run} ended as {:?}, but {record:?}", shadow.ended)),
+        }
+    }
+}
+
+impl Seen {
+    fn record(&mut self, new: &Occurrence, first: bool) -> Result<(), String> {
+        if let Some(old) = self.records.get(&new.key) {
+            if first {
+                return Err(format!("occurrence {} is recorded twice", new.key));
+            }
+            let changed = old.run.is_some() && old.run != new.run;
+            if changed || !(old.outcome.is_open() || new.last.is_some()) {
+                return Err(format!("what became of it changes: {old:?} to {new:?}"));
+            }
+        }
+        // Of other kinds it is the clock of another node that says when it happened.
+        let is_slot = self.spec.schedule().is_some() && new.origin != Origin::Manual;
+        if is_slot && new.outcome == Outcome::Started && new.at > new.decided_at {
+            return Err(format!("it was started too early: {new:?}"));
+        }
+        self.records.insert(new.key.clone(), new.clone());
+        Ok(())
+    }
+
+    /// Every slot up to the mark is in one record.
+    fn accounted(&self) -> Result<(), String> {
+        let Some(source) = self.spec.schedule() else { return Ok(()) };
+        let table = Timetable::new(source.schedule.clone(), &source.calendars)
+            .map_err(|e| e.to_string())?;
+        let mut found: BTreeMap<Millis, &Occurrence> = BTreeMap::new();
+        for record in self.records.values().filter(|r| r.origin != Origin::Manual) {
+            let end = Millis(record.last.unwrap_or(record.at).0 + 1);
+            let slots: Vec<Millis> = table.slots(record.at..end).map(|slot| slot.at).collect();
+            if slots.len() as u64 != record.count {
+                let near = self
+                    .records
+                    .values()
+                    .filter(|r| r.last.unwrap_or(r.at) >= record.at && r.at.0 < end.0);
+                let near: Vec<String> =
+                    near.map(|r| format!("{} {:?}", r.key, r.outcome)).collect();
+                let (slots, near) = (slots.len(), near.join(", "));
+                return Err(format!("{slots} slots are in {record:?}; near it: {near}"));
+            }
+            for slot in slots {
+                if let Some(other) = found.insert(slot, record) {
+                    return Err(format!("slot {slot} is in {other:?} and in {record:?}"));
+                }
+            }
+        }
+        let all = Millis(self.since.0 + 1)..Millis(self.mark.0 + 1);
+        match table.slots(all).find(|slot| !found.contains_key(&slot.at)) {
+            Some(slot) => Err(format!("slot {} has no outcome", slot.at)),
+            None => Ok(()),
+        }
+    }
+}
