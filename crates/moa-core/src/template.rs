@@ -121,6 +121,26 @@ impl Template {
         found
     }
 
+    /// Every expression, in order, with the byte of the string that it starts at.
+    pub fn programs(&self) -> Vec<(Program, usize)> {
+        let mut found = Vec::new();
+        let mut open: Vec<&Node> =
+            self.compiled.iter().filter_map(|compiled| compiled.node.as_ref()).collect();
+        while let Some(node) = open.pop() {
+            match node {
+                Node::Constant(_) => {}
+                Node::Whole(program) => found.push((program.clone(), OPEN.len())),
+                Node::Text(parts) => found.extend(parts.iter().filter_map(|part| match part {
+                    Part::Expression(program, at) => Some((program.clone(), *at)),
+                    Part::Text(_) | Part::Secret(..) => None,
+                })),
+                Node::Array(nodes) => open.extend(nodes.iter().rev()),
+                Node::Object(members) => open.extend(members.iter().rev().map(|(_, node)| node)),
+            }
+        }
+        found
+    }
+
     /// Evaluates every expression, all of them together within the limits of one.
     ///
     /// # Errors

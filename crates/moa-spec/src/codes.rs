@@ -88,6 +88,8 @@ codes! {
     TWO_PRODUCERS = "MOA0306",
     /// ${{ }} where it is not evaluated.
     STRAY_TEMPLATE = "MOA0307",
+    /// An expression that can't succeed.
+    MISFIT_TYPES = "MOA0308",
     /// An agent that does not exist.
     UNKNOWN_AGENT = "MOA0401",
     /// An action that the agent does not have.

@@ -283,6 +283,8 @@ pub struct Expr {
     pub uses: Vec<Use>,
     /// The bytes of it in the source.
     pub span: Range<usize>,
+    /// The text as it stands in the file.
+    pub(crate) node: Arc<Node>,
 }
 text_schema!(Expr, "Expression", {
     "type": ["string", "boolean", "number"],
@@ -321,7 +323,7 @@ impl Field for Expr {
                 let uses = program.references().into_iter();
                 let uses =
                     uses.map(|r| Use { path: r.path, span: cx.place_in(node, &r.span) }).collect();
-                Some(Self { program, uses, span: node.span.clone() })
+                Some(Self { program, uses, span: node.span.clone(), node: node.clone() })
             }
             Err(e) => {
                 expression_error(&e, node, cx);
@@ -355,6 +357,8 @@ pub struct Tmpl {
     pub template: Template,
     /// The names that its expressions use.
     pub uses: Vec<Use>,
+    /// The expressions, each with the byte at which it starts in the text of its node.
+    pub(crate) programs: Vec<(Program, usize, Arc<Node>)>,
     /// The value as it stands in the file.
     pub(crate) node: Arc<Node>,
 }
@@ -397,14 +401,15 @@ impl JsonSchema for Tmpl {
 
 impl Field for Tmpl {
     fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {
-        let mut uses = Vec::new();
+        let mut found = Found::default();
         let mut json = node.to_json();
-        if !check_texts(node, &mut uses, cx) {
+        if !check_texts(node, &mut found, cx) {
             // The mistakes were reported; without those texts the rest can still be checked.
             blank_broken(&mut json);
         }
         let template = Template::compile(&json, true).unwrap_or_default();
-        Some(Self { template, uses, node: node.clone() })
+        let Found { uses, programs } = found;
+        Some(Self { template, uses, programs, node: node.clone() })
     }
 }
 
@@ -418,22 +423,32 @@ fn blank_broken(json: &mut Json) {
     }
 }
 
+/// What the texts of a template hold.
+#[derive(Default)]
+struct Found {
+    uses: Vec<Use>,
+    programs: Vec<(Program, usize, Arc<Node>)>,
+}
+
 /// Compiles every text beneath `node` by itself, so that mistakes have a place.
-fn check_texts(node: &Node, uses: &mut Vec<Use>, cx: &mut Cx) -> bool {
+fn check_texts(node: &Arc<Node>, found: &mut Found, cx: &mut Cx) -> bool {
     match &node.data {
         Data::Text(text) if text.contains("${{") => {
             let json = Json::String(text.clone());
             let errors = Template::check(&json, true);
             errors.iter().for_each(|(_, e)| expression_error(e, node, cx));
-            for r in Template::compile(&json, true).map(|t| t.references()).unwrap_or_default() {
-                uses.push(Use { path: r.path, span: cx.place_in(node, &r.span) });
+            let template = Template::compile(&json, true).unwrap_or_default();
+            for r in template.references() {
+                found.uses.push(Use { path: r.path, span: cx.place_in(node, &r.span) });
             }
+            let programs = template.programs().into_iter();
+            found.programs.extend(programs.map(|(program, at)| (program, at, node.clone())));
             errors.is_empty()
         }
         // Not `all`: every text is checked, also behind one with a mistake.
-        Data::List(items) => items.iter().filter(|n| !check_texts(n, uses, cx)).count() == 0,
+        Data::List(items) => items.iter().filter(|n| !check_texts(n, found, cx)).count() == 0,
         Data::Map(entries) => {
-            entries.iter().filter(|(_, n)| !check_texts(n, uses, cx)).count() == 0
+            entries.iter().filter(|(_, n)| !check_texts(n, found, cx)).count() == 0
         }
         _ => true,
     }

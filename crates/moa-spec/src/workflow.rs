@@ -84,7 +84,7 @@ fn read(
 pub(crate) fn read_into(id: &Name, project: Option<&Project>, cx: &mut Cx) -> Option<Workflow> {
     let root = yaml::parse(cx)?;
     let file = WorkflowFile::read(&root, cx)?;
-    let plan = lower::lower(&file, id, cx);
+    let plan = lower::lower(&file, id, project, cx);
     if let Some(project) = project {
         check::check_file(&file, id, project, cx);
     }

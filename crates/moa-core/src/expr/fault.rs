@@ -208,20 +208,21 @@ fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
     out
 }
 
-fn bool_hint(found: &str) -> Option<&'static str> {
+pub(super) fn bool_hint(found: &str) -> Option<&'static str> {
     Some(match found {
         "a string" => "compare it: text != \"\"",
-        "an int" | "a uint" | "a double" => "compare it: n != 0",
+        "an int" | "a uint" | "a double" | "a number" => "compare it: n != 0",
         "null" => "compare it: a != null",
         "a list" | "a map" => "compare its size: size(a) > 0",
         _ => return None,
     })
 }
 
-fn types_error(operator: &str, a: &str, b: &str) -> (String, Option<String>) {
+/// An operator that doesn't take these: message and hint.
+pub(super) fn types_error(operator: &str, a: &str, b: &str) -> (String, Option<String>) {
     let message = format!("`{operator}` does not take {a} and {b}");
     let has = |x: &str| a == x || b == x;
-    let number = |x: &str| matches!(x, "an int" | "a uint" | "a double");
+    let number = |x: &str| matches!(x, "an int" | "a uint" | "a double" | "a number");
     let hint = if operator == "in" {
         Some(match b {
             "a string" => "write text.contains(part)".to_owned(),

@@ -6,7 +6,8 @@
 //! outside are looked at in place (`operand`), so selecting a field of a large JSON value copies
 //! nothing. Functions are rows of one table (`functions`).
 //! Absent by intent: protobuf messages, clocks, randomness, time zone databases, user functions.
-//! Start reading at `Program`, then `compile`.
+//! What can't succeed is found before there are
+//! values, by types (`infer`). Start reading at `Program`, then `compile`.
 
 use std::cell::OnceCell;
 use std::fmt;
@@ -24,6 +25,8 @@ mod error;
 mod eval;
 mod fault;
 mod functions;
+mod infer;
+mod kinds;
 mod lexer;
 mod loops;
 mod macros;
@@ -36,6 +39,8 @@ mod temporal;
 mod value;
 
 pub use error::Error;
+pub use infer::Misfit;
+pub use kinds::{Type, Types, Wanted};
 pub use table::{Key, Map};
 pub use value::Value;
 
@@ -105,6 +110,12 @@ impl Program {
     /// Those of [`Program::eval`], and any value that is not a bool.
     pub fn eval_bool(&self, scope: &dyn Scope) -> Result<bool, Error> {
         self.run(scope, &mut Budget::new(), |operand, _| operand.into_bool())
+    }
+
+    /// The first thing in it that can't succeed, whatever the values are; `None` is no promise that it
+    /// succeeds.
+    pub fn misfit(&self, types: &dyn Types, wanted: Wanted) -> Option<Misfit> {
+        infer::misfit(&self.code, types, wanted)
     }
 
     /// Evaluates it to JSON, with a budget that may be shared with other expressions.

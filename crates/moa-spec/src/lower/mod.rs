@@ -3,7 +3,7 @@
 //!
 //! Stages, each keeping on after mistakes: [`collect`] flattens the nested lists to items and tells
 //! what each does; [`ids`] names them; [`order`] resolves dependencies, finds cycles and sorts;
-//! [`names`] checks what expressions refer to; [`build`] makes the plan.
+//! [`names`] checks what expressions refer to, and by [`declared`] whether they can succeed; [`build`] makes the plan.
 
 use std::ops::Range;
 
@@ -11,6 +11,7 @@ use moa_core::ids::{Name, StepId};
 use moa_core::limits::PLAN_STEPS_MAX;
 use moa_core::workflow::{NeedStatus, Plan, StepIx};
 
+use crate::check::Project;
 use crate::codes;
 use crate::model::{Step, WorkflowFile};
 use crate::read::Cx;
@@ -18,6 +19,7 @@ use crate::read::Cx;
 mod build;
 mod collect;
 mod committee;
+mod declared;
 mod header;
 mod ids;
 mod kind;
@@ -115,7 +117,13 @@ pub(crate) struct Flat<'f> {
 }
 
 /// Lowers a file. When `cx` has errors afterwards, the plan serves only to check further.
-pub(crate) fn lower(file: &WorkflowFile, id: &Name, cx: &mut Cx) -> Option<Plan> {
+/// What a project declares, expressions are checked against.
+pub(crate) fn lower(
+    file: &WorkflowFile,
+    id: &Name,
+    project: Option<&Project>,
+    cx: &mut Cx,
+) -> Option<Plan> {
     let mut flat = collect::collect(file, cx);
     if flat.items.len() > PLAN_STEPS_MAX {
         let span = flat.items[PLAN_STEPS_MAX].span();
@@ -127,7 +135,7 @@ pub(crate) fn lower(file: &WorkflowFile, id: &Name, cx: &mut Cx) -> Option<Plan>
     ids::assign(&mut flat, cx);
     let order = order::order(&mut flat, cx);
     let header = header::header(file, cx);
-    names::check(&flat, &header, cx);
+    names::check(&flat, &header, project, cx);
     let plan = build::build(&flat, &order, header, id, cx);
     Some(plan)
 }

@@ -5,11 +5,14 @@
 
 use std::collections::HashMap;
 
+use moa_core::expr::Wanted;
 use moa_core::limits::PLAN_STEPS_MAX;
 
+use super::declared::{Declared, Here, check_expr, check_template};
 use super::header::{Header, RESERVED_FIELDS};
 use super::order::ancestors;
 use super::{Flat, Form, Opener};
+use crate::check::Project;
 use crate::codes;
 use crate::model::{Output, RetryFile, Step};
 use crate::read::{At, Cx};
@@ -44,6 +47,7 @@ struct Spot<'s> {
 struct Names<'a, 'f, 'h> {
     flat: &'a Flat<'f>,
     header: &'h Header,
+    declared: Declared<'a>,
     by_id: HashMap<&'a str, usize>,
     /// Items that stand in each item, its loop's body included.
     inside: Vec<Vec<usize>>,
@@ -61,7 +65,7 @@ struct Names<'a, 'f, 'h> {
 const VISITS_MAX: u64 = 3_000_000;
 
 /// Checks every expression of the file.
-pub(super) fn check(flat: &Flat, header: &Header, cx: &mut Cx) {
+pub(super) fn check(flat: &Flat, header: &Header, project: Option<&Project>, cx: &mut Cx) {
     let mut inside = vec![Vec::new(); flat.items.len()];
     for ix in 0..flat.items.len() {
         if let Some(up) = ancestors(flat, ix).next() {
@@ -77,7 +81,9 @@ pub(super) fn check(flat: &Flat, header: &Header, cx: &mut Cx) {
     }
     let seen = vec![0; flat.items.len()];
     let visits = VISITS_MAX;
-    let mut names = Names { flat, header, by_id, inside, producers, seen, walk: 0, visits };
+    let declared = Declared::of(flat, header, project);
+    let mut names =
+        Names { flat, header, declared, by_id, inside, producers, seen, walk: 0, visits };
     names.head(cx);
     for ix in 0..flat.items.len() {
         names.item(ix, cx);
@@ -112,7 +118,7 @@ impl<'a> Names<'a, '_, '_> {
     fn retry<N>(&mut self, policy: &Short<N, RetryFile>, when: When, cx: &mut Cx) {
         if let Short::Long(long) = policy {
             let locals = &["error", "attempt", "output"];
-            self.expr(long.when.as_ref(), Spot { when, locals, secrets: false }, cx);
+            self.condition(long.when.as_ref(), Spot { when, locals, secrets: false }, cx);
         }
     }
 
@@ -132,22 +138,22 @@ impl<'a> Names<'a, '_, '_> {
         let spot = Spot { when: When::Before(ix), locals: &locals, secrets: false };
         let secret = Spot { secrets: true, ..spot };
         let after = Spot { when: When::After(ix), ..spot };
-        self.expr(step.condition.as_ref(), spot, cx);
+        self.condition(step.condition.as_ref(), spot, cx);
         let word = |e: &&Expr| matches!(e.program.source(), "success" | "always" | "failure");
-        self.expr(step.run_if.as_ref().filter(|e| !word(e)), spot, cx);
+        self.condition(step.run_if.as_ref().filter(|e| !word(e)), spot, cx);
         for case in step.switch.iter().flat_map(|s| s.iter()) {
-            self.expr(case.case.as_ref(), spot, cx);
+            self.condition(case.case.as_ref(), spot, cx);
         }
         match step.foreach.as_deref() {
-            Some(Short::Short(items)) => self.expr(Some(&items.0), spot, cx),
-            Some(Short::Long(long)) => self.expr(Some(&long.r#in.0), spot, cx),
+            Some(Short::Short(items)) => self.wanted(Some(&items.0), Wanted::Items, spot, cx),
+            Some(Short::Long(long)) => self.wanted(Some(&long.r#in.0), Wanted::Items, spot, cx),
             None => {}
         }
-        self.expr(step.r#while.as_ref(), after, cx);
-        self.expr(step.until.as_ref(), after, cx);
+        self.condition(step.r#while.as_ref(), after, cx);
+        self.condition(step.until.as_ref(), after, cx);
         if let Some(wait) = step.wait_for.as_deref() {
             self.template(wait.signal.as_ref(), spot, cx);
-            self.expr(wait.r#match.as_ref(), spot, cx);
+            self.condition(wait.r#match.as_ref(), spot, cx);
         }
         if let Some(retry) = step.retry.as_deref() {
             self.retry(retry, When::After(ix), cx);
@@ -221,15 +227,29 @@ impl<'a> Names<'a, '_, '_> {
     }
 
     fn expr(&mut self, expr: Option<&Expr>, spot: Spot, cx: &mut Cx) {
-        for one in expr.iter().flat_map(|e| &e.uses) {
+        self.wanted(expr, Wanted::Anything, spot, cx);
+    }
+
+    fn condition(&mut self, expr: Option<&Expr>, spot: Spot, cx: &mut Cx) {
+        self.wanted(expr, Wanted::Condition, spot, cx);
+    }
+
+    fn wanted(&mut self, expr: Option<&Expr>, wanted: Wanted, spot: Spot, cx: &mut Cx) {
+        let Some(expr) = expr else { return };
+        for one in &expr.uses {
             self.one(one, spot, cx);
         }
+        let here = Here { declared: &self.declared, locals: spot.locals };
+        check_expr(expr, wanted, &here, cx);
     }
 
     fn template(&mut self, template: Option<&Tmpl>, spot: Spot, cx: &mut Cx) {
-        for one in template.iter().flat_map(|t| &t.uses) {
+        let Some(template) = template else { return };
+        for one in &template.uses {
             self.one(one, spot, cx);
         }
+        let here = Here { declared: &self.declared, locals: spot.locals };
+        check_template(template, &here, cx);
     }
 
     fn one(&mut self, one: &Use, spot: Spot, cx: &mut Cx) {

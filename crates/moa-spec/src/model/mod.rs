@@ -522,7 +522,10 @@ impl Field for Items {
             return None;
         }
         match Program::compile(&text) {
-            Ok(program) => Some(Self(Expr { program, uses: Vec::new(), span: node.span.clone() })),
+            Ok(program) => {
+                let (span, node) = (node.span.clone(), node.clone());
+                Some(Self(Expr { program, uses: Vec::new(), span, node }))
+            }
             Err(e) => {
                 cx.error(codes::EXPRESSION, node.span.clone(), e.message).help = e.hint;
                 None

@@ -471,7 +471,7 @@ fn expressions_see_what_is_around_them() {
 params: {project: string}
 vars: {limit: 3}
 steps:
-  - {id: a, agent: x, action: act, outputs: {total: output.n}}
+  - {id: a, agent: x, action: act, outputs: {total: output.n, items: output.items, x: output.x}}
   - id: each
     foreach: {in: a.items, as: it}
     steps:

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod calendars;
+mod declared;
 mod diagnostics;
 mod drawing;
 mod formatting;
