@@ -8,6 +8,7 @@ use moa_core::ids::Name;
 use moa_core::schedule::{Calendars, DayRule};
 use serde_json::Value as Json;
 
+use crate::calls::certain_calls;
 use crate::codes::{self, Code};
 use crate::diagnostic::Diagnostic;
 use crate::json_schema;
@@ -29,6 +30,8 @@ pub struct Project {
     pub workflows: BTreeMap<Name, WorkflowSummary>,
     /// The calendars by name: `calendars/NAME.ics`.
     pub calendars: Calendars,
+    /// The channels that `notify` adds lines to; `None` = it isn't known which there are.
+    pub channels: Option<BTreeSet<String>>,
 }
 
 /// Agents that are part of moa.
@@ -46,6 +49,7 @@ pub fn check_workflow(workflow: &Workflow, project: &Project) -> Vec<Diagnostic>
 pub(crate) fn check_file(file: &WorkflowFile, id: &Name, project: &Project, cx: &mut Cx) {
     check_calendars(file, project, cx);
     check_upstream(file, id, project, cx);
+    check_calls(file, id, project, cx);
     let mut lists: Vec<&[Step]> = vec![&file.steps];
     if let Some(handling) = &file.error_handling {
         lists.extend(handling.on_failure.as_deref());
@@ -94,7 +98,7 @@ fn check_upstream(file: &WorkflowFile, id: &Name, project: &Project, cx: &mut Cx
             unknown_workflow(name.as_str(), other.span.clone(), project, cx);
             continue;
         }
-        let Some(way) = way(name, id, project) else { continue };
+        let Some(way) = way(name, id, project, |other| &other.upstream) else { continue };
         let way: Vec<&str> = way.iter().map(Name::as_str).collect();
         let message = format!("the runs of `{id}` would come after themselves");
         let d = cx.error(codes::TRIGGER_CYCLE, other.span.clone(), message);
@@ -106,8 +110,26 @@ fn check_upstream(file: &WorkflowFile, id: &Name, project: &Project, cx: &mut Cx
     }
 }
 
-/// How one workflow comes to wait for another: the names from the first to the last.
-fn way(from: &Name, to: &Name, project: &Project) -> Option<Vec<Name>> {
+/// Reports calls by which every run would start another one without end.
+fn check_calls(file: &WorkflowFile, id: &Name, project: &Project, cx: &mut Cx) {
+    for called in certain_calls(file) {
+        let Ok(name) = Name::new(&called.value) else { continue };
+        let Some(way) = way(&name, id, project, |other| &other.calls) else { continue };
+        let way: Vec<&str> = way.iter().map(Name::as_str).collect();
+        let message = format!("every run of `{id}` would start another one of it, without end");
+        let d = cx.error(codes::CALL_CYCLE, called.span.clone(), message);
+        d.cause(format!("{id} calls {}, each time", way.join(", which calls ")));
+        d.help("put one of these calls behind a `condition`, or into a loop");
+    }
+}
+
+/// How one workflow leads to another: the names from the first to the last.
+fn way(
+    from: &Name,
+    to: &Name,
+    project: &Project,
+    next: impl Fn(&WorkflowSummary) -> &BTreeSet<Name>,
+) -> Option<Vec<Name>> {
     let mut seen = BTreeSet::from([from.clone()]);
     let mut ways = VecDeque::from([vec![from.clone()]]);
     while let Some(way) = ways.pop_front() {
@@ -115,8 +137,7 @@ fn way(from: &Name, to: &Name, project: &Project) -> Option<Vec<Name>> {
         if last == to {
             return Some(way);
         }
-        let next = project.workflows.get(last).into_iter().flat_map(|w| &w.upstream);
-        for name in next {
+        for name in project.workflows.get(last).into_iter().flat_map(&next) {
             if seen.insert(name.clone()) {
                 ways.push_back([way.as_slice(), std::slice::from_ref(name)].concat());
             }
@@ -141,6 +162,7 @@ fn check_step(step: &Step, project: &Project, cx: &mut Cx) {
             None => unknown_agent(agent.value.0.as_str(), agent.span.clone(), project, cx),
         }
     }
+    check_channel(step, project, cx);
     for key in ["llm", "mcp", "mail", "git"] {
         let Some(span) = step.place.key(key) else { continue };
         if !project.agents.keys().any(|name| name.as_str() == key) {
@@ -153,6 +175,39 @@ fn check_step(step: &Step, project: &Project, cx: &mut Cx) {
     if let Some(called) = &step.workflow {
         check_child(step, &called.value, called.span.clone(), project, cx);
     }
+}
+
+/// Reports a notification channel that the settings don't name, where its name is written out.
+fn check_channel(step: &Step, project: &Project, cx: &mut Cx) {
+    let Some(channels) = &project.channels else { return };
+    if project.agents.keys().any(|agent| agent.as_str() == "notify") {
+        return;
+    }
+    let by_agent = step.agent.as_ref().is_some_and(|agent| agent.value.0.as_str() == "notify");
+    let given = match by_agent {
+        true => step.params.as_ref(),
+        false => step.notify.as_ref(),
+    };
+    let Some(given) = given else { return };
+    let node = match &given.node.data {
+        Data::Text(_) if !by_agent => &given.node,
+        _ => match given.node.get("channel") {
+            Some(node) => node,
+            None => return,
+        },
+    };
+    let Data::Text(name) = &node.data else { return };
+    if name.contains("${{") || channels.contains(name) {
+        return;
+    }
+    let message = format!("there is no channel `{name}`");
+    let d = cx.error(codes::UNKNOWN_CHANNEL, node.span.clone(), message);
+    match nearest(name, channels.iter().map(String::as_str)) {
+        Some(near) => d.help(format!("did you mean `{near}`?")),
+        None => d.help(format!(
+            "name it in moa.yaml: notify: {{channels: {{{name}: {{file: notifications/{name}.jsonl}}}}}}"
+        )),
+    };
 }
 
 fn unknown_agent(name: &str, span: Range<usize>, project: &Project, cx: &mut Cx) {

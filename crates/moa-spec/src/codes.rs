@@ -102,6 +102,10 @@ codes! {
     BAD_CHILD_PARAMS = "MOA0405",
     /// A secret that no source has.
     NO_SECRET = "MOA0406",
+    /// Workflows that call each other without end.
+    CALL_CYCLE = "MOA0407",
+    /// A channel that does not exist.
+    UNKNOWN_CHANNEL = "MOA0408",
     /// An agent needs exactly one kind.
     BAD_AGENT_KIND = "MOA0501",
     /// A command line that cannot be split.

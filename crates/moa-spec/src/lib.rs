@@ -9,6 +9,7 @@
 
 mod agents;
 mod calendar;
+mod calls;
 mod check;
 mod codes;
 mod diagnostic;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moa_core::ids::Name;
 use moa_core::workflow::{ParamSpec, Plan};
 
+use crate::calls::certain_calls;
 use crate::diagnostic::Diagnostic;
 use crate::lower::{self, Triggers};
 use crate::model::WorkflowFile;
@@ -37,6 +38,10 @@ impl Workflow {
             params: self.plan.params.clone(),
             version: self.plan.version.clone(),
             upstream: self.triggers.upstream(),
+            calls: certain_calls(&self.file)
+                .into_iter()
+                .filter_map(|called| Name::new(&called.value).ok())
+                .collect(),
         }
     }
 }
@@ -50,6 +55,8 @@ pub struct WorkflowSummary {
     pub version: Option<String>,
     /// The workflows whose runs start or hold up its runs.
     pub upstream: BTreeSet<Name>,
+    /// The workflows that each of its runs calls, whatever happens in it.
+    pub calls: BTreeSet<Name>,
 }
 
 /// Reads a workflow file and reports all its mistakes, ordered by place.

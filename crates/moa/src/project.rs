@@ -341,6 +341,10 @@ fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
     let agents = loaded.project.agents.iter();
     context.agents = agents.map(|(id, spec)| (id.clone(), (**spec).clone())).collect();
     context.calendars.clone_from(&loaded.project.calendars);
+    if !loaded.settings_broken {
+        let channels = loaded.project.settings.notify.channels.keys();
+        context.channels = Some(channels.map(Name::to_string).collect());
+    }
     for (file, workflow) in files.iter().zip(&parsed) {
         // A broken one takes any params, so that its callers aren't blamed.
         let summary = workflow.as_ref().map_or_else(WorkflowSummary::default, |w| w.summary());

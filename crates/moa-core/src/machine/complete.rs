@@ -455,10 +455,21 @@ impl Tx<'_> {
     }
 
     fn child_failed(&mut self, inst: InstIx, plan: &PlanStepRef, error: &StepError) {
-        let error = StepError::new(ErrorKind::Child, error.message.clone());
+        let error = StepError::new(ErrorKind::Child, innermost(error));
         let next = plan.retry.is_some().then(|| self.next_attempt(inst, plan, &error)).flatten();
         let Some(until) = next else { return self.fail(inst, error) };
         let until = Some(until.max(self.now().after(Span(1))));
         self.retry(inst, error, until, false, false);
+    }
+}
+
+/// Why a child failed. Of a child that failed because a child of its own did, only what that one
+/// says: the names of all the steps in between would hide it.
+fn innermost(error: &StepError) -> &str {
+    let of_its_own = (error.kind == ErrorKind::Child)
+        .then(|| error.message.strip_prefix("step ")?.split_once(" failed: "));
+    match of_its_own.flatten() {
+        Some((_, inner)) if inner.starts_with("step ") => inner,
+        _ => &error.message,
     }
 }

@@ -153,6 +153,20 @@ steps:
 }
 
 #[test]
+fn of_nested_children_the_innermost_says_why() {
+    let call = |of: &str| format!("steps: [{{id: call, workflow: {of}}}]");
+    let (top, upper, lower) = (call("upper"), call("lower"), call("last"));
+    let last = "steps: [{id: inner, agent: a, action: x}]";
+    let table = vec![("inner", fail(ErrorKind::Permanent, "no"))];
+    let all = [("top", &*top), ("upper", &*upper), ("lower", &*lower), ("last", last)];
+    let mut world = world(&all, answers(table));
+    let run = start(&mut world, "top", json!({}));
+    world.run(Span::minutes(10));
+    let shown = show(&world, run);
+    assert!(shown.contains("Child: step call failed: step inner failed: no at"), "{shown}");
+}
+
+#[test]
 fn sleep_takes_its_time() {
     let text = "
 steps:

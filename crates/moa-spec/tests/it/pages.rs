@@ -32,14 +32,19 @@ actions:
         parse_workflow(&Source::new("workflows/fixups.yaml", fixups), &name("fixups"));
     Project {
         agents: agents.into_iter().map(|a| (a.id.clone(), a)).collect(),
-        workflows: BTreeMap::from([(name("fixups"), fixups.unwrap().summary())]),
+        workflows: BTreeMap::from([
+            (name("fixups"), fixups.unwrap().summary()),
+            (name("example"), Default::default()),
+        ]),
         calendars: BTreeMap::from([(name("de-holidays"), Default::default())]),
+        channels: Some(["slack", "team"].map(str::to_owned).into()),
     }
 }
 
 fn examples(page: &str) -> impl Iterator<Item = (&str, &str)> {
     let blocks = page.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
     let examples = blocks.filter_map(|block| block.strip_prefix("# ")?.split_once('\n'));
+    let examples = examples.filter(|(kind, _)| *kind != "in moa.yaml");
     examples.map(|(kind, text)| (kind.split(':').next().unwrap_or(kind), text))
 }
 

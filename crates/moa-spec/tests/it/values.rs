@@ -213,3 +213,84 @@ fn params_are_checked_as_far_as_they_are_known() {
     );
     assert_eq!(across("{run: x}"), none);
 }
+
+/// What is said of the workflows of a project, `ID CODE: CAUSE OR HELP`, each file by its text.
+fn together(files: &[(&str, &str)], channels: &[&str]) -> Vec<String> {
+    let name = |id: &str| moa_core::ids::Name::new(id).unwrap();
+    let parsed = |id: &str, text: &str| parse_workflow(&source(text), &name(id)).0.unwrap();
+    let project = Project {
+        workflows: files.iter().map(|(id, text)| (name(id), parsed(id, text).summary())).collect(),
+        channels: Some(channels.iter().map(|c| (*c).to_owned()).collect()),
+        ..Project::default()
+    };
+    let said = |(id, text): &(&str, &str)| {
+        let found = check_workflow(&parsed(id, text), &project).into_iter();
+        let id = (*id).to_owned();
+        found.map(move |d| {
+            let why = d.cause.or(d.help).unwrap_or_default();
+            format!("{id} {}: {why}", d.code)
+        })
+    };
+    files.iter().flat_map(said).collect()
+}
+
+#[test]
+fn calls_without_end_are_told_where() {
+    let none: [&str; 0] = [];
+    let own = "steps: [{run: make}, {workflow: own}]\n";
+    assert_eq!(together(&[("own", own)], &[]), ["own MOA0407: own calls own, each time"]);
+    let ping = "steps:\n  - parallel:\n      - {run: make}\n      - {steps: [{workflow: pong}]}\n";
+    let pong = "steps: [{workflow: third}]\n";
+    let third = "steps: [{workflow: ping}]\n";
+    let circle = [("ping", ping), ("pong", pong), ("third", third)];
+    assert_eq!(
+        together(&circle, &[]),
+        [
+            "ping MOA0407: ping calls pong, which calls third, which calls ping, each time",
+            "pong MOA0407: pong calls third, which calls ping, which calls pong, each time",
+            "third MOA0407: third calls ping, which calls pong, which calls third, each time",
+        ]
+    );
+    // A run of these may end well.
+    for open in [
+        "{workflow: own, condition: run.parent == null}",
+        "{workflow: own, run_if: failure}",
+        "{workflow: own, continue: true}",
+        "{workflow: own@2}",
+        "{foreach: {in: [1]}, steps: [{workflow: own}]}",
+        "{condition: run.parent == null, then: [{workflow: own}]}",
+        "{switch: [{case: run.parent == null, then: [{workflow: own}]}]}",
+        "{workflow: own, depends_on: [{step: first, when: [skipped]}]}",
+        "{run: make, compensate: [{workflow: own}]}",
+    ] {
+        let text = format!("steps: [{{id: first, run: make}}, {open}]\n");
+        assert_eq!(together(&[("own", &text)], &[]), none, "{open}");
+    }
+    // Who calls one that calls itself isn't to blame.
+    let caller = "steps: [{workflow: own}]\n";
+    assert_eq!(together(&[("caller", caller), ("own", own)], &[]).len(), 1);
+}
+
+#[test]
+fn channels_are_those_of_the_settings() {
+    let said = |step: &str| together(&[("w", &format!("steps: [{step}]\n"))], &["slack", "team"]);
+    let none: [&str; 0] = [];
+    for known in [
+        "{notify: slack}",
+        "{notify: {channel: team, text: hi}}",
+        "{notify: '${{ params.to }}'}",
+        "{notify: {channel: '${{ params.to }}', text: hi}}",
+        "{agent: notify, action: send, params: {channel: slack}}",
+    ] {
+        assert_eq!(said(known), none, "{known}");
+    }
+    for wrong in [
+        "{notify: slakc}",
+        "{notify: {channel: slakc, text: hi}}",
+        "{agent: notify, action: send, params: {channel: slakc}}",
+    ] {
+        assert_eq!(said(wrong), ["w MOA0408: did you mean `slack`?"], "{wrong}");
+    }
+    let far = said("{notify: typo}");
+    assert!(far[0].contains("channels: {typo: {file: notifications/typo.jsonl}}"), "{far:?}");
+}
