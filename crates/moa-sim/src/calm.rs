@@ -15,8 +15,7 @@ use crate::world::{Happening, World};
 const NUDGE_EVERY: u64 = 1_000;
 /// After which time of calm nothing may be late any more.
 const SETTLED: i64 = 30_000;
-/// The same where work has piled up: nodes left other runs alone, or the store gives few rows at a
-/// time, and a storm of events takes as many rounds.
+/// The same where nodes left other runs alone: their work has piled up.
 const CAUGHT_UP: i64 = 3_600_000;
 
 impl World {
@@ -24,7 +23,7 @@ impl World {
     pub(crate) fn calm(&mut self) {
         self.note(|_| "calm".into());
         self.calm_since = Some((self.now, self.events));
-        self.piled_up = self.swarm.asked_only > 0 || self.swarm.due_limit.is_some();
+        self.piled_up = self.swarm.asked_only > 0;
         self.swarm = self.swarm.calmed();
         let ahead = self.processes.iter().map(|p| p.skew).max().unwrap_or(0);
         for p in 0..self.processes.len() {
@@ -67,7 +66,8 @@ impl World {
             let limited = limited.map(|spec| (spec.id.clone(), last(&spec.id))).collect();
             let now = self.local(0);
             let calm = Millis(now.0 - (self.now - time));
-            let judged = self.checker.punctual(now, calm, &limited);
+            let few_rows = self.swarm.due_limit.is_some();
+            let judged = self.checker.punctual(now, calm, &limited, few_rows);
             self.must(judged);
         }
         let open: Vec<RunId> =
