@@ -31,9 +31,10 @@ Examples:
 
 A node writes the same each hour to the file that the setting `health.state_file` names.")]
 pub struct Args {
-    /// Write it to a file, whole or not at all, instead of printing it
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = STATE_FILE)]
-    write: Option<PathBuf>,
+    /// Write it to a file, whole or not at all, instead of printing it [default FILE: the one that
+    /// the setting `health.state_file` names, else the project's data/tasks/orchestrator_state.json]
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    write: Option<Option<PathBuf>>,
 }
 
 /// Where the state is written to when neither the command line nor the settings say.
@@ -50,7 +51,14 @@ pub fn run(args: Args, context: &Context) -> Result {
         context.ui.json(&document);
         return Ok(Exit::Ok);
     };
-    let path = layout.root.join(&file);
+    let path = match file {
+        Some(file) => std::path::absolute(&file)
+            .map_err(|e| Failure::io(format!("can't write {}", file.display()), &e))?,
+        None => {
+            let named = project::load(&layout, None)?.project.settings.health.state_file;
+            layout.root.join(named.as_deref().unwrap_or(STATE_FILE))
+        }
+    };
     let text = format!("{document:#}\n");
     metrics::replace(&path, text.as_bytes())
         .map_err(|e| Failure::io(format!("can't write {}", path.display()), &e))?;

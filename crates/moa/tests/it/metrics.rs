@@ -158,6 +158,10 @@ fn a_node_reports_its_health_and_state_in_files() {
     let state: Json =
         serde_json::from_str(&project.read("data/tasks/orchestrator_state.json")).expect("JSON");
     assert_eq!(state["project"]["name"], "shop");
+    let named = project.root.join("data/tasks/orchestrator_state.json");
+    std::fs::remove_file(&named).expect("it is there");
+    project.call(&["state", "--write"]).expect(0);
+    assert!(named.exists());
     project.call(&["state", "--write", "status.json"]).expect(0);
     let state: Json = serde_json::from_str(&project.read("status.json")).expect("JSON");
     assert_eq!(state["totals"]["runs"]["succeeded"], 1);
