@@ -58,7 +58,8 @@ pub fn run(args: Args, context: &Context) -> Result {
         ui.json(&json!({"project": root, "template": name, "workflows": workflows}));
         return Ok(Exit::Ok);
     }
-    ui.note(&format!("made {} from the template {}", folder.display(), template.name));
+    let shown = if folder == std::path::Path::new(".") { root.display() } else { folder.display() };
+    ui.note(&format!("made {shown} from the template {}", template.name));
     if let Some(first) = workflows.first() {
         ui.note("\nnext:");
         if std::env::current_dir().is_ok_and(|here| here != root) {

@@ -196,6 +196,9 @@ pub fn queued(run: &Run, pending: &Pending) -> Reason {
 fn of_step(run: &Run, why: Why, node: Option<&NodeStatus>, limits: &Limits) -> Reason {
     let (mut reason, mut until, mut unblock) = (why.reason, why.until, why.unblock);
     let ready = why.status == StepStatus::Ready && !run.row.extra.paused;
+    if ready && node.is_none() {
+        reason = "it is ready, and waits for a node".into();
+    }
     if let (true, Some(node)) = (ready, node)
         && let Some(row) = run.step(why.inst)
         && let StepKind::Task { agent, .. } = &run.graph.plan().step(row.plan).kind

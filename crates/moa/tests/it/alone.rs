@@ -163,6 +163,8 @@ fn a_run_that_waits_for_a_person_says_what_to_do_and_can_be_told_meanwhile() {
 fn what_is_asked_of_a_run_that_nobody_executes_is_recorded() {
     let project = Project::with("one", ONE);
     let waits = start_and_leave(&project);
+    let why = project.call(&["runs", "why", &waits]).expect(0).out;
+    assert!(why.contains("no node serves the project"), "{why}");
     let history = || {
         let rows = project.call(&["runs", "history", &waits, "--json"]).expect(0).json();
         rows.as_array().map(Vec::len)
@@ -264,4 +266,16 @@ fn commands_at_the_same_time_run_each_run_once() {
         }
     }
     assert_eq!(project.read("short"), "x\n".repeat(30));
+}
+
+#[test]
+fn what_is_ready_where_nobody_executes_it_waits_for_a_node() {
+    let project = Project::with("one", ONE);
+    let node = project.up_with(&["--drain", "0s"]);
+    project.call(&["run", "one", "--detach"]).expect(0);
+    project.wait_for("held");
+    // It gives the attempt back.
+    node.stop();
+    let why = project.call(&["runs", "why", "last"]).expect(0).out;
+    assert!(why.contains("hold ready: it is ready, and waits for a node"), "{why}");
 }
