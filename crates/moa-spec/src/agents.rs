@@ -21,7 +21,7 @@ use crate::scalar::{Duration, Entries, Raw, Short, Tmpl, name};
 use crate::shell_words;
 use crate::source::Source;
 use crate::suggest::nearest;
-use crate::yaml::{self, Node};
+use crate::yaml::{self, Data, Node};
 
 /// How long a process has between SIGTERM and SIGKILL when its agent doesn't say.
 const GRACE: Span = Span::seconds(10);
@@ -47,6 +47,23 @@ pub(crate) fn read(stem: &Name, cx: &mut Cx) -> Vec<AgentSpec> {
         }
     }
     specs
+}
+
+/// What is to be said of a file whose workflow, or one of whose agents, stands in the file `first`
+/// already. It points to where the id stands, or else to the beginning.
+pub fn stands_twice(source: &Source, id: &Name, first: &str) -> Diagnostic {
+    let root = yaml::parse(&mut Cx::new(source));
+    let listed = root.as_ref().and_then(|root| root.get("agents")).map(|agents| &agents.data);
+    let key = match listed {
+        Some(Data::Map(entries)) => entries.iter().find(|(key, _)| key.text == id.as_str()),
+        _ => None,
+    };
+    let first_line = 0..source.text.lines().next().map_or(0, str::len);
+    let span = key.map_or(first_line, |(key, _)| key.span.clone());
+    let mut cx = Cx::new(source);
+    let d = cx.error(codes::STANDS_TWICE, span, format!("`{id}` stands in {first} already"));
+    d.help("remove one of the two, or give it another name");
+    d.clone()
 }
 
 fn one(node: &Arc<Node>, id: &Name, specs: &mut Vec<AgentSpec>, cx: &mut Cx) {
@@ -113,6 +130,9 @@ fn actions(actions: Option<&Actions>, cx: &mut Cx) -> BTreeMap<String, ActionSpe
     let mut specs = BTreeMap::new();
     let entries = actions.iter().flat_map(|a| &a.0.0);
     for (key, file) in entries.clone() {
+        if name(&key.value, key.span.clone(), cx).is_none() {
+            continue;
+        }
         let Some(file) = file else {
             specs.insert(key.value.clone(), ActionSpec::default());
             continue;

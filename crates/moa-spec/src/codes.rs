@@ -106,6 +106,8 @@ codes! {
     CALL_CYCLE = "MOA0407",
     /// A channel that does not exist.
     UNKNOWN_CHANNEL = "MOA0408",
+    /// Two files for one thing.
+    STANDS_TWICE = "MOA0409",
     /// An agent needs exactly one kind.
     BAD_AGENT_KIND = "MOA0501",
     /// A command line that cannot be split.

@@ -35,7 +35,7 @@ mod tests_section;
 mod workflow;
 mod yaml;
 
-pub use agents::parse_agents;
+pub use agents::{parse_agents, stands_twice};
 pub use calendar::parse_calendar;
 pub use check::{BUILTIN_AGENTS, Project, check_workflow};
 pub use codes::error_pages;

@@ -291,8 +291,12 @@ impl<'a, 'c> Builder<'a, 'c> {
         }
         let message = format!("the file has more than {FILE_NODES_MAX} nodes by here");
         let d = self.cx.error(codes::TOO_MANY_NODES, span.clone(), message);
-        d.cause("what an alias stands for is counted each time it is used");
-        d.help("use fewer aliases, or split the file");
+        if self.anchors.is_empty() {
+            d.help("split the file");
+        } else {
+            d.cause("what an alias stands for is counted each time it is used");
+            d.help("use fewer aliases, or split the file");
+        }
         None
     }
 

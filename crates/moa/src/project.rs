@@ -294,8 +294,8 @@ fn load_agents(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
         }
         for spec in specs {
             if let Some((_, first)) = agents.get(&spec.id) {
-                let text = format!("agent {} is declared in {first} already", spec.id);
-                loaded.problems.other(&file.path, text, "give one of them another id");
+                let found = moa_spec::stands_twice(&file.source, &spec.id, first);
+                loaded.problems.diagnostics.push(found);
                 broken = true;
                 continue;
             }
@@ -419,10 +419,10 @@ fn read_folder(
             }
         };
         match source {
-            Some(_) if files.iter().any(|f| f.stem == stem) => {
-                let text = format!("there is another file for {stem}");
-                loaded.problems.other(&path, text, "keep one of .yaml and .yml");
+            Some(source) if files.iter().any(|f| f.stem == stem) => {
                 *broken = true;
+                let first = files.extract_if(.., |f| f.stem == stem);
+                take_out_both(folder, first.collect(), File { path, stem, source }, loaded);
             }
             Some(source) => files.push(File { path, stem, source }),
             None => {
@@ -436,6 +436,23 @@ fn read_folder(
         }
     }
     files
+}
+
+/// Notes that there are two files for the same name. None is used, since nobody can tell which was
+/// meant.
+fn take_out_both(folder: &str, first: Vec<File>, second: File, loaded: &mut Loaded) {
+    let File { path, stem, source } = second;
+    for other in first {
+        let found = moa_spec::stands_twice(&source, &stem, &other.path);
+        loaded.problems.diagnostics.push(found);
+        loaded.problems.sources.push(other.source);
+    }
+    loaded.problems.sources.push(source);
+    if folder == "workflows" {
+        loaded.broken.insert(stem);
+    } else if folder == "agents" {
+        loaded.broken_agents.insert(stem, path);
+    }
 }
 
 /// Reads one file; what is wrong with it becomes a problem.

@@ -47,6 +47,7 @@ fn billion_laughs_are_a_diagnostic() {
     }
     text.push_str("steps: *i\n");
     assert_eq!(codes(&text), ["MOA0005"]);
+    assert!(diagnose(&text)[0].cause.as_ref().is_some_and(|cause| cause.contains("alias")));
     devour(&text);
 }
 
@@ -54,6 +55,9 @@ fn billion_laughs_are_a_diagnostic() {
 fn many_nodes_are_a_diagnostic() {
     let text = format!("steps: [{}]", "1,".repeat(FILE_NODES_MAX));
     assert_eq!(codes(&text), ["MOA0005"]);
+    // It has no aliases to be blamed.
+    let found = &diagnose(&text)[0];
+    assert_eq!((found.cause.as_deref(), found.help.as_deref()), (None, Some("split the file")));
 }
 
 #[test]

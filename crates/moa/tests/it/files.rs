@@ -187,6 +187,28 @@ fn nothing_outside_is_formatted_through_links() {
 }
 
 #[test]
+fn of_two_files_with_the_same_name_none_is_used() {
+    let project = Project::with("same", "steps:\n  - run: echo hi\n");
+    project.call(&["run", "same"]).expect(0);
+    project.write("workflows/same.yml", "steps:\n  - run: echo ho\n");
+    project.write("agents/team.yaml", "agents:\n  a: {command: x}\n  b: {command: x}\n");
+    project.write("agents/b.yaml", "command: y\n");
+    let found = project.call(&["workflows", "validate", "--json"]).expect(3).json();
+    let rows = found.as_array().expect("a list").iter();
+    let places: Vec<_> = rows
+        .map(|d| format!("{} {}:{}", d["code"].as_str().unwrap_or("?"), d["path"], d["line"]))
+        .collect();
+    // Files are read in the order of their names.
+    assert_eq!(places, ["MOA0409 \"agents/team.yaml\":3", "MOA0409 \"workflows/same.yml\":1"]);
+    let said = project.call(&["workflows", "validate"]).expect(3);
+    assert!(said.out.contains("`b` stands in agents/b.yaml already"), "{}", said.out);
+    assert!(said.out.contains("3 |   b: {command: x}"), "{}", said.out);
+    let said = project.call(&["run", "same"]).expect(3);
+    assert!(said.err.contains("`same` stands in workflows/same.yaml already"), "{}", said.err);
+    assert!(!said.err.contains("last good version"), "{}", said.err);
+}
+
+#[test]
 fn names_that_are_no_ids_are_refused() {
     let project = Project::with("good", "steps:\n  - run: echo hi\n");
     project.write("workflows/my flow.yaml", "steps:\n  - run: echo hi\n");
