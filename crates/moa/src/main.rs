@@ -26,6 +26,7 @@ mod table;
 mod template;
 mod text;
 mod triggers;
+mod tzdata;
 mod ui;
 mod view;
 mod wire;
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
         }
     };
     let context = cmd::Context::new(cli.global);
-    let exit = cmd::dispatch(cli.command, &context).unwrap_or_else(|failure| {
+    let exit = tzdata::take_over().and_then(|()| cmd::dispatch(cli.command, &context));
+    let exit = exit.unwrap_or_else(|failure| {
         context.ui.failure(&failure);
         failure.exit
     });

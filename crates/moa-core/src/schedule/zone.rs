@@ -1,6 +1,7 @@
 //! Time zones, from data that is compiled in: never the machine's, so that two machines and two
 //! years of operating systems agree about when a schedule is due.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -26,9 +27,16 @@ pub struct UnknownZone {
     pub near: Option<String>,
 }
 
+/// Zones that take the place of those compiled in, by their names in lower case.
+static GIVEN: OnceLock<BTreeMap<String, TimeZone>> = OnceLock::new();
+
 fn database() -> &'static TimeZoneDatabase {
     static BUNDLED: OnceLock<TimeZoneDatabase> = OnceLock::new();
     BUNDLED.get_or_init(TimeZoneDatabase::bundled)
+}
+
+fn given(name: &str) -> Option<TimeZone> {
+    GIVEN.get()?.get(&name.to_ascii_lowercase()).cloned()
 }
 
 /// How a wall time falls on the time line. Offsets are seconds east of UTC.
@@ -48,6 +56,20 @@ impl Zone {
         Self(TimeZone::UTC)
     }
 
+    /// Puts zones (name, content of a TZif file) in the place of those compiled in, for this process.
+    /// To be called before the first zone is asked for, once.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, or that zones were given before.
+    pub fn give(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), String> {
+        let mut zones = BTreeMap::new();
+        for (name, data) in files {
+            let zone = TimeZone::tzif(&name, &data).map_err(|e| format!("{name}: {e}"))?;
+            zones.insert(name.to_ascii_lowercase(), zone);
+        }
+        GIVEN.set(zones).map_err(|_| "time zones were given before".to_owned())
+    }
+
     /// The zone of that name, such as `Europe/Berlin`, in any case.
     ///
     /// # Errors
@@ -55,6 +77,8 @@ impl Zone {
     pub fn get(name: &str) -> Result<Self, UnknownZone> {
         let found = if name.eq_ignore_ascii_case("utc") {
             Some(TimeZone::UTC)
+        } else if let Some(zone) = given(name) {
+            Some(zone)
         } else {
             database().get(name).ok().filter(|zone| zone.iana_name().is_some())
         };

@@ -204,3 +204,42 @@ fn a_published_event_reaches_a_run_that_waits_for_it() {
     assert_eq!(project.call(&publish).expect(0).json()["new"], false);
     events.until("step.succeeded", "paid");
 }
+
+/// A time zone that is always so far from UTC, as a TZif file.
+fn fixed_zone(offset: i32) -> Vec<u8> {
+    let mut block = b"TZif2".to_vec();
+    block.extend([0; 15]);
+    // Of everything none, but one kind of local time with a name of four bytes.
+    for count in [0_u32, 0, 0, 0, 1, 4] {
+        block.extend(count.to_be_bytes());
+    }
+    block.extend(offset.to_be_bytes());
+    block.extend([0, 0]);
+    block.extend(b"NEW\0");
+    let footer = format!("\n<NEW>{}\n", -offset / 3600);
+    [block.clone(), block, footer.into_bytes()].concat()
+}
+
+#[test]
+fn time_zones_can_be_newer_than_moa() {
+    let text = SCHEDULE.replace(", calendar: {exclude: de-holidays}", "");
+    let project = Project::with("report", &text);
+    let next = |folder: &str| {
+        let args = ["schedules", "next", "report", "-n", "1", "--after", "2026-01-05T12:00:00Z"];
+        let mut command = project.command(&[&args[..], &["--json"]].concat());
+        let said = command.env("MOA_TZDATA", folder).output().expect("it can be started");
+        crate::project::Said::from(said)
+    };
+    assert_eq!(next("").expect(0).json()[0]["local"], "2026-01-06T09:00:00+01:00");
+    let folder = project.root.join("zones");
+    std::fs::create_dir_all(folder.join("Europe")).expect("mkdir");
+    std::fs::write(folder.join("Europe/Berlin"), fixed_zone(7 * 3600)).expect("it is written");
+    std::fs::write(folder.join("zone.tab"), "no zone").expect("it is written");
+    let folder = folder.to_str().expect("text");
+    assert_eq!(next(folder).expect(0).json()[0]["local"], "2026-01-06T09:00:00+07:00");
+    let said = next("/nowhere").expect(2);
+    assert!(said.err.contains("has no time zones"), "{}", said.err);
+    std::fs::write(project.root.join("zones/Europe/Berlin"), b"TZif2").expect("it is written");
+    let said = next(folder).expect(2);
+    assert!(said.err.contains("Europe/Berlin"), "{}", said.err);
+}
