@@ -42,6 +42,14 @@ pub enum Error {
         /// Which check failed, and where.
         check: String,
     },
+    /// It was written by an older moa, and is read only when a node has upgraded it.
+    #[error("the store has schema {found}, older than {known}, which this moa reads")]
+    Older {
+        /// Its schema.
+        found: u32,
+        /// The schema that this moa reads.
+        known: u32,
+    },
     /// The store was written by a newer moa; stop.
     #[error("the store has schema {found}, this moa knows up to {known}; install the newer moa")]
     Newer {

@@ -35,6 +35,16 @@ pub enum Error {
         /// The newest that this binary knows.
         known: u32,
     },
+    /// It was written by an older moa, and is read only when it has been upgraded.
+    #[error("{} has schema {found}, older than {known}, which this moa reads", path.display())]
+    Older {
+        /// The database.
+        path: PathBuf,
+        /// Its schema number.
+        found: u32,
+        /// The one that this binary reads.
+        known: u32,
+    },
     /// The file is damaged.
     #[error("{} is damaged: {check}", path.display())]
     Corrupt {
@@ -79,6 +89,7 @@ impl From<Error> for store::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Newer { found, known, .. } => Self::Newer { found, known },
+            Error::Older { found, known, .. } => Self::Older { found, known },
             Error::Corrupt { path, check } => damage(&path, check),
             Error::NotOurs { path, found } => {
                 damage(&path, format!("it is no database of moa: {found}"))
@@ -176,6 +187,9 @@ impl Fail {
     }
 }
 
+/// What to say when there is no room.
+const FULL: &str = "the disk is full";
+
 fn sql_verdict(error: &rusqlite::Error) -> Verdict {
     use rusqlite::Error as Sql;
     let text = error.to_string();
@@ -183,7 +197,9 @@ fn sql_verdict(error: &rusqlite::Error) -> Verdict {
         Sql::SqliteFailure(code, _) => match (code.extended_code, code.extended_code & 0xFF) {
             (ffi::SQLITE_IOERR_DATA, _) => Verdict::Corrupt(page_damage(text)),
             (_, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) => Verdict::Corrupt(text),
-            (_, ffi::SQLITE_FULL) => Verdict::Refused("the disk is full".to_owned()),
+            (_, ffi::SQLITE_FULL) => Verdict::Refused(FULL.to_owned()),
+            // The file that connections share couldn't be made as large as it has to be.
+            (ffi::SQLITE_IOERR_SHMSIZE, _) => Verdict::Broken(FULL.to_owned()),
             (_, ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED) => Verdict::Refused(
                 "another program writes to the database; let it finish or end it".to_owned(),
             ),
@@ -230,5 +246,19 @@ impl Verdict {
                 Error::Unavailable { path, reason }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_called_so() {
+        let said =
+            |code| Fail::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)).text();
+        assert_eq!(said(ffi::SQLITE_FULL), FULL);
+        assert_eq!(said(ffi::SQLITE_IOERR_SHMSIZE), FULL);
+        assert_ne!(said(ffi::SQLITE_IOERR_READ), FULL);
     }
 }

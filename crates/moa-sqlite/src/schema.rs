@@ -215,6 +215,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Error> {
 enum Problem {
     Fail(Fail),
     Newer(u32),
+    Older(u32),
     NotOurs(String),
 }
 
@@ -230,6 +231,7 @@ impl Problem {
         match self {
             Self::Fail(fail) => fail.verdict().into_open_error(&path),
             Self::Newer(found) => Error::Newer { path, found, known: SCHEMA },
+            Self::Older(found) => Error::Older { path, found, known: SCHEMA },
             Self::NotOurs(found) => Error::NotOurs { path, found },
         }
     }
@@ -300,10 +302,7 @@ fn reader_settings(conn: &Connection, path: &Path) -> Result<(), Error> {
             0 => Err(Problem::NotOurs("it is empty; no moa has started on it yet".to_owned())),
             found if found > SCHEMA => Err(Problem::Newer(found)),
             // An older schema is read as it is only by the moa that wrote it.
-            found if found < SCHEMA => {
-                let what = format!("schema {found} is older than {SCHEMA}; start moa once");
-                Err(Problem::Fail(Fail::Invalid(what)))
-            }
+            found if found < SCHEMA => Err(Problem::Older(found)),
             _ => Ok(()),
         }
     };

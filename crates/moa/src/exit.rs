@@ -139,6 +139,8 @@ impl From<store::Error> for Failure {
                     .hint("`moa doctor` checks the disk and the store")
             }
             store::Error::Newer { .. } => Self::new(Exit::Newer, message),
+            store::Error::Older { .. } => Self::refused(message)
+                .hint("a node of this moa upgrades it when it starts: `moa up`"),
             store::Error::Invalid(_) => Self::new(Exit::Refused, message),
         }
     }

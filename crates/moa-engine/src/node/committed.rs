@@ -236,7 +236,8 @@ impl Node {
 
     /// The store works again.
     pub(super) fn recovers(&mut self, now: Millis) {
-        if self.degraded.take().is_some() {
+        if let Some(before) = self.degraded.take() {
+            tracing::info!(reason = before.reason, tries = before.tries, "the store works again");
             self.submit_held(now);
         }
     }

@@ -51,6 +51,9 @@ fn a_full_disk_refuses_and_recovers() {
         let again = client.start("quiet", params.clone(), &format!("again{i}"));
         acks.extend(again.expect("the node stays").ok().map(ack));
     }
+    let doctor = project.moa(&["doctor", "--json"]);
+    let doctor = String::from_utf8_lossy(&doctor.stdout);
+    assert!(doctor.contains("but its store takes nothing: "), "{doctor}");
     fs::remove_file(&ballast).expect("the ballast can go");
     let start = Instant::now();
     let run = loop {
@@ -62,6 +65,8 @@ fn a_full_disk_refuses_and_recovers() {
     };
     acks.push(ack(run));
     project.wait_until_over(&node);
+    let log = fs::read_to_string(project.dir.join(".moa/log/moa.log")).expect("its log");
+    assert!(log.contains("the store works again"), "{log}");
     node.stop();
     let runs = project.check(acks);
     assert!(runs.iter().all(|r| r.state == "completed"));

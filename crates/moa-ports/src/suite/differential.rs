@@ -500,6 +500,7 @@ fn classed(outcome: Result<BatchOutcome, Error>) -> Result<BatchOutcome, &'stati
         Error::Unknown(_) => "unknown",
         Error::Corrupt { .. } => "corrupt",
         Error::Newer { .. } => "newer",
+        Error::Older { .. } => "older",
     })
 }
 

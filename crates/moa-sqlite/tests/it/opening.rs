@@ -100,6 +100,16 @@ fn a_newer_schema_is_refused() {
 }
 
 #[test]
+fn an_older_schema_is_read_when_a_node_has_upgraded_it() {
+    let mut sqlite = Sqlite::new();
+    sqlite.close();
+    sealing(&sqlite.path()).pragma_update(None, "user_version", SCHEMA - 1).expect("it is set");
+    let views = SqliteStore::open_read_only(&sqlite.path()).expect("the file is one of moa's");
+    let error = moa_ports::store::Error::Older { found: SCHEMA - 1, known: SCHEMA };
+    assert_eq!(block_on(views.last_event()), Err(error));
+}
+
+#[test]
 fn what_a_killed_start_left_is_cleared_away() {
     let folder = folder();
     let path = folder.path().join("moa.db");

@@ -276,17 +276,29 @@ async fn serving(layout: &Layout) -> Vec<Check> {
                 false => "serves the project",
             };
             let detail = format!("{what} (pid {}, moa {})", info.pid, info.moa);
-            let node = match info.moa == env!("CARGO_PKG_VERSION") {
-                true => Check::ok("node", detail),
-                false => Check::warning("node", detail, "restart it with this moa"),
-            };
-            let runs = match client.status().await {
-                Ok(status) => quarantined(&status.engine.quarantined),
-                Err(failure) => Check::failed("runs", &failure),
-            };
-            vec![node, runs]
+            let old = info.moa != env!("CARGO_PKG_VERSION");
+            match client.status().await {
+                Ok(status) => vec![
+                    node_of(detail, old, status.engine.degraded.as_deref()),
+                    quarantined(&status.engine.quarantined),
+                ],
+                Err(failure) => vec![node_of(detail, old, None), Check::failed("runs", &failure)],
+            }
         }
         other => vec![not_serving(layout, other)],
+    }
+}
+
+/// A node that answers; `degraded` says why it can't write to the store, if it can't.
+fn node_of(detail: String, old: bool, degraded: Option<&str>) -> Check {
+    match degraded {
+        Some(why) => Check::error(
+            "node",
+            format!("{detail}, but its store takes nothing: {why}"),
+            "see that its folder can be written and the disk isn't full; it tries again by itself",
+        ),
+        None if old => Check::warning("node", detail, "restart it with this moa"),
+        None => Check::ok("node", detail),
     }
 }
 
@@ -355,6 +367,18 @@ fn user() -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_cannot_write_is_not_ok() {
+        let check = node_of("serves the project".into(), true, Some("the disk is full"));
+        assert_eq!(check.status, Status::Error);
+        assert_eq!(
+            check.detail,
+            "serves the project, but its store takes nothing: the disk is full"
+        );
+        assert_eq!(node_of(String::new(), true, None).status, Status::Warning);
+        assert_eq!(node_of(String::new(), false, None).status, Status::Ok);
+    }
 
     #[test]
     fn quarantined_runs_are_named_up_to_a_limit() {
