@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use moa_core::time::Span;
 use moa_core::workflow::{BodyIx, Plan, StepIx};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -55,11 +56,31 @@ pub struct FieldChange {
 impl fmt::Display for FieldChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { field, from, to } = self;
+        let words = |value| in_words(field, value);
         match (from, to) {
-            (Json::Null, to) => write!(f, "{field}: {to} added"),
-            (from, Json::Null) => write!(f, "{field}: {from} removed"),
-            (from, to) => write!(f, "{field}: {from} → {to}"),
+            (Json::Null, to) => write!(f, "{field}: {} added", words(to)),
+            (from, Json::Null) => write!(f, "{field}: {} removed", words(from)),
+            (from, to) => write!(f, "{field}: {} → {}", words(from), words(to)),
         }
+    }
+}
+
+/// Fields that are lengths of time.
+const SPANS: [&str; 5] = ["timeout", "queue_timeout", "delay", "max_delay", "max_elapsed"];
+
+/// A value as it is written in a file, as far as it is short there.
+fn in_words(field: &str, value: &Json) -> String {
+    let name = field.rsplit('.').next().unwrap_or(field);
+    match value {
+        Json::Number(ms) if SPANS.contains(&name) => {
+            ms.as_u64().map_or_else(|| ms.to_string(), |ms| Span(ms).to_string())
+        }
+        Json::Array(items) if items.is_empty() => "none".into(),
+        Json::Array(items) if items.iter().all(Json::is_string) => {
+            let items: Vec<&str> = items.iter().filter_map(Json::as_str).collect();
+            format!("[{}]", items.join(", "))
+        }
+        value => value.to_string(),
     }
 }
 

@@ -26,7 +26,7 @@ fn differences_are_told_by_step_and_field() {
         "
 params: {x: string}
 steps:
-  - {id: a, agent: x, action: act, params: {n: 1, list: [1]}}
+  - {id: a, agent: x, action: act, timeout: 10s, params: {n: 1, list: [1]}}
   - {id: b, agent: x, action: act}
   - {id: c, agent: x, action: act}
 ",
@@ -36,7 +36,7 @@ steps:
 priority: high
 steps:
   - {id: b, agent: x, action: act, depends_on: []}
-  - {id: a, agent: y, action: act, params: {n: 2, list: [1]}, retry: never}
+  - {id: a, agent: y, action: act, timeout: 20s, params: {n: 2, list: [1]}, retry: never}
   - {id: d, sleep: 5m}
 ",
     );
