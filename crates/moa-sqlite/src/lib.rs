@@ -16,6 +16,7 @@ mod lock;
 mod log;
 mod prune;
 mod queries;
+mod raw;
 mod read;
 mod rows;
 #[cfg(test)]
@@ -113,6 +114,8 @@ pub struct SqliteStore {
     health: Arc<Health>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    /// Closed after every connection: see [`raw`].
+    _file: Arc<std::fs::File>,
 }
 
 impl SqliteStore {
@@ -125,7 +128,7 @@ impl SqliteStore {
             .map_err(|e| Error::Unavailable { path: path.to_owned(), reason: e.to_string() })?;
         let lock = lock::Lock::take(&path)?;
         fault::order(&path, options.io_faults.clone());
-        let conn = schema::open_writer(&path, &options, schema::OldLog::MayStay)?;
+        let (conn, file) = schema::open_writer(&path, &options, schema::OldLog::MayStay)?;
         let mut state = write::State::default();
         state.reload(&conn).map_err(|fail| fail.verdict().into_open_error(&path))?;
         let health = Arc::new(Health::default());
@@ -137,6 +140,7 @@ impl SqliteStore {
             health: Arc::clone(&health),
             stop: Arc::default(),
             threads: Vec::new(),
+            _file: Arc::clone(&file),
         };
         let scan_later = scan::size(&path) > options.scan_at_open_bytes_max;
         let checkpoints = Checkpoints::new(&path, &options);
@@ -146,6 +150,7 @@ impl SqliteStore {
             health,
             state,
             conn: Some(conn),
+            _file: file,
             checkpoints,
             _lock: lock,
         };
@@ -259,6 +264,8 @@ impl Store for SqliteStore {
 /// The read side of a database, for a command while no node runs (it also works beside one).
 pub struct ReadOnly {
     readers: Readers,
+    /// Closed after every connection: see [`raw`].
+    _file: Arc<std::fs::File>,
 }
 
 impl ReadOnly {
@@ -266,15 +273,15 @@ impl ReadOnly {
         let unavailable =
             |e: std::io::Error| Error::Unavailable { path: path.to_owned(), reason: e.to_string() };
         let path: PathBuf = std::path::absolute(path).map_err(unavailable)?;
-        match std::fs::File::open(&path) {
-            Ok(_) => {}
+        let file = match raw::open(&path) {
+            Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::Missing { path });
             }
             Err(e) => return Err(unavailable(e)),
-        }
+        };
         schema::check(&path)?;
-        Ok(Self { readers: Readers::new(path, false, Arc::default()) })
+        Ok(Self { readers: Readers::new(path, false, Arc::default()), _file: file })
     }
 }
 

@@ -14,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::Error;
+use crate::raw;
 use crate::schema::{PAGE_BYTES, beside};
 
 const HEADER_BYTES: usize = 32;
@@ -106,7 +107,7 @@ fn header_damage(mut log: impl Read, database: &Path) -> io::Result<Option<Strin
             pages.append(&mut batch);
         }
     }
-    let file = File::open(database)?;
+    let file = raw::open(database)?;
     let mut found = vec![0; PAGE_BYTES as usize - 8];
     for (page, content) in pages {
         let offset = u64::from(page - 1) * u64::from(PAGE_BYTES);

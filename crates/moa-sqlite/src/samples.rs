@@ -153,7 +153,8 @@ fn the_engine_never_walks_a_table() {
     let folder = folder();
     let path = folder.path().join("moa.db");
     let options = Options::default();
-    let conn = schema::open_writer(&path, &options, schema::OldLog::MayStay).expect("it opens");
+    let (conn, _file) =
+        schema::open_writer(&path, &options, schema::OldLog::MayStay).expect("it opens");
     conn.set_prepared_statement_cache_capacity(500);
     everything_that_is_written(&conn).expect("it is written");
     let plans = plans(&conn).expect("they are explained");

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::raw;
 use crate::schema::PAGE_BYTES;
 use crate::seal::{self, Damage};
 
@@ -58,7 +59,7 @@ pub(crate) fn pages(
     stop: &AtomicBool,
     report: &mut dyn FnMut(u64, Damage),
 ) -> std::io::Result<()> {
-    let file = match File::open(path) {
+    let file = match raw::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),

@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -13,6 +15,7 @@ use crate::Options;
 use crate::checkpoint;
 use crate::error::{Error, Fail};
 use crate::log;
+use crate::raw;
 use crate::scan;
 use crate::seal;
 
@@ -59,12 +62,13 @@ impl OldLog {
     }
 }
 
-/// Opens the connection that writes; the caller holds the lock.
+/// Opens the connection that writes; the caller holds the lock. Whoever keeps the connection keeps the
+/// file too: see [`raw`].
 pub(crate) fn open_writer(
     path: &Path,
     options: &Options,
     old_log: OldLog,
-) -> Result<Connection, Error> {
+) -> Result<(Connection, Arc<File>), Error> {
     prepare(path)?;
     if !path.exists() {
         // A log without its database is what is left of one that was deleted or moved.
@@ -77,6 +81,8 @@ pub(crate) fn open_writer(
     if options.synchronous_full {
         log::check(path)?;
     }
+    let file = raw::open(path)
+        .map_err(|e| Error::Unavailable { path: path.to_owned(), reason: e.to_string() })?;
     let conn = connect(path, path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     settings(&conn, options).map_err(|problem| problem.into_error(path))?;
     // After a power cut the file may hold half-written pages that the log has whole: only what is
@@ -91,7 +97,7 @@ pub(crate) fn open_writer(
         scan::whole(path)?;
     }
     migrate(&conn, path, SCHEMA).map_err(|problem| problem.into_error(path))?;
-    Ok(conn)
+    Ok((conn, file))
 }
 
 /// Makes a new database under another name and renames it when it is complete, so that there is
@@ -239,12 +245,15 @@ impl Problem {
 
 /// Reads the first bytes: a file of another kind is refused before SQLite touches it.
 fn check_header(path: &Path) -> Result<(), Error> {
-    let mut header = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(100).read_to_end(&mut header));
-    read.map_err(|e| Error::Unavailable { path: path.to_owned(), reason: e.to_string() })?;
-    let Some(header) = header.first_chunk::<100>() else {
-        return Err(damaged(path, "the header is cut off"));
-    };
+    let unavailable =
+        |e: std::io::Error| Error::Unavailable { path: path.to_owned(), reason: e.to_string() };
+    let mut header = [0; 100];
+    match raw::open(path).and_then(|file| file.read_exact_at(&mut header, 0)) {
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+            return Err(damaged(path, "the header is cut off"));
+        }
+        read => read.map_err(unavailable)?,
+    }
     if !header.starts_with(b"SQLite format 3\0") {
         let check = "the header does not say that it is a SQLite database";
         return Err(damaged(path, check));

@@ -8,6 +8,7 @@
 //! on the same descriptor: the kernel may have dropped what it could not write. Damage is final:
 //! from then on every call is answered with it.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,6 +103,8 @@ pub(crate) struct Writer {
     pub state: State,
     /// `None` after a failure, until the next call opens it again.
     pub conn: Option<Connection>,
+    /// Closed after the connection: see [`crate::raw`].
+    pub _file: Arc<File>,
     pub checkpoints: Checkpoints,
     /// Held until the thread ends.
     pub _lock: Lock,
@@ -289,7 +292,8 @@ impl Writer {
         if self.conn.is_some() {
             return Ok(());
         }
-        let conn = schema::open_writer(&self.path, &self.options, OldLog::MustGo)?;
+        let (conn, file) = schema::open_writer(&self.path, &self.options, OldLog::MustGo)?;
+        self._file = file;
         let ready = self.state.reload(&conn);
         ready.map_err(|fail| fail.verdict().into_error(&self.path))?;
         self.conn = Some(conn);
