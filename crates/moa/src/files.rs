@@ -2,17 +2,18 @@
 //!
 //! A link that leads out of the folder, a device, a pipe or a file above the size limit is refused,
 //! whoever put it there. Linux 5.6 and newer resolve the path in one call (`openat2`); elsewhere it
-//! is walked folder by folder and no link is followed. Nothing is written but a file in the place of
-//! one that is there.
+//! is walked folder by folder and no link is followed. A file is written beside its place under a name
+//! that is made anew, and moved there when it is whole.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use moa_core::limits::FILE_BYTES_MAX;
-use rustix::fs::{Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
 /// A folder whose files may be opened.
 #[derive(Debug)]
@@ -63,30 +64,48 @@ impl Beneath {
 
     /// Puts `bytes` in the place of a file that is there, whole or not at all; its mode stays.
     pub fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a file");
         let name = path.file_name().ok_or_else(no_name)?;
         let old = File::from(self.open(path, OFlags::RDONLY | OFlags::NONBLOCK)?).metadata()?;
-        let folder = match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            Some(folder) => self.open(folder, OFlags::RDONLY | OFlags::DIRECTORY)?,
-            None => rustix::io::fcntl_dupfd_cloexec(&self.root, 0)?,
-        };
-        let number = std::process::id();
-        let temporary = format!(".{}.moa-{number}", name.to_string_lossy());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(old.mode() & 0o7777);
-        let write = || {
-            let made = rustix::fs::openat(&folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
-            let mut out = File::from(made);
-            rustix::fs::fchmod(&out, mode)?;
-            out.write_all(bytes)?;
-            out.sync_all()?;
-            Ok(rustix::fs::renameat(&folder, &temporary, &folder, name)?)
-        };
-        write().inspect_err(|_| {
-            // It may never have been made.
-            let _ = rustix::fs::unlinkat(&folder, &temporary, rustix::fs::AtFlags::empty());
-        })
+        let folder = self.parent(path)?;
+        put(&folder, name, bytes, Mode::from_raw_mode(old.mode() & 0o7777))
+    }
+
+    /// Writes a file, whole or not at all, in the place of one that may be there; folders that are
+    /// missing are made. A link in its place is replaced, and not followed.
+    pub fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let name = path.file_name().ok_or_else(no_name)?;
+        let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        for folder in folders.collect::<Vec<_>>().into_iter().rev() {
+            match self.open(folder, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                other => {
+                    other?;
+                    continue;
+                }
+            }
+            let new = folder.file_name().ok_or_else(no_name)?;
+            match rustix::fs::mkdirat(self.parent(folder)?, new, Mode::from_raw_mode(0o777)) {
+                // Somebody else has made it meanwhile.
+                Err(rustix::io::Errno::EXIST) => {}
+                made => made?,
+            }
+        }
+        put(&self.parent(path)?, name, bytes, Mode::from_raw_mode(0o640))
+    }
+
+    /// Removes a file, or a link itself.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        let name = path.file_name().ok_or_else(no_name)?;
+        let folder = self.parent(path)?;
+        Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?)
+    }
+
+    /// The folder that something is in.
+    fn parent(&self, path: &Path) -> io::Result<OwnedFd> {
+        match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) => self.open(folder, OFlags::RDONLY | OFlags::DIRECTORY),
+            None => Ok(rustix::io::fcntl_dupfd_cloexec(&self.root, 0)?),
+        }
     }
 
     /// What tells whether the file has changed, without reading it.
@@ -164,6 +183,61 @@ impl Beneath {
     }
 }
 
+fn no_name() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")
+}
+
+/// Puts a file in its place in a folder, whole or not at all; it is on the disk when this returns.
+fn put(folder: &OwnedFd, name: &OsStr, bytes: &[u8], mode: Mode) -> io::Result<()> {
+    let number = std::process::id();
+    let temporary = format!(".{}.moa-{number}", name.to_string_lossy());
+    // It may never have been made.
+    let forget = || rustix::fs::unlinkat(folder, &temporary, AtFlags::empty());
+    // Nothing that somebody else put there is written to: neither a link nor a file with two names.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let write = || {
+        let _ = forget();
+        let made = rustix::fs::openat(folder, &temporary, flags, Mode::RUSR | Mode::WUSR)?;
+        let mut out = File::from(made);
+        rustix::fs::fchmod(&out, mode)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        rustix::fs::renameat(folder, &temporary, folder, name)?;
+        Ok(rustix::fs::fsync(folder)?)
+    };
+    write().inspect_err(|_| {
+        let _ = forget();
+    })
+}
+
+/// Writes a file that a person named: beneath the project where its path is in it, and else in the
+/// folder that it names.
+pub fn write_named(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = plain(path);
+    if let Ok(within) = path.strip_prefix(root) {
+        return Beneath::new(root)?.write(within, bytes);
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(no_name());
+    };
+    std::fs::create_dir_all(folder)?;
+    Beneath::new(folder)?.write(Path::new(name), bytes)
+}
+
+/// An absolute path without `..`, as it is written.
+pub fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
 fn stamp(meta: &std::fs::Metadata) -> Stamp {
     let nanos = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
     Stamp {
@@ -196,6 +270,40 @@ mod tests {
             assert!(beneath.walk(Path::new(link), OFlags::RDONLY).is_err(), "{link:?}");
         }
         assert_eq!(beneath.list(Path::new("nowhere")).expect("list"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_is_written_or_removed_through_links() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (inside, outside) = (dir.path().join("inside"), dir.path().join("outside"));
+        std::fs::create_dir_all(inside.join("data")).expect("mkdir");
+        std::fs::create_dir(&outside).expect("mkdir");
+        std::fs::write(outside.join("precious"), "p").expect("write");
+        symlink("../outside", inside.join("away")).expect("link");
+        let temporary = |name: &str| format!("data/.{name}.moa-{}", std::process::id());
+        for name in ["new", "old"] {
+            let planted = inside.join(temporary(name));
+            std::fs::hard_link(outside.join("precious"), planted).expect("link");
+        }
+        symlink("../../outside/precious", inside.join("data/linked")).expect("link");
+        std::fs::write(inside.join("data/old"), "o").expect("write");
+        let beneath = Beneath::new(&inside).expect("open");
+        beneath.write(Path::new("data/new"), b"1").expect("written");
+        beneath.replace(Path::new("data/old"), b"2").expect("written");
+        beneath.write(Path::new("data/linked"), b"3").expect("written");
+        beneath.write(Path::new("made/for/it"), b"4").expect("written");
+        for (name, text) in [("data/new", b"1"), ("data/linked", b"3"), ("made/for/it", b"4")] {
+            assert_eq!(beneath.read(Path::new(name)).expect("read").bytes, text);
+        }
+        for out in ["away/x", "away/y/x", "../x", "a/../../x", "/x"] {
+            assert!(beneath.write(Path::new(out), b"x").is_err(), "{out}");
+        }
+        assert!(write_named(&inside, &inside.join("data/../away/x"), b"x").is_err());
+        assert!(beneath.remove(Path::new("away/precious")).is_err());
+        write_named(&inside, &outside.join("named"), b"n").expect("a person named it");
+        assert_eq!(std::fs::read(outside.join("precious")).expect("read"), b"p");
+        assert_eq!(std::fs::read_dir(&outside).expect("ls").count(), 2);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{Context, runtime};
 use crate::control::client::Client;
 use crate::control::protocol::NodeStatus;
 use crate::exit::{Exit, Failure, Result};
-use crate::metrics;
+use crate::files;
 use crate::node;
 use crate::project::{self, Layout, Loaded};
 use crate::reader::Reader;
@@ -60,7 +60,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         }
     };
     let text = format!("{document:#}\n");
-    metrics::replace(&path, text.as_bytes())
+    files::write_named(&layout.root, &path, text.as_bytes())
         .map_err(|e| Failure::io(format!("can't write {}", path.display()), &e))?;
     context.ui.note(&format!("wrote {}", path.display()));
     Ok(Exit::Ok)

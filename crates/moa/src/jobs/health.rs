@@ -14,7 +14,8 @@ use serde_json::{Number, Value as Json, json};
 
 use super::metrics::Counting;
 use crate::cmd::state;
-use crate::metrics::{Counters, day_of, replace};
+use crate::files::Beneath;
+use crate::metrics::{Counters, day_of};
 use crate::project::Layout;
 
 /// The job.
@@ -95,18 +96,18 @@ impl Job for Health {
         let counters = self.counting.count().await?;
         let totals = self.views.totals().await.map_err(|e| e.to_string())?;
         let report = Report::new(&counters, totals.ready, totals.running, self.started_at, now);
-        let folder = self.layout.root.join(&self.settings.folder);
+        let (root, folder) = (&self.layout.root, Path::new(&self.settings.folder));
         let path = folder.join(name_of(now));
-        write(path.clone(), &report).await?;
+        write(root, path.clone(), &report).await?;
         if let Some(keep) = self.keep {
-            remove_old(&folder, now, keep);
+            remove_old(root, folder, now, keep);
         }
         if let Some(file) = &self.settings.state_file {
             let document =
                 state::document(&self.layout).await.map_err(|failure| failure.message)?;
-            write(self.layout.root.join(file), &document).await?;
+            write(root, file.into(), &document).await?;
         }
-        Ok(json!({"file": path}))
+        Ok(json!({"file": root.join(path)}))
     }
 }
 
@@ -114,26 +115,27 @@ fn name_of(now: Millis) -> String {
     format!("health_{}.json", day_of(now).strftime("%Y%m%d"))
 }
 
-async fn write(path: PathBuf, document: &impl Serialize) -> Result<(), String> {
+async fn write(root: &Path, path: PathBuf, document: &impl Serialize) -> Result<(), String> {
     let mut text = serde_json::to_vec_pretty(document).map_err(|e| e.to_string())?;
     text.push(b'\n');
-    let shown = path.display().to_string();
-    let written = tokio::task::spawn_blocking(move || replace(&path, &text)).await;
+    let (root, shown) = (root.to_owned(), path.display().to_string());
+    let write = move || Beneath::new(&root)?.write(&path, &text);
+    let written = tokio::task::spawn_blocking(write).await;
     written.map_err(|e| e.to_string())?.map_err(|e| format!("can't write {shown}: {e}"))
 }
 
 /// Deletes the reports of days that are older than `keep`. What can't be deleted stays.
-fn remove_old(folder: &Path, now: Millis, keep: Span) {
+fn remove_old(root: &Path, folder: &Path, now: Millis, keep: Span) {
+    let Ok(beneath) = Beneath::new(root) else { return };
     let oldest = name_of(Millis(now.0.saturating_sub_unsigned(keep.0)));
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for name in beneath.list(folder).unwrap_or_default() {
         let is_report = name.len() == oldest.len()
             && name
                 .strip_prefix("health_")
                 .and_then(|rest| rest.strip_suffix(".json"))
                 .is_some_and(|date| date.bytes().all(|b| b.is_ascii_digit()));
         if is_report && name < oldest {
-            let _ = std::fs::remove_file(entry.path());
+            let _ = beneath.remove(&folder.join(&name));
         }
     }
 }
@@ -163,11 +165,19 @@ mod tests {
     #[test]
     fn only_old_reports_are_removed() {
         let dir = tempfile::tempdir().expect("a folder");
-        let make = |name: &str| std::fs::write(dir.path().join(name), "{}").expect("a file");
+        let (root, outside) = (dir.path().join("project"), dir.path().join("outside"));
         let names = ["health_20251201.json", "health_20251211.json", "health_old.json", "moa.log"];
-        names.iter().for_each(|name| make(name));
-        remove_old(dir.path(), Millis(1_765_490_400_000), Span::minutes(60));
-        assert!(!dir.path().join(names[0]).exists());
-        assert!(names[1..].iter().all(|name| dir.path().join(name).exists()));
+        for folder in [root.join("data"), outside.clone()] {
+            std::fs::create_dir_all(&folder).expect("mkdir");
+            names.iter().for_each(|name| std::fs::write(folder.join(name), "{}").expect("a file"));
+        }
+        std::os::unix::fs::symlink("../outside", root.join("away")).expect("a link");
+        for folder in ["data", "away"] {
+            let now = Millis(1_765_490_400_000);
+            remove_old(&root, Path::new(folder), now, Span::minutes(60));
+        }
+        let there = |name: &&str| root.join("data").join(name).exists();
+        assert!(!there(&names[0]) && names[1..].iter().all(there));
+        assert!(names.iter().all(|name| outside.join(name).exists()), "a link leads there");
     }
 }

@@ -10,9 +10,8 @@
 pub mod targets;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,9 +29,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::exit::{Exit, Failure, Result};
+use crate::files::Beneath;
 use crate::reader::Reader;
 use crate::view;
 
+/// The file, in the folder of the project's state.
+const FILE: &str = "counters.json";
 /// The form of the file.
 const FORMAT: u32 = 1;
 /// Events read at once.
@@ -44,7 +46,7 @@ const ALERTS_MAX: usize = 1000;
 
 /// The file of a project's counters.
 pub fn path(state: &Path) -> PathBuf {
-    state.join("counters.json")
+    state.join(FILE)
 }
 
 /// The counters of a project.
@@ -125,7 +127,8 @@ impl Counters {
     /// # Errors
     /// What the disk says.
     pub fn write(&self, state: &Path) -> io::Result<()> {
-        replace(&path(state), &serde_json::to_vec(self)?)
+        fs::create_dir_all(state)?;
+        Beneath::new(state)?.write(Path::new(FILE), &serde_json::to_vec(self)?)
     }
 
     /// A counter.
@@ -344,22 +347,4 @@ fn how_much(metric: &Metric, scope: &Ended<'_>) -> std::result::Result<f64, Stri
     json.as_f64()
         .filter(|count| count.is_finite())
         .ok_or_else(|| format!("{json} is no number, in: {}", value.source()))
-}
-
-/// Puts a file in the place of another one, whole or not at all.
-///
-/// # Errors
-/// What the disk says.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = folder.join(name);
-    let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o640).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
 }

@@ -1,6 +1,6 @@
 //! `moa workflows fmt`
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use moa_core::limits::FILE_BYTES_MAX;
 use moa_spec::Source;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cmd::Context;
 use crate::exit::{Exit, Failure, Result};
-use crate::files::Beneath;
+use crate::files::{Beneath, plain};
 use crate::project::{self, Problems};
 
 /// Rewrite workflow files in the usual form.
@@ -124,20 +124,6 @@ fn named(file: &Path, root: Option<&Path>) -> Result<Target> {
     };
     let path = real.strip_prefix(&folder).unwrap_or(&real).to_path_buf();
     Ok(Target { shown, folder, path })
-}
-
-/// An absolute path without `..`, as it is written.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => {
-                plain.pop();
-            }
-            other => plain.push(other),
-        }
-    }
-    plain
 }
 
 impl Target {
