@@ -373,6 +373,32 @@ fn somebody_may_start_pause_and_backfill() {
 }
 
 #[test]
+fn a_backfill_passes_over_all_slots_that_have_had_a_run() {
+    let mut world = world(&[("w", ONE)], answers(vec![]));
+    let hourly = every("w", "1h");
+    world.put_trigger(hourly.clone()).expect("put");
+    world.run(Span::minutes(60 * 5 + 1));
+    assert_eq!(runs(&world, "w").len(), 5);
+    let backfill = moa_core::trigger::BackfillRequest {
+        key: "b".into(),
+        from: START.after(Span::minutes(60)),
+        to: world.now(),
+        reverse: false,
+        at_once: 1,
+        reprocess: Default::default(),
+        priority: None,
+        by: "ann".into(),
+    };
+    let backfill = TriggerInput::Command(TriggerCommand::Backfill(backfill));
+    let answer = world.trigger(hourly.id(), backfill);
+    let Ok(TriggerAnswer::Backfill(answer)) = answer else { panic!("{answer:?}") };
+    assert_eq!((answer.slots, answer.started, answer.passed), (5, 0, 5));
+    assert!(!answer.is_going_on());
+    world.run(Span::minutes(60));
+    assert_eq!(runs(&world, "w").len(), 6, "the schedule goes on");
+}
+
+#[test]
 fn a_removed_trigger_starts_nothing_and_forgets_no_pause() {
     let mut world = world(&[("w", ONE)], answers(vec![]));
     let hourly = every("w", "1h");

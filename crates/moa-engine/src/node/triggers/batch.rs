@@ -62,9 +62,10 @@ impl Node {
                     }
                 }
             }
-            TriggerOutcome::Duplicate(known) => {
+            TriggerOutcome::Duplicate(refused) => {
+                let mut known = std::mem::take(&mut live.refused);
+                known.extend(refused.into_iter().map(|o| (o.key.clone(), o)));
                 let inputs = self.trigger_taken_back(id, *done);
-                let known = known.into_iter().map(|o| (o.key.clone(), o)).collect();
                 self.load_trigger(id, inputs, known);
             }
             TriggerOutcome::Invalid(why) => {
@@ -85,6 +86,7 @@ impl Node {
             live.known.retain(|key, _| {
                 next.is_some_and(|records| records.iter().any(|r| r.occurrence.key == *key))
             });
+            live.refused.clear();
             live.used = used;
             self.triggers.idle.push_back((used, id));
         }

@@ -111,7 +111,8 @@ impl Node {
         };
         self.triggers.tick += 1;
         let used = self.triggers.tick;
-        let live = Live { trigger, due_at, known, pending: None, in_flight: None, used };
+        let refused = known.clone();
+        let live = Live { trigger, due_at, known, refused, pending: None, in_flight: None, used };
         self.triggers.entries.insert(id, Entry::Live(Box::new(live)));
         self.triggers.idle.push_back((used, id));
         for given in waiting {

@@ -57,6 +57,9 @@ struct Live {
     due_at: Option<Millis>,
     /// Records that the store has or will have, as far as that matters.
     known: BTreeMap<String, Occurrence>,
+    /// Those of them that refusals told of, as the store has them. They are kept until a commit is
+    /// written: with the last refusal's alone, two slots would be tried in turn for ever.
+    refused: BTreeMap<String, Occurrence>,
     pending: Option<Box<Pending>>,
     in_flight: Option<Box<Pending>>,
     used: u64,
