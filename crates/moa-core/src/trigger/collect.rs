@@ -22,6 +22,7 @@ impl Trigger {
 impl Tx<'_, '_> {
     /// Adds an occurrence to those that are going to share a run.
     pub(super) fn collect(&mut self, held: Held) {
+        self.collected_before_now();
         let now = self.now();
         let bytes = |c: &Collected| c.held.iter().map(|h| h.bytes).sum::<usize>();
         let full = |c: &Collected| bytes(c) + held.bytes > COLLECTED_BYTES_MAX;
@@ -42,8 +43,18 @@ impl Tx<'_, '_> {
 
     /// Starts what is collected, if it is time.
     pub(super) fn end_collecting(&mut self) {
+        self.collected_before_now();
         if self.trigger.collected_due().is_some_and(|at| at <= self.now()) {
             self.start_collected();
+        }
+    }
+
+    /// What was collected by a clock that was ahead does not wait until that time comes.
+    fn collected_before_now(&mut self) {
+        let now = self.now();
+        if let Some(collected) = &mut self.trigger.state.collected {
+            collected.since = collected.since.min(now);
+            collected.last = collected.last.min(now);
         }
     }
 

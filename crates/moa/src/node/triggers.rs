@@ -10,6 +10,7 @@ use std::sync::Arc;
 use moa_core::ids::Name;
 use moa_core::limits::MARK_AHEAD_MS;
 use moa_core::schedule::Restarts;
+use moa_core::time::Millis;
 use moa_core::trigger::{TriggerId, TriggerSpec};
 use moa_engine::Handle;
 use moa_engine::handle::{Error, ServeTriggers};
@@ -98,11 +99,13 @@ pub async fn put(engine: &Handle, views: &dyn Views, watched: &Watched) -> Resul
     Ok(())
 }
 
-/// Whether a schedule was dealt with up to an instant that is far ahead: the clock was wrong then, and
-/// nobody would look at it before.
+/// Whether a schedule was dealt with up to an instant that is far ahead, or occurrences were collected
+/// then: the clock was wrong, and nobody would look at it before.
 fn is_ahead(row: &TriggerRow) -> bool {
     let mark = row.state.schedule.as_ref().map(|state| state.mark);
-    mark.is_some_and(|mark| mark.0.saturating_sub(now().0) > MARK_AHEAD_MS)
+    let since = row.state.collected.as_ref().map(|collected| collected.since);
+    let is_far = |at: Millis| at.0.saturating_sub(now().0) > MARK_AHEAD_MS;
+    mark.into_iter().chain(since).any(is_far)
 }
 
 /// Makes a trigger of the files that the store doesn't have yet, so that it can be switched before a

@@ -95,6 +95,23 @@ fn what_is_collected_is_accounted_for_when_it_can_not_start() {
 }
 
 #[test]
+fn what_is_collected_by_a_clock_that_is_ahead_does_not_wait_for_that_time() {
+    for again in [false, true] {
+        let mut bench = Bench::new(debounced());
+        bench.now = START.after(Span::minutes(60 * 24 * 365));
+        bench.event(json!({ "n": 1 }));
+        bench.now = START;
+        match again {
+            true => bench.event(json!({ "n": 2 })),
+            // A node tells it to look when the clock is put right.
+            false => _ = bench.apply(TriggerInput::Due).unwrap(),
+        }
+        bench.pass(Span::seconds(10));
+        assert_eq!(bench.starts.len(), 1, "{}", bench.lines());
+    }
+}
+
+#[test]
 fn a_trigger_that_runs_away_is_paused() {
     let guard = Guard { starts: Some((5, Span::minutes(60))), no_progress: None };
     let mut bench = Bench::new(TriggerSpec { guard, ..on_event() });
