@@ -9,8 +9,8 @@ use crate::run::RunStatus;
 use crate::schedule::{Reprocess, Slot, Timetable};
 use crate::time::Millis;
 
-/// Slots that one application passes over at most; then what it has done so far is written.
-const PASSED_MAX: usize = 100;
+/// Slots that one application deals with at most; then what it has done so far is written.
+const BACKFILLED_MAX: usize = 100;
 
 impl Backfill {
     /// Whether it has slots or runs left.
@@ -117,29 +117,35 @@ impl Tx<'_, '_> {
             let going = self.trigger.state.backfills.iter().filter(|b| b.is_going_on());
             going.map(|b| b.number).collect()
         };
-        let mut passed = 0;
         for number in numbers {
-            while passed < PASSED_MAX && self.backfill_one(number) {
-                passed += 1;
+            while self.backfilled < BACKFILLED_MAX && self.backfill_one(number) {
+                self.backfilled += 1;
             }
+            self.end_backfill(number);
+        }
+    }
+
+    /// Ends it when nothing is left to start and none of its runs is open.
+    fn end_backfill(&mut self, number: u32) {
+        let now = self.now();
+        let open = self.trigger.backfill_open(number);
+        let Some(table) = &self.trigger.table else { return };
+        let all = &mut self.trigger.state.backfills;
+        let Some(backfill) = all.iter_mut().find(|b| b.number == number) else { return };
+        if open == 0 && (backfill.cancelled || backfill.next(table).is_none()) {
+            backfill.ended_at = Some(now);
         }
     }
 
     /// Goes one slot further; false when it can't.
     fn backfill_one(&mut self, number: u32) -> bool {
-        let now = self.now();
         let open = self.trigger.backfill_open(number);
         let Some(table) = self.trigger.table.clone() else { return false };
         let all = &mut self.trigger.state.backfills;
         let Some(backfill) = all.iter_mut().find(|b| b.number == number) else { return false };
         let next = backfill.next(&table).filter(|_| !backfill.cancelled);
-        let Some((slot, cursor)) = next else {
-            if open == 0 {
-                backfill.ended_at = Some(now);
-            }
-            return false;
-        };
-        if open >= backfill.at_once as usize {
+        let Some((slot, cursor)) = next else { return false };
+        if open >= backfill.at_once as usize || !self.trigger.spec.enabled {
             return false;
         }
         backfill.cursor = cursor;
@@ -186,7 +192,7 @@ impl Trigger {
                 && !b.cancelled
                 && b.next(table).is_some()
         };
-        let waits = self.state.backfills.iter().find(may)?;
+        let waits = self.state.backfills.iter().find(may).filter(|_| self.spec.enabled)?;
         Some(waits.at)
     }
 }

@@ -188,8 +188,8 @@ impl Tx<'_, '_> {
 
     /// Starts what waited for runs to end, if it is its turn.
     pub(super) fn release(&mut self) {
-        let paused = self.trigger.state.paused.is_some();
-        while !paused && self.going_on().is_empty() {
+        let may = self.trigger.may_start();
+        while may && self.going_on().is_empty() {
             let Some(held) = self.trigger.state.buffered.pop_front() else { return };
             let late = self.trigger.spec.max_lateness;
             if late.is_some_and(|late| self.now() > held.at.after(late)) {

@@ -202,11 +202,14 @@ struct Tx<'t, 'e> {
     applied: Applied,
     /// Runs that are over, and what has not followed from that yet.
     over: VecDeque<(Origin, End)>,
+    /// Slots that backfills have dealt with.
+    backfilled: usize,
 }
 
 impl<'t, 'e> Tx<'t, 'e> {
     fn new(trigger: &'t mut Trigger, env: Env<'e>) -> Self {
-        Self { trigger, env, applied: Applied::default(), over: VecDeque::new() }
+        let (applied, over) = (Applied::default(), VecDeque::new());
+        Self { trigger, env, applied, over, backfilled: 0 }
     }
 }
 
@@ -217,6 +220,7 @@ impl Tx<'_, '_> {
 
     /// The instant that it asked for has come, or may have.
     fn due(&mut self) {
+        self.skip_disabled();
         self.tick(crate::schedule::Input::Tick);
         self.try_waiting();
         self.end_collecting();

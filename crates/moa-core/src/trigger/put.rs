@@ -125,6 +125,27 @@ impl Tx<'_, '_> {
         }
     }
 
+    /// What waits for its start in a trigger that was switched off is not started. Backfills wait
+    /// until it is switched on again.
+    pub(super) fn skip_disabled(&mut self) {
+        if self.trigger.spec.enabled {
+            return;
+        }
+        let state = &mut self.trigger.state;
+        let mut held: Vec<_> = state.buffered.drain(..).collect();
+        if let Some(waiting) = state.waiting.take() {
+            held.push(waiting.held);
+            if let Some(schedule) = &mut state.schedule {
+                // It was counted as a run when its turn had come.
+                schedule.runs = schedule.runs.saturating_sub(1);
+            }
+        }
+        held.extend(state.collected.take().into_iter().flat_map(|c| c.held));
+        for held in held {
+            self.decide(&held, Outcome::SkippedDisabled, None, None, false);
+        }
+    }
+
     pub(super) fn pause(&mut self, by: &str, reason: &str) {
         if self.trigger.state.paused.is_some() {
             self.applied.answer = TriggerAnswer::Unchanged;

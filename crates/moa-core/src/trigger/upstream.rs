@@ -114,7 +114,7 @@ impl Tx<'_, '_> {
 
     /// Starts the slot that waits for other workflows, if they have ended.
     pub(super) fn try_waiting(&mut self) {
-        if self.trigger.state.paused.is_some() || !self.trigger.spec.enabled {
+        if !self.trigger.may_start() {
             return;
         }
         let now = self.now();
@@ -168,7 +168,7 @@ impl Tx<'_, '_> {
             return;
         }
         let unmet = self.trigger.unmet(at, waiting.since, self.now());
-        if !late && unmet.is_empty() && self.trigger.state.paused.is_none() {
+        if !late && unmet.is_empty() && self.trigger.may_start() {
             return self.try_waiting();
         }
         let since = if late { "in time" } else { "before the next slot" };
@@ -195,14 +195,15 @@ impl Trigger {
         let at = waiting.held.at;
         // What was over when it was last looked at doesn't come again.
         let unmet = self.unmet(at, waiting.since, waiting.seen_at);
-        let met = unmet.iter().filter_map(|u| u.until).min().filter(|_| self.paused_not());
+        let met = unmet.iter().filter_map(|u| u.until).min().filter(|_| self.may_start());
         let next = self.table.as_ref().and_then(|t| t.next_slot(at)).map(|slot| slot.at);
-        let early = (waiting.seen_at < at).then_some(at).filter(|_| self.paused_not());
+        let early = (waiting.seen_at < at).then_some(at).filter(|_| self.may_start());
         [met, self.late_at(waiting), next, early].into_iter().flatten().min()
     }
 
-    fn paused_not(&self) -> bool {
-        self.state.paused.is_none()
+    /// Whether it may start what waits: nobody has paused it or switched it off.
+    pub(super) fn may_start(&self) -> bool {
+        self.state.paused.is_none() && self.spec.enabled
     }
 
     fn late_at(&self, waiting: &Waiting) -> Option<Millis> {

@@ -9,7 +9,9 @@ use moa_core::run::RunStatus;
 use moa_core::schedule::Overlap;
 use moa_core::template::Template;
 use moa_core::time::Span;
-use moa_core::trigger::{Outcome, Source, TriggerAnswer, TriggerCommand, TriggerInput};
+use moa_core::trigger::{
+    Outcome, Source, TriggerAnswer, TriggerCommand, TriggerInput, TriggerSpec,
+};
 use serde_json::json;
 
 use super::bench::{Bench, START, every, on_event, spec};
@@ -265,4 +267,22 @@ fn it_says_why_it_starts_nothing() {
     let why = bench.trigger.why(bench.now).into_iter().map(|w| w.reason.replace(&run, "RUN"));
     let why: Vec<_> = why.collect();
     insta::assert_debug_snapshot!(why);
+}
+
+#[test]
+fn what_waits_when_a_trigger_is_switched_off_is_skipped() {
+    let mut on = on_event();
+    on.overlap = Overlap::BufferAll;
+    let off = TriggerSpec { enabled: false, ..on.clone() };
+    let mut bench = Bench::new(on.clone());
+    for n in 0..3 {
+        bench.event(json!({ "n": n }));
+    }
+    bench.apply(TriggerInput::Put { spec: Arc::new(off) }).unwrap();
+    bench.one_ends(RunStatus::Succeeded);
+    let skipped = Outcome::SkippedDisabled;
+    assert_eq!(bench.outcomes(), [Outcome::Started, skipped, skipped], "{}", bench.lines());
+    bench.apply(TriggerInput::Put { spec: Arc::new(on) }).unwrap();
+    bench.pass(Span::minutes(1));
+    assert_eq!(bench.starts.len(), 1, "what was skipped stays so");
 }

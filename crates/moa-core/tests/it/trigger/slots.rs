@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use moa_core::run::RunStatus::{self, Failed, Succeeded};
 use moa_core::schedule::{CatchUpPolicy, Overlap, Reprocess};
+use moa_core::template::Template;
 use moa_core::time::{Millis, Span};
-use moa_core::trigger::{BackfillRequest, Origin, TriggerAnswer, TriggerCommand, TriggerInput};
+use moa_core::trigger::{
+    BackfillRequest, Origin, TriggerAnswer, TriggerCommand, TriggerInput, TriggerSpec,
+};
 use moa_core::workflow::Priority;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::bench::{Bench, START, every};
 
@@ -213,6 +217,44 @@ fn a_large_backfill_of_what_has_run_is_done_in_parts() {
     assert_eq!(bench.starts.len(), 1, "its first slot is before the schedule's first");
     bench.one_ends(Succeeded);
     assert!(!bench.trigger.state.backfills[0].is_going_on());
+}
+
+#[test]
+fn a_backfill_whose_slots_can_t_be_started_is_done_in_parts_too() {
+    let params = Template::compile(&json!({ "n": "${{ slot.nothing }}" }), false).unwrap();
+    let mut bench = Bench::new(TriggerSpec { params, ..every("1m", |_| {}) });
+    // Exactly three parts: the last one leaves nothing for another.
+    let from = Millis(START.0 - 299 * 60_000);
+    let request = BackfillRequest { from, to: Millis(START.0 + 1), ..backfill(0, 1) };
+    bench.command(TriggerCommand::Backfill(request));
+    for part in 1..=3 {
+        assert_eq!(bench.records.len(), part * 100);
+        bench.sleep(Span(0));
+    }
+    let backfill = &bench.trigger.state.backfills[0];
+    assert_eq!((backfill.slots, backfill.failed), (300, 300));
+    assert!(!backfill.is_going_on());
+    assert_eq!(bench.records.len(), 300);
+}
+
+#[test]
+fn a_backfill_waits_while_its_schedule_is_switched_off() {
+    let spec = |enabled| Arc::new(every("1h", |s| s.enabled = enabled));
+    let mut bench = Bench::new(every("1h", |_| {}));
+    let request = BackfillRequest { from: Millis(START.0 - 3 * 3_600_000), ..backfill(0, 1) };
+    bench.command(TriggerCommand::Backfill(BackfillRequest { at_once: 1, ..request }));
+    bench.apply(TriggerInput::Put { spec: spec(false) }).unwrap();
+    bench.one_ends(Succeeded);
+    bench.pass(Span::minutes(1));
+    assert_eq!(bench.starts.len(), 1, "{}", bench.lines());
+    bench.apply(TriggerInput::Put { spec: spec(true) }).unwrap();
+    assert_eq!(bench.starts.len(), 2, "{}", bench.lines());
+    // It can be ended meanwhile.
+    bench.apply(TriggerInput::Put { spec: spec(false) }).unwrap();
+    bench.one_ends(Succeeded);
+    bench.command(TriggerCommand::CancelBackfill { number: None });
+    assert!(!bench.trigger.state.backfills[0].is_going_on());
+    assert_eq!(bench.starts.len(), 2, "{}", bench.lines());
 }
 
 /// The slots that the records stand for; each in one of them.

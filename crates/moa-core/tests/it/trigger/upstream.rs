@@ -170,6 +170,24 @@ fn a_paused_schedule_starts_nothing_that_waits() {
     assert_eq!(bench.starts.len(), 1, "{}", bench.lines());
 }
 
+#[test]
+fn a_slot_that_waits_when_its_schedule_is_switched_off_is_skipped() {
+    let spec = |enabled| hourly_after(false, |s| s.enabled = enabled);
+    let mut bench = Bench::new(spec(true));
+    bench.pass(Span::minutes(61));
+    assert_eq!(bench.outcomes(), [Outcome::Waiting]);
+    bench.apply(TriggerInput::Put { spec: Arc::new(spec(false)) }).unwrap();
+    assert_eq!(bench.outcomes(), [Outcome::SkippedDisabled], "{}", bench.lines());
+    assert_eq!(bench.trigger.state.schedule.as_ref().map(|s| s.runs), Some(0));
+    // Nothing is due but its slots.
+    bench.pass(Span::minutes(58));
+    assert_eq!(bench.trigger.due_at(), Some(hour(2)));
+    bench.pass(Span::minutes(60));
+    bench.apply(TriggerInput::Put { spec: Arc::new(spec(true)) }).unwrap();
+    bench.other_ends("curation", 1, Succeeded);
+    assert!(bench.starts.is_empty(), "{}", bench.lines());
+}
+
 /// A schedule that is due each ten seconds and waits for runs of another workflow.
 fn waits() -> TriggerSpec {
     let mut spec = every("10s", |s| s.overlap = moa_core::schedule::Overlap::Allow);
