@@ -15,8 +15,8 @@ use moa_spec::{Metric, Settings, Target};
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
 
-use crate::metrics::Counters;
 use crate::metrics::targets::{Standing, standings};
+use crate::metrics::{Counters, day_of};
 use crate::project::Layout;
 use crate::wire::Notifier;
 
@@ -95,17 +95,26 @@ impl Job for Metrics {
         let all = standings(&counters, &self.targets, now);
         let missed = all.into_iter().filter(|standing| standing.outlook == Outlook::TooLittle);
         let news: Vec<Standing> = missed.filter(|s| !counters.is_known(&s.key())).collect();
+        // A channel that takes nothing must not hold up the others.
+        let (mut told, mut failed) = (Vec::new(), Vec::new());
         for standing in &news {
-            self.warn(standing, notifier, now).await?;
+            match self.warn(standing, notifier, now).await {
+                Ok(()) => told.push(standing.key()),
+                Err(why) => failed.push(format!("{}: {why}", standing.metric)),
+            }
         }
-        if !news.is_empty() {
+        let warnings = told.len();
+        if !told.is_empty() {
             // The file of a channel holds each warning once, also when this is lost.
             let remember = |counters: &mut Counters| {
-                news.iter().for_each(|standing| counters.remember(standing.key()));
+                told.into_iter().for_each(|key| counters.remember(key, day_of(now)));
             };
             self.counting.change(remember).await?;
         }
-        Ok(json!({"warnings": news.len()}))
+        match failed.is_empty() {
+            true => Ok(json!({"warnings": warnings})),
+            false => Err(failed.join("; ")),
+        }
     }
 }
 

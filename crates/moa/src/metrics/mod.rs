@@ -3,7 +3,8 @@
 //! `.moa/counters.json` holds the counts by day and, for each counter, the number of the last event
 //! that is in them. Both are replaced together, so a process that dies leaves counts that go on where
 //! they are, and never counts twice. What retention deletes has been counted before. Whoever only
-//! looks counts on in memory. A counter that is new counts what the history still has.
+//! looks counts on in memory. A counter that is new counts what the history still
+//! has; where its first events are gone, it says nothing of the days before today.
 //!
 //! Days are those of UTC.
 
@@ -41,7 +42,7 @@ const FORMAT: u32 = 1;
 const PART: usize = 500;
 /// Days that are kept: more than a year and the one before it.
 const DAYS_MAX: usize = 800;
-/// Warnings that are kept, so that none is given twice.
+/// Warnings that are kept beyond their period.
 const ALERTS_MAX: usize = 1000;
 
 /// The file of a project's counters.
@@ -162,11 +163,11 @@ impl Counters {
         self.alerts.contains(alert)
     }
 
-    /// People were warned of that.
-    pub fn remember(&mut self, alert: String) {
+    /// People were warned of that. Of warnings about periods that are over by today, few are kept.
+    pub fn remember(&mut self, alert: String, today: Date) {
         self.alerts.insert(alert);
-        while self.alerts.len() > ALERTS_MAX {
-            self.alerts.pop_first();
+        if self.alerts.len() > ALERTS_MAX {
+            self.alerts.retain(|alert| targets::goes_on(alert, today));
         }
     }
 
@@ -197,10 +198,7 @@ impl Counters {
             let rows = views.events(after, PART).await?;
             let Some(end) = rows.last().map(|row| row.seq) else { break };
             let runs = runs_of(&rows, views).await?;
-            for row in &rows {
-                let run = runs.get(&row.run);
-                self.count_row(row, run, &names, metrics);
-            }
+            self.count_rows(after, &rows, &runs, &names, metrics);
             after = end;
         }
         // Nothing that happens is something to be counted, too.
@@ -209,6 +207,28 @@ impl Counters {
             self.counters.entry(name.clone()).or_default().since.get_or_insert(today);
         }
         Ok(())
+    }
+
+    /// Counts the rows behind an event.
+    fn count_rows(
+        &mut self,
+        after: u64,
+        rows: &[HistoryRow],
+        runs: &HashMap<RunId, Run>,
+        names: &[String],
+        metrics: &BTreeMap<Name, Metric>,
+    ) {
+        // Where the first events are gone, most of what they were followed by is gone as well.
+        let is_whole = after == 0 && rows.first().is_some_and(|row| row.seq == 1);
+        let first = rows.iter().flat_map(HistoryRow::timed).next();
+        if let Some((_, at, _)) = first.filter(|_| is_whole) {
+            for counter in self.counters.values_mut().filter(|counter| counter.after == 0) {
+                counter.since.get_or_insert(day_of(at));
+            }
+        }
+        for row in rows {
+            self.count_row(row, runs.get(&row.run), names, metrics);
+        }
     }
 
     fn count_row(
@@ -225,7 +245,6 @@ impl Counters {
             }
             counter.after = row.seq;
             for (_, at, event) in row.timed() {
-                counter.since.get_or_insert(day_of(at));
                 let count = match run {
                     Some(run) => counts(name, metrics, run, event),
                     None => 0.0,
@@ -249,19 +268,26 @@ async fn runs_of(rows: &[HistoryRow], views: &Arc<dyn Views>) -> Result<HashMap<
                 Event::StepSucceeded { .. } | Event::StepFailed { .. } | Event::RunSucceeded { .. }
             )
         });
-        if !is_of_use || runs.contains_key(&row.run) || views.run(row.run).await?.is_none() {
-            continue;
-        }
-        match reader.run(row.run).await {
-            Ok(run) => drop(runs.insert(row.run, run)),
-            // One that nobody can read must not hold up the others for ever.
-            Err(failure) if failure.exit == Exit::Damaged => {
-                tracing::warn!(run.id = %row.run, "not counted: {}", failure.message);
-            }
-            Err(failure) => return Err(failure),
+        if is_of_use && !runs.contains_key(&row.run) {
+            let read = unless_gone(row.run, reader.run(row.run).await)?;
+            runs.insert(row.run, read);
         }
     }
-    Ok(runs)
+    Ok(runs.into_iter().filter_map(|(id, run)| Some((id, run?))).collect())
+}
+
+/// A run as read, unless it is gone or nobody can read it: such a one must not hold up counting, and
+/// so retention, for ever.
+fn unless_gone(id: RunId, read: Result<Run>) -> Result<Option<Run>> {
+    match read {
+        Ok(run) => Ok(Some(run)),
+        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
+        Err(failure) if failure.exit == Exit::Damaged => {
+            tracing::warn!(run.id = %id, "not counted: {}", failure.message);
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// How much an event counts.
@@ -347,4 +373,50 @@ fn how_much(metric: &Metric, scope: &Ended<'_>) -> std::result::Result<f64, Stri
     json.as_f64()
         .filter(|count| count.is_finite())
         .ok_or_else(|| format!("{json} is no number, in: {}", value.source()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_can_read_holds_nothing_up() {
+        let id = RunId::from_bytes([7; 16]);
+        let read = |failure| unless_gone(id, Err(failure)).map(|run| run.is_none());
+        assert!(read(Failure::unknown_run(id)).expect("it is gone"));
+        assert!(read(Failure::damaged("a row", Some("moa.db".into()))).expect("passed over"));
+        assert!(read(Failure::new(Exit::Unavailable, "no disk")).is_err());
+    }
+
+    #[test]
+    fn a_new_counter_says_nothing_of_days_whose_events_are_gone() {
+        let since = |seq| {
+            let mut counters = Counters::default();
+            counters.begin(&BTreeMap::new());
+            let row = HistoryRow {
+                run: RunId::from_bytes([7; 16]),
+                version: 1,
+                at: Millis(1_765_490_400_000),
+                events: vec![Event::RunStarted],
+                seq,
+            };
+            let names = OWN_METRICS.map(str::to_owned);
+            counters.count_rows(0, &[row], &HashMap::new(), &names, &BTreeMap::new());
+            counters.get(OWN_METRICS[0]).expect("it began").since
+        };
+        assert_eq!(since(1), Some(jiff::civil::date(2025, 12, 11)));
+        assert_eq!(since(2), None);
+    }
+
+    #[test]
+    fn nobody_is_warned_twice_of_a_period_that_goes_on() {
+        let today = jiff::civil::date(2026, 11, 21);
+        let mut counters = Counters::default();
+        counters.remember("2026-01-01/letters/year".into(), today);
+        for n in 0..=ALERTS_MAX {
+            counters.remember(format!("2026-11-20/m{n}/day"), today);
+        }
+        assert!(counters.is_known("2026-01-01/letters/year"));
+        assert!(counters.alerts.len() < ALERTS_MAX, "those that are over were dropped");
+    }
 }

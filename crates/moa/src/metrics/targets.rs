@@ -52,6 +52,17 @@ impl Standing {
     }
 }
 
+/// Whether the period of a [`Standing::key`] goes on.
+pub fn goes_on(key: &str, today: Date) -> bool {
+    let read = || {
+        let (from, rest) = key.split_once('/')?;
+        let (_, name) = rest.rsplit_once('/')?;
+        let period = Period::ALL.into_iter().find(|period| period.as_str() == name)?;
+        Some(period.around(from.parse().ok()?).1)
+    };
+    read().is_some_and(|end| today < end)
+}
+
 /// A number as people write it.
 pub fn number(count: f64) -> String {
     match count.fract() == 0.0 && count.abs() < 1e15 {

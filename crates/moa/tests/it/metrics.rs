@@ -126,6 +126,30 @@ fn people_are_warned_once_that_a_day_will_be_below_its_minimum() {
 }
 
 #[test]
+fn a_broken_channel_holds_up_no_other() {
+    let project = project();
+    let more = r#"
+  words: {day: {minimum: 3}, notify: fine}
+notify: {channels: {team: {file: no-folder/team.jsonl}, fine: {file: fine.jsonl}}}
+"#;
+    project.write("moa.yaml", &format!("{}{more}", SETTINGS.trim_end()));
+    project.write("no-folder", "");
+    let counter = json!({"after": 0, "since": "2020-01-01", "total": 0.0, "days": {}});
+    let counters = json!({"letters": counter, "words": counter});
+    let counters = json!({"format": 1, "counters": counters});
+    project.write(".moa/counters.json", &counters.to_string());
+    let _node = project.up();
+    let said = project.call(&["jobs", "run", "metrics"]).expect(1);
+    assert!(said.err.contains("letters"), "{}", said.err);
+    assert_eq!(project.read("fine.jsonl").lines().count(), 1);
+    // What could not be said is said as soon as that can be done.
+    std::fs::remove_file(project.root.join("no-folder")).expect("it is there");
+    project.call(&["jobs", "run", "metrics"]).expect(0);
+    assert_eq!(project.read("no-folder/team.jsonl").lines().count(), 1);
+    assert_eq!(project.read("fine.jsonl").lines().count(), 1);
+}
+
+#[test]
 fn a_node_reports_its_health_and_state_in_files() {
     let project = project();
     let health = "health: {folder: data/logs, state_file: data/tasks/orchestrator_state.json}\n";
