@@ -288,17 +288,21 @@ fn variable(path: &str) -> String {
     format!("MOA_{}", path.replace('.', "_").to_ascii_uppercase())
 }
 
-/// Refuses variables of `.env` that look like settings and are none: a setting that is misspelt would
+/// Refuses variables of `.env` that look like a setting and are none: one that is misspelt would
 /// silently not hold. Those of the environment may be meant for a program that moa starts.
 fn known(env_file: &BTreeMap<String, String>, path: &str) -> Result<()> {
     let settings: Vec<String> = KEYS.iter().map(|key| variable(key.path)).collect();
-    let mut odd = env_file.keys().filter(|name| name.starts_with("MOA_"));
-    let Some(odd) = odd.find(|name| !settings.contains(name)) else { return Ok(()) };
-    let failure = Failure::new(Exit::Invalid, format!("{odd} in {path} is no setting of moa"));
-    Err(match text::nearest(odd, settings.iter().map(String::as_str)) {
-        Some(near) => failure.hint(format!("did you mean {near}?")),
-        None => failure.hint("`moa config default` lists all; call a secret something else"),
-    })
+    let is_odd = |name: &&String| {
+        let is_own = name.as_str() == "MOA_PROJECT" || name.starts_with("MOA_SECRET_");
+        name.starts_with("MOA_") && !is_own && !settings.contains(name)
+    };
+    for odd in env_file.keys().filter(is_odd) {
+        if let Some(near) = text::nearest(odd, settings.iter().map(String::as_str)) {
+            let text = format!("{odd} in {path} is no setting of moa");
+            return Err(Failure::new(Exit::Invalid, text).hint(format!("did you mean {near}?")));
+        }
+    }
+    Ok(())
 }
 
 /// Reads one value as if it stood in the file.
@@ -439,8 +443,10 @@ mod tests {
         let error = error.expect_err("there is no such setting");
         assert_eq!(error.message, "MOA_LOG_LVL in .env is no setting of moa");
         assert_eq!(error.hints, ["did you mean MOA_LOG_LEVEL?"]);
-        let secret = BTreeMap::from([("API_KEY".to_owned(), "s".to_owned())]);
-        assert!(Config::layered(Settings::default(), &secret, |_| None).is_ok());
+        for name in ["API_KEY", "MOA_PROJECT", "MOA_SECRET_STORE", "MOA_SHOP_API_KEY_OF_MINE"] {
+            let other = BTreeMap::from([(name.to_owned(), "s".to_owned())]);
+            assert!(Config::layered(Settings::default(), &other, |_| None).is_ok(), "{name}");
+        }
     }
 
     #[test]
