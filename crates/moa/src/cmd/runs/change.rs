@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::cmd::{Context, params, runtime};
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
-use crate::host::{self, Host};
+use crate::host::{self, Asks, Host};
 use crate::project::Layout;
 use crate::reader::Reader;
 
@@ -126,8 +126,13 @@ fn apply(context: &Context, run: &str, change: Change, words: &str) -> Result {
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
         let id = find_open(&layout, run).await?;
-        let (host, mut client) = host::open(&layout).await?;
-        let done = host.or_failed(done(&layout, &host, &mut client, id, change)).await;
+        let ask = async |client: &mut Client| {
+            client.change(id, change.clone()).await?;
+            // What is asked behind it must not have it done twice.
+            Ok(client.status().await.map(|status| status.engine.only))
+        };
+        let (host, only) = host::ask(&layout, Asks::Once, ask).await?;
+        let done = done(&layout, &host, id, only).await;
         // It was there for the change alone.
         host.close(Duration::ZERO).await;
         let Done { status, executed } = done?;
@@ -170,19 +175,19 @@ struct Done {
     executed: bool,
 }
 
+/// `only` = what the node serves, as far as it said so: one that has ended executes nothing.
 async fn done(
     layout: &Layout,
     host: &Host,
-    client: &mut Client,
     id: RunId,
-    change: Change,
+    only: Result<Option<Vec<RunId>>>,
 ) -> Result<Done> {
-    client.change(id, change).await?;
     let reader = host.reader(layout)?;
     let status = reader.run(id).await?.row.status;
-    let executed = match client.status().await?.engine.only {
-        Some(only) => reader.not_below(&only, [id]).await?.is_empty(),
-        None => true,
+    let executed = match only {
+        Ok(Some(only)) => reader.not_below(&only, [id]).await?.is_empty(),
+        Ok(None) => true,
+        Err(_) => false,
     };
     Ok(Done { status, executed })
 }
