@@ -265,7 +265,11 @@ impl Shell {
 
     fn take(&mut self, now: Millis, msg: Msg) {
         match msg {
-            Msg::Start(..) | Msg::Fork(..) if self.node.is_full() => self.deferred.push_back(msg),
+            Msg::Start(..) | Msg::Fork(..) | Msg::Trigger(..) | Msg::Publish(..)
+                if self.node.is_full() =>
+            {
+                self.deferred.push_back(msg);
+            }
             Msg::Start(request, reply) => {
                 let token = self.token(Asker::Start(reply));
                 let run = self.ids.next(now);

@@ -465,3 +465,20 @@ fn agents_that_fail_pause_a_schedule() {
     assert_eq!(outcomes[..3], ["started", "started", "skipped_paused"]);
     assert_eq!(runs(&world, "told").len(), 1, "whoever wants to know is told");
 }
+
+#[test]
+fn events_fill_a_batch_as_everything_else_does() {
+    let mut hand = crate::hand::Hand::new(&[]);
+    let event = || moa_core::machine::Emitted {
+        event: "go".into(),
+        source: None,
+        data: Arc::new(json!({})),
+    };
+    for token in 0..moa_core::limits::BATCH_INPUTS_MAX as u64 {
+        assert!(!hand.node.is_full());
+        hand.node.publish(token, None, event());
+    }
+    assert!(hand.node.is_full());
+    hand.settle();
+    assert!(!hand.node.is_full());
+}

@@ -259,6 +259,7 @@ impl Node {
         let message = Message { to: BUS, body: MessageBody::Emitted(Arc::new(event)) };
         let post = Post { key, message };
         self.triggers.posts.push(Posting { token, post, again: false });
+        self.gathered += 1;
     }
 
     /// Triggers arrived from the store.
