@@ -62,8 +62,32 @@ impl Tx<'_, '_> {
         if data.to_string().len() > SIGNAL_BYTES_MAX {
             return rejected(format!("more than {SIGNAL_BYTES_MAX} bytes"));
         }
+        if let Some(paused) =
+            self.trigger.state.paused.as_ref().filter(|_| self.trigger.spec.enabled)
+        {
+            // Whoever found it keeps it, and tells it again.
+            let reason = Some(format!("paused by {}: {}", paused.by, paused.reason));
+            self.applied.answer =
+                TriggerAnswer::Decided { outcome: Outcome::SkippedPaused, run: None, reason };
+            return Ok(());
+        }
+        let skipped = |o: &&Occurrence| o.outcome == Outcome::SkippedPaused && o.run.is_none();
         let held = self.held(key.to_owned(), self.now(), Origin::Live, vars);
-        self.fire(held);
+        if self.env.known.get(key).filter(skipped).is_some() {
+            // It was one too many then, and not made up for yet.
+            if let Some(count) = self.trigger.state.counts.get_mut(&Outcome::SkippedPaused) {
+                *count = count.saturating_sub(1);
+            }
+            self.path(held);
+        } else {
+            self.fire(held);
+        }
+        let of_key = |r: &&Record| r.occurrence.key == key;
+        let decided = self.applied.records.iter().find(of_key).map(|r| &r.occurrence);
+        if let Some(Occurrence { outcome, run, reason, .. }) = decided {
+            let (outcome, run, reason) = (*outcome, *run, reason.clone());
+            self.applied.answer = TriggerAnswer::Decided { outcome, run, reason };
+        }
         Ok(())
     }
 
@@ -115,6 +139,11 @@ impl Tx<'_, '_> {
             self.count(Outcome::Deduped);
             return self.answer(&held, Outcome::Deduped, run, None);
         }
+        self.path(held);
+    }
+
+    /// The same, of one that has had no run.
+    fn path(&mut self, held: Held) {
         let state = &self.trigger.state;
         let live = held.origin == Origin::Live;
         if !self.trigger.spec.enabled {
@@ -188,8 +217,7 @@ impl Tx<'_, '_> {
 
     /// Starts what waited for runs to end, if it is its turn.
     pub(super) fn release(&mut self) {
-        let may = self.trigger.may_start();
-        while may && self.going_on().is_empty() {
+        while self.trigger.may_start() && self.going_on().is_empty() {
             let Some(held) = self.trigger.state.buffered.pop_front() else { return };
             let late = self.trigger.spec.max_lateness;
             if late.is_some_and(|late| self.now() > held.at.after(late)) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use globset::{GlobBuilder, GlobMatcher};
 use moa_core::time::{Millis, Span};
-use moa_core::trigger::{Source, TriggerId, TriggerSpec};
+use moa_core::trigger::{Outcome, Source, TriggerAnswer, TriggerId, TriggerSpec};
 use moa_engine::Handle;
 use moa_engine::handle::Error;
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,8 @@ impl Folder {
         for (path, found) in self.found.iter_mut().filter(|(_, found)| !found.told) {
             let key = key(path, found.stamp);
             match engine.occurred(id, key, Arc::new(data(path, found.stamp))).await {
+                // Nothing of a paused trigger is told until it goes on: then all of it starts.
+                Ok(TriggerAnswer::Decided { outcome: Outcome::SkippedPaused, .. }) => break,
                 Ok(_) => found.told = true,
                 Err(Error::Stopping) => return Err(Stopping),
                 Err(error) => {

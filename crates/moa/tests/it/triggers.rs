@@ -126,6 +126,28 @@ steps: [{run: 'true'}]
 }
 
 #[test]
+fn files_beyond_what_the_guard_allows_wait_until_the_trigger_goes_on() {
+    let text = "\
+on: {file: 'inbox/*', stable: 1s, guard: {starts: 2, within: 1h}, params: {path: \"${{ event.data.path }}\"}}
+steps: [{run: 'true'}]
+";
+    let project = Project::with("reader", text);
+    for n in 0..5 {
+        project.write(&format!("inbox/{n}"), "x");
+    }
+    let _node = project.up();
+    wait_for(&project, "reader", "started", 2);
+    wait_for(&project, "reader", "skipped_paused", 1);
+    project.call(&["triggers", "resume", "reader"]).expect(0);
+    wait_for(&project, "reader", "started", 4);
+    wait_for(&project, "reader", "skipped_paused", 1);
+    project.call(&["triggers", "resume", "reader"]).expect(0);
+    let all = wait_for(&project, "reader", "started", 5);
+    let paths: Vec<Json> = params(&project, &all).iter().map(|p| p["path"].clone()).collect();
+    assert_eq!(paths, [0, 1, 2, 3, 4].map(|n| json!(format!("inbox/{n}"))));
+}
+
+#[test]
 fn a_burst_starts_one_run_that_knows_all_of_it() {
     let text = "\
 on: {event: changed, batch: {max: 3, within: 1h}, params: {all: \"${{ events.map(e, e.data.n) }}\"}}

@@ -10,7 +10,7 @@ use moa_core::schedule::Overlap;
 use moa_core::template::Template;
 use moa_core::time::Span;
 use moa_core::trigger::{
-    Outcome, Source, TriggerAnswer, TriggerCommand, TriggerInput, TriggerSpec,
+    Guard, Outcome, Source, TriggerAnswer, TriggerCommand, TriggerInput, TriggerSpec,
 };
 use serde_json::json;
 
@@ -285,4 +285,34 @@ fn what_waits_when_a_trigger_is_switched_off_is_skipped() {
     bench.apply(TriggerInput::Put { spec: Arc::new(on) }).unwrap();
     bench.pass(Span::minutes(1));
     assert_eq!(bench.starts.len(), 1, "what was skipped stays so");
+}
+
+#[test]
+fn what_was_found_while_a_trigger_is_paused_is_told_again_and_starts_then() {
+    let source = Source::Outside { by: "file".into(), settings: json!({}) };
+    let guard = Guard { starts: Some((2, Span::minutes(60))), no_progress: None };
+    let mut bench = Bench::new(TriggerSpec { guard, ..spec(source) });
+    // Tells each until one is refused, as whoever finds files does.
+    let mut left: Vec<String> = (0..5).rev().map(|n| format!("{n}.md@1")).collect();
+    let tell = |bench: &mut Bench, left: &mut Vec<String>| {
+        while let Some(key) = left.last().cloned() {
+            let found = TriggerInput::Occurred { key, data: Arc::default() };
+            let answer = bench.apply(found).unwrap();
+            if let TriggerAnswer::Decided { outcome: Outcome::SkippedPaused, .. } = answer {
+                break;
+            }
+            left.pop();
+        }
+    };
+    for starts in [2, 4, 5] {
+        tell(&mut bench, &mut left);
+        let records = bench.records.len();
+        tell(&mut bench, &mut left);
+        assert_eq!(bench.starts.len(), starts, "{}", bench.lines());
+        assert_eq!(bench.records.len(), records, "to be told again changes nothing");
+        bench.command(TriggerCommand::Resume);
+    }
+    assert_eq!(bench.outcomes(), [Outcome::Started; 5]);
+    assert_eq!(bench.trigger.state.counts[&Outcome::Started], 5);
+    assert_eq!(bench.trigger.state.counts[&Outcome::SkippedPaused], 0);
 }
