@@ -23,7 +23,7 @@ mod timetable;
 mod wall;
 mod zone;
 
-pub use backfill::{BackfillError, Known, Refill, Reprocess, backfill};
+pub use backfill::Reprocess;
 pub use calendar::{Calendar, Calendars, DayRule, DayRuleError, Days, UnknownCalendar};
 pub use count::Counted;
 pub use cron::{Cron, CronError};

@@ -56,12 +56,7 @@ impl SlotId {
     /// The id of the run that the slot starts: the same however often it is asked for. A version 8
     /// UUID that sorts by the slot's instant.
     pub fn run_id(&self) -> RunId {
-        self.rerun_id(0)
-    }
-
-    /// The id of a further run of the slot, asked for by a person: the n-th after the first.
-    pub fn rerun_id(&self, n: u32) -> RunId {
-        let text = format!("{self}/{n}");
+        let text = format!("{self}/0");
         let random = u128::from(digest(1, &text)) << 64 | u128::from(digest(2, &text));
         let id = RunId::v7(u64::try_from(self.at.0).unwrap_or(0), random).0;
         RunId(id & !(0xF_u128 << 76) | 0x8_u128 << 76)

@@ -1,17 +1,14 @@
-//! Why an instant is a slot, what its run is given, and what a backfill does.
+//! Why an instant is a slot, and what its run is given.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
-use moa_core::schedule::{
-    BackfillError, Dst, End, Known, Refill, Reprocess, Schedule, SlotId, Timetable, backfill,
-};
+use moa_core::schedule::{Dst, Schedule, SlotId, Timetable};
 use moa_core::template::Template;
 use moa_core::time::Span;
 use serde_json::json;
 
-use super::{at, cron, preview, schedule, table};
+use super::{at, cron, preview, table};
 
 fn explained(table: &Timetable, instants: &[&str]) -> String {
     let texts = instants.iter().map(|text| table.explain(at(text)).to_string());
@@ -116,44 +113,6 @@ fn a_run_is_given_params_of_its_slot() {
 }
 
 #[test]
-fn a_backfill_starts_what_has_no_run_and_more_when_asked() {
-    let table = table(cron("UTC", &["@daily"]));
-    let range = at("2026-01-01T00:00:00Z")..at("2026-01-05T00:00:00Z");
-    let now = at("2026-01-10T00:00:00Z");
-    let run = |day: &str, n: u32| table.slot_id(at(&format!("{day}T00:00:00Z"))).rerun_id(n);
-    let known: BTreeMap<_, _> = [
-        ("2026-01-01", Some(End::Succeeded)),
-        ("2026-01-02", Some(End::Failed)),
-        ("2026-01-03", None),
-    ]
-    .map(|(day, end)| (at(&format!("{day}T00:00:00Z")), Known { run: run(day, 0), end, runs: 1 }))
-    .into();
-    let started = |reprocess| {
-        let plan = backfill(&table, range.clone(), reprocess, &known, now).unwrap();
-        assert_eq!(plan.len(), 4, "half-open");
-        let runs = plan.iter().filter_map(|refill| match refill {
-            Refill::Start(slot, run) => Some((slot.at.to_string()[..10].to_owned(), *run)),
-            Refill::Keep(..) => None,
-        });
-        runs.collect::<Vec<_>>()
-    };
-    let expected = |days: &[(&str, u32)]| -> Vec<_> {
-        days.iter().map(|(day, n)| (day.to_string(), run(day, *n))).collect()
-    };
-    assert_eq!(started(Reprocess::None), expected(&[("2026-01-04", 0)]));
-    assert_eq!(started(Reprocess::Failed), expected(&[("2026-01-02", 1), ("2026-01-04", 0)]));
-    let all = expected(&[("2026-01-01", 1), ("2026-01-02", 1), ("2026-01-04", 0)]);
-    assert_eq!(started(Reprocess::All), all);
-    assert_eq!(run("2026-01-04", 0), table.slot_id(at("2026-01-04T00:00:00Z")).run_id());
-
-    let soon = backfill(&table, range.clone(), Reprocess::None, &known, at("2026-01-02T00:00:00Z"));
-    assert!(matches!(soon, Err(BackfillError::Future { .. })));
-    let seconds = super::table(Schedule { every: vec!["1s".parse().unwrap()], ..schedule() });
-    let many = backfill(&seconds, range, Reprocess::None, &known, now);
-    assert_eq!(many, Err(BackfillError::TooMany { count: 4 * 86_400 }));
-}
-
-#[test]
 fn slots_have_runs_of_their_own() {
     let table = table(cron("UTC", &["@daily"]));
     let id = table.slot_id(at("2026-01-04T00:00:00Z"));
@@ -164,7 +123,7 @@ fn slots_have_runs_of_their_own() {
         &run.to_string()[..13],
         &moa_core::ids::RunId::v7(id.at.0 as u64, 0).to_string()[..13]
     );
-    let mut others = vec![run, id.rerun_id(1)];
+    let mut others = vec![run];
     let name = |text: &str| text.parse().unwrap();
     let schedule = id.schedule.clone();
     let edited = super::table(cron("UTC", &["0 0 * * *"])).revision();
@@ -177,7 +136,7 @@ fn slots_have_runs_of_their_own() {
     }
     others.sort();
     others.dedup();
-    assert_eq!(others.len(), 6);
+    assert_eq!(others.len(), 5);
     assert_eq!(SlotId { schedule, ..id }.run_id(), run);
 }
 
