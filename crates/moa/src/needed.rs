@@ -1,4 +1,4 @@
-//! Which secrets a project needs, and which of them are not there.
+//! Which agents a run needs, and which secrets, and which of these are not there.
 //!
 //! Asked before anything starts, so that a run doesn't fail hours later for want of a name. Only names
 //! are looked at; no value leaves [`Secrets::get`].
@@ -36,7 +36,7 @@ pub fn refusal(
     agents: &Agents,
     secrets: &dyn Secrets,
 ) -> Option<Failure> {
-    let mut found = Found { workflows, agents, needs: BTreeSet::new(), seen: BTreeSet::new() };
+    let mut found = Found::new(workflows, agents);
     found.plan(plan);
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for need in &found.needs {
@@ -55,10 +55,21 @@ pub fn refusal(
     Some(Failure::refused(text).hint(hint))
 }
 
+/// The agents that a run of `plan` may start attempts of, with what it calls.
+pub fn agents_of(
+    plan: &Plan,
+    workflows: &BTreeMap<Name, Arc<Served>>,
+    agents: &Agents,
+) -> BTreeSet<Name> {
+    let mut found = Found::new(workflows, agents);
+    found.plan(plan);
+    found.used
+}
+
 /// Names of secrets that the project's workflows and agents use and that are not there.
 pub fn missing(project: &Project, agents: &Agents, secrets: &dyn Secrets) -> BTreeSet<String> {
     let workflows = &project.workflows;
-    let mut found = Found { workflows, agents, needs: BTreeSet::new(), seen: BTreeSet::new() };
+    let mut found = Found::new(workflows, agents);
     workflows.values().for_each(|served| found.plan(&served.plan));
     agents.values().for_each(|spec| found.agent(spec));
     let names: BTreeSet<String> = found.needs.into_iter().map(|need| need.secret).collect();
@@ -86,15 +97,23 @@ struct Found<'a> {
     workflows: &'a BTreeMap<Name, Arc<Served>>,
     agents: &'a Agents,
     needs: BTreeSet<Need>,
+    /// Agents of steps.
+    used: BTreeSet<Name>,
     /// Workflows called that were looked at.
     seen: BTreeSet<Name>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn new(workflows: &'a BTreeMap<Name, Arc<Served>>, agents: &'a Agents) -> Self {
+        let (needs, used, seen) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { workflows, agents, needs, used, seen }
+    }
+
     fn plan(&mut self, plan: &Plan) {
         for step in &plan.steps {
             match &step.kind {
                 StepKind::Task { agent, params, env, .. } => {
+                    self.used.insert(agent.clone());
                     let by = format!("step {}", step.id);
                     self.template(params, &by);
                     self.template(env, &by);

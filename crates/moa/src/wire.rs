@@ -221,23 +221,13 @@ impl Worker {
     }
 
     /// Ends what earlier nodes left running, then starts the engine. Once. An engine that executes
-    /// only what it is asked to makes no attempt of theirs again, so it leaves them alone; but an
-    /// agent with a limit would have one more at work than it may.
+    /// only what it is asked to makes no attempt of theirs again, so it leaves them alone; see
+    /// [`Self::make_room`].
     pub fn engine(&self, options: EngineOptions, stores: &Stores) -> Result<Handle> {
+        if options.serves == Serves::Everything {
+            told(&moa_connectors::end_leftovers(&self.state, &self.store_id, self.node));
+        }
         let agents = self.agents();
-        let limited = |agent: &str| {
-            let spec = agents.values().find(|spec| spec.id.as_str() == agent);
-            // Whoever hides its agent may work for any.
-            agent.is_empty() || spec.is_some_and(|spec| spec.concurrency.is_some())
-        };
-        let (state, store_id) = (&self.state, &self.store_id);
-        told(&match options.serves {
-            Serves::Everything => moa_connectors::end_leftovers(state, store_id, self.node),
-            Serves::Asked => {
-                let which = |of: &Origin| limited(&of.agent);
-                moa_connectors::end_some_leftovers(state, store_id, self.node, &which)
-            }
-        });
         let Some(taken) = self.options.lock().ok().and_then(|mut o| o.take()) else {
             return Err(Failure::new(Exit::Unavailable, "the worker has been started already"));
         };
@@ -258,6 +248,27 @@ impl Worker {
         let (state, store_id, node) = (self.state.clone(), self.store_id.clone(), self.node);
         let end = move || {
             let which = |of: &Origin| of.run.parse().is_ok_and(|run| runs.contains(&run));
+            moa_connectors::end_some_leftovers(&state, &store_id, node, &which)
+        };
+        told(&tokio::task::spawn_blocking(end).await.map_err(|e| fault(&e))?);
+        Ok(())
+    }
+
+    /// Ends what earlier nodes left running of those of these agents that have a limit: with an
+    /// attempt that is to start, such a one would have more at work than it may.
+    pub async fn make_room(&self, agents: BTreeSet<Name>) -> Result<()> {
+        let known = self.agents();
+        let is_limited = |name: &Name| known.get(name).is_some_and(|a| a.concurrency.is_some());
+        let limited: BTreeSet<Name> = agents.into_iter().filter(is_limited).collect();
+        if limited.is_empty() {
+            return Ok(());
+        }
+        let (state, store_id, node) = (self.state.clone(), self.store_id.clone(), self.node);
+        let end = move || {
+            // Whoever hides its agent may work for any.
+            let is_meant =
+                |agent: &str| agent.is_empty() || limited.iter().any(|name| name.as_str() == agent);
+            let which = |of: &Origin| is_meant(&of.agent);
             moa_connectors::end_some_leftovers(&state, &store_id, node, &which)
         };
         told(&tokio::task::spawn_blocking(end).await.map_err(|e| fault(&e))?);

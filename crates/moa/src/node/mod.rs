@@ -14,7 +14,7 @@ pub mod triggers;
 pub mod user;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -509,7 +509,9 @@ impl Node {
         if let Some(refusal) = needed::refusal(&plan, workflows, &agents, &self.secrets) {
             return Err(refusal);
         }
+        let used = needed::agents_of(&plan, workflows, &agents);
         drop(watched);
+        self.make_room(used).await?;
         let key = start.idempotency_key.clone();
         let request = StartRequest {
             workflow: start.workflow.clone(),
@@ -547,8 +549,28 @@ impl Node {
             left.retain(|run| !others.contains(run));
             self.worker.end_left_running(left).await?;
         }
+        self.make_room_for(&run.row).await?;
         self.engine.serve(root);
         Ok(())
+    }
+
+    /// Where only some runs are executed, the attempts of others live on; those of agents with a
+    /// limit make room for what is to start.
+    async fn make_room(&self, agents: BTreeSet<Name>) -> Result<()> {
+        match self.info.transient {
+            true => self.worker.make_room(agents).await,
+            false => Ok(()),
+        }
+    }
+
+    /// The same, for a run that is there.
+    async fn make_room_for(&self, run: &RunRow) -> Result<()> {
+        let Some(version) = self.views.workflow(run.hash).await? else { return Ok(()) };
+        let (plan, agents) = (plan(&version)?, self.worker.agents());
+        let watched = self.watched.lock().await;
+        let used = needed::agents_of(&plan, &watched.project.workflows, &agents);
+        drop(watched);
+        self.make_room(used).await
     }
 
     fn served<'a>(&self, watched: &'a Watched, name: &Name) -> Result<&'a Arc<Served>> {
@@ -574,6 +596,9 @@ impl Node {
 
     /// Repeats a run in part.
     pub async fn fork(&self, fork: ForkRequest) -> Result<RunId> {
+        if let Some(run) = self.views.run(fork.run).await? {
+            self.make_room_for(&run.row).await?;
+        }
         Ok(self.engine.fork(fork).await?)
     }
 

@@ -220,6 +220,31 @@ fn what_a_cancelled_run_left_at_work_is_ended() {
 }
 
 #[test]
+fn only_a_run_that_uses_a_limited_agent_ends_what_is_left_of_it() {
+    let project = project("concurrency: 2");
+    project.workflow("other", "steps: [{agent: one, action: work, params: {}}]");
+    let (id, _) = crashed(&project);
+    while project.read("pids").lines().count() < 2 {
+        std::thread::yield_now();
+    }
+    let pids = project.read("pids");
+    let lives = || pids.lines().filter(|pid| lives(pid.parse().expect("a number"))).count();
+    project.call(&["runs", "signal", &id, "go"]).expect(0);
+    project.call(&["runs", "pause", &id]).expect(0);
+    project.call(&["runs", "resume", &id]).expect(0);
+    project.run("short");
+    assert_eq!(lives(), 2, "nothing of that agent was started");
+    let mut command = project.command(&["run", "other", "-q"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    while project.read("pids").lines().count() < 3 {
+        std::thread::yield_now();
+    }
+    assert_eq!(lives(), 0, "there would be three of two");
+    project.write("go", "");
+    Said::from(child.wait_with_output().expect("it ends")).expect(0);
+}
+
+#[test]
 fn a_key_that_is_there_already_goes_on_alone() {
     let project = project("");
     let node = project.up();
