@@ -184,6 +184,20 @@ fn nothing_outside_is_formatted_through_links() {
     assert_eq!(there(), messy);
     project.call(&["workflows", "fmt", outside.to_str().expect("text")]).expect(0);
     assert_eq!(there(), project.read("shared.yaml"));
+
+    // The project may be named through a link too.
+    let alias = project.outside().join("alias");
+    std::os::unix::fs::symlink(&project.root, &alias).expect("link");
+    let named = |file: &str| alias.join(file).to_str().expect("text").to_owned();
+    std::fs::create_dir(project.outside().join("away")).expect("mkdir");
+    std::fs::write(project.outside().join("away/far.yaml"), messy).expect("write");
+    link("../away", "away");
+    let said = project.call(&["workflows", "fmt", &named("away/far.yaml")]).expect(2);
+    assert!(said.err.contains("leads out of the project"), "{}", said.err);
+    assert_eq!(project.read("away/far.yaml"), messy);
+    project.write("shared.yaml", messy);
+    project.call(&["workflows", "fmt", &named("workflows/inside.yaml")]).expect(0);
+    assert_ne!(project.read("shared.yaml"), messy);
 }
 
 #[test]

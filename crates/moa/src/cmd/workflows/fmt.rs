@@ -109,12 +109,15 @@ fn named(file: &Path, root: Option<&Path>) -> Result<Target> {
     let real = std::fs::canonicalize(file).map_err(io)?;
     let whole = plain(&std::path::absolute(file).map_err(io)?);
     let inside = |path: &Path| root.filter(|root| path.starts_with(root)).map(Path::to_path_buf);
-    if inside(&whole).is_some() && inside(&real).is_none() {
+    // The project itself may be named through a link.
+    let is_in = |folder: &Path| folder.canonicalize().is_ok_and(|real| inside(&real).is_some());
+    let by_project = whole.ancestors().skip(1).any(is_in);
+    if by_project && inside(&real).is_none() {
         let text = format!("{shown} is a link that leads out of the project");
         return Err(Failure::usage(text).hint(format!("name the file itself: {}", real.display())));
     }
     let is_link = || std::fs::symlink_metadata(file).is_ok_and(|meta| meta.is_symlink());
-    if inside(&whole).is_none() && is_link() {
+    if !by_project && is_link() {
         let text = format!("{shown} is a link, and not in the project");
         return Err(Failure::usage(text).hint(format!("name the file itself: {}", real.display())));
     }
