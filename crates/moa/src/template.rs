@@ -78,6 +78,10 @@ pub fn make(template: &Template, folder: &Path) -> Result<()> {
             let mut names = entries.flatten().map(|entry| entry.file_name());
             // Whoever keeps a project in a repository may have made that first.
             if names.any(|entry| entry != ".git" && !is_leftover(&entry, &name)) {
+                if let Some(rest) = half_moved(&absolute, &name, template) {
+                    let moved = move_content(&rest, &absolute).and_then(|()| sync(&absolute));
+                    return moved.map_err(|e| cant_make(folder, &e));
+                }
                 return Err(Failure::refused(format!("{} is not empty", folder.display()))
                     .hint("choose another name, or empty it"));
             }
@@ -91,20 +95,49 @@ pub fn make(template: &Template, folder: &Path) -> Result<()> {
         let beside = if there { &absolute } else { parent };
         fs::create_dir_all(beside)?;
         forget_leftovers(beside, &name)?;
-        let temporary = beside.join(format!("{}{}", prefix(&name), std::process::id()));
+        let number = std::process::id();
+        let temporary = beside.join(format!("{}{number}", prefix(&name)));
+        // Under this name it is whole: whoever finds it can go on with moving it.
+        let whole = beside.join(format!("{}{number}.{}", prefix(&name), template.name));
         let made = write_all(template, &temporary, &name)
             .and_then(|()| match there {
-                true => move_content(&temporary, &absolute),
+                true => {
+                    fs::rename(&temporary, &whole)?;
+                    sync(beside)?;
+                    move_content(&whole, &absolute)
+                }
                 false => fs::rename(&temporary, &absolute),
             })
-            .and_then(|()| fs::File::open(beside)?.sync_all());
+            .and_then(|()| sync(beside));
         if made.is_err() {
             // The first error is what matters.
             let _ = fs::remove_dir_all(&temporary);
+            let _ = fs::remove_dir_all(&whole);
         }
         made
     };
-    write().map_err(|e| Failure::io(format!("can't make {}", folder.display()), &e))
+    write().map_err(|e| cant_make(folder, &e))
+}
+
+fn cant_make(folder: &Path, error: &io::Error) -> Failure {
+    Failure::io(format!("can't make {}", folder.display()), error)
+}
+
+fn sync(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// What a process that was killed while it moved a project's content to its place had yet to move.
+fn half_moved(folder: &Path, name: &str, template: &Template) -> Option<PathBuf> {
+    let prefix = prefix(name);
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    let mut found = entries.filter(|entry| {
+        let entry = entry.file_name();
+        let rest = entry.to_str().and_then(|entry| entry.strip_prefix(&prefix));
+        let whole = rest.and_then(|rest| rest.split_once('.'));
+        whole.is_some_and(|(pid, of)| of == template.name && !is_alive(pid))
+    });
+    Some(found.next()?.path())
 }
 
 /// Moves what is in a folder to the folder that it is in. The project's file is the last: without it,
@@ -115,8 +148,25 @@ fn move_content(from: &Path, to: &Path) -> io::Result<()> {
         names.push(entry?.file_name());
     }
     names.sort_by_key(|name| name == SETTINGS_FILE);
-    for name in names {
-        fs::rename(from.join(&name), to.join(&name))?;
+    let mut moved = Vec::new();
+    let go = || {
+        for name in names {
+            // Somebody may have put something there meanwhile.
+            if to.join(&name).symlink_metadata().is_ok() {
+                let text = format!("{} is there already", to.join(&name).display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+            }
+            fs::rename(from.join(&name), to.join(&name))?;
+            moved.push(name);
+        }
+        Ok(())
+    };
+    if let Err(error) = go() {
+        for name in moved.iter().rev() {
+            // The first error is what matters.
+            let _ = fs::rename(to.join(name), from.join(name));
+        }
+        return Err(error);
     }
     fs::remove_dir(from)
 }
@@ -136,16 +186,16 @@ fn forget_leftovers(parent: &Path, name: &str) -> io::Result<()> {
         let entry = entry?;
         let file_name = entry.file_name();
         let Some(pid) = file_name.to_str().and_then(|n| n.strip_prefix(&prefix)) else { continue };
-        let alive = pid
-            .parse()
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok());
-        if !alive {
+        if !is_alive(pid.split_once('.').map_or(pid, |(pid, _)| pid)) {
             fs::remove_dir_all(entry.path())?;
         }
     }
     Ok(())
+}
+
+fn is_alive(pid: &str) -> bool {
+    let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
 fn write_all(template: &Template, folder: &Path, name: &str) -> io::Result<()> {
@@ -239,6 +289,27 @@ mod tests {
         assert!(shop.join("moa.yaml").is_file() && shop.join("agents").is_dir());
         assert!(make(template, &shop).is_err());
         assert_eq!(fs::read_dir(dir.path()).expect("ls").count(), 1);
+    }
+
+    #[test]
+    fn what_was_killed_half_way_is_finished_and_what_fails_is_undone() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let shop = dir.path().join("shop");
+        let template = find("project-build").expect("it is there");
+        // As a kill leaves it: whole beside, and only a part of it in its place.
+        let rest = shop.join(".shop.moa-init-999999999.project-build");
+        fs::create_dir(&shop).expect("mkdir");
+        write_all(template, &rest, "shop").expect("written");
+        fs::rename(rest.join("agents"), shop.join("agents")).expect("moved");
+        assert!(make(find("blank").expect("it is there"), &shop).is_err(), "it is another one");
+        // Somebody's own file stays, and so does what was to be moved.
+        fs::write(shop.join("workflows"), "mine").expect("write");
+        assert!(make(template, &shop).is_err());
+        assert_eq!(fs::read_dir(&shop).expect("ls").count(), 3);
+        fs::remove_file(shop.join("workflows")).expect("rm");
+        make(template, &shop).expect("it goes on");
+        assert!(shop.join("moa.yaml").is_file() && shop.join("workflows").is_dir());
+        assert!(shop.join("agents").is_dir() && !rest.exists());
     }
 
     #[test]
