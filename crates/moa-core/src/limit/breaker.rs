@@ -104,6 +104,15 @@ impl Breaker {
         }
     }
 
+    /// An attempt that was to start at `at` never did: was it the probe, another one may be.
+    pub(super) fn never_started(&mut self, at: Millis) {
+        if let Self::HalfOpen { since, failures, times } = *self
+            && since == at
+        {
+            *self = Self::Open { until: at, failures, times };
+        }
+    }
+
     /// An attempt ended.
     pub(super) fn ended(&mut self, spec: &BreakerSpec, health: Health, now: Millis) {
         match health {

@@ -2,7 +2,8 @@
 //!
 //! Pure: the state is a value that the engine keeps in the store and changes in the transaction that
 //! starts or ends an attempt, so a restart forgets nothing. `check` says whether an attempt may start
-//! now, or until when it waits and why; `take` counts one that starts; `settle` notes how one ended.
+//! now, or until when it waits and why; `take` counts one that starts; `give_back` counts it no more when
+//! it never did; `settle` notes how one ended.
 
 mod breaker;
 mod quota;
@@ -142,6 +143,17 @@ impl LimitState {
         }
     }
 
+    /// Takes back that an attempt was counted at `at`: it never started.
+    pub fn give_back(&mut self, limits: &AgentLimits, action: &str, at: Millis) {
+        for (rate, log) in limits.rates.iter().zip(&mut self.rates) {
+            log.give_back(rate, at);
+        }
+        if let (Some(quota), Some(used)) = (&limits.quota, &mut self.quota) {
+            quota.give_back(used, action, at);
+        }
+        self.breaker.never_started(at);
+    }
+
     /// Notes how an attempt ended; `after`: the agent said when to come back. Answers whether the
     /// state changed.
     pub fn settle(
@@ -188,6 +200,47 @@ mod tests {
         let wait = Verdict::Wait { until: at(3600), reason: hour };
         assert_eq!(state.check(&limits, "x", at(120)), wait);
         assert_eq!(state.check(&limits, "x", at(3600)), Verdict::Go);
+    }
+
+    #[test]
+    fn what_never_started_is_not_counted() {
+        let quota = Quota {
+            units: 9,
+            per: Per::Day,
+            timezone: String::new(),
+            cost: [("big".to_owned(), 5)].into(),
+        };
+        let (second, breaker) = (
+            Span::seconds(1),
+            serde_json::json!({
+                "failures": 1, "open_for": 1000, "open_for_max": 1000
+            }),
+        );
+        let limits = AgentLimits {
+            rates: vec!["3/1h".parse().expect("a rate"), "9000/1h".parse().expect("a rate")],
+            quota: Some(quota),
+            breaker: serde_json::from_value(breaker).expect("a breaker"),
+        };
+        let start = Millis(1_790_000_000_000);
+        let mut state = LimitState::default();
+        state.take(&limits, "small", start);
+        state.settle(&limits, Health::Bad, None, start);
+        let (before, probe) = (state.clone(), start.after(second));
+        for _ in 0..9 {
+            assert_eq!(state.check(&limits, "big", probe), Verdict::Go);
+            state.take(&limits, "big", probe);
+            assert_ne!(state.check(&limits, "small", probe), Verdict::Go, "one probe at a time");
+            state.give_back(&limits, "big", probe);
+            assert_eq!(state, before);
+        }
+        // Of two at the same instant one is left; nothing is taken back from another window.
+        let mut state = LimitState::default();
+        state.take(&limits, "small", start);
+        let one = state.clone();
+        state.take(&limits, "small", start);
+        state.give_back(&limits, "small", start);
+        state.give_back(&limits, "small", start.after(Span::minutes(60 * 24)));
+        assert_eq!(state, one);
     }
 
     #[test]

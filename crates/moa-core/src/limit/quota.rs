@@ -121,6 +121,13 @@ impl Quota {
         }
         used.units = used.units.saturating_add(self.cost(action));
     }
+
+    /// Counts an attempt at `at` no more, if its window is still the one that counts.
+    pub(super) fn give_back(&self, used: &mut QuotaUsed, action: &str, at: Millis) {
+        if used.window == self.window(at).0 {
+            used.units = used.units.saturating_sub(self.cost(action));
+        }
+    }
 }
 
 fn instant(zoned: &Zoned) -> Millis {

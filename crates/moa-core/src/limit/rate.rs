@@ -29,6 +29,15 @@ pub struct RateLog {
 }
 
 impl Rate {
+    /// Where an attempt at an instant stands in a log: at the end of its slice, so that it is counted
+    /// until that has left the window.
+    fn place(&self, at: Millis) -> i64 {
+        match self.slice() {
+            1 => at.0,
+            slice => at.0.saturating_add(slice - 1).div_euclid(slice) * slice,
+        }
+    }
+
     fn slice(&self) -> i64 {
         match self.count > RATE_ENTRIES_MAX {
             true => (self.span.0 / u64::from(RATE_ENTRIES_MAX)).max(1) as i64,
@@ -64,12 +73,7 @@ impl RateLog {
     /// Counts a start.
     pub fn take(&mut self, rate: &Rate, now: Millis) {
         let since = now.0.saturating_sub_unsigned(rate.span.0);
-        let slice = rate.slice();
-        // Counted until the end of its slice has left the window.
-        let at = match slice {
-            1 => now.0,
-            slice => now.0.saturating_add(slice - 1).div_euclid(slice) * slice,
-        };
+        let at = rate.place(now);
         let latest = at.max(now.0);
         self.entries.iter_mut().for_each(|(made, _)| *made = (*made).min(latest));
         while self.entries.front().is_some_and(|(made, _)| *made <= since) {
@@ -79,6 +83,16 @@ impl RateLog {
             Some((made, n)) if *made == at => *n += 1,
             _ => self.entries.push_back((at, 1)),
         }
+    }
+
+    /// Counts a start at `at` no more. One that isn't found (a clock went back meanwhile) stays.
+    pub(super) fn give_back(&mut self, rate: &Rate, at: Millis) {
+        let place = rate.place(at);
+        let Some(found) = self.entries.iter().rposition(|(made, _)| *made == place) else { return };
+        if let Some((_, n)) = self.entries.get_mut(found) {
+            *n = n.saturating_sub(1);
+        }
+        self.entries.retain(|(_, n)| *n > 0);
     }
 }
 

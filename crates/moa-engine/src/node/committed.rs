@@ -124,14 +124,35 @@ impl Node {
     fn taken_back(&mut self, id: RunId, pending: Pending) -> Vec<Queued> {
         let mut inputs = pending.inputs;
         self.never_started(id, &pending.after);
+        self.refused(&pending.after);
         if let Some(Entry::Live(live)) = self.runs.get_mut(&id)
             && let Some(next) = live.pending.take()
         {
             inputs.extend(next.inputs);
             self.never_started(id, &next.after);
+            self.uncount(&next.after);
         }
         self.forget(id);
         inputs
+    }
+
+    /// Attempts of a commit that was refused are counted no more. While its batch is in flight nobody
+    /// knows, and where the count itself may have been refused there is nothing to give back.
+    pub(super) fn refused(&mut self, after: &[After]) {
+        if self.in_flight.is_none() && !self.limits.were_refused() {
+            self.uncount(after);
+        }
+    }
+
+    /// Attempts that were counted and never start use nothing of their agents' limits.
+    pub(super) fn uncount(&mut self, after: &[After]) {
+        for after in after {
+            if let After::Start(task) = after
+                && let Some(spec) = self.agents.get(&task.agent)
+            {
+                self.limits.give_back(spec, &task.action, task.leased_at);
+            }
+        }
     }
 
     /// Attempts of a commit that was not written never start: their slots are free.

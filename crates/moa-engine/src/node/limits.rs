@@ -3,6 +3,8 @@
 //! What has been used is a row of the store, written in the batch that leases the attempts which it
 //! counts; in memory it is ahead of the row, as runs are. It is loaded before the first attempt of a
 //! limited agent starts, and again whenever a batch did not say clearly that it was written.
+//! An attempt whose commit was refused never starts: the next batch gives back what it had taken, so
+//! that at no instant less is counted than was started.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,6 +34,8 @@ pub(super) struct Limits {
     pub wake: Option<Millis>,
     /// Agents whose row the batch in flight writes.
     in_flight: Vec<Name>,
+    /// Whether the last batch left rows unwritten.
+    refused: bool,
 }
 
 /// What has been used of one agent's limits.
@@ -47,6 +51,7 @@ struct Used {
 
 enum Change {
     Take { action: String, at: Millis },
+    GiveBack { action: String, at: Millis },
     Settle { health: Health, after: Option<Span>, at: Millis },
 }
 
@@ -54,6 +59,7 @@ impl Used {
     fn apply(&mut self, spec: &AgentSpec, change: Change) {
         match &change {
             Change::Take { action, at } => self.state.take(&spec.limits, action, *at),
+            Change::GiveBack { action, at } => self.state.give_back(&spec.limits, action, *at),
             Change::Settle { health, after, at } => {
                 if !self.state.settle(&spec.limits, *health, *after, *at) {
                     return;
@@ -73,6 +79,19 @@ impl Limits {
         let used = self.used.entry(spec.id.clone()).or_default();
         used.runs.push(run);
         used.apply(spec, Change::Take { action: action.to_owned(), at });
+    }
+
+    /// Takes back that an attempt was counted `at` an instant: it was gathered, but never starts.
+    pub fn give_back(&mut self, spec: &AgentSpec, action: &str, at: Millis) {
+        if let Some(used) = self.used.get_mut(&spec.id).filter(|_| !spec.limits.is_empty()) {
+            used.apply(spec, Change::GiveBack { action: action.to_owned(), at });
+        }
+    }
+
+    /// Whether the last batch may have left unwritten what it was to count. Then what its refused
+    /// commits had taken is not in the rows that are loaded again, or stays taken.
+    pub fn were_refused(&self) -> bool {
+        self.refused
     }
 
     /// Notes how an attempt ended.
@@ -165,6 +184,7 @@ impl Limits {
             }
         }
         self.loaded &= !refused;
+        self.refused = refused;
     }
 
     /// Nobody knows what was written, and everything that was gathered is forgotten.
@@ -175,6 +195,10 @@ impl Limits {
     }
 
     fn place(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, rows: Vec<LimitRow>) {
+        // What has no row yet is not ahead of one either: its changes are applied again below.
+        for used in self.used.values_mut() {
+            (used.version, used.state) = (0, LimitState::default());
+        }
         for row in rows {
             let used = self.used.entry(row.agent).or_default();
             (used.version, used.state) = (row.version, row.state);

@@ -81,8 +81,14 @@ impl Node {
         let mut inputs = Vec::new();
         match self.runs.get_mut(&id) {
             Some(Entry::Live(live)) => {
-                let parts = [live.in_flight.take(), live.pending.take()];
-                for part in parts.into_iter().flatten() {
+                let (sent, next) = (live.in_flight.take(), live.pending.take());
+                if let Some(sent) = &sent {
+                    self.refused(&sent.after);
+                }
+                if let Some(next) = &next {
+                    self.uncount(&next.after);
+                }
+                for part in [sent, next].into_iter().flatten() {
                     self.never_started(id, &part.after);
                     inputs.extend(part.inputs);
                 }

@@ -7,12 +7,13 @@ use moa_core::limit::LimitState;
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::time::{Millis, Span};
-use moa_engine::node::Command;
+use moa_engine::handle::Started;
+use moa_engine::node::{Answer, Command};
 use moa_engine::virtual_time::{Mock, World};
-use moa_ports::agent::Task;
+use moa_ports::agent::{Completion, Task};
 use moa_ports::limit::LimitWrite;
-use moa_ports::store::Batch;
-use moa_ports::suite::build;
+use moa_ports::store::{Batch, Store};
+use moa_ports::suite::{answer, build};
 use serde_json::{Value as Json, json};
 
 use crate::hand::Hand;
@@ -169,4 +170,93 @@ fn what_another_node_has_used_is_used() {
     hand.settle();
     assert_eq!(hand.now, START.after(Span::minutes(60)));
     assert_eq!(hand.started, [1, 2].map(build::run));
+}
+
+/// How many attempts of the agent `a` its first rate counts, as the store has it.
+fn counted(hand: &Hand) -> u64 {
+    let rows = answer(|reply| hand.store.limits(reply)).expect("it is read");
+    let row = rows.iter().find(|row| row.agent == name("a")).expect("a row");
+    let json = serde_json::to_value(&row.state).expect("JSON");
+    let entries = json.pointer("/rates/0").and_then(Json::as_array).cloned().unwrap_or_default();
+    entries.iter().filter_map(|entry| entry[1].as_u64()).sum()
+}
+
+fn hand_with(limits: Json, mut hand: Hand) -> Hand {
+    hand.agents = agents([limited(limits)]);
+    hand.restart();
+    hand.settle();
+    hand
+}
+
+const ONE: (&str, &str) = ("well", "steps: [{id: one, agent: a, action: x}]");
+
+/// A start with a key that is used up is made in memory, its first step is leased in the same batch,
+/// and the store refuses it.
+#[test]
+fn a_start_that_is_refused_uses_nothing() {
+    let limits = json!({
+        "rates": [{"count": 3, "span": 3_600_000}],
+        "quota": {"units": 3, "per": "day"},
+        "breaker": {"failures": 1, "open_for": 30_000, "open_for_max": 30_000},
+    });
+    let mut hand = hand_with(limits, Hand::new(&[ONE]));
+    let mut keyed = request("well", json!({}));
+    keyed.idempotency_key = Some("key".into());
+    hand.node.start(hand.now, 1, build::run(1), keyed.clone());
+    hand.settle();
+    let (run, inst, attempt) = hand.running.remove(0);
+    let outcome = fail(ErrorKind::Retryable, "ill");
+    hand.node.completed(hand.now, Completion { run, inst, attempt, outcome });
+    hand.settle();
+    // The breaker is open; after its pause one attempt may be made.
+    hand.now = hand.now.after(Span::seconds(30));
+    for n in 2..=9 {
+        hand.node.start(hand.now, n, build::run(n), keyed.clone());
+        hand.settle();
+        let existing = Started::Existing { run: build::run(1) };
+        assert!(matches!(&hand.answers[&n], Answer::Started(Ok(started)) if *started == existing));
+    }
+    assert_eq!(counted(&hand), 1);
+    hand.node.start(hand.now, 10, build::run(10), request("well", json!({})));
+    hand.settle();
+    assert_eq!(hand.started, [1, 10].map(build::run), "the probe is a real one");
+    assert_eq!(counted(&hand), 2);
+}
+
+/// A node that has leased a task finds that another node has changed its run.
+#[test]
+fn a_lease_that_another_node_came_before_uses_nothing() {
+    let limits = json!({"rates": [{"count": 1, "span": 3_600_000}]});
+    let mut hand = hand_with(limits, Hand::shared(&[ONE]));
+    hand.node.start(hand.now, 1, build::run(1), request("well", json!({})));
+    hand.node.registered(hand.now, hand.now.after(Span::minutes(60)));
+    let lease = hand.up_to(|command| matches!(command, Command::Commit(_)));
+    // The other node makes the same run first, and it waits there.
+    hand.commit(build::batch(vec![build::create(build::row(build::run(1)))]));
+    hand.perform(lease);
+    hand.settle();
+    assert_eq!((hand.started.as_slice(), counted(&hand)), ([].as_slice(), 0));
+}
+
+/// What was gathered while the count of another agent was refused is counted once.
+#[test]
+fn what_has_no_row_yet_is_counted_once() {
+    let rate = json!({"rates": [{"count": 2, "span": 3_600_000}]});
+    let other = AgentSpec { id: name("b"), ..limited(rate.clone()) };
+    let mut hand = Hand::new(&[ONE, ("other", "steps: [{id: one, agent: b, action: x}]")]);
+    hand.agents = agents([limited(rate), other]);
+    hand.restart();
+    hand.settle();
+    hand.node.start(hand.now, 1, build::run(1), request("other", json!({})));
+    let first = hand.up_to(|command| matches!(command, Command::Commit(_)));
+    hand.node.start(hand.now, 2, build::run(2), request("well", json!({})));
+    assert!(!hand.step(), "a batch is in flight");
+    let state = LimitState::default();
+    let limits = vec![LimitWrite { agent: name("b"), expected: 0, state, runs: Vec::new() }];
+    hand.commit(Batch { limits, ..build::batch(Vec::new()) });
+    hand.perform(first);
+    let load = hand.up_to(|command| matches!(command, Command::LoadLimits));
+    hand.perform(load);
+    hand.settle();
+    assert_eq!((hand.started.len(), counted(&hand)), (2, 1));
 }
