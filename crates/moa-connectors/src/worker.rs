@@ -443,7 +443,12 @@ impl Judged {
         let message = error.to_string();
         match error {
             TaskError::Permanent(_) => self.error(ErrorKind::Permanent, &message),
-            TaskError::Output(_) => self.error(ErrorKind::Output, &message),
+            TaskError::CutShort(_) if once && self.asked != Asked::Cancel => {
+                self.error(ErrorKind::UnknownOutcome, &message)
+            }
+            TaskError::Output(_) | TaskError::CutShort(_) => {
+                self.error(ErrorKind::Output, &message)
+            }
             TaskError::Retryable(_) => self.error(ErrorKind::Retryable, &message),
             TaskError::RateLimited { after, .. } => {
                 let message = self.prepared.redactor.text(&message).into_owned();

@@ -76,6 +76,10 @@ pub enum TaskError {
     /// Its output breaks a rule (not JSON, too large, not its schema).
     #[error("{0}")]
     Output(String),
+    /// It was ended in the middle because its output grows too large: what it had done by then is
+    /// done.
+    #[error("{0}")]
+    CutShort(String),
     /// Nobody knows whether it happened (the connection broke after the request went out, say).
     #[error("{0}")]
     Unknown(String),

@@ -165,7 +165,7 @@ fn judge(
 ) -> Result<Output, TaskError> {
     match early {
         Some(Ended::Stopped) => return Err(TaskError::Unknown("it was stopped".to_owned())),
-        Some(Ended::Excess(why)) => return Err(TaskError::Output(why)),
+        Some(Ended::Excess(why)) => return Err(TaskError::CutShort(why)),
         None => {}
     }
     let status = status.map_err(|e| TaskError::Unknown(format!("its end can't be known: {e}")))?;

@@ -107,6 +107,7 @@ impl Account {
             }
             TaskError::Timeout(why) => TaskError::Timeout(text(why)),
             TaskError::Output(why) => TaskError::Output(text(why)),
+            TaskError::CutShort(why) => TaskError::CutShort(text(why)),
             TaskError::Unknown(why) => TaskError::Unknown(text(why)),
             TaskError::Cancelled => TaskError::Cancelled,
         }

@@ -6,7 +6,7 @@ use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::time::Span;
-use moa_ports::agent::Worker as _;
+use moa_ports::agent::{Task, Worker as _};
 use serde_json::json;
 
 use crate::harness::{
@@ -103,7 +103,7 @@ fn a_result_without_end_fills_no_disk() {
     let most = 4 << 30;
     for script in [
         "echo $$ > up; trap '' TERM; yes > $MOA_OUTPUT",
-        "echo $$ > up; yes > part & mv part $MOA_OUTPUT; wait",
+        "echo $$ > up; exec 3> part; yes >&3 & mv part $MOA_OUTPUT; wait",
         "echo $$ > up; truncate -s 17M $MOA_OUTPUT; exec sleep 1000",
     ] {
         let mut spec = command_spec(&["sh", "-c", script]);
@@ -113,6 +113,10 @@ fn a_result_without_end_fills_no_disk() {
         let why = failed(ErrorKind::Output, world.run(world.task("agent", json!({}))));
         assert!(why.contains("more than the 16 MiB allowed to $MOA_OUTPUT"), "{script}: {why}");
         assert!(!is_alive(pid_in(&world.path("up"))), "{script}");
+        // It was ended in the middle: what it had done by then must not be done again.
+        let once = Task { once: true, ..world.task("agent", json!({})) };
+        let why = failed(ErrorKind::UnknownOutcome, world.run(once));
+        assert!(why.contains("more than the 16 MiB allowed to $MOA_OUTPUT"), "{script}: {why}");
         let left = std::fs::read_dir(world.path(".moa/tmp")).expect("a folder").count();
         assert_eq!(left, 0, "{script}");
     }
