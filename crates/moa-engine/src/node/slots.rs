@@ -18,6 +18,7 @@ use moa_ports::store::{ReadyAsk, ReadyTask};
 
 use super::gather::{After, change_of};
 use super::hash::RunMap;
+use super::limits::LOOK_MAX;
 use super::quarantine::guarded;
 use super::{Entry, Live, Node};
 
@@ -28,7 +29,7 @@ pub(super) struct Slots {
     queues: BTreeMap<Name, Queue>,
     leased: RunMap<(RunId, InstIx), Lease>,
     /// Tasks that can start at once, without a place in a queue.
-    fresh: Vec<(RunId, InstIx)>,
+    fresh: BTreeSet<(RunId, InstIx)>,
     /// Whether the store may hold ready tasks of any agent that no queue here has.
     pub more_in_store: bool,
     /// How many rows are asked for at once.
@@ -48,9 +49,9 @@ struct Queue {
     in_vain: u32,
 }
 
-/// Tasks of an agent that are kept in memory, whatever else has to leave it: at least, as many as
-/// are looked at for one that may start.
-const AT_HAND_MIN: usize = super::limits::LOOK_MAX;
+/// Tasks of an agent that are kept in memory, whatever else has to leave it: at least, while all
+/// agents' together are not too many.
+const AT_HAND_MIN: usize = LOOK_MAX;
 
 struct Lease {
     agent: Name,
@@ -82,7 +83,7 @@ impl Slots {
             counted: 0,
             queues: BTreeMap::new(),
             leased: RunMap::default(),
-            fresh: Vec::new(),
+            fresh: BTreeSet::new(),
             more_in_store: true,
             rows_max: DUE_ROWS_MAX,
         }
@@ -95,8 +96,7 @@ impl Slots {
     /// Offers a ready task; answers whether it is new here.
     pub fn offer(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64, free: bool) -> bool {
         if free {
-            self.fresh.push((run, inst));
-            true
+            self.fresh.insert((run, inst))
         } else if let Some(queue) = self.queues.get_mut(agent) {
             queue.ready.insert((key, run, inst))
         } else {
@@ -195,12 +195,17 @@ impl Slots {
     }
 
     /// How many tasks of an agent are kept in memory, so that none of its slots waits for the store.
-    /// Of all agents together they are not more than are asked for at once.
+    /// Of all agents together they are not more than are asked for at once, but for those with a
+    /// quota: one that has no room for the first may have it for a later one.
     fn at_hand(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: Option<&Name>) -> usize {
-        let limit = agent.and_then(|name| agents.get(name)).and_then(|spec| spec.concurrency);
+        let spec = agent.and_then(|name| agents.get(name));
+        let limit = spec.and_then(|spec| spec.concurrency);
         let slots = limit.unwrap_or(u32::MAX).min(self.max_running) as usize;
         let share = self.rows_max / (agents.len() + 1);
-        (2 * slots).max(AT_HAND_MIN).min(share).max(1)
+        // Half of them may have left memory, and those that are looked at have to be there.
+        let quota = spec.is_some_and(|spec| spec.limits.quota.is_some());
+        let least = if quota { 2 * LOOK_MAX } else { 1 };
+        (2 * slots).max(AT_HAND_MIN).min(share).max(least)
     }
 
     /// Whether the store is to be asked for tasks. Not for those of an agent of which enough are

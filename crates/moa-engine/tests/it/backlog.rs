@@ -14,6 +14,7 @@ use crate::script::{START, agent, agents, name, request};
 
 const LONG: (&str, &str) = ("long", "steps: [{id: one, agent: busy, action: x}]");
 const SHORT: (&str, &str) = ("short", "steps: [{id: one, agent: idle, action: x}]");
+const CHEAP: (&str, &str) = ("cheap", "steps: [{id: one, agent: busy, action: y}]");
 const NOTHING: (&str, &str) = ("nothing", "steps: [{id: one, agent: noop, action: x}]");
 const MANY: (&str, &str) = (
     "many",
@@ -41,7 +42,7 @@ fn noop() -> AgentSpec {
 
 /// A node that has made these runs, but whose agents have started nothing.
 fn queued(runs: impl IntoIterator<Item = (u64, &'static str)>) -> Hand {
-    let mut hand = Hand::new(&[LONG, SHORT, NOTHING, MANY]);
+    let mut hand = Hand::new(&[LONG, CHEAP, SHORT, NOTHING, MANY]);
     hand.agents = agents(slots(0));
     hand.restart();
     let of: Vec<u64> = (0..BACKLOG).collect();
@@ -168,4 +169,38 @@ fn what_would_leave_memory_at_once_is_not_loaded() {
     assert!(hand.asks >= before.0 + 5, "it has looked");
     assert_eq!(hand.loads, before.1);
     assert!(hand.node.status().runs_cached < 20);
+}
+
+/// However many agents there are, and however few runs stay in memory.
+#[test]
+fn tasks_that_a_quota_has_no_room_for_do_not_hide_a_cheaper_one() {
+    let mut hand = queued((1..=30).map(|n| (n, LONG.0)).chain([(31, CHEAP.0)]));
+    let limits = json!({"quota": {"units": 15, "per": "day", "cost": {"x": 10}}});
+    let limits: AgentLimits = serde_json::from_value(limits).expect("limits");
+    let others = (0..300).map(|n| agent(&format!("other-{n}")));
+    hand.agents = agents(others.chain([AgentSpec { limits, ..agent("busy") }]));
+    hand.restart();
+    hand.node.set_runs_cached_max(1);
+    hand.settle();
+    assert_eq!(hand.started, runs(&[1, 31]), "ten units and one");
+    assert!(hand.asks < 30, "it asked {} times", hand.asks);
+}
+
+/// A node that doesn't know whether it is still registered starts nothing, not even what is free.
+#[test]
+fn what_is_free_is_not_asked_for_without_end_while_it_must_not_start() {
+    let mut hand = Hand::shared_until(&[NOTHING], START);
+    hand.node.set_agents(agents([noop()]));
+    for n in 1..=100 {
+        hand.node.start(START, n, build::run(n), request(NOTHING.0, json!({})));
+    }
+    hand.settle();
+    hand.wake();
+    hand.settle();
+    assert_eq!(hand.started, []);
+    assert!(hand.asks < 20, "it asked {} times", hand.asks);
+    hand.node.registered(hand.now, hand.now.after(Span::minutes(60)));
+    hand.settle();
+    let all: Vec<u64> = (1..=100).collect();
+    assert_eq!(hand.started, runs(&all));
 }
