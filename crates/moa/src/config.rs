@@ -443,7 +443,7 @@ mod tests {
         let error = error.expect_err("there is no such setting");
         assert_eq!(error.message, "MOA_LOG_LVL in .env is no setting of moa");
         assert_eq!(error.hints, ["did you mean MOA_LOG_LEVEL?"]);
-        for name in ["API_KEY", "MOA_PROJECT", "MOA_SECRET_STORE", "MOA_SHOP_API_KEY_OF_MINE"] {
+        for name in ["API_KEY", "MOA_PROJECT", "MOA_SECRET_FILE", "MOA_SHOP_API_KEY_OF_MINE"] {
             let other = BTreeMap::from([(name.to_owned(), "s".to_owned())]);
             assert!(Config::layered(Settings::default(), &other, |_| None).is_ok(), "{name}");
         }

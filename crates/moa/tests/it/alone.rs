@@ -1,5 +1,7 @@
 //! `moa run` where no node serves the project: it executes its own run and leaves the others alone.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Stdio;
 
 use serde_json::Value as Json;
@@ -206,6 +208,47 @@ fn start_and_leave(project: &Project) -> String {
     assert_eq!(waits.ended().0, 130);
     let listed = project.call(&["runs", "list", "--json"]).expect(0).json();
     listed[0]["run"].as_str().expect("an id").to_owned()
+}
+
+/// Says a line on a socket, and hears one.
+fn asks(socket: &mut UnixStream, line: &str) -> Json {
+    writeln!(socket, "{line}").expect("it takes it");
+    hears(socket)
+}
+
+fn hears(socket: &UnixStream) -> Json {
+    let mut line = String::new();
+    BufReader::new(socket).read_line(&mut line).expect("a line");
+    serde_json::from_str(&line).expect("JSON")
+}
+
+#[test]
+fn a_change_is_tried_again_where_another_commands_node_ends_just_then() {
+    let project = Project::with("one", ONE);
+    let waits = start_and_leave(&project);
+    let path = project.root.join(".moa/moa.sock");
+    let mut hello = {
+        let _node = project.up();
+        let mut socket = UnixStream::connect(&path).expect("it listens");
+        asks(&mut socket, r#"{"op": "hello", "protocol": 1}"#)
+    };
+    (hello["transient"], hello["pid"]) = (true.into(), 1.into());
+    // A node that greets, and stops before it has begun with anything.
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).expect("it can listen");
+    let ends = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a command");
+        hears(&socket);
+        let asked = asks(&mut socket, &hello.to_string());
+        std::fs::remove_file(&path).expect("it is there");
+        let refusal = r#"{"reply": "error", "kind": "unavailable", "message": "it is stopping"}"#;
+        writeln!(socket, "{refusal}").expect("said");
+        asked
+    });
+    project.call(&["runs", "pause", &waits]).expect(0);
+    assert_eq!(ends.join().expect("it has ended")["op"], "change");
+    let shown = project.call(&["runs", "show", &waits, "--json"]).expect(0).json();
+    assert_eq!(shown["status"], "paused");
 }
 
 #[test]
