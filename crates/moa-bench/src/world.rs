@@ -46,12 +46,20 @@ pub struct World {
 }
 
 /// What an engine is started with beside the usual.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Setup {
+    /// Attempts at once, of agents that take a slot: processes, and whatever has limits.
+    pub max_running: u32,
     /// Whether it serves triggers.
     pub triggers: bool,
     /// Limits of the agent that does nothing.
     pub limits: AgentLimits,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { max_running: MAX_RUNNING, triggers: false, limits: AgentLimits::default() }
+    }
 }
 
 struct NoSecrets;
@@ -107,7 +115,7 @@ impl World {
         let handle = Engine::start(
             EngineOptions {
                 node,
-                max_running: MAX_RUNNING,
+                max_running: setup.max_running,
                 serves: Serves::Everything,
                 triggers: setup.triggers.then(Default::default),
             },
