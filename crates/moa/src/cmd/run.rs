@@ -258,8 +258,17 @@ async fn detached(context: &Context, reader: &Reader, id: RunId) -> Result {
 /// Says how a run ended, after it was shown in that mode.
 pub fn finish(context: &Context, run: &moa_core::machine::Run, shown: Mode) {
     let ui = &context.ui;
+    // What failed as a whole has no step that says why.
+    let whole = run.steps().all(|row| row.error.is_none());
+    let error = run.row.error.as_ref().filter(|_| whole);
+    let error = error.map(|error| crate::text::safe_line(&error.message));
     if ui.json {
-        return ui.json(&WorkflowResult::new(run));
+        ui.json(&WorkflowResult::new(run));
+        // The documented result has no place for it.
+        if let Some(error) = error {
+            ui.err_raw(&format!("error: {error}\n"));
+        }
+        return;
     }
     if ui.quiet {
         return;
@@ -278,10 +287,8 @@ pub fn finish(context: &Context, run: &moa_core::machine::Run, shown: Mode) {
             ui.line(&format!("  {name}: {}", crate::text::safe_line(&value.to_string())));
         }
     }
-    // What failed as a whole has no step that says why.
-    let whole = run.steps().all(|row| row.error.is_none());
-    if let Some(error) = run.row.error.as_ref().filter(|_| whole) {
-        ui.line(&format!("  error: {}", crate::text::safe_line(&error.message)));
+    if let Some(error) = error {
+        ui.line(&format!("  error: {error}"));
     }
     if run.row.status == RunStatus::Failed {
         let id = run.row.run;

@@ -23,9 +23,6 @@ pub struct WorkflowResult {
     /// Milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration: Option<u64>,
-    /// Why the run failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
     steps: Vec<StepResult>,
     metrics: Metrics,
 }
@@ -80,7 +77,6 @@ impl WorkflowResult {
             start_time: start.to_string(),
             end_time: row.finished_at.map(|at| at.to_string()),
             duration: row.finished_at.map(|at| at.since(start).0),
-            error: row.error.as_ref().map(|e| e.message.clone()),
             steps,
             metrics,
         }

@@ -73,6 +73,10 @@ outputs: {mode: params.mode}
 "#;
     let project = Project::with("fragile", workflow);
     let failed = project.call(&["run", "fragile", "--json", "-p", "mode=a"]).expect(1).json();
+    let all = ["workflowId", "status", "startTime", "endTime", "duration", "steps", "metrics"];
+    assert_eq!(keys(&failed), all);
+    let of_step = ["stepId", "agent", "status", "output", "error"];
+    assert_eq!(keys(&failed["steps"][1]), of_step);
     assert_eq!(failed["status"], "failure");
     assert_eq!(failed["steps"][1]["status"], "failure");
     assert!(failed["steps"][1]["error"].as_str().is_some_and(|e| e.contains("2")), "{failed}");
