@@ -1,6 +1,7 @@
 //! The door to a running engine: a cheap clone that hides the channel to the node's thread.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -261,6 +262,7 @@ pub struct Handle {
     pub(crate) inbox: mpsc::Sender<Msg>,
     pub(crate) events: broadcast::Sender<Arc<Committed>>,
     pub(crate) ended: watch::Receiver<Option<Ended>>,
+    pub(crate) set_back: Arc<AtomicU64>,
 }
 
 /// How an engine ended.
@@ -283,6 +285,11 @@ impl Handle {
             return stopping();
         }
         answer.await.unwrap_or_else(|_| stopping())
+    }
+
+    /// How often somebody has set the wall clock back since the engine started.
+    pub fn times_set_back(&self) -> u64 {
+        self.set_back.load(Ordering::Relaxed)
     }
 
     /// Starts a run; answers when it is durable.

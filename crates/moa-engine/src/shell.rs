@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -93,6 +94,8 @@ struct Shell {
     clock: Clock,
     /// By how many milliseconds the wall clock is ahead of it, as the node knows.
     wall_ahead: i64,
+    /// How often it was set back.
+    set_back: Arc<AtomicU64>,
     inbox: mpsc::Receiver<Msg>,
     own: mpsc::Sender<Msg>,
     events: broadcast::Sender<Arc<Committed>>,
@@ -154,7 +157,9 @@ pub fn start(
     let (own, inbox) = mpsc::channel();
     let (events, _) = broadcast::channel(EVENTS_KEPT_MAX);
     let (ended_tx, ended) = watch::channel(None);
-    let handle = Handle { inbox: own.clone(), events: events.clone(), ended };
+    let set_back = Arc::new(AtomicU64::new(0));
+    let (inbox_of, told) = (own.clone(), set_back.clone());
+    let handle = Handle { inbox: inbox_of, events: events.clone(), ended, set_back: told };
     let worker = worker(Arc::new(Ends(own.clone())));
     let exclusive = registration.exclusive;
     let mut node = Node::new(options.node, agents, schemas, options.max_running, exclusive);
@@ -174,6 +179,7 @@ pub fn start(
         worker,
         clock,
         wall_ahead: 0,
+        set_back,
         inbox,
         own,
         events,
@@ -240,7 +246,9 @@ impl Shell {
         let ahead = self.clock.wall_ahead();
         if ahead.abs_diff(self.wall_ahead) >= WALL_STEP_MIN {
             tracing::warn!(ahead_ms = ahead, "the wall clock was set; schedules follow it");
-            self.wall_ahead = ahead;
+            if std::mem::replace(&mut self.wall_ahead, ahead) > ahead {
+                self.set_back.fetch_add(1, Ordering::Relaxed);
+            }
             self.node.wall_set(ahead);
         }
         self.clock.now()

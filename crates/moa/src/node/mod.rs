@@ -24,11 +24,9 @@ use std::time::Duration;
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::limit::AgentLimits;
-use moa_core::limits::MARK_AHEAD_MS;
 use moa_core::run::{RunRow, RunStatus};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::Handle;
-use moa_engine::clock::Clock;
 use moa_engine::handle::{Change, Committed, Ended, ForkRequest, Serves, StartRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::jobs::retention::Retention;
@@ -407,13 +405,13 @@ async fn keep_looking(node: Arc<Node>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.tick().await;
-    let clock = Clock::start();
-    let mut ahead = 0;
+    let (mut before, mut last) = (0, 0);
     loop {
         ticks.tick().await;
-        let was = std::mem::replace(&mut ahead, clock.wall_ahead());
-        if was.saturating_sub(ahead) > MARK_AHEAD_MS {
-            // Schedules that were dealt with up to a time that is far ahead now are judged anew.
+        let times = node.engine.times_set_back();
+        if std::mem::replace(&mut before, std::mem::replace(&mut last, times)) != times {
+            // Schedules that were dealt with up to a time that is far ahead now are judged anew; in
+            // two looks, since the first may come before the last of the other time is written.
             node.triggers_behind.store(true, Ordering::Relaxed);
         }
         if let Err(failure) = node.refresh().await {
