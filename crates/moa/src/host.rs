@@ -151,7 +151,7 @@ impl Host {
     pub fn reader(&self, layout: &Layout) -> Result<Reader> {
         match self {
             Host::Own(running) => Ok(running.node.reader()),
-            Host::Other { .. } => Reader::require(layout),
+            Host::Other { .. } => crate::wire::require_reader(layout),
         }
     }
 

@@ -10,30 +10,30 @@ mod cli;
 mod cmd;
 mod config;
 mod control;
-mod exit;
 mod files;
 mod host;
 mod jobs;
+mod live;
 mod metrics;
 mod needed;
 mod node;
 mod project;
-mod reader;
 mod refresh;
 mod secrets;
 mod service;
+mod show;
 mod table;
 mod template;
-mod text;
 mod triggers;
 mod tzdata;
 mod ui;
-mod view;
 mod wire;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use moa_view as view;
+use moa_view::{exit, reader, text};
 
 fn main() -> ExitCode {
     let cli = match cli::Cli::try_parse() {

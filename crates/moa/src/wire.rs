@@ -27,6 +27,7 @@ pub use moa_connectors::{Kept, LogFile, LogPart, RunFolder, StateFiles};
 
 use crate::exit::{Exit, Failure, Result};
 use crate::project::{Layout, Project};
+use crate::reader::Reader;
 use crate::secrets::SecretStore;
 
 /// Threads that attempts are started and read on.
@@ -74,6 +75,19 @@ fn tell_log_length(length: LogLength) {
         ),
         LogLength::Cut => tracing::info!("the write-ahead log of .moa/moa.db was cut"),
     }
+}
+
+/// The read side of a project's store; `None` when nothing has run in it yet.
+pub fn open_reader(layout: &Layout) -> Result<Option<Reader>> {
+    Ok(open_views(layout)?.map(Reader::new))
+}
+
+/// The read side of a project's store, or says that nothing has run in it yet.
+pub fn require_reader(layout: &Layout) -> Result<Reader> {
+    open_reader(layout)?.ok_or_else(|| {
+        Failure::not_found("nothing has run in this project yet")
+            .hint("`moa run WORKFLOW` runs a workflow; `moa workflows list` names them")
+    })
 }
 
 /// Opens the read side of a project's store; `None` when there is none yet.

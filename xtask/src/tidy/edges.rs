@@ -1,5 +1,5 @@
-//! Which crate may know which: core <- ports <- {sqlite, connectors, engine} <- moa; spec <- moa;
-//! sim -> core, ports, engine. Nobody but the binary, the benches and the tests of the binary knows
+//! Which crate may know which: core <- ports <- {sqlite, connectors, engine} <- view <- moa;
+//! spec <- moa; sim -> core, ports, engine. Nobody but the binary, the benches and the tests of the binary knows
 //! a store. And what the core may depend on at all.
 
 use super::Finding;
@@ -16,10 +16,22 @@ const EDGES: &[(&str, &[&str])] = &[
     ("moa-connectors", &["moa-core", "moa-ports"]),
     ("moa-engine", &["moa-core", "moa-ports"]),
     ("moa-sim", &["moa-core", "moa-ports", "moa-engine"]),
-    ("moa", &["moa-core", "moa-spec", "moa-ports", "moa-sqlite", "moa-connectors", "moa-engine"]),
+    ("moa-view", &["moa-core", "moa-ports", "moa-engine"]),
+    ("moa", MOA),
     ("moa-bench", &["moa-core", "moa-ports", "moa-sqlite", "moa-connectors", "moa-engine"]),
     ("moa-faults", &["moa-core", "moa-ports", "moa-sqlite"]),
     ("xtask", &[]),
+];
+
+/// What the binary puts together.
+const MOA: &[&str] = &[
+    "moa-core",
+    "moa-spec",
+    "moa-ports",
+    "moa-sqlite",
+    "moa-connectors",
+    "moa-engine",
+    "moa-view",
 ];
 
 /// What tests may know beside that: they write their workflows as people do.

@@ -19,13 +19,13 @@ use super::{Context, runtime};
 use crate::control::client::Client;
 use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Failure, Result};
+use crate::live::{Mode, Screen};
 use crate::node;
 use crate::project::Layout;
 use crate::reader::Reader;
 use crate::template;
 use crate::ui::{Style, Ui};
 use crate::view::attempts::{Outcome, of_history};
-use crate::view::live::{Mode, Screen};
 use crate::view::{now, summary};
 
 /// How long a node may take until it can be talked to.
@@ -94,7 +94,7 @@ async fn play(layout: &Layout, folder: &Path, context: &Context) -> Result {
     let mut node = Server::start(layout)?;
     let pid = node.wait_until_ready(layout).await?;
     title(ui, &format!("A node serves it: moa up, process {pid}"));
-    let reader = Reader::require(layout)?;
+    let reader = crate::wire::require_reader(layout)?;
     let mut interrupted = None;
     for (workflow, about, kill) in ACTS {
         title(ui, &format!("moa run {workflow}: {about}"));

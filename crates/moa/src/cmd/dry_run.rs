@@ -12,7 +12,7 @@ use super::{Context, runtime};
 use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Result};
 use crate::project::{self, Layout, Loaded};
-use crate::reader::{self, Reader};
+use crate::reader;
 use crate::secrets::SecretStore;
 use crate::ui::{Style, Ui};
 use crate::view::outline::{self, Line, outline};
@@ -66,7 +66,7 @@ pub fn run(layout: &Layout, start: StartRun, context: &Context) -> Result {
 fn plan(layout: &Layout, start: &StartRun, loaded: &Loaded, context: &Context) -> Result<Plan> {
     let name = &start.workflow;
     if let Some(version) = &start.version {
-        let reader = Reader::require(layout)?;
+        let reader = crate::wire::require_reader(layout)?;
         let kept = runtime()?.block_on(reader.version(name, Some(version)))?;
         return reader::plan(&kept);
     }

@@ -274,7 +274,7 @@ async fn wait_for_store(
     signals: &mut Signals,
 ) -> Result<Option<Reader>> {
     loop {
-        if let Some(reader) = Reader::open(layout)? {
+        if let Some(reader) = crate::wire::open_reader(layout)? {
             return Ok(Some(reader));
         }
         if !args.follow {
@@ -315,7 +315,7 @@ fn nothing(context: &Context) -> Exit {
 }
 
 async fn query(args: QueryArgs, layout: &Layout, context: &Context) -> Result {
-    let Some(reader) = Reader::open(layout)? else { return Ok(nothing(context)) };
+    let Some(reader) = crate::wire::open_reader(layout)? else { return Ok(nothing(context)) };
     let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
     printer.array = context.ui.json.then(|| JsonArray::new(&context.ui));
     if args.limit > 0 {

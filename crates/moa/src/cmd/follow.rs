@@ -11,9 +11,9 @@ use super::idle::Idle;
 use super::up::Signals;
 use crate::control::client::{Client, Hints};
 use crate::exit::Result;
+use crate::live::{Mode, Screen};
 use crate::project::Layout;
 use crate::reader::Reader;
-use crate::view::live::{Mode, Screen};
 
 /// Time between two drawings of a tree at least.
 const DRAW_EVERY: Duration = Duration::from_millis(80);

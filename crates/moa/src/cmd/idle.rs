@@ -18,9 +18,9 @@ use super::follow::Watching;
 use crate::control::client::Client;
 use crate::control::protocol::NodeStatus;
 use crate::exit::Result;
+use crate::live::Screen;
 use crate::reader::Reader;
 use crate::text;
-use crate::view::live::Screen;
 use crate::view::why;
 
 /// Time between two looks.

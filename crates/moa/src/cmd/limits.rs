@@ -6,7 +6,6 @@ use serde_json::{Value as Json, json};
 use super::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::project;
-use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
@@ -36,7 +35,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         let failure = Failure::not_found(format!("there is no agent {name}"));
         return Err(failure.hint("`moa agents list` lists them"));
     }
-    let used = match Reader::open(&layout)? {
+    let used = match crate::wire::open_reader(&layout)? {
         Some(reader) => runtime()?.block_on(reader.limits())?,
         None => Default::default(),
     };

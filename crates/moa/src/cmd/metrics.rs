@@ -9,7 +9,6 @@ use crate::jobs::health::whole;
 use crate::metrics::targets::{self, Standing};
 use crate::metrics::{Counters, day_of};
 use crate::project::{self, Layout, Project};
-use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::ui::Style;
 use crate::view::now;
@@ -113,7 +112,7 @@ fn row(standing: &Standing) -> Vec<Cell> {
 async fn count(layout: &Layout) -> Result<(Counters, Project)> {
     let project = project::load(layout, None)?.project;
     let mut counters = Counters::read(&layout.state())?;
-    match Reader::open(layout)? {
+    match crate::wire::open_reader(layout)? {
         Some(reader) => {
             counters.count(&reader.views, &project.settings.metrics).await?;
         }

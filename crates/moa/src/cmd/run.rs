@@ -13,9 +13,9 @@ use crate::control::client::Client;
 use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks, Host};
+use crate::live::{Mode, Screen};
 use crate::project::Layout;
 use crate::reader::Reader;
-use crate::view::live::{Mode, Screen};
 use crate::view::result::WorkflowResult;
 use crate::view::{self, summary, tree};
 
@@ -162,7 +162,7 @@ pub fn with_node(
             let what = "nothing would go on with the run";
             let mut client = host::require_lasting(layout, what).await?;
             let id = start(&mut client).await?;
-            return detached(context, &Reader::require(layout)?, id).await;
+            return detached(context, &crate::wire::require_reader(layout)?, id).await;
         }
         let (mut host, id) = host::ask(layout, how, start).await?;
         let exit = match to_end(context, layout, &mut host, wait, id).await {
@@ -274,7 +274,7 @@ pub fn finish(context: &Context, run: &moa_core::machine::Run, shown: Mode) {
         return;
     }
     if shown == Mode::Silent {
-        for line in tree::lines(run, summary::look(ui, false)) {
+        for line in tree::lines(run, crate::show::look(ui, false)) {
             ui.line(&line);
         }
     }

@@ -13,7 +13,6 @@ use crate::exit::{Exit, Failure, Result};
 use crate::files;
 use crate::node;
 use crate::project::{self, Layout, Loaded};
-use crate::reader::Reader;
 use crate::view::{now, summary};
 use crate::wire;
 
@@ -77,7 +76,7 @@ pub async fn document(layout: &Layout) -> Result<Json> {
         Ok(config) => config.settings,
         Err(_) => loaded.project.settings.clone(),
     };
-    let (totals, open) = match Reader::open(layout)? {
+    let (totals, open) = match crate::wire::open_reader(layout)? {
         Some(reader) => {
             let filter = RunFilter {
                 statuses: RunStatus::ALL.into_iter().filter(|s| !s.is_terminal()).collect(),

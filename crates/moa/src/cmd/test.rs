@@ -10,7 +10,6 @@ use crate::exit::{Exit, Failure, Result};
 use crate::project;
 use crate::text;
 use crate::ui::{Style, Ui};
-use crate::view::summary;
 use crate::view::tree;
 use play::Played;
 
@@ -113,7 +112,7 @@ fn line(name: &str, played: &Played, ui: &Ui) {
         ui.line(&format!("      {}", text::safe_line(failure)));
     }
     if let Some(run) = &played.run {
-        let mut look = summary::look(ui, false);
+        let mut look = crate::show::look(ui, false);
         look.now = played.ended_at;
         for line in tree::lines(run, look) {
             ui.line(&format!("      {line}"));

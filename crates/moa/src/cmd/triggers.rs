@@ -8,7 +8,6 @@ use serde_json::{Value as Json, json};
 use super::schedules::{change, look, why};
 use super::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::reader::Reader;
 use crate::text;
 use crate::triggers::{self, Which};
 use crate::view::now;
@@ -89,7 +88,7 @@ fn test(args: TestArgs, context: &Context) -> Result {
         }
     };
     runtime()?.block_on(async {
-        let reader = Reader::open(&layout)?;
+        let reader = crate::wire::open_reader(&layout)?;
         let known = triggers::find(&layout, reader.as_ref(), Which::All, &args.name).await?;
         let kind = match &known.spec.source {
             Source::Event { event, .. } => event.clone(),

@@ -12,7 +12,6 @@ use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks, Host};
 use crate::project::Layout;
-use crate::reader::Reader;
 
 /// A run to pause.
 #[derive(Debug, clap::Args)]
@@ -156,7 +155,7 @@ fn apply(context: &Context, run: &str, change: Change, words: &str) -> Result {
 
 /// The run, if it has not ended. What is known without a node is said without one.
 async fn find_open(layout: &Layout, run: &str) -> Result<RunId> {
-    let reader = Reader::require(layout)?;
+    let reader = crate::wire::require_reader(layout)?;
     let id = reader.find(run).await?;
     let row = reader.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?.row;
     if row.status.is_terminal() {

@@ -2,7 +2,6 @@
 
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Result};
-use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::ui::Style;
 use crate::view::events::{Names, told, type_of};
@@ -23,7 +22,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::require(&layout)?;
+        let reader = crate::wire::require_reader(&layout)?;
         let id = reader.find(&args.run).await?;
         let history = reader.history(id, 0).await?;
         let mut names = Names::default();
@@ -72,7 +71,7 @@ pub struct ExportArgs {
 pub fn export(args: ExportArgs, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::require(&layout)?;
+        let reader = crate::wire::require_reader(&layout)?;
         let id = reader.find(&args.run).await?;
         let run = reader.run(id).await?;
         let history = reader.history(id, 0).await?;

@@ -52,7 +52,7 @@ fn status(text: &str) -> std::result::Result<RunStatus, String> {
 /// Lists runs.
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
-    let rows = match Reader::open(&layout)? {
+    let rows = match crate::wire::open_reader(&layout)? {
         Some(reader) => runtime()?.block_on(read(&args, &reader))?,
         None => Vec::new(),
     };

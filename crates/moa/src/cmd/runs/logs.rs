@@ -44,7 +44,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::require(&layout)?;
+        let reader = crate::wire::require_reader(&layout)?;
         let id = reader.find(&args.run).await?;
         let run = reader.run(id).await?;
         if let Some(step) = &args.step {

@@ -10,7 +10,6 @@ use crate::exit::{Exit, Failure, Result};
 use crate::host::Asks;
 use crate::project;
 use crate::project::Layout;
-use crate::reader::Reader;
 
 /// Do again what failed.
 #[derive(Debug, clap::Args)]
@@ -120,7 +119,7 @@ async fn prepare(
     run: &str,
     changes: Option<params::Args>,
 ) -> Result<(RunId, Option<Json>)> {
-    let reader = Reader::require(layout)?;
+    let reader = crate::wire::require_reader(layout)?;
     let id = reader.find(run).await?;
     let run = reader.run(id).await?;
     if !run.row.status.is_terminal() {

@@ -5,8 +5,7 @@ use moa_core::run::RunStatus;
 use crate::cmd::follow::{Followed, Watching, follow, no_observer};
 use crate::cmd::{Context, run as start, runtime};
 use crate::exit::{Exit, Result};
-use crate::reader::Reader;
-use crate::view::live::Screen;
+use crate::live::Screen;
 use crate::view::{attempts, summary};
 
 /// Show a run.
@@ -31,9 +30,9 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::require(&layout)?;
+        let reader = crate::wire::require_reader(&layout)?;
         let id = reader.find(&args.run).await?;
-        let mut look = summary::look(&context.ui, args.all);
+        let mut look = crate::show::look(&context.ui, args.all);
         let run = match args.at {
             None => reader.run(id).await?,
             Some(version) => {
@@ -52,7 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         if let Some(version) = args.at {
             context.ui.note(&format!("as it was at version {version}, {}", look.now));
         }
-        summary::print(&context.ui, &run, look);
+        crate::show::print(&context.ui, &run, look);
         Ok(Exit::Ok)
     })
 }
@@ -73,7 +72,7 @@ pub struct WatchArgs {
 pub fn watch(args: WatchArgs, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::require(&layout)?;
+        let reader = crate::wire::require_reader(&layout)?;
         let id = reader.find(&args.run).await?;
         let mut screen = Screen::new(&context.ui, true);
         let watching = Watching { layout: &layout, reader: &reader, run: id, take_over: false };

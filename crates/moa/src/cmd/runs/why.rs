@@ -4,7 +4,6 @@ use crate::cmd::{Context, runtime};
 use crate::control::client::Client;
 use crate::exit::{Exit, Result};
 use crate::project;
-use crate::reader::Reader;
 use crate::text;
 use crate::ui::{Style, Ui};
 use crate::view::why::{Answer, Limits, Reason, answer};
@@ -29,7 +28,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::require(&layout)?;
+        let reader = crate::wire::require_reader(&layout)?;
         let id = reader.find(&args.run).await?;
         let run = reader.run(id).await?;
         let pending = reader.views.pending(id).await?;

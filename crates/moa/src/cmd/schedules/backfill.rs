@@ -85,7 +85,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::open(&layout)?;
+        let reader = crate::wire::open_reader(&layout)?;
         let which = Which::Schedules;
         let known = triggers::find(&layout, reader.as_ref(), which, &args.schedule).await?;
         let table = known.table()?;

@@ -106,7 +106,9 @@ fn switch(
     let layout = context.layout()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let known = triggers::find(&layout, Reader::open(&layout)?.as_ref(), which, name).await?;
+        let known =
+            triggers::find(&layout, crate::wire::open_reader(&layout)?.as_ref(), which, name)
+                .await?;
         let (host, mut client) = host::open(&layout).await?;
         let done = client.trigger(known.spec.id(), command).await;
         host.close(std::time::Duration::ZERO).await;
@@ -128,7 +130,7 @@ fn switch(
 pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::open(&layout)?;
+        let reader = crate::wire::open_reader(&layout)?;
         let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
         let params = given(&args.params, &known, reader.as_ref()).await?;
         let what = format!("{} can't start runs", known.spec.title());

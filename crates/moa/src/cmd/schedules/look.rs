@@ -9,7 +9,6 @@ use serde_json::{Value as Json, json};
 use super::instant;
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::triggers::{self, Known, Which};
@@ -90,7 +89,7 @@ fn outcome(text: &str) -> std::result::Result<Outcome, String> {
 pub fn list(ListArgs {}: ListArgs, which: Which, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::open(&layout)?;
+        let reader = crate::wire::open_reader(&layout)?;
         let all = triggers::known(&layout, reader.as_ref(), which).await?;
         if context.ui.json {
             let rows: Vec<Json> = all.iter().map(|known| known.json(now())).collect();
@@ -132,7 +131,7 @@ fn row(known: &Known) -> Vec<Cell> {
 pub fn next(args: NextArgs, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::open(&layout)?;
+        let reader = crate::wire::open_reader(&layout)?;
         let which = Which::Schedules;
         let known = triggers::find(&layout, reader.as_ref(), which, &args.schedule).await?;
         let table = known.table()?;
@@ -174,7 +173,7 @@ pub fn next(args: NextArgs, context: &Context) -> Result {
 pub fn slots(args: SlotsArgs, which: Which, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::open(&layout)?;
+        let reader = crate::wire::open_reader(&layout)?;
         let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
         let utc = Zone::utc();
         let zone = known.spec.schedule().map_or(&utc, |source| &source.schedule.zone);

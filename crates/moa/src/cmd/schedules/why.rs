@@ -37,7 +37,7 @@ pub struct Args {
 pub fn run(args: Args, which: Which, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
-        let reader = Reader::open(&layout)?;
+        let reader = crate::wire::open_reader(&layout)?;
         let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
         match &args.instant {
             None => now_and_here(&known, context),

@@ -12,7 +12,7 @@ use crate::cmd::run::split_version;
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Result};
 use crate::project::{self, Loaded};
-use crate::reader::{self, Reader};
+use crate::reader;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
@@ -110,7 +110,7 @@ fn find(text: &str, context: &Context) -> Result<(Plan, Source)> {
     let layout = context.layout()?;
     let (name, version) = split_version(text)?;
     if let Some(version) = version {
-        let reader = Reader::require(&layout)?;
+        let reader = crate::wire::require_reader(&layout)?;
         let kept = runtime()?.block_on(reader.version(&name, Some(&version)))?;
         return Ok((reader::plan(&kept)?, Source::new(format!("{text}.yaml"), kept.source)));
     }
@@ -184,7 +184,7 @@ fn param_words(param: &ParamSpec) -> String {
 }
 
 fn newest_runs(name: &Name, context: &Context) -> Result {
-    let Some(reader) = Reader::open(&context.layout()?)? else { return Ok(Exit::Ok) };
+    let Some(reader) = crate::wire::open_reader(&context.layout()?)? else { return Ok(Exit::Ok) };
     let filter =
         RunFilter { workflow: Some(name.clone()), limit: RUNS_SHOWN, ..RunFilter::default() };
     let runs = runtime()?.block_on(reader.views.runs(&filter))?;

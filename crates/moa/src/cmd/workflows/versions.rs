@@ -7,7 +7,6 @@ use super::show;
 use crate::cmd::run::split_version;
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Result};
-use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
@@ -30,7 +29,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     let name = args.workflow.as_deref().map(split_version).transpose()?.map(|(name, _)| name);
-    let versions = match Reader::open(&layout)? {
+    let versions = match crate::wire::open_reader(&layout)? {
         Some(reader) => runtime()?.block_on(reader.views.workflows(name.as_ref()))?,
         None => Vec::new(),
     };

@@ -9,7 +9,7 @@ use moa_core::step::{ErrorKind, StepStatus};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::view::{doer, is_container};
+use crate::{doer, is_container};
 
 /// The result of a run, as documented.
 #[derive(Debug, Clone, PartialEq, Serialize)]

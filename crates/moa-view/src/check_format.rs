@@ -13,7 +13,7 @@ use moa_core::time::Millis;
 use moa_ports::views::HistoryRow;
 use serde_json::{Value as Json, json};
 
-use crate::view::attempts::{self, Attempt, Outcome};
+use crate::attempts::{self, Attempt, Outcome};
 
 /// The run in that form.
 pub fn run(run: &Run, history: &[HistoryRow]) -> Json {

@@ -9,9 +9,9 @@ use moa_core::step::{SkipReason, StepStatus, WaitReason};
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::BodyIx;
 
+use crate::paint::{Style, paint};
 use crate::text;
-use crate::ui::{Style, paint};
-use crate::view::{deed, sign};
+use crate::{deed, sign};
 
 /// Siblings shown before the rest is summed up.
 const SIBLINGS_MAX: usize = 24;

@@ -12,9 +12,7 @@ use moa_ports::store::WorkflowVersion;
 use moa_ports::views::{HistoryRow, RunFilter, Views};
 
 use crate::exit::{Failure, Result};
-use crate::project::Layout;
 use crate::text;
-use crate::wire;
 
 /// Rows of history read at once.
 const HISTORY_ROWS: usize = 2000;
@@ -28,19 +26,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the store of a project, read-only; `None` when nothing has run in it yet.
-    pub fn open(layout: &Layout) -> Result<Option<Self>> {
-        Ok(wire::open_views(layout)?.map(Self::new))
-    }
-
-    /// Opens the store of a project, or says that nothing has run in it yet.
-    pub fn require(layout: &Layout) -> Result<Self> {
-        Self::open(layout)?.ok_or_else(|| {
-            Failure::not_found("nothing has run in this project yet")
-                .hint("`moa run WORKFLOW` runs a workflow; `moa workflows list` names them")
-        })
-    }
-
     /// Reads through views that are open already.
     pub fn new(views: Arc<dyn Views>) -> Self {
         Self { views, graphs: Arc::default() }

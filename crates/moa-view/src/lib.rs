@@ -1,13 +1,21 @@
 //! What a run looks like to people and programs: trees, results, attempts, events, exports.
+//!
+//! The command line and the server show the same documents, so they are made here, from what the
+//! store's views answer ([`reader`]). What goes wrong on the way is a [`exit::Failure`] for both.
+//! Absent by intent: the terminal, HTTP, and any concrete store.
 
 pub mod attempts;
 pub mod check_format;
 pub mod events;
+pub mod exit;
 pub mod export;
-pub mod live;
+pub mod node;
 pub mod outline;
+pub mod paint;
+pub mod reader;
 pub mod result;
 pub mod summary;
+pub mod text;
 pub mod tree;
 pub mod why;
 
@@ -17,7 +25,7 @@ use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_core::workflow::{PlanStep, StepKind};
 
-use crate::ui::Style;
+use crate::paint::Style;
 
 /// This moment.
 pub fn now() -> Millis {

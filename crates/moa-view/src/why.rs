@@ -15,8 +15,8 @@ use moa_engine::handle::Status;
 use moa_ports::views::Pending;
 use serde::Serialize;
 
-use crate::control::protocol::NodeStatus;
-use crate::view::now;
+use crate::node::NodeStatus;
+use crate::now;
 
 /// The answer for a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,7 +44,7 @@ pub struct Reason {
     pub reason: String,
     /// When it goes on, or gives up, by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(serialize_with = "crate::view::attempts::rfc3339_option")]
+    #[serde(serialize_with = "crate::attempts::rfc3339_option")]
     pub until: Option<Millis>,
     /// What would unblock it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use moa_core::machine::Run;
 use moa_ports::views::HistoryRow;
 use serde_json::Value as Json;
 
-use crate::view::{attempts, events, summary};
+use crate::{attempts, events, summary};
 
 /// The document: the run, its steps with their attempts, its events.
 pub fn run(run: &Run, history: &[HistoryRow]) -> Json {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::exit::{Exit, Result};
 use crate::reader::Reader;
 use crate::text;
-use crate::view::tree::{first_line, skip_words};
+use crate::tree::{first_line, skip_words};
 
 /// Runs whose names are kept; more are looked up again.
 const RUNS_NAMED_MAX: usize = 1000;

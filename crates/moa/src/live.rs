@@ -81,7 +81,7 @@ impl<'a> Screen<'a> {
     }
 
     fn draw(&mut self, run: &Run) {
-        let now = super::now();
+        let now = crate::view::now();
         let (columns, rows) = self.ui.size().unwrap_or((100, 40));
         let look = Look { now, all: false, color: self.color(), columns: columns - 1 };
         let mut lines = vec![format!("{}, {}", headline(run, now, self.color()), progress(run))];
