@@ -71,7 +71,7 @@ fn with_retention(world: &World, runs: usize) -> Result<(f64, f64)> {
     let rate = world.block_on(async {
         let delete = async {
             loop {
-                if let Err(error) = job.activate(clock.now().after(AHEAD)).await {
+                if let Err(error) = job.activate(clock.now().after(AHEAD).into()).await {
                     return anyhow!(error);
                 }
                 tokio::task::yield_now().await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use moa_core::ids::Name;
 use moa_core::limits::{ATTEMPT_LOG_BYTES_DEFAULT, ATTEMPT_LOG_BYTES_MAX, ATTEMPT_LOG_BYTES_MIN};
+use moa_core::schedule::Zone;
 use moa_core::time::Span;
 use serde::Serialize;
 
@@ -37,6 +38,8 @@ pub struct Settings {
     pub secrets: Secrets,
     /// How long what has ended is kept.
     pub retention: Retention,
+    /// The zone whose days metrics, targets and health reports go by.
+    pub timezone: Zone,
     /// Counters by name.
     pub metrics: BTreeMap<Name, Metric>,
     /// What is wanted of counters, by their names.
@@ -129,6 +132,7 @@ impl Default for Settings {
             notify: Notify::default(),
             secrets: Secrets { env_file: ".env".into() },
             retention: Retention::default(),
+            timezone: Zone::utc(),
             metrics: BTreeMap::new(),
             targets: BTreeMap::new(),
             health: Health::default(),
@@ -207,6 +211,9 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     }
     if let Some(retention) = &file.retention {
         crate::retention::take(retention, &mut settings.retention);
+    }
+    if let Some(zone) = &file.timezone {
+        settings.timezone.clone_from(&zone.value.0);
     }
     crate::metrics::take(file, &mut settings, cx);
     settings

@@ -25,7 +25,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 26] = [
+const KEYS: [Key; 27] = [
     Key {
         path: "name",
         text: true,
@@ -163,6 +163,12 @@ const KEYS: [Key; 26] = [
         text: false,
         take: |to, from| to.retention.occurrences.age = from.retention.occurrences.age,
         about: "How long it is known what became of occurrences of triggers",
+    },
+    Key {
+        path: "timezone",
+        text: true,
+        take: |to, from| to.timezone = from.timezone,
+        about: "The zone whose days metrics, targets and health reports go by",
     },
     Key {
         path: "health.folder",

@@ -24,7 +24,23 @@ pub trait Job: Send + Sync {
     /// # Errors
     /// What went wrong, for people. It is tried again a minute later, or in its rhythm if that is
     /// sooner.
-    async fn activate(&self, now: Millis) -> Result<Json, String>;
+    async fn activate(&self, at: Instants) -> Result<Json, String>;
+}
+
+/// When a job is activated, by both clocks: they differ once somebody has set the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instants {
+    /// By the engine's clock, which runs go by.
+    pub engine: Millis,
+    /// By the wall clock, which triggers and people go by.
+    pub wall: Millis,
+}
+
+impl From<Millis> for Instants {
+    /// As long as nobody has set the wall clock.
+    fn from(now: Millis) -> Self {
+        Self { engine: now, wall: now }
+    }
 }
 
 /// When a job is done.

@@ -13,7 +13,7 @@ use moa_ports::views::Views;
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
-use super::Job;
+use super::{Instants, Job};
 
 /// Runs looked at in one call of the store.
 const PART: usize = 100;
@@ -171,7 +171,8 @@ fn before(now: Millis, age: Span) -> Millis {
 
 #[async_trait]
 impl Job for Retention {
-    async fn activate(&self, now: Millis) -> Result<Json, String> {
+    async fn activate(&self, at: Instants) -> Result<Json, String> {
+        let now = at.engine;
         let done = async {
             let (mut runs, mut histories) = (0, 0);
             for status in RunStatus::ALL.into_iter().filter(|status| status.is_terminal()) {
@@ -180,7 +181,7 @@ impl Job for Retention {
             }
             let keys = self.by_age(Old::Keys, self.limits.keys, now).await?;
             let occurrences = self.limits.occurrences;
-            let occurrences = self.by_age(Old::Occurrences, occurrences, now).await?;
+            let occurrences = self.by_age(Old::Occurrences, occurrences, at.wall).await?;
             Ok(json!({
                 "runs": runs, "histories": histories, "keys": keys, "occurrences": occurrences,
             }))

@@ -77,7 +77,7 @@ async fn what_is_old_goes_and_what_is_open_stays() {
         occurrences: None,
     };
     let (job, gone) = job(&store, limits);
-    let done = job.activate(world.now()).await.expect("it is done");
+    let done = job.activate(world.now().into()).await.expect("it is done");
     // Nine whole days of three, and the child of the open run.
     assert_eq!(count(&store, RunStatus::Succeeded).await, 28);
     assert_eq!(count(&store, RunStatus::Failed).await, 25);
@@ -86,7 +86,7 @@ async fn what_is_old_goes_and_what_is_open_stays() {
     assert_eq!(store.verify().await, Ok(Vec::new()));
     // What is left of old histories is one row each; those of the open run and its child are whole.
     let rows = store.all_history().len();
-    let again = job.activate(world.now()).await.expect("it is done");
+    let again = job.activate(world.now().into()).await.expect("it is done");
     assert_eq!(again, json!({"runs": 0, "histories": 0, "keys": 0, "occurrences": 0}));
     assert_eq!(store.all_history().len(), rows);
     let versions = store.history(open, 0, 99).await.expect("history");
@@ -95,7 +95,7 @@ async fn what_is_old_goes_and_what_is_open_stays() {
     let go = Change::Signal { name: "go".into(), key: None, payload: json!(null) };
     world.change(open, go).expect("it takes a signal");
     world.skip(Span(20 * DAY.0));
-    job.activate(world.now()).await.expect("it is done");
+    job.activate(world.now().into()).await.expect("it is done");
     assert_eq!(count(&store, RunStatus::Succeeded).await, 0);
     assert_eq!(count(&store, RunStatus::Failed).await, 19);
 }
@@ -107,7 +107,7 @@ async fn the_newest_are_kept_by_count_and_the_youngest_always() {
     let keep = |count| Limit { age: None, count };
     let limits = Limits { succeeded: keep(Some(4)), failed: keep(None), ..Limits::default() };
     let (job, gone) = job(&store, limits);
-    job.activate(world.now()).await.expect("it is done");
+    job.activate(world.now().into()).await.expect("it is done");
     assert_eq!(count(&store, RunStatus::Succeeded).await, 5, "four, and a child of an open run");
     assert_eq!(count(&store, RunStatus::Failed).await, 3);
     assert!(gone.0.lock().expect("nobody panicked").iter().all(|run| run.0 > 0));
@@ -116,9 +116,9 @@ async fn the_newest_are_kept_by_count_and_the_youngest_always() {
     let store = world.store().clone();
     let limits = Limits { succeeded: keep(Some(0)), failed: keep(Some(0)), ..Limits::default() };
     let (job, _) = self::job(&store, limits);
-    job.activate(START.after(Span::seconds(30))).await.expect("it is done");
+    job.activate(START.after(Span::seconds(30)).into()).await.expect("it is done");
     assert!(count(&store, RunStatus::Succeeded).await > 1, "one that ended just now is kept");
-    job.activate(world.now()).await.expect("it is done");
+    job.activate(world.now().into()).await.expect("it is done");
     assert_eq!(count(&store, RunStatus::Succeeded).await, 1);
     assert_eq!(count(&store, RunStatus::Failed).await, 0);
 }

@@ -162,13 +162,13 @@ async fn what_became_of_slots_is_known_as_long_as_their_runs_and_for_a_while() {
     let limits =
         |age| Limits { succeeded: Limit { age, count: None }, occurrences, ..Limits::default() };
     let job = |limits| Retention::new(store.clone(), store.clone(), limits, Arc::new(Nothing));
-    job(limits(None)).activate(world.now()).await.expect("it is done");
+    job(limits(None)).activate(world.now().into()).await.expect("it is done");
     let count = async || {
         let filter = OccurrenceFilter { limit: 9999, ..OccurrenceFilter::default() };
         store.occurrences(hourly.id(), &filter).await.expect("they are listed").len()
     };
     assert_eq!(count().await, 10, "their runs are there");
-    let done = job(limits(Some(Span::minutes(60)))).activate(world.now()).await;
+    let done = job(limits(Some(Span::minutes(60)))).activate(world.now().into()).await;
     assert_eq!(done.expect("it is done")["occurrences"], 5);
     assert_eq!(count().await, 5);
     // Nothing starts again because it was forgotten.

@@ -1,6 +1,7 @@
 //! The settings file `moa.yaml`, key by key.
 
 use crate::choice;
+use crate::model::schedule::ZoneText;
 use crate::read::At;
 use crate::record;
 use crate::retention::UpTo;
@@ -25,6 +26,9 @@ record! {
         secrets: Option<SecretsFile>,
         /// How long what has ended is kept.
         retention: Option<RetentionFile>,
+        /// The zone whose days metrics, targets and health reports go by: a name of the IANA
+        /// database; UTC when not given.
+        timezone: Option<At<ZoneText>>,
         /// Counters of what the work brings, by name.
         metrics: Option<Entries<MetricFile>>,
         /// What is wanted of counters, by their names.
@@ -53,7 +57,7 @@ record! {
 
     /// What is wanted of a counter.
     pub struct TargetFile as "a target" {
-        /// Each day (of UTC).
+        /// Each day (of the project's `timezone`).
         day: Option<BoundsFile>,
         /// Each month.
         month: Option<BoundsFile>,

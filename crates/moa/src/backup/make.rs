@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{COUNTERS, Entry, FORMAT, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
+use super::{COUNTERS, Entry, FORMAT, FOUND, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
 use super::{copy, make_folder, measure, remove, sync_folder, unwritable, walk};
 use crate::exit::{Failure, Result};
 use crate::metrics;
@@ -103,6 +103,14 @@ fn fill(request: &Request<'_>, mut sink: Sink, told: &mut dyn FnMut(u64, u64)) -
     match sink.add(&metrics::path(&state), COUNTERS) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         done => done.map_err(failed)?,
+    }
+    // Of files that were found, none may be taken for told that the store doesn't know of.
+    for path in walk(&state.join(FOUND)).map_err(failed)? {
+        let name = format!("{STATE}/{FOUND}/{path}");
+        match sink.add(&state.join(FOUND).join(path), &name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            done => done.map_err(failed)?,
+        }
     }
     let store = sink.store();
     let copied = wire::copy_store(request.layout, &store, live, told)?;

@@ -30,6 +30,8 @@ pub const PROJECT: &str = "project";
 pub const STORE: &str = "state/moa.db";
 /// The counters, inside [`STATE`].
 pub const COUNTERS: &str = "state/counters.json";
+/// The folder of what triggers have found, inside [`STATE`].
+pub const FOUND: &str = "watch";
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 20;
 

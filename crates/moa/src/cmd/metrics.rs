@@ -7,7 +7,7 @@ use super::{Context, runtime};
 use crate::exit::{Exit, Result};
 use crate::jobs::health::whole;
 use crate::metrics::targets::{self, Standing};
-use crate::metrics::{Counters, day_of};
+use crate::metrics::{Counters, Days};
 use crate::project::{self, Layout, Project};
 use crate::table::{Cell, Table};
 use crate::ui::Style;
@@ -21,7 +21,8 @@ Examples:
   moa metrics --json | jq .videos_produced.today
 
 Counters are named in `metrics` of moa.yaml; tasks_completed and tasks_failed are always there. They
-are made from the history, each event counts once. Days are those of UTC.")]
+are made from the history, each event counts once. Days are those of the zone
+that `timezone` in moa.yaml names, or of UTC.")]
 pub struct MetricsArgs {}
 
 /// Show how the targets look, and what the periods are heading for.
@@ -42,8 +43,8 @@ pub fn metrics(_args: MetricsArgs, context: &Context) -> Result {
     let runtime = runtime()?;
     let counted = runtime.block_on(count(&layout));
     runtime.shutdown_background();
-    let (counters, _) = counted?;
-    let today = day_of(now());
+    let (counters, project) = counted?;
+    let today = Days::of(&project.settings).day(now());
     let columns = |counter: &crate::metrics::Counter| {
         let [day, month, year] = Period::ALL.map(|period| counter.of(period, today));
         [day, month, year, counter.total]
@@ -75,7 +76,7 @@ pub fn targets(_args: TargetsArgs, context: &Context) -> Result {
     let counted = runtime.block_on(count(&layout));
     runtime.shutdown_background();
     let (counters, project) = counted?;
-    let all = targets::standings(&counters, &project.settings.targets, now());
+    let all = targets::standings(&counters, &project.settings, now());
     if context.ui.json {
         context.ui.json(&all);
         return Ok(Exit::Ok);
@@ -114,7 +115,7 @@ async fn count(layout: &Layout) -> Result<(Counters, Project)> {
     let mut counters = Counters::read(&layout.state())?;
     match crate::wire::open_reader(layout)? {
         Some(reader) => {
-            counters.count(&reader.views, &project.settings.metrics).await?;
+            counters.count(&reader.views, &project.settings).await?;
         }
         None => counters.begin(&project.settings.metrics),
     }

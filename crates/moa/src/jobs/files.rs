@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use moa_core::ids::RunId;
 use moa_core::time::{Millis, Span};
 use moa_engine::Handle;
-use moa_engine::jobs::Job;
 use moa_engine::jobs::retention::Forget;
+use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::{Fate, Views};
 use moa_spec::{ByAgeAndSize, Retention};
 use serde_json::{Value as Json, json};
@@ -174,7 +174,8 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait]
 impl Job for Files {
-    async fn activate(&self, now: Millis) -> Result<Json, String> {
+    async fn activate(&self, at: Instants) -> Result<Json, String> {
+        let now = at.engine;
         // A result that can't be committed may refer to an artifact that the store doesn't know yet.
         if let Some(why) = self.engine.status().await.degraded {
             return Err(format!("put off while the store takes nothing: {why}"));

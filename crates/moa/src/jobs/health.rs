@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::civil::Date;
 use moa_core::time::{Millis, Span};
-use moa_engine::jobs::Job;
+use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::Views;
 use moa_spec::{Health as Settings, OWN_METRICS};
 use serde::Serialize;
@@ -15,7 +16,7 @@ use serde_json::{Number, Value as Json, json};
 use super::metrics::Counting;
 use crate::cmd::state;
 use crate::files::Beneath;
-use crate::metrics::{Counters, day_of};
+use crate::metrics::{Counters, Days};
 use crate::project::Layout;
 
 /// The job.
@@ -30,10 +31,28 @@ pub struct Health {
     pub views: Arc<dyn Views>,
     /// What counts.
     pub counting: Arc<Counting>,
-    /// When the node started.
+    /// The days that reports go by.
+    pub days: Days,
+    /// When the node started, by the engine's clock.
     pub started_at: Millis,
     /// Whether this node stays: one that is there for one run reports nothing.
     pub lasting: bool,
+}
+
+/// The instant of a report.
+struct Now<'a> {
+    wall: Millis,
+    days: &'a Days,
+}
+
+impl Now<'_> {
+    fn day(&self) -> Date {
+        self.days.day(self.wall)
+    }
+
+    fn ago(&self, age: Span) -> Date {
+        self.days.day(Millis(self.wall.0.saturating_sub_unsigned(age.0)))
+    }
 }
 
 /// A report. Its names are those that people's scripts read.
@@ -58,11 +77,11 @@ pub fn whole(count: f64) -> Number {
 
 impl Report {
     /// How things are.
-    fn new(counters: &Counters, ready: u64, running: u64, up_since: Millis, now: Millis) -> Self {
+    fn new(counters: &Counters, (ready, running): (u64, u64), up: Span, now: &Now<'_>) -> Self {
         let total = |name: &str| counters.get(name).map_or(0.0, |counter| counter.total);
         let [completed, failed] = OWN_METRICS.map(|name| whole(total(name)));
         let mut metrics = BTreeMap::new();
-        let today = day_of(now);
+        let today = now.day();
         for (name, counter) in counters.all() {
             if OWN_METRICS.contains(&name) {
                 metrics.insert(name.to_owned(), whole(counter.total));
@@ -72,9 +91,9 @@ impl Report {
             metrics.insert(format!("{name}_today"), whole(of_today));
             metrics.insert(format!("{name}_total"), whole(counter.total));
         }
-        let hours = now.since(up_since).0 as f64 / 3_600_000.0;
+        let hours = up.0 as f64 / 3_600_000.0;
         // To the second: such as 2025-12-11T22:00:00Z.
-        let timestamp = jiff::Timestamp::from_millisecond(now.0).unwrap_or_default();
+        let timestamp = jiff::Timestamp::from_millisecond(now.wall.0).unwrap_or_default();
         Self {
             timestamp: timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             uptime_hours: (hours * 10.0).round() / 10.0,
@@ -89,18 +108,20 @@ impl Report {
 
 #[async_trait]
 impl Job for Health {
-    async fn activate(&self, now: Millis) -> Result<Json, String> {
+    async fn activate(&self, at: Instants) -> Result<Json, String> {
         if !self.lasting {
             return Ok(json!({}));
         }
         let counters = self.counting.count().await?;
         let totals = self.views.totals().await.map_err(|e| e.to_string())?;
-        let report = Report::new(&counters, totals.ready, totals.running, self.started_at, now);
+        let now = Now { wall: at.wall, days: &self.days };
+        let up = at.engine.since(self.started_at);
+        let report = Report::new(&counters, (totals.ready, totals.running), up, &now);
         let (root, folder) = (&self.layout.root, Path::new(&self.settings.folder));
-        let path = folder.join(name_of(now));
+        let path = folder.join(name_of(now.day()));
         write(root, path.clone(), &report).await?;
         if let Some(keep) = self.keep {
-            remove_old(root, folder, now, keep);
+            remove_old(root, folder, now.ago(keep));
         }
         if let Some(file) = &self.settings.state_file {
             let document =
@@ -111,8 +132,8 @@ impl Job for Health {
     }
 }
 
-fn name_of(now: Millis) -> String {
-    format!("health_{}.json", day_of(now).strftime("%Y%m%d"))
+fn name_of(day: Date) -> String {
+    format!("health_{}.json", day.strftime("%Y%m%d"))
 }
 
 async fn write(root: &Path, path: PathBuf, document: &impl Serialize) -> Result<(), String> {
@@ -124,10 +145,10 @@ async fn write(root: &Path, path: PathBuf, document: &impl Serialize) -> Result<
     written.map_err(|e| e.to_string())?.map_err(|e| format!("can't write {shown}: {e}"))
 }
 
-/// Deletes the reports of days that are older than `keep`. What can't be deleted stays.
-fn remove_old(root: &Path, folder: &Path, now: Millis, keep: Span) {
+/// Deletes the reports of days before one. What can't be deleted stays.
+fn remove_old(root: &Path, folder: &Path, before: Date) {
     let Ok(beneath) = Beneath::new(root) else { return };
-    let oldest = name_of(Millis(now.0.saturating_sub_unsigned(keep.0)));
+    let oldest = name_of(before);
     for name in beneath.list(folder).unwrap_or_default() {
         let is_report = name.len() == oldest.len()
             && name
@@ -146,8 +167,9 @@ mod tests {
 
     #[test]
     fn a_report_has_the_names_that_scripts_read() {
-        let now = Millis(1_765_490_400_000);
-        let report = Report::new(&Counters::default(), 12, 2, Millis(now.0 - 174_600_000), now);
+        let days = Days::of(&moa_spec::Settings::default());
+        let now = Now { wall: Millis(1_765_490_400_000), days: &days };
+        let report = Report::new(&Counters::default(), (12, 2), Span(174_600_000), &now);
         let json = serde_json::to_value(&report).expect("JSON");
         let wanted = json!({
             "timestamp": "2025-12-11T22:00:00Z",
@@ -159,7 +181,7 @@ mod tests {
             "metrics": {},
         });
         assert_eq!(json, wanted);
-        assert_eq!(name_of(now), "health_20251211.json");
+        assert_eq!(name_of(now.day()), "health_20251211.json");
     }
 
     #[test]
@@ -173,8 +195,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("../outside", root.join("away")).expect("a link");
         for folder in ["data", "away"] {
-            let now = Millis(1_765_490_400_000);
-            remove_old(&root, Path::new(folder), now, Span::minutes(60));
+            remove_old(&root, Path::new(folder), jiff::civil::date(2025, 12, 11));
         }
         let there = |name: &&str| root.join("data").join(name).exists();
         assert!(!there(&names[0]) && names[1..].iter().all(there));

@@ -1,22 +1,20 @@
 //! The job that counts what has happened, and warns of targets that will be missed.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moa_core::ids::Name;
 use moa_core::target::Outlook;
 use moa_core::time::Millis;
-use moa_engine::jobs::Job;
 use moa_engine::jobs::retention::Retention;
+use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::Views;
-use moa_spec::{Metric, Settings, Target};
+use moa_spec::Settings;
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
 
 use crate::metrics::targets::{Standing, standings};
-use crate::metrics::{Counters, day_of};
+use crate::metrics::{Counters, Days};
 use crate::project::Layout;
 use crate::wire::Notifier;
 
@@ -24,7 +22,7 @@ use crate::wire::Notifier;
 pub struct Counting {
     state: PathBuf,
     views: Arc<dyn Views>,
-    metrics: BTreeMap<Name, Metric>,
+    settings: Settings,
     /// One at a time reads, counts and writes.
     turn: Mutex<()>,
 }
@@ -32,8 +30,8 @@ pub struct Counting {
 impl Counting {
     /// Of a project.
     pub fn new(layout: &Layout, settings: &Settings, views: Arc<dyn Views>) -> Arc<Self> {
-        let (state, metrics) = (layout.state(), settings.metrics.clone());
-        Arc::new(Self { state, views, metrics, turn: Mutex::default() })
+        let (state, settings) = (layout.state(), settings.clone());
+        Arc::new(Self { state, views, settings, turn: Mutex::default() })
     }
 
     /// Counts what has happened. When this returns, that is on the disk.
@@ -49,7 +47,7 @@ impl Counting {
         let _turn = self.turn.lock().await;
         let before = Counters::read(&self.state).map_err(|failure| failure.message)?;
         let mut counters = before.clone();
-        let counted = counters.count(&self.views, &self.metrics).await;
+        let counted = counters.count(&self.views, &self.settings).await;
         change(&mut counters);
         if counters != before {
             let (state, new) = (self.state.clone(), counters.clone());
@@ -71,9 +69,9 @@ pub struct AfterCounting {
 
 #[async_trait]
 impl Job for AfterCounting {
-    async fn activate(&self, now: Millis) -> Result<Json, String> {
+    async fn activate(&self, at: Instants) -> Result<Json, String> {
         self.counting.count().await?;
-        self.retention.activate(now).await
+        self.retention.activate(at).await
     }
 }
 
@@ -81,18 +79,17 @@ impl Job for AfterCounting {
 pub struct Metrics {
     /// What counts.
     pub counting: Arc<Counting>,
-    /// What is wanted.
-    pub targets: BTreeMap<Name, Target>,
     /// Tells people; `None` = this node is there for one run, and warns nobody.
     pub notifier: Option<Notifier>,
 }
 
 #[async_trait]
 impl Job for Metrics {
-    async fn activate(&self, now: Millis) -> Result<Json, String> {
+    async fn activate(&self, at: Instants) -> Result<Json, String> {
         let counters = self.counting.count().await?;
         let Some(notifier) = &self.notifier else { return Ok(json!({"warnings": 0})) };
-        let all = standings(&counters, &self.targets, now);
+        let (now, settings) = (at.wall, &self.counting.settings);
+        let all = standings(&counters, settings, now);
         let missed = all.into_iter().filter(|standing| standing.outlook == Outlook::TooLittle);
         let news: Vec<Standing> = missed.filter(|s| !counters.is_known(&s.key())).collect();
         // A channel that takes nothing must not hold up the others.
@@ -106,8 +103,9 @@ impl Job for Metrics {
         let warnings = told.len();
         if !told.is_empty() {
             // The file of a channel holds each warning once, also when this is lost.
+            let today = Days::of(settings).day(now);
             let remember = |counters: &mut Counters| {
-                told.into_iter().for_each(|key| counters.remember(key, day_of(now)));
+                told.into_iter().for_each(|key| counters.remember(key, today));
             };
             self.counting.change(remember).await?;
         }
@@ -127,7 +125,12 @@ impl Metrics {
     ) -> Result<(), String> {
         let message = standing.told();
         tracing::warn!(metric = standing.metric, "{message}");
-        let target = self.targets.iter().find(|(name, _)| name.as_str() == standing.metric);
+        let target = self
+            .counting
+            .settings
+            .targets
+            .iter()
+            .find(|(name, _)| name.as_str() == standing.metric);
         let Some(channel) = target.and_then(|(_, target)| target.notify.clone()) else {
             return Ok(());
         };

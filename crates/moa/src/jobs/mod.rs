@@ -9,9 +9,9 @@ pub mod metrics;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use moa_core::time::Span;
+use moa_core::time::{Millis, Span};
 use moa_engine::clock::Clock;
-use moa_engine::jobs::{Driver, First, Job, JobStatus, Rhythm};
+use moa_engine::jobs::{Driver, First, Instants, Job, JobStatus, Rhythm};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -117,9 +117,11 @@ impl Housekeeping {
         let mut places = HashMap::new();
         loop {
             let now = self.clock.now();
+            let wall = now.0.saturating_add(self.clock.wall_ahead());
+            let at = Instants { engine: now, wall: Millis(wall) };
             for job in self.driver().begin(now) {
                 let work = self.jobs[job].clone();
-                let handle = running.spawn(async move { work.activate(now).await });
+                let handle = running.spawn(async move { work.activate(at).await });
                 places.insert(handle.id(), job);
             }
             let next = self.driver().next();
@@ -153,7 +155,7 @@ impl Housekeeping {
 
 /// What is known of the jobs where no node runs.
 pub fn idle() -> Vec<JobStatus> {
-    let mut status = Driver::new(moa_core::time::Millis(0), &ENTRIES).status();
+    let mut status = Driver::new(Millis(0), &ENTRIES).status();
     status.iter_mut().for_each(|job| job.next = None);
     status
 }

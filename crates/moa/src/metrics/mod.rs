@@ -6,7 +6,8 @@
 //! looks counts on in memory. A counter that is new counts what the history still
 //! has; where its first events are gone, it says nothing of the days before today.
 //!
-//! Days are those of UTC.
+//! Days are those of the project's zone. When that is changed, what was counted stays with the day
+//! that it was counted for.
 
 pub mod targets;
 
@@ -16,16 +17,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use moa_core::event::{Event, InstIx};
 use moa_core::expr::{Program, Scope, Value};
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::Run;
+use moa_core::schedule::Zone;
 use moa_core::target::Period;
 use moa_core::time::Millis;
 use moa_core::workflow::{PlanStep, StepKind};
 use moa_ports::views::{HistoryRow, Views};
-use moa_spec::{Metric, OWN_METRICS};
+use moa_spec::{Metric, OWN_METRICS, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -96,10 +100,28 @@ impl Counter {
     }
 }
 
-/// The day of an instant.
-pub fn day_of(at: Millis) -> Date {
-    let instant = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
-    instant.to_zoned(jiff::tz::TimeZone::UTC).date()
+/// The days that a project goes by: those of its zone.
+#[derive(Debug, Clone)]
+pub struct Days(Zone);
+
+impl Days {
+    /// Of a project.
+    pub fn of(settings: &Settings) -> Self {
+        Self(settings.timezone.clone())
+    }
+
+    /// The day that an instant is in.
+    pub fn day(&self, at: Millis) -> Date {
+        let second = at.0.div_euclid(1000);
+        let wall = second.saturating_add(self.0.offset_at(second).into());
+        Timestamp::from_second(wall).unwrap_or_default().to_zoned(TimeZone::UTC).date()
+    }
+
+    /// The first instant of a day.
+    pub fn start(&self, day: Date) -> Millis {
+        let midnight = day.to_zoned(TimeZone::UTC).map(|at| at.timestamp().as_second());
+        midnight.map_or(Millis(i64::MAX), |wall| Millis(self.0.first_instant(wall) * 1000))
+    }
 }
 
 impl Counters {
@@ -175,11 +197,9 @@ impl Counters {
     ///
     /// # Errors
     /// Those of the store. What was counted up to there stays counted.
-    pub async fn count(
-        &mut self,
-        views: &Arc<dyn Views>,
-        metrics: &BTreeMap<Name, Metric>,
-    ) -> Result<()> {
+    pub async fn count(&mut self, views: &Arc<dyn Views>, settings: &Settings) -> Result<()> {
+        let metrics = &settings.metrics;
+        let days = Days::of(settings);
         self.begin(metrics);
         let last = views.last_event().await?;
         let names = metrics.keys().map(|name| name.as_str()).chain(OWN_METRICS);
@@ -198,11 +218,11 @@ impl Counters {
             let rows = views.events(after, PART).await?;
             let Some(end) = rows.last().map(|row| row.seq) else { break };
             let runs = runs_of(&rows, views).await?;
-            self.count_rows(after, &rows, &runs, &names, metrics);
+            self.count_rows(after, &rows, &runs, &names, (metrics, &days));
             after = end;
         }
         // Nothing that happens is something to be counted, too.
-        let today = day_of(view::now());
+        let today = days.day(view::now());
         for name in &names {
             self.counters.entry(name.clone()).or_default().since.get_or_insert(today);
         }
@@ -216,18 +236,18 @@ impl Counters {
         rows: &[HistoryRow],
         runs: &HashMap<RunId, Run>,
         names: &[String],
-        metrics: &BTreeMap<Name, Metric>,
+        by: (&BTreeMap<Name, Metric>, &Days),
     ) {
         // Where the first events are gone, most of what they were followed by is gone as well.
         let is_whole = after == 0 && rows.first().is_some_and(|row| row.seq == 1);
         let first = rows.iter().flat_map(HistoryRow::timed).next();
         if let Some((_, at, _)) = first.filter(|_| is_whole) {
             for counter in self.counters.values_mut().filter(|counter| counter.after == 0) {
-                counter.since.get_or_insert(day_of(at));
+                counter.since.get_or_insert(by.1.day(at));
             }
         }
         for row in rows {
-            self.count_row(row, runs.get(&row.run), names, metrics);
+            self.count_row(row, runs.get(&row.run), names, by);
         }
     }
 
@@ -236,7 +256,7 @@ impl Counters {
         row: &HistoryRow,
         run: Option<&Run>,
         names: &[String],
-        metrics: &BTreeMap<Name, Metric>,
+        (metrics, days): (&BTreeMap<Name, Metric>, &Days),
     ) {
         for name in names {
             let Some(counter) = self.counters.get_mut(name) else { continue };
@@ -250,7 +270,7 @@ impl Counters {
                     None => 0.0,
                 };
                 if count != 0.0 {
-                    counter.add(day_of(at), count);
+                    counter.add(days.day(at), count);
                 }
             }
         }
@@ -401,11 +421,26 @@ mod tests {
                 seq,
             };
             let names = OWN_METRICS.map(str::to_owned);
-            counters.count_rows(0, &[row], &HashMap::new(), &names, &BTreeMap::new());
+            let by = (&BTreeMap::new(), &Days(Zone::utc()));
+            counters.count_rows(0, &[row], &HashMap::new(), &names, by);
             counters.get(OWN_METRICS[0]).expect("it began").since
         };
         assert_eq!(since(1), Some(jiff::civil::date(2025, 12, 11)));
         assert_eq!(since(2), None);
+    }
+
+    #[test]
+    fn days_are_those_of_the_zone() {
+        let days = Days(Zone::get("Europe/Berlin").expect("a zone"));
+        let at =
+            |text: &str| Millis(text.parse::<Timestamp>().expect("an instant").as_millisecond());
+        let date = jiff::civil::date;
+        assert_eq!(days.day(at("2026-11-20T22:59:59.999Z")), date(2026, 11, 20));
+        assert_eq!(days.day(at("2026-11-20T23:00:00Z")), date(2026, 11, 21));
+        assert_eq!(days.start(date(2026, 11, 21)), at("2026-11-20T23:00:00Z"));
+        // The clock went over midnight here: the day began at one.
+        let days = Days(Zone::get("America/Sao_Paulo").expect("a zone"));
+        assert_eq!(days.start(date(2018, 11, 4)), at("2018-11-04T03:00:00Z"));
     }
 
     #[test]

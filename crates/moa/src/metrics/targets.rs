@@ -1,15 +1,13 @@
 //! How the targets of a project look.
 
-use std::collections::BTreeMap;
-
 use jiff::civil::Date;
 use moa_core::ids::Name;
 use moa_core::target::{Bounds, Outlook, Period, Progress, forecast, outlook, usual};
 use moa_core::time::Millis;
-use moa_spec::Target;
+use moa_spec::Settings;
 use serde::Serialize;
 
-use super::{Counter, Counters, day_of};
+use super::{Counter, Counters, Days};
 
 /// A target in the period that goes on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,17 +75,14 @@ pub fn rounded(count: f64) -> String {
 }
 
 /// How all targets look at an instant.
-pub fn standings(
-    counters: &Counters,
-    targets: &BTreeMap<Name, Target>,
-    now: Millis,
-) -> Vec<Standing> {
+pub fn standings(counters: &Counters, settings: &Settings, now: Millis) -> Vec<Standing> {
+    let days = Days::of(settings);
     let none = Counter::default();
     let mut all = Vec::new();
-    for (name, target) in targets {
+    for (name, target) in &settings.targets {
         let counter = counters.get(name.as_str()).unwrap_or(&none);
         for (period, bounds) in &target.periods {
-            all.push(standing(name, counter, *period, bounds, now));
+            all.push(standing(name, counter, (*period, bounds), &days, now));
         }
     }
     all
@@ -96,24 +91,19 @@ pub fn standings(
 fn standing(
     name: &Name,
     counter: &Counter,
-    period: Period,
-    bounds: &Bounds,
+    (period, bounds): (Period, &Bounds),
+    days: &Days,
     now: Millis,
 ) -> Standing {
-    let today = day_of(now);
+    let today = days.day(now);
     let (from, to) = period.around(today);
     let count = counter.between(from, to);
     let since = counter.since.unwrap_or(today);
     let usual = usual(&counter.days, since, today);
-    let progress = Progress { count, from: start_of(from.max(since)), to: start_of(to), usual };
+    let progress = Progress { count, from: days.start(from.max(since)), to: days.start(to), usual };
     let forecast = forecast(&progress, now);
     // A period in which counting began was not counted whole.
     let outlook = outlook(bounds, count, forecast.filter(|_| since < from));
     let metric = name.to_string();
     Standing { metric, period, from, count, bounds: *bounds, forecast, outlook }
-}
-
-fn start_of(day: Date) -> Millis {
-    let start = day.to_zoned(jiff::tz::TimeZone::UTC);
-    Millis(start.map_or(i64::MAX, |start| start.timestamp().as_millisecond()))
 }

@@ -44,6 +44,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::jobs::health::Health;
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::{Housekeeping, Jobs, files};
+use crate::metrics::Days;
 use crate::project::{self, Layout, Served};
 use crate::reader::{Reader, plan};
 use crate::refresh::{self, Watched};
@@ -225,7 +226,6 @@ fn jobs(
         retention: AfterCounting { counting: counting.clone(), retention },
         metrics: Metrics {
             counting: counting.clone(),
-            targets: settings.targets.clone(),
             notifier: (!transient).then(|| Notifier::new(layout, settings)),
         },
         health: Health {
@@ -234,6 +234,7 @@ fn jobs(
             keep: settings.log.keep,
             views: stores.views.clone(),
             counting,
+            days: Days::of(settings),
             started_at: view::now(),
             lasting: !transient,
         },

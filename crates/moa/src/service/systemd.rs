@@ -55,7 +55,9 @@ pub(super) fn text(service: &Service) -> String {
         escaped(&root.display().to_string(), false)
     );
     if system {
-        text.push_str("After=network-online.target\nWants=network-online.target\n");
+        // Events carry the time that the clock showed when the node started, and went on from there.
+        text.push_str("After=network-online.target time-sync.target\n");
+        text.push_str("Wants=network-online.target time-sync.target\n");
     }
     // A node that can't start is not tried for ever; one that crashes now and then is.
     text.push_str("StartLimitIntervalSec=300\nStartLimitBurst=10\n\n[Service]\nType=notify\n");

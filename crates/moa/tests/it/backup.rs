@@ -48,6 +48,7 @@ fn a_backup_beside_a_working_node_is_a_whole_project() {
     let project = project();
     let node = project.up();
     let run = project.call(&["run", "large", "--detach"]).expect(0).out.trim().to_owned();
+    project.write(".moa/watch/1.json", "{}");
     let root = project.root.clone();
     let busy = std::thread::spawn(move || {
         for _ in 0..30 {
@@ -81,6 +82,8 @@ fn a_backup_beside_a_working_node_is_a_whole_project() {
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&tool.permissions()) & 0o100, 0o100);
     let logs = project.root.join(format!(".moa/logs/{run}"));
     assert_eq!(new.join(format!(".moa/logs/{run}")).exists(), logs.exists());
+    // What triggers have found is known there, too.
+    assert_eq!(std::fs::read_to_string(new.join(".moa/watch/1.json")).expect("it is there"), "{}");
     // It goes on where it was, with its artifact, beside the project that it comes from.
     let _other = crate::project::up_in(&new);
     call_in(&new, &["runs", "signal", &run, "go"]).expect(0);

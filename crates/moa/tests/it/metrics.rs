@@ -192,6 +192,31 @@ fn a_node_reports_its_health_and_state_in_files() {
 }
 
 #[test]
+fn days_are_those_of_the_projects_zone() {
+    use jiff::{Timestamp, tz::TimeZone};
+    // In one of the two it is always another day than in UTC.
+    for zone in ["Pacific/Kiritimati", "Pacific/Pago_Pago"] {
+        let project = project();
+        project.write("moa.yaml", &format!("{SETTINGS}timezone: {zone}\n"));
+        project.write("fine", "");
+        let _node = project.up();
+        let day = || Timestamp::now().to_zoned(TimeZone::get(zone).expect("a zone")).date();
+        let before = day();
+        project.run("letters");
+        project.call(&["jobs", "run", "health"]).expect(0);
+        if day() != before {
+            continue;
+        }
+        let name = format!(".moa/health/health_{}.json", before.strftime("%Y%m%d"));
+        let report: Json = serde_json::from_str(&project.read(&name)).expect("JSON");
+        assert_eq!(report["metrics"]["letters_today"], 1);
+        let targets = project.call(&["targets", "--json"]).expect(0).json();
+        assert_eq!(targets[0]["from"], before.to_string());
+        assert_eq!(project.call(&["metrics", "--json"]).expect(0).json()["letters"]["today"], 1);
+    }
+}
+
+#[test]
 fn mistakes_in_metrics_and_targets_are_found() {
     let project = project();
     let wrong = "metrics:\n  a: {value: run.n}\n  tasks_failed: {workflow: letters}\n\
