@@ -7,8 +7,10 @@
 
 pub mod agent;
 pub mod artifacts;
+pub mod audit;
 pub mod limit;
 pub mod memory;
+pub mod sealed;
 pub mod store;
 pub mod suite;
 pub mod triggers;

@@ -19,7 +19,9 @@ use moa_core::trigger::TriggerId;
 use moa_core::workflow::OnLimit;
 use serde::{Deserialize, Serialize};
 
+use crate::audit::AuditHead;
 use crate::limit::{LimitRow, LimitWrite};
+use crate::sealed::SealedWrite;
 use crate::triggers::{Post, TriggerCommit, TriggerOutcome, TriggerRow};
 
 /// Answers one call, once, from any thread.
@@ -127,6 +129,10 @@ pub struct Batch {
     pub limits: Vec<LimitWrite>,
     /// Events that nobody's commit sends.
     pub posts: Vec<Post>,
+    /// Changes of secrets.
+    pub sealed: Vec<SealedWrite>,
+    /// What entries of the audit log say, added to its end in this order.
+    pub audit: Vec<String>,
 }
 
 /// The change of one run. Refused as a whole when the run's version isn't `expected`.
@@ -223,6 +229,10 @@ pub struct BatchOutcome {
     pub messages: bool,
     /// Whether a change of limits was not written, because another node changed the same.
     pub limits_refused: bool,
+    /// Whether the changes of secrets were not written, because one was made from another version.
+    pub sealed_refused: bool,
+    /// For each entry of the audit log, in order, its number and hash.
+    pub audit: Vec<AuditHead>,
 }
 
 /// What became of a commit.
@@ -425,13 +435,16 @@ pub enum WorkflowRef {
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        let Self { now: _, commits, triggers, relays, events, event_runs: _, limits, posts } = self;
+        let Self { now: _, commits, triggers, relays, events, event_runs: _, limits, .. } = self;
+        let Self { posts, sealed, audit, .. } = self;
         commits.is_empty()
             && triggers.is_empty()
             && relays.is_empty()
             && events.is_empty()
             && limits.is_empty()
             && posts.is_empty()
+            && sealed.is_empty()
+            && audit.is_empty()
     }
 
     /// Refuses a batch that no caller may ask for, before anything is written. Every store calls it

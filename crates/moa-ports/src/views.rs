@@ -10,7 +10,9 @@ use moa_core::trigger::{Occurrence, TriggerId};
 use serde::{Deserialize, Serialize};
 
 use crate::artifacts::ArtifactHash;
+use crate::audit::{AuditEntry, AuditHead};
 use crate::limit::LimitRow;
+use crate::sealed::SealedRow;
 use crate::store::{Error, Message, MessageId, Snapshot, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 
@@ -74,6 +76,15 @@ pub trait Views: Send + Sync {
 
     /// What has been used of agents' limits, by agent.
     async fn limits(&self) -> Result<Vec<LimitRow>, Error>;
+
+    /// Secrets that are kept, by name.
+    async fn sealed(&self) -> Result<Vec<SealedRow>, Error>;
+
+    /// The audit log behind an entry's number, in order, at most `limit` entries.
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, Error>;
+
+    /// The newest entry of the audit log; `None` = it is empty.
+    async fn audit_head(&self) -> Result<Option<AuditHead>, Error>;
 
     /// Checks the data itself; one line for each thing that is wrong.
     async fn verify(&self) -> Result<Vec<String>, Error>;

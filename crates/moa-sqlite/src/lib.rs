@@ -6,6 +6,7 @@
 //! (how damage is noticed), `migrations/0001_init.sql` (the tables). Absent: other processes that
 //! write; anything that logs (whoever calls knows more).
 
+mod audit;
 pub mod backup;
 mod belonging;
 mod checkpoint;
@@ -24,6 +25,7 @@ mod samples;
 mod scan;
 mod schema;
 mod seal;
+mod sealed;
 mod triggers;
 mod verify;
 mod views;
@@ -43,7 +45,9 @@ use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{Occurrence, TriggerId};
 use moa_ports::artifacts::ArtifactHash;
+use moa_ports::audit::{AuditEntry, AuditHead};
 use moa_ports::limit::LimitRow;
+use moa_ports::sealed::SealedRow;
 use moa_ports::store::{
     Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
     Snapshot, Store, WorkflowRef, WorkflowVersion,
@@ -369,6 +373,15 @@ macro_rules! pass_views {
             }
             async fn limits(&self) -> Result<Vec<LimitRow>, StoreError> {
                 self.readers.limits().await
+            }
+            async fn sealed(&self) -> Result<Vec<SealedRow>, StoreError> {
+                self.readers.sealed().await
+            }
+            async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+                self.readers.audit(after, limit).await
+            }
+            async fn audit_head(&self) -> Result<Option<AuditHead>, StoreError> {
+                self.readers.audit_head().await
             }
             async fn verify(&self) -> Result<Vec<String>, StoreError> {
                 self.readers.verify().await

@@ -6,17 +6,21 @@ use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
 use moa_ports::artifacts::ArtifactHash;
+use moa_ports::audit::{AuditEntry, AuditHead};
 use moa_ports::limit::LimitRow;
+use moa_ports::sealed::SealedRow;
 use moa_ports::store::{Error as StoreError, Snapshot, WorkflowRef, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
+use crate::audit;
 use crate::error::Fail;
 use crate::limits;
 use crate::read::{self, collect, sql_limit};
 use crate::rows;
+use crate::sealed;
 use crate::triggers;
 use crate::verify;
 use crate::views::Readers;
@@ -125,6 +129,18 @@ impl Views for Readers {
 
     async fn limits(&self) -> Result<Vec<LimitRow>, StoreError> {
         self.ask(limits::all).await
+    }
+
+    async fn sealed(&self) -> Result<Vec<SealedRow>, StoreError> {
+        self.ask(sealed::all).await
+    }
+
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
+        self.ask(move |conn| audit::entries(conn, after, limit)).await
+    }
+
+    async fn audit_head(&self) -> Result<Option<AuditHead>, StoreError> {
+        self.ask(audit::head).await
     }
 
     async fn verify(&self) -> Result<Vec<String>, StoreError> {

@@ -9,6 +9,7 @@ use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_core::trigger::Outcome;
 use moa_core::workflow::OnLimit;
+use moa_ports::sealed::SealedWrite;
 use moa_ports::store::{Batch, DueAsk, Old, PruneAsk, Relay, Store, WorkflowRef};
 use moa_ports::suite::{answer, block_on, build};
 use moa_ports::triggers::{OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerRow};
@@ -17,10 +18,13 @@ use rusqlite::Connection;
 
 use crate::error::Fail;
 use crate::write::State;
-use crate::{Options, SqliteStore, prune, queries, read, schema, seal, triggers, write, writer};
+use crate::{
+    Options, SqliteStore, audit, prune, queries, read, schema, seal, sealed, triggers, write,
+    writer,
+};
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 7] = [
+const SAMPLES: [&str; 8] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
@@ -28,6 +32,7 @@ const SAMPLES: [&str; 7] = [
     include_str!("../tests/data/0005.sql"),
     include_str!("../tests/data/0006.sql"),
     include_str!("../tests/data/0007.sql"),
+    include_str!("../tests/data/0008.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -66,6 +71,11 @@ fn contents(store: &SqliteStore) -> String {
     }
     let limits = block_on(Views::limits(store)).expect("limits are read");
     text.push_str(&format!("\n{limits:?}"));
+    let sealed = block_on(store.sealed()).expect("secrets are read");
+    let audit = block_on(store.audit(0, 9)).expect("the audit log is read");
+    if !sealed.is_empty() || !audit.is_empty() {
+        text.push_str(&format!("\n{sealed:?}\n{audit:?}"));
+    }
     let ask = DueAsk::everything(Millis(1_750_000_100_000), 9);
     let due = answer(|reply| store.due(ask, reply)).expect("it is asked");
     let totals = block_on(store.totals()).expect("it is counted");
@@ -166,6 +176,8 @@ fn the_engine_never_walks_a_table() {
         "SCAN CONSTANT ROW",
         "SCAN r",
         "SCAN doomed",
+        // The last one: it ends at the first that it finds.
+        "SCAN audit",
         // Whether there is any: it ends at the first.
         "SCAN listeners USING COVERING INDEX listeners_trigger",
     ];
@@ -176,6 +188,16 @@ fn the_engine_never_walks_a_table() {
 
 fn write(conn: &Connection, state: &mut State, batch: &Batch) -> Result<(), Fail> {
     write::batch(conn, state, batch, &BTreeMap::new(), true).map(drop)
+}
+
+/// Secrets and the audit log.
+fn of_people(conn: &Connection, state: &mut State) -> Result<(), Fail> {
+    let audit = vec!["{}".to_owned()];
+    let sealed = |expected, sealed| SealedWrite { name: "A".to_owned(), expected, sealed };
+    let kept = Batch { sealed: vec![sealed(0, Some(vec![1]))], audit, ..Batch::default() };
+    write(conn, state, &kept)?;
+    let gone = Batch { sealed: vec![sealed(1, None)], ..Batch::default() };
+    write(conn, state, &gone)
 }
 
 /// Makes the connection prepare what the engine's calls need.
@@ -200,6 +222,7 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
     }
     let triggers = vec![build::trigger()];
     let post = Post { key: Some("key".to_owned()), message: build::emitted("done") };
+    of_people(conn, &mut state)?;
     let batch = Batch { triggers, posts: vec![post], ..build::batch(vec![first]) };
     write(conn, &mut state, &batch)?;
     let again = TriggerCommit { expected: 1, ..build::trigger() };
@@ -291,6 +314,9 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     let after = Some((name.clone(), name));
     triggers::triggers(conn, &TriggerFilter { after, ..all })?;
     triggers::trigger(conn, id)?;
+    audit::head(conn)?;
+    audit::entries(conn, 0, 9)?;
+    sealed::all(conn)?;
     read::snapshot(conn, run)?;
     queries::find_runs(conn, "ab")?;
     queries::history(conn, run, 0, 9)?;

@@ -23,10 +23,12 @@ use moa_ports::store::{
 use moa_ports::triggers::TriggerOutcome;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
+use crate::audit;
 use crate::error::Fail;
 use crate::limits;
 use crate::read::sql_limit;
 use crate::rows::{self, Text};
+use crate::sealed;
 
 /// Params longer than this (bytes of JSON) stand in a table of their own.
 const PARAMS_INLINE_BYTES_MAX: usize = 1024;
@@ -153,6 +155,8 @@ pub(crate) fn batch(
         set_counter(conn, "message", state.last_message)?;
     }
     outcome.messages = left || sent;
+    outcome.sealed_refused = !sealed::write(conn, batch.now, &batch.sealed)?;
+    outcome.audit = audit::append(conn, &batch.audit)?;
     Ok(outcome)
 }
 

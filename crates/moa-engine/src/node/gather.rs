@@ -409,7 +409,8 @@ impl Node {
         let events = std::mem::take(&mut self.events);
         let (triggers, posts) = self.trigger_commits();
         let (event_runs, limits) = (EVENT_RUNS_MAX, self.limits.writes());
-        Some(Batch { now, commits, triggers, relays, events, event_runs, limits, posts })
+        let rest = Batch::default();
+        Some(Batch { now, commits, triggers, relays, events, event_runs, limits, posts, ..rest })
     }
 }
 

@@ -14,7 +14,9 @@ use moa_core::time::{Millis, Span};
 use super::slots::Slots;
 use super::triggers::Triggers;
 use crate::artifacts::{self, ArtifactHash};
+use crate::audit::{AuditEntry, AuditHead};
 use crate::limit::{LimitRow, LimitWrite};
+use crate::sealed::{SealedRow, SealedWrite};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Message, MessageId, ReadyTask,
     Registration, Relay, Snapshot, StartGuard, WorkflowRef, WorkflowVersion,
@@ -66,6 +68,8 @@ pub struct Model {
     workflows: BTreeMap<VersionHash, (u64, WorkflowVersion)>,
     nodes: BTreeMap<NodeId, Millis>,
     limits: BTreeMap<Name, LimitRow>,
+    sealed: BTreeMap<String, SealedRow>,
+    audit: Vec<AuditEntry>,
     last_age: u64,
     pub(super) last_event: u64,
     last_message: MessageId,
@@ -142,7 +146,50 @@ impl Model {
             left |= !self.hand_on(id, &mut room);
         }
         outcome.messages = left || self.last_message > sent_before;
+        outcome.sealed_refused = !self.write_sealed(batch.now, batch.sealed);
+        outcome.audit = batch.audit.into_iter().map(|body| self.write_audit(body)).collect();
         Ok(outcome)
+    }
+
+    /// Writes changes of secrets, all or none; whether it did.
+    fn write_sealed(&mut self, now: Millis, writes: Vec<SealedWrite>) -> bool {
+        let version = |name: &str| self.sealed.get(name).map_or(0, |row| row.version);
+        let names: BTreeSet<&str> = writes.iter().map(|write| write.name.as_str()).collect();
+        if names.len() < writes.len() || writes.iter().any(|w| version(&w.name) != w.expected) {
+            return false;
+        }
+        for SealedWrite { name, expected, sealed } in writes {
+            match sealed {
+                Some(sealed) => {
+                    let version = expected + 1;
+                    let row = SealedRow { name: name.clone(), version, sealed, changed_at: now };
+                    self.sealed.insert(name, row);
+                }
+                None => drop(self.sealed.remove(&name)),
+            }
+        }
+        true
+    }
+
+    fn write_audit(&mut self, body: String) -> AuditHead {
+        let head = AuditHead::next(self.audit_head().as_ref(), &body);
+        self.audit.push(AuditEntry { seq: head.seq, hash: head.hash, body });
+        head
+    }
+
+    /// Secrets that are kept, by name.
+    pub fn sealed(&self) -> Vec<SealedRow> {
+        self.sealed.values().cloned().collect()
+    }
+
+    /// The audit log, from its beginning.
+    pub fn audit(&self) -> &[AuditEntry] {
+        &self.audit
+    }
+
+    /// The newest entry of the audit log.
+    pub fn audit_head(&self) -> Option<AuditHead> {
+        self.audit.last().map(AuditEntry::head)
     }
 
     /// Writes what may be written; answers the runs whose attempts were counted in vain.

@@ -10,7 +10,9 @@ use moa_core::trigger::{Occurrence, TriggerId};
 use super::MemoryStore;
 use super::model::{Model, Run};
 use crate::artifacts::ArtifactHash;
+use crate::audit::{AuditEntry, AuditHead};
 use crate::limit::LimitRow;
+use crate::sealed::SealedRow;
 use crate::store::{Error, Snapshot, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
@@ -134,6 +136,20 @@ impl Views for MemoryStore {
 
     async fn limits(&self) -> Result<Vec<LimitRow>, Error> {
         Ok(self.model().limits())
+    }
+
+    async fn sealed(&self) -> Result<Vec<SealedRow>, Error> {
+        Ok(self.model().sealed())
+    }
+
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>, Error> {
+        let model = self.model();
+        let behind = model.audit().iter().filter(|entry| entry.seq > after);
+        Ok(behind.take(limit).cloned().collect())
+    }
+
+    async fn audit_head(&self) -> Result<Option<AuditHead>, Error> {
+        Ok(self.model().audit_head())
     }
 
     async fn verify(&self) -> Result<Vec<String>, Error> {

@@ -7,7 +7,9 @@ use moa_core::trigger::{Occurrence, TriggerId};
 
 use super::{Fixture, answer, block_on, build};
 use crate::artifacts::ArtifactHash;
+use crate::audit::{AuditEntry, AuditHead};
 use crate::limit::LimitRow;
+use crate::sealed::SealedRow;
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, MessageId, PruneAsk, Pruned,
     Registration, Snapshot, Store, WorkflowRef, WorkflowVersion,
@@ -135,6 +137,21 @@ impl Bench {
         let seen = block_on(self.views().limits()).expect("the views read limits");
         assert_eq!(rows, seen);
         rows
+    }
+
+    /// See [`Views::sealed`].
+    pub fn sealed(&self) -> Vec<SealedRow> {
+        block_on(self.views().sealed()).expect("secrets are read")
+    }
+
+    /// See [`Views::audit`].
+    pub fn audit(&self, after: u64, limit: usize) -> Vec<AuditEntry> {
+        block_on(self.views().audit(after, limit)).expect("the audit log is read")
+    }
+
+    /// See [`Views::audit_head`].
+    pub fn audit_head(&self) -> Option<AuditHead> {
+        block_on(self.views().audit_head()).expect("the audit log is read")
     }
 
     /// Everything that is due.

@@ -22,6 +22,7 @@ use serde_json::json;
 
 use super::build::{self, NOW};
 use super::{Bench, Fixture};
+use crate::sealed::SealedWrite;
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Due, DueAsk, Error, Message,
     MessageId, Old, PruneAsk, Pruned, ReadyAsk, Relay, StartGuard, WorkflowRef,
@@ -190,6 +191,14 @@ impl Pair {
         batch.event_runs = self.dice.pick(&[0, 1, 2, 3, 100]);
         for _ in 0..self.dice.below(4) {
             batch.events.push(self.message(None));
+        }
+        let entries = self.dice.pick(&[0, 0, 1, 2]);
+        batch.audit = (0..entries).map(|_| self.dice.next().to_string()).collect();
+        for _ in 0..self.dice.pick(&[0, 0, 0, 1, 2]) {
+            let name = self.dice.pick(&["A", "B", "C"]).to_owned();
+            let sealed = self.dice.percent(70).then(|| self.dice.next().to_le_bytes().to_vec());
+            let expected = self.dice.below(3);
+            batch.sealed.push(SealedWrite { name, expected, sealed });
         }
         let what = format!("{batch:?}");
         let outcome = |bench: &Bench| bench.try_commit(batch.clone());
@@ -477,6 +486,8 @@ impl Pair {
         }
         self.both("all events", |b| (b.events(0, usize::MAX), b.last_event()))?;
         self.both("totals", Bench::totals)?;
+        self.both("secrets", Bench::sealed)?;
+        self.both("audit log", |b| (b.audit(0, usize::MAX), b.audit_head()))?;
         self.both("fates", |b| b.fates(&runs))?;
         for status in [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled] {
             self.both("beyond", |b| [0, 1, 3].map(|keep| b.ended_beyond(status, keep)))?;

@@ -6,6 +6,7 @@
 //! [`differential`] compares two stores over random operations. A failed case panics: this is code
 //! for tests.
 
+mod audit;
 mod belonging;
 mod bench;
 pub mod build;
@@ -15,6 +16,7 @@ mod messages;
 mod reading;
 mod retention;
 mod runs;
+mod sealed;
 mod slots;
 mod timers;
 mod triggers;
@@ -82,6 +84,8 @@ pub fn cases() -> Vec<Case> {
         triggers::CASES,
         reading::CASES,
         retention::CASES,
+        audit::CASES,
+        sealed::CASES,
     ];
     all.concat()
 }

@@ -34,6 +34,8 @@ fn the_store_of_one_node_keeps_the_rules() {
         "what_is_written_survives_a_restart",
         "what_is_used_survives_a_restart",
         "a_registration_runs_out_unless_renewed",
+        "the_chain_goes_on_after_a_restart",
+        "secrets_survive_a_restart",
     ];
     assert_eq!(names, known);
 }
@@ -48,7 +50,9 @@ fn the_store_of_several_nodes_keeps_the_rules() {
         [
             "what_is_written_survives_a_restart",
             "what_is_used_survives_a_restart",
-            "the_last_node_is_the_only_one"
+            "the_last_node_is_the_only_one",
+            "the_chain_goes_on_after_a_restart",
+            "secrets_survive_a_restart",
         ]
     );
 }
