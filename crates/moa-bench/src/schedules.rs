@@ -101,6 +101,7 @@ fn spec(prefix: &str, n: usize, interval: &str) -> Result<TriggerSpec> {
     Ok(TriggerSpec {
         workflow,
         name,
+        rule: false,
         source: Source::Schedule(Box::new(source)),
         enabled: true,
         overlap: Overlap::Allow,

@@ -70,6 +70,10 @@ pub const COLLECTED_BYTES_MAX: usize = 512 << 10;
 /// Runs that a trigger starts in an hour before it is paused, when it doesn't say otherwise. Not of
 /// schedules: those have their pace from the clock.
 pub const GUARD_STARTS_DEFAULT: u32 = 1000;
+/// Rules of a project: each one that listens to a type is told of each event of it.
+pub const RULES_MAX: usize = 1000;
+/// Bytes of a rule as it is written.
+pub const RULE_BYTES_MAX: usize = 64 << 10;
 /// Runs of one workflow that a schedule which waits for it remembers.
 pub const CYCLES_MAX: usize = 8;
 /// How long, in milliseconds, a slot waits for a run of another workflow that should have begun.

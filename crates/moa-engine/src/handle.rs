@@ -333,6 +333,11 @@ impl Handle {
         self.trigger_input(id, TriggerInput::Remove).await
     }
 
+    /// Says of a rule whether its workflow is gone; answers when that is durable.
+    pub async fn orphan_trigger(&self, id: TriggerId, gone: bool) -> Result<TriggerAnswer, Error> {
+        self.trigger_input(id, TriggerInput::Orphaned { gone }).await
+    }
+
     /// Judges a trigger as if the instant had come that it asked for: that may be one of a clock that
     /// was wrong.
     pub async fn judge_trigger(&self, id: TriggerId) -> Result<TriggerAnswer, Error> {

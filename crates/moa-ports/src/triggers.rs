@@ -80,13 +80,13 @@ pub struct TriggerRow {
     pub due_at: Option<Millis>,
 }
 
-/// Which triggers, in order of workflow and name.
+/// Which triggers, in order of workflow and [label](TriggerSpec::label).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TriggerFilter {
     /// Of this workflow.
     pub workflow: Option<Name>,
-    /// Behind this one (workflow, name): the last one of the page before.
-    pub after: Option<(Name, Name)>,
+    /// Behind this one (workflow, label): the last one of the page before.
+    pub after: Option<(Name, String)>,
     /// At most so many.
     pub limit: usize,
 }

@@ -29,6 +29,7 @@ fn bare(workflow: &Name, called: &str, source: Source) -> TriggerSpec {
     TriggerSpec {
         workflow: workflow.clone(),
         name: name(called),
+        rule: false,
         source,
         enabled: true,
         overlap: Overlap::Allow,

@@ -146,7 +146,7 @@ fn way(
     None
 }
 
-fn unknown_workflow(name: &str, span: Range<usize>, project: &Project, cx: &mut Cx) {
+pub(crate) fn unknown_workflow(name: &str, span: Range<usize>, project: &Project, cx: &mut Cx) {
     let d = cx.error(codes::UNKNOWN_WORKFLOW, span, format!("there is no workflow `{name}`"));
     match nearest(name, project.workflows.keys().map(Name::as_str)) {
         Some(near) => d.help(format!("did you mean `{near}`?")),

@@ -24,6 +24,7 @@ pub mod model;
 mod params;
 mod read;
 mod retention;
+mod rule;
 mod scalar;
 mod schema;
 mod secrets;
@@ -49,6 +50,7 @@ pub use metrics::{Health, Metric, OWN_METRICS, Target};
 pub use params::{ParamError, check_params, free_param, param_from_text};
 pub use read::{At, Place};
 pub use retention::{ByAge, ByAgeAndCount, ByAgeAndSize, Retention, UpTo};
+pub use rule::{Rule, parse_rule, rule_document};
 pub use scalar::{
     Duration, Entries, Expr, Filled, Label, Many, NameText, Raw, Short, Size, Tmpl, Use,
 };

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::model::WorkflowFile;
 use crate::model::agent::{AgentFile, AgentsFile};
+use crate::model::rule::RuleFile;
 use crate::model::settings::SettingsFile;
 
 /// Which kind of file.
@@ -17,6 +18,8 @@ pub enum SchemaKind {
     Agents,
     /// `moa.yaml`
     Settings,
+    /// A rule, as `moa rules` takes it.
+    Rule,
 }
 
 /// The JSON Schema of a kind of file, for editors.
@@ -26,6 +29,7 @@ pub fn schema(kind: SchemaKind) -> Json {
         SchemaKind::Workflow => ("moa workflow", root::<WorkflowFile>(generator)),
         SchemaKind::Agents => ("moa agents", agents(generator)),
         SchemaKind::Settings => ("moa settings", root::<SettingsFile>(generator)),
+        SchemaKind::Rule => ("moa rule", root::<RuleFile>(generator)),
     };
     let mut schema = schema;
     schema["title"] = json!(title);

@@ -29,7 +29,7 @@ impl Source {
     pub fn from_bytes(path: impl Into<String>, bytes: Vec<u8>) -> Result<Self, Box<Diagnostic>> {
         let path = path.into();
         if bytes.len() > FILE_BYTES_MAX {
-            return Err(Box::new(too_large(&path, bytes.len())));
+            return Err(Box::new(too_large(&path, bytes.len(), FILE_BYTES_MAX)));
         }
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self { path, text }),
@@ -57,7 +57,7 @@ impl Source {
 }
 
 /// The diagnostic for a file above the limit.
-pub(crate) fn too_large(path: &str, bytes: usize) -> Diagnostic {
+pub(crate) fn too_large(path: &str, bytes: usize, most: usize) -> Diagnostic {
     Diagnostic {
         code: codes::TOO_LARGE.0,
         severity: Severity::Error,
@@ -65,7 +65,7 @@ pub(crate) fn too_large(path: &str, bytes: usize) -> Diagnostic {
         line: 1,
         column: 1,
         span: 0..0,
-        message: format!("the file has {bytes} bytes; at most {FILE_BYTES_MAX} are read"),
+        message: format!("the file has {bytes} bytes; at most {most} are read"),
         cause: None,
         help: Some("move data out of it, or split it into several files".into()),
     }

@@ -113,7 +113,7 @@ impl Node {
 pub(crate) fn parse(cx: &mut Cx) -> Option<Arc<Node>> {
     let source = cx.source();
     if source.text.len() > FILE_BYTES_MAX {
-        let diagnostic = too_large(&source.path, source.text.len());
+        let diagnostic = too_large(&source.path, source.text.len(), FILE_BYTES_MAX);
         cx.push(diagnostic);
         return None;
     }

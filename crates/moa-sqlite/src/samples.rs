@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 8] = [
+const SAMPLES: [&str; 9] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
@@ -33,6 +33,7 @@ const SAMPLES: [&str; 8] = [
     include_str!("../tests/data/0006.sql"),
     include_str!("../tests/data/0007.sql"),
     include_str!("../tests/data/0008.sql"),
+    include_str!("../tests/data/0009.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -311,7 +312,7 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     let all = TriggerFilter { limit: 9, ..TriggerFilter::default() };
     let name = build::name("build");
     triggers::triggers(conn, &TriggerFilter { workflow: Some(name.clone()), ..all.clone() })?;
-    let after = Some((name.clone(), name));
+    let after = Some((name.clone(), name.to_string()));
     triggers::triggers(conn, &TriggerFilter { after, ..all })?;
     triggers::trigger(conn, id)?;
     audit::head(conn)?;
@@ -329,4 +330,21 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     queries::workflows(conn, None)?;
     queries::workflows(conn, Some(&build::name("build")))?;
     Ok(())
+}
+
+#[test]
+fn rules_are_seen_by_people_s_own_sql() {
+    let folder = folder();
+    let path = folder.path().join("moa.db");
+    let conn = schema::of_number(&path, 9).expect("a database");
+    conn.execute_batch(SAMPLES[8]).expect("the sample fits");
+    let sql = "SELECT name, trigger_event, action_type, action_config, last_triggered \
+               FROM webhook_triggers WHERE is_active = TRUE";
+    let row = |row: &rusqlite::Row<'_>| {
+        (0..5).map(|n| row.get::<_, String>(n)).collect::<Result<Vec<_>, _>>()
+    };
+    let found = conn.query_row(sql, [], row).expect("one rule");
+    let config = r#"{"workflow":"mailer","params":{"n":1}}"#;
+    let at = "2025-06-15T15:06:40.001Z";
+    assert_eq!(found, ["paid", "order.paid", "run_workflow", config, at]);
 }

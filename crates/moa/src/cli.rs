@@ -76,6 +76,8 @@ pub enum Command {
     Schedules(cmd::schedules::Command),
     #[command(subcommand)]
     Triggers(cmd::triggers::Command),
+    #[command(subcommand)]
+    Rules(cmd::rules::Command),
     Limits(cmd::limits::Args),
     Metrics(cmd::metrics::MetricsArgs),
     Targets(cmd::metrics::TargetsArgs),

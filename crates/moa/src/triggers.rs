@@ -63,7 +63,18 @@ pub async fn known(layout: &Layout, reader: Option<&Reader>, which: Which) -> Re
         None => Vec::new(),
     };
     let mut all = Vec::new();
-    for row in rows {
+    for mut row in rows {
+        if row.spec.rule {
+            if !row.state.removed {
+                let workflow = &row.spec.workflow;
+                // As a node finds it out when it looks at the files.
+                row.state.orphaned = !loaded.unlisted
+                    && !loaded.broken.contains(workflow)
+                    && !loaded.project.workflows.contains_key(workflow);
+                all.push(Known { spec: row.spec.clone(), row: Some(row) });
+            }
+            continue;
+        }
         let broken = loaded.unlisted || loaded.broken.contains(&row.spec.workflow);
         match wanted.remove(&row.spec.id()) {
             Some(spec) => all.push(Known { spec: Arc::new(spec), row: Some(row) }),
@@ -91,7 +102,7 @@ pub async fn find(
     if let Some(at) = titles.iter().position(|title| title == name) {
         return Ok(all.swap_remove(at));
     }
-    let of_workflow = |known: &&Known| known.spec.workflow.as_str() == name;
+    let of_workflow = |known: &&Known| !known.spec.rule && known.spec.workflow.as_str() == name;
     let mut of_workflow: Vec<Known> = all.iter().filter(of_workflow).cloned().collect();
     if of_workflow.len() > 1 {
         let names: Vec<String> = of_workflow.iter().map(|k| k.spec.title()).collect();
@@ -102,7 +113,8 @@ pub async fn find(
         return Ok(only);
     }
     let failure = Failure::not_found(format!("there is no {} {name}", which.word()));
-    let workflows = all.iter().map(|known| known.spec.workflow.as_str());
+    let files = all.iter().filter(|known| !known.spec.rule);
+    let workflows = files.map(|known| known.spec.workflow.as_str());
     Err(match text::nearest(name, titles.iter().map(String::as_str).chain(workflows)) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
         None => failure.hint(format!("`{} list` lists them", which.command())),
@@ -120,6 +132,8 @@ impl Known {
         let Some(row) = &self.row else { return ("new", Style::Dim) };
         if !self.spec.enabled {
             ("disabled", Style::Dim)
+        } else if row.state.orphaned {
+            ("orphaned", Style::Red)
         } else if row.state.paused.is_some() {
             ("paused", Style::Yellow)
         } else if self.is_over() {

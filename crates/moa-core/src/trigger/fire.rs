@@ -106,10 +106,11 @@ impl Tx<'_, '_> {
             return rejected(format!("a key has at most {KEY_LENGTH_MAX} bytes"));
         }
         if !self.trigger.spec.enabled {
-            return rejected(format!(
-                "{} is disabled in its definition",
-                self.trigger.spec.title()
-            ));
+            let title = self.trigger.spec.title();
+            return rejected(match self.trigger.spec.rule {
+                true => format!("{title} is switched off"),
+                false => format!("{title} is disabled in its definition"),
+            });
         }
         self.fire(held);
         Ok(())
@@ -237,6 +238,11 @@ impl Tx<'_, '_> {
 
     /// The same, with a run id that is known already.
     pub(super) fn start_as(&mut self, run: RunId, held: Held, new: bool) {
+        if self.trigger.state.orphaned {
+            let reason = format!("its workflow {} is gone", self.trigger.spec.workflow);
+            self.decide(&held, Outcome::Failed, Some(reason), None, new);
+            return self.over.push_back((held.origin, End::Cancelled));
+        }
         let params = match self.params(&held) {
             Ok(params) => params,
             Err(reason) => {

@@ -16,8 +16,16 @@ pub struct TriggerId(pub u128);
 impl TriggerId {
     /// The id of the trigger `workflow/name`.
     pub fn of(workflow: &Name, name: &Name) -> Self {
-        let hash = blake3::hash(format!("trigger {workflow}/{name}").as_bytes());
-        let bits = first_bits(&hash);
+        Self::derived(&format!("trigger {workflow}/{name}"))
+    }
+
+    /// The id of the rule `name`, whichever workflow's runs it starts.
+    pub fn of_rule(name: &Name) -> Self {
+        Self::derived(&format!("rule {name}"))
+    }
+
+    fn derived(text: &str) -> Self {
+        let bits = first_bits(&blake3::hash(text.as_bytes()));
         Self(bits & !(0xF_u128 << 76 | 0b11_u128 << 62) | 0x8_u128 << 76 | 0b10_u128 << 62)
     }
 
@@ -98,6 +106,8 @@ mod tests {
         let nightly = TriggerId::of(&name("build"), &name("nightly"));
         assert_eq!(nightly, TriggerId::of(&name("build"), &name("nightly")));
         assert_ne!(nightly, TriggerId::of(&name("build"), &name("hourly")));
+        let paid = TriggerId::of_rule(&name("paid"));
+        assert_eq!(paid.to_string(), "60394630-32df-8b54-9e1b-a4b6161a0784");
         assert_eq!(&nightly.to_string()[14..15], "8");
         assert!("89ab".contains(&nightly.to_string()[19..20]));
         assert_eq!(nightly.to_string().parse(), Ok(nightly));

@@ -26,6 +26,11 @@ pub enum TriggerInput {
     },
     /// Its definition is gone.
     Remove,
+    /// Of a rule: whether the project has no such workflow any more.
+    Orphaned {
+        /// It hasn't.
+        gone: bool,
+    },
     /// The instant that it asked for has come.
     Due,
     /// A run of a workflow that it listens to came to be.

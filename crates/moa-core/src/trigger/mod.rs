@@ -163,6 +163,7 @@ impl Trigger {
                 tx.not_started(*run, *limit, reason)?;
             }
             _ if tx.trigger.state.removed => return rejected("its definition is gone"),
+            TriggerInput::Orphaned { gone } => tx.orphaned(*gone),
             TriggerInput::Due => tx.due(),
             TriggerInput::RunStarted { run, workflow, slot, at } => {
                 tx.upstream_started(*run, workflow, *slot, *at);

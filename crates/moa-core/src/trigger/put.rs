@@ -61,11 +61,27 @@ impl Tx<'_, '_> {
         Ok(())
     }
 
+    /// The workflow whose runs it starts is gone, or is back.
+    pub(super) fn orphaned(&mut self, gone: bool) {
+        if self.trigger.state.orphaned == gone {
+            self.applied.answer = TriggerAnswer::Unchanged;
+            return;
+        }
+        self.trigger.state.orphaned = gone;
+        let (title, workflow) = (self.trigger.spec.title(), &self.trigger.spec.workflow);
+        self.applied.notices.push(match gone {
+            true => format!("{title} starts nothing: its workflow {workflow} is gone"),
+            false => format!("{title} starts runs again: its workflow {workflow} is back"),
+        });
+    }
+
     fn begin_anew(&mut self, came_back: bool) {
         let now = self.now();
         let trigger = &mut *self.trigger;
         let state = &mut trigger.state;
         state.removed = false;
+        // Whoever put it knows that its workflow is there.
+        state.orphaned = false;
         state.since = now;
         state.streak = None;
         let listed: Vec<_> = match &trigger.spec.source {

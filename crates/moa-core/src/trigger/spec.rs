@@ -18,8 +18,11 @@ use crate::workflow::Priority;
 pub struct TriggerSpec {
     /// The workflow whose runs it starts.
     pub workflow: Name,
-    /// Its name among the workflow's triggers.
+    /// Its name among the workflow's triggers; of a rule, among the project's rules.
     pub name: Name,
+    /// Whether it is a rule: no file of the project says it, the store alone does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rule: bool,
     /// What it reacts to.
     pub source: Source,
     /// Whether it may start runs; one that may not records what it would have reacted to.
@@ -182,12 +185,27 @@ impl EndStatus {
 impl TriggerSpec {
     /// Its id.
     pub fn id(&self) -> TriggerId {
-        TriggerId::of(&self.workflow, &self.name)
+        match self.rule {
+            true => TriggerId::of_rule(&self.name),
+            false => TriggerId::of(&self.workflow, &self.name),
+        }
     }
 
-    /// What people call it: `WORKFLOW/NAME`.
+    /// What people call it: `WORKFLOW/NAME`, or `rule:NAME`.
     pub fn title(&self) -> String {
-        format!("{}/{}", self.workflow, self.name)
+        match self.rule {
+            true => self.label(),
+            false => format!("{}/{}", self.workflow, self.name),
+        }
+    }
+
+    /// Its name among all triggers that start runs of its workflow: `NAME`, or `rule:NAME`, which is
+    /// no name that a file can give.
+    pub fn label(&self) -> String {
+        match self.rule {
+            true => format!("rule:{}", self.name),
+            false => self.name.to_string(),
+        }
     }
 
     /// The schedule, if it is one.

@@ -22,6 +22,10 @@ pub struct TriggerState {
     /// Whether its definition is gone. It keeps what must not be forgotten, should it come back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
+    /// Of a rule: whether its workflow is gone. It starts nothing until that is back, or until it is
+    /// told of another one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub orphaned: bool,
     /// Since when and why nothing is started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,

@@ -28,14 +28,31 @@ impl Trigger {
     /// Why it starts nothing now, the strongest reason first; never empty.
     pub fn why(&self, now: Millis) -> Vec<Why> {
         let (state, title) = (&self.state, self.spec.title());
+        let name = &self.spec.name;
         if state.removed {
-            let text = "its definition is gone from the workflow's file";
-            return vec![Why { unblock: Some("put it back".into()), ..why(text) }];
+            let (text, unblock) = match self.spec.rule {
+                true => ("it was deleted", format!("moa rules create {name}")),
+                false => ("its definition is gone from the workflow's file", "put it back".into()),
+            };
+            return vec![Why { unblock: Some(unblock), ..why(text) }];
         }
         let mut all = Vec::new();
+        if state.orphaned {
+            let workflow = &self.spec.workflow;
+            let unblock = Some(format!("put workflows/{workflow}.yaml back"));
+            let text =
+                format!("its workflow {workflow} is gone: what happens is recorded as failed");
+            all.push(Why { unblock, ..why(text) });
+        }
         if !self.spec.enabled {
-            let unblock = Some("set `enabled: true` in the workflow's file".into());
-            all.push(Why { unblock, ..why("it is disabled in the workflow's file") });
+            let (text, unblock) = match self.spec.rule {
+                true => ("it is switched off", format!("moa rules enable {name}")),
+                false => (
+                    "it is disabled in the workflow's file",
+                    "set `enabled: true` in the workflow's file".into(),
+                ),
+            };
+            all.push(Why { unblock: Some(unblock), ..why(text) });
         }
         if let Some(paused) = &state.paused {
             let text =

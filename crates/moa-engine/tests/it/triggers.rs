@@ -28,6 +28,7 @@ fn spec(workflow: &str, source: Source) -> TriggerSpec {
     TriggerSpec {
         workflow: name(workflow),
         name: name("t"),
+        rule: false,
         source,
         enabled: true,
         overlap: Overlap::Allow,

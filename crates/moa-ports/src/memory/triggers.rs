@@ -16,7 +16,7 @@ use crate::triggers::{
 #[derive(Debug, Clone, Default)]
 pub(super) struct Triggers {
     rows: BTreeMap<TriggerId, TriggerRow>,
-    names: BTreeMap<(Name, Name), TriggerId>,
+    names: BTreeMap<(Name, String), TriggerId>,
     due: BTreeSet<(Millis, TriggerId)>,
     listeners: BTreeSet<(String, TriggerId)>,
     occurrences: BTreeMap<(TriggerId, String), Occurrence>,
@@ -63,7 +63,11 @@ impl Model {
         let Some(spec) = commit.spec.or_else(|| old.map(|row| row.spec.clone())) else {
             return TriggerOutcome::Conflict;
         };
-        all.names.insert((spec.workflow.clone(), spec.name.clone()), id);
+        if let Some(old) = all.rows.get(&id) {
+            // A rule may be told of another workflow.
+            all.names.remove(&(old.spec.workflow.clone(), old.spec.label()));
+        }
+        all.names.insert((spec.workflow.clone(), spec.label()), id);
         let (state, due_at) = (*commit.state, commit.due_at);
         all.rows.insert(id, TriggerRow { version: version + 1, spec, state, due_at });
         if let Some(topics) = commit.listens {

@@ -45,6 +45,7 @@ pub(super) fn spec(workflow: &str, text: &str) -> TriggerSpec {
     TriggerSpec {
         workflow: name(workflow),
         name: name(text),
+        rule: false,
         source: Source::Event { event: text.to_owned(), matches: None },
         enabled: true,
         overlap: Overlap::Allow,
@@ -282,8 +283,20 @@ fn triggers_are_listed_by_name(bench: &mut Bench) -> Verdict {
     assert_eq!(found(all.clone()), ["build/B", "build/a", "build/b", "deploy/a"]);
     let workflow = Some(name("build"));
     assert_eq!(found(TriggerFilter { workflow, limit: 2, ..all.clone() }), ["build/B", "build/a"]);
-    let after = Some((name("build"), name("a")));
-    assert_eq!(found(TriggerFilter { after, ..all }), ["build/b", "deploy/a"]);
+    let after = Some((name("build"), "a".to_owned()));
+    assert_eq!(found(TriggerFilter { after, ..all.clone() }), ["build/b", "deploy/a"]);
+    // A rule takes no name from the files' triggers, and may be told of another workflow.
+    let rule = TriggerSpec { rule: true, ..spec("build", "a") };
+    applied(bench, commit(&rule, 0));
+    let after = Some((name("build"), "b".to_owned()));
+    assert_eq!(found(TriggerFilter { after, ..all.clone() }), ["rule:a", "deploy/a"]);
+    let moved = TriggerSpec { rule: true, ..spec("deploy", "a") };
+    assert_eq!(moved.id(), rule.id());
+    let told = TriggerCommit { spec: Some(Arc::new(moved.clone())), ..commit(&moved, 1) };
+    applied(bench, told);
+    let of = |workflow: &str| TriggerFilter { workflow: Some(name(workflow)), ..all.clone() };
+    assert_eq!(found(of("deploy")), ["deploy/a", "rule:a"]);
+    assert_eq!(found(of("build")), ["build/B", "build/a", "build/b"]);
     Verdict::Passed
 }
 

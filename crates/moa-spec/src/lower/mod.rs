@@ -34,7 +34,7 @@ pub(crate) use header::{check_schema, retry_policy};
 use ids::RESERVED;
 pub(crate) use limit::agent_limits;
 pub use on::Triggers;
-pub(crate) use on::{triggers, upstream_of};
+pub(crate) use on::{default_guard, rule, triggers, upstream_of};
 pub use schedule::Schedules;
 use schedule::schedules;
 

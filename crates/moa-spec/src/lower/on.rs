@@ -89,7 +89,8 @@ fn after_name() -> Name {
     Name::new("after").expect("a name")
 }
 
-fn default_guard() -> Guard {
+/// The guard of a trigger that says nothing of it. Not of schedules.
+pub(crate) fn default_guard() -> Guard {
     let starts = Some((GUARD_STARTS_DEFAULT, Span::minutes(60)));
     Guard { starts, no_progress: None }
 }
@@ -98,6 +99,7 @@ fn bare(workflow: &Name, name: Name, source: Source) -> TriggerSpec {
     TriggerSpec {
         workflow: workflow.clone(),
         name,
+        rule: false,
         source,
         enabled: true,
         overlap: Overlap::Allow,
@@ -183,6 +185,16 @@ fn end_status(text: Option<&At<EndText>>) -> EndStatus {
         Some(EndText::Failed) => EndStatus::Failed,
         Some(EndText::Ended) => EndStatus::Ended,
     }
+}
+
+/// Lowers what a rule reacts to; it has no name yet.
+pub(crate) fn rule(
+    entry: &OnFile,
+    workflow: &Name,
+    params: &[ParamSpec],
+    cx: &mut Cx,
+) -> Option<TriggerSpec> {
+    one(entry, 1, workflow, params, &mut BTreeSet::new(), cx)
 }
 
 /// Lowers one entry of `on`.

@@ -52,6 +52,7 @@ pub(super) fn trigger(source: ScheduleSource, guard: Guard) -> TriggerSpec {
     TriggerSpec {
         workflow,
         name,
+        rule: false,
         enabled: schedule.enabled,
         overlap: schedule.overlap,
         max_lateness: schedule.max_lateness,

@@ -14,6 +14,7 @@ pub mod agent;
 mod committee;
 pub mod limit;
 pub mod on;
+pub mod rule;
 pub mod schedule;
 pub mod settings;
 

@@ -14,6 +14,7 @@ mod output_schemas;
 mod pages;
 mod reference;
 mod round_trip;
+mod rules;
 mod schedules;
 mod schemas;
 mod seeds;

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use moa_core::ids::Name;
 use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
 use moa_spec::model::on::{AfterFile, BatchFile, DebounceFile, GuardFile, OnFile};
+use moa_spec::model::rule::RuleFile;
 use moa_spec::model::schedule::{
     CalendarFile, CatchUpFile, ScheduleFailureFile, ScheduleFile, WindowFile,
 };
@@ -19,7 +21,7 @@ use moa_spec::model::{
     ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
     NeedFile, OutcomeFile, OutputFile, RetryFile, RunFile, Step, TestFile, WaitFor, WorkflowFile,
 };
-use moa_spec::{error_pages, has_errors, render};
+use moa_spec::{Project, error_pages, has_errors, parse_rule, render};
 
 use crate::support::{diagnose, source};
 
@@ -55,7 +57,7 @@ fn every_key_is_in_the_reference() {
     documented!("steps.md", ApproveFile);
     documented!("../schedules.md", ScheduleFile, CalendarFile, WindowFile, CatchUpFile);
     documented!("../schedules.md", ScheduleFailureFile);
-    documented!("../triggers.md", OnFile, DebounceFile, BatchFile, GuardFile, AfterFile);
+    documented!("../triggers.md", RuleFile, OnFile, DebounceFile, BatchFile, GuardFile, AfterFile);
     documented!("failure.md", RetryFile, ErrorHandling);
     documented!("tests.md", TestFile, OutcomeFile, FailFile);
     documented!("files.md", AgentsFile, AgentFile, ActionFile, CommandFile, ShellFile, LimitsFile);
@@ -97,7 +99,17 @@ fn examples_are_right() {
     for path in pages {
         let text = fs::read_to_string(&path).unwrap();
         for block in text.split("```yaml\n").skip(1) {
-            let example = whole(block.split("```").next().unwrap());
+            let example = block.split("```").next().unwrap();
+            if example.lines().any(|line| line.starts_with("run: ")) {
+                let mut project = Project::default();
+                project.workflows.insert(Name::new("mailer").unwrap(), Default::default());
+                let (rule, found) = parse_rule(&source(example), None, &project);
+                let shown = render(&found, &[source(example)], false);
+                assert!(rule.is_some(), "{}:\n{shown}", path.display());
+                count += 1;
+                continue;
+            }
+            let example = whole(example);
             // Steps and params of examples that stand alone come from elsewhere.
             let found: Vec<_> = diagnose(&example)
                 .into_iter()

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
+use moa_spec::model::on::OnFile;
+use moa_spec::model::rule::RuleFile;
 use moa_spec::model::settings::{
     BoundsFile, ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, HealthFile, LogFile,
     LogsFile, MetricFile, NotifyFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
@@ -48,6 +50,7 @@ fn accepted_keys_and_properties_are_the_same() {
     agree!(settings, MetricFile, TargetFile, BoundsFile, HealthFile);
     agree!(settings, SettingsLimits, RetentionFile, ByAgeFile);
     agree!(settings, ByAgeAndCountFile, ByAgeAndSizeFile);
+    agree!(schema(SchemaKind::Rule), RuleFile, OnFile);
 }
 
 /// Each key of each property is taken by the reader: given nonsense, it says something else than
@@ -63,7 +66,7 @@ fn readers_know_every_property() {
 
 #[test]
 fn every_property_says_what_it_is() {
-    for kind in [SchemaKind::Workflow, SchemaKind::Agents, SchemaKind::Settings] {
+    for kind in [SchemaKind::Workflow, SchemaKind::Agents, SchemaKind::Settings, SchemaKind::Rule] {
         let schema = schema(kind);
         let mut places = vec![&schema];
         places.extend(schema["$defs"].as_object().unwrap().values());

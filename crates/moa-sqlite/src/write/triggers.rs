@@ -100,7 +100,7 @@ impl Writer<'_> {
         )?;
         stmt.raw_bind_parameter(1, commit.id.to_bytes())?;
         stmt.raw_bind_parameter(2, spec.workflow.as_str())?;
-        stmt.raw_bind_parameter(3, spec.name.as_str())?;
+        stmt.raw_bind_parameter(3, spec.label())?;
         stmt.raw_bind_parameter(4, self.state.text.of(spec)?)?;
         stmt.raw_bind_parameter(5, self.state.text.of(&commit.state)?)?;
         stmt.raw_bind_parameter(6, commit.due_at.map(|at| at.0))?;
@@ -116,8 +116,10 @@ impl Writer<'_> {
         stmt.execute(params![no, state, commit.due_at.map(|at| at.0)])?;
         if let Some(spec) = &commit.spec {
             let mut stmt =
-                self.conn.prepare_cached("UPDATE triggers SET spec = ?2 WHERE no = ?1")?;
-            stmt.execute(params![no, self.state.text.of(spec)?])?;
+                // A rule may be told of another workflow.
+                self.conn.prepare_cached("UPDATE triggers SET spec = ?2, workflow = ?3 WHERE no = ?1")?;
+            let workflow = spec.workflow.as_str();
+            stmt.execute(params![no, self.state.text.of(spec)?, workflow])?;
         }
         Ok(no)
     }

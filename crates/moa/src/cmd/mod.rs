@@ -26,6 +26,7 @@ pub mod limits;
 pub mod metrics;
 pub mod params;
 pub mod restore;
+pub mod rules;
 pub mod run;
 pub mod runs;
 pub mod schedules;
@@ -87,6 +88,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Agents(command) => agents::run(command, context),
         Command::Schedules(command) => schedules::run(command, context),
         Command::Triggers(command) => triggers::run(command, context),
+        Command::Rules(command) => rules::run(command, context),
         Command::Limits(args) => limits::run(args, context),
         Command::Metrics(args) => metrics::metrics(args, context),
         Command::Targets(args) => metrics::targets(args, context),

@@ -25,6 +25,8 @@ enum Kind {
     Agents,
     /// moa.yaml
     Settings,
+    /// A rule, as `moa rules create --file` takes it
+    Rule,
 }
 
 /// Prints the schema.
@@ -33,6 +35,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         Kind::Workflow => SchemaKind::Workflow,
         Kind::Agents => SchemaKind::Agents,
         Kind::Settings => SchemaKind::Settings,
+        Kind::Rule => SchemaKind::Rule,
     };
     context.ui.json(&moa_spec::schema(kind));
     Ok(Exit::Ok)

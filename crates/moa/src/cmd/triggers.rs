@@ -60,6 +60,16 @@ pub struct TestArgs {
     params: params::Args,
 }
 
+impl TestArgs {
+    /// The same of the rule of that name.
+    pub fn of_rule(mut self) -> Self {
+        if !self.name.starts_with("rule:") {
+            self.name.insert_str(0, "rule:");
+        }
+        self
+    }
+}
+
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
     let which = Which::All;
@@ -74,7 +84,8 @@ pub fn run(command: Command, context: &Context) -> Result {
     }
 }
 
-fn test(args: TestArgs, context: &Context) -> Result {
+/// Says what an event would do.
+pub fn test(args: TestArgs, context: &Context) -> Result {
     let layout = context.layout()?;
     let data = match &args.data {
         Some(text) => params::json_or_text(text)?,

@@ -14,7 +14,9 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 
-use super::protocol::{NodeInfo, NodeStatus, PROTOCOL, Reply, Request, StartRun};
+use super::protocol::{
+    NodeInfo, NodeStatus, PROTOCOL, Reply, Request, RuleDone, RuleRequest, StartRun,
+};
 use super::{REPLY_BYTES_MAX, read_line, socket};
 use crate::exit::{Exit, Failure, Result};
 
@@ -126,6 +128,14 @@ impl Client {
     ) -> Result<bool> {
         match self.ask(&Request::Publish { event, data, key }).await? {
             Reply::Published { new } => Ok(new),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Does something with a rule.
+    pub async fn rule(&mut self, request: RuleRequest) -> Result<RuleDone> {
+        match self.ask(&Request::Rule(request)).await? {
+            Reply::Rule(done) => Ok(done),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,6 +1,6 @@
 //! What is said on the socket.
 
-use moa_core::ids::RunId;
+use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
@@ -50,6 +50,8 @@ pub enum Request {
         #[serde(default)]
         key: Option<String>,
     },
+    /// Do something with a rule; the reply comes when it is durable.
+    Rule(RuleRequest),
     /// Execute this run too, which is there already: for a node that executes only what it is asked
     /// to. The reply is `changed`.
     Serve {
@@ -73,6 +75,47 @@ pub enum Request {
         #[serde(default)]
         run: Option<RunId>,
     },
+}
+
+/// What a person wants of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "snake_case")]
+pub enum RuleRequest {
+    /// Make it, or change it.
+    Put {
+        /// Its name, unless its text says it.
+        #[serde(default)]
+        name: Option<Name>,
+        /// Where it was read, for people.
+        path: String,
+        /// What it says, as `moa_spec::parse_rule` reads it.
+        text: String,
+        /// Whether it may take the place of another one of its name.
+        replace: bool,
+    },
+    /// Switch it.
+    Switch {
+        /// Its name.
+        name: Name,
+        /// On, or off.
+        on: bool,
+    },
+    /// Delete it.
+    Delete {
+        /// Its name.
+        name: Name,
+    },
+}
+
+/// What became of a request for a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleDone {
+    /// Its name.
+    pub name: Name,
+    /// Whether it was otherwise before.
+    pub changed: bool,
+    /// Whether it is new.
+    pub created: bool,
 }
 
 /// A node's reply.
@@ -106,6 +149,8 @@ pub enum Reply {
         /// Whether it is new.
         new: bool,
     },
+    /// To `rule`: it is durable.
+    Rule(RuleDone),
     /// To `status`.
     Status(Box<NodeStatus>),
     /// To `refresh`.

@@ -173,6 +173,7 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Publish { event, data, key } => {
             Reply::Published { new: node.publish(event, data, key).await? }
         }
+        Request::Rule(request) => Reply::Rule(node.rule(request).await?),
         Request::Serve { run } => {
             node.serve(run).await?;
             Reply::Changed

@@ -9,6 +9,7 @@
 pub mod lock;
 pub mod log;
 mod rotate;
+pub mod rules;
 pub mod supervisor;
 pub mod triggers;
 pub mod user;

@@ -87,6 +87,8 @@ pub async fn put(engine: &Handle, views: &dyn Views, watched: &Watched) -> Resul
                 }
             }
             Some(edited) => put_one(engine, edited).await?,
+            // What no file says, no file takes away.
+            None if spec.rule => keep_rule(engine, watched, &row).await?,
             None if row.state.removed || is_unknown(watched, spec) => {}
             None => {
                 tell(&spec.title(), engine.remove_trigger(id).await.map(|_| "is removed"))?;
@@ -96,6 +98,30 @@ pub async fn put(engine: &Handle, views: &dyn Views, watched: &Watched) -> Resul
     for (_, new) in wanted {
         put_one(engine, new).await?;
     }
+    Ok(())
+}
+
+/// A rule stays; but it must not start runs of a workflow that is gone.
+async fn keep_rule(engine: &Handle, watched: &Watched, row: &TriggerRow) -> Result<()> {
+    if row.state.removed {
+        return Ok(());
+    }
+    let (id, spec) = (row.spec.id(), &row.spec);
+    let known = watched.project.workflows.contains_key(&spec.workflow)
+        || watched.unlisted
+        || watched.broken.contains(&spec.workflow);
+    if row.state.orphaned == known {
+        orphan(engine, id, !known).await?;
+    }
+    if is_ahead(row) {
+        tell(&spec.title(), engine.judge_trigger(id).await.map(|_| "is judged anew"))?;
+    }
+    Ok(())
+}
+
+/// Says of a rule whether its workflow is gone.
+pub async fn orphan(engine: &Handle, id: TriggerId, gone: bool) -> Result<()> {
+    engine.orphan_trigger(id, gone).await?;
     Ok(())
 }
 
@@ -152,7 +178,7 @@ fn tell(title: &str, done: std::result::Result<&str, Error>) -> Result<()> {
 pub async fn all(views: &dyn Views) -> Result<Vec<TriggerRow>> {
     let mut rows: Vec<TriggerRow> = Vec::new();
     loop {
-        let last = rows.last().map(|row| (row.spec.workflow.clone(), row.spec.name.clone()));
+        let last = rows.last().map(|row| (row.spec.workflow.clone(), row.spec.label()));
         let filter = TriggerFilter { workflow: None, after: last, limit: ROWS };
         let more = views.triggers(&filter).await?;
         let done = more.len() < ROWS;

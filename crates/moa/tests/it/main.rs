@@ -14,6 +14,7 @@ mod node;
 mod outputs;
 mod production;
 mod project;
+mod rules;
 mod run;
 mod schedules;
 mod secrets;

@@ -26,6 +26,7 @@ pub fn spec(source: Source) -> TriggerSpec {
     TriggerSpec {
         workflow: name("build"),
         name: name("on_1"),
+        rule: false,
         source,
         enabled: true,
         overlap: Overlap::Allow,

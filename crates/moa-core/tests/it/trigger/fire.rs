@@ -14,7 +14,7 @@ use moa_core::trigger::{
 };
 use serde_json::json;
 
-use super::bench::{Bench, START, every, on_event, spec};
+use super::bench::{Bench, START, every, name, on_event, spec};
 
 fn start(key: &str, overlap: Option<Overlap>) -> TriggerCommand {
     let params = Some(Arc::new(json!({ "by_hand": true })));
@@ -315,4 +315,31 @@ fn what_was_found_while_a_trigger_is_paused_is_told_again_and_starts_then() {
     assert_eq!(bench.outcomes(), [Outcome::Started; 5]);
     assert_eq!(bench.trigger.state.counts[&Outcome::Started], 5);
     assert_eq!(bench.trigger.state.counts[&Outcome::SkippedPaused], 0);
+}
+
+#[test]
+fn a_rule_whose_workflow_is_gone_starts_nothing_until_it_is_back() {
+    let rule = TriggerSpec { rule: true, pause_after: Some(1), ..on_event() };
+    let mut bench = Bench::new(rule.clone());
+    assert_eq!(bench.trigger.spec.title(), "rule:on_1");
+    bench.apply(TriggerInput::Orphaned { gone: true }).unwrap();
+    let again = bench.apply(TriggerInput::Orphaned { gone: true }).unwrap();
+    assert_eq!(again, TriggerAnswer::Unchanged);
+    bench.event(json!({}));
+    assert_eq!(bench.outcomes(), [Outcome::Failed], "{}", bench.lines());
+    assert_eq!(bench.trigger.state.paused, None, "no run has failed");
+    assert!(bench.trigger.why(bench.now)[0].reason.contains("its workflow build is gone"));
+    // A switch is no new workflow; another workflow is.
+    let off = TriggerSpec { enabled: false, ..rule.clone() };
+    bench.apply(TriggerInput::Put { spec: Arc::new(off) }).unwrap();
+    assert!(bench.trigger.state.orphaned);
+    bench.apply(TriggerInput::Put { spec: Arc::new(rule.clone()) }).unwrap();
+    let moved = TriggerSpec { workflow: name("deploy"), ..rule };
+    bench.apply(TriggerInput::Put { spec: Arc::new(moved) }).unwrap();
+    bench.event(json!({}));
+    assert_eq!(bench.starts.last().map(|s| s.2.workflow.clone()), Some(name("deploy")));
+    bench.apply(TriggerInput::Orphaned { gone: true }).unwrap();
+    bench.apply(TriggerInput::Orphaned { gone: false }).unwrap();
+    bench.event(json!({}));
+    assert_eq!(bench.starts.len(), 2);
 }

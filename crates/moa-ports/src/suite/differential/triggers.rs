@@ -130,7 +130,7 @@ impl Pair {
         let name = |text: &str| build::name(text);
         let filter = TriggerFilter {
             workflow: self.dice.percent(40).then(|| name("build")),
-            after: self.dice.percent(40).then(|| (name("build"), name("two"))),
+            after: self.dice.percent(40).then(|| (name("build"), "two".to_owned())),
             limit,
         };
         self.both(&format!("{filter:?}"), |b| b.triggers(&filter))?;
