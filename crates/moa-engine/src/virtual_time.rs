@@ -1,5 +1,6 @@
-//! The real engine on virtual time: one node over a store in memory, mocked attempts, and a clock that
-//! jumps to the next thing that is due. Weeks pass in milliseconds. For `moa test` and for tests.
+//! The real engine on virtual time: one node over a store (in memory, where nothing else is said),
+//! mocked attempts, and a clock that jumps to the next thing that is due. Weeks pass in milliseconds.
+//! For `moa test` and for tests.
 //!
 //! Nothing here is a model of the engine: node and run machine are the ones that production runs.
 
@@ -26,13 +27,13 @@ use crate::node::{Answer, Command, Node, Token};
 pub type Mock<'a> = Box<dyn FnMut(&Task, Millis) -> Option<(Span, Outcome)> + 'a>;
 
 /// A world on virtual time.
-pub struct World<'a> {
+pub struct World<'a, S: Store + ?Sized = MemoryStore> {
     node: Node,
     agents: BTreeMap<Name, Arc<AgentSpec>>,
     schemas: Arc<dyn Schemas>,
     /// How often it has started.
     starts: u64,
-    store: MemoryStore,
+    store: Arc<S>,
     now: Millis,
     mock: Mock<'a>,
     attempts: BTreeMap<(Millis, u64), Completion>,
@@ -66,8 +67,20 @@ impl<'a> World<'a> {
         schemas: Arc<dyn Schemas>,
         mock: Mock<'a>,
     ) -> Self {
-        let store = MemoryStore::single();
-        let node = new_node(now, 1, &store, &agents, &schemas);
+        Self::on(Arc::new(MemoryStore::single()), now, agents, schemas, mock)
+    }
+}
+
+impl<'a, S: Store + ?Sized> World<'a, S> {
+    /// The same on a store that nobody else writes to.
+    pub fn on(
+        store: Arc<S>,
+        now: Millis,
+        agents: BTreeMap<Name, Arc<AgentSpec>>,
+        schemas: Arc<dyn Schemas>,
+        mock: Mock<'a>,
+    ) -> Self {
+        let node = new_node(now, 1, &*store, &agents, &schemas);
         Self {
             node,
             agents,
@@ -87,7 +100,7 @@ impl<'a> World<'a> {
     /// The process dies and starts again at once: only what is durable is left.
     pub fn restart(&mut self) {
         self.starts += 1;
-        self.node = new_node(self.now, self.starts, &self.store, &self.agents, &self.schemas);
+        self.node = new_node(self.now, self.starts, &*self.store, &self.agents, &self.schemas);
         self.attempts.clear();
         self.running.clear();
         self.answers.clear();
@@ -116,7 +129,7 @@ impl<'a> World<'a> {
     }
 
     /// The store, to look at.
-    pub fn store(&self) -> &MemoryStore {
+    pub fn store(&self) -> &S {
         &self.store
     }
 
@@ -329,14 +342,15 @@ impl<'a> World<'a> {
 /// Attempts at once in a world.
 const RUNNING_MAX: u32 = 1_000;
 
-fn new_node(
+fn new_node<S: Store + ?Sized>(
     now: Millis,
     start: u64,
-    store: &MemoryStore,
+    store: &S,
     agents: &BTreeMap<Name, Arc<AgentSpec>>,
     schemas: &Arc<dyn Schemas>,
 ) -> Node {
     let id = NodeId(start);
+    // Every call after this one is done after it.
     store.register(now, id, Span::minutes(1), Box::new(|_| ()));
     let mut node = Node::new(id, agents.clone(), schemas.clone(), RUNNING_MAX, true);
     node.serve_triggers();
@@ -351,9 +365,9 @@ pub fn step_name(task: &Task) -> String {
     }
 }
 
-/// The answer of a store that answers inline.
+/// The answer of a store, waited for: inline, or on the store's thread.
 fn answer<T: Send + 'static>(ask: impl FnOnce(Reply<T>)) -> Result<T, StoreError> {
     let (tx, rx) = std::sync::mpsc::channel();
     ask(Box::new(move |result| drop(tx.send(result))));
-    rx.try_recv().unwrap_or_else(|_| Err(StoreError::Invalid("no answer".into())))
+    rx.recv().unwrap_or_else(|_| Err(StoreError::Invalid("no answer".into())))
 }

@@ -22,6 +22,8 @@ mod refresh;
 mod secrets;
 mod service;
 mod show;
+#[cfg(test)]
+mod soak;
 mod table;
 mod template;
 mod triggers;

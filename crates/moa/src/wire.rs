@@ -59,6 +59,17 @@ pub fn open_store(layout: &Layout) -> Result<Stores> {
         watch_log: Some(Arc::new(tell_log_length)),
         ..moa_sqlite::Options::default()
     };
+    open_store_with(layout, options)
+}
+
+/// The same, without waiting for the disk: a power cut would lose what was written last.
+#[cfg(test)]
+pub fn open_unsynced_store(layout: &Layout) -> Result<Stores> {
+    let options = moa_sqlite::Options { synchronous_full: false, ..Default::default() };
+    open_store_with(layout, options)
+}
+
+fn open_store_with(layout: &Layout, options: moa_sqlite::Options) -> Result<Stores> {
     let store = SqliteStore::open(&database(layout), options);
     let store = Arc::new(store.map_err(failure)?);
     let id = identity(&layout.state())
@@ -403,6 +414,12 @@ pub fn agents(project: &Project) -> BTreeMap<Name, Arc<AgentSpec>> {
 pub fn lone_worker(layout: &Layout, settings: &Settings, project: &Project) -> Result<Worker> {
     let id = random_u64();
     Worker::with_id(layout, settings, NodeId(id), format!("lone-{id:016x}"), project)
+}
+
+/// The folder of a run's attempt logs.
+#[cfg(test)]
+pub fn log_folder(layout: &Layout, run: RunId) -> PathBuf {
+    moa_connectors::log_dir(&layout.state(), run)
 }
 
 /// The attempt logs of a run.

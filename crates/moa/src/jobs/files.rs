@@ -28,12 +28,18 @@ const PART: usize = 500;
 
 /// The job.
 pub struct Files {
+    /// What does it.
+    pub old: OldFiles,
+    /// The engine, to know whether results wait for the store.
+    pub engine: Handle,
+}
+
+/// Deletes files.
+pub struct OldFiles {
     /// The files.
     pub files: StateFiles,
     /// What became of the runs that they belong to.
     pub views: Arc<dyn Views>,
-    /// The engine, to know whether results wait for the store.
-    pub engine: Handle,
     /// How much is kept.
     pub limits: Retention,
 }
@@ -107,7 +113,24 @@ fn is_fresh(changed: SystemTime, now: SystemTime) -> bool {
     now.duration_since(changed).is_ok_and(|age| age < GRACE)
 }
 
-impl Files {
+impl OldFiles {
+    /// Deletes what is old now; answers what it did. No result may wait for the store meanwhile: it may
+    /// refer to an artifact that the store doesn't know yet.
+    ///
+    /// # Errors
+    /// What went wrong, for people.
+    pub async fn delete(&self, now: Millis) -> Result<Json, String> {
+        let logs = self.folders(RunFolder::Logs, now).await?;
+        let work = self.folders(RunFolder::Work, now).await?;
+        let artifacts = self.artifacts(now).await?;
+        let done = json!({
+            "logs": logs.json(),
+            "work": work.json(),
+            "artifacts": artifacts.json(),
+        });
+        Ok(done)
+    }
+
     /// The fates of what files belong to, asked part by part.
     async fn fates(&self, runs: Vec<Kept<RunId>>) -> Result<Vec<(Kept<RunId>, Fate)>, String> {
         let mut all = Vec::with_capacity(runs.len());
@@ -176,19 +199,10 @@ async fn blocking<T: Send + 'static>(
 impl Job for Files {
     async fn activate(&self, at: Instants) -> Result<Json, String> {
         let now = at.engine;
-        // A result that can't be committed may refer to an artifact that the store doesn't know yet.
         if let Some(why) = self.engine.status().await.degraded {
             return Err(format!("put off while the store takes nothing: {why}"));
         }
-        let logs = self.folders(RunFolder::Logs, now).await?;
-        let work = self.folders(RunFolder::Work, now).await?;
-        let artifacts = self.artifacts(now).await?;
-        let done = json!({
-            "logs": logs.json(),
-            "work": work.json(),
-            "artifacts": artifacts.json(),
-        });
-        Ok(done)
+        self.old.delete(now).await
     }
 }
 

@@ -240,10 +240,12 @@ fn jobs(
             lasting: !transient,
         },
         files: files::Files {
-            files,
-            views: stores.views.clone(),
+            old: files::OldFiles {
+                files,
+                views: stores.views.clone(),
+                limits: settings.retention.clone(),
+            },
             engine: engine.clone(),
-            limits: settings.retention.clone(),
         },
     }
 }

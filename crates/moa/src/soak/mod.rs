@@ -1,0 +1,272 @@
+//! Soaks: the templates' real workflows, schedules and agents' declarations on virtual time, for
+//! weeks and for a year, with the real node machine, the real store on a disk, and the real jobs
+//! that count and delete.
+//!
+//! What is not real: the clock; and the agents' programs, for which a model answers with plausible
+//! outputs, failures, timeouts and rejections (a year of real ones would take hours; the tests of
+//! the templates run them). Attempts leave logs where a worker leaves them, and notifications are
+//! written for real. The process dies now and then, and stays away for a while. The store is
+//! not synced at each commit, which makes a difference to power cuts alone. Jobs that a node does
+//! each minute or hour are done each few hours or days of virtual time: they do the same work in
+//! larger portions.
+//!
+//! Start reading at `video`, then [`Soak`].
+
+mod calendar;
+mod channel;
+mod ledger;
+mod size;
+mod video;
+mod worker;
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use moa_core::ids::RunId;
+use moa_core::time::{Millis, Span};
+use moa_engine::jobs::retention::Retention;
+use moa_engine::jobs::{Instants, Job};
+use moa_engine::virtual_time::{Rest, World};
+use moa_ports::agent::Task;
+use moa_ports::store::Store;
+use serde_json::Value as Json;
+use tokio::runtime::Runtime;
+
+use crate::cmd::runtime;
+use crate::jobs::files::{OldFiles, RunFolders, store_limits};
+use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
+use crate::node::triggers;
+use crate::project::{self, Layout, Project};
+use crate::template;
+use crate::wire::{self, Notifier, StateFiles, Stores};
+
+use calendar::Calendar;
+use ledger::Ledger;
+use size::Size;
+use worker::{Model, Worker};
+
+pub const MINUTE: Span = Span::minutes(1);
+pub const HOUR: Span = Span::minutes(60);
+pub const DAY: Span = Span::minutes(24 * 60);
+
+/// Milliseconds between two looks at all files of the state; the round of the jobs that is next does
+/// it.
+const FILES_EVERY: i64 = 7 * DAY.0 as i64;
+
+/// Soaks measure the memory of their process: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How a soak goes.
+struct Plan {
+    template: &'static str,
+    from: Millis,
+    /// Time between two rounds of the jobs.
+    jobs_every: Span,
+    /// What of 1,000 attempts fails: by being tried again, for good, by running out of time.
+    failing: [u64; 3],
+    /// When the process dies, in time from the start, and how long it is away.
+    outages: Vec<(Span, Span)>,
+    /// Whether what is old is deleted.
+    retention: bool,
+}
+
+/// A project on virtual time.
+struct Soak {
+    _alone: MutexGuard<'static, ()>,
+    _dir: tempfile::TempDir,
+    plan: Plan,
+    layout: Layout,
+    project: Project,
+    stores: Stores,
+    runtime: Rc<Runtime>,
+    world: World<'static, dyn Store>,
+    jobs: Jobs,
+    ledger: Ledger,
+    /// When the jobs are done next.
+    jobs_at: Millis,
+    outages_done: usize,
+    /// Days that have passed.
+    days: u64,
+}
+
+struct Jobs {
+    retention: AfterCounting,
+    metrics: Metrics,
+    files: OldFiles,
+}
+
+/// The project as `moa init` makes it, with `edit` of each workflow file.
+fn project(template: &str, folder: &Path, edit: &dyn Fn(&str) -> String) -> (Layout, Project) {
+    let template = template::find(template).expect("it is a template");
+    template::make(template, folder).expect("a project");
+    for entry in std::fs::read_dir(folder.join("workflows")).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a file");
+        std::fs::write(&path, edit(&text)).expect("written");
+    }
+    let layout = Layout { root: folder.canonicalize().expect("it is there") };
+    let loaded = project::load(&layout, None).expect("it can be read");
+    assert!(!loaded.problems.has_errors(), "{}", loaded.problems.render(false));
+    (layout, loaded.project)
+}
+
+impl Soak {
+    fn new(plan: Plan, model: Rc<RefCell<dyn Model>>) -> Self {
+        Self::edited(plan, model, &str::to_owned)
+    }
+
+    fn edited(plan: Plan, model: Rc<RefCell<dyn Model>>, edit: &dyn Fn(&str) -> String) -> Self {
+        let alone = alone();
+        let dir = tempfile::tempdir().expect("a folder");
+        let (layout, project) = project(plan.template, &dir.path().join("soak"), edit);
+        std::fs::create_dir(layout.state()).expect("mkdir");
+        let stores = wire::open_unsynced_store(&layout).expect("a store");
+        let runtime = Rc::new(runtime().expect("a runtime"));
+        let worker = Worker {
+            layout: layout.clone(),
+            failing: plan.failing,
+            notifier: Notifier::new(&layout, &project.settings),
+            agents: wire::agents(&project),
+            runtime: runtime.clone(),
+            model,
+        };
+        let agents = wire::agents(&project);
+        let mock = Box::new(move |task: &Task, now| Some(worker.attempt(task, now)));
+        let mut world = World::on(stores.store.clone(), plan.from, agents, wire::schemas(), mock);
+        for served in project.workflows.values() {
+            world.put(&served.plan).expect("it is kept");
+        }
+        for (_, spec) in triggers::wanted(&project) {
+            world.put_trigger(spec).expect("it is put");
+        }
+        let jobs = jobs(&layout, &project, &stores);
+        let ledger = Ledger::new(plan.from);
+        let jobs_at = plan.from;
+        Self {
+            _alone: alone,
+            _dir: dir,
+            plan,
+            layout,
+            project,
+            stores,
+            runtime,
+            world,
+            jobs,
+            ledger,
+            jobs_at,
+            outages_done: 0,
+            days: 0,
+        }
+    }
+
+    /// Lets time pass until so many days from the start.
+    fn until_day(&mut self, days: u64) {
+        while self.days < days {
+            self.days += 1;
+            let end = self.plan.from.after(Span(self.days * DAY.0));
+            while self.world.now() < end {
+                self.pass_until(end);
+            }
+            self.world.started.clear();
+            let views = &*self.stores.views;
+            self.runtime.block_on(self.ledger.go_on(views, &self.project, end));
+        }
+        self.do_jobs();
+    }
+
+    /// Until the jobs are due, the process dies, or `end`.
+    fn pass_until(&mut self, end: Millis) {
+        let outage = self.plan.outages.get(self.outages_done).copied();
+        let dies_at = outage.map(|(after, _)| self.plan.from.after(after));
+        let until = [Some(end), dies_at, Some(self.jobs_at)].into_iter().flatten().min();
+        let until = until.expect("there is an end");
+        let rest = self.world.run(until.since(self.world.now()));
+        assert_ne!(rest, Rest::Endless);
+        // Where nothing at all is due, time passes nonetheless.
+        let left = until.since(self.world.now());
+        self.world.skip(left);
+        if let Some((after, away)) = outage.filter(|_| dies_at == Some(until)) {
+            self.outages_done += 1;
+            let from = self.plan.from.after(after);
+            self.ledger.outages.push((from, from.after(away)));
+            self.world.skip(away);
+            self.world.restart();
+        }
+        if self.jobs_at <= self.world.now() {
+            self.jobs_at = self.jobs_at.after(self.plan.jobs_every).max(self.world.now());
+            self.do_jobs();
+        }
+    }
+
+    fn do_jobs(&mut self) {
+        let now = self.world.now();
+        let at = Instants::from(now);
+        let done = async {
+            if self.plan.retention {
+                self.jobs.retention.activate(at).await.expect("retention");
+                if now.0 % FILES_EVERY < self.plan.jobs_every.0 as i64 {
+                    self.jobs.files.delete(now).await.expect("files");
+                }
+            }
+            self.jobs.metrics.activate(at).await.expect("metrics");
+        };
+        self.runtime.block_on(done);
+    }
+
+    /// Checks what became of the slots that were not checked yet, and forgets it.
+    #[track_caller]
+    fn check_slots(&mut self, calendar: &Calendar) {
+        let (from, to) = self.ledger.read();
+        for (workflow, wanted) in calendar.slots(from, to) {
+            self.ledger.check_slots(workflow, &wanted);
+        }
+        self.ledger.forget();
+    }
+
+    /// The notifications of a channel of the project: what was told, by the run that told it.
+    fn told(&self, channel: &str) -> Vec<(RunId, String)> {
+        let file = self.layout.root.join(format!("notifications/{channel}.jsonl"));
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let entries = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let told = entries.filter_map(|entry: Json| {
+            let run = entry["key"].as_str()?.split('/').next()?.parse().ok()?;
+            Some((run, entry["params"]["text"].as_str()?.to_owned()))
+        });
+        told.collect()
+    }
+
+    /// How large it is. Only when all slots have been checked: what is known of them takes memory.
+    fn size(&self) -> Size {
+        Size::of(&self.layout)
+    }
+
+    /// What the store says about itself; nothing is wrong with it.
+    #[track_caller]
+    fn check_store(&self) {
+        let wrong = self.runtime.block_on(self.stores.views.verify()).expect("it can be read");
+        assert_eq!(wrong, Vec::<String>::new());
+    }
+}
+
+fn jobs(layout: &Layout, project: &Project, stores: &Stores) -> Jobs {
+    let settings = &project.settings;
+    let files = StateFiles::new(&layout.state());
+    let counting = Counting::new(layout, settings, stores.views.clone());
+    let retention = Retention::new(
+        stores.store.clone(),
+        stores.views.clone(),
+        store_limits(&settings.retention),
+        Arc::new(RunFolders(files.clone())),
+    );
+    Jobs {
+        retention: AfterCounting { counting: counting.clone(), retention },
+        metrics: Metrics { counting, notifier: Some(Notifier::new(layout, settings)) },
+        files: OldFiles { files, views: stores.views.clone(), limits: settings.retention.clone() },
+    }
+}
