@@ -76,6 +76,7 @@ impl Node {
         let start = Instant::now();
         let mut command = Command::new(moa);
         command.arg("up").current_dir(project).env("MOA_ALLOW_ROOT", "true");
+        command.env("MOA_SERVER_ENABLED", "false");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut node = Self { process: command.spawn().context("moa up")? };
         let socket = project.join(".moa/moa.sock");

@@ -57,7 +57,8 @@ pub use scalar::{
 pub use schema::{SchemaKind, schema};
 pub use secrets::{SecretsOf, missing_secrets};
 pub use settings::{
-    Channel, Limits, Log, LogFormat, LogLevel, Logs, Notify, Secrets, Settings, parse_settings,
+    Channel, Limits, Log, LogFormat, LogLevel, Logs, Notify, Secrets, Server, Settings,
+    parse_settings,
 };
 pub use source::Source;
 pub use tests_section::{

@@ -1,6 +1,7 @@
 //! The settings file `moa.yaml`.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use moa_core::ids::Name;
 use moa_core::limits::{ATTEMPT_LOG_BYTES_DEFAULT, ATTEMPT_LOG_BYTES_MAX, ATTEMPT_LOG_BYTES_MIN};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::metrics::{Health, Metric, Target};
-use crate::model::settings::{LogFile, SettingsFile, SettingsLimits};
+use crate::model::settings::{LogFile, ServerFile, SettingsFile, SettingsLimits};
 pub use crate::model::settings::{LogFormat, LogLevel};
 use crate::read::{At, Cx, Field};
 use crate::retention::Retention;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub targets: BTreeMap<Name, Target>,
     /// The report that a node writes each hour.
     pub health: Health,
+    /// The API and the dashboard.
+    pub server: Server,
     /// Whether a node may run as root.
     pub allow_root: bool,
     /// The keys that the file gives (`limits.max_running`), with their lines.
@@ -108,6 +111,26 @@ pub struct Secrets {
     pub env_file: String,
 }
 
+/// The API and the dashboard.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Server {
+    /// Whether they are served.
+    pub enabled: bool,
+    /// Address and port; port 0 = a free one.
+    pub listen: SocketAddr,
+    /// Names that it is called by, beside `localhost` and addresses.
+    pub hosts: Vec<String>,
+    /// The address that people use, where a proxy stands in front.
+    pub public_url: Option<String>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 3020));
+        Self { enabled: true, listen, hosts: Vec::new(), public_url: None }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self {
@@ -136,6 +159,7 @@ impl Default for Settings {
             metrics: BTreeMap::new(),
             targets: BTreeMap::new(),
             health: Health::default(),
+            server: Server::default(),
             allow_root: false,
             given: BTreeMap::new(),
         }
@@ -206,6 +230,9 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     if let Some(env) = file.secrets.as_ref().and_then(|s| s.env_file.as_ref()) {
         settings.secrets.env_file = env.value.clone();
     }
+    if let Some(server) = &file.server {
+        self::server(server, &mut settings.server, cx);
+    }
     if let Some(allow) = &file.allow_root {
         settings.allow_root = allow.value;
     }
@@ -217,6 +244,40 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     }
     crate::metrics::take(file, &mut settings, cx);
     settings
+}
+
+fn server(file: &ServerFile, server: &mut Server, cx: &mut Cx) {
+    server.enabled = file.enabled.as_ref().map_or(server.enabled, |enabled| enabled.value);
+    if let Some(listen) = &file.listen {
+        match listen.value.parse() {
+            Ok(address) => server.listen = address,
+            Err(_) => {
+                let message = format!("{:?} is not an address with a port", listen.value);
+                let d = cx.error(codes::WRONG_VALUE, listen.span.clone(), message);
+                d.help("write 127.0.0.1:3020, or 0.0.0.0:3020 for all interfaces");
+            }
+        }
+    }
+    for host in file.hosts.iter().flatten() {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        if host.value.is_empty() || !host.value.chars().all(fits) {
+            let message = format!("{:?} is not the name of a host", host.value);
+            let d = cx.error(codes::WRONG_VALUE, host.span.clone(), message);
+            d.help("write it without a port: moa.example.com");
+        }
+        server.hosts.push(host.value.clone());
+    }
+    if let Some(url) = &file.public_url {
+        let rest = ["https://", "http://"].iter().find_map(|s| url.value.strip_prefix(s));
+        let fits = |c: char| c.is_ascii_graphic() && !"/?#@".contains(c);
+        let host = rest.map(|rest| rest.trim_end_matches('/'));
+        if host.is_none_or(|host| host.is_empty() || !host.chars().all(fits)) {
+            let message = format!("{:?} is not the address of a server", url.value);
+            let d = cx.error(codes::WRONG_VALUE, url.span.clone(), message);
+            d.help("write https://moa.example.com; it has no path");
+        }
+        server.public_url = Some(url.value.trim_end_matches('/').to_owned());
+    }
 }
 
 fn log(file: &LogFile, log: &mut Log, cx: &mut Cx) {

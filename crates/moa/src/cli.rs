@@ -62,6 +62,9 @@ pub enum Command {
     #[command(about = "See it work: real workflows, and a crash in the middle")]
     Demo(cmd::demo::Args),
     Up(cmd::up::Args),
+    Open(cmd::open::Args),
+    #[command(subcommand)]
+    Token(cmd::token::Command),
     Run(cmd::run::Args),
     /// Look at runs and change them
     #[command(subcommand)]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use moa_core::time::Span;
 use moa_spec::{Settings, Source};
@@ -25,7 +26,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 27] = [
+const KEYS: [Key; 31] = [
     Key {
         path: "name",
         text: true,
@@ -183,6 +184,30 @@ const KEYS: [Key; 27] = [
         about: "A file that the whole state is written to each hour, relative to the project",
     },
     Key {
+        path: "server.enabled",
+        text: false,
+        take: |to, from| to.server.enabled = from.server.enabled,
+        about: "Whether `moa up` serves the API and the dashboard",
+    },
+    Key {
+        path: "server.listen",
+        text: true,
+        take: |to, from| to.server.listen = from.server.listen,
+        about: "Their address and port; port 0 = a free one",
+    },
+    Key {
+        path: "server.hosts",
+        text: false,
+        take: |to, from| to.server.hosts = from.server.hosts,
+        about: "Names that the server is called by, beside localhost and addresses",
+    },
+    Key {
+        path: "server.public_url",
+        text: true,
+        take: |to, from| to.server.public_url = from.server.public_url,
+        about: "The address that people use, where a proxy stands in front",
+    },
+    Key {
         path: "allow_root",
         text: false,
         take: |to, from| to.allow_root = from.allow_root,
@@ -277,6 +302,19 @@ impl Config {
         }
     }
 
+    /// Lays a flag over everything.
+    pub fn listen_from_flag(&mut self, listen: Option<SocketAddr>) {
+        if let Some(listen) = listen {
+            self.settings.server.listen = listen;
+            self.origins.insert("server.listen".into(), Origin::Flag("--listen"));
+        }
+    }
+
+    /// Whether somebody gave a setting.
+    pub fn is_given(&self, key: &str) -> bool {
+        self.origins.contains_key(key)
+    }
+
     /// Every setting, in order of its path.
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
@@ -316,8 +354,9 @@ fn read(key: &Key, value: &str, origin: &Origin) -> Result<Settings> {
     let value = match key.text || value.contains(['\n', '#', ':']) {
         true => Json::from(value).to_string(),
         // As people write it where there is nothing but text.
-        false if key.path == "allow_root" && value == "1" => "true".to_owned(),
-        false if key.path == "allow_root" && value == "0" => "false".to_owned(),
+        false if is_switch(key) && value == "1" => "true".to_owned(),
+        false if is_switch(key) && value == "0" => "false".to_owned(),
+        false if key.path == "server.hosts" && !value.starts_with('[') => format!("[{value}]"),
         false => value.to_owned(),
     };
     let mut yaml = String::new();
@@ -335,6 +374,10 @@ fn read(key: &Key, value: &str, origin: &Origin) -> Result<Settings> {
             None => failure,
         }
     })
+}
+
+fn is_switch(key: &Key) -> bool {
+    matches!(key.path, "allow_root" | "server.enabled")
 }
 
 fn flatten(prefix: &str, value: &Json, found: &mut impl FnMut(&str, &Json)) {

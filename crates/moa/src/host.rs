@@ -50,6 +50,7 @@ pub async fn open(layout: &Layout) -> Result<(Host, Client)> {
             drain: None,
             stderr: None,
             verbose: 0,
+            serve: crate::node::http::Wanted::No,
         };
         match Running::start(options).await? {
             Start::Running(running) => {

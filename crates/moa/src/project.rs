@@ -378,6 +378,25 @@ fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
     }
 }
 
+/// Diagnostics of a text, were it the file of this workflow.
+pub fn check_text(project: &Project, name: &Name, text: String) -> Problems {
+    let source = Source::new(format!("workflows/{name}.yaml"), text);
+    let mut context = moa_spec::Project::default();
+    let agents = project.agents.iter();
+    context.agents = agents.map(|(id, spec)| (id.clone(), (**spec).clone())).collect();
+    context.calendars.clone_from(&project.calendars);
+    let channels = project.settings.notify.channels.keys();
+    context.channels = Some(channels.map(Name::to_string).collect());
+    let others = project.workflows.iter().map(|(id, served)| (id, &served.source));
+    for (id, source) in others.chain([(name, &source)]) {
+        let workflow = moa_spec::parse_workflow(source, id).0;
+        let summary = workflow.map_or_else(WorkflowSummary::default, |w| w.summary());
+        context.workflows.insert(id.clone(), summary);
+    }
+    let (_, diagnostics) = moa_spec::validate_workflow(&source, name, &context);
+    Problems { diagnostics, sources: vec![source], others: Vec::new() }
+}
+
 /// Makes diagnostics of agents that aren't there point to the file that they should be in; answers
 /// whether there is one.
 fn blame_agents(found: &mut [Diagnostic], broken: &BTreeMap<Name, String>) -> bool {

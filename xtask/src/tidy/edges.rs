@@ -1,4 +1,4 @@
-//! Which crate may know which: core <- ports <- {sqlite, connectors, engine} <- view <- moa;
+//! Which crate may know which: core <- ports <- {sqlite, connectors, engine} <- view <- server <- moa;
 //! spec <- moa; sim -> core, ports, engine. Nobody but the binary, the benches and the tests of the binary knows
 //! a store. And what the core may depend on at all.
 
@@ -17,6 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("moa-engine", &["moa-core", "moa-ports"]),
     ("moa-sim", &["moa-core", "moa-ports", "moa-engine"]),
     ("moa-view", &["moa-core", "moa-ports", "moa-engine"]),
+    ("moa-server", &["moa-core", "moa-ports", "moa-engine", "moa-view"]),
     ("moa", MOA),
     ("moa-bench", &["moa-core", "moa-ports", "moa-sqlite", "moa-connectors", "moa-engine"]),
     ("moa-faults", &["moa-core", "moa-ports", "moa-sqlite"]),
@@ -32,6 +33,7 @@ const MOA: &[&str] = &[
     "moa-connectors",
     "moa-engine",
     "moa-view",
+    "moa-server",
 ];
 
 /// What tests may know beside that: they write their workflows as people do.

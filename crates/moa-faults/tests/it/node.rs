@@ -34,6 +34,7 @@ impl Node {
         let out = File::options().create(true).append(true).open(&log).expect("the node's log");
         let errors = out.try_clone().expect("the node's log");
         command.arg("up").current_dir(&project.dir).env("MOA_ALLOW_ROOT", "true");
+        command.env("MOA_SERVER_ENABLED", "false");
         command.stdin(Stdio::null()).stdout(out).stderr(errors);
         let process = command.spawn().expect("moa can be started");
         Self { process, state: project.dir.join(".moa"), log }

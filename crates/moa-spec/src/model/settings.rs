@@ -35,6 +35,8 @@ record! {
         targets: Option<Entries<TargetFile>>,
         /// The report that a node writes each hour.
         health: Option<HealthFile>,
+        /// The API and the dashboard.
+        server: Option<ServerFile>,
         /// Whether a node may run as root; false when not given.
         allow_root: Option<At<bool>>,
     }
@@ -165,6 +167,18 @@ record! {
     pub struct ChannelFile as "a channel" {
         /// A file that each notification is added to as a line of JSON.
         file: At<String>,
+    }
+
+    /// The API and the dashboard.
+    pub struct ServerFile as "`server`" {
+        /// Whether `moa up` serves them; true when not given.
+        enabled: Option<At<bool>>,
+        /// Address and port; `127.0.0.1:3020` when not given. Port 0 = a free one.
+        listen: Option<At<String>>,
+        /// Names that it is called by, beside `localhost` and addresses.
+        hosts: Option<Vec<At<String>>>,
+        /// The address that people use, where a proxy stands in front: `https://moa.example.com`.
+        public_url: Option<At<String>>,
     }
 
     /// Where secrets come from.

@@ -24,6 +24,7 @@ pub mod init;
 pub mod jobs;
 pub mod limits;
 pub mod metrics;
+pub mod open;
 pub mod params;
 pub mod restore;
 pub mod rules;
@@ -34,6 +35,7 @@ pub mod schema;
 pub mod service;
 pub mod state;
 pub mod test;
+pub mod token;
 pub mod triggers;
 pub mod up;
 pub mod workflows;
@@ -82,6 +84,8 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Init(args) => init::run(args, context),
         Command::Demo(args) => demo::run(args, context),
         Command::Up(args) => up::run(args, context),
+        Command::Open(args) => open::run(args, context),
+        Command::Token(command) => token::run(command, context),
         Command::Run(args) => run::run(args, context),
         Command::Runs(command) => runs::run(command, context),
         Command::Workflows(command) => workflows::run(command, context),

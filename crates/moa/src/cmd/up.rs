@@ -1,13 +1,16 @@
 //! `moa up`
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moa_core::time::Span;
+use moa_server::auth::role::Role;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
+use crate::node::http::Wanted;
 use crate::node::{self, Node, Options, Running, Start, lock, supervisor, user};
 use crate::project::{self, Layout};
 use crate::text;
@@ -25,7 +28,7 @@ const TELL_EVERY: Duration = Duration::from_secs(15);
 #[derive(Debug, clap::Args)]
 #[command(long_about = "\
 Serve the project until stopped. State is kept in .moa/moa.db; other commands talk to the node
-through a local socket. Edits of workflows and agents hold from the next run on; a broken edit is
+through a local socket, programs and browsers through http://127.0.0.1:3020. Edits of workflows and agents hold from the next run on; a broken edit is
 reported, and the last good version stays.
 
 SIGTERM or Ctrl-C stops it: no new attempt starts, running ones get up to --drain to end, the rest
@@ -33,11 +36,18 @@ is stopped and done again at the next start. A second one stops at once.")]
 #[command(after_help = "\
 Examples:
   moa up
-  moa up --drain 30s -v")]
+  moa up --drain 30s -v
+  moa up --listen 127.0.0.1:8080")]
 pub struct Args {
     /// How long running attempts get when it is stopped [default: limits.stop_grace, 5m]
     #[arg(long, value_name = "TIME")]
     drain: Option<Span>,
+    /// Serve the API and the dashboard here [default: server.listen, 127.0.0.1:3020]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "no_server")]
+    listen: Option<SocketAddr>,
+    /// Serve no API and no dashboard
+    #[arg(long)]
+    no_server: bool,
     /// Serve also as root: agents have every right on this machine then
     #[arg(long)]
     allow_root: bool,
@@ -57,6 +67,10 @@ pub fn run(args: Args, context: &Context) -> Result {
             drain: args.drain,
             stderr: Some(context.ui.err_color()),
             verbose: context.ui.verbose,
+            serve: match args.no_server {
+                true => Wanted::No,
+                false => Wanted::AsSet { listen: args.listen },
+            },
         };
         let running = match Running::start(options).await? {
             Start::Running(running) => running,
@@ -108,6 +122,20 @@ async fn announce(running: &Running, layout: &Layout, context: &Context) {
         ui.note(&format!("  triggers   {}{next}", all.len()));
     }
     ui.note(&format!("  socket     {}", running.socket.display()));
+    if let Some(http) = &running.http {
+        ui.note(&format!("  dashboard  {}", http.sign_in.base_url()));
+        // A link is a secret: a person sees it, a file that a log goes to does not.
+        if ui.err_tty() {
+            ui.note(&format!("  sign in    {}", http.sign_in.link(Role::Admin)));
+            ui.note("             (works once, for 15 minutes; `moa open` makes another)");
+        }
+        if !http.address.ip().is_loopback() && running.config.settings.server.public_url.is_none() {
+            ui.warn("the dashboard can be reached from other machines, and nothing encrypts it");
+        }
+    }
+    if let Some(unserved) = &running.unserved {
+        ui.warn(unserved);
+    }
     ui.note(&format!(
         "  log        {}",
         running.root.join(&running.config.settings.log.file).display()

@@ -8,6 +8,7 @@ use moa_core::ids::RunId;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
+use moa_server::auth::role::Role;
 use serde_json::Value as Json;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -168,6 +169,14 @@ impl Client {
     pub async fn run_job(&mut self, name: &str) -> Result<JobStatus> {
         match self.ask(&Request::RunJob { name: name.to_owned() }).await? {
             Reply::JobDone(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes a link that signs a browser in, once.
+    pub async fn sign_in_link(&mut self, role: Role) -> Result<String> {
+        match self.ask(&Request::SignIn { role }).await? {
+            Reply::Link { url } => Ok(url),
             other => Err(unexpected(&other)),
         }
     }

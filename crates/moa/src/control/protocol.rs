@@ -4,6 +4,7 @@ use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
+use moa_server::auth::role::Role;
 pub use moa_view::node::{NodeInfo, NodeStatus, StartRun};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -68,6 +69,11 @@ pub enum Request {
     RunJob {
         /// Its name.
         name: String,
+    },
+    /// Make a link that signs a browser in, once.
+    SignIn {
+        /// What it allows.
+        role: Role,
     },
     /// Send every commit from now on, of one run or of all.
     Subscribe {
@@ -166,6 +172,11 @@ pub enum Reply {
     },
     /// To `run_job`.
     JobDone(Box<JobStatus>),
+    /// To `sign_in`.
+    Link {
+        /// The link.
+        url: String,
+    },
     /// To `subscribe`; from here on `event` and `lagged` follow.
     Subscribed,
     /// A commit.

@@ -182,6 +182,7 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Refresh => Reply::Refreshed { warning: node.refresh().await? },
         Request::Jobs => Reply::Jobs { jobs: node.jobs() },
         Request::RunJob { name } => Reply::JobDone(Box::new(node.run_job(&name).await?)),
+        Request::SignIn { role } => Reply::Link { url: node.sign_in_link(role)? },
         Request::Hello { .. } | Request::Subscribe { .. } => {
             return Err(Failure::usage("the connection has greeted already"));
         }

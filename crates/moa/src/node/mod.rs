@@ -6,6 +6,7 @@
 //! One thread serves the socket and looks at files, the engine and the store have threads of their
 //! own, and attempts run on another runtime: nothing here waits for an agent.
 
+pub mod http;
 pub mod lock;
 pub mod log;
 mod rotate;
@@ -18,8 +19,8 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moa_core::agent::{AgentKind, AgentSpec};
@@ -33,6 +34,8 @@ use moa_engine::jobs::JobStatus;
 use moa_engine::jobs::retention::Retention;
 use moa_ports::store::{Store, WorkflowVersion};
 use moa_ports::views::Views;
+use moa_server::SignIn;
+use moa_server::auth::role::Role;
 use moa_spec::{Settings, Source};
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Mutex, broadcast, oneshot};
@@ -68,6 +71,8 @@ pub struct Options {
     pub stderr: Option<bool>,
     /// How much more is logged than the settings say: 1 = debug, 2 = all.
     pub verbose: u8,
+    /// Whether and where the API is served.
+    pub serve: http::Wanted,
 }
 
 /// What a running node answers with.
@@ -85,6 +90,8 @@ pub struct Node {
     secrets: SecretStore,
     max_running: u32,
     jobs: Arc<Housekeeping>,
+    /// What signs browsers in, when the API is served.
+    sign_in: OnceLock<SignIn>,
     // Given back last, when no connection needs the store any more: whoever takes it next finds
     // nothing of ours at work.
     _lock: lock::Lock,
@@ -102,6 +109,10 @@ pub struct Running {
     pub config: Config,
     /// Runs from before that go on.
     pub open_runs: u64,
+    /// The API and the dashboard, when they are served.
+    pub http: Option<http::Http>,
+    /// Why they are not, when they should.
+    pub unserved: Option<String>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -116,7 +127,7 @@ pub enum Start {
 impl Running {
     /// Starts a node. Answers once it can be talked to.
     pub async fn start(options: Options) -> Result<Start> {
-        let Options { layout, transient, drain, stderr, verbose } = options;
+        let Options { layout, transient, drain, stderr, verbose, serve } = options;
         let state = layout.state();
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
         made.map_err(|e| lock::unusable(&state, &e))?;
@@ -124,13 +135,10 @@ impl Running {
             lock::Taken::Ours(lock) => lock,
             lock::Taken::By(pid) => return Ok(Start::Served(pid)),
         };
-        let loaded = project::load(&layout, None)?;
-        if loaded.settings_broken {
-            let settings = loaded.problems.only(|path| path == project::SETTINGS_FILE);
-            return Err(settings.failure(stderr.unwrap_or(false)));
-        }
-        let mut config = read_config(&layout, &loaded.project)?;
+        let (loaded, mut config) = load(&layout, stderr.unwrap_or(false))?;
         config.stop_grace_from_flag(drain);
+        // Before anything runs: whoever wants it there is told at once.
+        let door = http::bind(&mut config, &serve)?;
         let settings = &config.settings;
         start_log(&layout, settings, verbose, stderr)?;
         let stores = wire::open_store(&layout)?;
@@ -170,6 +178,7 @@ impl Running {
             secrets,
             max_running,
             jobs: jobs.clone(),
+            sign_in: OnceLock::new(),
             _lock: lock,
         });
         log_start(id, transient, warning);
@@ -180,14 +189,18 @@ impl Running {
             tokio::spawn(jobs.keep()),
             tokio::spawn(supervisor::keep_alive(node.clone())),
         ];
+        let (http, unserved) = door.open(&node, &layout, &config)?;
         let root = layout.root;
-        let running = Self { node, root, socket, config, open_runs, tasks };
+        let running = Self { node, root, socket, config, open_runs, http, unserved, tasks };
         Ok(Start::Running(Box::new(running)))
     }
 
     /// Stops it: no new attempt starts, running ones get `drain`. Answers when all is durable.
     pub async fn stop(self, drain: Duration) {
         self.node.engine.stop(drain).await;
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
         for task in &self.tasks {
             task.abort();
         }
@@ -205,6 +218,17 @@ impl Running {
             Ended::Stopped => Failure::new(Exit::Unavailable, "the engine has stopped"),
         }
     }
+}
+
+/// The project, and its settings with what lies over them.
+fn load(layout: &Layout, color: bool) -> Result<(project::Loaded, Config)> {
+    let loaded = project::load(layout, None)?;
+    if loaded.settings_broken {
+        let settings = loaded.problems.only(|path| path == project::SETTINGS_FILE);
+        return Err(settings.failure(color));
+    }
+    let config = read_config(layout, &loaded.project)?;
+    Ok((loaded, config))
 }
 
 /// What the node does beside its runs.
@@ -631,6 +655,15 @@ impl Node {
     /// Publishes an event; answers whether it is new.
     pub async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
         Ok(self.engine.publish(event, data, key).await?)
+    }
+
+    /// A link that signs a browser in, once.
+    pub fn sign_in_link(&self, role: Role) -> Result<String> {
+        let sign_in = self.sign_in.get().ok_or_else(|| {
+            Failure::refused("this node serves no dashboard")
+                .hint("start it with `moa up`, and without --no-server")
+        })?;
+        Ok(sign_in.link(role))
     }
 
     /// Ends the drain of a stop that goes on.

@@ -1,6 +1,7 @@
 //! The real binary on temporary projects.
 
 mod alone;
+mod api;
 mod backup;
 mod change;
 mod demo;
@@ -8,6 +9,7 @@ mod expr;
 mod files;
 mod hostile;
 mod housekeeping;
+mod http;
 mod metrics;
 mod monitoring;
 mod node;

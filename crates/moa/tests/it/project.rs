@@ -55,6 +55,8 @@ pub fn moa() -> Command {
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     // Tests run as root in many places.
     command.env("MOA_ALLOW_ROOT", "true").stdin(Stdio::null());
+    // Nodes of many tests run at once.
+    command.env("MOA_SERVER_LISTEN", "127.0.0.1:0");
     command
 }
 

@@ -1,0 +1,92 @@
+//! The API: one file for each resource, and the table of its routes.
+//!
+//! A new resource is a file with handlers that `#[utoipa::path]` documents, and lines in [`add`].
+
+pub mod health;
+pub mod me;
+pub mod runs;
+pub mod seed;
+pub mod state;
+pub mod tokens;
+pub mod workflows;
+
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
+use utoipa_axum::routes;
+
+use crate::auth::role::Access::{Either, Least, Public};
+use crate::auth::role::Role::{Admin, Approver, Operator, Viewer};
+use crate::routes::Routes;
+
+/// The routes of the API, each with who may ask for it.
+#[rustfmt::skip]
+pub fn add(routes: Routes) -> Routes {
+    routes
+        .api(Public, routes!(health::healthz))
+        .api(Public, routes!(health::readyz))
+        .api(Least(Viewer), routes!(health::health))
+        .api(Least(Viewer), routes!(state::get))
+        .api(Least(Viewer), routes!(me::get))
+        .api(Least(Viewer), routes!(document_json))
+        .api(Least(Admin), routes!(tokens::list))
+        .api(Least(Admin), routes!(tokens::create))
+        .api(Least(Admin), routes!(tokens::revoke))
+        .api(Least(Viewer), routes!(runs::list::list))
+        .api(Least(Operator), routes!(runs::start::start))
+        .api(Least(Viewer), routes!(runs::get::get))
+        .api(Least(Viewer), routes!(runs::get::document))
+        .api(Least(Viewer), routes!(runs::get::steps))
+        .api(Least(Viewer), routes!(runs::get::history))
+        .api(Least(Viewer), routes!(runs::get::why))
+        .api(Least(Viewer), routes!(runs::logs::list))
+        .api(Least(Viewer), routes!(runs::logs::get))
+        .api(Least(Operator), routes!(runs::change::cancel))
+        .api(Least(Operator), routes!(runs::change::terminate))
+        .api(Least(Operator), routes!(runs::change::pause))
+        .api(Least(Operator), routes!(runs::change::resume))
+        .api(Either(Operator, Approver), routes!(runs::change::signal))
+        .api(Least(Operator), routes!(runs::repeat::retry))
+        .api(Least(Operator), routes!(runs::repeat::rerun))
+        .api(Least(Operator), routes!(runs::repeat::fork))
+        .api(Least(Viewer), routes!(workflows::list))
+        .api(Least(Viewer), routes!(workflows::get))
+        .api(Least(Viewer), routes!(workflows::source))
+        .api(Least(Viewer), routes!(workflows::versions))
+        .api(Least(Viewer), routes!(workflows::graph))
+        .api(Least(Operator), routes!(workflows::validate))
+        .api(Least(Operator), routes!(workflows::execute))
+        .api(Least(Operator), routes!(seed::execute))
+        .api(Least(Viewer), routes!(seed::run))
+        .api(Least(Viewer), routes!(seed::agents))
+}
+
+/// The head of the API's document.
+pub fn document() -> OpenApi {
+    let about = "Everything that the command line can do to a running node. Send a token with each \
+        request (`Authorization: Bearer TOKEN`); `moa token create` makes one. What is refused is \
+        told by a problem document (RFC 9457) with a stable `code`.";
+    let mut info = Info::new("moa", env!("CARGO_PKG_VERSION"));
+    info.description = Some(about.into());
+    let mut document = OpenApiBuilder::new().info(info).build();
+    let components = document.components.get_or_insert_default();
+    let token = Http::builder().scheme(HttpAuthScheme::Bearer).build();
+    components.add_security_scheme("token", SecurityScheme::Http(token));
+    let about = "The session of a browser; its name ends with the port. What changes something needs \
+        the header X-CSRF-Token too.";
+    let session = ApiKey::Cookie(ApiKeyValue::with_description("moa_session", about));
+    components.add_security_scheme("session", SecurityScheme::ApiKey(session));
+    document
+}
+
+/// The document of this API
+///
+/// OpenAPI 3.1, made from the code that answers.
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "state",
+    responses((status = 200, description = "The document", body = Object)),
+)]
+async fn document_json(
+    axum::extract::State(app): axum::extract::State<crate::App>,
+) -> crate::extract::Json<OpenApi> {
+    crate::extract::Json(app.document().clone())
+}

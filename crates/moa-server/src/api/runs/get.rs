@@ -1,0 +1,165 @@
+//! Looking at a run.
+
+use axum::extract::State;
+use moa_view::events::{Names, told};
+use moa_view::result::WorkflowResult;
+use moa_view::why::{Limits, answer};
+use moa_view::{attempts, summary};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{find, list, result};
+use crate::App;
+use crate::error::Result;
+use crate::extract::{Json, Path, Query};
+
+/// Commits of a history answered at once.
+const COMMITS: usize = 200;
+/// Commits of a history at most.
+const COMMITS_MAX: usize = 1000;
+
+/// The result of a run
+///
+/// Also of one that goes on: with the steps that have ended.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}", tag = "runs",
+    params(("run" = String, Path, description = "Its id, a unique start or end of it, or `last`")),
+    responses((status = 200, description = "The result", body = result::WorkflowResult)),
+)]
+pub async fn get(State(app): State<App>, Path(run): Path<String>) -> Result<Json<WorkflowResult>> {
+    let id = find(&app, &run).await?;
+    Ok(Json(WorkflowResult::new(&app.reader().run(id).await?)))
+}
+
+/// A run as it is kept
+///
+/// All that is known of it: params, status, output, steps with their attempts; as `moa runs show
+/// --json` tells it.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/document", tag = "runs",
+    params(("run" = String, Path, description = "The run")),
+    responses((status = 200, description = "The run", body = Object)),
+)]
+pub async fn document(State(app): State<App>, Path(run): Path<String>) -> Result<Json<Value>> {
+    let id = find(&app, &run).await?;
+    let run = app.reader().run(id).await?;
+    let made = attempts::of_history(&app.reader().history(id, 0).await?);
+    Ok(Json(summary::document(&run, Some(&made))))
+}
+
+/// The steps of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Steps {
+    /// The run.
+    run: String,
+    /// Its version: it grows with every change.
+    version: u64,
+    /// Its status.
+    status: &'static str,
+    /// Its steps, in order of their coming into being, each with its attempts.
+    #[schema(value_type = Vec<Object>)]
+    steps: Value,
+}
+
+/// The steps of a run
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/steps", tag = "runs",
+    params(("run" = String, Path, description = "The run")),
+    responses((status = 200, description = "Its steps", body = Steps)),
+)]
+pub async fn steps(State(app): State<App>, Path(run): Path<String>) -> Result<Json<Steps>> {
+    let id = find(&app, &run).await?;
+    let run = app.reader().run(id).await?;
+    let made = attempts::of_history(&app.reader().history(id, 0).await?);
+    let mut document = summary::document(&run, Some(&made));
+    Ok(Json(Steps {
+        run: id.to_string(),
+        version: run.version,
+        status: run.row.status.as_str(),
+        steps: document["steps"].take(),
+    }))
+}
+
+/// Which part of a history.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Part {
+    /// Only behind this version of the run: `next` of the part before.
+    #[serde(default)]
+    after: u64,
+    /// At most so many commits, up to 1000; 200 when not given.
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// A part of a history.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct History {
+    /// CloudEvents (1.0, JSON), in order.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Value>,
+    /// `after` of the next part; null = this is the last one, for now.
+    next: Option<u64>,
+}
+
+/// What happened in a run
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/history", tag = "runs",
+    params(("run" = String, Path, description = "The run"), Part),
+    responses((status = 200, description = "What happened, in order", body = History)),
+)]
+pub async fn history(
+    State(app): State<App>,
+    Path(run): Path<String>,
+    Query(part): Query<Part>,
+) -> Result<Json<History>> {
+    let limit = list::limit(part.limit, COMMITS, COMMITS_MAX)?;
+    let id = find(&app, &run).await?;
+    if app.reader().views.run(id).await?.is_none() {
+        return Err(moa_view::exit::Failure::unknown_run(id).into());
+    }
+    let mut rows = app.reader().views.history(id, part.after, limit + 1).await?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let mut names = Names::default();
+    let mut events = Vec::new();
+    for row in &rows {
+        let (workflow, steps) = names.of(app.reader(), row).await?;
+        events.extend(told(row, &workflow, &steps).map(|event| event.cloud_event()));
+    }
+    let next = rows.last().filter(|_| more).map(|row| row.version);
+    Ok(Json(History { events, next }))
+}
+
+/// How much is explained.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Wide {
+    /// Name every step that has not ended, also where a nearer reason explains it.
+    #[serde(default)]
+    all: bool,
+}
+
+/// Why a run doesn't go on
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/why", tag = "runs",
+    params(("run" = String, Path, description = "The run"), Wide),
+    responses((status = 200, description = "Reasons, and what would unblock it", body = Object)),
+)]
+pub async fn why(
+    State(app): State<App>,
+    Path(run): Path<String>,
+    Query(wide): Query<Wide>,
+) -> Result<Json<moa_view::why::Answer>> {
+    let id = find(&app, &run).await?;
+    let reader = app.reader();
+    let run = reader.run(id).await?;
+    let pending = reader.views.pending(id).await?;
+    let node = app.control().status().await;
+    let limits = Limits { agents: app.control().agents().await, used: reader.limits().await? };
+    // This node serves everything: none is left alone.
+    Ok(Json(answer(&run, &pending, Some(&node), &[], &limits, wide.all)))
+}

@@ -1,0 +1,102 @@
+//! What the attempts of a run wrote.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::find;
+use crate::App;
+use crate::error::{Problem, Result};
+use crate::extract::{Json, Path, Query};
+
+/// Bytes of a log answered at once.
+const PART_BYTES_MAX: usize = 1 << 20;
+
+/// The log of one attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LogItem {
+    /// The step; `lint[2]` is one iteration.
+    step: String,
+    /// The attempt, from 1.
+    attempt: u32,
+    /// Bytes that are kept.
+    bytes: u64,
+}
+
+/// The logs of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LogList {
+    /// By step, iteration and attempt.
+    logs: Vec<LogItem>,
+}
+
+/// The logs of a run
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/logs", tag = "runs",
+    params(("run" = String, Path, description = "The run")),
+    responses((status = 200, description = "One for each attempt that wrote", body = LogList)),
+)]
+pub async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Json<LogList>> {
+    let id = find(&app, &run).await?;
+    app.reader().run(id).await?;
+    let logs = app.control().logs(id).await?;
+    let item = |log: crate::control::AttemptLog| LogItem {
+        step: log.step,
+        attempt: log.attempt,
+        bytes: log.bytes,
+    };
+    Ok(Json(LogList { logs: logs.into_iter().map(item).collect() }))
+}
+
+/// Which part of a log.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Part {
+    /// From this byte of what the attempt wrote: `X-Next` of the part before.
+    #[serde(default)]
+    from: u64,
+}
+
+/// A part of the log of an attempt
+///
+/// Raw bytes, at most 1 MiB. `X-Next` says where to go on (as asked for: there is nothing more yet),
+/// `X-Left-Out` how many bytes right before this part are not kept.
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/logs/{step}/{attempt}", tag = "runs",
+    params(
+        ("run" = String, Path, description = "The run"),
+        ("step" = String, Path, description = "The step; `lint[2]` is one iteration"),
+        ("attempt" = u32, Path, description = "The attempt, from 1"),
+        Part,
+    ),
+    responses(
+        (status = 200, description = "The part", body = String, content_type = "text/plain"),
+    ),
+)]
+pub async fn get(
+    State(app): State<App>,
+    Path((run, step, attempt)): Path<(String, String, u32)>,
+    Query(part): Query<Part>,
+) -> Result<Response> {
+    let id = find(&app, &run).await?;
+    app.reader().run(id).await?;
+    let logs = app.control().logs(id).await?;
+    let log = logs.into_iter().find(|log| log.step == step && log.attempt == attempt);
+    let log = log.ok_or_else(|| {
+        Problem::not_found(format!("run {id} has no log of attempt {attempt} of {step}"))
+            .hint(format!("/api/v1/runs/{id}/logs lists them"))
+    })?;
+    let part = app.control().log_part(log, part.from, PART_BYTES_MAX).await?;
+    let mut response = Response::new(Body::from(part.bytes));
+    let headers = response.headers_mut();
+    // Whatever an agent writes is text for whoever reads it, never a page.
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(HeaderName::from_static("x-next"), HeaderValue::from(part.next));
+    headers.insert(HeaderName::from_static("x-left-out"), HeaderValue::from(part.left_out));
+    Ok(response)
+}

@@ -1,0 +1,120 @@
+//! New runs that take over a part of an ended one.
+
+use axum::extract::State;
+use axum::response::Response;
+use moa_engine::handle::{ForkFrom, ForkRequest};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{StartedRun, find, start};
+use crate::App;
+use crate::auth::Identity;
+use crate::error::{Code, Problem, Result};
+use crate::extract::{Json, Path};
+
+/// From where a run is done again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rerun {
+    /// The step; `lint[2]` names one iteration.
+    from: String,
+}
+
+/// How a run is started again.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Fork {
+    /// Take over the steps that don't depend on this one; nothing when not given.
+    #[serde(default)]
+    from: Option<String>,
+    /// Params that differ from those of the first run.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    params: Map<String, Value>,
+}
+
+async fn repeat(
+    app: &App,
+    who: &Identity,
+    run: &str,
+    from: ForkFrom,
+    changes: Map<String, Value>,
+) -> Result<Response> {
+    let id = find(app, run).await?;
+    let known = app.reader().run(id).await?;
+    if !known.row.status.is_terminal() {
+        let text = format!("run {id} has not ended");
+        return Err(Problem::new(Code::Conflict, text).hint("wait for it, or cancel it"));
+    }
+    let params = match changes.is_empty() {
+        true => None,
+        false => {
+            let mut params = known.row.params.as_object().cloned().unwrap_or_default();
+            params.extend(changes);
+            let checked = app.control().check_params(known.graph.plan(), params)?;
+            Some(Value::Object(checked))
+        }
+    };
+    let request = ForkRequest { run: id, from, params, cause: who.cause() };
+    let new = app.control().fork(request).await.map_err(|failure| {
+        let mut problem = Problem::from(failure);
+        if problem.detail.starts_with("the run has no step") {
+            problem.code = Code::NotFound;
+        }
+        problem
+    })?;
+    let started = StartedRun { run: Some(new.to_string()), outcome: "new", warning: None };
+    Ok(start::answer(started))
+}
+
+/// Do again what failed
+///
+/// A run that has ended never changes: a new one takes over all steps that don't depend on what is
+/// done again.
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/retry", tag = "runs",
+    params(("run" = String, Path, description = "The run, failed or cancelled")),
+    responses((status = 201, description = "The new run", body = StartedRun)),
+)]
+pub async fn retry(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+) -> Result<Response> {
+    repeat(&app, &who, &run, ForkFrom::Failed, Map::new()).await
+}
+
+/// Do again a step and all that depends on it
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/rerun", tag = "runs",
+    params(("run" = String, Path, description = "The run; it must have ended")),
+    request_body = Rerun,
+    responses((status = 201, description = "The new run", body = StartedRun)),
+)]
+pub async fn rerun(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    Json(rerun): Json<Rerun>,
+) -> Result<Response> {
+    repeat(&app, &who, &run, ForkFrom::Step(rerun.from), Map::new()).await
+}
+
+/// Start a run again, with other params
+#[utoipa::path(
+    post, path = "/api/v1/runs/{run}/fork", tag = "runs",
+    params(("run" = String, Path, description = "The run; it must have ended")),
+    request_body = Option<Fork>,
+    responses((status = 201, description = "The new run", body = StartedRun)),
+)]
+pub async fn fork(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    body: Option<Json<Fork>>,
+) -> Result<Response> {
+    let Fork { from, params } = body.map(|Json(fork)| fork).unwrap_or_default();
+    let from = from.map_or(ForkFrom::Start, ForkFrom::Step);
+    repeat(&app, &who, &run, from, params).await
+}

@@ -1,0 +1,135 @@
+//! Starting a run.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use moa_core::ids::Name;
+use moa_core::workflow::Priority;
+use moa_view::node::StartRun;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::StartedRun;
+use crate::App;
+use crate::auth::Identity;
+use crate::error::{Problem, Result};
+use crate::extract::Json;
+
+/// Characters of an idempotency key at most.
+const KEY_BYTES_MAX: usize = 255;
+
+/// A run to start.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRun {
+    /// The workflow's id.
+    #[schema(value_type = String, example = "build-project")]
+    pub workflow: Name,
+    /// A version label or the start of a hash; what the file says now when not given.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// Params by name.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub params: Map<String, Value>,
+    /// Priority, when not the workflow's.
+    #[serde(default)]
+    pub priority: Option<Urgency>,
+}
+
+/// Priority of a run's tasks.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Urgency {
+    /// P0
+    Critical,
+    /// P1
+    High,
+    /// P2
+    Medium,
+    /// P3
+    Low,
+}
+
+impl From<Urgency> for Priority {
+    fn from(urgency: Urgency) -> Self {
+        match urgency {
+            Urgency::Critical => Priority::Critical,
+            Urgency::High => Priority::High,
+            Urgency::Medium => Priority::Medium,
+            Urgency::Low => Priority::Low,
+        }
+    }
+}
+
+/// The key of a request that may be sent again.
+///
+/// # Errors
+/// It is empty, too long, or no text.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().map(str::trim);
+    match key.filter(|key| !key.is_empty() && key.len() <= KEY_BYTES_MAX) {
+        Some(key) => Ok(Some(key.to_owned())),
+        None => Err(Problem::invalid(format!(
+            "Idempotency-Key has 1 to {KEY_BYTES_MAX} printable ASCII characters"
+        ))),
+    }
+}
+
+/// Starts it for somebody.
+///
+/// # Errors
+/// As the node says.
+pub async fn begin(
+    app: &App,
+    who: &Identity,
+    headers: &HeaderMap,
+    new: NewRun,
+) -> Result<StartedRun> {
+    let start = StartRun {
+        workflow: new.workflow,
+        version: new.version,
+        params: new.params,
+        texts: Vec::new(),
+        idempotency_key: idempotency_key(headers)?,
+        priority: new.priority.map(Priority::from),
+        cause: who.cause(),
+    };
+    let (started, warning) = app.control().start_run(start).await?;
+    Ok(StartedRun::new(started, warning))
+}
+
+/// The response to a start.
+pub fn answer(started: StartedRun) -> Response {
+    let status = if started.outcome == "new" { StatusCode::CREATED } else { StatusCode::OK };
+    let place = started.run.as_ref().map(|run| format!("/api/v1/runs/{run}"));
+    let mut response = (status, Json(started)).into_response();
+    if let Some(place) = place.and_then(|place| HeaderValue::from_str(&place).ok()) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    response
+}
+
+/// Start a run
+///
+/// Answers when it is durable, not when it is over. With an `Idempotency-Key` the same request may be
+/// sent again: it starts one run.
+#[utoipa::path(
+    post, path = "/api/v1/runs", tag = "runs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key starts one run")),
+    request_body = NewRun,
+    responses(
+        (status = 201, description = "It exists now; `Location` names it", body = StartedRun),
+        (status = 200, description = "It existed already, or none was started", body = StartedRun),
+    ),
+)]
+pub async fn start(
+    State(app): State<App>,
+    who: Identity,
+    headers: HeaderMap,
+    Json(new): Json<NewRun>,
+) -> Result<Response> {
+    Ok(answer(begin(&app, &who, &headers, new).await?))
+}

@@ -1,0 +1,103 @@
+//! The short paths that the first orchestrator documented, with the same answers.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use moa_view::result::WorkflowResult;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::runs::list::name;
+use super::runs::start::{NewRun, begin};
+use super::runs::{find, result};
+use crate::App;
+use crate::auth::Identity;
+use crate::error::{Code, Problem, Result};
+use crate::extract::{Json, Path};
+
+/// A workflow to execute.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecuteWorkflow {
+    /// The workflow's id.
+    #[schema(example = "build-project")]
+    workflow: String,
+    /// Params by name.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    params: Map<String, Value>,
+}
+
+/// Execute a workflow
+///
+/// Answers when the run is durable, with its result so far; `workflowId` names the run.
+#[utoipa::path(
+    post, path = "/api/workflows/execute", tag = "short",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key starts one run")),
+    request_body = ExecuteWorkflow,
+    responses((status = 200, description = "The result so far", body = result::WorkflowResult)),
+)]
+pub async fn execute(
+    State(app): State<App>,
+    who: Identity,
+    headers: HeaderMap,
+    Json(asked): Json<ExecuteWorkflow>,
+) -> Result<Response> {
+    let new = NewRun {
+        workflow: name(&asked.workflow)?,
+        version: None,
+        params: asked.params,
+        priority: None,
+    };
+    let started = begin(&app, &who, &headers, new).await?;
+    let Some(run) = started.run else {
+        let text = "the concurrency key is used up, and the workflow says skip: no run was started";
+        return Err(Problem::new(Code::Conflict, text));
+    };
+    let id = find(&app, &run).await?;
+    Ok(Json(WorkflowResult::new(&app.reader().run(id).await?)).into_response())
+}
+
+/// The result of a run
+#[utoipa::path(
+    get, path = "/api/workflows/{id}", tag = "short",
+    params(("id" = String, Path, description = "The run: `workflowId` of its result")),
+    responses((status = 200, description = "The result", body = result::WorkflowResult)),
+)]
+pub async fn run(State(app): State<App>, Path(id): Path<String>) -> Result<Json<WorkflowResult>> {
+    let id = find(&app, &id).await?;
+    Ok(Json(WorkflowResult::new(&app.reader().run(id).await?)))
+}
+
+/// An agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShortAgent {
+    /// Its id.
+    id: String,
+    /// Its name.
+    name: Option<String>,
+    /// What it is for.
+    description: Option<String>,
+    /// Its tier.
+    tier: Option<u8>,
+    /// What it can do.
+    actions: Vec<String>,
+}
+
+/// The agents
+#[utoipa::path(
+    get, path = "/api/agents", tag = "short",
+    responses((status = 200, description = "By id", body = Vec<ShortAgent>)),
+)]
+pub async fn agents(State(app): State<App>) -> Json<Vec<ShortAgent>> {
+    let agents = app.control().agents().await;
+    let agent = |spec: &moa_core::agent::AgentSpec| ShortAgent {
+        id: spec.id.to_string(),
+        name: spec.name.clone(),
+        description: spec.description.clone(),
+        tier: spec.tier,
+        actions: spec.actions.keys().map(ToString::to_string).collect(),
+    };
+    Json(agents.values().map(|spec| agent(spec)).collect())
+}

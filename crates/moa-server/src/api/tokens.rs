@@ -1,0 +1,139 @@
+//! Tokens and sessions.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use moa_core::time::{Millis, Span};
+use moa_view::now;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::App;
+use crate::auth::blocking;
+use crate::auth::role::Role;
+use crate::auth::tokens::{self, Entry, Kind, New};
+use crate::error::{Problem, Result};
+use crate::extract::{Json, Path};
+
+/// A token or session, without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Token {
+    /// Its id.
+    id: String,
+    /// `token` or `session`.
+    kind: &'static str,
+    /// What people call it.
+    name: String,
+    /// What it allows.
+    role: Role,
+    /// When it was made.
+    created_at: String,
+    /// When it ends; null = never.
+    expires_at: Option<String>,
+    /// When it was used last, to about a minute.
+    last_used_at: Option<String>,
+    /// The token that the session was opened with.
+    of: Option<String>,
+}
+
+impl From<&Entry> for Token {
+    fn from(entry: &Entry) -> Self {
+        let time = |at: Option<Millis>| at.map(|at| at.to_string());
+        Self {
+            id: entry.id.clone(),
+            kind: match entry.kind {
+                Kind::Token => "token",
+                Kind::Session => "session",
+            },
+            name: entry.name.clone(),
+            role: entry.role,
+            created_at: entry.created_at.to_string(),
+            expires_at: time(entry.expires_at),
+            last_used_at: time(entry.last_used_at),
+            of: entry.of.clone(),
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TokenList {
+    /// Oldest first, the expired ones included.
+    tokens: Vec<Token>,
+}
+
+/// A token to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewToken {
+    /// What people call it.
+    name: String,
+    /// What it allows.
+    role: Role,
+    /// How long it holds: `30d`, `12h`; as long as nobody revokes it when not given.
+    #[serde(default)]
+    expires_in: Option<String>,
+}
+
+/// A token with its secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MadeToken {
+    /// Its id.
+    id: String,
+    /// The token itself: it is shown this once, and kept nowhere.
+    token: String,
+    /// What it allows.
+    role: Role,
+    /// When it ends; null = never.
+    expires_at: Option<String>,
+}
+
+/// Tokens and sessions
+#[utoipa::path(
+    get, path = "/api/v1/tokens", tag = "access",
+    responses((status = 200, description = "All of them", body = TokenList)),
+)]
+pub async fn list(State(app): State<App>) -> Result<Json<TokenList>> {
+    let entries = app.auth().tokens.list()?;
+    Ok(Json(TokenList { tokens: entries.iter().map(Token::from).collect() }))
+}
+
+/// Make a token
+#[utoipa::path(
+    post, path = "/api/v1/tokens", tag = "access",
+    request_body = NewToken,
+    responses((status = 201, description = "Made", body = MadeToken)),
+)]
+pub async fn create(
+    State(app): State<App>,
+    Json(new): Json<NewToken>,
+) -> Result<(StatusCode, Json<MadeToken>)> {
+    let now = now();
+    let expires_at =
+        match new.expires_in.as_deref() {
+            None => None,
+            Some(text) => Some(now.after(text.parse::<Span>().map_err(|e| {
+                Problem::invalid(format!("expires_in: {e}")).hint("write 30d, say")
+            })?)),
+        };
+    let name = tokens::name(&new.name).map_err(Problem::invalid)?;
+    let made = New { kind: Kind::Token, name, role: new.role, expires_at, of: None };
+    let tokens = app.auth().tokens.clone();
+    let (entry, token) = blocking(move || tokens.create(made, now)).await?;
+    let expires_at = entry.expires_at.map(|at| at.to_string());
+    let made = MadeToken { id: entry.id, token, role: entry.role, expires_at };
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// Revoke a token or session
+///
+/// Sessions that a token opened end with it.
+#[utoipa::path(
+    delete, path = "/api/v1/tokens/{token}", tag = "access",
+    params(("token" = String, Path, description = "Its id")),
+    responses((status = 204, description = "It holds no more")),
+)]
+pub async fn revoke(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode> {
+    let tokens = app.auth().tokens.clone();
+    blocking(move || tokens.revoke(&id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

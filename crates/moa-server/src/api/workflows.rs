@@ -1,0 +1,320 @@
+//! Workflows: what the project's files say, and the versions that are kept.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use moa_core::workflow::Plan;
+use moa_view::exit::Failure;
+use moa_view::reader::plan;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use super::runs::StartedRun;
+use super::runs::list::name;
+use super::runs::start::{NewRun, Urgency, answer, begin};
+use crate::App;
+use crate::auth::Identity;
+use crate::control::{Drawing, FileWorkflow};
+use crate::error::{Code, Problem, Result};
+use crate::extract::{Json, Path, Query};
+
+/// A workflow of the project's files.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WorkflowItem {
+    /// Its id.
+    workflow: String,
+    /// Whether its file has no errors. If it has, the last good version is served, if there is one.
+    valid: bool,
+    /// Its title.
+    title: Option<String>,
+    /// What it is for.
+    description: Option<String>,
+    /// The author's label.
+    version: Option<String>,
+    /// Its version.
+    hash: Option<String>,
+    /// Steps that do something.
+    steps: Option<usize>,
+    /// Its params: name, JSON Schema, default, whether it is required.
+    #[schema(value_type = Vec<Object>)]
+    params: Value,
+    /// What is wrong with its file, and what looks wrong.
+    #[schema(value_type = Vec<Object>)]
+    diagnostics: Vec<Value>,
+}
+
+impl From<FileWorkflow> for WorkflowItem {
+    fn from(file: FileWorkflow) -> Self {
+        let plan = file.served.as_ref().map(|(plan, _)| plan);
+        let steps =
+            |plan: &Plan| plan.steps.iter().filter(|step| !moa_view::is_container(step)).count();
+        Self {
+            workflow: file.name.to_string(),
+            valid: !file.broken,
+            title: plan.map(|plan| plan.title.clone()),
+            description: plan.and_then(|plan| plan.description.clone()),
+            version: plan.and_then(|plan| plan.version.clone()),
+            hash: plan.map(|plan| plan.hash.to_string()),
+            steps: plan.map(steps),
+            params: plan.map_or(Value::Array(Vec::new()), |plan| {
+                serde_json::to_value(&plan.params).unwrap_or_default()
+            }),
+            diagnostics: file.problems,
+        }
+    }
+}
+
+/// The workflows of the project's files.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WorkflowList {
+    /// By id.
+    workflows: Vec<WorkflowItem>,
+}
+
+/// Workflows
+#[utoipa::path(
+    get, path = "/api/v1/workflows", tag = "workflows",
+    responses((status = 200, description = "Those of the project's files", body = WorkflowList)),
+)]
+pub async fn list(State(app): State<App>) -> Result<Json<WorkflowList>> {
+    let files = app.control().workflows().await?;
+    Ok(Json(WorkflowList { workflows: files.into_iter().map(WorkflowItem::from).collect() }))
+}
+
+/// Which version.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Version {
+    /// A version label or the start of a hash; what the file says now when not given.
+    #[serde(default)]
+    version: Option<String>,
+}
+
+/// The plan and the text of a version.
+async fn version(app: &App, workflow: &str, version: Option<&str>) -> Result<(Plan, String)> {
+    let name = name(workflow)?;
+    if let Some(label) = version {
+        let kept = app.reader().version(&name, Some(label)).await?;
+        return Ok((plan(&kept)?, kept.source));
+    }
+    let file = file(app, workflow).await?;
+    file.served.ok_or_else(|| {
+        let text = format!("the file of workflow {workflow} has errors");
+        let problem = Problem::new(Code::InvalidFiles, text);
+        problem.hint(format!("/api/v1/workflows/{workflow} tells them"))
+    })
+}
+
+async fn file(app: &App, workflow: &str) -> Result<FileWorkflow> {
+    let name = name(workflow)?;
+    let files = app.control().workflows().await?;
+    let found = files.into_iter().find(|file| file.name == name);
+    let unknown = || Failure::not_found(format!("there is no workflow {name}"));
+    Ok(found.ok_or_else(unknown)?)
+}
+
+/// A workflow
+#[utoipa::path(
+    get, path = "/api/v1/workflows/{workflow}", tag = "workflows",
+    params(("workflow" = String, Path, description = "Its id")),
+    responses((status = 200, description = "As its file says", body = WorkflowItem)),
+)]
+pub async fn get(
+    State(app): State<App>,
+    Path(workflow): Path<String>,
+) -> Result<Json<WorkflowItem>> {
+    Ok(Json(file(&app, &workflow).await?.into()))
+}
+
+/// The text of a workflow
+#[utoipa::path(
+    get, path = "/api/v1/workflows/{workflow}/source", tag = "workflows",
+    params(("workflow" = String, Path, description = "Its id"), Version),
+    responses((status = 200, description = "YAML", body = String, content_type = "text/plain")),
+)]
+pub async fn source(
+    State(app): State<App>,
+    Path(workflow): Path<String>,
+    Query(asked): Query<Version>,
+) -> Result<Response> {
+    Ok(text(version(&app, &workflow, asked.version.as_deref()).await?.1))
+}
+
+fn text(text: String) -> Response {
+    let mut response = text.into_response();
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// A version that is kept.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VersionItem {
+    /// The workflow.
+    workflow: String,
+    /// Its identity.
+    hash: String,
+    /// The author's label.
+    version: Option<String>,
+    /// When it was first kept.
+    created_at: String,
+}
+
+/// The versions of a workflow.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VersionList {
+    /// The newest first.
+    versions: Vec<VersionItem>,
+}
+
+/// The versions of a workflow
+#[utoipa::path(
+    get, path = "/api/v1/workflows/{workflow}/versions", tag = "workflows",
+    params(("workflow" = String, Path, description = "Its id")),
+    responses((status = 200, description = "Those that are kept", body = VersionList)),
+)]
+pub async fn versions(
+    State(app): State<App>,
+    Path(workflow): Path<String>,
+) -> Result<Json<VersionList>> {
+    let kept = app.reader().views.workflows(Some(&name(&workflow)?)).await?;
+    if kept.is_empty() {
+        // Either it has no version yet, or there is no such workflow.
+        file(&app, &workflow).await?;
+    }
+    let item = |version: moa_ports::store::WorkflowVersion| VersionItem {
+        workflow: version.workflow.to_string(),
+        hash: version.hash.to_string(),
+        version: version.version,
+        created_at: version.created_at.to_string(),
+    };
+    Ok(Json(VersionList { versions: kept.into_iter().map(item).collect() }))
+}
+
+/// Which drawing.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Graph {
+    /// A version label or the start of a hash; what the file says now when not given.
+    #[serde(default)]
+    version: Option<String>,
+    /// The language of the drawing; `mermaid` when not given.
+    #[serde(default)]
+    format: Format,
+}
+
+/// Languages of drawings.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Mermaid.
+    #[default]
+    Mermaid,
+    /// Graphviz.
+    Dot,
+}
+
+/// A workflow as a drawing
+#[utoipa::path(
+    get, path = "/api/v1/workflows/{workflow}/graph", tag = "workflows",
+    params(("workflow" = String, Path, description = "Its id"), Graph),
+    responses((status = 200, description = "The drawing", body = String, content_type = "text/plain")),
+)]
+pub async fn graph(
+    State(app): State<App>,
+    Path(workflow): Path<String>,
+    Query(asked): Query<Graph>,
+) -> Result<Response> {
+    let (plan, _) = version(&app, &workflow, asked.version.as_deref()).await?;
+    let language = match asked.format {
+        Format::Mermaid => Drawing::Mermaid,
+        Format::Dot => Drawing::Dot,
+    };
+    Ok(text(app.control().draw(&plan, language)))
+}
+
+/// A text to check.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// The text; that of the workflow's file when not given.
+    #[serde(default)]
+    source: Option<String>,
+}
+
+/// What is wrong with a text.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Checked {
+    /// Whether there are no errors.
+    valid: bool,
+    /// What is wrong, and what looks wrong.
+    #[schema(value_type = Vec<Object>)]
+    diagnostics: Vec<Value>,
+}
+
+/// Check a workflow
+///
+/// The text is checked as if it stood in the workflow's file, with the agents and workflows of the
+/// project; nothing is kept.
+#[utoipa::path(
+    post, path = "/api/v1/workflows/{workflow}/validate", tag = "workflows",
+    params(("workflow" = String, Path, description = "Its id; it need not exist yet")),
+    request_body = Option<Draft>,
+    responses((status = 200, description = "What is wrong", body = Checked)),
+)]
+pub async fn validate(
+    State(app): State<App>,
+    Path(workflow): Path<String>,
+    body: Option<Json<Draft>>,
+) -> Result<Json<Checked>> {
+    let diagnostics = match body.and_then(|Json(draft)| draft.source) {
+        Some(text) => app.control().check_workflow(name(&workflow)?, text).await?,
+        None => file(&app, &workflow).await?.problems,
+    };
+    let valid = diagnostics.iter().all(|found| found["severity"] != "error");
+    Ok(Json(Checked { valid, diagnostics }))
+}
+
+/// How a workflow is executed.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Execute {
+    /// A version label or the start of a hash; what the file says now when not given.
+    #[serde(default)]
+    version: Option<String>,
+    /// Params by name.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    params: Map<String, Value>,
+    /// Priority, when not the workflow's.
+    #[serde(default)]
+    priority: Option<Urgency>,
+}
+
+/// Start a run of a workflow
+#[utoipa::path(
+    post, path = "/api/v1/workflows/{workflow}/execute", tag = "workflows",
+    params(
+        ("workflow" = String, Path, description = "Its id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key starts one run"),
+    ),
+    request_body = Option<Execute>,
+    responses(
+        (status = 201, description = "It exists now; `Location` names it", body = StartedRun),
+        (status = 200, description = "It existed already, or none was started", body = StartedRun),
+    ),
+)]
+pub async fn execute(
+    State(app): State<App>,
+    who: Identity,
+    Path(workflow): Path<String>,
+    headers: HeaderMap,
+    body: Option<Json<Execute>>,
+) -> Result<Response> {
+    let Execute { version, params, priority } = body.map(|Json(body)| body).unwrap_or_default();
+    let new = NewRun { workflow: name(&workflow)?, version, params, priority };
+    Ok(answer(begin(&app, &who, &headers, new).await?))
+}

@@ -1,0 +1,376 @@
+//! Who asks, and whether they may.
+//!
+//! A token is always needed, also from this machine: any page that a browser shows and any program of
+//! any user can reach a port of the loopback. Programs send a token with each request. A browser
+//! signs in once, with a one-time link or a token, and gets a session in a cookie that it sends to
+//! this site alone; what it changes needs a CSRF token too. [`guard`] looks at hosts and origins.
+//! Absent by intent: passwords.
+
+pub mod guard;
+pub mod limiter;
+pub mod links;
+pub mod role;
+pub mod tokens;
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use moa_core::time::{Millis, Span};
+use moa_view::now;
+
+use self::limiter::Limiter;
+use self::links::Links;
+use self::role::{Access, Role};
+use self::tokens::{Entry, Kind, New, Tokens};
+use crate::App;
+use crate::error::{Code, Problem, Result};
+use crate::serve::Peer;
+
+/// How long a browser stays signed in.
+pub const SESSION_KEPT: Span = Span::minutes(7 * 24 * 60);
+/// The header that carries the CSRF token.
+pub const CSRF_HEADER: &str = "x-csrf-token";
+/// The field of a form that carries it.
+pub const CSRF_FIELD: &str = "csrf";
+/// Bytes of a form at most.
+const FORM_BYTES_MAX: usize = 256 << 10;
+/// Requests of one caller at once, and in each second after that.
+const REQUESTS_BURST: NonZeroU32 = NonZeroU32::new(400).expect("not zero");
+const REQUESTS_A_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The id of the token or session.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// How they said who they are.
+    pub via: Via,
+}
+
+/// How somebody said who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// With a token in the request.
+    Token,
+    /// With the cookie of a browser's session.
+    Session {
+        /// What its changes have to carry.
+        csrf: String,
+    },
+}
+
+impl Identity {
+    /// Who did it, as histories say it.
+    pub fn cause(&self) -> String {
+        format!("api ({})", self.name)
+    }
+
+    /// The CSRF token, for who has a session.
+    pub fn csrf(&self) -> Option<&str> {
+        match &self.via {
+            Via::Token => None,
+            Via::Session { csrf } => Some(csrf),
+        }
+    }
+
+    /// Refuses who may not do what `least` may.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`].
+    pub fn must_be(&self, least: Role) -> Result<()> {
+        match self.role.includes(least) {
+            true => Ok(()),
+            false => Err(forbidden(Access::Least(least), self.role)),
+        }
+    }
+}
+
+/// Who asks, when somebody said so; put into each request.
+#[derive(Debug, Clone)]
+pub struct Caller(pub Option<Identity>);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> std::result::Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Caller>().cloned().unwrap_or(Caller(None)))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Identity {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let caller = parts.extensions.get::<Caller>().and_then(|caller| caller.0.clone());
+        caller.ok_or_else(unauthenticated)
+    }
+}
+
+/// What the server knows of who may ask.
+#[derive(Debug)]
+pub struct Auth {
+    /// Tokens and sessions.
+    pub tokens: Arc<Tokens>,
+    /// One-time links.
+    pub links: Links,
+    wrong: Limiter,
+    requests: DefaultKeyedRateLimiter<String>,
+    cookie: String,
+    secure: bool,
+}
+
+impl Auth {
+    /// With the tokens of a state folder. `secure` = browsers come through TLS.
+    pub fn new(folder: &Path, port: u16, secure: bool) -> Self {
+        let quota = Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_BURST);
+        Self {
+            tokens: Arc::new(Tokens::new(folder)),
+            links: Links::default(),
+            wrong: Limiter::default(),
+            requests: RateLimiter::keyed(quota),
+            // Cookies know no ports: several projects on one machine must not sign each other out.
+            cookie: match secure {
+                true => "__Host-moa_session".into(),
+                false => format!("moa_session_{port}"),
+            },
+            secure,
+        }
+    }
+
+    /// The cookie that opens a session in a browser.
+    pub fn cookie(&self, secret: &str) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let age = SESSION_KEPT.0 / 1000;
+        let name = &self.cookie;
+        format!("{name}={secret}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}")
+    }
+
+    /// The cookie that takes a session away from a browser.
+    pub fn no_cookie(&self) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict{secure}", self.cookie)
+    }
+
+    /// Opens a session; answers its secret, for [`Auth::cookie`].
+    ///
+    /// # Errors
+    /// The tokens can't be written.
+    pub async fn open_session(&self, name: &str, role: Role, of: Option<String>) -> Result<String> {
+        let now = now();
+        let expires_at = Some(now.after(SESSION_KEPT));
+        let new = New { kind: Kind::Session, name: name.into(), role, expires_at, of };
+        let tokens = self.tokens.clone();
+        let made = blocking(move || tokens.create(new, now)).await?;
+        Ok(made.1)
+    }
+
+    /// Refuses an address that was wrong, and notes that it was.
+    pub fn wrong(&self, address: IpAddr, what: &str) -> Problem {
+        let now = Instant::now();
+        if let Some(wait) = self.wrong.wait(address, now) {
+            let text = "too many wrong tokens came from this address";
+            let problem = Problem::new(Code::TooManyRequests, text);
+            return Problem { retry_after: Some(wait), ..problem };
+        }
+        self.wrong.failed(address, now);
+        tracing::warn!(%address, "somebody came with {what} that is not known, or not any more");
+        Problem::new(Code::Unauthenticated, format!("{what} is not known, or not any more"))
+            .hint("`moa token create` makes a token; `moa open` opens the dashboard")
+    }
+
+    /// Who sends these headers.
+    async fn identify(&self, headers: &HeaderMap, address: IpAddr) -> Result<Option<Identity>> {
+        let now = now();
+        if let Some(value) = headers.get(header::AUTHORIZATION) {
+            let token = value.to_str().ok().and_then(bearer).ok_or_else(|| {
+                Problem::new(Code::Unauthenticated, "the Authorization header holds no token")
+                    .hint("send `Authorization: Bearer TOKEN`")
+            })?;
+            let Some(entry) = self.tokens.find(token, Kind::Token, now)? else {
+                return Err(self.wrong(address, "a token"));
+            };
+            self.note_use(&entry, now).await;
+            let Entry { id, name, role, .. } = entry;
+            return Ok(Some(Identity { id, name, role, via: Via::Token }));
+        }
+        let Some(secret) = self.session(headers) else { return Ok(None) };
+        // A browser keeps the cookie of a session that is over; it is a stranger like any other.
+        let Some(entry) = self.tokens.find(secret, Kind::Session, now)? else { return Ok(None) };
+        self.note_use(&entry, now).await;
+        let via = Via::Session { csrf: csrf_of(secret) };
+        let Entry { id, name, role, .. } = entry;
+        Ok(Some(Identity { id, name, role, via }))
+    }
+
+    fn session<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|c| c.to_str().ok());
+        let mut pairs = cookies.flat_map(|c| c.split(';')).filter_map(|c| c.trim().split_once('='));
+        pairs.find(|(name, _)| *name == self.cookie).map(|(_, value)| value)
+    }
+
+    async fn note_use(&self, entry: &Entry, now: Millis) {
+        if !Tokens::is_use_news(entry, now) {
+            return;
+        }
+        let (tokens, id) = (self.tokens.clone(), entry.id.clone());
+        let noted = blocking(move || tokens.used(&id, now)).await;
+        if let Err(problem) = noted {
+            // Whoever asks may still be answered.
+            tracing::warn!("the use of a token can't be noted: {}", problem.detail);
+        }
+    }
+
+    fn take_place(&self, who: String) -> Result<()> {
+        self.requests.check_key(&who).map_err(|_| {
+            if self.requests.len() > limiter_keys_max() {
+                self.requests.retain_recent();
+            }
+            let problem = Problem::new(Code::TooManyRequests, "too many requests at once");
+            Problem { retry_after: Some(std::time::Duration::from_secs(1)), ..problem }
+        })
+    }
+}
+
+const fn limiter_keys_max() -> usize {
+    10_000
+}
+
+/// The token of an `Authorization` header.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The CSRF token of a session: only who knows the session can make it.
+fn csrf_of(secret: &str) -> String {
+    let key = blake3::derive_key("moa 2026-11 CSRF token of a session", secret.as_bytes());
+    key[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Does something with files where it holds nobody up.
+///
+/// # Errors
+/// As the work says.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::result::Result<T, tokens::Error> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(Problem::new(Code::Internal, "the work on the tokens has died")),
+    }
+}
+
+impl From<tokens::Error> for Problem {
+    fn from(error: tokens::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            tokens::Error::Unknown(_) => Problem::not_found(text),
+            tokens::Error::Full => {
+                Problem::new(Code::Conflict, text).hint("revoke those that nobody needs")
+            }
+            tokens::Error::Io { .. } => Problem::new(Code::Unavailable, text),
+            tokens::Error::Broken { .. } => Problem::new(Code::Unavailable, text)
+                .hint("mend the file, or delete it and make new tokens"),
+        }
+    }
+}
+
+/// The refusal of whom nobody knows.
+pub fn unauthenticated() -> Problem {
+    Problem::new(Code::Unauthenticated, "a token is needed")
+        .hint("send `Authorization: Bearer TOKEN`; `moa token create` makes a token")
+        .hint("`moa open` opens the dashboard in a browser")
+}
+
+fn forbidden(access: Access, role: Role) -> Problem {
+    let text = format!("this takes the role {access}, and yours is {role}");
+    Problem::new(Code::Forbidden, text)
+}
+
+/// Finds out who asks, for every route.
+pub async fn identify(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let address = Peer::of(request.extensions()).ip();
+    let auth = app.auth();
+    let who = match auth.identify(request.headers(), address).await {
+        Ok(who) => who,
+        Err(problem) => return axum::response::IntoResponse::into_response(problem),
+    };
+    let key = who.as_ref().map_or_else(|| address.to_string(), |who| who.id.clone());
+    if let Err(problem) = auth.take_place(key) {
+        return axum::response::IntoResponse::into_response(problem);
+    }
+    request.extensions_mut().insert(Caller(who));
+    next.run(request).await
+}
+
+/// Refuses whom a route does not admit.
+///
+/// # Errors
+/// Nobody said who asks, they may not, or a change of a session came without its CSRF token.
+pub async fn require(access: Access, request: Request, next: Next) -> Result<Response> {
+    if access == Access::Public {
+        return Ok(next.run(request).await);
+    }
+    let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.clone());
+    let who = caller.ok_or_else(unauthenticated)?;
+    if !access.admits(who.role) {
+        return Err(forbidden(access, who.role));
+    }
+    let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
+    let request = match &who.via {
+        Via::Session { csrf } if !is_safe => with_csrf(csrf, request).await?,
+        _ => request,
+    };
+    if !is_safe {
+        let (method, path) = (request.method(), request.uri().path());
+        tracing::info!(by = who.id, role = %who.role, "{method} {path}");
+    }
+    Ok(next.run(request).await)
+}
+
+/// Refuses a request that does not carry the CSRF token of its session.
+async fn with_csrf(csrf: &str, request: Request) -> Result<Request> {
+    let missing = || {
+        Problem::new(Code::CsrfMissing, "a change needs the CSRF token of the session")
+            .hint("send it as `X-CSRF-Token`; /api/v1/me tells it")
+    };
+    if let Some(given) = request.headers().get(CSRF_HEADER) {
+        return if is_same(given.as_bytes(), csrf) { Ok(request) } else { Err(missing()) };
+    }
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
+        return Err(missing());
+    }
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, FORM_BYTES_MAX)
+        .await
+        .map_err(|_| Problem::new(Code::TooLarge, "the form is too large, or was cut off"))?;
+    let field = format!("{CSRF_FIELD}=");
+    let mut fields = body.split(|byte| *byte == b'&');
+    let given = fields.find_map(|pair| pair.strip_prefix(field.as_bytes()));
+    match given.is_some_and(|given| is_same(given, csrf)) {
+        true => Ok(Request::from_parts(parts, Body::from(body))),
+        false => Err(missing()),
+    }
+}
+
+/// Compares in a time that tells nothing: hashes are compared in constant time.
+fn is_same(given: &[u8], wanted: &str) -> bool {
+    blake3::hash(given) == blake3::hash(wanted.as_bytes())
+}

@@ -1,0 +1,127 @@
+//! What the server asks of the node that it belongs to.
+//!
+//! Reads go through the store's views, like those of commands; everything else goes through here,
+//! and is the same code as what the local socket of the node does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moa_core::agent::AgentSpec;
+use moa_core::ids::{Name, RunId};
+use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
+use moa_core::workflow::Plan;
+use moa_engine::handle::{Change, Committed, ForkRequest, Started};
+use moa_engine::jobs::JobStatus;
+use moa_ports::views::Views;
+use moa_view::exit::Result;
+use moa_view::node::{NodeStatus, StartRun};
+use serde_json::{Map, Value as Json};
+use tokio::sync::broadcast;
+
+/// A node, as its server sees it.
+#[async_trait]
+pub trait Control: Send + Sync {
+    /// The read side of its store.
+    fn views(&self) -> Arc<dyn Views>;
+
+    /// Starts a run; also answers diagnostics when a broken edit was passed over.
+    async fn start_run(&self, start: StartRun) -> Result<(Started, Option<String>)>;
+
+    /// Repeats a run in part.
+    async fn fork(&self, fork: ForkRequest) -> Result<RunId>;
+
+    /// Changes a run; answers when it is durable.
+    async fn change(&self, run: RunId, change: Change) -> Result<()>;
+
+    /// Does something with a trigger; answers when it is durable.
+    async fn trigger(&self, id: TriggerId, command: TriggerCommand) -> Result<TriggerAnswer>;
+
+    /// Publishes an event; answers whether it is new.
+    async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool>;
+
+    /// Looks at the project's files; answers diagnostics when something is broken.
+    async fn refresh(&self) -> Result<Option<String>>;
+
+    /// What it is doing.
+    async fn status(&self) -> NodeStatus;
+
+    /// Whether it makes progress: its engine and its store answer.
+    async fn is_well(&self) -> bool;
+
+    /// Every commit from now on.
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>>;
+
+    /// What is known of its jobs.
+    fn jobs(&self) -> Vec<JobStatus>;
+
+    /// Does a job out of turn; answers when it is done.
+    async fn run_job(&self, name: &str) -> Result<JobStatus>;
+
+    /// The workflows of the project's files, by name.
+    async fn workflows(&self) -> Result<Vec<FileWorkflow>>;
+
+    /// What is wrong with a text, were it the file of this workflow; as diagnostics.
+    async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>>;
+
+    /// Checks params given for a plan, and fills in defaults.
+    fn check_params(&self, plan: &Plan, params: Map<String, Json>) -> Result<Map<String, Json>>;
+
+    /// A plan as a drawing.
+    fn draw(&self, plan: &Plan, language: Drawing) -> String;
+
+    /// The agents that it knows, those that are part of moa included.
+    async fn agents(&self) -> BTreeMap<Name, Arc<AgentSpec>>;
+
+    /// The attempt logs of a run, by step, iteration and attempt.
+    async fn logs(&self, run: RunId) -> Result<Vec<AttemptLog>>;
+
+    /// At most `max` bytes of a log, from byte `from` of what the attempt wrote.
+    async fn log_part(&self, log: AttemptLog, from: u64, max: usize) -> Result<LogPart>;
+}
+
+/// A workflow of the project's files.
+#[derive(Debug, Clone)]
+pub struct FileWorkflow {
+    /// Its id.
+    pub name: Name,
+    /// What it does, and its text; `None` = its file has errors, and it never had none.
+    pub served: Option<(Plan, String)>,
+    /// Whether its file has errors now.
+    pub broken: bool,
+    /// The diagnostics of its file.
+    pub problems: Vec<Json>,
+}
+
+/// Languages of drawings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drawing {
+    /// Mermaid.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+}
+
+/// The log of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptLog {
+    /// The run.
+    pub run: RunId,
+    /// The step, as people name it: `lint[2]`.
+    pub step: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// A part of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPart {
+    /// Bytes of what the attempt wrote that were left out right before `bytes`.
+    pub left_out: u64,
+    /// The bytes, raw.
+    pub bytes: Vec<u8>,
+    /// Where to go on reading; as asked for when there is nothing more yet.
+    pub next: u64,
+}

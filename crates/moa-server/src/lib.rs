@@ -1,0 +1,205 @@
+//! The control plane of a node: its HTTP API and its dashboard.
+//!
+//! A request passes, from the outside in: [`serve`] (limits of connections), [`outside`] (request
+//! ids, headers, problem documents), [`auth::guard`] (hosts, origins), [`auth::identify`] (who
+//! asks), and then the check of its route ([`routes`]) and its handler. [`api`] and [`pages`] hold the
+//! tables of routes, one file for each resource and page. Reads go through the store's views
+//! ([`moa_view`]), all else through the node ([`control::Control`]): the same code that the commands
+//! use. Absent by intent: any concrete store, the project's files, and what a run does.
+
+pub mod api;
+pub mod auth;
+pub mod control;
+pub mod error;
+pub mod extract;
+pub mod outside;
+pub mod pages;
+pub mod routes;
+pub mod serve;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use moa_view::reader::Reader;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+use utoipa::openapi::OpenApi;
+
+use crate::auth::Auth;
+use crate::auth::guard::Hosts;
+use crate::auth::role::Role;
+use crate::control::Control;
+use crate::routes::Row;
+
+/// Bytes of a body at most: params at their largest, doubled by escapes, and the rest.
+pub const BODY_BYTES_MAX: usize = 4 << 20;
+/// How long a body may pause while it is sent.
+const BODY_WAIT: Duration = Duration::from_secs(15);
+/// How long a handler may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+
+/// How a server is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The project's name, for people.
+    pub project: String,
+    /// The project's state folder, where tokens are kept.
+    pub state: PathBuf,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Names that it is called by, beside `localhost` and addresses.
+    pub hosts: Vec<String>,
+    /// The address that people use, when it isn't the one that it listens on.
+    pub public_url: Option<String>,
+}
+
+/// What handlers work with.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    project: String,
+    base_url: String,
+    control: Arc<dyn Control>,
+    reader: Reader,
+    auth: Arc<Auth>,
+    hosts: Hosts,
+    secure: bool,
+    document: OpenApi,
+}
+
+impl App {
+    /// A server for a node.
+    pub fn new(options: Options, control: Arc<dyn Control>) -> Self {
+        let Options { project, state, address, hosts, public_url } = options;
+        let secure = public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
+        let base_url = public_url.clone().unwrap_or_else(|| format!("http://{}", shown(address)));
+        Self(Arc::new(Inner {
+            project,
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            reader: Reader::new(control.views()),
+            control,
+            auth: Arc::new(Auth::new(&state, address.port(), secure)),
+            hosts: Hosts::new(&hosts, public_url.as_deref()),
+            secure,
+            document: table().1,
+        }))
+    }
+
+    /// The node.
+    pub fn control(&self) -> &dyn Control {
+        &*self.0.control
+    }
+
+    /// What its store holds.
+    pub fn reader(&self) -> &Reader {
+        &self.0.reader
+    }
+
+    /// Who may ask.
+    pub fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    /// The names that it is called by.
+    pub fn hosts(&self) -> &Hosts {
+        &self.0.hosts
+    }
+
+    /// Whether browsers come through TLS.
+    pub fn is_secure(&self) -> bool {
+        self.0.secure
+    }
+
+    /// The project's name.
+    pub fn project(&self) -> &str {
+        &self.0.project
+    }
+
+    /// The document of the API.
+    pub fn document(&self) -> &OpenApi {
+        &self.0.document
+    }
+
+    /// The address that people use, without a slash at its end.
+    pub fn base_url(&self) -> &str {
+        &self.0.base_url
+    }
+
+    /// What makes links that sign browsers in; it keeps the node of this server from nothing.
+    pub fn sign_in(&self) -> SignIn {
+        SignIn { auth: self.0.auth.clone(), base_url: self.0.base_url.clone() }
+    }
+
+    /// The router with everything in front of it.
+    pub fn router(&self) -> Router {
+        let (router, _, _) = table();
+        let panicked = CatchPanicLayer::custom(|panic| {
+            tracing::error!("a handler panicked: {}", said(&panic));
+            axum::response::IntoResponse::into_response(error::Problem::new(
+                error::Code::Internal,
+                "moa failed on this request; its log says more",
+            ))
+        });
+        let timeout = axum::http::StatusCode::GATEWAY_TIMEOUT;
+        router
+            .fallback(async || error::Problem::not_found("there is nothing at this path"))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+            .layer(TimeoutLayer::with_status_code(timeout, ANSWER_WAIT))
+            .layer(RequestBodyTimeoutLayer::new(BODY_WAIT))
+            .layer(from_fn_with_state(self.clone(), auth::identify))
+            .layer(from_fn_with_state(self.clone(), auth::guard::guard))
+            .layer(panicked)
+            .layer(from_fn_with_state(self.clone(), outside::outside))
+            .with_state(self.clone())
+    }
+}
+
+/// Makes links that sign browsers in.
+#[derive(Debug, Clone)]
+pub struct SignIn {
+    auth: Arc<Auth>,
+    base_url: String,
+}
+
+impl SignIn {
+    /// The address of the server, as people use it.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// A link that signs a browser in, once and soon.
+    pub fn link(&self, role: Role) -> String {
+        let code = self.auth.links.make(role, Instant::now());
+        format!("{}/sign-in?code={code}", self.base_url)
+    }
+}
+
+/// Every route: the router, the API's document, and who may ask for what.
+pub fn table() -> (Router<App>, OpenApi, Vec<Row>) {
+    pages::add(api::add(routes::Routes::new(api::document()))).finish()
+}
+
+/// An address as a browser can use it: one for all interfaces is reached through the loopback.
+fn shown(address: SocketAddr) -> SocketAddr {
+    let mut address = address;
+    match address {
+        SocketAddr::V4(a) if a.ip().is_unspecified() => address.set_ip([127, 0, 0, 1].into()),
+        SocketAddr::V6(a) if a.ip().is_unspecified() => {
+            address.set_ip(std::net::Ipv6Addr::LOCALHOST.into());
+        }
+        _ => {}
+    }
+    address
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
+}

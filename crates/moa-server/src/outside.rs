@@ -1,0 +1,138 @@
+//! The outermost layer: ids of requests, headers of every response, problem documents.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use tracing::Instrument;
+
+use crate::App;
+use crate::auth::tokens::random_hex;
+use crate::error::{Code, Problem};
+use crate::pages;
+
+/// The header with the id of a request.
+pub const REQUEST: HeaderName = HeaderName::from_static("x-request-id");
+/// Characters of an id that a caller gives.
+const ID_CHARS_MAX: usize = 64;
+
+/// What a page may load: nothing but what this server has. No script or style stands in a page.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+    img-src 'self' data:; font-src 'self'; connect-src 'self'; form-action 'self'; \
+    base-uri 'none'; frame-ancestors 'none'";
+
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Gives a request its id, and the response its headers; makes documents of problems.
+pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let id = tag_of(request.headers());
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let html = wants_html(request.headers()) && !path.starts_with("/api/");
+    request.extensions_mut().insert(RequestTag(id.clone()));
+    let span = tracing::info_span!("request", id, %method, path);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let _entered = span.enter();
+    if let Some(problem) = problem_of(&response) {
+        if problem.code.status().is_server_error() {
+            tracing::error!(code = problem.code.as_str(), "{method} {path}: {}", problem.detail);
+        }
+        let allow = response.headers().get(header::ALLOW).cloned();
+        response = match problem.code {
+            Code::Unauthenticated if html && method == Method::GET => {
+                Redirect::to("/sign-in").into_response()
+            }
+            _ if html => pages::problem(&problem, &id),
+            _ => document(&problem, &path, &id),
+        };
+        if let Some(allow) = allow {
+            response.headers_mut().insert(header::ALLOW, allow);
+        }
+    }
+    tracing::debug!(status = response.status().as_u16(), "{method} {path}");
+    dress(&app, &id, &mut response);
+    response
+}
+
+/// The id of a request.
+#[derive(Debug, Clone)]
+pub struct RequestTag(pub String);
+
+/// The caller's id, where it is fit for a log, or a new one.
+fn tag_of(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST).and_then(|id| id.to_str().ok());
+    let is_fit = |id: &&str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !id.is_empty() && id.len() <= ID_CHARS_MAX && id.chars().all(fits)
+    };
+    given.filter(is_fit).map_or_else(random_hex::<8>, str::to_owned)
+}
+
+/// Whether a browser asks for a page.
+fn wants_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// The problem of a response; one that the libraries below made is given its code here.
+fn problem_of(response: &Response) -> Option<Problem> {
+    if let Some(problem) = response.extensions().get::<Problem>() {
+        return Some(problem.clone());
+    }
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return None;
+    }
+    let code = Code::of_status(status);
+    let detail = match code {
+        Code::NotFound => "there is nothing at this path",
+        Code::MethodNotAllowed => "this path takes other methods",
+        Code::TooLarge => "the body is too large",
+        Code::Timeout => "it took too long",
+        Code::Internal => "moa failed on this request",
+        _ => code.title(),
+    };
+    Some(Problem::new(code, detail))
+}
+
+fn document(problem: &Problem, path: &str, id: &str) -> Response {
+    let document = problem.document(path, id);
+    let body = serde_json::to_vec(&document).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = problem.code.status();
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("application/problem+json");
+    headers.insert(header::CONTENT_TYPE, kind);
+    if problem.code.status() == StatusCode::UNAUTHORIZED {
+        let scheme = HeaderValue::from_static("Bearer realm=\"moa\"");
+        headers.insert(header::WWW_AUTHENTICATE, scheme);
+    }
+    if let Some(wait) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    response
+}
+
+/// Puts on what every response wears.
+fn dress(app: &App, id: &str, response: &mut Response) {
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if app.is_secure() {
+        let value = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
+    }
+    let none = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(none);
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST, value);
+    }
+}

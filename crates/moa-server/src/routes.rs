@@ -1,0 +1,116 @@
+//! Routes, each with who may ask for it and what the API's document says about it.
+//!
+//! There is no way to add a route without saying who may: [`Routes::api`] and [`Routes::page`] are
+//! the only ones, and each puts the check in front of its handler.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::routing::MethodRouter;
+use utoipa::openapi::path::{Operation, Paths};
+use utoipa::openapi::schema::Schema;
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{OpenApi, PathItem, RefOr};
+
+use crate::App;
+use crate::auth::require;
+use crate::auth::role::Access;
+
+/// What `utoipa_axum::routes!` makes of handlers.
+pub type Documented = (Vec<(String, RefOr<Schema>)>, Paths, MethodRouter<App>);
+
+/// One row of the table of routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// `GET`.
+    pub method: String,
+    /// `/api/v1/runs/{run}`.
+    pub path: String,
+    /// Who may.
+    pub access: Access,
+}
+
+/// Routes being gathered.
+pub struct Routes {
+    router: Router<App>,
+    document: OpenApi,
+    table: Vec<Row>,
+}
+
+impl Routes {
+    /// None yet.
+    pub fn new(document: OpenApi) -> Self {
+        Self { router: Router::new(), document, table: Vec::new() }
+    }
+
+    /// Adds handlers of one path of the API that are documented by `#[utoipa::path]`.
+    pub fn api(mut self, access: Access, (schemas, paths, methods): Documented) -> Self {
+        let components = self.document.components.get_or_insert_default();
+        components.schemas.extend(schemas);
+        for (path, mut item) in paths.paths {
+            for (method, operation) in operations(&mut item) {
+                self.table.push(Row { method: method.into(), path: path.clone(), access });
+                operation.operation_id = Some(operation_id(method, &path));
+                describe(operation, access);
+            }
+            self.router = self.router.route(&path, guarded(access, methods.clone()));
+            match self.document.paths.paths.get_mut(&path) {
+                Some(known) => known.merge_operations(item),
+                None => {
+                    self.document.paths.paths.insert(path, item);
+                }
+            }
+        }
+        self
+    }
+
+    /// Adds a page: what the dashboard shows or does, not in the document.
+    pub fn page(
+        mut self,
+        access: Access,
+        method: &'static str,
+        path: &str,
+        handler: MethodRouter<App>,
+    ) -> Self {
+        self.table.push(Row { method: method.into(), path: path.into(), access });
+        self.router = self.router.route(path, guarded(access, handler));
+        self
+    }
+
+    /// The router, the document and the table.
+    pub fn finish(self) -> (Router<App>, OpenApi, Vec<Row>) {
+        (self.router, self.document, self.table)
+    }
+}
+
+fn guarded(access: Access, methods: MethodRouter<App>) -> MethodRouter<App> {
+    let check = move |request: Request, next: Next| require(access, request, next);
+    methods.route_layer(from_fn(check))
+}
+
+fn operations(item: &mut PathItem) -> Vec<(&'static str, &mut Operation)> {
+    let PathItem { get, put, post, delete, patch, .. } = item;
+    let all = [("GET", get), ("PUT", put), ("POST", post), ("DELETE", delete), ("PATCH", patch)];
+    all.into_iter().filter_map(|(name, operation)| Some((name, operation.as_mut()?))).collect()
+}
+
+/// The name of an operation for programs that are made from the document: `get_runs_run_why`.
+fn operation_id(method: &str, path: &str) -> String {
+    let parts = path.split(['/', '{', '}', '-']).filter(|part| !part.is_empty() && *part != "v1");
+    let words: Vec<&str> = parts.map(|part| part.trim_end_matches(".json")).collect();
+    format!("{}_{}", method.to_ascii_lowercase(), words.join("_"))
+}
+
+/// Says in the document who may.
+fn describe(operation: &mut Operation, access: Access) {
+    if access == Access::Public {
+        operation.security = Some(Vec::new());
+        return;
+    }
+    let none: [&str; 0] = [];
+    let token = SecurityRequirement::new("token", none);
+    let session = SecurityRequirement::new("session", none);
+    operation.security = Some(vec![token, session]);
+    let text = operation.description.take().unwrap_or_default();
+    operation.description = Some(format!("{text}\n\nTakes the role {access}.").trim().to_owned());
+}

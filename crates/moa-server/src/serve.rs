@@ -1,0 +1,125 @@
+//! The loop that accepts connections.
+//!
+//! `axum::serve` sets no timeouts; whoever sends a header slowly would keep its connection for good.
+//! So connections are served by hyper here: how many there are, how long a header may take, how large
+//! it may be, and how long what is left gets at the end, all have a limit.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Extensions;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 512;
+/// How long a request's header may take, and how long a connection may be idle between two.
+const HEADER_WAIT: Duration = Duration::from_secs(15);
+/// Bytes of a header at most.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Headers of a request at most.
+const HEADERS_MAX: usize = 100;
+/// How long requests under way get when the server ends.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+impl Peer {
+    /// The address of a request; what no socket brought comes from nowhere.
+    pub fn of(extensions: &Extensions) -> SocketAddr {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        extensions.get::<Peer>().map_or(nowhere, |peer| peer.0)
+    }
+}
+
+/// Serves until `stop` says true; then requests under way get a short time to end.
+pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stopped(&mut stop) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, peer, place)) = accepted else { continue };
+        let connection = connection(stream, peer, router.clone(), stop.clone());
+        connections.spawn(async move {
+            let _place = place;
+            connection.await;
+        });
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_WAIT, ended).await.is_err() {
+        tracing::debug!("connections are closed under way");
+    }
+    connections.shutdown().await;
+}
+
+/// Waits until the server is to end.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Whoever could say it is gone: that is the end too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+type Place = tokio::sync::OwnedSemaphorePermit;
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, Place)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, place)),
+        Err(error) => {
+            // Out of descriptors, most likely: it may pass.
+            tracing::warn!(%error, "can't accept connections");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            None
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    // Answers are small and wanted at once; where it can't be set they come a bit later.
+    let _ = stream.set_nodelay(true);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().oneshot(request)
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection ended");
+    }
+}

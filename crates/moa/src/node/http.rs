@@ -1,0 +1,308 @@
+//! The API and the dashboard of a node, on a runtime of their own: whoever asks much of them holds up
+//! neither the local socket nor the supervisor.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use moa_core::agent::AgentSpec;
+use moa_core::ids::{Name, RunId};
+use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
+use moa_core::workflow::Plan;
+use moa_engine::handle::{Change, Committed, ForkRequest, Started};
+use moa_engine::jobs::JobStatus;
+use moa_ports::views::Views;
+use moa_server::control::{AttemptLog, Control, Drawing, FileWorkflow, LogPart};
+use moa_server::{App, SignIn, serve};
+use serde_json::{Map, Value as Json};
+use tokio::runtime::Runtime;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+use super::Node;
+use crate::config::Config;
+use crate::control::protocol::{NodeStatus, StartRun};
+use crate::exit::{Exit, Failure, Result};
+use crate::project::{self, Layout};
+use crate::wire;
+
+/// Threads that requests are answered on.
+const THREADS: usize = 2;
+
+/// Whether and where the API is served.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Wanted {
+    /// Not at all.
+    #[default]
+    No,
+    /// As the settings say; somewhere else when the command line says so.
+    AsSet {
+        /// The address of the command line.
+        listen: Option<SocketAddr>,
+    },
+}
+
+/// A socket that waits for its node.
+#[derive(Debug, Default)]
+pub struct Door {
+    /// It; `None` = the API is not served.
+    pub listener: Option<TcpListener>,
+    /// Why it isn't, when it should.
+    pub unserved: Option<String>,
+}
+
+/// Takes the address. One that nobody asked for and that is taken is done without.
+pub fn bind(config: &mut Config, wanted: &Wanted) -> Result<Door> {
+    let Wanted::AsSet { listen } = wanted else { return Ok(Door::default()) };
+    config.listen_from_flag(*listen);
+    let server = &config.settings.server;
+    if !server.enabled && listen.is_none() {
+        return Ok(Door::default());
+    }
+    let address = server.listen;
+    let hint =
+        "choose another: --listen 127.0.0.1:3021, MOA_SERVER_LISTEN, `server: {listen: ...}`";
+    match TcpListener::bind(address) {
+        Ok(listener) => Ok(Door { listener: Some(listener), unserved: None }),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && !config.is_given("server.listen") => {
+            let text = format!("no API and no dashboard: {address} is in use; {hint}");
+            Ok(Door { listener: None, unserved: Some(text) })
+        }
+        Err(e) => {
+            let text = format!("can't listen on {address}: {e}");
+            Err(Failure::new(Exit::Refused, text).hint(hint))
+        }
+    }
+}
+
+impl Door {
+    /// Serves a node there; answers why not, when it should be.
+    pub fn open(
+        self,
+        node: &Arc<Node>,
+        layout: &Layout,
+        config: &Config,
+    ) -> Result<(Option<Http>, Option<String>)> {
+        let Self { listener, unserved } = self;
+        let start = |listener| Http::start(listener, node, layout, config);
+        let http = listener.map(start).transpose()?;
+        if let Some(http) = &http {
+            node.sign_in.get_or_init(|| http.sign_in.clone());
+        }
+        Ok((http, unserved))
+    }
+}
+
+/// A server that runs.
+pub struct Http {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What signs browsers in.
+    pub sign_in: SignIn,
+    stop: watch::Sender<bool>,
+    task: Option<JoinHandle<()>>,
+    runtime: Option<Runtime>,
+}
+
+impl Http {
+    /// Serves a node.
+    pub fn start(
+        listener: TcpListener,
+        node: &Arc<Node>,
+        layout: &Layout,
+        config: &Config,
+    ) -> Result<Self> {
+        let make = || {
+            let address = listener.local_addr()?;
+            listener.set_nonblocking(true)?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(THREADS)
+                .thread_name("moa-http")
+                .enable_all()
+                .build()?;
+            Ok((address, runtime))
+        };
+        let (address, runtime) = make().map_err(|e| Failure::io("can't start the server", &e))?;
+        let server = &config.settings.server;
+        let folder = layout.root.file_name().map(|name| name.to_string_lossy().into_owned());
+        let options = moa_server::Options {
+            project: config.settings.name.clone().or(folder).unwrap_or_else(|| "moa".into()),
+            state: layout.state(),
+            address,
+            hosts: server.hosts.clone(),
+            public_url: server.public_url.clone(),
+        };
+        let served = Served { node: node.clone(), layout: layout.clone() };
+        let app = App::new(options, Arc::new(served));
+        let sign_in = app.sign_in();
+        let (stop, stopped) = watch::channel(false);
+        let task = runtime.spawn(async move {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => serve::serve(listener, app.router(), stopped).await,
+                Err(error) => tracing::error!(%error, "the server can't start"),
+            }
+        });
+        tracing::info!(%address, "the API is served");
+        Ok(Self { address, sign_in, stop, task: Some(task), runtime: Some(runtime) })
+    }
+
+    /// Stops it; requests under way get a short time to end.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        if let Some(task) = self.task.take() {
+            // It may have failed; it is over in any case.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        // Waiting for it is not possible where other things wait.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A node as its server sees it.
+struct Served {
+    node: Arc<Node>,
+    layout: Layout,
+}
+
+impl Served {
+    /// Does something with files where it holds nobody up.
+    async fn with_files<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Layout) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let layout = self.layout.clone();
+        let done = tokio::task::spawn_blocking(move || work(&layout)).await;
+        done.map_err(|_| Failure::new(Exit::Unavailable, "reading files has failed"))?
+    }
+}
+
+#[async_trait]
+impl Control for Served {
+    fn views(&self) -> Arc<dyn Views> {
+        self.node.views.clone()
+    }
+
+    async fn start_run(&self, start: StartRun) -> Result<(Started, Option<String>)> {
+        self.node.start_run(start).await
+    }
+
+    async fn fork(&self, fork: ForkRequest) -> Result<RunId> {
+        self.node.fork(fork).await
+    }
+
+    async fn change(&self, run: RunId, change: Change) -> Result<()> {
+        self.node.change(run, change).await
+    }
+
+    async fn trigger(&self, id: TriggerId, command: TriggerCommand) -> Result<TriggerAnswer> {
+        self.node.trigger(id, command).await
+    }
+
+    async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
+        self.node.publish(event, data, key).await
+    }
+
+    async fn refresh(&self) -> Result<Option<String>> {
+        self.node.refresh().await
+    }
+
+    async fn status(&self) -> NodeStatus {
+        self.node.status().await
+    }
+
+    async fn is_well(&self) -> bool {
+        self.node.is_well().await
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>> {
+        self.node.subscribe()
+    }
+
+    fn jobs(&self) -> Vec<JobStatus> {
+        self.node.jobs()
+    }
+
+    async fn run_job(&self, name: &str) -> Result<JobStatus> {
+        self.node.run_job(name).await
+    }
+
+    async fn workflows(&self) -> Result<Vec<FileWorkflow>> {
+        let mut watched = self.node.watched.lock().await;
+        self.node.look(&mut watched).await?;
+        let served = &watched.project.workflows;
+        let names = served.keys().chain(watched.broken.iter());
+        let names: std::collections::BTreeSet<&Name> = names.collect();
+        let of = |name: &Name| FileWorkflow {
+            name: name.clone(),
+            served: served.get(name).map(|w| (w.plan.clone(), w.source.text.clone())),
+            broken: watched.broken.contains(name),
+            problems: watched.problems.of_workflow(name).json(),
+        };
+        Ok(names.into_iter().map(of).collect())
+    }
+
+    async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>> {
+        let mut watched = self.node.watched.lock().await;
+        self.node.look(&mut watched).await?;
+        let project = watched.project.clone();
+        drop(watched);
+        let check = move |_: &Layout| Ok(project::check_text(&project, &name, text).json());
+        self.with_files(check).await
+    }
+
+    fn check_params(&self, plan: &Plan, params: Map<String, Json>) -> Result<Map<String, Json>> {
+        project::check_params(plan, params, &[])
+    }
+
+    fn draw(&self, plan: &Plan, language: Drawing) -> String {
+        match language {
+            Drawing::Mermaid => moa_spec::graph_mermaid(plan),
+            Drawing::Dot => moa_spec::graph_dot(plan),
+        }
+    }
+
+    async fn agents(&self) -> BTreeMap<Name, Arc<AgentSpec>> {
+        self.node.worker.agents()
+    }
+
+    async fn logs(&self, run: RunId) -> Result<Vec<AttemptLog>> {
+        let list = move |layout: &Layout| wire::list_logs(layout, run);
+        let logs = self.with_files(list).await?;
+        let log = |log: wire::LogFile| AttemptLog {
+            run,
+            step: step_of(&log),
+            attempt: log.attempt,
+            bytes: log.bytes,
+        };
+        Ok(logs.into_iter().map(log).collect())
+    }
+
+    async fn log_part(&self, log: AttemptLog, from: u64, max: usize) -> Result<LogPart> {
+        self.with_files(move |layout| {
+            let fits =
+                |file: &wire::LogFile| file.attempt == log.attempt && step_of(file) == log.step;
+            let file = wire::list_logs(layout, log.run)?.into_iter().find(fits);
+            let file = file.ok_or_else(|| Failure::not_found("the log is gone"))?;
+            let wire::LogPart { left_out, bytes, next } = wire::read_log(&file, from, max)?;
+            Ok(LogPart { left_out, bytes, next })
+        })
+        .await
+    }
+}
+
+/// The step that a log is of, as people name it.
+fn step_of(log: &wire::LogFile) -> String {
+    match log.iteration.as_str() {
+        "" => log.step.clone(),
+        iteration => format!("{}[{iteration}]", log.step),
+    }
+}

@@ -1,0 +1,121 @@
+//! Calls of a node's API over a plain socket, byte by byte where a test wants that.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::Value as Json;
+
+use crate::project::{Node, Project};
+
+/// A node's API, as somebody with a token sees it.
+#[derive(Clone)]
+pub struct Api {
+    /// `127.0.0.1:41234`.
+    pub address: String,
+    token: Option<String>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// With its end, as it came.
+    pub head: String,
+    pub body: String,
+}
+
+impl Api {
+    /// Nobody.
+    pub fn nobody(node: &Node) -> Self {
+        let line = node.said.lines().find_map(|line| line.trim().strip_prefix("dashboard"));
+        let url = line.expect("the node says where the dashboard is").trim();
+        let address = url.strip_prefix("http://").expect("it is an address").to_owned();
+        Self { address, token: None }
+    }
+
+    /// Somebody with a new token of this role.
+    pub fn with_role(project: &Project, node: &Node, role: &str) -> Self {
+        let made = project.call(&["token", "create", role, "--role", role, "-q"]).expect(0);
+        Self { token: Some(made.out.trim().to_owned()), ..Self::nobody(node) }
+    }
+
+    /// Sends bytes, and reads to the end.
+    pub fn raw(&self, request: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        stream.write_all(request).expect("it reads");
+        let mut answer = Vec::new();
+        // It may cut off what it refuses.
+        let _ = stream.read_to_end(&mut answer);
+        Answer::read(&String::from_utf8_lossy(&answer))
+    }
+
+    /// Sends a request with more headers (each with its line end) and a body.
+    pub fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{headers}");
+        if !headers.contains("Host:") {
+            head.push_str(&format!("Host: {}\r\n", self.address));
+        }
+        if let Some(token) = &self.token {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        self.raw(format!("{head}\r\n{body}").as_bytes())
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, "", "")
+    }
+
+    pub fn post(&self, path: &str, body: &Json) -> Answer {
+        self.send("POST", path, "Content-Type: application/json\r\n", &body.to_string())
+    }
+
+    /// The result of a run, when it has ended.
+    pub fn ended(&self, run: &str) -> Json {
+        loop {
+            let result = self.get(&format!("/api/v1/runs/{run}")).expect(200).json();
+            if result["status"] != "running" {
+                return result;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Self { status, head: format!("{head}\r\n"), body: body.to_owned() }
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}\n{}", self.head, self.body);
+        self
+    }
+
+    /// Refused, with this code.
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Json {
+        let answer = self.expect(status);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        let problem = answer.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["request"].as_str(), answer.header("x-request-id"));
+        problem
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Json {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let pairs = self.head.lines().filter_map(|line| line.split_once(": "));
+        pairs.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
