@@ -295,7 +295,7 @@ fn when_due(source: &ScheduleSource) -> String {
 /// The style of an outcome.
 pub fn style(outcome: Outcome) -> Style {
     match outcome {
-        Outcome::Started => Style::Green,
+        Outcome::Started | Outcome::Batched | Outcome::Debounced => Style::Green,
         Outcome::Waiting | Outcome::Buffered => Style::Cyan,
         Outcome::Failed => Style::Red,
         Outcome::Missed | Outcome::SkippedLate | Outcome::SkippedOverlap => Style::Yellow,

@@ -4,11 +4,22 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::record::{Outcome, Record};
-use super::state::{Collected, Held};
-use super::{Trigger, Tx};
+use super::record::Outcome;
+use super::state::{Collected, Held, Sharer};
+use super::{Trigger, TriggerSpec, Tx};
+use crate::ids::RunId;
 use crate::limits::{COLLECTED_BYTES_MAX, COLLECTED_MAX};
 use crate::time::Millis;
+
+impl TriggerSpec {
+    /// What becomes of occurrences that share the run of another one.
+    pub(super) fn sharing(&self) -> Outcome {
+        match self.collect.and_then(|collect| collect.quiet) {
+            Some(_) => Outcome::Debounced,
+            None => Outcome::Batched,
+        }
+    }
+}
 
 impl Trigger {
     /// When what is collected becomes a run.
@@ -65,9 +76,10 @@ impl Tx<'_, '_> {
         let Some(mut newest) = held.pop() else { return };
         let mut vars = Json::clone(&newest.vars);
         vars["events"] = json!(events);
-        newest.bytes = vars.to_string().len();
+        newest.with = held.into_iter().map(|h| Sharer { key: h.key, at: h.at }).collect();
+        let names: usize = newest.with.iter().map(|sharer| sharer.key.len()).sum();
+        newest.bytes = vars.to_string().len() + names;
         newest.vars = Arc::new(vars);
-        let key = newest.key.clone();
         if !self.trigger.spec.enabled {
             self.decide(&newest, Outcome::SkippedDisabled, None, None, false);
         } else if let Some(paused) = &self.trigger.state.paused {
@@ -76,29 +88,29 @@ impl Tx<'_, '_> {
         } else {
             self.admit(newest, false);
         }
-        self.share_fate(&held, &key);
     }
 
     /// Records of those that are no run's own: what became of the newest became of them.
-    fn share_fate(&mut self, held: &[Held], key: &str) {
-        let of_key = |r: &&Record| r.occurrence.key == key;
-        let Some(Record { occurrence, .. }) = self.applied.records.iter().find(of_key) else {
-            return;
-        };
-        let (outcome, run) = (occurrence.outcome, occurrence.run);
+    pub(super) fn share_fate(
+        &mut self,
+        held: &Held,
+        outcome: Outcome,
+        reason: Option<&String>,
+        run: Option<RunId>,
+    ) {
+        let key = &held.key;
         let (outcome, reason) = match outcome {
-            Outcome::Started | Outcome::Buffered => {
-                (Outcome::Deduped, format!("it shares the run of {key}"))
+            Outcome::Started => {
+                (self.trigger.spec.sharing(), format!("it shares the run of {key}"))
             }
-            other => {
-                let reason = occurrence.reason.clone().unwrap_or_default();
-                (other, format!("with {key}: {reason}"))
-            }
+            Outcome::Buffered => (outcome, format!("it is going to share the run of {key}")),
+            other => (other, format!("with {key}: {}", reason.map_or("", String::as_str))),
         };
-        let last = self.trigger.state.last.clone();
-        for held in held {
-            self.decide(held, outcome, Some(reason.clone()), run, false);
+        for Sharer { key, at } in &held.with {
+            self.count(outcome);
+            let alone = self.held(key.clone(), *at, held.origin, Arc::default());
+            let occurrence = self.occurrence(&alone, outcome, Some(reason.clone()), run);
+            self.record(occurrence, false);
         }
-        self.trigger.state.last = last;
     }
 }

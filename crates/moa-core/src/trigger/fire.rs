@@ -128,6 +128,7 @@ impl Tx<'_, '_> {
             overlap: None,
             priority: None,
             bytes,
+            with: Vec::new(),
         }
     }
 
@@ -256,7 +257,8 @@ impl Tx<'_, '_> {
         let spec = self.trigger.spec.clone();
         self.decide(&held, Outcome::Started, None, Some(run), new);
         let (key, at, origin) = (held.key.clone(), held.at, held.origin);
-        self.trigger.state.open.insert(run, OpenRun { key, at, origin });
+        let with = u32::try_from(held.with.len()).unwrap_or(u32::MAX);
+        self.trigger.state.open.insert(run, OpenRun { key, at, origin, with });
         self.trigger.state.last_started = Some(self.now());
         let is_slot = spec.schedule().is_some() && held.origin != Origin::Manual;
         let trigger = TriggerRef {
@@ -324,13 +326,16 @@ impl Tx<'_, '_> {
         };
         let outcome = if limit { Outcome::SkippedLimit } else { Outcome::Failed };
         let state = &mut self.trigger.state;
-        if let Some(started) = state.counts.get_mut(&Outcome::Started) {
-            *started = started.saturating_sub(1);
+        let shared = u64::from(open.with);
+        for (was, n) in [(Outcome::Started, 1), (self.trigger.spec.sharing(), shared)] {
+            if let Some(count) = state.counts.get_mut(&was) {
+                *count = count.saturating_sub(n);
+            }
         }
         if let Some(last) = state.last.as_mut().filter(|last| last.run == Some(run)) {
             last.outcome = outcome;
         }
-        self.count(outcome);
+        self.count_many(outcome, 1 + shared);
         let after_all = Some((outcome, reason.to_owned()));
         let amendment = Amendment { key: open.key, run, outcome: after_all, result: None };
         self.applied.amendments.push(amendment);
@@ -438,10 +443,25 @@ impl Tx<'_, '_> {
         let (key, at) = (held.key.clone(), held.at);
         state.last = Some(Last { key: key.clone(), at, outcome, run, decided_at });
         state.streak = None;
-        let occurrence = Occurrence {
-            key,
+        let occurrence = self.occurrence(held, outcome, reason.clone(), run);
+        self.record(occurrence, new);
+        if !held.with.is_empty() {
+            self.share_fate(held, outcome, reason.as_ref(), run);
+        }
+    }
+
+    /// What is recorded of an occurrence.
+    pub(super) fn occurrence(
+        &self,
+        held: &Held,
+        outcome: Outcome,
+        reason: Option<String>,
+        run: Option<RunId>,
+    ) -> Occurrence {
+        Occurrence {
+            key: held.key.clone(),
             revision: self.trigger.revision,
-            at,
+            at: held.at,
             offset: held.offset,
             last: None,
             count: 1,
@@ -450,9 +470,8 @@ impl Tx<'_, '_> {
             reason,
             run,
             result: None,
-            decided_at,
-        };
-        self.record(occurrence, new);
+            decided_at: self.now(),
+        }
     }
 
     pub(super) fn record(&mut self, occurrence: Occurrence, new: bool) {

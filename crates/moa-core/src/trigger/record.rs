@@ -50,7 +50,7 @@ pub struct Record {
     pub new: bool,
 }
 
-/// A later change of a record.
+/// A later change of a record, and of those that share its run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Amendment {
     /// Which occurrence.
@@ -113,11 +113,30 @@ pub enum Outcome {
     Filtered = 13,
     /// The schedule had started all the runs that it may.
     SkippedFinished = 14,
+    /// It shares the run of another one, by `batch`.
+    Batched = 15,
+    /// It shares the run of another one, by `debounce`.
+    Debounced = 16,
+}
+
+impl Amendment {
+    /// Whether it is about a record.
+    pub fn fits(&self, record: &Occurrence) -> bool {
+        record.run == Some(self.run) && (record.key == self.key || record.outcome.is_shared())
+    }
+
+    /// Makes it.
+    pub fn amend(&self, record: &mut Occurrence) {
+        record.result = self.result.or(record.result);
+        if let Some((outcome, reason)) = &self.outcome {
+            (record.outcome, record.reason) = (*outcome, Some(reason.clone()));
+        }
+    }
 }
 
 impl Outcome {
     /// Every outcome, in order of its number.
-    pub const ALL: [Outcome; 15] = [
+    pub const ALL: [Outcome; 17] = [
         Self::Started,
         Self::Waiting,
         Self::Buffered,
@@ -133,6 +152,8 @@ impl Outcome {
         Self::Failed,
         Self::Filtered,
         Self::SkippedFinished,
+        Self::Batched,
+        Self::Debounced,
     ];
 
     /// The outcome with that number.
@@ -158,11 +179,18 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Filtered => "filtered",
             Self::SkippedFinished => "skipped_finished",
+            Self::Batched => "batched",
+            Self::Debounced => "debounced",
         }
     }
 
     /// Whether it may still become another one.
     pub fn is_open(self) -> bool {
         matches!(self, Self::Waiting | Self::Buffered)
+    }
+
+    /// Whether it shares the run of another one, and what becomes of that.
+    pub fn is_shared(self) -> bool {
+        matches!(self, Self::Batched | Self::Debounced)
     }
 }

@@ -107,6 +107,9 @@ pub struct OpenRun {
     /// How the occurrence came about.
     #[serde(default)]
     pub origin: Origin,
+    /// How many others share it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub with: u32,
 }
 
 /// An occurrence on its way to a run.
@@ -137,6 +140,18 @@ pub struct Held {
     /// Bytes of what it carries.
     #[serde(default)]
     pub bytes: usize,
+    /// Those that share its run, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<Sharer>,
+}
+
+/// An occurrence that shares the run of another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sharer {
+    /// Its name.
+    pub key: String,
+    /// When it happened.
+    pub at: Millis,
 }
 
 /// Occurrences that are going to share a run.

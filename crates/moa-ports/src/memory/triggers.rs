@@ -78,12 +78,9 @@ impl Model {
             all.occurrences.insert(key(&record.occurrence.key), record.occurrence);
         }
         for amendment in commit.amendments {
-            let found = all.occurrences.get_mut(&key(&amendment.key));
-            let Some(found) = found.filter(|o| o.run == Some(amendment.run)) else { continue };
-            found.result = amendment.result.or(found.result);
-            if let Some((outcome, reason)) = amendment.outcome {
-                (found.outcome, found.reason) = (outcome, Some(reason));
-            }
+            let own = all.occurrences.range_mut((id, String::new())..);
+            let own = own.take_while(|((of, _), _)| *of == id).map(|(_, record)| record);
+            own.filter(|record| amendment.fits(record)).for_each(|record| amendment.amend(record));
         }
         for message in commit.consumed {
             self.remove_message(message);

@@ -28,6 +28,7 @@ rules![
     a_commit_of_a_trigger_stands_alone,
     an_occurrence_is_new_only_once,
     a_record_is_amended_as_long_as_it_is_of_that_run,
+    records_that_share_a_run_are_amended_with_it,
     occurrences_are_found_the_newest_first,
     triggers_are_listed_by_name,
     triggers_are_due_soonest_first,
@@ -242,6 +243,41 @@ fn a_record_is_amended_as_long_as_it_is_of_that_run(bench: &mut Bench) -> Verdic
     applied(bench, amend("a", 1, failed, None)(commit(&one, 4)));
     (a.outcome, a.reason) = (Outcome::Failed, Some("gone".to_owned()));
     assert_eq!(bench.occurrences(one.id(), &ALL), [a]);
+    Verdict::Passed
+}
+
+fn records_that_share_a_run_are_amended_with_it(bench: &mut Bench) -> Verdict {
+    let (one, two) = (spec("build", "one"), spec("build", "two"));
+    let of = |key: &str, at, outcome, run| {
+        let run = Some(RunId(run));
+        (Occurrence { outcome, run, result: None, ..occurrence(key, at) }, true)
+    };
+    let (batched, debounced) = (Outcome::Batched, Outcome::Debounced);
+    let records = vec![
+        of("a", 5, Outcome::Started, 1),
+        of("b", 4, batched, 1),
+        of("c", 3, debounced, 1),
+        of("d", 2, Outcome::Deduped, 1),
+        of("e", 1, batched, 2),
+    ];
+    applied(bench, recording(commit(&one, 0), records.clone()));
+    applied(bench, recording(commit(&two, 0), records));
+    let (key, run) = ("a".to_owned(), RunId(1));
+    let result = Some(RunStatus::Succeeded);
+    let amendments = vec![Amendment { key, run, outcome: None, result }];
+    applied(bench, TriggerCommit { amendments, ..commit(&one, 1) });
+    let results = |bench: &Bench, id| {
+        bench.occurrences(id, &ALL).into_iter().map(|o| o.result).collect::<Vec<_>>()
+    };
+    assert_eq!(results(bench, one.id()), [result, result, result, None, None]);
+    assert_eq!(results(bench, two.id()), [None; 5], "another trigger's");
+    let (key, outcome) = ("a".to_owned(), Some((Outcome::Failed, "gone".to_owned())));
+    let amendments = vec![Amendment { key, run, outcome, result: None }];
+    applied(bench, TriggerCommit { amendments, ..commit(&one, 2) });
+    let outcomes: Vec<_> =
+        bench.occurrences(one.id(), &ALL).into_iter().map(|o| o.outcome).collect();
+    let failed = Outcome::Failed;
+    assert_eq!(outcomes, [failed, failed, failed, Outcome::Deduped, batched]);
     Verdict::Passed
 }
 

@@ -69,13 +69,11 @@ impl Checker {
             seen.record(&record.occurrence, record.new)?;
         }
         for amendment in &commit.amendments {
-            let record = seen.records.get_mut(&amendment.key).ok_or("an amendment of nothing")?;
-            if record.run == Some(amendment.run) {
-                record.result = amendment.result.or(record.result);
-                if let Some((outcome, _)) = amendment.outcome {
-                    record.outcome = outcome;
-                }
+            if !seen.records.contains_key(&amendment.key) {
+                return Err("an amendment of nothing".into());
             }
+            let own = seen.records.values_mut().filter(|record| amendment.fits(record));
+            own.for_each(|record| amendment.amend(record));
         }
         for message in &commit.messages {
             let MessageBody::StartRun(start) = &message.body else { continue };
@@ -126,7 +124,8 @@ impl Checker {
         if record.outcome.is_open() {
             return Err(format!("an occurrence waits for ever: {record:?}"));
         }
-        let Some(run) = record.run.filter(|_| record.outcome == Outcome::Started) else {
+        let has_run = record.outcome == Outcome::Started || record.outcome.is_shared();
+        let Some(run) = record.run.filter(|_| has_run) else {
             return Ok(());
         };
         let shadow =

@@ -163,19 +163,24 @@ impl Writer<'_> {
     }
 
     fn amend(&self, no: i64, amendment: &Amendment) -> Result<(), Fail> {
+        let outcome = amendment.outcome.as_ref();
+        let result = amendment.result.map(|status| status as u8);
+        let run = amendment.run.to_bytes();
+        let number = outcome.map(|(outcome, _)| *outcome as u8);
+        let reason = outcome.map(|(_, reason)| reason);
         let mut stmt = self.conn.prepare_cached(
             "UPDATE occurrences SET result = coalesce(?4, result), outcome = coalesce(?5, outcome), \
              reason = coalesce(?6, reason) WHERE trigger_no = ?1 AND key = ?2 AND run = ?3",
         )?;
-        let outcome = amendment.outcome.as_ref();
-        stmt.execute(params![
-            no,
-            amendment.key,
-            amendment.run.to_bytes(),
-            amendment.result.map(|status| status as u8),
-            outcome.map(|(outcome, _)| *outcome as u8),
-            outcome.map(|(_, reason)| reason),
-        ])?;
+        stmt.execute(params![no, amendment.key, run, result, number, reason])?;
+        // Those that share the run: batched 15, debounced 16. Without being told, SQLite reads all
+        // of the trigger's.
+        let mut stmt = self.conn.prepare_cached(
+            "UPDATE occurrences INDEXED BY occurrences_shared SET result = coalesce(?3, result), outcome = coalesce(?4, outcome), \
+             reason = coalesce(?5, reason) \
+             WHERE trigger_no = ?1 AND run = ?2 AND outcome IN (15, 16)",
+        )?;
+        stmt.execute(params![no, run, result, number, reason])?;
         Ok(())
     }
 

@@ -160,8 +160,10 @@ steps: [{run: 'true'}]
     }
     let all = wait_for(&project, "build", "started", 1);
     assert_eq!(params(&project, &all), [json!({"all": [1, 2, 3]})]);
-    assert_eq!(all.iter().filter(|o| o["outcome"] == "deduped").count(), 2);
-    assert!(all.iter().all(|o| o["run"] == all[0]["run"]), "{all:?}");
+    assert_eq!(all.iter().filter(|o| o["outcome"] == "batched").count(), 2);
+    let run = |o: &Json| (o["run"].clone(), o["result"].clone());
+    assert!(all.iter().all(|o| run(o) == run(&all[0])), "{all:?}");
+    assert_eq!(all[0]["result"], "succeeded");
 }
 
 #[test]

@@ -134,13 +134,9 @@ impl Bench {
             assert!(before.is_none() || !record.new, "{key} is recorded a second time");
         }
         for amendment in applied.amendments {
-            let record = self.records.get_mut(&amendment.key).expect("there is a record");
-            if record.run == Some(amendment.run) {
-                record.result = amendment.result.or(record.result);
-                if let Some((outcome, reason)) = amendment.outcome {
-                    (record.outcome, record.reason) = (outcome, Some(reason));
-                }
-            }
+            assert!(self.records.contains_key(&amendment.key), "there is a record");
+            let own = self.records.values_mut().filter(|record| amendment.fits(record));
+            own.for_each(|record| amendment.amend(record));
         }
         for (to, body) in applied.sends {
             if let MessageBody::StartRun(start) = &body {

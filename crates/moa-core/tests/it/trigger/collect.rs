@@ -33,9 +33,12 @@ fn a_burst_starts_one_run_when_it_is_over() {
     assert_eq!(*start.params, json!({ "last": 4, "all": [0, 1, 2, 3, 4] }));
     assert_eq!(bench.starts.len(), 1);
     let outcomes = bench.outcomes();
-    assert_eq!(outcomes[..4], [Outcome::Deduped; 4], "each is accounted for: {}", bench.lines());
+    assert_eq!(outcomes[..4], [Outcome::Debounced; 4], "each is accounted for: {}", bench.lines());
     assert_eq!(outcomes[4], Outcome::Started);
     assert!(bench.records.values().all(|record| record.run == Some(run)));
+    assert_eq!(bench.trigger.state.last.as_ref().map(|last| last.outcome), Some(Outcome::Started));
+    bench.ends(run, Failed);
+    assert!(bench.records.values().all(|record| record.result == Some(Failed)), "all share it");
     bench.pass(Span::minutes(60));
     assert_eq!(bench.starts.len(), 1);
 }
@@ -92,6 +95,16 @@ fn what_is_collected_is_accounted_for_when_it_can_not_start() {
     bench.one_ends(Failed);
     assert_eq!(bench.starts.len(), 2, "{}", bench.lines());
     assert_eq!(bench.starts[1].2.params["all"], json!([2, 3]));
+    // Those that waited with it are told which run it is, and what came of it.
+    let started = Outcome::Started;
+    assert_eq!(bench.outcomes(), [started, Outcome::Debounced, started], "{}", bench.lines());
+    let run = bench.starts[1].1;
+    assert_eq!(bench.records.values().filter(|record| record.run == Some(run)).count(), 2);
+    let reason = "the workflow is gone".to_owned();
+    bench.apply(TriggerInput::NotStarted { run, limit: false, reason }).unwrap();
+    assert_eq!(bench.outcomes(), [started, Outcome::Failed, Outcome::Failed]);
+    let counts = &bench.trigger.state.counts;
+    assert_eq!((counts[&Outcome::Failed], counts[&Outcome::Debounced]), (2, 0));
 }
 
 #[test]

@@ -55,7 +55,8 @@ Examples:
   moa schedules slots report --from 2026-03-01 --to 2026-04-01 --json
 
 Outcomes: started, waiting, buffered, skipped_overlap, skipped_calendar, skipped_paused, skipped_late,
-skipped_disabled, skipped_limit, skipped_finished, missed, deduped, discarded, failed.
+skipped_disabled, skipped_limit, skipped_finished, missed, deduped, discarded, failed;
+of one run for many (`batch`, `debounce`): batched, debounced.
 Slots in a row with the same fate may share a line.")]
 pub struct SlotsArgs {
     /// Its name
