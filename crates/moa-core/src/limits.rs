@@ -61,6 +61,9 @@ pub const ATTEMPTS_MAX: u32 = 1000;
 pub const BATCH_INPUTS_MAX: usize = 8192;
 /// Runs one node keeps in memory; idle ones leave first.
 pub const RUNS_CACHED_MAX: usize = 20_000;
+/// Runs of a trigger that have not ended: they are a part of its row, which every occurrence writes
+/// anew. Further ones wait for one of them to end.
+pub const OPEN_RUNS_MAX: usize = 10_000;
 /// Bytes of all occurrences that wait for runs of their trigger to end.
 pub const BUFFERED_BYTES_MAX: usize = 4 << 20;
 /// Occurrences that share a run, and their bytes.

@@ -8,9 +8,11 @@ use super::record::{Amendment, Occurrence, Origin, Outcome, Record};
 use super::spec::Source;
 use super::state::{Held, Last, OpenRun, Paused};
 use super::vars::Vars;
-use super::{TriggerAnswer, Tx, rejected};
+use super::{Trigger, TriggerAnswer, Tx, rejected};
 use crate::ids::RunId;
-use crate::limits::{BUFFERED_BYTES_MAX, KEY_LENGTH_MAX, SIGNAL_BYTES_MAX, SLOTS_BUFFERED_MAX};
+use crate::limits::{
+    BUFFERED_BYTES_MAX, KEY_LENGTH_MAX, OPEN_RUNS_MAX, SIGNAL_BYTES_MAX, SLOTS_BUFFERED_MAX,
+};
 use crate::machine::{BUS, Emitted, Input, MessageBody, Rejected, StartRun};
 use crate::run::{RunStatus, TriggerRef};
 use crate::schedule::{self, End, Overlap};
@@ -69,6 +71,10 @@ impl Tx<'_, '_> {
             let reason = Some(format!("paused by {}: {}", paused.by, paused.reason));
             self.applied.answer =
                 TriggerAnswer::Decided { outcome: Outcome::SkippedPaused, run: None, reason };
+            return Ok(());
+        }
+        if self.trigger.is_clogged() && !self.env.known.contains_key(key) {
+            self.applied.answer = TriggerAnswer::Later;
             return Ok(());
         }
         let skipped = |o: &&Occurrence| o.outcome == Outcome::SkippedPaused && o.run.is_none();
@@ -163,10 +169,15 @@ impl Tx<'_, '_> {
 
     /// Starts an occurrence that may start, as the overlap policy says. `new`: it has no record yet.
     pub(super) fn admit(&mut self, held: Held, new: bool) {
+        let overlap = held.overlap.unwrap_or(self.trigger.spec.overlap);
+        let full = self.trigger.is_full();
+        if overlap == Overlap::Allow && !full {
+            return self.start(held, new);
+        }
         let going_on = self.going_on();
         let Some(&run) = going_on.first() else { return self.start(held, new) };
-        match held.overlap.unwrap_or(self.trigger.spec.overlap) {
-            Overlap::Allow => self.start(held, new),
+        match overlap {
+            Overlap::Allow => self.buffer(held, new),
             Overlap::Skip => self.skip_overlap(&held, format!("run {run} was going on"), new),
             Overlap::BufferOne if self.trigger.state.buffered.is_empty() => self.buffer(held, new),
             Overlap::BufferOne => {
@@ -190,7 +201,10 @@ impl Tx<'_, '_> {
                 for run in going_on {
                     self.stop(run, schedule::Stop::Terminate, &why);
                 }
-                self.start(held, new);
+                match full {
+                    true => self.buffer(held, new),
+                    false => self.start(held, new),
+                }
             }
         }
     }
@@ -213,13 +227,27 @@ impl Tx<'_, '_> {
         if buffered.len() >= SLOTS_BUFFERED_MAX || bytes + held.bytes > BUFFERED_BYTES_MAX {
             return self.skip_overlap(&held, "too many were waiting already".into(), new);
         }
-        self.decide(&held, Outcome::Buffered, None, None, new);
+        let reason = self.trigger.is_full().then(|| full("it waits for one of them to end"));
+        if let Some(reason) = reason.as_ref().filter(|_| self.trigger.state.buffered.is_empty()) {
+            self.applied.notices.push(format!("{}: {reason}", self.trigger.spec.title()));
+        }
+        self.decide(&held, Outcome::Buffered, reason, None, new);
         self.trigger.state.buffered.push_back(held);
+    }
+
+    /// Whether what waits first may start now.
+    fn is_its_turn(&self) -> bool {
+        let Some(held) = self.trigger.state.buffered.front() else { return false };
+        match held.overlap.unwrap_or(self.trigger.spec.overlap) {
+            // It waits since there were too many.
+            Overlap::Allow => !self.trigger.is_full(),
+            _ => self.going_on().is_empty(),
+        }
     }
 
     /// Starts what waited for runs to end, if it is its turn.
     pub(super) fn release(&mut self) {
-        while self.trigger.may_start() && self.going_on().is_empty() {
+        while self.trigger.may_start() && self.is_its_turn() {
             let Some(held) = self.trigger.state.buffered.pop_front() else { return };
             let late = self.trigger.spec.max_lateness;
             if late.is_some_and(|late| self.now() > held.at.after(late)) {
@@ -242,6 +270,15 @@ impl Tx<'_, '_> {
         if self.trigger.state.orphaned {
             let reason = format!("its workflow {} is gone", self.trigger.spec.workflow);
             self.decide(&held, Outcome::Failed, Some(reason), None, new);
+            return self.over.push_back((held.origin, End::Cancelled));
+        }
+        if self.trigger.table.is_some() && held.origin != Origin::Manual && self.trigger.is_full() {
+            // Of other kinds it waits.
+            if let Some(schedule) = &mut self.trigger.state.schedule {
+                // It was counted as a run when its turn had come.
+                schedule.runs = schedule.runs.saturating_sub(1);
+            }
+            self.skip_overlap(&held, full("a slot doesn't wait for that"), new);
             return self.over.push_back((held.origin, End::Cancelled));
         }
         let params = match self.params(&held) {
@@ -505,6 +542,26 @@ impl Tx<'_, '_> {
             self.applied.answer = TriggerAnswer::Decided { outcome, run, reason };
         }
     }
+}
+
+impl Trigger {
+    /// Whether as many runs of it are open as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.open.len() >= OPEN_RUNS_MAX
+    }
+
+    /// Whether what was found outside can't even wait in it.
+    fn is_clogged(&self) -> bool {
+        self.state.buffered.len() >= SLOTS_BUFFERED_MAX
+            && self.spec.enabled
+            && self.spec.collect.is_none()
+            && matches!(self.spec.overlap, Overlap::Allow | Overlap::BufferAll)
+    }
+}
+
+/// Says that too many runs are open, and what that means.
+fn full(and: &str) -> String {
+    format!("{OPEN_RUNS_MAX} runs of it have not ended, as many as may be; {and}")
 }
 
 /// What expressions see of an event.

@@ -171,6 +171,8 @@ pub enum TriggerAnswer {
     Done,
     /// It was so already.
     Unchanged,
+    /// Nothing is decided or kept: as many wait as may. Whoever found it tells it again later.
+    Later,
     /// An occurrence was decided about.
     Decided {
         /// What became of it.

@@ -7,6 +7,9 @@ use super::{Trigger, TriggerState};
 use crate::schedule::Wait;
 use crate::time::Millis;
 
+/// Of many alike so many are listed.
+const LISTED: usize = 10;
+
 /// One reason, or one thing that is going to happen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
@@ -86,12 +89,24 @@ impl Trigger {
             };
             all.push(Why { until, ..why(format!("slot {} {reason}", pending.slot.at)) });
         }
-        for held in &self.state.buffered {
+        let (waiting, open) = (self.state.buffered.len(), self.state.open.len());
+        if self.is_full() {
+            let reason = format!("{open} runs of it have not ended: no further one starts before");
+            let unblock = Some("let runs end, or end some: `moa runs list`".to_owned());
+            all.push(Why { unblock, ..why(reason) });
+        }
+        for held in self.state.buffered.iter().take(LISTED) {
             let reason = format!("{} waits for a run of the trigger to end", held.key);
             all.push(why(reason));
         }
-        for (run, open) in &self.state.open {
+        if waiting > LISTED {
+            all.push(why(format!("and {} more wait", waiting - LISTED)));
+        }
+        for (run, open) in self.state.open.iter().take(LISTED) {
             all.push(why(format!("run {run} of {} is going on", open.key)));
+        }
+        if open > LISTED {
+            all.push(why(format!("and {} more runs are going on", open - LISTED)));
         }
     }
 

@@ -169,6 +169,8 @@ impl Folder {
             match engine.occurred(id, key, Arc::new(data(path, found.stamp))).await {
                 // Nothing of a paused trigger is told until it goes on: then all of it starts.
                 Ok(TriggerAnswer::Decided { outcome: Outcome::SkippedPaused, .. }) => break,
+                // As many wait as may: the others are told as these start.
+                Ok(TriggerAnswer::Later) => break,
                 Ok(_) => found.told = true,
                 Err(Error::Stopping) => return Err(Stopping),
                 Err(error) => {

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use moa_core::expr::Program;
 use moa_core::ids::RunId;
+use moa_core::limits::{OPEN_RUNS_MAX, SLOTS_BUFFERED_MAX};
 use moa_core::machine::{BUS, Emitted, Input, MessageBody};
 use moa_core::run::RunStatus;
 use moa_core::schedule::Overlap;
 use moa_core::template::Template;
 use moa_core::time::Span;
 use moa_core::trigger::{
-    Guard, Outcome, Source, TriggerAnswer, TriggerCommand, TriggerInput, TriggerSpec,
+    Guard, OpenRun, Origin, Outcome, Source, TriggerAnswer, TriggerCommand, TriggerInput,
+    TriggerSpec,
 };
 use serde_json::json;
 
@@ -342,4 +344,67 @@ fn a_rule_whose_workflow_is_gone_starts_nothing_until_it_is_back() {
     bench.apply(TriggerInput::Orphaned { gone: false }).unwrap();
     bench.event(json!({}));
     assert_eq!(bench.starts.len(), 2);
+}
+
+/// Fills a trigger with open runs until only so many more may be.
+fn fill(bench: &mut Bench, left: u32) {
+    let open =
+        |n: u32| OpenRun { key: format!("event-{n}"), at: START, origin: Origin::Live, with: 0 };
+    let most = u32::try_from(OPEN_RUNS_MAX).unwrap() - left;
+    bench.trigger.state.open =
+        (0..most).map(|n| (bench.trigger.id.run(&n.to_string(), START), open(n))).collect();
+}
+
+#[test]
+fn beyond_as_many_open_runs_as_may_be_what_happens_waits() {
+    let mut bench = Bench::new(on_event());
+    fill(&mut bench, 2);
+    for n in 0..5 {
+        bench.event(json!({ "n": n }));
+    }
+    let waiting = [Outcome::Buffered; 3];
+    assert_eq!(bench.outcomes()[2..], waiting, "{}", bench.lines());
+    assert_eq!(bench.notices.len(), 1, "it is said once: {:?}", bench.notices);
+    let why = bench.trigger.why(bench.now);
+    assert!(why[0].reason.contains("10000 runs of it have not ended"), "{why:?}");
+    assert!(why.len() < 20);
+    // By hand it waits as well: the row is the same.
+    bench.command(start("k", Some(Overlap::Allow)));
+    assert_eq!(bench.starts.len(), 2);
+    for n in 0..4 {
+        let run = bench.starts[n].1;
+        bench.ends(run, RunStatus::Succeeded);
+        assert_eq!(bench.starts.len(), n + 3, "in turn");
+    }
+    let keys: Vec<_> = bench.starts.iter().map(|s| s.2.trigger.key.clone()).collect();
+    assert_eq!(keys[2..], ["event-3", "event-4", "event-5", "manual-k"]);
+    assert_eq!(bench.trigger.state.open.len(), OPEN_RUNS_MAX);
+}
+
+#[test]
+fn a_slot_beyond_as_many_open_runs_as_may_be_is_skipped() {
+    let mut bench = Bench::new(every("1h", |s| s.overlap = Overlap::Allow));
+    fill(&mut bench, 0);
+    bench.pass(Span::minutes(61));
+    assert_eq!(bench.outcomes(), [Outcome::SkippedOverlap], "{}", bench.lines());
+    assert_eq!(bench.trigger.state.schedule.as_ref().map(|s| s.runs), Some(0));
+    bench.trigger.state.open.pop_first();
+    bench.pass(Span::minutes(60));
+    assert_eq!(bench.starts.len(), 1);
+}
+
+#[test]
+fn what_is_found_when_as_many_wait_as_may_is_told_again_later() {
+    let source = Source::Outside { by: "file".into(), settings: json!({}) };
+    let mut bench = Bench::new(TriggerSpec { overlap: Overlap::BufferAll, ..spec(source) });
+    let found = |key: String| TriggerInput::Occurred { key, data: Arc::default() };
+    let mut answers = Vec::new();
+    for n in 0..SLOTS_BUFFERED_MAX + 3 {
+        answers.push(bench.apply(found(n.to_string())).unwrap());
+    }
+    let later = answers.iter().filter(|answer| **answer == TriggerAnswer::Later).count();
+    assert_eq!((later, bench.records.len()), (2, SLOTS_BUFFERED_MAX + 1));
+    bench.one_ends(RunStatus::Succeeded);
+    let again = bench.apply(found((SLOTS_BUFFERED_MAX + 1).to_string())).unwrap();
+    assert!(matches!(again, TriggerAnswer::Decided { outcome: Outcome::Buffered, .. }));
 }
