@@ -132,7 +132,15 @@ pub async fn require(layout: &Layout, what: &str) -> Result<Client> {
     })
 }
 
+/// What is said of something that is durable, and that nobody acts on now.
+pub const RECORDED: &str = "that is recorded, but no node serves the project: `moa up` acts on it";
+
 impl Host {
+    /// Whether the node stays, and acts on what it was asked for.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Host::Other { passing: false })
+    }
+
     /// Does some work, unless a node of our own ends by itself before.
     pub async fn or_failed<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let failed = async {

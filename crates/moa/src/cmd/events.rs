@@ -11,7 +11,7 @@ use super::up::Signals;
 use super::{Context, params, runtime};
 use crate::control::client::{Client, Hints};
 use crate::exit::{Exit, Failure, Result};
-use crate::host;
+use crate::host::{self, Asks};
 use crate::project::Layout;
 use crate::reader::Reader;
 use crate::ui::{JsonArray, Style};
@@ -49,7 +49,8 @@ Examples:
   moa events publish task.completed -p tier=2 -p name=build
 
 It goes to runs that wait for an event of this type (`wait_for`) and to triggers (`on: {event: …}`). It
-is published when this command ends with 0; with the same --key, once only.")]
+is published when this command ends with 0; with the same --key, once only. Where no node serves the
+project it is recorded, and takes effect when `moa up` does.")]
 pub struct PublishArgs {
     /// Its type
     event: String,
@@ -138,13 +139,21 @@ async fn publish(args: PublishArgs, layout: &Layout, context: &Context) -> Resul
             Json::Object(data)
         }
     };
-    let mut client = host::require(layout, "nobody would get the event").await?;
-    let new = client.publish(args.event.clone(), data, args.key).await?;
+    let asks = if args.key.is_some() { Asks::Again } else { Asks::Once };
+    let publish = async |client: &mut Client| {
+        client.publish(args.event.clone(), data.clone(), args.key.clone()).await
+    };
+    let (host, new) = host::ask(layout, asks, publish).await?;
+    let served = host.is_lasting();
+    host.close(Duration::ZERO).await;
     if context.ui.json {
-        context.ui.json(&json!({"type": args.event, "new": new}));
+        context.ui.json(&json!({"type": args.event, "new": new, "served": served}));
     } else {
         let what = if new { "is published" } else { "was published before" };
         context.ui.note(&format!("{} {what}", crate::text::safe_line(&args.event)));
+        if !served {
+            context.ui.hint(host::RECORDED);
+        }
     }
     Ok(Exit::Ok)
 }

@@ -654,6 +654,12 @@ impl Node {
 
     /// Publishes an event; answers whether it is new.
     pub async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
+        if self.info.transient {
+            let mut watched = self.watched.lock().await;
+            self.look(&mut watched).await?;
+            // A trigger that no node has served yet would never hear of it.
+            triggers::put_listeners(&self.engine, &*self.views, &watched, &event).await?;
+        }
         Ok(self.engine.publish(event, data, key).await?)
     }
 

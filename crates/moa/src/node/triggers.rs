@@ -11,7 +11,7 @@ use moa_core::ids::Name;
 use moa_core::limits::MARK_AHEAD_MS;
 use moa_core::schedule::Restarts;
 use moa_core::time::Millis;
-use moa_core::trigger::{TriggerId, TriggerSpec};
+use moa_core::trigger::{Source, TriggerId, TriggerSpec};
 use moa_engine::Handle;
 use moa_engine::handle::{Error, ServeTriggers};
 use moa_ports::triggers::{TriggerFilter, TriggerRow};
@@ -147,6 +147,25 @@ pub async fn put_unless_there(
         Some(spec) if !is_there => put_one(engine, spec).await,
         _ => Ok(()),
     }
+}
+
+/// Makes the triggers that listen to a type of events what the files say, before one is published that
+/// no node acts on yet.
+pub async fn put_listeners(
+    engine: &Handle,
+    views: &dyn Views,
+    watched: &Watched,
+    kind: &str,
+) -> Result<()> {
+    let listens =
+        |spec: &TriggerSpec| matches!(&spec.source, Source::Event { event, .. } if event == kind);
+    for (id, spec) in wanted(&watched.project).into_iter().filter(|(_, spec)| listens(spec)) {
+        let row = views.trigger(id).await?;
+        if row.is_none_or(|row| row.state.removed || *row.spec != spec) {
+            put_one(engine, spec).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether nobody knows what the files say about a trigger.

@@ -1,6 +1,6 @@
 //! Schedules of workflows and the calendars that they use, with the real binary.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::project::Project;
 
@@ -91,8 +91,6 @@ fn schedules_are_looked_at_without_a_node() {
     let said = project.call(&["schedules", "slots", "reprot"]).expect(4);
     assert!(said.err.contains("did you mean report"), "{}", said.err);
     project.call(&["schedules", "slots", "report"]).expect(4);
-    let said = project.call(&["schedules", "trigger", "report"]).expect(5);
-    assert!(said.err.contains("moa up"), "{}", said.err);
     let args =
         ["schedules", "backfill", "report", "2026-03-01", "2026-03-04", "--dry-run", "--json"];
     let dry = project.call(&args).expect(0).json();
@@ -242,4 +240,34 @@ fn time_zones_can_be_newer_than_moa() {
     std::fs::write(project.root.join("zones/Europe/Berlin"), b"TZif2").expect("it is written");
     let said = next(folder).expect(2);
     assert!(said.err.contains("Europe/Berlin"), "{}", said.err);
+}
+
+#[test]
+fn what_is_asked_of_a_schedule_without_a_node_is_done_by_the_next_one() {
+    let text = SCHEDULE.replace(", calendar: {exclude: de-holidays}", "");
+    let project = Project::with("report", &text);
+    let start = ["schedules", "trigger", "report", "--key", "k"];
+    let said = project.call(&start).expect(0);
+    assert!(said.err.contains("`moa up` acts on it"), "{}", said.err);
+    let run = said.out.trim().to_owned();
+    let again = project.call(&[&start[..], &["--json"]].concat()).expect(0).json();
+    assert_eq!((&again["outcome"], &again["served"]), (&json!("deduped"), &json!(false)));
+    assert_eq!(again["run"], run);
+    let args = ["schedules", "backfill", "report", "2026-03-01", "2026-03-04", "--key", "b"];
+    let said = project.call(&args).expect(0);
+    assert!(said.err.contains("has begun: 3 slots"), "{}", said.err);
+    let again = project.call(&[&args[..], &["--json"]].concat()).expect(0).json();
+    assert_eq!((&again["number"], &again["served"]), (&json!(1), &json!(false)));
+    // A kill on the way changes nothing.
+    project.up().kill();
+    let _node = project.up();
+    let over = |slots: &[Json]| slots.iter().filter(|slot| slot["result"] == "succeeded").count();
+    let slots = loop {
+        let slots = slots(&project, "report");
+        if over(&slots) == 4 {
+            break slots;
+        }
+    };
+    assert_eq!(slots.iter().filter(|slot| slot["origin"] == "backfill 1").count(), 3, "{slots:?}");
+    assert!(slots.iter().any(|slot| slot["run"] == run), "{slots:?}");
 }

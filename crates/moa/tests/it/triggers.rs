@@ -184,3 +184,35 @@ steps: [{emit: again}]
     let alarm = wait_for(&project, "alarm", "started", 1);
     assert_eq!(alarm.len(), 1);
 }
+
+#[test]
+fn an_event_published_without_a_node_reaches_everybody_when_one_serves() {
+    let text = "\
+on: [{id: paid, event: order.paid, params: {n: \"${{ event.data.n }}\"}}]
+steps: [{run: 'true'}]
+";
+    let project = Project::empty();
+    let waits = "steps: [{id: paid, wait_for: {event: order.paid}}]\n";
+    project.workflow("waits", waits);
+    let node = project.up();
+    let mut events = project.events();
+    let run = project.call(&["run", "waits", "--detach"]).expect(0).out.trim().to_owned();
+    events.until("step.waiting", "paid");
+    node.kill();
+    // A trigger that no node has ever served.
+    project.workflow("mailer", text);
+    let publish = ["events", "publish", "order.paid", "-p", "n=1", "--key", "a"];
+    let said = project.call(&publish).expect(0);
+    assert!(said.err.contains("`moa up` acts on it"), "{}", said.err);
+    let again = project.call(&[&publish[..], &["--json"]].concat()).expect(0).json();
+    assert_eq!(again, json!({"type": "order.paid", "new": false, "served": false}));
+    project.call(&["events", "publish", "order.paid", "-p", "n=2"]).expect(0);
+    let node = project.up();
+    let all = wait_for(&project, "mailer/paid", "started", 2);
+    assert_eq!(params(&project, &all), [json!({"n": 1}), json!({"n": 2})]);
+    project.call(&["runs", "watch", &run]).expect(0);
+    let now = project.call(&[&publish[..], &["--json"]].concat()).expect(0).json();
+    assert_eq!((&now["new"], &now["served"]), (&json!(false), &json!(true)));
+    node.stop();
+    assert_eq!(history(&project, "mailer/paid").len(), 2);
+}

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use super::{change, instant};
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::host;
+use crate::host::{self, Asks};
 use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -47,7 +47,8 @@ Examples:
 
 The range is half-open: FROM is in it, TO is not; local times are those of the schedule's zone. Slots
 that have had a run are passed over unless --reprocess says otherwise. The runs have low priority
-and a limit of their own, and neither wait for nor hold up what is due now.
+and a limit of their own, and neither wait for nor hold up what is due now. Where no node serves the
+project the backfill is recorded, and begins when `moa up` does.
 `moa schedules list --json` shows how far backfills are.")]
 pub struct Args {
     /// The schedule
@@ -84,7 +85,8 @@ pub struct Args {
 /// Starts or cancels a backfill, or says what it would do.
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let exit = runtime.block_on(async {
         let reader = crate::wire::open_reader(&layout)?;
         let which = Which::Schedules;
         let known = triggers::find(&layout, reader.as_ref(), which, &args.schedule).await?;
@@ -99,11 +101,14 @@ pub fn run(args: Args, context: &Context) -> Result {
             }
             _ => TriggerCommand::CancelBackfill { number: args.cancel },
         };
-        let mut client = host::require_lasting(&layout, "slots can't be started").await?;
-        let answer = client.trigger(known.spec.id(), command).await?;
-        show(&known, &answer, context);
+        drop(reader);
+        let asks = if args.key.is_some() { Asks::Again } else { Asks::Once };
+        let (answer, served) = change::ask(&layout, &known, asks, command).await?;
+        show(&known, &answer, served, context);
         Ok(Exit::Ok)
-    })
+    });
+    runtime.shutdown_background();
+    exit
 }
 
 fn request(args: &Args, table: &Timetable, from: &str, to: &str) -> Result<BackfillRequest> {
@@ -129,16 +134,23 @@ fn request(args: &Args, table: &Timetable, from: &str, to: &str) -> Result<Backf
     })
 }
 
-fn show(known: &Known, answer: &TriggerAnswer, context: &Context) {
+fn show(known: &Known, answer: &TriggerAnswer, served: bool, context: &Context) {
     let title = known.spec.title();
     let ui = &context.ui;
     match answer {
-        TriggerAnswer::Backfill(backfill) if ui.json => ui.json(&triggers::backfill(backfill)),
+        TriggerAnswer::Backfill(backfill) if ui.json => {
+            let mut told = triggers::backfill(backfill);
+            told["served"] = json!(served);
+            ui.json(&told);
+        }
         TriggerAnswer::Backfill(backfill) => {
             let slots = text::plural(backfill.slots as usize, "slot");
             let n = backfill.number;
             ui.line(&n.to_string());
             ui.note(&format!("backfill {n} of {title} has begun: {slots}"));
+            if !served {
+                ui.hint(host::RECORDED);
+            }
         }
         _ if ui.json => ui.json(&json!({"name": title, "done": true})),
         _ => ui.note(&format!("{title}: no further slot of the backfill is started")),

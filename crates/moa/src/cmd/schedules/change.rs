@@ -1,6 +1,7 @@
 //! `moa schedules pause`, `resume`, `trigger`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use moa_core::schedule::Overlap;
 use moa_core::trigger::{Outcome, TriggerAnswer, TriggerCommand};
@@ -8,8 +9,10 @@ use moa_core::workflow::Priority;
 use serde_json::{Value as Json, json};
 
 use crate::cmd::{Context, params, runtime};
+use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
-use crate::host;
+use crate::host::{self, Asks};
+use crate::project::Layout;
 use crate::reader::Reader;
 use crate::triggers::{self, Known, Which};
 use crate::wire;
@@ -52,7 +55,8 @@ Examples:
   moa schedules trigger report --param day=2026-03-01 --overlap allow
   moa schedules trigger report --key ticket-4711 --json
 
-The run gets the params that a slot at this moment would give it; --param wins over them.
+The run gets the params that a slot at this moment would give it; --param wins over them. Where no node
+serves the project it is recorded, and begins when `moa up` does.
 Exit codes: 0 it started or waits for its turn, 5 it did not start (the reason is said)")]
 pub struct StartArgs {
     /// Its name
@@ -129,12 +133,13 @@ fn switch(
 /// Starts a run by hand.
 pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
     let layout = context.layout()?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let exit = runtime.block_on(async {
         let reader = crate::wire::open_reader(&layout)?;
         let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
         let params = given(&args.params, &known, reader.as_ref()).await?;
-        let what = format!("{} can't start runs", known.spec.title());
-        let mut client = host::require_lasting(&layout, &what).await?;
+        drop(reader);
+        let asks = if args.key.is_some() { Asks::Again } else { Asks::Once };
         let command = TriggerCommand::Start {
             key: args.key.unwrap_or_else(|| format!("{:016x}", wire::random_u64())),
             by: BY.into(),
@@ -142,9 +147,27 @@ pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
             overlap: args.overlap,
             priority: args.priority,
         };
-        let answer = client.trigger(known.spec.id(), command).await?;
-        show(&known, &answer, context)
-    })
+        let (answer, served) = ask(&layout, &known, asks, command).await?;
+        show(&known, &answer, served, context)
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+/// Asks a node, or does it without one; answers also whether a node is there that acts on it. A store
+/// that is open for reading must have been closed before.
+pub async fn ask(
+    layout: &Layout,
+    known: &Known,
+    asks: Asks,
+    command: TriggerCommand,
+) -> Result<(TriggerAnswer, bool)> {
+    let id = known.spec.id();
+    let done = async |client: &mut Client| client.trigger(id, command.clone()).await;
+    let (host, answer) = host::ask(layout, asks, done).await?;
+    let served = host.is_lasting();
+    host.close(Duration::ZERO).await;
+    Ok((answer, served))
 }
 
 /// The params of the command line, as the workflow declares them.
@@ -173,7 +196,7 @@ async fn given(
     Ok((!object.is_empty()).then(|| Arc::new(Json::Object(object))))
 }
 
-fn show(known: &Known, answer: &TriggerAnswer, context: &Context) -> Result {
+fn show(known: &Known, answer: &TriggerAnswer, served: bool, context: &Context) -> Result {
     let title = known.spec.title();
     let TriggerAnswer::Decided { outcome, run, reason } = answer else {
         return Err(Failure::refused(format!("{title} gave no answer")));
@@ -182,6 +205,7 @@ fn show(known: &Known, answer: &TriggerAnswer, context: &Context) -> Result {
     if context.ui.json {
         context.ui.json(&json!({
             "name": title, "outcome": outcome.as_str(), "run": run, "reason": reason,
+            "served": served,
         }));
     }
     match (outcome, run) {
@@ -190,12 +214,18 @@ fn show(known: &Known, answer: &TriggerAnswer, context: &Context) -> Result {
                 context.ui.line(&run.to_string());
                 let again = if *outcome == Outcome::Deduped { " (it was before)" } else { "" };
                 context.ui.note(&format!("{title} is started{again}; `moa runs show {run}`"));
+                if !served {
+                    context.ui.hint(host::RECORDED);
+                }
             }
             Ok(Exit::Ok)
         }
         (Outcome::Waiting | Outcome::Buffered | Outcome::Deduped, _) => {
             if !context.ui.json {
                 context.ui.note(&format!("{title} waits for its turn{why}"));
+                if !served {
+                    context.ui.hint(host::RECORDED);
+                }
             }
             Ok(Exit::Ok)
         }
