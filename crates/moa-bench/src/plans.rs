@@ -104,6 +104,7 @@ fn plan(workflow: &str, steps: Vec<PlanStep>) -> Plan {
         vars: std::collections::BTreeMap::new(),
         priority: Default::default(),
         concurrency: None,
+        fairness: None,
         timeout: None,
         bodies: vec![Body { start: 0, count: steps.len() as u32, owner: None }],
         steps,

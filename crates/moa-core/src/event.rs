@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::ids::{Name, NodeId, RunId, VersionHash};
-use crate::run::{ParentRef, Phase, Seed, TriggerRef};
+use crate::run::{Fairness, ParentRef, Phase, Seed, TriggerRef};
 use crate::step::{SkipReason, StepError, WaitReason};
 use crate::time::Millis;
 use crate::workflow::Priority;
@@ -256,6 +256,9 @@ pub struct RunCreated {
     /// The concurrency key, evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
+    /// Whose tasks its tasks are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<Fairness>,
     /// Who or what started it, for people.
     pub cause: String,
 }

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod committee;
 pub mod event;
 pub mod expr;
+pub mod fair;
 pub mod ids;
 pub mod limit;
 pub mod limits;

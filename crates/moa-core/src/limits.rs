@@ -53,8 +53,10 @@ pub const SIGNAL_BYTES_MAX: usize = 256 << 10;
 pub const SIGNALS_BUFFERED_MAX: usize = 1000;
 /// Idempotency keys of signals that one run remembers.
 pub const SIGNAL_KEYS_MAX: usize = 1000;
-/// Characters of an idempotency or concurrency key.
+/// Characters of an idempotency, concurrency or fairness key.
 pub const KEY_LENGTH_MAX: usize = 512;
+/// Turns that a fairness key gets at most for each turn of a key of weight 1.
+pub const FAIRNESS_WEIGHT_MAX: u32 = 1000;
 /// Attempts of one step, whatever its policy says.
 pub const ATTEMPTS_MAX: u32 = 1000;
 /// Inputs gathered for one commit: bounds memory and the length of one transaction.

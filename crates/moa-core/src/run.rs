@@ -140,6 +140,15 @@ pub struct Seed {
     pub steps: Vec<StepRow>,
 }
 
+/// Whose tasks the tasks of a run are, where several have to share an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fairness {
+    /// The key; never empty. The same in whatever workflow.
+    pub key: Arc<str>,
+    /// Turns for each turn of a key of weight 1; 1 to `limits::FAIRNESS_WEIGHT_MAX`.
+    pub weight: u32,
+}
+
 /// What a store keeps of a run, beside its steps. Written only when it changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRow {
@@ -192,6 +201,9 @@ pub struct RunExtra {
     /// The concurrency key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<String>,
+    /// Whose tasks its tasks are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<Fairness>,
     /// Why it is being cancelled, once somebody asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<String>,
@@ -266,6 +278,10 @@ pub struct StepRow {
     /// agent behind however many of another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Name>,
+    /// The fairness key of its run, as long as it has a `queue_key`: so that a store finds the tasks
+    /// of one key behind however many of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness_key: Option<Arc<str>>,
     /// When it was first ready, waiting or running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Millis>,

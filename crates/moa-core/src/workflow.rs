@@ -55,6 +55,9 @@ pub struct Plan {
     /// Which runs are limited together, and how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
+    /// Whose tasks its tasks are, where several have to share an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<FairnessPlan>,
     /// Limit on the whole run, from its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
@@ -131,6 +134,16 @@ pub struct Concurrency {
     pub limit: u32,
     /// What happens to one too many.
     pub on_limit: OnLimit,
+}
+
+/// Tasks that share a key share a place in the turns in which an agent's tasks are started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FairnessPlan {
+    /// Expression over `params` and `run`.
+    pub key: Program,
+    /// Expression over the same: how many turns the key gets for each turn of a key of weight 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Program>,
 }
 
 /// What happens to a run that finds its concurrency key used up.

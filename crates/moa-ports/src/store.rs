@@ -9,6 +9,7 @@
 //! does not renew its registration loses them, and its attempts come back from [`Store::due`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
@@ -299,15 +300,26 @@ pub struct DueAsk {
     pub wall_ahead: i64,
 }
 
-/// Which tasks that can be claimed are wanted: so many of each agent, so that a long backlog of one
-/// agent hides nothing of another.
+/// The tasks of an agent that can be claimed and share a fairness key, or have none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskQueue {
+    /// The agent.
+    pub agent: Name,
+    /// The fairness key.
+    pub key: Option<Arc<str>>,
+}
+
+/// Which tasks that can be claimed are wanted: so many of each queue, so that a long backlog of one
+/// agent, or of one fairness key, hides nothing of another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadyAsk {
-    /// How many of these agents; 0 = none.
-    pub of: BTreeMap<Name, usize>,
-    /// How many of every other agent.
+    /// How many of these queues; 0 = none.
+    pub of: BTreeMap<TaskQueue, usize>,
+    /// How many of every other queue.
     pub each: usize,
-    /// How many at most, all agents together.
+    /// Of those others only what comes after this one, in their order.
+    pub after: Option<TaskQueue>,
+    /// How many at most, all queues together.
     pub all: usize,
 }
 
@@ -315,8 +327,8 @@ pub struct ReadyAsk {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyTask {
     /// Whose task it is.
-    pub agent: Name,
-    /// Its place in the agent's queue.
+    pub queue: TaskQueue,
+    /// Its place in the queue; of one agent all can be compared.
     pub queue_key: i64,
     /// The run.
     pub run: RunId,
@@ -330,9 +342,24 @@ impl ReadyAsk {
         self.all == 0 || self.each == 0 && self.of.values().all(|wanted| *wanted == 0)
     }
 
-    /// How many are wanted of an agent.
-    pub fn of(&self, agent: &Name) -> usize {
-        self.of.get(agent).copied().unwrap_or(self.each)
+    /// How many are wanted of a queue.
+    pub fn of(&self, queue: &TaskQueue) -> usize {
+        let passed = self.after.as_ref().is_some_and(|after| queue <= after);
+        let other = if passed { 0 } else { self.each };
+        self.of.get(queue).copied().unwrap_or(other)
+    }
+}
+
+impl TaskQueue {
+    /// The tasks of an agent without a fairness key.
+    pub fn without_key(agent: Name) -> Self {
+        Self { agent, key: None }
+    }
+
+    /// Where a step's task waits, and its place there; `None` when it can't be claimed.
+    pub fn of(step: &StepRow) -> Option<(Self, i64)> {
+        let (agent, key) = (step.agent.clone()?, step.fairness_key.clone());
+        Some((Self { agent, key }, step.queue_key?))
     }
 }
 
@@ -350,8 +377,8 @@ pub struct Due {
     pub messages: Vec<(MessageId, Message)>,
     /// Events on the bus that not all have who wait for them, oldest first.
     pub bus: Vec<MessageId>,
-    /// Tasks that can be claimed: those of agents that the question names, then those of others, by
-    /// name; of each agent by queue key.
+    /// Tasks that can be claimed: those of queues that the question names, then those of others, by
+    /// agent and fairness key; of each queue by queue key.
     pub ready: Vec<ReadyTask>,
     /// Attempts whose node is gone: run, step, attempt.
     pub lost: Vec<(RunId, InstIx, u32)>,
@@ -503,7 +530,7 @@ impl DueAsk {
             now,
             limit,
             messages_after: 0,
-            ready: ReadyAsk { of: BTreeMap::new(), each: limit, all: limit },
+            ready: ReadyAsk { of: BTreeMap::new(), each: limit, after: None, all: limit },
             lost: true,
             only: None,
             without: BTreeSet::new(),
@@ -568,6 +595,12 @@ impl Commit {
         }
         if self.steps.iter().any(|step| step.queue_key.is_some() != step.agent.is_some()) {
             return Some("a task in the queue of no agent");
+        }
+        let wrong_key = |step: &StepRow| {
+            step.fairness_key.as_ref().is_some_and(|key| key.is_empty() || step.agent.is_none())
+        };
+        if self.steps.iter().any(wrong_key) {
+            return Some("a fairness key that is empty, or of a task that is in no queue");
         }
         self.messages.iter().find_map(Message::fault)
     }

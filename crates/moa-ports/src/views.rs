@@ -1,7 +1,7 @@
 //! The read side of a store: what people and screens ask. Never needed to run anything.
 
 use async_trait::async_trait;
-use moa_core::event::Event;
+use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::machine::TimerKey;
 use moa_core::run::RunStatus;
@@ -13,7 +13,7 @@ use crate::artifacts::ArtifactHash;
 use crate::audit::{AuditEntry, AuditHead};
 use crate::limit::LimitRow;
 use crate::sealed::SealedRow;
-use crate::store::{Error, Message, MessageId, Snapshot, WorkflowVersion};
+use crate::store::{Error, Message, MessageId, Snapshot, TaskQueue, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 
 /// The read side of a store.
@@ -168,6 +168,27 @@ pub struct Pending {
     pub messages: Vec<(MessageId, Message)>,
     /// Its place among the runs that wait for the same concurrency slot, from 1, and who holds it.
     pub queued: Option<(u32, Vec<RunId>)>,
+    /// Its tasks that can be claimed, by step; the first [`PENDING_TASKS_MAX`].
+    pub tasks: Vec<PendingTask>,
+}
+
+/// How many tasks of a run [`Pending`] tells of.
+pub const PENDING_TASKS_MAX: usize = 10;
+/// How far is counted what is before a task.
+pub const BEFORE_MAX: u64 = 1000;
+
+/// A task that can be claimed, and what is before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingTask {
+    /// The step.
+    pub inst: InstIx,
+    /// Where it waits.
+    pub queue: TaskQueue,
+    /// Tasks before it in that queue; at most [`BEFORE_MAX`].
+    pub before: u64,
+    /// Other queues of its agent that have tasks, with which its own takes turns; at most
+    /// [`BEFORE_MAX`].
+    pub others: u64,
 }
 
 /// What became of a run. In order of how long what belongs to it is needed.

@@ -65,6 +65,7 @@ fn blank(workflow: Name, version: u64) -> Plan {
         vars: [("limit".to_owned(), json!(2))].into_iter().collect(),
         priority: Priority::Medium,
         concurrency: None,
+        fairness: None,
         timeout: None,
         steps: Vec::new(),
         bodies: Vec::new(),

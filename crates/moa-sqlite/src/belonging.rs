@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use moa_core::ids::RunId;
 use moa_core::time::Millis;
-use moa_ports::store::{Due, DueAsk, ReadyAsk, ReadyTask};
+use moa_ports::store::{Due, DueAsk, ReadyAsk, ReadyTask, TaskQueue};
 use rusqlite::{Connection, params};
 
 use crate::error::Fail;
@@ -36,7 +36,7 @@ const NEXT_TIMER: &str = concat!(
     " r CROSS JOIN timers t ON t.run_no = r.no WHERE t.due > ?2 ORDER BY t.due LIMIT ?3"
 );
 const READY: &str = concat!(
-    "SELECT r.id, s.inst, s.queue_key, r.no, s.agent FROM ",
+    "SELECT r.id, s.inst, s.queue_key, r.no, s.agent, s.fairness_key FROM ",
     family!(),
     " r CROSS JOIN steps s ON s.run_no = r.no \
      WHERE s.queue_key IS NOT NULL AND s.agent IS NOT NULL"
@@ -113,10 +113,11 @@ impl Found {
         let mut stmt = conn.prepare_cached(READY)?;
         let mut rows = stmt.query([root])?;
         while let Some(row) = rows.next()? {
-            let (agent, run) = (rows::name(row, 4)?, rows::run_id(row, 0)?);
-            if ask.ready.of(&agent) > 0 && !ask.without.contains(&run) {
+            let run = rows::run_id(row, 0)?;
+            let queue = TaskQueue { agent: rows::name(row, 4)?, key: rows::fairness_key(row, 5)? };
+            if ask.ready.of(&queue) > 0 && !ask.without.contains(&run) {
                 let (inst, queue_key) = (row.get(1)?, row.get(2)?);
-                let task = ReadyTask { agent, queue_key, run, inst };
+                let task = ReadyTask { queue, queue_key, run, inst };
                 self.ready.push((row.get(3)?, task));
             }
         }
@@ -158,19 +159,19 @@ impl Found {
     }
 }
 
-/// As many tasks of each agent as are asked for: those of agents that the question names first.
+/// As many tasks of each queue as are asked for: those of queues that the question names first.
 fn in_order(mut found: Vec<(i64, ReadyTask)>, ask: &ReadyAsk) -> Vec<ReadyTask> {
     let place = |(no, task): &(i64, ReadyTask)| {
-        let agent = task.agent.clone();
-        (!ask.of.contains_key(&agent), agent, task.queue_key, *no, task.inst)
+        let queue = task.queue.clone();
+        (!ask.of.contains_key(&queue), queue, task.queue_key, *no, task.inst)
     };
     found.sort_by_cached_key(place);
     let mut ready: Vec<ReadyTask> = Vec::new();
-    let mut of_agent = 0;
+    let mut of_queue = 0;
     for (_, task) in found {
-        let same = ready.last().is_some_and(|last| last.agent == task.agent);
-        of_agent = if same { of_agent + 1 } else { 1 };
-        if of_agent <= ask.of(&task.agent) {
+        let same = ready.last().is_some_and(|last| last.queue == task.queue);
+        of_queue = if same { of_queue + 1 } else { 1 };
+        if of_queue <= ask.of(&task.queue) {
             ready.push(task);
         }
     }

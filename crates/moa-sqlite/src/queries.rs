@@ -1,5 +1,7 @@
 //! What people and screens ask.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
@@ -9,9 +11,12 @@ use moa_ports::artifacts::ArtifactHash;
 use moa_ports::audit::{AuditEntry, AuditHead};
 use moa_ports::limit::LimitRow;
 use moa_ports::sealed::SealedRow;
-use moa_ports::store::{Error as StoreError, Snapshot, WorkflowRef, WorkflowVersion};
+use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
-use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use moa_ports::views::{
+    BEFORE_MAX, Fate, HistoryRow, PENDING_TASKS_MAX, Pending, PendingTask, RunFilter, RunSummary,
+    Totals, Views,
+};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
@@ -321,7 +326,54 @@ pub(crate) fn pending(conn: &Connection, run: RunId) -> Result<Pending, Fail> {
     let mut stmt =
         conn.prepare_cached("SELECT id, run, body FROM messages WHERE run = ?1 ORDER BY id")?;
     let messages = collect(stmt.query([id])?, rows::message)?;
-    Ok(Pending { timers, messages, queued: queued(conn, id)? })
+    Ok(Pending { timers, messages, queued: queued(conn, id)?, tasks: tasks(conn, id)? })
+}
+
+/// The first tasks of a run that can be claimed, and what is before them.
+fn tasks(conn: &Connection, id: [u8; 16]) -> Result<Vec<PendingTask>, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT s.inst, s.agent, s.fairness_key, (SELECT count(*) FROM \
+         (SELECT 1 FROM steps o WHERE o.agent = s.agent AND o.fairness_key = s.fairness_key \
+         AND o.queue_key IS NOT NULL \
+         AND (o.queue_key, o.run_no, o.inst) < (s.queue_key, s.run_no, s.inst) LIMIT ?2)) \
+         FROM runs r CROSS JOIN steps s ON s.run_no = r.no WHERE r.id = ?1 \
+         AND s.queue_key IS NOT NULL AND s.agent IS NOT NULL ORDER BY s.inst LIMIT ?3",
+    )?;
+    let max = (sql_count(BEFORE_MAX), read::sql_limit(PENDING_TASKS_MAX));
+    let mut tasks = collect(stmt.query(params![id, max.0, max.1])?, |row| {
+        let queue = TaskQueue { agent: rows::name(row, 1)?, key: rows::fairness_key(row, 2)? };
+        Ok(PendingTask { inst: row.get(0)?, queue, before: rows::count(row, 3)?, others: 0 })
+    })?;
+    let mut queues: BTreeMap<Name, u64> = BTreeMap::new();
+    for task in &mut tasks {
+        let agent = &task.queue.agent;
+        let all = match queues.get(agent) {
+            Some(all) => *all,
+            None => *queues.entry(agent.clone()).or_insert(count_queues(conn, agent)?),
+        };
+        task.others = all.saturating_sub(1).min(BEFORE_MAX);
+    }
+    Ok(tasks)
+}
+
+/// How many queues of an agent have tasks, one more than [`BEFORE_MAX`] at most.
+fn count_queues(conn: &Connection, agent: &Name) -> Result<u64, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT fairness_key FROM steps INDEXED BY steps_ready WHERE agent = ?1 \
+         AND queue_key IS NOT NULL AND fairness_key > ?2 ORDER BY fairness_key LIMIT 1",
+    )?;
+    let without = "SELECT EXISTS (SELECT 1 FROM steps WHERE agent = ?1 AND fairness_key = '' \
+                   AND queue_key IS NOT NULL)";
+    let mut without = conn.prepare_cached(without)?;
+    let some = without.query_row([agent.as_str()], |row| row.get::<_, bool>(0))?;
+    let mut count = u64::from(some);
+    let mut last = String::new();
+    while count <= BEFORE_MAX {
+        let next = stmt.query_row([agent.as_str(), &last], |row| row.get(0)).optional()?;
+        let Some(next) = next else { break };
+        (last, count) = (next, count + 1);
+    }
+    Ok(count)
 }
 
 /// A waiting run's place in the queue for its concurrency slot, from 1, and who holds the slots.

@@ -8,7 +8,8 @@ use moa_core::machine::MessageBody;
 use moa_core::run::StepRow;
 use moa_core::time::Millis;
 use moa_ports::store::{
-    Due, DueAsk, Message, MessageId, ReadyAsk, ReadyTask, Snapshot, WorkflowRef, WorkflowVersion,
+    Due, DueAsk, Message, MessageId, ReadyAsk, ReadyTask, Snapshot, TaskQueue, WorkflowRef,
+    WorkflowVersion,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -108,34 +109,46 @@ pub(crate) fn asked<T>(
     Ok(all)
 }
 
-/// Tasks that can be claimed: a look into the index for each agent that has some.
+/// Tasks that can be claimed: a look into the index for each queue that has some.
 fn ready(conn: &Connection, ask: &DueAsk) -> Result<Vec<ReadyTask>, Fail> {
-    let ReadyAsk { of, each, all } = &ask.ready;
+    let ReadyAsk { of, each, after, all } = &ask.ready;
     let mut ready = Vec::new();
-    for (agent, &wanted) in of {
-        ready.extend(ready_of(conn, ask, agent, wanted)?);
+    for (queue, &wanted) in of {
+        ready.extend(ready_of(conn, ask, queue, wanted)?);
     }
-    let mut stmt = conn.prepare_cached(
-        "SELECT min(agent) FROM steps WHERE queue_key IS NOT NULL AND agent > ?1",
-    )?;
-    let mut last = String::new();
+    let mut last = after.clone();
     while *each > 0 && ready.len() < *all {
-        let next = stmt.query_row([&last], |row| row.get::<_, Option<String>>(0))?;
-        let Some(next) = next else { break };
-        let agent = Name::new(&next).map_err(|e| Fail::Data(format!("agent {next:?}: {e}")))?;
-        if !of.contains_key(&agent) {
-            ready.extend(ready_of(conn, ask, &agent, *each)?);
+        let Some(next) = next_queue(conn, last.as_ref())? else { break };
+        if !of.contains_key(&next) {
+            ready.extend(ready_of(conn, ask, &next, *each)?);
         }
-        last = next;
+        last = Some(next);
     }
     ready.truncate(*all);
     Ok(ready)
 }
 
+/// The first queue that has tasks, after another one.
+fn next_queue(conn: &Connection, after: Option<&TaskQueue>) -> Result<Option<TaskQueue>, Fail> {
+    // Names are not empty, so all of them are greater.
+    let (agent, key) = after
+        .map_or(("", ""), |queue| (queue.agent.as_str(), queue.key.as_deref().unwrap_or_default()));
+    let mut stmt = conn.prepare_cached(
+        "SELECT agent, fairness_key FROM steps INDEXED BY steps_ready \
+         WHERE queue_key IS NOT NULL AND (agent, fairness_key) > (?1, ?2) \
+         ORDER BY agent, fairness_key LIMIT 1",
+    )?;
+    let mut rows = stmt.query([agent, key])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let agent: String = row.get(0)?;
+    let agent = Name::new(&agent).map_err(|e| Fail::Data(format!("agent {agent:?}: {e}")))?;
+    Ok(Some(TaskQueue { agent, key: rows::fairness_key(row, 1)? }))
+}
+
 fn ready_of(
     conn: &Connection,
     ask: &DueAsk,
-    agent: &Name,
+    queue: &TaskQueue,
     wanted: usize,
 ) -> Result<Vec<ReadyTask>, Fail> {
     if wanted == 0 {
@@ -143,13 +156,14 @@ fn ready_of(
     }
     let mut stmt = conn.prepare_cached(
         "SELECT r.id, s.inst, s.queue_key FROM steps s CROSS JOIN runs r ON r.no = s.run_no \
-         WHERE s.agent = ?1 AND s.queue_key IS NOT NULL \
-         ORDER BY s.queue_key, s.run_no, s.inst LIMIT ?2",
+         WHERE s.agent = ?1 AND s.fairness_key = ?2 AND s.queue_key IS NOT NULL \
+         ORDER BY s.queue_key, s.run_no, s.inst LIMIT ?3",
     )?;
-    let rows = stmt.query(params![agent.as_str(), limit_of(ask, wanted)])?;
+    let key = queue.key.as_deref().unwrap_or_default();
+    let rows = stmt.query(params![queue.agent.as_str(), key, limit_of(ask, wanted)])?;
     asked(ask, rows, 0, wanted, |row| {
-        let (agent, run) = (agent.clone(), rows::run_id(row, 0)?);
-        Ok(ReadyTask { agent, run, inst: row.get(1)?, queue_key: row.get(2)? })
+        let (queue, run) = (queue.clone(), rows::run_id(row, 0)?);
+        Ok(ReadyTask { queue, run, inst: row.get(1)?, queue_key: row.get(2)? })
     })
 }
 

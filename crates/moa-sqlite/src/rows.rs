@@ -32,7 +32,8 @@ pub const SUMMARY: &str = "r.id, r.workflow, r.hash, r.status, r.extra, r.parent
     r.started_at, r.finished_at, r.error";
 /// Columns of a step as [`step`] reads them and [`bind_step`] binds them behind the run's number.
 pub const STEP: &str = "inst, plan, owner, iteration, status, wait, skip, attempt, released, \
-    node, queue_key, ready_at, started_at, finished_at, until, output, error, data, agent";
+    node, queue_key, ready_at, started_at, finished_at, until, output, error, data, agent, \
+    fairness_key";
 /// Columns of a history row as [`history`] reads them, from `history h`.
 pub const HISTORY: &str = "h.seq, h.version, h.at, h.events";
 /// Columns of a trigger as [`trigger`] reads them.
@@ -96,6 +97,7 @@ pub fn bind_step(
     text.bind(stmt, 18, step.error.as_ref())?;
     text.bind(stmt, 19, step.data.as_ref())?;
     stmt.raw_bind_parameter(20, step.agent.as_ref().map(Name::as_str))?;
+    stmt.raw_bind_parameter(21, step.fairness_key.as_deref().unwrap_or_default())?;
     Ok(())
 }
 
@@ -202,7 +204,14 @@ pub fn step(row: &Row<'_>) -> Result<StepRow, Fail> {
             rusqlite::types::ValueRef::Null => None,
             _ => Some(name(row, 18)?),
         },
+        fairness_key: fairness_key(row, 19)?,
     })
+}
+
+/// A fairness key; empty = none.
+pub fn fairness_key(row: &Row<'_>, column: usize) -> Result<Option<Arc<str>>, Fail> {
+    let key = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
+    Ok((!key.is_empty()).then(|| key.into()))
 }
 
 /// Reads a history row; columns [`HISTORY`].

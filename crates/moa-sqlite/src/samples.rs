@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 10] = [
+const SAMPLES: [&str; 11] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
@@ -35,6 +35,7 @@ const SAMPLES: [&str; 10] = [
     include_str!("../tests/data/0008.sql"),
     include_str!("../tests/data/0009.sql"),
     include_str!("../tests/data/0010.sql"),
+    include_str!("../tests/data/0011.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {

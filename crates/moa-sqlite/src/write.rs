@@ -649,5 +649,5 @@ const MESSAGE_SQL: &str = "INSERT INTO messages (id, run, body, root) VALUES (?1
 
 const STEP_SQL: &str = "INSERT OR REPLACE INTO steps (run_no, inst, plan, owner, iteration, \
     status, wait, skip, attempt, released, node, queue_key, ready_at, started_at, finished_at, \
-    until, output, error, data, agent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
-    ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+    until, output, error, data, agent, fairness_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+    ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";

@@ -79,6 +79,7 @@ pub fn document(run: &Run, attempts: Option<&BTreeMap<InstIx, Vec<Attempt>>>) ->
     put("parent", row.parent.map(|p| json!({"run": p.run, "step": p.step, "depth": p.depth})));
     put("forked_from", row.extra.forked_from.map(|run| json!(run)));
     put("concurrency_key", row.extra.concurrency_key.clone().map(Json::from));
+    put("fairness", row.extra.fairness.as_ref().map(|f| json!(f)));
     put("cancel", row.extra.cancel.clone().map(Json::from));
     put("output", row.output.as_deref().cloned());
     put("error", row.error.as_ref().map(|e| json!(e)));

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, RunId};
 use moa_core::limit::LimitState;
-use moa_core::machine::{ForkPoint, Run, Why};
+use moa_core::machine::{Claimable, ForkPoint, Run, Why};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_core::workflow::StepKind;
 use moa_engine::handle::Status;
-use moa_ports::views::Pending;
+use moa_ports::views::{BEFORE_MAX, Pending, PendingTask};
 use serde::Serialize;
 
 use crate::node::NodeStatus;
@@ -103,7 +103,10 @@ pub fn answer(
     }
     let steps = match status.is_terminal() || status == RunStatus::Pending {
         true => Vec::new(),
-        false => run.why(all).into_iter().map(|why| of_step(run, why, node, limits)).collect(),
+        false => {
+            let of_step = |why| of_step(run, why, pending, node, limits);
+            run.why(all).into_iter().map(of_step).collect()
+        }
     };
     Answer { run: run.row.run.to_string(), status, reasons, steps }
 }
@@ -193,7 +196,40 @@ pub fn queued(run: &Run, pending: &Pending) -> Reason {
     Reason::of_run(reason, unblock)
 }
 
-fn of_step(run: &Run, why: Why, node: Option<&NodeStatus>, limits: &Limits) -> Reason {
+/// What is before a task that waits for a slot: others of its fairness key, and other keys' turns.
+fn what_is_before(task: &PendingTask) -> Vec<String> {
+    let count = |count: u64, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        BEFORE_MAX.. => format!("{BEFORE_MAX} {many} or more"),
+        count => format!("{count} {many}"),
+    };
+    let key = match &task.queue.key {
+        Some(key) => format!(" of the fairness key {key:?}"),
+        None if task.others > 0 => " without a fairness key".to_owned(),
+        None => String::new(),
+    };
+    let mut before = Vec::new();
+    if task.before > 0 {
+        before.push(format!(
+            "{}{key} {} before it",
+            count(task.before, "task", "tasks"),
+            if task.before == 1 { "is" } else { "are" }
+        ));
+    }
+    if task.others > 0 {
+        let keys = count(task.others, "other key", "other keys");
+        before.push(format!("tasks{key} take turns with those of {keys}"));
+    }
+    before
+}
+
+fn of_step(
+    run: &Run,
+    why: Why,
+    pending: &Pending,
+    node: Option<&NodeStatus>,
+    limits: &Limits,
+) -> Reason {
     let (mut reason, mut until, mut unblock) = (why.reason, why.until, why.unblock);
     let ready = why.status == StepStatus::Ready && !run.row.extra.paused;
     if ready && node.is_none() {
@@ -211,9 +247,14 @@ fn of_step(run: &Run, why: Why, node: Option<&NodeStatus>, limits: &Limits) -> R
              the node runs {all} of {}",
             node.max_running
         );
+        if let Some(task) = pending.tasks.iter().find(|task| task.inst == why.inst) {
+            what_is_before(task)
+                .into_iter()
+                .for_each(|before| reason.push_str(&format!("; {before}")));
+        }
     }
     if let (true, Some(action)) = (ready, run.action(why.inst))
-        && let Some((agent, _)) = run.claimable(why.inst)
+        && let Some(Claimable { agent, .. }) = run.claimable(why.inst)
         && let Some((limit, at)) = limits.why(agent, action)
     {
         (reason, until, unblock) = (limit, Some(at), Some(format!("moa limits {agent}")));

@@ -309,6 +309,7 @@ impl Tx<'_> {
             params,
             parent: crate::run::ParentRef { run: self.run.row.run, step: inst, depth },
             priority: self.run.row.priority,
+            fairness: self.run.row.extra.fairness.clone(),
         };
         let body = MessageBody::StartChild(Box::new(start));
         self.effects.push(Effect::Send { to: child, body });

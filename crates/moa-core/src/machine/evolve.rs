@@ -38,6 +38,7 @@ impl Run {
             extra: RunExtra {
                 cause: created.cause.clone(),
                 concurrency_key: created.concurrency_key.clone(),
+                fairness: created.fairness.clone(),
                 forked_from: created.seed.as_ref().map(|s| s.run),
                 ..RunExtra::default()
             },
@@ -208,6 +209,7 @@ impl Run {
         {
             row.queue_key = Some(queue_key(step.priority.unwrap_or(self.row.priority), at));
             row.agent = Some(agent.clone());
+            row.fairness_key = self.row.extra.fairness.as_ref().map(|f| f.key.clone());
         }
     }
 
@@ -317,6 +319,7 @@ impl Run {
 fn unqueue(row: &mut StepRow) {
     row.queue_key = None;
     row.agent = None;
+    row.fairness_key = None;
 }
 
 fn set_ready(row: &mut StepRow, now: Millis) {

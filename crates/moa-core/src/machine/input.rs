@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::event::InstIx;
 use crate::ids::{Name, RunId};
-use crate::run::{ParentRef, TriggerRef};
+use crate::run::{Fairness, ParentRef, TriggerRef};
 use crate::step::StepError;
 use crate::time::{Millis, Span};
 use crate::trigger::TriggerInput;
@@ -199,6 +199,9 @@ pub struct StartChild {
     pub parent: ParentRef,
     /// Priority of its tasks.
     pub priority: Priority,
+    /// Whose tasks its tasks are, when its workflow doesn't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fairness: Option<Fairness>,
 }
 
 /// The start of a run by a trigger.

@@ -6,10 +6,11 @@ use serde_json::{Map, Value as Json};
 
 use crate::event::{Event, InstIx};
 use crate::ids::{Name, NodeId};
+use crate::run::Fairness;
 use crate::step::{StepError, StepStatus};
 use crate::template::{Rendered, Template};
 use crate::time::Span;
-use crate::workflow::StepKind;
+use crate::workflow::{Priority, StepKind};
 
 use super::begin::expression_error;
 use super::tx::{PlanStepRef, Tx};
@@ -45,15 +46,29 @@ pub struct Assignment {
     pub idempotency_key: String,
 }
 
+/// A ready step, as it stands in the queue of its agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claimable<'r> {
+    /// The agent.
+    pub agent: &'r Name,
+    /// Its place among all tasks of the agent; less is sooner.
+    pub queue_key: i64,
+    /// Its priority.
+    pub priority: Priority,
+    /// Whose task it is; `None` = nobody's in particular.
+    pub fairness: Option<&'r Fairness>,
+}
+
 impl Run {
-    /// The agent of a ready step, and its place in the queue; `None` when it can't be claimed.
-    pub fn claimable(&self, inst: InstIx) -> Option<(&Name, i64)> {
+    /// What is to be known of a ready step to queue it; `None` when it can't be claimed.
+    pub fn claimable(&self, inst: InstIx) -> Option<Claimable<'_>> {
         let row = self.step(inst)?;
-        let key = row.queue_key.filter(|_| row.status == StepStatus::Ready)?;
-        match &self.graph.step(row.plan).kind {
-            StepKind::Task { agent, .. } => Some((agent, key)),
-            _ => None,
-        }
+        let queue_key = row.queue_key.filter(|_| row.status == StepStatus::Ready)?;
+        let step = self.graph.step(row.plan);
+        let StepKind::Task { agent, .. } = &step.kind else { return None };
+        let priority = step.priority.unwrap_or(self.row.priority);
+        let fairness = self.row.extra.fairness.as_ref();
+        Some(Claimable { agent, queue_key, priority, fairness })
     }
 
     /// Whether an attempt has nothing to go on for: it is over, or the run is being cancelled.

@@ -37,8 +37,8 @@ use std::sync::Arc;
 pub use fork::{ForkError, ForkPoint};
 pub use graph::{BrokenPlan, Graph};
 pub use input::*;
-pub use lease::Assignment;
-pub use start::{concurrency_key, fill_params};
+pub use lease::{Assignment, Claimable};
+pub use start::{concurrency_key, fairness, fairness_weight, fill_params};
 pub use state::{BrokenRows, Run};
 pub use why::Why;
 

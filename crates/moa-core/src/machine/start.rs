@@ -1,12 +1,15 @@
-//! What is checked and computed before a run exists: its params and its concurrency key.
+//! What is checked and computed before a run exists: its params, its concurrency key, its fairness.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::expr::{Scope, Value};
+use crate::expr::{Program, Scope, Value};
 use crate::ids::RunId;
-use crate::limits::{KEY_LENGTH_MAX, OUTPUT_BYTES_MAX, OUTPUT_DEPTH_MAX, PARAMS_BYTES_MAX};
+use crate::limits::{
+    FAIRNESS_WEIGHT_MAX, KEY_LENGTH_MAX, OUTPUT_BYTES_MAX, OUTPUT_DEPTH_MAX, PARAMS_BYTES_MAX,
+};
+use crate::run::Fairness;
 
 use super::Graph;
 
@@ -111,13 +114,42 @@ pub fn concurrency_key(
     let Some(concurrency) = &graph.concurrency else { return Ok(None) };
     let Some(program) = &concurrency.key else { return Ok(Some(graph.workflow.to_string())) };
     let vars = StartVars { graph, params, run };
-    let value = program.eval(&vars).map_err(|e| format!("concurrency.key: {e}"))?;
-    let key = match value.to_json() {
+    let key = key_of(program, &vars, "concurrency.key")?;
+    Ok(Some(format!("{}/{}", graph.workflow, key.as_deref().unwrap_or("null"))))
+}
+
+/// A key as text; `None` when it is null.
+fn key_of(program: &Program, vars: &StartVars<'_>, what: &str) -> Result<Option<String>, String> {
+    let key = match program.eval(vars).map_err(|e| format!("{what}: {e}"))?.to_json() {
+        Json::Null => return Ok(None),
         Json::String(text) => text,
         other => other.to_string(),
     };
     if key.len() > KEY_LENGTH_MAX {
-        return Err(format!("concurrency.key: longer than {KEY_LENGTH_MAX} characters"));
+        return Err(format!("{what}: longer than {KEY_LENGTH_MAX} characters"));
     }
-    Ok(Some(format!("{}/{key}", graph.workflow)))
+    Ok(Some(key))
+}
+
+/// Whose tasks the tasks of a new run are; `None` when its workflow doesn't say, or says null or an
+/// empty text.
+pub fn fairness(graph: &Graph, params: &Arc<Json>, run: RunId) -> Result<Option<Fairness>, String> {
+    let Some(plan) = &graph.fairness else { return Ok(None) };
+    let vars = StartVars { graph, params, run };
+    let Some(key) = key_of(&plan.key, &vars, "fairness.key")?.filter(|key| !key.is_empty()) else {
+        return Ok(None);
+    };
+    let weight = plan.weight.as_ref().map(|program| fairness_weight(program, &vars)).transpose();
+    let weight = weight.map_err(|why| format!("fairness.weight: {why}"))?.unwrap_or(1);
+    Ok(Some(Fairness { key: key.into(), weight }))
+}
+
+/// The weight of a fairness key, if it is one.
+pub fn fairness_weight(program: &Program, vars: &dyn Scope) -> Result<u32, String> {
+    let value = program.eval(vars).map_err(|e| e.to_string())?;
+    let weight = value.as_int().and_then(|weight| u32::try_from(weight).ok());
+    weight.filter(|weight| (1..=FAIRNESS_WEIGHT_MAX).contains(weight)).ok_or_else(|| {
+        let value = value.to_json();
+        format!("{value} is no whole number from 1 to {FAIRNESS_WEIGHT_MAX}")
+    })
 }

@@ -184,6 +184,7 @@ impl Run {
                 node: None,
                 queue_key: None,
                 agent: None,
+                fairness_key: None,
                 ready_at: None,
                 started_at: None,
                 finished_at: None,

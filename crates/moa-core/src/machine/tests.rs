@@ -63,6 +63,7 @@ impl Solo {
             trigger: None,
             seed: None,
             concurrency_key: None,
+            fairness: None,
             cause: "test".into(),
         };
         let made =

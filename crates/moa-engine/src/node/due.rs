@@ -123,8 +123,8 @@ impl Node {
     fn ready_found(&mut self, ask: &ReadyAsk, found: &[ReadyTask]) {
         let mut news = BTreeSet::new();
         for task in found {
-            if self.offer_stored(task) && !news.contains(&task.agent) {
-                news.insert(task.agent.clone());
+            if self.offer_stored(task) && !news.contains(&task.queue) {
+                news.insert(task.queue.clone());
             }
         }
         self.slots.answered(&self.agents, ask, found, &news);
@@ -165,8 +165,8 @@ impl Node {
         self.refresh(id, |run| run.claimable(inst).is_some());
         match self.runs.get(&id) {
             Some(Entry::Live(live)) => {
-                let Some((agent, key)) = live.run.claimable(inst) else { return false };
-                self.slots.offer(id, inst, agent, key, is_free(&self.agents, agent))
+                let Some(task) = live.run.claimable(inst) else { return false };
+                self.slots.offer(id, inst, &task, is_free(&self.agents, task.agent))
             }
             Some(Entry::Loading(_)) => false,
             // It would leave memory again at once.
@@ -216,8 +216,8 @@ impl Node {
         };
         if !run.row.status.is_terminal() && self.scope.covers(Some(root)) {
             for row in run.steps().filter(|r| r.status == StepStatus::Ready) {
-                if let Some((agent, key)) = run.claimable(row.inst) {
-                    self.slots.offer(id, row.inst, agent, key, is_free(&self.agents, agent));
+                if let Some(task) = run.claimable(row.inst) {
+                    self.slots.offer(id, row.inst, &task, is_free(&self.agents, task.agent));
                 }
             }
         }

@@ -19,6 +19,7 @@ use moa_core::time::{Millis, Span};
 use moa_ports::limit::{LimitRow, LimitWrite};
 use moa_ports::store;
 
+use super::queue::Place;
 use super::{Command, Entry, Node};
 
 /// How many tasks of an agent are looked at for one that its quota has room for.
@@ -109,9 +110,9 @@ impl Limits {
         &mut self,
         spec: &AgentSpec,
         now: Millis,
-        tasks: impl Iterator<Item = (i64, RunId, InstIx)>,
+        tasks: impl Iterator<Item = Place>,
         action: impl Fn(RunId, InstIx) -> Option<&'r str>,
-    ) -> Option<(i64, RunId, InstIx)> {
+    ) -> Option<Place> {
         if !self.loaded {
             return None;
         }
@@ -238,27 +239,32 @@ impl Node {
         }
     }
 
-    /// The next task to start: the first in order of all agents that have room for one.
+    /// The next task to start: of the agents that have room for one that whose first task is the first
+    /// of all, and of its tasks the one whose turn it is.
     pub(super) fn next_task(&mut self, now: Millis) -> Option<(RunId, InstIx)> {
         let (agents, runs) = (&self.agents, &self.runs);
         let action = |run: RunId, inst: InstIx| match runs.get(&run) {
             Some(Entry::Live(live)) => live.run.action(inst),
             _ => None,
         };
-        let mut best: Option<((i64, RunId, InstIx), Name)> = None;
-        for (name, mut tasks) in self.slots.open_queues(agents) {
-            let first = match agents.get(name).filter(|spec| !spec.limits.is_empty()) {
-                Some(spec) => self.limits.pick(spec, now, tasks, action),
-                None => tasks.next(),
+        let mut best: Option<(Place, Place, Name)> = None;
+        for (name, queue) in self.slots.open_queues(agents) {
+            let turn = queue.in_turn().next();
+            let task = match agents.get(name).filter(|spec| !spec.limits.is_empty()) {
+                Some(spec) => self.limits.pick(spec, now, queue.in_turn(), action),
+                None => turn,
             };
-            let Some(first) = first else { continue };
-            if best.as_ref().is_none_or(|(best, _)| first < *best) {
-                best = Some((first, name.clone()));
+            let Some(task) = task else { continue };
+            // One whose turn it is stands for the first of its agent: that others of its agent have
+            // turns as well is nothing that puts it behind another agent's.
+            let place = if Some(task) == turn { queue.first().unwrap_or(task) } else { task };
+            if best.as_ref().is_none_or(|(best, ..)| place < *best) {
+                best = Some((place, task, name.clone()));
             }
         }
-        let ((key, run, inst), agent) = best?;
-        self.slots.withdraw(run, inst, &agent, key);
-        Some((run, inst))
+        let (_, place, agent) = best?;
+        self.slots.start(&agent, &place);
+        Some((place.1, place.2))
     }
 }
 

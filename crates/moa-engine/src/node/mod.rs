@@ -18,6 +18,7 @@ mod gather;
 mod hash;
 mod limits;
 mod quarantine;
+mod queue;
 mod scope;
 mod slots;
 mod starts;

@@ -1,6 +1,6 @@
 //! The choke point: every attempt of this node starts here, whoever asked for it.
 //!
-//! Tasks wait by agent, in order of their queue key; an attempt starts when its agent has a slot, and
+//! Tasks wait by agent (see `queue` for their order); an attempt starts when its agent has a slot, and
 //! the node one, unless the agent is built in and costs nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,16 +10,17 @@ use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
 use moa_core::limits::DUE_ROWS_MAX;
-use moa_core::machine::{Effect, Run};
+use moa_core::machine::{Claimable, Effect, Run};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_ports::agent::Task;
-use moa_ports::store::{ReadyAsk, ReadyTask};
+use moa_ports::store::{ReadyAsk, ReadyTask, TaskQueue};
 
 use super::gather::{After, change_of};
 use super::hash::RunMap;
 use super::limits::LOOK_MAX;
 use super::quarantine::guarded;
+use super::queue::{Place, Queue, half};
 use super::{Entry, Live, Node};
 
 /// Slots and queues of one node.
@@ -32,21 +33,10 @@ pub(super) struct Slots {
     fresh: BTreeSet<(RunId, InstIx)>,
     /// Whether the store may hold ready tasks of any agent that no queue here has.
     pub more_in_store: bool,
+    /// A look at all that the store holds is under way, after this queue.
+    looked_at: Option<Option<TaskQueue>>,
     /// How many rows are asked for at once.
     rows_max: usize,
-}
-
-/// A task's place in the queue of its agent: its key first.
-type Place = (i64, RunId, InstIx);
-
-#[derive(Default)]
-struct Queue {
-    ready: BTreeSet<Place>,
-    running: u32,
-    /// From which place on the store may hold tasks that are not in `ready`.
-    beyond: Option<Place>,
-    /// How often in a row the store was asked for more and had nothing that is not here.
-    in_vain: u32,
 }
 
 /// Tasks of an agent that are kept in memory, whatever else has to leave it: at least, while all
@@ -59,23 +49,6 @@ struct Lease {
     counted: bool,
 }
 
-impl Queue {
-    /// From this place on the store may hold tasks that are not here.
-    fn look_from(&mut self, place: Place) {
-        self.beyond = Some(self.beyond.map_or(place, |before| before.min(place)));
-    }
-
-    /// Whether fewer than half of those that should be at hand are.
-    fn runs_short(&self, at_hand: usize) -> bool {
-        let Some(beyond) = self.beyond else { return false };
-        self.ready.iter().nth(half(at_hand) - 1).is_none_or(|task| *task > beyond)
-    }
-}
-
-fn half(at_hand: usize) -> usize {
-    at_hand.div_ceil(2)
-}
-
 impl Slots {
     pub fn new(max_running: u32) -> Self {
         Self {
@@ -85,6 +58,7 @@ impl Slots {
             leased: RunMap::default(),
             fresh: BTreeSet::new(),
             more_in_store: true,
+            looked_at: None,
             rows_max: DUE_ROWS_MAX,
         }
     }
@@ -94,42 +68,51 @@ impl Slots {
     }
 
     /// Offers a ready task; answers whether it is new here.
-    pub fn offer(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64, free: bool) -> bool {
+    pub fn offer(&mut self, run: RunId, inst: InstIx, task: &Claimable<'_>, free: bool) -> bool {
         if free {
             self.fresh.insert((run, inst))
-        } else if let Some(queue) = self.queues.get_mut(agent) {
-            queue.ready.insert((key, run, inst))
+        } else if let Some(queue) = self.queues.get_mut(task.agent) {
+            queue.insert(run, inst, task)
         } else {
-            let queue = self.queues.entry(agent.clone()).or_default();
-            queue.ready.insert((key, run, inst))
+            self.queues.entry(task.agent.clone()).or_default().insert(run, inst, task)
         }
     }
 
-    /// Leaves a task to the store, if as many as an agent has to have at hand are before it.
+    /// Leaves a task to the store, if as many as its queue has to have at hand are before it.
     pub fn leave(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, task: &ReadyTask) -> bool {
-        let half = half(self.at_hand(agents, Some(&task.agent)));
+        let TaskQueue { agent, key } = &task.queue;
+        let at_hand = self.at_hand(agents, Some(agent));
         let place = (task.queue_key, task.run, task.inst);
-        let Some(queue) = self.queues.get_mut(&task.agent) else { return false };
-        let enough = queue.ready.iter().nth(half - 1).is_some_and(|last| *last < place);
+        let Some(queue) = self.queues.get_mut(agent) else { return false };
+        let enough = queue.has_enough_before(key, &place, at_hand);
         if enough {
-            queue.look_from(place);
+            queue.look_from(key.clone(), place);
         }
         enough
     }
 
-    /// Takes a task out of its queue.
+    /// Takes a task out of its queue that does not start now.
     pub fn withdraw(&mut self, run: RunId, inst: InstIx, agent: &Name, key: i64) {
         if let Some(queue) = self.queues.get_mut(agent) {
-            queue.ready.remove(&(key, run, inst));
+            queue.remove(&(key, run, inst));
+        }
+    }
+
+    /// Takes a task out of its queue that starts now.
+    pub fn start(&mut self, agent: &Name, place: &Place) {
+        if let Some(queue) = self.queues.get_mut(agent) {
+            queue.start(place);
         }
     }
 
     /// Forgets the ready tasks of a run that leaves memory; the store still has them.
     pub fn forget_ready(&mut self, id: RunId, run: &Run) {
         for row in run.steps().filter(|r| r.status == StepStatus::Ready) {
-            if let Some((agent, key)) = run.claimable(row.inst) {
-                self.withdraw(id, row.inst, agent, key);
-                self.queues.entry(agent.clone()).or_default().look_from((key, id, row.inst));
+            if let Some(task) = run.claimable(row.inst) {
+                let place = (task.queue_key, id, row.inst);
+                let queue = self.queues.entry(task.agent.clone()).or_default();
+                queue.remove(&place);
+                queue.look_from(task.fairness.map(|f| f.key.clone()), place);
             }
         }
     }
@@ -190,113 +173,114 @@ impl Slots {
     }
 
     pub fn ready(&self) -> BTreeMap<Name, u32> {
-        let busy = self.queues.iter().filter(|(_, q)| !q.ready.is_empty());
-        busy.map(|(name, q)| (name.clone(), q.ready.len() as u32)).collect()
+        let busy = self.queues.iter().filter(|(_, q)| !q.is_empty());
+        busy.map(|(name, q)| (name.clone(), q.len() as u32)).collect()
     }
 
-    /// How many tasks of an agent are kept in memory, so that none of its slots waits for the store.
-    /// Of all agents together they are not more than are asked for at once, but for those with a
-    /// quota: one that has no room for the first may have it for a later one.
+    /// How many tasks of each key of an agent are kept in memory, so that none of its slots waits for
+    /// the store. Of all agents together they are not more than are asked for at once, but for one of
+    /// each key, and for those with a quota: one that has no room for the first may have it for a
+    /// later one.
     fn at_hand(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: Option<&Name>) -> usize {
         let spec = agent.and_then(|name| agents.get(name));
         let limit = spec.and_then(|spec| spec.concurrency);
         let slots = limit.unwrap_or(u32::MAX).min(self.max_running) as usize;
         let share = self.rows_max / (agents.len() + 1);
+        let keys = agent.and_then(|name| self.queues.get(name)).map_or(1, Queue::keys);
         // Half of them may have left memory, and those that are looked at have to be there.
         let quota = spec.is_some_and(|spec| spec.limits.quota.is_some());
         let least = if quota { 2 * LOOK_MAX } else { 1 };
-        (2 * slots).max(AT_HAND_MIN).min(share).max(least)
+        ((2 * slots).max(AT_HAND_MIN).min(share) / keys.max(1)).max(least)
     }
 
-    /// Whether the store is to be asked for tasks. Not for those of an agent of which enough are
-    /// here, however many more there are: else it would be asked without end while they can't start.
-    pub fn runs_short(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> bool {
-        let short = |(name, queue): (&Name, &Queue)| {
-            queue.beyond.is_some() && queue.runs_short(self.at_hand(agents, Some(name)))
-        };
-        self.more_in_store || self.queues.iter().any(short)
+    /// Whether the store is to be asked for tasks. Not for those of a queue of which enough are here,
+    /// however many more there are: else it would be asked without end while they can't start.
+    pub fn runs_short(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> bool {
+        if self.more_in_store || self.looked_at.is_some() {
+            return true;
+        }
+        let names: Vec<(Name, usize)> = self.may_run_short(agents);
+        names.into_iter().any(|(name, at_hand)| {
+            self.queues.get_mut(&name).is_some_and(|queue| queue.runs_short(at_hand))
+        })
+    }
+
+    /// The agents of whose tasks the store may have to be asked for more, and how many of each key
+    /// should be at hand.
+    fn may_run_short(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> Vec<(Name, usize)> {
+        let queues = self.queues.iter().filter(|(_, queue)| queue.may_run_short());
+        queues.map(|(name, _)| (name.clone(), self.at_hand(agents, Some(name)))).collect()
     }
 
     /// Which tasks the store is asked for. What leaves memory from now on may not be in the answer.
     pub fn ask(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> ReadyAsk {
         let mut ask = ReadyAsk::default();
-        for (name, queue) in &self.queues {
-            let at_hand = self.at_hand(agents, Some(name));
-            if self.more_in_store || queue.runs_short(at_hand) {
-                // The store may not know yet of those that run.
-                let wanted = (at_hand + queue.running as usize) << queue.in_vain;
-                ask.of.insert(name.clone(), wanted.min(DUE_ROWS_MAX));
+        for (agent, at_hand) in self.may_run_short(agents) {
+            let Some(queue) = self.queues.get_mut(&agent) else { continue };
+            for (key, wanted) in queue.ask(at_hand, DUE_ROWS_MAX) {
+                ask.of.insert(TaskQueue { agent: agent.clone(), key }, wanted);
             }
         }
-        if std::mem::take(&mut self.more_in_store) {
+        if self.looked_at.is_none() && std::mem::take(&mut self.more_in_store) {
+            self.looked_at = Some(None);
+        }
+        if let Some(after) = &self.looked_at {
             ask.each = self.at_hand(agents, None);
+            ask.after = after.clone();
         }
         // What is cut off is nothing of those that are named.
         let named: usize = ask.of.values().sum();
         ask.all = self.rows_max.max(named + ask.each);
-        for name in ask.of.keys() {
-            self.queues.entry(name.clone()).or_default().beyond = None;
-        }
         ask
     }
 
-    /// What an answer says about the next question; `news`: agents of which it brought something.
+    /// What an answer says about the next question; `news`: queues of which it brought something.
     pub fn answered(
         &mut self,
         agents: &BTreeMap<Name, Arc<AgentSpec>>,
         ask: &ReadyAsk,
         found: &[ReadyTask],
-        news: &BTreeSet<Name>,
+        news: &BTreeSet<TaskQueue>,
     ) {
-        let mut rows: BTreeMap<&Name, (usize, Place)> = BTreeMap::new();
+        let mut rows: BTreeMap<&TaskQueue, (usize, Place)> = BTreeMap::new();
         for task in found {
             let place = (task.queue_key, task.run, task.inst);
-            let (count, last) = rows.entry(&task.agent).or_insert((0, place));
+            let (count, last) = rows.entry(&task.queue).or_insert((0, place));
             // Of equal keys the store has an order of its own.
             (*count, *last) = (*count + 1, place.max(*last));
         }
-        for (agent, (count, last)) in rows {
-            let (at_hand, asked) = (self.at_hand(agents, Some(agent)), ask.of(agent));
-            let queue = self.queues.entry(agent.clone()).or_default();
-            let in_vain = std::mem::take(&mut queue.in_vain);
-            if count < asked {
-                continue;
-            }
-            queue.look_from(last);
-            // One that brought nothing new must not be asked again as it was, for ever: the next one
-            // looks further. When even the longest is in vain, something else has to happen first.
-            if !news.contains(agent) && queue.runs_short(at_hand) {
-                match asked < DUE_ROWS_MAX {
-                    true => queue.in_vain = in_vain + 1,
-                    false => queue.beyond = None,
-                }
-            }
+        // What is cut off is of the last one and of those after it.
+        let cut = found.last().map(|task| &task.queue).filter(|_| found.len() >= ask.all);
+        for (of, (count, last)) in rows {
+            let (at_hand, asked) = (self.at_hand(agents, Some(&of.agent)), ask.of(of));
+            let queue = self.queues.entry(of.agent.clone()).or_default();
+            let more = count >= asked || cut == Some(of);
+            let beyond = more.then_some(last);
+            queue.answered(&of.key, beyond, at_hand, news.contains(of), asked >= DUE_ROWS_MAX);
         }
-        // Those that were cut off are of agents without a queue; of one at least there is one now.
-        self.more_in_store |= ask.each > 0 && found.len() >= ask.all;
+        if ask.each > 0 {
+            self.looked_at = cut.map(|last| Some(last.clone()));
+        }
     }
 
-    /// Runs that don't leave memory: their tasks are the next ones of an agent.
+    /// Runs that don't leave memory: their tasks are the next ones of a queue.
     pub fn at_hand_of(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> BTreeSet<RunId> {
-        let mut runs = BTreeSet::new();
-        for (name, queue) in &self.queues {
-            let half = half(self.at_hand(agents, Some(name)));
-            runs.extend(queue.ready.iter().take(half).map(|task| task.1));
-        }
-        runs
+        let of_queue = |(name, queue): (&Name, &Queue)| -> Vec<RunId> {
+            queue.first_runs(half(self.at_hand(agents, Some(name)))).collect()
+        };
+        self.queues.iter().flat_map(of_queue).collect()
     }
 
-    /// The queues of agents that have a free slot, while the node has one: tasks by queue key.
+    /// The queues of agents that have a free slot, while the node has one.
     pub fn open_queues<'a>(
         &'a self,
         agents: &'a BTreeMap<Name, Arc<AgentSpec>>,
-    ) -> impl Iterator<Item = (&'a Name, impl Iterator<Item = Place> + 'a)> {
+    ) -> impl Iterator<Item = (&'a Name, &'a Queue)> {
         let room = self.counted < self.max_running;
-        let open = self.queues.iter().filter(move |(name, queue)| {
+        self.queues.iter().filter(move |(name, queue)| {
             let limit = agents.get(*name).and_then(|a| a.concurrency).unwrap_or(u32::MAX);
-            room && queue.running < limit && !queue.ready.is_empty()
-        });
-        open.map(|(name, queue)| (name, queue.ready.iter().copied()))
+            room && queue.running < limit && !queue.is_empty()
+        })
     }
 }
 
@@ -330,8 +314,8 @@ impl Node {
             return;
         };
         live.leased = live.leased.saturating_sub(1);
-        if let Some((agent, key)) = live.run.claimable(inst) {
-            self.slots.offer(id, inst, agent, key, is_free(&self.agents, agent));
+        if let Some(task) = live.run.claimable(inst) {
+            self.slots.offer(id, inst, &task, is_free(&self.agents, task.agent));
         }
     }
 
@@ -341,13 +325,13 @@ impl Node {
     /// holds back by now waits in its queue, as everything else does.
     pub(super) fn lease_again(&mut self, now: Millis, id: RunId, inst: InstIx) {
         let Some(Entry::Live(live)) = self.runs.get(&id) else { return };
-        let Some((agent, key)) = live.run.claimable(inst) else { return };
+        let Some(Claimable { agent, queue_key, .. }) = live.run.claimable(inst) else { return };
         if self.draining || !self.limits.let_start(&self.agents, agent, live.run.action(inst), now)
         {
             return;
         }
         let counted = !is_free(&self.agents, agent);
-        self.slots.withdraw(id, inst, agent, key);
+        self.slots.withdraw(id, inst, agent, queue_key);
         self.start_attempt(now, id, inst, counted);
     }
 
@@ -404,8 +388,8 @@ impl Node {
         for effect in effects {
             match effect {
                 Effect::Enqueue { step } => {
-                    if let Some((agent, key)) = live.run.claimable(*step) {
-                        slots.offer(id, *step, agent, key, is_free(agents, agent));
+                    if let Some(task) = live.run.claimable(*step) {
+                        slots.offer(id, *step, &task, is_free(agents, task.agent));
                     }
                 }
                 Effect::Dequeue { step } => {

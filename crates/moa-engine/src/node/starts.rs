@@ -5,7 +5,8 @@ use std::sync::Arc;
 use moa_core::event::RunCreated;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::machine::{
-    ForkPoint, Graph, Input, MessageBody, Run, StartChild, StartRun, concurrency_key, fill_params,
+    ForkPoint, Graph, Input, MessageBody, Run, StartChild, StartRun, concurrency_key, fairness,
+    fill_params,
 };
 use moa_core::policy::queue_key;
 use moa_core::run::{ParentRef, TriggerRef};
@@ -303,6 +304,7 @@ impl Node {
                     trigger: None,
                     seed: None,
                     concurrency_key: None,
+                    fairness: start.fairness.clone(),
                     cause: format!("run {}", start.parent.run),
                 };
                 let asker = Asker::Parent(message);
@@ -337,6 +339,7 @@ impl Node {
             trigger: Some(trigger),
             seed: None,
             concurrency_key: None,
+            fairness: None,
             cause,
         };
         self.begin(now, created, graph, None, Asker::Trigger(message));
@@ -366,12 +369,13 @@ impl Node {
             trigger: None,
             seed: None,
             concurrency_key: None,
+            fairness: None,
             cause: request.cause,
         };
         self.begin(now, created, graph, request.idempotency_key, Asker::Start(token));
     }
 
-    /// The last part of every start: the concurrency key, then the run itself.
+    /// The last part of every start: the concurrency key and the fairness, then the run itself.
     fn begin(
         &mut self,
         now: Millis,
@@ -380,9 +384,15 @@ impl Node {
         idempotency_key: Option<String>,
         asker: Asker,
     ) {
-        let key = guarded(|| concurrency_key(&graph, &created.params, created.run));
-        match key.map_err(failed_on).flatten() {
-            Ok(key) => created.concurrency_key = key,
+        let keys = guarded(|| {
+            let (params, run) = (&created.params, created.run);
+            Ok((concurrency_key(&graph, params, run)?, fairness(&graph, params, run)?))
+        });
+        match keys.map_err(failed_on).flatten() {
+            Ok((key, own)) => {
+                created.concurrency_key = key;
+                created.fairness = own.or(created.fairness);
+            }
             Err(reason) => {
                 let creation = Creation { created, graph, idempotency_key, asker, again: false };
                 return self.impossible(&creation, reason);
@@ -502,6 +512,7 @@ impl Node {
                         None => continue,
                     },
                     priority: creation.created.priority,
+                    fairness: creation.created.fairness.clone(),
                 };
                 let reason = "its concurrency key is used up, and the workflow says skip";
                 self.child_impossible(message, creation.created.run, &start, reason.into());
@@ -554,6 +565,7 @@ impl Node {
             trigger: live.run.row.trigger.clone(),
             seed: seed.map(Arc::new),
             concurrency_key: None,
+            fairness: live.run.row.extra.fairness.clone(),
             cause: request.cause,
         };
         self.begin(now, created, graph, None, Asker::Fork(token));

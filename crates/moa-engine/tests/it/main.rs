@@ -7,6 +7,7 @@ mod checks;
 mod constructs;
 mod doubt;
 mod failures;
+mod fairness;
 mod hand;
 mod limits;
 mod listeners;

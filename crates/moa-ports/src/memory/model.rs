@@ -19,10 +19,10 @@ use crate::limit::{LimitRow, LimitWrite};
 use crate::sealed::{SealedRow, SealedWrite};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, Message, MessageId, ReadyTask,
-    Registration, Relay, Snapshot, StartGuard, WorkflowRef, WorkflowVersion,
+    Registration, Relay, Snapshot, StartGuard, TaskQueue, WorkflowRef, WorkflowVersion,
 };
 use crate::triggers::{TriggerOutcome, news_of_end, news_of_start};
-use crate::views::HistoryRow;
+use crate::views::{BEFORE_MAX, HistoryRow, PENDING_TASKS_MAX, PendingTask};
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ pub struct Model {
     handed: BTreeMap<MessageId, (u64, u64)>,
     pub(super) waits: BTreeSet<(String, RunId, InstIx)>,
     /// Tasks that can be claimed, by agent.
-    pub(super) ready: BTreeMap<Name, BTreeSet<(i64, u64, RunId, InstIx)>>,
+    pub(super) ready: BTreeMap<TaskQueue, BTreeSet<(i64, u64, RunId, InstIx)>>,
     pub(super) running: BTreeMap<Option<NodeId>, BTreeSet<(RunId, InstIx)>>,
     /// Ended runs by status, end, number.
     pub(super) finished: BTreeSet<(RunStatus, Millis, u64, RunId)>,
@@ -348,45 +348,63 @@ impl Model {
     fn write_step(&mut self, id: RunId, step: StepRow) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let (age, inst) = (run.age, step.inst);
-        let queued = |step: &StepRow| step.agent.clone().zip(step.queue_key);
-        let place = queued(&step);
+        let place = TaskQueue::of(&step);
         let node = (step.status == StepStatus::Running).then_some(step.node);
         let old = run.steps.insert(inst, step.clone());
         if let Some(old) = old {
-            if let Some((agent, key)) = queued(&old) {
-                self.unqueue(&agent, (key, age, id, inst));
+            if let Some((queue, key)) = TaskQueue::of(&old) {
+                self.unqueue(&queue, (key, age, id, inst));
             }
             if old.status == StepStatus::Running {
                 self.stop_running(old.node, id, inst);
             }
         }
-        if let Some((agent, key)) = place {
-            self.ready.entry(agent).or_default().insert((key, age, id, inst));
+        if let Some((queue, key)) = place {
+            self.ready.entry(queue).or_default().insert((key, age, id, inst));
         }
         if let Some(node) = node {
             self.running.entry(node).or_default().insert((id, inst));
         }
     }
 
-    pub(super) fn unqueue(&mut self, agent: &Name, place: (i64, u64, RunId, InstIx)) {
-        if let Some(queue) = self.ready.get_mut(agent) {
-            queue.remove(&place);
-            if queue.is_empty() {
-                self.ready.remove(agent);
+    pub(super) fn unqueue(&mut self, queue: &TaskQueue, place: (i64, u64, RunId, InstIx)) {
+        if let Some(places) = self.ready.get_mut(queue) {
+            places.remove(&place);
+            if places.is_empty() {
+                self.ready.remove(queue);
             }
         }
     }
 
-    /// The first tasks of an agent, but none that is not asked for.
-    fn ready_of(&self, agent: &Name, limit: usize, of: impl Fn(RunId) -> bool) -> Vec<ReadyTask> {
-        let queue = self.ready.get(agent).into_iter().flatten().filter(|place| of(place.2));
+    /// The first tasks of a queue, but none that is not asked for.
+    fn ready_of(
+        &self,
+        queue: &TaskQueue,
+        limit: usize,
+        of: impl Fn(RunId) -> bool,
+    ) -> Vec<ReadyTask> {
+        let places = self.ready.get(queue).into_iter().flatten().filter(|place| of(place.2));
         let task = |&(queue_key, _, run, inst): &(i64, u64, RunId, InstIx)| ReadyTask {
-            agent: agent.clone(),
+            queue: queue.clone(),
             queue_key,
             run,
             inst,
         };
-        queue.take(limit).map(task).collect()
+        places.take(limit).map(task).collect()
+    }
+
+    /// The first tasks of a run that can be claimed, and what is before them.
+    pub(super) fn tasks_of(&self, id: RunId) -> Vec<PendingTask> {
+        let Some(run) = self.runs.get(&id) else { return Vec::new() };
+        let task = |step: &StepRow| {
+            let (queue, key) = TaskQueue::of(step)?;
+            let place = (key, run.age, id, step.inst);
+            let before = self.ready.get(&queue)?.range(..place).take(BEFORE_MAX as usize).count();
+            let others = self.ready.keys().filter(|q| q.agent == queue.agent && **q != queue);
+            let others = others.take(BEFORE_MAX as usize).count() as u64;
+            Some(PendingTask { inst: step.inst, queue, before: before as u64, others })
+        };
+        run.steps.values().filter_map(task).take(PENDING_TASKS_MAX).collect()
     }
 
     pub(super) fn stop_running(&mut self, node: Option<NodeId>, run: RunId, inst: InstIx) {
@@ -474,9 +492,9 @@ impl Model {
             message.to != BUS && (ask.triggers > 0 || !for_triggers(message))
         });
         due.messages = messages.take(ask.limit).map(|(id, m)| (*id, m.clone())).collect();
-        let others = self.ready.keys().filter(|agent| !ask.ready.of.contains_key(agent));
-        for agent in ask.ready.of.keys().chain(others) {
-            due.ready.extend(self.ready_of(agent, ask.ready.of(agent), of));
+        let others = self.ready.keys().filter(|queue| !ask.ready.of.contains_key(queue));
+        for queue in ask.ready.of.keys().chain(others) {
+            due.ready.extend(self.ready_of(queue, ask.ready.of(queue), of));
         }
         due.ready.truncate(ask.ready.all);
         if ask.lost {

@@ -8,7 +8,7 @@ use moa_core::time::Millis;
 
 use super::model::Model;
 use crate::artifacts::ArtifactHash;
-use crate::store::{Error, MessageId, Old, PruneAsk, PruneMark, Pruned};
+use crate::store::{Error, MessageId, Old, PruneAsk, PruneMark, Pruned, TaskQueue};
 use crate::views::Fate;
 
 impl Model {
@@ -85,8 +85,8 @@ impl Model {
         }
         self.slots.forget(id);
         for step in run.steps.into_values() {
-            if let Some((agent, key)) = step.agent.as_ref().zip(step.queue_key) {
-                self.unqueue(agent, (key, run.age, id, step.inst));
+            if let Some((queue, key)) = TaskQueue::of(&step) {
+                self.unqueue(&queue, (key, run.age, id, step.inst));
             }
             if step.status == StepStatus::Running {
                 self.stop_running(step.node, id, step.inst);

@@ -84,6 +84,7 @@ impl Views for MemoryStore {
             timers: model.timers_of(run).collect(),
             messages: model.messages_of(run).map(message).collect(),
             queued: model.slots.place(run),
+            tasks: model.tasks_of(run),
         })
     }
 

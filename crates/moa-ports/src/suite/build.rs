@@ -5,7 +5,9 @@ use std::sync::Arc;
 use moa_core::event::{Event, InstIx, RunCreated};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::machine::{Emitted, Input, MessageBody};
-use moa_core::run::{ParentRef, Phase, RunExtra, RunRow, RunStatus, StepData, StepRow, TriggerRef};
+use moa_core::run::{
+    Fairness, ParentRef, Phase, RunExtra, RunRow, RunStatus, StepData, StepRow, TriggerRef,
+};
 use moa_core::step::{ErrorKind, StepError, StepStatus};
 use moa_core::time::Millis;
 use moa_core::trigger::{
@@ -15,7 +17,7 @@ use moa_core::workflow::{OnLimit, Priority};
 use serde_json::{Value as Json, json};
 
 use crate::store::{
-    Batch, Commit, ConcurrencySlot, Message, ReadyTask, StartGuard, WorkflowVersion,
+    Batch, Commit, ConcurrencySlot, Message, ReadyTask, StartGuard, TaskQueue, WorkflowVersion,
 };
 use crate::triggers::TriggerCommit;
 
@@ -80,6 +82,7 @@ pub fn step(inst: InstIx, status: StepStatus) -> StepRow {
         node: None,
         queue_key: None,
         agent: None,
+        fairness_key: None,
         ready_at: None,
         started_at: None,
         finished_at: None,
@@ -99,6 +102,16 @@ pub fn ready(inst: InstIx, queue_key: i64) -> StepRow {
 pub fn ready_for(agent: &str, inst: InstIx, queue_key: i64) -> StepRow {
     let agent = Some(name(agent));
     StepRow { queue_key: Some(queue_key), agent, ..step(inst, StepStatus::Ready) }
+}
+
+/// The queue of an agent's tasks with a fairness key; "" is none.
+pub fn queue(agent: &str, key: &str) -> TaskQueue {
+    TaskQueue { agent: name(agent), key: (!key.is_empty()).then(|| key.into()) }
+}
+
+/// A step whose task waits in a queue.
+pub fn ready_in(queue: TaskQueue, inst: InstIx, queue_key: i64) -> StepRow {
+    StepRow { fairness_key: queue.key, ..ready_for(queue.agent.as_str(), inst, queue_key) }
 }
 
 /// Tasks in short: run, step, queue key.
@@ -140,6 +153,7 @@ pub fn full_row(run: RunId, parent: RunId) -> RunRow {
         extra: RunExtra {
             cause: "schedule nightly".to_owned(),
             concurrency_key: Some("deploy".to_owned()),
+            fairness: Some(Fairness { key: "tenant".into(), weight: 3 }),
             cancel: Some("asked to".to_owned()),
             paused: true,
             forked_from: Some(parent),
@@ -164,6 +178,7 @@ pub fn full_step(inst: InstIx) -> StepRow {
         node: Some(NodeId(u64::MAX)),
         queue_key: Some(i64::MIN),
         agent: Some(name("worker")),
+        fairness_key: Some("tenant \u{1F600} 'a'".into()),
         ready_at: Some(Millis(-1)),
         started_at: Some(Millis(0)),
         finished_at: Some(Millis(i64::MAX)),
@@ -192,6 +207,7 @@ pub fn created(row: &RunRow) -> Event {
         trigger: row.trigger.clone(),
         seed: None,
         concurrency_key: row.extra.concurrency_key.clone(),
+        fairness: row.extra.fairness.clone(),
         cause: row.extra.cause.clone(),
     }))
 }

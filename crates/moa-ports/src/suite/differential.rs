@@ -25,7 +25,7 @@ use super::{Bench, Fixture};
 use crate::sealed::SealedWrite;
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Due, DueAsk, Error, Message,
-    MessageId, Old, PruneAsk, Pruned, ReadyAsk, Relay, StartGuard, WorkflowRef,
+    MessageId, Old, PruneAsk, Pruned, ReadyAsk, Relay, StartGuard, TaskQueue, WorkflowRef,
 };
 use crate::views::RunFilter;
 
@@ -312,6 +312,9 @@ impl Pair {
                 let agent = build::name(self.dice.pick(&["worker", "narrow", "Wide"]));
                 let place = self.dice.percent(80).then_some((key, agent));
                 (step.queue_key, step.agent) = place.unzip();
+                let key = self.dice.pick(&["", "", "a", "A", "b"]);
+                step.fairness_key =
+                    step.agent.as_ref().filter(|_| !key.is_empty()).map(|_| key.into());
             }
             StepStatus::Running => {
                 step.node = Some(self.dice.node());
@@ -376,12 +379,17 @@ impl Pair {
 
     fn ready_ask(&mut self) -> ReadyAsk {
         let mut of = BTreeMap::new();
-        for _ in 0..self.dice.below(3) {
-            let agent = build::name(self.dice.pick(&["worker", "narrow", "Wide", "nobody"]));
-            of.insert(agent, self.dice.pick(&[0, 1, 2, 1000]));
+        for _ in 0..self.dice.below(4) {
+            of.insert(self.queue(), self.dice.pick(&[0, 1, 2, 1000]));
         }
+        let after = self.dice.percent(30).then(|| self.queue());
         let (each, all) = (self.dice.pick(&[0, 1, 2, 1000]), self.dice.pick(&[0, 3, 1000, 1000]));
-        ReadyAsk { of, each, all }
+        ReadyAsk { of, each, after, all }
+    }
+
+    fn queue(&mut self) -> TaskQueue {
+        let agent = self.dice.pick(&["worker", "narrow", "Wide", "nobody"]);
+        build::queue(agent, self.dice.pick(&["", "a", "A", "b", "c"]))
     }
 
     fn due(&mut self) -> Result<(), String> {

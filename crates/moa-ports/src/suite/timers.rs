@@ -1,6 +1,6 @@
 //! Rules of timers, of tasks that can be claimed, and of lost leases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use moa_core::ids::{NodeId, RunId};
 use moa_core::machine::TimerKey;
@@ -10,11 +10,12 @@ use moa_core::time::{Millis, Span};
 
 use super::bench::EVERYTHING;
 use super::build::{
-    NOW, change, create, emitted, end, in_short, name, ready, ready_for, row, run, running, signal,
-    step, with_steps,
+    NOW, change, create, emitted, end, in_short, queue, ready, ready_for, ready_in, row, run,
+    running, signal, step, with_steps,
 };
 use super::{Bench, Verdict, rules};
 use crate::store::{Commit, CommitOutcome, DueAsk, ReadyAsk, ReadyTask, Registration};
+use crate::views::PENDING_TASKS_MAX;
 
 rules![
     timers_fire_when_they_are_due_soonest_first,
@@ -22,6 +23,7 @@ rules![
     the_next_timer_is_the_first_that_is_not_there,
     tasks_come_in_order_of_their_queue_key,
     no_agent_hides_the_tasks_of_another,
+    no_fairness_key_hides_the_tasks_of_another,
     a_claimed_task_is_not_offered_again,
     a_lease_of_an_unknown_node_is_lost,
     the_last_node_is_the_only_one,
@@ -97,7 +99,7 @@ fn tasks_come_in_order_of_their_queue_key(bench: &mut Bench) -> Verdict {
     bench.create(a, vec![ready(7, 5), ready(3, 5), ready(1, i64::MAX)]);
     let all = [(b, 1, i64::MIN), (b, 0, 5), (a, 3, 5), (a, 7, 5), (a, 1, i64::MAX)];
     let ready = |each, all| {
-        let ready = ReadyAsk { of: BTreeMap::new(), each, all };
+        let ready = ReadyAsk { each, all, ..ReadyAsk::default() };
         in_short(bench.due(DueAsk { ready, limit: 0, ..EVERYTHING }).ready)
     };
     assert_eq!(ready(99, 99), all);
@@ -114,12 +116,12 @@ fn no_agent_hides_the_tasks_of_another(bench: &mut Bench) -> Verdict {
     let few = |inst| ready_for("idle", inst, 900 - i64::from(inst));
     bench.create(b, vec![few(0), few(1), ready_for("Other", 2, 5), ready_for("late", 3, 1)]);
     let ask = |of: &[(&str, usize)], each, all| {
-        let of = of.iter().map(|(agent, wanted)| (name(agent), *wanted)).collect();
-        let ready = ReadyAsk { of, each, all };
+        let of = of.iter().map(|(agent, wanted)| (queue(agent, ""), *wanted)).collect();
+        let ready = ReadyAsk { of, each, after: None, all };
         let of_both = |only| bench.due(DueAsk { ready: ready.clone(), only, ..EVERYTHING }).ready;
         let found = of_both(None);
         assert_eq!(of_both(Some(vec![a, b])), found);
-        let short = |task: ReadyTask| (task.agent.to_string(), task.inst);
+        let short = |task: ReadyTask| (task.queue.agent.to_string(), task.inst);
         found.into_iter().map(short).collect::<Vec<_>>()
     };
     let tasks = |tasks: &[(&str, u32)]| -> Vec<(String, u32)> {
@@ -140,6 +142,62 @@ fn no_agent_hides_the_tasks_of_another(bench: &mut Bench) -> Verdict {
     let nobodys = StepRow { agent: None, ..ready(9, 1) };
     let wrong = bench.one(with_steps(change(b, 2), vec![nobodys]));
     assert!(matches!(wrong, CommitOutcome::Invalid(_)), "{wrong:?}");
+    Verdict::Passed
+}
+
+fn no_fairness_key_hides_the_tasks_of_another(bench: &mut Bench) -> Verdict {
+    let (a, b) = (run(1), run(2));
+    let big = |n| ready_in(queue("worker", "big"), n, i64::from(n));
+    bench.create(a, (0..50).map(big).collect());
+    let of = |key, inst| ready_in(queue("worker", key), inst, 900 - i64::from(inst));
+    let other = ready_in(queue("other", "big"), 5, 1);
+    bench.create(b, vec![of("", 0), of("", 1), of("small", 2), of("small", 3), of("Z", 4), other]);
+    let ask = |of: &[(&str, usize)], each, after: Option<&str>, all| {
+        let of = of.iter().map(|(key, wanted)| (queue("worker", key), *wanted)).collect();
+        let ready = ReadyAsk { of, each, after: after.map(|key| queue("worker", key)), all };
+        let of_both = |only| bench.due(DueAsk { ready: ready.clone(), only, ..EVERYTHING }).ready;
+        let found = of_both(None);
+        assert_eq!(of_both(Some(vec![a, b])), found);
+        found.into_iter().map(|task| (task.queue, task.inst)).collect::<Vec<_>>()
+    };
+    let worker = |tasks: &[(&str, u32)]| -> Vec<_> {
+        tasks.iter().map(|(key, inst)| (queue("worker", key), *inst)).collect()
+    };
+    let each =
+        worker(&[("", 1), ("", 0), ("Z", 4), ("big", 0), ("big", 1), ("small", 3), ("small", 2)]);
+    let all = [vec![(queue("other", "big"), 5)], each].concat();
+    assert_eq!(ask(&[], 2, None, 99), all, "by agent, then by key; no key is the first");
+    assert_eq!(ask(&[], 2, None, 3), all[..3]);
+    assert_eq!(ask(&[], 2, Some("Z"), 99), all[4..], "those after one of them");
+    assert_eq!(ask(&[], 2, Some("a"), 99), all[4..], "one that has no tasks");
+    let named = worker(&[("", 1), ("small", 3), ("big", 0)]);
+    assert_eq!(ask(&[("small", 1), ("", 1)], 1, Some("Z"), 99), named, "named ones are not passed");
+    assert_eq!(ask(&[("", 0), ("big", 0)], 0, None, 99), []);
+    let tasks = |run| {
+        let tasks = bench.pending(run).tasks.into_iter();
+        tasks.map(|t| (t.queue, t.inst, t.before, t.others)).collect::<Vec<_>>()
+    };
+    let shown = |key, inst, before, others| (queue("worker", key), inst, before, others);
+    let of_b = [("", 0, 1), ("", 1, 0), ("small", 2, 1), ("small", 3, 0), ("Z", 4, 0)];
+    let of_b = of_b.map(|(key, inst, before)| shown(key, inst, before, 3));
+    assert_eq!(tasks(b), [&of_b[..], &[(queue("other", "big"), 5, 0, 0)]].concat());
+    assert_eq!(tasks(a).len(), PENDING_TASKS_MAX);
+    assert_eq!(tasks(a)[9], shown("big", 9, 9, 3));
+    // One that gets another key, and one that is claimed.
+    let moved = vec![ready_in(queue("worker", "new"), 2, 7), running(3, 1, NodeId(1))];
+    bench.applied(with_steps(change(b, 1), moved));
+    let rest = worker(&[("big", 0), ("big", 1), ("new", 2)]);
+    assert_eq!(ask(&[], 2, Some("Z"), 99), rest);
+    let steps = bench.load(b).expect("it is there").steps;
+    let keys: Vec<_> = steps.iter().map(|step| step.fairness_key.as_deref()).collect();
+    assert_eq!(keys, [None, None, Some("new"), None, Some("Z"), Some("big")]);
+    let (in_none, empty) = (step(2, StepStatus::Ready), of("", 2));
+    for wrong in [in_none, empty] {
+        let key = if wrong.agent.is_some() { "" } else { "new" };
+        let wrong = StepRow { fairness_key: Some(key.into()), ..wrong };
+        let outcome = bench.one(with_steps(change(b, 2), vec![wrong]));
+        assert!(matches!(outcome, CommitOutcome::Invalid(_)), "{outcome:?}");
+    }
     Verdict::Passed
 }
 

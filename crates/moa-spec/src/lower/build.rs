@@ -40,6 +40,7 @@ pub(super) fn build(flat: &Flat, order: &Order, header: Header, id: &Name, cx: &
         vars: header.vars,
         priority: header.priority,
         concurrency: header.concurrency,
+        fairness: header.fairness,
         timeout: file.timeout.as_ref().map(|t| t.value.0),
         steps: steps.into_iter().map(|(_, step)| step).collect(),
         bodies: bodies(flat, order),

@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use moa_core::expr::{Scope, Value};
 use moa_core::limits::ATTEMPTS_MAX;
+use moa_core::machine::fairness_weight;
 use moa_core::retry::{Backoff, RetryPolicy};
 use moa_core::schema::Schema;
 use moa_core::time::Span;
-use moa_core::workflow::{Concurrency, OnLimit, Output, ParamSpec, Priority};
+use moa_core::workflow::{Concurrency, FairnessPlan, OnLimit, Output, ParamSpec, Priority};
 use serde_json::{Map, Value as Json};
 
 use super::RESERVED;
 use crate::codes;
 use crate::json_schema;
-use crate::model::{self, BackoffText, Never, OnLimitText, PriorityText, RetryFile, WorkflowFile};
+use crate::model::{
+    self, BackoffText, FairnessFile, Never, OnLimitText, PriorityText, RetryFile, WorkflowFile,
+};
 use crate::read::{At, Cx};
-use crate::scalar::{Entries, Raw, Short};
+use crate::scalar::{Entries, Expr, Raw, Short};
 use crate::suggest::nearest;
 use crate::yaml::{Data, Node};
 
@@ -23,6 +27,7 @@ pub(super) struct Header {
     pub(super) params: Vec<ParamSpec>,
     pub(super) vars: BTreeMap<String, Json>,
     pub(super) concurrency: Option<Concurrency>,
+    pub(super) fairness: Option<FairnessPlan>,
     pub(super) priority: Priority,
 }
 
@@ -40,6 +45,7 @@ pub(super) fn header(file: &WorkflowFile, cx: &mut Cx) -> Header {
         params: file.params.as_ref().map(|p| param_specs(p, cx)).unwrap_or_default(),
         vars: file.vars.as_ref().map(|v| constants(v, cx)).unwrap_or_default(),
         concurrency: file.concurrency.as_ref().map(|c| concurrency(c, cx)),
+        fairness: file.fairness.as_ref().map(|f| fairness(f, cx)),
         priority: file.priority.as_ref().map(|p| priority(p.value)).unwrap_or_default(),
     }
 }
@@ -91,6 +97,33 @@ fn concurrency(file: &Short<At<u32>, crate::model::ConcurrencyFile>, cx: &mut Cx
             Some(OnLimitText::ReplacePending) => OnLimit::ReplacePending,
         },
     }
+}
+
+/// No names at all.
+struct Nothing;
+
+impl Scope for Nothing {
+    fn lookup(&self, _: &str) -> Option<Value> {
+        None
+    }
+}
+
+fn fairness(file: &Short<Expr, FairnessFile>, cx: &mut Cx) -> FairnessPlan {
+    let (key, weight) = match file {
+        Short::Short(key) => (key, None),
+        Short::Long(long) => (&long.key, long.weight.as_ref()),
+    };
+    // What is known now need not wait for the first run.
+    let is_constant = |weight: &&Expr| weight.uses.is_empty();
+    if let Some(weight) = weight.filter(is_constant)
+        && let Err(message) = fairness_weight(&weight.program, &Nothing)
+    {
+        let message = format!("`weight`: {message}");
+        cx.error(codes::WRONG_VALUE, weight.span.clone(), message).help(
+            "write how many turns its tasks get for each turn of others, 1 when it is as theirs",
+        );
+    }
+    FairnessPlan { key: key.program.clone(), weight: weight.map(|w| w.program.clone()) }
 }
 
 /// A retry policy of its layers, the outermost first; `None` when no layer is given.

@@ -24,7 +24,7 @@ const GLOBAL: [&str; 5] = ["run", "slot", "event", "env", "steps"];
 /// When an expression is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
-    /// Before the workflow's steps: the concurrency key.
+    /// Before the workflow's steps: the concurrency key, the fairness.
     Admission,
     /// When this item's dependencies are over.
     Before(usize),
@@ -99,6 +99,14 @@ impl<'a> Names<'a, '_, '_> {
         let file = self.flat.file;
         if let Some(Short::Long(concurrency)) = &file.concurrency {
             self.expr(concurrency.key.as_ref(), plain(When::Admission), cx);
+        }
+        match &file.fairness {
+            Some(Short::Short(key)) => self.expr(Some(key), plain(When::Admission), cx),
+            Some(Short::Long(fairness)) => {
+                self.expr(Some(&fairness.key), plain(When::Admission), cx);
+                self.expr(fairness.weight.as_ref(), plain(When::Admission), cx);
+            }
+            None => {}
         }
         let policies = [
             file.defaults.as_ref().and_then(|d| d.retry.as_ref()),

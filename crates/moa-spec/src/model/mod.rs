@@ -47,6 +47,8 @@ record! {
         mode: Option<At<Mode>>,
         /// How many runs at once, of all or of those that share a key.
         concurrency: Option<Short<At<u32>, ConcurrencyFile>>,
+        /// Whose tasks its tasks are: keys take turns when there are more tasks than an agent can do.
+        fairness: Option<Short<Expr, FairnessFile>>,
         /// Which tasks come first when there are more than can run.
         priority: Option<At<PriorityText>>,
         /// Limit on the whole run.
@@ -92,6 +94,14 @@ record! {
         limit: Option<At<u32>>,
         /// What happens to one too many.
         on_limit: Option<At<OnLimitText>>,
+    }
+
+    /// Whose tasks the tasks of a run are.
+    pub struct FairnessFile as "`fairness`" {
+        /// Expression over `params`; tasks with the same value share a turn. Null or empty = no key.
+        key: Expr,
+        /// Expression over `params`: turns for each turn of a key of weight 1, from 1 to 1000.
+        weight: Option<Expr>,
     }
 
     /// When and how often a step is tried again.

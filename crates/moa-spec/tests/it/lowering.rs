@@ -407,6 +407,26 @@ steps:
 }
 
 #[test]
+fn fairness_is_a_key_or_a_key_with_a_weight() {
+    let text = "params: {tenant: string, gold: boolean}\nsteps: [{run: 'true'}]\nfairness: ";
+    let fairness = |fairness: &str| {
+        let plan = crate::support::plan(&format!("{text}{fairness}"));
+        let fairness = plan.fairness.expect("it has one");
+        let weight = fairness.weight.map(|weight| weight.source().to_owned());
+        (fairness.key.source().to_owned(), weight)
+    };
+    let expected = |key: &str, weight: Option<&str>| (key.to_owned(), weight.map(str::to_owned));
+    assert_eq!(fairness("params.tenant"), expected("params.tenant", None));
+    assert_eq!(fairness("{key: params.tenant, weight: 3}"), expected("params.tenant", Some("3")));
+    let weight = "params.gold ? 5 : 1";
+    let long = format!("{{key: params.tenant, weight: '{weight}'}}");
+    assert_eq!(fairness(&long), expected("params.tenant", Some(weight)));
+    let with = crate::support::plan(&format!("{text}params.tenant"));
+    let without = crate::support::plan(&text[..text.rfind('\n').unwrap()]);
+    assert_ne!(with.hash, without.hash);
+}
+
+#[test]
 fn the_hash_is_over_what_it_does_not_over_how_it_is_written() {
     let base = plan("name: x\nsteps:\n  - {agent: a, action: b, params: {x: 1, y: 2}}\n");
     let same = plan(

@@ -6,6 +6,7 @@ mod backup;
 mod change;
 mod demo;
 mod expr;
+mod fairness;
 mod files;
 mod hostile;
 mod housekeeping;
