@@ -22,8 +22,8 @@ const BUILTINS: [(&str, &str, &str); 4] = [
     (
         "notify",
         "Notifies people",
-        "Params: `channel` (one of `notify.channels` in moa.yaml), `text`, `title`, `level`. \
-         `notify: CHANNEL` is short for a step of it.",
+        "Params: `channel` (one of `notify.channels` in moa.yaml), `text`, `title`, `level`, `key`, \
+         `about`. `notify: CHANNEL` is short for a step of it.",
     ),
     ("shell", "Runs a script", "Params: `script`, `cwd`. `run: SCRIPT` is short for a step of it."),
 ];

@@ -44,6 +44,8 @@ impl Registry {
     pub fn new(options: &WorkerOptions) -> Self {
         let processes = Arc::new(Processes::new(options));
         let client = HttpClient::default();
+        let secrets = options.secrets.clone();
+        let notify = Notify::new(options.channels.clone(), client.clone(), secrets);
         Self {
             builtins: vec![
                 #[cfg(test)]
@@ -52,7 +54,7 @@ impl Registry {
                 ("test-spawned", Kind::new(crate::worker::tests::Odd)),
                 ("noop", Kind::inline(Noop)),
                 ("http", Kind::new(Request::new(client.clone()))),
-                ("notify", Kind::new(Notify::new(options.channels.clone()))),
+                ("notify", Kind::new(notify)),
                 ("youtube", Kind::new(YouTube::new(client.clone(), options.secrets.clone()))),
                 ("shell", Kind::new(Shell::new(processes.clone()))),
             ],

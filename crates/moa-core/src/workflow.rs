@@ -28,6 +28,15 @@ pub type BodyIx = u16;
 /// The main body.
 pub const MAIN: BodyIx = 0;
 
+/// The workflow that delivers what no run of a project says: part of moa, so its runs are none of the
+/// project's work.
+pub const NOTIFY_WORKFLOW: &str = "moa-notify";
+
+/// The same as a name.
+pub fn notify_workflow() -> Name {
+    Name::new(NOTIFY_WORKFLOW).expect("these are letters and a hyphen")
+}
+
 /// A workflow version, checked and ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

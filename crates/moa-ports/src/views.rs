@@ -97,6 +97,8 @@ pub struct RunFilter {
     pub statuses: Vec<RunStatus>,
     /// Of this workflow.
     pub workflow: Option<Name>,
+    /// Not of this workflow.
+    pub except: Option<Name>,
     /// Started by this run.
     pub parent: Option<RunId>,
     /// Older than this run (the last one of the page before).

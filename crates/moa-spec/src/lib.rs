@@ -21,6 +21,7 @@ mod json_schema;
 mod lower;
 mod metrics;
 pub mod model;
+mod notify;
 mod params;
 mod read;
 mod retention;
@@ -47,6 +48,7 @@ pub use graph::{graph_dot, graph_mermaid};
 pub use json_schema::OutputSchemas;
 pub use lower::{Schedules, Triggers};
 pub use metrics::{Health, Metric, OWN_METRICS, Target};
+pub use notify::{Channel, Mail, MailTls, Notify, Secretive, Slack, Webhook};
 pub use params::{ParamError, check_params, free_param, param_from_text};
 pub use read::{At, Place};
 pub use retention::{ByAge, ByAgeAndCount, ByAgeAndSize, Retention, UpTo};
@@ -57,8 +59,7 @@ pub use scalar::{
 pub use schema::{SchemaKind, schema};
 pub use secrets::{SecretsOf, missing_secrets};
 pub use settings::{
-    Channel, Limits, Log, LogFormat, LogLevel, Logs, Notify, Secrets, Server, Settings,
-    parse_settings,
+    Limits, Log, LogFormat, LogLevel, Logs, Secrets, Server, Settings, parse_settings,
 };
 pub use source::Source;
 pub use tests_section::{

@@ -14,9 +14,9 @@ use crate::diagnostic::Diagnostic;
 use crate::metrics::{Health, Metric, Target};
 use crate::model::settings::{LogFile, ServerFile, SettingsFile, SettingsLimits};
 pub use crate::model::settings::{LogFormat, LogLevel};
+use crate::notify::Notify;
 use crate::read::{At, Cx, Field};
 use crate::retention::Retention;
-use crate::scalar::name;
 use crate::source::Source;
 use crate::yaml::{self, Node};
 
@@ -88,20 +88,6 @@ pub struct Log {
 pub struct Logs {
     /// Bytes kept of one attempt.
     pub attempt_max: u64,
-}
-
-/// Where notifications go.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Notify {
-    /// The channels by name.
-    pub channels: BTreeMap<Name, Channel>,
-}
-
-/// One notification channel.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Channel {
-    /// The file that each notification is added to, relative to the project.
-    pub file: String,
 }
 
 /// Where secrets come from.
@@ -219,13 +205,8 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
         }
         settings.logs.attempt_max = size.value.0;
     }
-    let channels = file.notify.iter().filter_map(|n| n.channels.as_ref()).flat_map(|c| &c.0);
-    for (key, channel) in channels {
-        inside(&channel.file, "notifications/slack.jsonl", cx);
-        if let Some(name) = name(&key.value, key.span.clone(), cx) {
-            let channel = Channel { file: channel.file.value.clone() };
-            settings.notify.channels.insert(name, channel);
-        }
+    if let Some(notify) = &file.notify {
+        crate::notify::take(notify, &mut settings.notify, cx);
     }
     if let Some(env) = file.secrets.as_ref().and_then(|s| s.env_file.as_ref()) {
         settings.secrets.env_file = env.value.clone();

@@ -212,6 +212,10 @@ pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSumma
         sql.push_str(" AND r.workflow = ?");
         values.push(Value::Text(workflow.as_str().to_owned()));
     }
+    if let Some(except) = &filter.except {
+        sql.push_str(" AND r.workflow <> ?");
+        values.push(Value::Text(except.as_str().to_owned()));
+    }
     if let Some(parent) = filter.parent {
         sql.push_str(" AND r.parent = ?");
         values.push(Value::Blob(parent.to_bytes().to_vec()));

@@ -294,6 +294,7 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
         RunFilter { before: Some(run), ..all.clone() },
         RunFilter { workflow: Some(build::name("build")), ..all.clone() },
         RunFilter { parent: Some(run), ..all.clone() },
+        RunFilter { except: Some(build::name("build")), ..all.clone() },
         RunFilter { statuses: vec![RunStatus::Failed], ..all.clone() },
         RunFilter { statuses: vec![RunStatus::Succeeded], ..all },
     ];

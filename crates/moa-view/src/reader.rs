@@ -7,7 +7,7 @@ use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::limit::LimitState;
 use moa_core::machine::{Graph, Run};
 use moa_core::time::Millis;
-use moa_core::workflow::Plan;
+use moa_core::workflow::{Plan, notify_workflow};
 use moa_ports::store::WorkflowVersion;
 use moa_ports::views::{HistoryRow, RunFilter, Views};
 
@@ -66,7 +66,8 @@ impl Reader {
 
     /// The newest run that was started from outside: what other runs start stands beside them.
     async fn newest(&self) -> Result<RunId> {
-        let mut filter = RunFilter { limit: 100, ..RunFilter::default() };
+        let mut filter =
+            RunFilter { except: Some(notify_workflow()), limit: 100, ..RunFilter::default() };
         let mut newest = None;
         loop {
             let page = self.views.runs(&filter).await?;

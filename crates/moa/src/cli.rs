@@ -96,6 +96,8 @@ pub enum Command {
     /// Look at what a node does beside its runs
     #[command(subcommand)]
     Jobs(cmd::jobs::Command),
+    #[command(subcommand)]
+    Notify(cmd::notify::Command),
     Backup(cmd::backup::Args),
     /// Let the system keep a node running
     #[command(subcommand)]

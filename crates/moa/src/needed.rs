@@ -72,7 +72,9 @@ pub fn missing(project: &Project, agents: &Agents, secrets: &dyn Secrets) -> BTr
     let mut found = Found::new(workflows, agents);
     workflows.values().for_each(|served| found.plan(&served.plan));
     agents.values().for_each(|spec| found.agent(spec));
-    let names: BTreeSet<String> = found.needs.into_iter().map(|need| need.secret).collect();
+    let mut names: BTreeSet<String> = found.needs.into_iter().map(|need| need.secret).collect();
+    let channels = project.settings.notify.channels.values();
+    names.extend(channels.flat_map(|channel| channel.secrets()).map(Name::to_string));
     names.into_iter().filter(|name| secrets.get(name).is_none()).collect()
 }
 

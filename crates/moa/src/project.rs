@@ -8,7 +8,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::ids::Name;
 use moa_core::schedule::Calendars;
-use moa_core::workflow::Plan;
+use moa_core::workflow::{NOTIFY_WORKFLOW, Plan};
 use moa_spec::{Diagnostic, Settings, Source, Triggers, Workflow, WorkflowSummary, WorkflowTest};
 use serde_json::{Map, Value as Json, json};
 
@@ -437,6 +437,12 @@ fn read_folder(
                 continue;
             }
         };
+        if folder == "workflows" && stem.as_str() == NOTIFY_WORKFLOW {
+            let text = format!("the workflow {NOTIFY_WORKFLOW} is part of moa");
+            loaded.problems.other(&path, text, "rename the file");
+            *broken = true;
+            continue;
+        }
         match source {
             Some(source) if files.iter().any(|f| f.stem == stem) => {
                 *broken = true;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use moa_connectors::{
-    Channel, Channels, Leftover, LocalWorker, Origin, SharedAgents, WorkerOptions,
+    Channel, Channels, Leftover, LocalWorker, Mail, MailTls, Origin, Secretive, SharedAgents,
+    Slack, Webhook, WorkerOptions,
 };
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId};
@@ -23,6 +24,8 @@ use moa_sqlite::backup::Copied;
 use moa_sqlite::{LogLength, SqliteStore};
 use tokio::sync::oneshot;
 
+#[cfg(test)]
+pub use moa_connectors::append_once;
 pub use moa_connectors::{Kept, LogFile, LogPart, RunFolder, StateFiles};
 
 use crate::exit::{Exit, Failure, Result};
@@ -355,39 +358,43 @@ impl Drop for Worker {
     }
 }
 
-/// Tells people something that no run is about.
-pub struct Notifier {
-    root: PathBuf,
-    channels: Channels,
-}
-
-impl Notifier {
-    /// By the channels of a project.
-    pub fn new(layout: &Layout, settings: &Settings) -> Self {
-        Self { root: layout.root.clone(), channels: channels(settings) }
-    }
-
-    /// Adds a notification to a channel, unless it has one with that key.
-    ///
-    /// # Errors
-    /// What went wrong, for people.
-    pub async fn tell(
-        &self,
-        channel: Name,
-        key: String,
-        entry: serde_json::Value,
-    ) -> std::result::Result<(), String> {
-        let (root, channels) = (self.root.clone(), self.channels.clone());
-        let tell = move || channels.tell(&root, &channel, &key, &entry);
-        let told = tokio::task::spawn_blocking(tell).await;
-        told.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
-    }
-}
-
 fn channels(settings: &Settings) -> Channels {
     let declared = settings.notify.channels.iter();
-    let file = |channel: &moa_spec::Channel| Channel::File(channel.file.clone().into());
-    Channels { declared: declared.map(|(name, c)| (name.clone(), file(c))).collect() }
+    Channels { declared: declared.map(|(name, c)| (name.clone(), channel(c))).collect() }
+}
+
+fn channel(channel: &moa_spec::Channel) -> Channel {
+    match channel {
+        moa_spec::Channel::File(path) => Channel::File(path.into()),
+        moa_spec::Channel::Slack(slack) => Channel::Slack(Slack { url: secretive(&slack.url) }),
+        moa_spec::Channel::Mail(mail) => {
+            let login = mail.login.as_ref();
+            Channel::Mail(Box::new(Mail {
+                host: mail.host.clone(),
+                port: mail.port,
+                tls: match mail.tls {
+                    moa_spec::MailTls::Starttls => MailTls::Starttls,
+                    moa_spec::MailTls::Tls => MailTls::Tls,
+                    moa_spec::MailTls::None => MailTls::None,
+                },
+                login: login.map(|(user, password)| (secretive(user), secretive(password))),
+                from: mail.from.clone(),
+                to: mail.to.clone(),
+            }))
+        }
+        moa_spec::Channel::Webhook(webhook) => Channel::Webhook(Webhook {
+            url: secretive(&webhook.url),
+            secret: webhook.secret.as_ref().map(secretive),
+            timeout: webhook.timeout,
+        }),
+    }
+}
+
+fn secretive(value: &moa_spec::Secretive) -> Secretive {
+    match value {
+        moa_spec::Secretive::Plain(text) => Secretive::Plain(text.clone()),
+        moa_spec::Secretive::Secret(name) => Secretive::Secret(name.clone()),
+    }
 }
 
 /// Takes the end of the only attempt that there is.

@@ -1,23 +1,41 @@
 //! The built-in agent `notify`, action `send`: tells people something, over a channel.
 //!
-//! Params: `channel`, `message` (or `text`), and if wanted `title` and `level`. A channel is declared
-//! in the project's settings; one that isn't is a file of its name. The one kind of channel there is
-//! so far is a *file*: each notification is a line of JSON, on the disk when the step succeeds, and
-//! never there twice for the same step, however often it was tried.
+//! Params: `channel`, `message` (or `text`), and if wanted `title`, `level`, `key` (the same key is
+//! the same notification) and `about` (what it is about, for programs). Channels are declared in the
+//! project's settings; one that isn't is the file `notifications/NAME.jsonl`.
+//!
+//! A notification has the same key at each try, so that whoever gets it twice can tell. What a
+//! receiver refuses for good is permanent; what may pass (429, 5xx, 4yz of SMTP, a connection that
+//! breaks, a receiver that doesn't answer) is tried again, as the step's retry policy says, and not
+//! before a `Retry-After`. A kind of channel is a file here that implements [`Deliver`], and a line in
+//! [`Channel::kind`].
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+mod file;
+mod mail;
+mod post;
+mod slack;
+mod text;
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use moa_core::ids::Name;
-use moa_ports::agent::{Agent, Output, Task, TaskCtx, TaskError};
+use moa_core::ids::{Name, RunId};
+use moa_core::time::Millis;
+use moa_core::workflow::NOTIFY_WORKFLOW;
+use moa_ports::agent::{Agent, Output, Secrets, Stream, Task, TaskCtx, TaskError};
 use serde_json::{Value as Json, json};
 
-use crate::beneath::beneath;
+pub use file::append_once;
+pub use mail::{Mail, MailTls};
+pub use slack::Slack;
+pub use webhook::Webhook;
+
+use crate::http::HttpClient;
 use crate::prepare::{now, text_of};
+use crate::redact::Redactor;
 
 /// The notification channels of a project, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +49,21 @@ pub struct Channels {
 pub enum Channel {
     /// A file beneath the project's folder, to which lines of JSON are appended.
     File(PathBuf),
+    /// An incoming webhook of Slack.
+    Slack(Slack),
+    /// Mail.
+    Mail(Box<Mail>),
+    /// A POST with JSON.
+    Webhook(Webhook),
+}
+
+/// A text of the settings, or the name of a secret that is looked up whenever it is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secretive {
+    /// A text.
+    Plain(String),
+    /// The secret of this name.
+    Secret(Name),
 }
 
 impl Channels {
@@ -38,37 +71,158 @@ impl Channels {
         let default = || Channel::File(format!("notifications/{name}.jsonl").into());
         self.declared.get(name).cloned().unwrap_or_else(default)
     }
+}
 
-    /// Adds a notification to a channel of the project in `root`, unless it has one with that key, as
-    /// `entry["key"]`, already. Blocks until it is on the disk.
-    ///
-    /// # Errors
-    /// A channel outside the project; what the disk says.
-    pub fn tell(&self, root: &Path, channel: &Name, key: &str, entry: &Json) -> io::Result<()> {
-        let Channel::File(file) = self.channel(channel);
-        let path = beneath(root, &file).ok_or_else(|| {
-            io::Error::other(format!(
-                "channel `{channel}`: {} is outside the project",
-                file.display()
-            ))
-        })?;
-        append_once(&path, key, entry)
+impl Channel {
+    /// What delivers to it.
+    fn kind(&self) -> &dyn Deliver {
+        match self {
+            Self::File(path) => path,
+            Self::Slack(slack) => slack,
+            Self::Mail(mail) => &**mail,
+            Self::Webhook(webhook) => webhook,
+        }
     }
 }
 
-/// How much of the end of a file is searched for a notification that was sent already.
-const SEARCHED_BYTES: u64 = 4 << 20;
+/// A kind of channel.
+#[async_trait]
+trait Deliver: Send + Sync {
+    /// Delivers once; answers what is to be said of where it went. Errors may hold secrets: whoever
+    /// calls takes them out.
+    async fn deliver(&self, note: &Note, tools: &Tools) -> Result<Json, TaskError>;
+}
+
+/// What kinds of channels have at hand.
+struct Tools {
+    client: HttpClient,
+    secrets: Arc<dyn Secrets>,
+    project_dir: Arc<PathBuf>,
+    files: Arc<file::Files>,
+    /// Secrets that were used, so that they are in nothing that is said.
+    used: std::sync::Mutex<Vec<String>>,
+}
+
+impl Tools {
+    /// The text, or the secret that stands for it.
+    fn reveal(&self, text: &Secretive) -> Result<String, TaskError> {
+        match text {
+            Secretive::Plain(text) => Ok(text.clone()),
+            Secretive::Secret(name) => {
+                let secret = self.secrets.get(name.as_str()).ok_or_else(|| {
+                    let why = "set it where the project's secrets are set";
+                    TaskError::Permanent(format!("there is no secret `{name}`; {why}"))
+                })?;
+                if let Ok(mut used) = self.used.lock() {
+                    used.push(secret.clone());
+                }
+                Ok(secret.trim().to_owned())
+            }
+        }
+    }
+
+    fn redactor(&self) -> Redactor {
+        let used = self.used.lock().map(|used| used.clone()).unwrap_or_default();
+        Redactor::new(used.iter().map(String::as_str))
+    }
+}
+
+/// What people are told.
+struct Note {
+    /// The same at each try.
+    key: String,
+    time: Millis,
+    channel: Name,
+    title: Option<String>,
+    level: Option<String>,
+    message: String,
+    /// What is said of the run, unless it is there for the notification alone.
+    of: Option<(RunId, Name, String)>,
+    about: Option<Json>,
+}
+
+impl Note {
+    /// The notification of a task.
+    fn of(params: &Json, task: &Task) -> Result<Self, String> {
+        let text = |name: &str| match params.get(name) {
+            None | Some(Json::Null) => None,
+            Some(value) => Some(text_of(value.clone())),
+        };
+        let channel = text("channel").ok_or("a notification needs a `channel`")?;
+        let channel = Name::new(&channel).map_err(|e| format!("channel {channel:?}: {e}"))?;
+        let known = ["channel", "message", "text", "title", "level", "key", "about"];
+        let unknown =
+            params.as_object().and_then(|p| p.keys().find(|k| !known.contains(&k.as_str())));
+        if let Some(unknown) = unknown {
+            return Err(format!(
+                "a notification has no param `{unknown}`; it has `channel`, `message`, `title`, \
+                 `level`, `key`, `about`"
+            ));
+        }
+        // Its runs are not what people are told about, so they are not named in what people get.
+        let internal = task.workflow.as_str() == NOTIFY_WORKFLOW;
+        // `notify: slack` alone says that something happened; what, is told by run and step.
+        let default = || format!("{}: {}", task.workflow, task.step);
+        let born = Millis(i64::try_from(task.run.0 >> 80).unwrap_or_default());
+        Ok(Self {
+            key: text("key").unwrap_or_else(|| task.idempotency_key.clone()),
+            time: if internal { born } else { now() },
+            channel,
+            title: text("title").filter(|title| !title.is_empty()),
+            level: text("level").filter(|level| !level.is_empty()),
+            message: text("message").or_else(|| text("text")).unwrap_or_else(default),
+            of: (!internal).then(|| (task.run, task.workflow.clone(), task.step.clone())),
+            about: params.get("about").filter(|about| !about.is_null()).cloned(),
+        })
+    }
+
+    /// For programs.
+    fn document(&self) -> Json {
+        let mut document = json!({ "time": self.time.to_string() });
+        if let Some((run, workflow, step)) = &self.of {
+            document["run"] = run.to_string().into();
+            document["workflow"] = workflow.as_str().into();
+            document["step"] = step.as_str().into();
+        }
+        document["channel"] = self.channel.as_str().into();
+        document["message"] = self.message.as_str().into();
+        for (name, value) in [("title", &self.title), ("level", &self.level)] {
+            if let Some(value) = value {
+                document[name] = value.as_str().into();
+            }
+        }
+        if let Some(about) = &self.about {
+            document["about"] = about.clone();
+        }
+        document
+    }
+
+    /// One line that says what it is, for people.
+    fn headline(&self) -> String {
+        let title = self.title.as_deref().unwrap_or(&self.message);
+        let level = self.level.as_ref().map(|level| format!("[{level}] ")).unwrap_or_default();
+        text::one_line(&format!("{level}{title}"))
+    }
+
+    /// Where it comes from, for people.
+    fn origin(&self) -> String {
+        let of =
+            self.of.as_ref().map(|(run, flow, step)| format!("{flow}, step {step}, run {run}"));
+        text::one_line(&of.unwrap_or_else(|| format!("moa, {}", self.time)))
+    }
+}
 
 /// The agent.
 pub(crate) struct Notify {
     channels: Channels,
-    /// One writer at a time for each file.
-    files: Arc<Mutex<HashMap<PathBuf, Arc<Mutex<()>>>>>,
+    client: HttpClient,
+    secrets: Arc<dyn Secrets>,
+    files: Arc<file::Files>,
 }
 
 impl Notify {
-    pub fn new(channels: Channels) -> Self {
-        Self { channels, files: Arc::default() }
+    pub fn new(channels: Channels, client: HttpClient, secrets: Arc<dyn Secrets>) -> Self {
+        Self { channels, client, secrets, files: Arc::default() }
     }
 }
 
@@ -79,126 +233,50 @@ impl Agent for Notify {
             let why = format!("agent `notify` has no action `{}`; it has: send", task.action);
             return Err(TaskError::Permanent(why));
         }
-        let (channel, entry) = entry(&ctx.params, &task).map_err(TaskError::Permanent)?;
-        let Channel::File(file) = self.channels.channel(&channel);
-        let path = beneath(&ctx.project_dir, &file).ok_or_else(|| {
-            let file = file.display();
-            TaskError::Permanent(format!("channel `{channel}`: {file} is outside the project"))
-        })?;
-        let files = self.files.clone();
-        let key = task.idempotency_key.clone();
-        let appended = tokio::task::spawn_blocking(move || {
-            let mut all = files.lock().unwrap_or_else(PoisonError::into_inner);
-            let own = all.entry(path.clone()).or_default().clone();
-            drop(all);
-            let _alone = own.lock().unwrap_or_else(PoisonError::into_inner);
-            append_once(&path, &key, &entry)
-        });
-        let appended = appended.await.unwrap_or_else(|e| Err(io::Error::other(e)));
-        match appended {
-            Ok(()) => {
-                let sent = json!({ "channel": channel, "file": file.to_string_lossy() });
+        let note = Note::of(&ctx.params, &task).map_err(TaskError::Permanent)?;
+        let tools = Tools {
+            client: self.client.clone(),
+            secrets: self.secrets.clone(),
+            project_dir: ctx.project_dir.clone(),
+            files: self.files.clone(),
+            used: Default::default(),
+        };
+        let channel = self.channels.channel(&note.channel);
+        let delivered = tokio::select! {
+            biased;
+            () = ctx.cancelled.cancelled() => {
+                Err(TaskError::Unknown("it was stopped before the receiver had answered".into()))
+            }
+            delivered = channel.kind().deliver(&note, &tools) => delivered,
+        };
+        let redactor = tools.redactor();
+        match delivered {
+            Ok(mut to) => {
+                redactor.json(&mut to);
+                let mut sent = json!({ "channel": note.channel });
+                if let (Some(sent), Json::Object(to)) = (sent.as_object_mut(), to) {
+                    sent.extend(to);
+                }
                 Ok(Output { value: Some(Arc::new(sent)) })
             }
-            Err(e) => Err(TaskError::Retryable(format!(
-                "channel `{channel}`: can't write {}: {e}",
-                file.display()
-            ))),
+            Err(error) => {
+                let error = said(error, &note.channel, &redactor);
+                ctx.log.write(Stream::Stderr, format!("{error}\n").as_bytes());
+                Err(error)
+            }
         }
     }
 }
 
-/// The channel, and the line for it.
-fn entry(params: &Json, task: &Task) -> Result<(Name, Json), String> {
-    let text = |name: &str| match params.get(name) {
-        None | Some(Json::Null) => None,
-        Some(value) => Some(text_of(value.clone())),
-    };
-    let channel = text("channel").ok_or("a notification needs a `channel`")?;
-    let name = Name::new(&channel).map_err(|e| format!("channel {channel:?}: {e}"))?;
-    let message = text("message").or_else(|| text("text"));
-    let known = ["channel", "message", "text", "title", "level"];
-    let unknown = params.as_object().and_then(|p| p.keys().find(|k| !known.contains(&k.as_str())));
-    if let Some(unknown) = unknown {
-        return Err(format!(
-            "a notification has no param `{unknown}`; it has `channel`, `message`, `title`, `level`"
-        ));
-    }
-    // `notify: slack` alone says that something happened; what, is told by run and step.
-    let message = message.unwrap_or_else(|| format!("{}: {}", task.workflow, task.step));
-    let mut line = json!({
-        "time": now().to_string(),
-        "run": task.run.to_string(),
-        "workflow": task.workflow,
-        "step": task.step,
-        "channel": name,
-        "message": message,
-    });
-    for also in ["title", "level"] {
-        if let Some(text) = text(also) {
-            line[also] = text.into();
+/// The error, with the channel's name and without secrets.
+fn said(error: TaskError, channel: &Name, redactor: &Redactor) -> TaskError {
+    let say = |why: String| format!("channel `{channel}`: {}", redactor.text(&why));
+    match error {
+        TaskError::Permanent(why) => TaskError::Permanent(say(why)),
+        TaskError::RateLimited { message, after } => {
+            TaskError::RateLimited { message: say(message), after }
         }
-    }
-    line["key"] = task.idempotency_key.as_str().into();
-    Ok((name, line))
-}
-
-/// Appends `line`, unless the file has one with that key already.
-fn append_once(path: &Path, key: &str, line: &Json) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let is_new = !path.exists();
-    let mut file = File::options().create(true).read(true).append(true).open(path)?;
-    let size = file.metadata()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(SEARCHED_BYTES)))?;
-    let mut end = Vec::new();
-    (&file).take(SEARCHED_BYTES).read_to_end(&mut end)?;
-    let sent = |line: &[u8]| {
-        let line: Option<Json> = serde_json::from_slice(line).ok();
-        line.is_some_and(|line| line.get("key").and_then(Json::as_str) == Some(key))
-    };
-    let quoted = Json::from(key).to_string();
-    let mut lines = end.split(|b| *b == b'\n');
-    if lines.any(|line| contains(line, quoted.as_bytes()) && sent(line)) {
-        return file.sync_all();
-    }
-    // A line that was cut off by a crash is ended first, so that it spoils nothing but itself.
-    let torn = end.last().is_some_and(|last| *last != b'\n');
-    let text = format!("{}{line}\n", if torn { "\n" } else { "" });
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    match path.parent() {
-        Some(folder) if is_new => File::open(folder)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
-fn contains(line: &[u8], part: &[u8]) -> bool {
-    line.windows(part.len()).any(|window| window == part)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_appended_once_even_after_a_crash() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("a/b.jsonl");
-        let send =
-            |key: &str| append_once(&path, key, &json!({ "key": key, "message": "\"two\"" }));
-        send("one").expect("sent");
-        send("two").expect("sent");
-        send("one").expect("sent before");
-        let text = fs::read_to_string(&path).expect("a file");
-        assert_eq!(text.lines().count(), 2, "{text}");
-
-        fs::write(&path, &text[..text.len() - 5]).expect("cut off");
-        send("two").expect("sent");
-        let text = fs::read_to_string(&path).expect("a file");
-        let whole: Vec<Json> = text.lines().flat_map(serde_json::from_str).collect();
-        assert_eq!((text.lines().count(), whole.len()), (3, 2), "{text}");
-        assert_eq!(whole[1]["key"], "two");
+        TaskError::Unknown(why) => TaskError::Unknown(say(why)),
+        other => TaskError::Retryable(say(other.to_string())),
     }
 }

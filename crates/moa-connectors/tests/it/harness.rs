@@ -74,7 +74,8 @@ impl World {
         Self::with(Channels::default(), secrets)
     }
 
-    fn with(channels: Channels, more: impl IntoIterator<Item = (String, String)>) -> Self {
+    /// One with these channels, and these secrets among others.
+    pub fn with(channels: Channels, more: impl IntoIterator<Item = (String, String)>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let (sender, receiver) = channel();
         let secrets = [("TOKEN", "topsecret-7f3c9e"), ("PIN", "abc")];

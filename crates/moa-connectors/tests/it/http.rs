@@ -16,13 +16,13 @@ use serde_json::{Value as Json, json};
 use crate::harness::{SAFETY_NET, World, agent, failed, output, with_secret};
 
 /// A server that answers each connection by `answer`, after it read the request.
-struct Server {
-    url: String,
-    requests: Receiver<String>,
+pub struct Server {
+    pub url: String,
+    pub requests: Receiver<String>,
 }
 
 impl Server {
-    fn new(mut answer: impl FnMut(&mut TcpStream) + Send + 'static) -> Self {
+    pub fn new(mut answer: impl FnMut(&mut TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/task", listener.local_addr().expect("an address"));
         let (sender, requests) = channel();
@@ -37,7 +37,7 @@ impl Server {
     }
 
     /// One that always answers so.
-    fn answering(head: &str, body: &str) -> Self {
+    pub fn answering(head: &str, body: &str) -> Self {
         let text = format!(
             "HTTP/1.1 {head}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
@@ -47,7 +47,7 @@ impl Server {
         })
     }
 
-    fn request(&self) -> String {
+    pub fn request(&self) -> String {
         self.requests.recv_timeout(SAFETY_NET).expect("a request")
     }
 }

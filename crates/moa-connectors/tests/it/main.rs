@@ -3,9 +3,12 @@
 mod harness;
 mod http;
 mod leftovers;
+mod mail;
 mod notify;
+mod posts;
 mod process;
 mod rogue;
+mod smtp_server;
 mod worker;
 mod youtube;
 mod youtube_server;

@@ -163,6 +163,7 @@ fn fits(filter: &RunFilter, run: &Run) -> bool {
     let row = &run.row;
     (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
         && filter.workflow.as_ref().is_none_or(|name| row.workflow == *name)
+        && filter.except.as_ref().is_none_or(|name| row.workflow != *name)
         && filter.parent.is_none_or(|parent| row.parent.is_some_and(|p| p.run == parent))
 }
 

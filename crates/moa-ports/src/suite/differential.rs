@@ -442,6 +442,7 @@ impl Pair {
         RunFilter {
             statuses,
             workflow: self.dice.percent(40).then_some(workflow),
+            except: self.dice.percent(20).then(|| build::name("deploy")),
             parent: self.dice.percent(20).then(|| self.dice.run()),
             before: self.dice.percent(40).then(|| self.dice.run()),
             limit,

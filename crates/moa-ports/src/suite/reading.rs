@@ -66,6 +66,8 @@ fn runs_are_listed_by_what_is_asked(bench: &mut Bench) -> Verdict {
     let deploy = RunFilter { workflow: Some(name("deploy")), ..filter() };
     assert_eq!(listed(bench, &deploy), [run(9)]);
     assert_eq!(listed(bench, &RunFilter { statuses: vec![Running], ..deploy }), []);
+    let others = RunFilter { except: Some(name("deploy")), ..filter() };
+    assert_eq!(listed(bench, &others), [7, 6, 5, 4, 3, 2, 1].map(run));
     let children = RunFilter { parent: Some(run(1)), ..filter() };
     assert_eq!(listed(bench, &children), [run(9)]);
     assert_eq!(listed(bench, &RunFilter { parent: Some(run(9)), ..filter() }), []);

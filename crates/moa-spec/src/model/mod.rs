@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 pub mod agent;
 mod committee;
 pub mod limit;
+pub mod notify;
 pub mod on;
 pub mod rule;
 pub mod schedule;

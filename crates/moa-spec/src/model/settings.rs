@@ -1,6 +1,7 @@
 //! The settings file `moa.yaml`, key by key.
 
 use crate::choice;
+use crate::model::notify::NotifyFile;
 use crate::model::schedule::ZoneText;
 use crate::read::At;
 use crate::record;
@@ -155,18 +156,6 @@ record! {
     pub struct LogsFile as "`logs`" {
         /// Bytes kept of one attempt, half of its beginning and half of its end.
         attempt_max: Option<At<Size>>,
-    }
-
-    /// Where notifications go.
-    pub struct NotifyFile as "`notify`" {
-        /// The channels by name.
-        channels: Option<Entries<ChannelFile>>,
-    }
-
-    /// One notification channel.
-    pub struct ChannelFile as "a channel" {
-        /// A file that each notification is added to as a line of JSON.
-        file: At<String>,
     }
 
     /// The API and the dashboard.

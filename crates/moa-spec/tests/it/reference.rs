@@ -7,15 +7,15 @@ use moa_core::ids::Name;
 use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
+use moa_spec::model::notify::{ChannelFile, MailFile, NotifyFile, SlackFile, WebhookFile};
 use moa_spec::model::on::{AfterFile, BatchFile, DebounceFile, GuardFile, OnFile};
 use moa_spec::model::rule::RuleFile;
 use moa_spec::model::schedule::{
     CalendarFile, CatchUpFile, ScheduleFailureFile, ScheduleFile, WindowFile,
 };
 use moa_spec::model::settings::{
-    BoundsFile, ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, HealthFile, LogFile,
-    LogsFile, MetricFile, NotifyFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
-    TargetFile,
+    BoundsFile, ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, HealthFile, LogFile, LogsFile,
+    MetricFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits, TargetFile,
 };
 use moa_spec::model::{
     ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
@@ -63,7 +63,8 @@ fn every_key_is_in_the_reference() {
     documented!("files.md", AgentsFile, AgentFile, ActionFile, CommandFile, ShellFile, LimitsFile);
     documented!("files.md", HttpFile, SettingsFile, SettingsLimits, LogFile, LogsFile, NotifyFile);
     documented!("files.md", MetricFile, TargetFile, BoundsFile, HealthFile);
-    documented!("files.md", ChannelFile, SecretsFile, RetentionFile);
+    documented!("files.md", SecretsFile, RetentionFile);
+    documented!("../alerts.md", ChannelFile, SlackFile, MailFile, WebhookFile);
     documented!("files.md", ByAgeFile, ByAgeAndCountFile, ByAgeAndSizeFile);
 }
 

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
+use moa_spec::model::notify::{ChannelFile, MailFile, NotifyFile, SlackFile, WebhookFile};
 use moa_spec::model::on::OnFile;
 use moa_spec::model::rule::RuleFile;
 use moa_spec::model::settings::{
-    BoundsFile, ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, ChannelFile, HealthFile, LogFile,
-    LogsFile, MetricFile, NotifyFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits,
-    TargetFile,
+    BoundsFile, ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, HealthFile, LogFile, LogsFile,
+    MetricFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits, TargetFile,
 };
 use moa_spec::model::{
     ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
@@ -47,6 +47,7 @@ fn accepted_keys_and_properties_are_the_same() {
     agree!(agents, ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile);
     let settings = schema(SchemaKind::Settings);
     agree!(settings, SettingsFile, ChannelFile, LogFile, LogsFile, NotifyFile, SecretsFile);
+    agree!(settings, SlackFile, MailFile, WebhookFile);
     agree!(settings, MetricFile, TargetFile, BoundsFile, HealthFile);
     agree!(settings, SettingsLimits, RetentionFile, ByAgeFile);
     agree!(settings, ByAgeAndCountFile, ByAgeAndSizeFile);

@@ -240,13 +240,32 @@ fn test(args: TestArgs, context: &Context) -> Result {
         let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
         return Err(Failure::not_found(text).hint(format!("it has: {}", actions.join(", "))));
     }
-    let config = node::read_config(&layout, &project)?;
+    let (mut params, texts) = args.params.read()?;
+    params.extend(texts.into_iter().map(|(name, text)| (name, moa_spec::free_param(&text))));
+    let task = task(spec.id.clone(), args.action, Json::Object(params), args.timeout)?;
+    make(task, &project, context)
+}
+
+/// Makes one attempt of an agent that is part of moa, outside of any run, and shows what came of it.
+pub fn attempt(
+    agent: &str,
+    action: &str,
+    params: Json,
+    project: &project::Project,
+    context: &Context,
+) -> Result {
+    let agent = Name::new(agent).map_err(|e| Failure::usage(e.to_string()))?;
+    make(task(agent, action.to_owned(), params, None)?, project, context)
+}
+
+fn make(task: Task, project: &project::Project, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let config = node::read_config(&layout, project)?;
     let state = layout.state();
     std::fs::create_dir_all(&state).map_err(|e| lock::unusable(&state, &e))?;
-    let task = task(&args, spec.id.clone())?;
     let run = task.run;
     let (step, attempt) = (task.step.clone(), task.attempt);
-    let worker = wire::lone_worker(&layout, &config.settings, &project)?;
+    let worker = wire::lone_worker(&layout, &config.settings, project)?;
     let started = now();
     let outcome = runtime()?.block_on(worker.attempt(task));
     let took = now().since(started);
@@ -256,9 +275,7 @@ fn test(args: TestArgs, context: &Context) -> Result {
     report(outcome?, took, context)
 }
 
-fn task(args: &TestArgs, agent: Name) -> Result<Task> {
-    let (mut params, texts) = args.params.read()?;
-    params.extend(texts.into_iter().map(|(name, text)| (name, moa_spec::free_param(&text))));
+fn task(agent: Name, action: String, params: Json, timeout: Option<Span>) -> Result<Task> {
     let now = now();
     let random = u128::from(wire::random_u64()) << 64 | u128::from(wire::random_u64());
     let run = RunId::v7(now.0.unsigned_abs(), random);
@@ -277,11 +294,11 @@ fn task(args: &TestArgs, agent: Name) -> Result<Task> {
         iteration: String::new(),
         attempt: 1,
         agent,
-        action: args.action.clone(),
-        params: Arc::new(rendered(Json::Object(params))?),
+        action,
+        params: Arc::new(rendered(params)?),
         env: Arc::new(Rendered { value: Json::Object(Map::new()), secrets: Vec::new() }),
         inputs: Arc::new(Json::Object(Map::new())),
-        timeout: args.timeout,
+        timeout,
         idempotency_key: format!("{run}/test"),
         once: false,
         leased_at: now,

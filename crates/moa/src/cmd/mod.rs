@@ -24,6 +24,7 @@ pub mod init;
 pub mod jobs;
 pub mod limits;
 pub mod metrics;
+pub mod notify;
 pub mod open;
 pub mod params;
 pub mod restore;
@@ -101,6 +102,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Test(args) => test::run(args, context),
         Command::State(args) => state::run(args, context),
         Command::Jobs(command) => jobs::run(command, context),
+        Command::Notify(command) => notify::run(command, context),
         Command::Backup(args) => backup::run(args, context),
         Command::Service(command) => service::run(command, context),
         Command::Restore(args) => restore::run(args, context),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use moa_core::run::RunStatus;
+use moa_core::workflow::notify_workflow;
 use moa_ports::views::{RunFilter, Totals};
 use serde_json::{Value as Json, json};
 
@@ -80,6 +81,7 @@ pub async fn document(layout: &Layout) -> Result<Json> {
         Some(reader) => {
             let filter = RunFilter {
                 statuses: RunStatus::ALL.into_iter().filter(|s| !s.is_terminal()).collect(),
+                except: Some(notify_workflow()),
                 limit: RUNS_LISTED,
                 ..RunFilter::default()
             };

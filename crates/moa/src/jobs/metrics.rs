@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moa_core::target::Outlook;
-use moa_core::time::Millis;
 use moa_engine::jobs::retention::Retention;
 use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::Views;
@@ -15,8 +14,8 @@ use tokio::sync::Mutex;
 
 use crate::metrics::targets::{Standing, standings};
 use crate::metrics::{Counters, Days};
+use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
-use crate::wire::Notifier;
 
 /// The counters of the project that this node serves.
 pub struct Counting {
@@ -80,7 +79,7 @@ pub struct Metrics {
     /// What counts.
     pub counting: Arc<Counting>,
     /// Tells people; `None` = this node is there for one run, and warns nobody.
-    pub notifier: Option<Notifier>,
+    pub notifier: Option<Arc<dyn Tell>>,
 }
 
 #[async_trait]
@@ -95,14 +94,14 @@ impl Job for Metrics {
         // A channel that takes nothing must not hold up the others.
         let (mut told, mut failed) = (Vec::new(), Vec::new());
         for standing in &news {
-            match self.warn(standing, notifier, now).await {
+            match self.warn(standing, &**notifier).await {
                 Ok(()) => told.push(standing.key()),
                 Err(why) => failed.push(format!("{}: {why}", standing.metric)),
             }
         }
         let warnings = told.len();
         if !told.is_empty() {
-            // The file of a channel holds each warning once, also when this is lost.
+            // The run that tells it is the same one, also when this is lost.
             let today = Days::of(settings).day(now);
             let remember = |counters: &mut Counters| {
                 told.into_iter().for_each(|key| counters.remember(key, today));
@@ -117,12 +116,7 @@ impl Job for Metrics {
 }
 
 impl Metrics {
-    async fn warn(
-        &self,
-        standing: &Standing,
-        notifier: &Notifier,
-        now: Millis,
-    ) -> Result<(), String> {
+    async fn warn(&self, standing: &Standing, notifier: &dyn Tell) -> Result<(), String> {
         let message = standing.told();
         tracing::warn!(metric = standing.metric, "{message}");
         let target = self
@@ -134,15 +128,14 @@ impl Metrics {
         let Some(channel) = target.and_then(|(_, target)| target.notify.clone()) else {
             return Ok(());
         };
-        let entry = json!({
-            "time": now.to_string(),
-            "channel": channel,
-            "level": "warning",
-            "title": format!("{} will be below its minimum", standing.metric),
-            "message": message,
-            "target": standing,
-            "key": standing.key(),
-        });
-        notifier.tell(channel, standing.key(), entry).await
+        let notice = Notice {
+            key: standing.key(),
+            channel,
+            level: "warning".to_owned(),
+            title: format!("{} will be below its minimum", standing.metric),
+            message,
+            about: json!({ "type": "target.missed", "target": standing }),
+        };
+        notifier.tell(&notice).await.map_err(|failure| failure.message)
     }
 }

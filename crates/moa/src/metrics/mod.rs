@@ -27,7 +27,7 @@ use moa_core::machine::Run;
 use moa_core::schedule::Zone;
 use moa_core::target::Period;
 use moa_core::time::Millis;
-use moa_core::workflow::{PlanStep, StepKind};
+use moa_core::workflow::{NOTIFY_WORKFLOW, PlanStep, StepKind};
 use moa_ports::views::{HistoryRow, Views};
 use moa_spec::{Metric, OWN_METRICS, Settings};
 use serde::{Deserialize, Serialize};
@@ -314,6 +314,10 @@ fn unless_gone(id: RunId, read: Result<Run>) -> Result<Option<Run>> {
 fn counts(name: &str, metrics: &BTreeMap<Name, Metric>, run: &Run, event: &Event) -> f64 {
     let metric = metrics.iter().find(|(known, _)| known.as_str() == name).map(|(_, metric)| metric);
     let Some(metric) = metric else {
+        // What moa tells people is none of the work.
+        if run.row.workflow.as_str() == NOTIFY_WORKFLOW {
+            return 0.0;
+        }
         let counted = match event {
             Event::StepSucceeded { step, .. } => name == OWN_METRICS[0] && task(run, *step),
             Event::StepFailed { step, .. } => name == OWN_METRICS[1] && task(run, *step),

@@ -9,6 +9,7 @@
 pub mod http;
 pub mod lock;
 pub mod log;
+pub mod notifier;
 mod rotate;
 pub mod rules;
 pub mod supervisor;
@@ -49,11 +50,12 @@ use crate::jobs::health::Health;
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::metrics::Days;
+use crate::node::notifier::{Notifier, Tell};
 use crate::project::{self, Layout, Served};
 use crate::reader::{Reader, plan};
 use crate::refresh::{self, Watched};
 use crate::secrets::{self, SecretStore};
-use crate::wire::{self, Notifier, StateFiles, Stores, Worker};
+use crate::wire::{self, StateFiles, Stores, Worker};
 use crate::{needed, view};
 
 /// Time between two looks at the project's files.
@@ -157,7 +159,7 @@ impl Running {
         engine.set_agents(agents(&worker, &watched));
         let secrets = SecretStore::new(&layout.root, &settings.secrets.env_file);
         warn_of_secrets(&watched.project, &worker, &secrets);
-        let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine, transient));
+        let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine, transient)?);
         let listener = Listener::bind(&state)?;
         let socket = listener.path().to_owned();
         let reactions = match transient {
@@ -238,7 +240,11 @@ fn jobs(
     stores: &Stores,
     engine: &Handle,
     transient: bool,
-) -> Jobs {
+) -> Result<Jobs> {
+    let (store, views) = (stores.store.clone(), stores.views.clone());
+    // A node that is there for one run delivers for no other.
+    let notifier = (!transient).then(|| Notifier::new(engine.clone(), store, views)).transpose()?;
+    let notifier = notifier.map(|notifier| Arc::new(notifier) as Arc<dyn Tell>);
     let files = StateFiles::new(&layout.state());
     let counting = Counting::new(layout, settings, stores.views.clone());
     let retention = Retention::new(
@@ -247,12 +253,9 @@ fn jobs(
         files::store_limits(&settings.retention),
         Arc::new(files::RunFolders(files.clone())),
     );
-    Jobs {
+    Ok(Jobs {
         retention: AfterCounting { counting: counting.clone(), retention },
-        metrics: Metrics {
-            counting: counting.clone(),
-            notifier: (!transient).then(|| Notifier::new(layout, settings)),
-        },
+        metrics: Metrics { counting: counting.clone(), notifier },
         health: Health {
             layout: layout.clone(),
             settings: settings.health.clone(),
@@ -271,7 +274,7 @@ fn jobs(
             },
             engine: engine.clone(),
         },
-    }
+    })
 }
 
 fn log_start(node: NodeId, transient: bool, warning: Option<String>) {

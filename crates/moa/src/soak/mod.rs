@@ -20,10 +20,11 @@ mod video;
 mod worker;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use moa_core::ids::RunId;
 use moa_core::time::{Millis, Span};
 use moa_engine::jobs::retention::Retention;
@@ -31,16 +32,18 @@ use moa_engine::jobs::{Instants, Job};
 use moa_engine::virtual_time::{Rest, World};
 use moa_ports::agent::Task;
 use moa_ports::store::Store;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
 
 use crate::cmd::runtime;
+use crate::exit::{Failure, Result};
 use crate::jobs::files::{OldFiles, RunFolders, store_limits};
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
+use crate::node::notifier::{Notice, Tell};
 use crate::node::triggers;
 use crate::project::{self, Layout, Project};
 use crate::template;
-use crate::wire::{self, Notifier, StateFiles, Stores};
+use crate::wire::{self, StateFiles, Stores};
 
 use calendar::Calendar;
 use ledger::Ledger;
@@ -131,9 +134,7 @@ impl Soak {
         let worker = Worker {
             layout: layout.clone(),
             failing: plan.failing,
-            notifier: Notifier::new(&layout, &project.settings),
             agents: wire::agents(&project),
-            runtime: runtime.clone(),
             model,
         };
         let agents = wire::agents(&project);
@@ -254,6 +255,18 @@ impl Soak {
     }
 }
 
+/// Tells what moa itself says by a line of a file.
+struct ToFiles(PathBuf);
+
+#[async_trait]
+impl Tell for ToFiles {
+    async fn tell(&self, notice: &Notice) -> Result<()> {
+        let file = self.0.join(format!("notifications/{}.jsonl", notice.channel));
+        let line = json!({"title": notice.title, "about": notice.about, "key": notice.key});
+        wire::append_once(&file, &notice.key, &line).map_err(|e| Failure::io("a file", &e))
+    }
+}
+
 fn jobs(layout: &Layout, project: &Project, stores: &Stores) -> Jobs {
     let settings = &project.settings;
     let files = StateFiles::new(&layout.state());
@@ -266,7 +279,7 @@ fn jobs(layout: &Layout, project: &Project, stores: &Stores) -> Jobs {
     );
     Jobs {
         retention: AfterCounting { counting: counting.clone(), retention },
-        metrics: Metrics { counting, notifier: Some(Notifier::new(layout, settings)) },
+        metrics: Metrics { counting, notifier: Some(Arc::new(ToFiles(layout.root.clone()))) },
         files: OldFiles { files, views: stores.views.clone(), limits: settings.retention.clone() },
     }
 }

@@ -14,10 +14,9 @@ use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::Task;
 use serde_json::{Value as Json, json};
-use tokio::runtime::Runtime;
 
 use crate::project::Layout;
-use crate::wire::{self, Notifier};
+use crate::wire;
 
 /// What stands in for the programs of a template's agents.
 pub trait Model {
@@ -32,9 +31,7 @@ pub struct Worker {
     pub layout: Layout,
     /// What of 1,000 attempts fails: by being tried again, for good, by running out of time.
     pub failing: [u64; 3],
-    pub notifier: Notifier,
     pub agents: BTreeMap<Name, Arc<AgentSpec>>,
-    pub runtime: Rc<Runtime>,
     pub model: Rc<RefCell<dyn Model>>,
 }
 
@@ -107,8 +104,8 @@ impl Worker {
         let channel = params["channel"].as_str().and_then(|name| Name::new(name).ok());
         let key = task.idempotency_key.clone();
         let entry = json!({"time": now.to_string(), "params": params, "key": key});
-        let told = self.notifier.tell(channel.expect("a channel"), key, entry);
-        self.runtime.block_on(told).expect("it is told");
+        let file = format!("notifications/{}.jsonl", channel.expect("a channel"));
+        wire::append_once(&self.layout.root.join(file), &key, &entry).expect("it is told");
         gives(0, json!({}))
     }
 }

@@ -14,6 +14,7 @@ mod http;
 mod metrics;
 mod monitoring;
 mod node;
+mod notify;
 mod outputs;
 mod production;
 mod project;

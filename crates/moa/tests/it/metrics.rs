@@ -94,6 +94,12 @@ fn counters_that_are_damaged_are_said_to_be() {
     assert_eq!(project.read(".moa/counters.json"), "{\"format\": 1, \"coun");
 }
 
+/// Waits until a file has so many lines.
+fn wait_for_lines(project: &Project, path: &str, count: usize) {
+    project.wait_for(path);
+    while project.read(path).lines().count() < count {}
+}
+
 #[test]
 fn people_are_warned_once_that_a_day_will_be_below_its_minimum() {
     let project = project();
@@ -109,14 +115,19 @@ fn people_are_warned_once_that_a_day_will_be_below_its_minimum() {
     let warned = || project.read("notifications/team.jsonl");
     let node = project.up();
     project.call(&["jobs", "run", "metrics"]).expect(0);
+    wait_for_lines(&project, "notifications/team.jsonl", 1);
     let line: Json = serde_json::from_str(&warned()).expect("one line");
-    assert_eq!((&line["level"], &line["target"]["minimum"]), (&"warning".into(), &3.0.into()));
+    let minimum = &line["about"]["target"]["minimum"];
+    assert_eq!((&line["level"], minimum), (&"warning".into(), &3.0.into()));
     assert!(line["message"].as_str().expect("text").contains("below the minimum of 3"), "{line}");
     project.call(&["jobs", "run", "metrics"]).expect(0);
     node.kill();
     let _node = project.up();
     project.call(&["jobs", "run", "metrics"]).expect(0);
     assert_eq!(warned().lines().count(), 1, "{}", warned());
+    let listed = project.call(&["runs", "list", "--all", "--json"]).expect(0).json();
+    let told = listed.as_array().expect("runs").iter().filter(|r| r["workflow"] == "moa-notify");
+    assert_eq!(told.count(), 1, "{listed}");
 
     project.write("fine", "");
     for _ in 0..3 {
@@ -139,14 +150,22 @@ notify: {channels: {team: {file: no-folder/team.jsonl}, fine: {file: fine.jsonl}
     let counters = json!({"format": 1, "counters": counters});
     project.write(".moa/counters.json", &counters.to_string());
     let _node = project.up();
-    let said = project.call(&["jobs", "run", "metrics"]).expect(1);
-    assert!(said.err.contains("letters"), "{}", said.err);
-    assert_eq!(project.read("fine.jsonl").lines().count(), 1);
+    project.call(&["jobs", "run", "metrics"]).expect(0);
+    wait_for_lines(&project, "fine.jsonl", 1);
+    let args = ["runs", "list", "--workflow", "moa-notify", "--json"];
+    let told = || project.call(&args).expect(0).json().as_array().expect("runs").clone();
+    let open = || told().iter().filter(|run| run["status"] == "waiting").count();
+    while open() != 1 {}
     // What could not be said is said as soon as that can be done.
     std::fs::remove_file(project.root.join("no-folder")).expect("it is there");
-    project.call(&["jobs", "run", "metrics"]).expect(0);
-    assert_eq!(project.read("no-folder/team.jsonl").lines().count(), 1);
+    wait_for_lines(&project, "no-folder/team.jsonl", 1);
     assert_eq!(project.read("fine.jsonl").lines().count(), 1);
+    // What moa says is none of the work, and is not in anybody's way.
+    assert_eq!(project.call(&["runs", "list", "--json"]).expect(0).json(), json!([]));
+    let listed = project.call(&["runs", "list", "--all", "--json"]).expect(0).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(2));
+    let all = project.call(&["metrics", "--json"]).expect(0).json();
+    assert_eq!(all["tasks_completed"]["total"], 0, "{all}");
 }
 
 #[test]

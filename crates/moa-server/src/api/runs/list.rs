@@ -3,6 +3,7 @@
 use axum::extract::State;
 use moa_core::ids::{Name, RunId};
 use moa_core::run::RunStatus;
+use moa_core::workflow::notify_workflow;
 use moa_ports::views::{RunFilter, RunSummary};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -104,6 +105,8 @@ pub async fn list(State(app): State<App>, Query(asked): Query<Filter>) -> Result
     let mut filter = RunFilter {
         statuses: asked.status.as_deref().map_or(Ok(Vec::new()), statuses)?,
         workflow: asked.workflow.as_deref().map(name).transpose()?,
+        // What tells people something is none of the work, unless it is asked for.
+        except: asked.workflow.is_none().then(notify_workflow),
         parent: None,
         before: asked.cursor.as_deref().map(cursor).transpose()?,
         limit: limit + 1,

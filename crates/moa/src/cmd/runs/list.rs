@@ -2,6 +2,7 @@
 
 use moa_core::ids::Name;
 use moa_core::run::RunStatus;
+use moa_core::workflow::notify_workflow;
 use moa_ports::views::{RunFilter, RunSummary};
 
 use crate::cmd::{Context, runtime};
@@ -30,6 +31,9 @@ pub struct Args {
     /// Only runs of this workflow
     #[arg(long, short)]
     workflow: Option<Name>,
+    /// Also runs that are there to tell people something (workflow moa-notify)
+    #[arg(long, short)]
+    all: bool,
     /// Only runs that this run started
     #[arg(long, value_name = "RUN")]
     parent: Option<String>,
@@ -99,6 +103,7 @@ async fn read(args: &Args, reader: &Reader) -> Result<Vec<RunSummary>> {
     let mut filter = RunFilter {
         statuses: args.status.clone(),
         workflow: args.workflow.clone(),
+        except: (!args.all && args.workflow.is_none()).then(notify_workflow),
         parent: None,
         before: None,
         limit: PAGE,
