@@ -216,3 +216,56 @@ steps: [{run: 'true'}]
     node.stop();
     assert_eq!(history(&project, "mailer/paid").len(), 2);
 }
+
+#[test]
+fn a_file_that_went_away_and_came_back_is_another_one() {
+    let text = "on: {file: 'inbox/*.md', stable: 1s}\nsteps: [{run: 'true'}]\n";
+    let project = Project::with("reader", text);
+    project.workflow("marker", &text.replace("inbox", "marks"));
+    project.write("inbox/a.md", "a");
+    let node = project.up();
+    wait_for(&project, "reader", "started", 1);
+    let (here, away) = (project.root.join("inbox/a.md"), project.root.join("a.md"));
+    std::fs::rename(&here, &away).expect("mv");
+    let gone = || {
+        let folder = std::fs::read_dir(project.root.join(".moa/watch")).expect("it is there");
+        let texts = folder.map(|file| std::fs::read_to_string(file.expect("a file").path()));
+        texts.filter_map(Result::ok).any(|text| text.contains("gone"))
+    };
+    while !gone() {
+        std::thread::yield_now();
+    }
+    // A crash forgets none of that.
+    node.kill();
+    let _node = project.up();
+    std::fs::rename(&away, &here).expect("mv");
+    let all = wait_for(&project, "reader", "started", 2);
+    assert_ne!(all[0]["run"], all[1]["run"]);
+
+    // A folder that isn't there for a while, as a disk is, brings no new files.
+    let (folder, disk) = (project.root.join("inbox"), project.root.join("disk"));
+    std::fs::rename(&folder, &disk).expect("mv");
+    for n in 1..=2 {
+        project.write(&format!("marks/{n}.md"), "a look later");
+        wait_for(&project, "marker", "started", n);
+    }
+    std::fs::rename(&disk, &folder).expect("mv");
+    project.write("inbox/b.md", "b");
+    wait_for(&project, "reader", "started", 3);
+    assert_eq!(history(&project, "reader").len(), 3);
+}
+
+#[test]
+fn files_that_come_while_a_trigger_is_disabled_are_skipped() {
+    let text = "on: {file: 'inbox/*', stable: 1s, enabled: false}\nsteps: [{run: 'true'}]\n";
+    let project = Project::with("reader", text);
+    project.write("inbox/a", "a");
+    let node = project.up();
+    wait_for(&project, "reader", "skipped_disabled", 1);
+    node.stop();
+    project.workflow("reader", &text.replace(", enabled: false", ""));
+    let _node = project.up();
+    project.write("inbox/b", "b");
+    let all = wait_for(&project, "reader", "started", 1);
+    assert_eq!(all.len(), 2, "{all:?}");
+}
