@@ -11,6 +11,7 @@ use crate::extract::Path;
 /// Name, media type, content.
 const FILES: &[(&str, &str, &[u8])] = &[
     ("moa.css", "text/css; charset=utf-8", include_bytes!("../assets/moa.css")),
+    ("moa.js", "text/javascript; charset=utf-8", include_bytes!("../assets/moa.js")),
     ("moa.svg", "image/svg+xml", include_bytes!("../assets/moa.svg")),
 ];
 

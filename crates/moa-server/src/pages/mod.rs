@@ -1,26 +1,41 @@
 //! The dashboard: pages rendered here, one file for each, and the table of their routes.
 //!
 //! A new page is a file with a handler, a line in [`add`], and one in [`NAV`] if people go there from
-//! everywhere. Every page shows what a call of the API answers. Scripts and styles are files of
-//! [`assets`]: nothing stands in a page, so the policy forbids it.
+//! everywhere. Every page shows what a call of the API answers, and says which ([`Page::json`]).
+//! Scripts and styles are files of [`assets`]: nothing stands in a page, so the policy forbids it.
+//! Without scripts everything works but live updates: a page that wants those names what to ask
+//! ([`Page::live`]); when the answer changes, the script asks for the page again and changes only
+//! what differs.
 
 pub mod assets;
-pub mod home;
+pub mod graph;
+pub mod inbox;
+pub mod live;
+pub mod overview;
+pub mod parts;
+pub mod run;
+pub mod runs;
 pub mod sign_in;
+pub mod workflows;
 
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::App;
-use crate::auth::role::Access::{Least, Public};
-use crate::auth::role::Role::Viewer;
+use crate::auth::role::Access::{Either, Least, Public};
+use crate::auth::role::Role::{Approver, Operator, Viewer};
 use crate::auth::{CSRF_FIELD, Identity};
 use crate::error::Problem;
 use crate::routes::Routes;
 
-/// The pages that every page leads to: path and title.
-pub const NAV: &[(&str, &str)] = &[("/", "Overview")];
+/// The pages that every page leads to: path, title, and the key that goes there after `g`.
+pub const NAV: &[(&str, &str, &str)] = &[
+    ("/", "Overview", "o"),
+    ("/runs", "Runs", "r"),
+    ("/workflows", "Workflows", "w"),
+    ("/inbox", "Inbox", "i"),
+];
 
 /// The routes of pages, each with who may see it.
 #[rustfmt::skip]
@@ -30,25 +45,90 @@ pub fn add(routes: Routes) -> Routes {
         .page(Public, "POST", "/sign-in", post(sign_in::sign_in))
         .page(Least(Viewer), "POST", "/sign-out", post(sign_in::sign_out))
         .page(Public, "GET", "/assets/{name}", get(assets::get))
-        .page(Least(Viewer), "GET", "/", get(home::show))
-        .page(Least(Viewer), "GET", "/dashboard", get(home::show))
+        .page(Least(Viewer), "GET", "/live", get(live::get))
+        .page(Least(Viewer), "GET", "/", get(overview::show))
+        .page(Least(Viewer), "GET", "/dashboard", get(overview::show))
+        .page(Least(Viewer), "GET", "/inbox", get(inbox::show))
+        .page(Least(Viewer), "GET", "/runs", get(runs::show))
+        .page(Least(Viewer), "GET", "/runs/{run}", get(run::show))
+        .page(Least(Viewer), "GET", "/runs/{run}/timeline", get(run::timeline::show))
+        .page(Least(Viewer), "GET", "/runs/{run}/history", get(run::history::show))
+        .page(Least(Viewer), "GET", "/runs/{run}/data", get(run::data::show))
+        .page(Least(Viewer), "GET", "/runs/{run}/steps/{step}", get(run::step::show))
+        .page(Least(Operator), "POST", "/runs/{run}/change", post(run::act::change))
+        .page(Least(Operator), "POST", "/runs/{run}/repeat", post(run::act::repeat))
+        .page(Either(Operator, Approver), "POST", "/runs/{run}/decide", post(run::act::decide))
+        .page(Least(Viewer), "GET", "/workflows", get(workflows::show))
+        .page(Least(Viewer), "GET", "/workflows/{workflow}", get(workflows::one))
+        .page(Least(Viewer), "GET", "/workflows/{workflow}/source", get(workflows::source::show))
+        .page(Least(Viewer), "GET", "/workflows/{workflow}/versions", get(workflows::versions::show))
+        .page(Least(Operator), "POST", "/workflows/{workflow}/start", post(workflows::start::start))
+}
+
+/// A page of the dashboard.
+#[derive(Default)]
+pub struct Page<'a> {
+    /// The path of [`NAV`] that it belongs to.
+    pub nav: &'a str,
+    /// What it is about.
+    pub title: &'a str,
+    /// The pages above it: path and title.
+    pub above: Vec<(String, String)>,
+    /// What stands beside the title: a status.
+    pub beside: Option<Markup>,
+    /// What can be done here.
+    pub actions: Option<Markup>,
+    /// The call of the API that answers the same.
+    pub json: Option<String>,
+    /// What to ask whether the page has changed, and what is answered now.
+    pub live: Option<(String, String)>,
+    /// All of it.
+    pub body: Option<Markup>,
 }
 
 /// A page of the dashboard, as somebody sees it.
-pub fn page(app: &App, who: &Identity, path: &str, title: &str, body: &Markup) -> Markup {
-    let nav = html! {
-        nav aria-label="Pages" {
-            @for (to, name) in NAV {
-                a href=(to) aria-current=[(*to == path).then_some("page")] { (name) }
+pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
+    let side = html! {
+        div class="side" {
+            a class="mark" href="/" { "moa" }
+            span class="project" title=(app.project()) { (app.project()) }
+            nav aria-label="Pages" {
+                @for (to, name, key) in NAV {
+                    a href=(to) data-go=(key) aria-current=[(*to == page.nav).then_some("page")] {
+                        (name)
+                    }
+                }
+            }
+            form class="who" method="post" action="/sign-out" {
+                span title=(who.name) { (who.name) br; span class="dim" { (who.role) } }
+                (csrf(who))
+                button class="button quiet" { "Sign out" }
             }
         }
-        form class="who" method="post" action="/sign-out" {
-            span { (who.name) " · " (who.role) }
-            (csrf(who))
-            button { "Sign out" }
+    };
+    let live = page.live.as_ref();
+    let main = html! {
+        main id="main" tabindex="-1"
+            data-live=[live.map(|(ask, _)| ask)] data-now=[live.map(|(_, now)| now)] {
+            @if !page.above.is_empty() {
+                nav class="above" aria-label="Above" {
+                    @for (to, name) in &page.above { a href=(to) { (parts::line(name)) } " / " }
+                }
+            }
+            header class="title" {
+                h1 { (parts::line(page.title)) }
+                @if let Some(beside) = &page.beside { (beside) }
+                div class="actions" {
+                    @if let Some(actions) = &page.actions { (actions) }
+                    @if let Some(json) = &page.json {
+                        a class="button quiet" href=(json) title="The same as JSON" { "JSON" }
+                    }
+                }
+            }
+            @if let Some(body) = &page.body { (body) }
         }
     };
-    shell(app.project(), title, who.csrf(), &nav, body)
+    shell(app.project(), page.title, who.csrf(), &side, &main)
 }
 
 /// What a form needs that changes something.
@@ -61,7 +141,7 @@ pub fn csrf(who: &Identity) -> Markup {
 }
 
 /// What every page has around it. `csrf` is for scripts.
-fn shell(project: &str, title: &str, csrf: Option<&str>, head: &Markup, body: &Markup) -> Markup {
+fn shell(project: &str, title: &str, csrf: Option<&str>, side: &Markup, main: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -73,13 +153,27 @@ fn shell(project: &str, title: &str, csrf: Option<&str>, head: &Markup, body: &M
                 title { (title) " · " (project) }
                 link rel="stylesheet" href="/assets/moa.css";
                 link rel="icon" href="/assets/moa.svg" type="image/svg+xml";
+                script src="/assets/moa.js" defer {}
             }
             body {
-                header { a class="mark" href="/" { "moa" } span class="project" { (project) } (head) }
-                main { h1 { (title) } (body) }
+                a class="skip" href="#main" { "Skip to the content" }
+                (side)
+                (main)
             }
         }
     }
+}
+
+/// A page without a frame: for who isn't signed in, and for problems.
+fn bare(project: &str, title: &str, body: &Markup) -> Markup {
+    let main = html! {
+        main id="main" class="bare" tabindex="-1" {
+            a class="mark" href="/" { "moa" }
+            h1 { (title) }
+            (body)
+        }
+    };
+    shell(project, title, None, &html! {}, &main)
 }
 
 /// A problem as a page.
@@ -91,8 +185,8 @@ pub fn problem(problem: &Problem, request: &str) -> Response {
         @if !problem.hints.is_empty() {
             ul { @for hint in &problem.hints { li { (hint) } } }
         }
+        p { a href="/" { "Overview" } }
         p class="dim" { code { (problem.code.as_str()) } " · request " code { (request) } }
     };
-    let page = shell("moa", problem.code.title(), None, &html! {}, &body);
-    (problem.code.status(), page).into_response()
+    (problem.code.status(), bare("moa", problem.code.title(), &body)).into_response()
 }

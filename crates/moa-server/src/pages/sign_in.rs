@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use moa_view::now;
 use serde::Deserialize;
 
-use super::shell;
+use super::bare;
 use crate::App;
 use crate::auth::tokens::{Entry, Kind};
 use crate::auth::{Identity, blocking};
@@ -51,10 +51,10 @@ pub async fn show(State(app): State<App>, Query(link): Query<Link>) -> Markup {
                     }
                 }
             }
-            button autofocus { "Sign in" }
+            button class="button primary" autofocus { "Sign in" }
         }
     };
-    shell(app.project(), "Sign in", None, &html! {}, &body)
+    bare(app.project(), "Sign in", &body)
 }
 
 /// Opens a session.

@@ -2,8 +2,7 @@
 //!
 //! A file is told once it has not changed for a while. What was found is written beneath the state
 //! folder before the trigger is told, and told again after a crash by the same key, which the trigger
-//! knows then: nothing is lost, and nothing starts two runs. What could not be looked at counts as there
-//! still: only a file that is seen to be gone is another one when it comes back.
+//! knows then: nothing is lost, and nothing starts two runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -20,8 +19,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 use walkdir::WalkDir;
-
-use crate::view::now;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -54,27 +51,6 @@ struct Found {
     stamp: Stamp,
     /// Whether the trigger has been told.
     told: bool,
-    /// How often it had gone and come back.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    again: u32,
-    /// Since when it is gone, in milliseconds: it is remembered so that it is another one when it
-    /// comes back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    gone: Option<i64>,
-}
-
-fn is_zero(n: &u32) -> bool {
-    *n == 0
-}
-
-/// What a look at a folder has seen.
-#[derive(Debug, Default)]
-struct Seen {
-    files: BTreeMap<String, Stamp>,
-    /// Whether nothing else is there; else nobody knows.
-    whole: bool,
-    /// For people.
-    remark: Option<String>,
 }
 
 /// What one trigger has found.
@@ -126,8 +102,7 @@ fn take_over(folders: &mut BTreeMap<TriggerId, Folder>, specs: &[TriggerSpec], s
     for spec in specs {
         let Source::Outside { by, settings } = &spec.source else { continue };
         let settings: Settings = match serde_json::from_value(settings.clone()) {
-            // Those that are switched off too: what comes meanwhile has to have an outcome.
-            Ok(settings) if by == "file" => settings,
+            Ok(settings) if by == "file" && spec.enabled => settings,
             _ => continue,
         };
         wanted.insert(spec.id());
@@ -180,17 +155,17 @@ impl Folder {
         let (matcher, pattern) = (self.matcher.clone(), self.settings.pattern.clone());
         let base = root.to_owned();
         let listed = tokio::task::spawn_blocking(move || list(&base, &pattern, &matcher)).await;
-        let Ok(seen) = listed else { return Ok(()) };
-        if let Some(remark) = seen.remark.as_ref().filter(|_| !self.warned) {
+        let Ok((files, remark)) = listed else { return Ok(()) };
+        if let Some(remark) = remark.filter(|_| !self.warned) {
+            self.warned = true;
             tracing::warn!(pattern = self.settings.pattern, "{remark}");
         }
-        self.warned = seen.remark.is_some();
-        let mut changed = self.settle(&seen, Instant::now(), now());
+        let mut changed = self.settle(&files, Instant::now());
         if changed {
             self.keep(id, state);
         }
         for (path, found) in self.found.iter_mut().filter(|(_, found)| !found.told) {
-            let key = key(path, found);
+            let key = key(path, found.stamp);
             match engine.occurred(id, key, Arc::new(data(path, found.stamp))).await {
                 // Nothing of a paused trigger is told until it goes on: then all of it starts.
                 Ok(TriggerAnswer::Decided { outcome: Outcome::SkippedPaused, .. }) => break,
@@ -211,49 +186,27 @@ impl Folder {
         Ok(())
     }
 
-    /// What has been found since the last look; answers whether anything is new. `wall` is the time.
-    fn settle(&mut self, seen: &Seen, now: Instant, wall: Millis) -> bool {
-        let mut changed = seen.whole && self.miss(seen, wall);
-        for (path, stamp) in &seen.files {
+    /// What has been found since the last look; answers whether anything is new.
+    fn settle(&mut self, files: &BTreeMap<String, Stamp>, now: Instant) -> bool {
+        let before = self.found.len();
+        self.found.retain(|path, _| files.contains_key(path));
+        let mut changed = self.found.len() != before;
+        self.unsettled.retain(|path, _| files.contains_key(path));
+        for (path, stamp) in files {
             let known = self.found.get(path);
-            let there = known.filter(|found| found.gone.is_none());
-            if there.is_some_and(|found| found.stamp == *stamp || !self.settings.changes) {
+            if known.is_some_and(|found| found.stamp == *stamp || !self.settings.changes) {
                 self.unsettled.remove(path);
                 continue;
             }
-            let again = known.map_or(0, |k| k.again.saturating_add(u32::from(k.gone.is_some())));
             let (was, since) = self.unsettled.entry(path.clone()).or_insert((*stamp, now));
             if was != stamp {
                 (*was, *since) = (*stamp, now);
             }
             if now.duration_since(*since) >= self.settings.stable.to_std() {
                 self.unsettled.remove(path);
-                let found = Found { stamp: *stamp, told: false, again, gone: None };
-                self.found.insert(path.clone(), found);
+                self.found.insert(path.clone(), Found { stamp: *stamp, told: false });
                 changed = true;
             }
-        }
-        changed
-    }
-
-    /// What is there no more; answers whether that is new.
-    fn miss(&mut self, seen: &Seen, wall: Millis) -> bool {
-        self.unsettled.retain(|path, _| seen.files.contains_key(path));
-        let before = self.found.len();
-        // What the trigger has not heard of has never been.
-        self.found.retain(|path, found| found.told || seen.files.contains_key(path));
-        let mut changed = self.found.len() != before;
-        for (path, found) in &mut self.found {
-            if found.gone.is_none() && !seen.files.contains_key(path) {
-                found.gone = Some(wall.0);
-                changed = true;
-            }
-        }
-        let gone = self.found.iter().filter_map(|(path, found)| Some((found.gone?, path)));
-        let mut gone: Vec<(i64, String)> = gone.map(|(at, path)| (at, path.clone())).collect();
-        gone.sort_unstable();
-        for (_, path) in gone.iter().take(gone.len().saturating_sub(FILES_MAX)) {
-            self.found.remove(path);
         }
         changed
     }
@@ -266,16 +219,12 @@ impl Folder {
 }
 
 /// The name of a file as an occurrence.
-fn key(path: &str, found: &Found) -> String {
-    let Stamp { at, size } = found.stamp;
-    let again = match found.again {
-        0 => String::new(),
-        n => format!("#{n}"),
-    };
+fn key(path: &str, stamp: Stamp) -> String {
+    let Stamp { at, size } = stamp;
     if path.len() > PATH_IN_KEY_MAX {
-        return format!("{}@{at}-{size}{again}", blake3::hash(path.as_bytes()).to_hex());
+        return format!("{}@{at}-{size}", blake3::hash(path.as_bytes()).to_hex());
     }
-    format!("{path}@{at}-{size}{again}")
+    format!("{path}@{at}-{size}")
 }
 
 fn data(path: &str, stamp: Stamp) -> serde_json::Value {
@@ -287,19 +236,22 @@ fn data(path: &str, stamp: Stamp) -> serde_json::Value {
     })
 }
 
-/// The files that match, by their paths beneath the project.
-fn list(root: &Path, pattern: &str, matcher: &GlobMatcher) -> Seen {
+/// The files that match, by their paths beneath the project, and a remark for people.
+fn list(
+    root: &Path,
+    pattern: &str,
+    matcher: &GlobMatcher,
+) -> (BTreeMap<String, Stamp>, Option<String>) {
+    let mut files = BTreeMap::new();
     let parts: Vec<&str> = pattern.split('/').collect();
     let special = |part: &&str| part.contains(['*', '?', '[', '{', '\\']);
     let fixed = parts.iter().take(parts.len() - 1).take_while(|part| !special(part)).count();
     let base = parts[..fixed].iter().fold(root.to_owned(), |path, part| path.join(part));
-    match base.canonicalize() {
-        Ok(base) if base.starts_with(root) && base.is_dir() => {}
-        Ok(base) if base.starts_with(root) => return unseen(Some(unreadable(&"it is no folder"))),
-        Ok(_) => return unseen(Some("the folder is outside of the project".to_owned())),
-        // It may not have been made yet, and it may be on a disk that is not there now.
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return unseen(None),
-        Err(e) => return unseen(Some(unreadable(&e))),
+    let inside = base.canonicalize().is_ok_and(|base| base.starts_with(root));
+    if !inside {
+        let gone = !base.exists();
+        let remark = (!gone).then(|| "the folder is outside of the project".to_owned());
+        return (files, remark);
     }
     let depth = match pattern.contains("**") {
         true => usize::MAX,
@@ -312,47 +264,21 @@ fn list(root: &Path, pattern: &str, matcher: &GlobMatcher) -> Seen {
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         entry.depth() == 0 || (entry.path() != state && (dotted || !hidden))
     });
-    let mut seen = Seen { whole: true, ..Seen::default() };
-    for entry in walk {
-        let stamped = entry.and_then(|entry| {
-            let metadata = entry.file_type().is_file().then(|| entry.metadata()).transpose()?;
-            Ok((entry, metadata))
-        });
-        let (entry, metadata) = match stamped {
-            Ok((entry, Some(metadata))) => (entry, metadata),
-            Ok((_, None)) => continue,
-            // It went away while we looked.
-            Err(e) if is_gone(&e) && e.depth() > 0 => continue,
-            Err(e) => {
-                (seen.whole, seen.remark) = (false, Some(unreadable(&e)));
-                continue;
-            }
-        };
+    for entry in walk.filter_map(Result::ok).filter(|entry| entry.file_type().is_file()) {
         let Ok(path) = entry.path().strip_prefix(root) else { continue };
-        let Some(path) = path.to_str().filter(|path| matcher.is_match(path)) else { continue };
-        if seen.files.len() == FILES_MAX {
+        let (Some(path), Ok(metadata)) = (path.to_str(), entry.metadata()) else { continue };
+        if !matcher.is_match(path) {
+            continue;
+        }
+        if files.len() == FILES_MAX {
             let remark = format!("more than {FILES_MAX} files match; the others are left out");
-            (seen.whole, seen.remark) = (false, Some(remark));
-            return seen;
+            return (files, Some(remark));
         }
         let since = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let at = since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
-        seen.files.insert(path.to_owned(), Stamp { at, size: metadata.len() });
+        files.insert(path.to_owned(), Stamp { at, size: metadata.len() });
     }
-    seen
-}
-
-/// Nothing could be looked at.
-fn unseen(remark: Option<String>) -> Seen {
-    Seen { remark, ..Seen::default() }
-}
-
-fn unreadable(error: &dyn std::fmt::Display) -> String {
-    format!("{error}; files that were there count as there still")
-}
-
-fn is_gone(error: &walkdir::Error) -> bool {
-    error.io_error().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    (files, None)
 }
 
 #[cfg(test)]
@@ -366,95 +292,25 @@ mod tests {
         Folder { settings, matcher: glob.compile_matcher(), found, unsettled, warned: false }
     }
 
-    fn seen(files: &[(&str, u64)]) -> Seen {
-        let files =
-            files.iter().map(|(path, size)| ((*path).to_owned(), Stamp { at: 1, size: *size }));
-        Seen { files: files.collect(), whole: true, remark: None }
-    }
-
-    /// The keys that the trigger is told.
-    fn tell(folder: &mut Folder) -> Vec<String> {
-        let untold = folder.found.iter_mut().filter(|(_, found)| !found.told);
-        untold
-            .map(|(path, found)| {
-                found.told = true;
-                key(path, found)
-            })
-            .collect()
-    }
-
-    const NOW: Millis = Millis(1_800_000_000_000);
-
     #[test]
     fn a_file_counts_once_when_it_has_not_changed_for_a_while() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let files = |size| seen(&[("a.md", size)]);
+        let files = |size| BTreeMap::from([("a.md".to_owned(), Stamp { at: 1, size })]);
         for (changes, again) in [(false, false), (true, true)] {
             let mut folder = folder("*.md", changes);
-            assert!(!folder.settle(&files(1), at(0), NOW));
-            assert!(!folder.settle(&files(2), at(1), NOW), "it grows");
-            assert!(!folder.settle(&files(2), at(2), NOW));
-            assert!(folder.settle(&files(2), at(3), NOW));
-            assert_eq!(tell(&mut folder), ["a.md@1-2"]);
-            assert!(!folder.settle(&files(2), at(9), NOW));
-            assert!(!folder.settle(&files(3), at(10), NOW));
-            assert_eq!(folder.settle(&files(3), at(12), NOW), again);
-            tell(&mut folder);
-            assert!(folder.settle(&seen(&[]), at(20), NOW), "it is gone");
-            assert!(!folder.settle(&seen(&[]), at(21), NOW));
-            assert!(!folder.settle(&files(3), at(21), NOW));
-            assert!(folder.settle(&files(3), at(23), NOW), "it is back");
-            assert_eq!(tell(&mut folder), ["a.md@1-3#1"], "as another one");
+            assert!(!folder.settle(&files(1), at(0)));
+            assert!(!folder.settle(&files(2), at(1)), "it grows");
+            assert!(!folder.settle(&files(2), at(2)));
+            assert!(folder.settle(&files(2), at(3)));
+            assert_eq!(folder.found["a.md"].stamp.size, 2);
+            assert!(!folder.settle(&files(2), at(9)));
+            assert!(!folder.settle(&files(3), at(10)));
+            assert_eq!(folder.settle(&files(3), at(12)), again);
+            assert!(folder.settle(&BTreeMap::new(), at(20)), "it is gone");
+            assert!(!folder.settle(&files(3), at(21)));
+            assert!(folder.settle(&files(3), at(23)), "it is back");
         }
-    }
-
-    #[test]
-    fn a_folder_that_can_t_be_looked_at_has_the_files_that_it_had() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut folder = folder("*.md", false);
-        let both = seen(&[("a.md", 1), ("b.md", 1)]);
-        folder.settle(&both, at(0), NOW);
-        folder.settle(&both, at(2), NOW);
-        assert_eq!(tell(&mut folder), ["a.md@1-1", "b.md@1-1"]);
-        // Nothing of it can be read, then a part; what is new in that counts all the same.
-        assert!(!folder.settle(&unseen(None), at(3), NOW));
-        let part = Seen { whole: false, ..seen(&[("a.md", 1), ("c.md", 1)]) };
-        assert!(!folder.settle(&part, at(4), NOW));
-        assert!(!folder.settle(&unseen(None), at(5), NOW));
-        assert!(folder.settle(&part, at(6), NOW));
-        assert_eq!(tell(&mut folder), ["c.md@1-1"]);
-        let all = seen(&[("a.md", 1), ("b.md", 1), ("c.md", 1)]);
-        assert!(!folder.settle(&all, at(7), NOW));
-        assert!(!folder.settle(&all, at(9), NOW), "none of them is new");
-    }
-
-    #[test]
-    fn what_went_away_is_not_remembered_without_end() {
-        let mut folder = folder("*", false);
-        for n in 0..FILES_MAX + 5 {
-            let (stamp, gone) = (Stamp { at: 1, size: 1 }, i64::try_from(n).ok());
-            folder.found.insert(n.to_string(), Found { stamp, told: true, again: 0, gone });
-        }
-        folder.settle(&seen(&[]), Instant::now(), NOW);
-        assert_eq!(folder.found.len(), FILES_MAX);
-        assert!(!folder.found.contains_key("4") && folder.found.contains_key("5"));
-    }
-
-    #[test]
-    fn what_can_t_be_looked_at_is_not_taken_for_gone() {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let root = dir.path().canonicalize().expect("it is there");
-        let look = |pattern: &str| list(&root, pattern, &folder(pattern, false).matcher);
-        assert!(!look("in/*").whole, "there is no such folder");
-        std::fs::create_dir(root.join("in")).expect("mkdir");
-        assert!(look("in/*").whole);
-        std::os::unix::fs::symlink("loop", root.join("loop")).expect("a link");
-        let seen = look("loop/*");
-        assert!(!seen.whole && seen.remark.is_some_and(|r| r.contains("count as there still")));
-        std::fs::write(root.join("file"), "x").expect("it is written");
-        assert!(!look("file/*").whole, "it is no folder");
     }
 
     #[test]
@@ -472,7 +328,7 @@ mod tests {
         std::os::unix::fs::symlink("../out", root.join("out")).expect("a link");
         let find = |pattern: &str| {
             let found = list(&root, pattern, &folder(pattern, false).matcher);
-            found.files.into_keys().collect::<Vec<_>>()
+            found.0.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(find("in/*.md"), ["in/a.md"]);
         assert_eq!(find("in/**/*.md"), ["in/a.md", "in/deep/c.md"]);

@@ -16,6 +16,7 @@ mod monitoring;
 mod node;
 mod notify;
 mod outputs;
+mod pages;
 mod production;
 mod project;
 mod rules;

@@ -17,7 +17,7 @@ use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Path};
 
 /// How the names of signals start that decide about an approval.
-const APPROVE: &str = "approve.";
+pub(crate) const APPROVE: &str = "approve.";
 
 /// Why a run is to end.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -52,7 +52,7 @@ pub struct Changed {
 }
 
 /// Makes a change; answers when it is durable.
-async fn apply(app: &App, run: &str, change: Change) -> Result<Json<Changed>> {
+pub(crate) async fn apply(app: &App, run: &str, change: Change) -> Result<Json<Changed>> {
     let id = find(app, run).await?;
     let before = status(app, id).await?;
     if before.is_terminal() {

@@ -140,13 +140,21 @@ pub fn name(text: &str) -> Result<Name> {
     Name::new(text).map_err(|e| Problem::invalid(format!("{text:?} is no name: {e}")))
 }
 
-fn cursor(text: &str) -> Result<RunId> {
+/// Where a page goes on.
+///
+/// # Errors
+/// It is none.
+pub fn cursor(text: &str) -> Result<RunId> {
     let wrong =
         |_| Problem::invalid(format!("{text:?} is no cursor")).hint("send `next` of a page");
     text.parse::<RunId>().map_err(wrong)
 }
 
-fn statuses(text: &str) -> Result<Vec<RunStatus>> {
+/// Statuses with commas between them.
+///
+/// # Errors
+/// One of them is none.
+pub fn statuses(text: &str) -> Result<Vec<RunStatus>> {
     let mut statuses = Vec::new();
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         if word == "open" {

@@ -1,0 +1,217 @@
+// The dashboard's script: live updates, logs that grow, keys. Written for this project; no library.
+// Pages work without it. It asks this server alone, and puts no markup together from texts.
+"use strict";
+
+(() => {
+  const main = document.getElementById("main");
+  const ask = async (url, kind) => {
+    const answer = await fetch(url, { credentials: "same-origin", headers: { Accept: kind } });
+    if (answer.status === 401) location.reload();
+    if (!answer.ok) throw new Error(String(answer.status));
+    return answer;
+  };
+
+  // --- Times ---------------------------------------------------------------------------------
+  const coarse = (s) => s < 60 ? `${s}s` : s < 3600 ? `${Math.floor(s / 60)}m`
+    : s < 86400 ? `${Math.floor(s / 3600)}h` : `${Math.floor(s / 86400)}d`;
+  const pad = (n) => String(n).padStart(2, "0");
+  const span = (ms) => {
+    const s = Math.floor(ms / 1000), m = Math.floor(s / 60), h = Math.floor(m / 60);
+    return s < 60 ? `${s}.0s` : m < 60 ? `${m}m${pad(s % 60)}s` : h < 24 ? `${h}h${pad(m % 60)}m`
+      : `${Math.floor(h / 24)}d${h % 24}h`;
+  };
+  const say = (element, text) => {
+    if (element.textContent !== text) element.textContent = text;
+  };
+  const tick = () => {
+    const now = Date.now();
+    for (const element of document.querySelectorAll("time[data-at]")) {
+      const ms = now - Number(element.dataset.at);
+      const s = Math.floor(Math.abs(ms) / 1000);
+      say(element, ms < 0 ? `in ${coarse(s)}` : s < 1 ? "now" : `${coarse(s)} ago`);
+    }
+    for (const element of document.querySelectorAll("[data-since]")) {
+      say(element, span(Math.max(0, now - Number(element.dataset.since))));
+    }
+  };
+
+  // --- Live: the page is asked for again, and only what differs is changed --------------------
+  const keyOf = (node) => node.nodeType === 1 && (node.id || node.dataset?.key) || "";
+  const isKept = (node) => node.nodeType === 1 && node.hasAttribute("data-keep");
+
+  const morph = (old, fresh) => {
+    if (old.nodeType !== 1) {
+      if (old.data !== fresh.data) old.data = fresh.data;
+      return;
+    }
+    if (isKept(old) || old.isEqualNode(fresh)) return;
+    for (const { name, value } of [...fresh.attributes]) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    for (const { name } of [...old.attributes]) {
+      const ours = name === "open" && old.nodeName === "DETAILS";
+      if (!ours && !fresh.hasAttribute(name)) old.removeAttribute(name);
+    }
+    if (["INPUT", "TEXTAREA", "SELECT"].includes(old.nodeName)) return;
+    const keyed = new Map();
+    for (const child of old.childNodes) if (keyOf(child)) keyed.set(keyOf(child), child);
+    let at = old.firstChild;
+    for (const wanted of [...fresh.childNodes]) {
+      const key = keyOf(wanted);
+      let found = key ? keyed.get(key) : at;
+      const fits = found && found.nodeType === wanted.nodeType
+        && found.nodeName === wanted.nodeName && keyOf(found) === key;
+      if (!fits) {
+        old.insertBefore(document.importNode(wanted, true), at);
+        continue;
+      }
+      if (found === at) at = at.nextSibling;
+      else old.insertBefore(found, at);
+      morph(found, wanted);
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  };
+
+  let busy = false;
+  const isAsking = () => document.querySelector("details.ask[open], dialog[open]");
+  const renew = async () => {
+    const answer = await ask(location.href, "text/html");
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const other = fresh.getElementById("main");
+    if (!other) return;
+    const focused = document.activeElement;
+    morph(main, other);
+    if (document.title !== fresh.title) document.title = fresh.title;
+    if (focused && focused !== document.activeElement && document.contains(focused)) {
+      focused.focus({ preventScroll: true });
+    }
+    tick();
+  };
+  const look = async () => {
+    if (busy || document.hidden || !main?.dataset.live || isAsking()) return;
+    busy = true;
+    try {
+      const mark = await (await ask(main.dataset.live, "application/json")).json();
+      if (mark.now !== main.dataset.now) await renew();
+      document.body.classList.remove("lost");
+    } catch (_) {
+      // The node is away; the next look tells.
+      document.body.classList.add("lost");
+    } finally {
+      busy = false;
+    }
+  };
+
+  // --- Logs that grow -------------------------------------------------------------------------
+  const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (c) => c < " " ? String.fromCharCode(0x2400 + c.charCodeAt(0)) : c === "\u007f" ? "\u2421" : "\ufffd");
+  const tail = async (log) => {
+    if (document.hidden || log.dataset.busy) return;
+    log.dataset.busy = "1";
+    try {
+      const answer = await ask(`${log.dataset.log}?from=${log.dataset.next}`, "text/plain");
+      const text = await answer.text();
+      const next = answer.headers.get("x-next");
+      if (next && next !== log.dataset.next) {
+        const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+        log.append(visible(text));
+        log.dataset.next = next;
+        if (atEnd) log.scrollTop = log.scrollHeight;
+      }
+    } catch (_) {
+      // It is asked for again.
+    } finally {
+      delete log.dataset.busy;
+    }
+  };
+
+  // --- Keys -----------------------------------------------------------------------------------
+  const rows = () => [...document.querySelectorAll("tr[data-to], li[data-to]")];
+  const move = (by) => {
+    const all = rows();
+    if (!all.length) return;
+    const at = all.findIndex((row) => row.contains(document.activeElement));
+    const to = all[Math.min(all.length - 1, Math.max(0, at + by))];
+    to.querySelector("a")?.focus();
+  };
+  const help = () => {
+    let dialog = document.getElementById("keys");
+    if (!dialog) {
+      dialog = document.createElement("dialog");
+      dialog.id = "keys";
+      const list = document.createElement("table");
+      const row = (key, what) => {
+        const tr = list.insertRow();
+        const kbd = document.createElement("kbd");
+        kbd.textContent = key;
+        tr.insertCell().append(kbd);
+        tr.insertCell().textContent = what;
+      };
+      for (const link of document.querySelectorAll("[data-go]")) row(`g ${link.dataset.go}`, link.textContent);
+      for (const [key, what] of [["/", "search"], ["j", "next row"], ["k", "row before"], ["e", "first error"], ["?", "these keys"]]) {
+        row(key, what);
+      }
+      const title = document.createElement("h2");
+      title.textContent = "Keys";
+      dialog.append(title, list);
+      document.body.append(dialog);
+    }
+    dialog.showModal();
+  };
+  let going = false;
+  document.addEventListener("keydown", (event) => {
+    const writes = event.target.closest("input:not([type=checkbox]), textarea, select");
+    if (event.key === "Escape") {
+      for (const open of document.querySelectorAll("details.ask[open]")) {
+        open.open = false;
+        open.querySelector("summary").focus();
+      }
+      if (writes) writes.blur();
+      return;
+    }
+    if (writes || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (going) {
+      going = false;
+      const link = document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
+      if (link) location.assign(link.href);
+      return;
+    }
+    const search = document.querySelector("input[type=search]");
+    if (event.key === "g") going = true;
+    else if (event.key === "j") move(1);
+    else if (event.key === "k") move(-1);
+    else if (event.key === "?") help();
+    else if (event.key === "e") document.querySelector("[data-error]")?.scrollIntoView({ block: "center" });
+    else if (event.key === "/" && search) {
+      event.preventDefault();
+      search.focus();
+    }
+  });
+  document.addEventListener("click", (event) => {
+    for (const open of document.querySelectorAll("details.ask[open]")) {
+      if (!open.contains(event.target)) open.open = false;
+    }
+    const row = event.target.closest("tr[data-to]");
+    const own = event.target.closest("a, button, input, details, summary, label");
+    if (row && !own && !String(getSelection())) location.assign(row.dataset.to);
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("form.filter select")) event.target.form.requestSubmit();
+    if (event.target.matches("input[data-all]")) {
+      for (const box of document.querySelectorAll("input[name=run]")) box.checked = event.target.checked;
+    }
+  });
+
+  for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight;
+  tick();
+  setInterval(tick, 1000);
+  setInterval(look, 1000);
+  setInterval(() => {
+    for (const log of document.querySelectorAll("pre[data-log]")) tail(log);
+  }, 1000);
+  document.addEventListener("visibilitychange", look);
+})();

@@ -1,0 +1,264 @@
+//! The overview: what runs, what needs somebody, what failed, what comes.
+
+use axum::extract::State;
+use maud::{Markup, html};
+use moa_core::run::RunStatus;
+use moa_core::time::{Millis, Span};
+use moa_ports::views::{RunFilter, RunSummary, Totals};
+use moa_view::node::NodeStatus;
+use moa_view::{now, text};
+
+use super::{Page, inbox, live, page, parts};
+use crate::App;
+use crate::auth::Identity;
+use crate::error::Result;
+
+/// Runs of a short list.
+const SHORT: usize = 8;
+/// Ended runs that the chart shows.
+const CHART: usize = 80;
+
+/// Ended runs and time that a pace is made of, at the least.
+const PACE_RUNS: usize = 10;
+const PACE_SPAN: Span = Span::minutes(1);
+
+/// What goes on, and what happened last.
+pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
+    let live = live::ask(&app).await?;
+    let now = now();
+    let totals = app.reader().views.totals().await?;
+    let status = app.control().status().await;
+    let running = list(&app, &[RunStatus::Running, RunStatus::Pending], SHORT).await?;
+    let failed = list(&app, &[RunStatus::Failed], SHORT).await?;
+    let ended = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled];
+    let ended = list(&app, &ended, CHART).await?;
+    let (waits, more) = inbox::waits(&app).await?;
+    let asked: usize = waits.iter().map(|(_, rows)| rows.len()).sum();
+    let body = html! {
+        (warnings(&status))
+        (numbers(&totals, asked, more))
+        @if totals.runs.values().sum::<u64>() == 0 { (welcome()) }
+        div class="cards" {
+            section class="card" {
+                h2 { "Running now" a href="/runs?status=open" { "all open runs" } }
+                @if running.is_empty() { (parts::empty("Nothing runs", &html! {})) }
+                @else { (short(&running, now)) }
+            }
+            section class="card" {
+                h2 { "Waits for somebody" a href="/inbox" { "inbox" } }
+                (needed(&waits, now))
+            }
+            section class="card" {
+                h2 { "Failed lately" a href="/runs?status=failed" { "all failed runs" } }
+                @if failed.is_empty() { (parts::empty("Nothing has failed", &html! {})) }
+                @else { (short(&failed, now)) }
+            }
+            section class="card" {
+                h2 { "Last runs" span class="dim" { (text::plural(ended.len(), "ended run")) } }
+                (chart(&ended))
+            }
+            (work(&status))
+        }
+    };
+    let shown = Page {
+        nav: "/",
+        title: "Overview",
+        json: Some("/api/v1/state".into()),
+        live,
+        body: Some(body),
+        ..Page::default()
+    };
+    Ok(page(&app, &who, shown))
+}
+
+async fn list(app: &App, statuses: &[RunStatus], limit: usize) -> Result<Vec<RunSummary>> {
+    let filter = RunFilter { statuses: statuses.to_vec(), limit, ..RunFilter::default() };
+    Ok(app.reader().views.runs(&filter).await?)
+}
+
+fn warnings(status: &NodeStatus) -> Markup {
+    let quarantined = status.engine.quarantined.iter();
+    html! {
+        @if let Some(why) = &status.engine.degraded {
+            div class="note bad" role="alert" { "The store can't be written: " (parts::line(why)) }
+        }
+        @for (run, why) in quarantined {
+            div class="note bad" { "Run " (parts::run_link(*run)) " is left alone: " (parts::line(why)) }
+        }
+        @if let Some(warning) = &status.warning {
+            details class="note wait" data-key="files" {
+                summary { "The project's files have mistakes; what was good last is served." }
+                pre { (text::safe(warning)) }
+            }
+        }
+    }
+}
+
+fn numbers(totals: &Totals, asked: usize, more: bool) -> Markup {
+    let count = |status: RunStatus| totals.runs.get(status.as_str()).copied().unwrap_or(0);
+    let one = |name: &str, value: String, to: &str, class: &str| {
+        html! { a href=(to) { span class="name" { (name) } span class={ "value " (class) } { (value) } } }
+    };
+    let of = |status: RunStatus| {
+        let (n, word) = (count(status), status.as_str());
+        let class = if n > 0 { word } else { "" };
+        one(word, n.to_string(), &format!("/runs?status={word}"), class)
+    };
+    let asked_words = if more { format!("{asked}+") } else { asked.to_string() };
+    html! {
+        div class="numbers" {
+            (of(RunStatus::Running)) (of(RunStatus::Pending)) (of(RunStatus::Waiting))
+            (one("for a person", asked_words, "/inbox", if asked > 0 { "waiting" } else { "" }))
+            (of(RunStatus::Paused)) (of(RunStatus::Failed)) (of(RunStatus::Succeeded))
+        }
+    }
+}
+
+fn welcome() -> Markup {
+    parts::empty(
+        "No runs yet",
+        &html! {
+            p { "A " strong { "workflow" } " is a YAML file under " code { "workflows/" }
+                "; a " strong { "run" } " is one execution of it." }
+            p { a class="button primary" href="/workflows" { "Choose a workflow to start" } }
+        },
+    )
+}
+
+/// Runs in a card.
+pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
+    html! {
+        table {
+            tbody {
+                @for run in runs {
+                    tr data-to=(parts::run_path(run.run)) data-key=(run.run) {
+                        td { (parts::run_link(run.run)) }
+                        td {
+                            (run.workflow)
+                            @if let Some(error) = run.error.as_ref().filter(|_| run.status == RunStatus::Failed) {
+                                div class="error cut" { (parts::line(&text::cut(error, 200))) }
+                            }
+                        }
+                        td { (parts::run_status(run.status)) }
+                        td class="num nowrap" {
+                            @match run.finished_at {
+                                Some(at) => (parts::time(at, now)),
+                                None => (parts::took(run.started_at, None, now)),
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn needed(waits: &[(moa_core::machine::Run, Vec<moa_core::run::StepRow>)], now: Millis) -> Markup {
+    let all = waits.iter().flat_map(|(run, rows)| rows.iter().map(move |row| (run, row)));
+    html! {
+        @if waits.is_empty() { (parts::empty("Nothing waits for a person", &html! {})) }
+        @else {
+            table {
+                tbody {
+                    @for (run, row) in all.take(SHORT) {
+                        @let name = run.step_name(row.inst);
+                        tr data-to=(super::run::step::path(run.row.run, &name))
+                            data-key={ (run.row.run) "." (row.inst) } {
+                            td { (parts::run_link(run.row.run)) }
+                            td { (run.row.workflow) " / "
+                                a href=(super::run::step::path(run.row.run, &name)) { (name) } }
+                            td class="waiting" { (row.wait.map_or("", |wait| wait.as_str())) }
+                            td class="num nowrap" { (parts::time_or_dash(row.ready_at, now)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The last runs: how long each took, and how it ended.
+pub fn chart(ended: &[RunSummary]) -> Markup {
+    let span = |run: &RunSummary| {
+        run.started_at.zip(run.finished_at).map_or(Span(0), |(start, end)| end.since(start))
+    };
+    let mut spans: Vec<u64> = ended.iter().map(|run| span(run).0).collect();
+    spans.sort_unstable();
+    let most = spans.last().copied().unwrap_or(0).max(1) as f64;
+    let bars: Vec<(f64, &str, String)> = ended
+        .iter()
+        .rev()
+        .map(|run| {
+            let long = text::duration(span(run));
+            let title = format!("{} {} in {long}", run.workflow, run.status.as_str());
+            // Of very different lengths the short ones are to be seen too.
+            ((span(run).0 as f64 / most).sqrt(), run.status.as_str(), title)
+        })
+        .collect();
+    let part = |n: usize| spans.get(spans.len() * n / 100).copied().unwrap_or(0);
+    let good = ended.iter().filter(|run| run.status == RunStatus::Succeeded).count();
+    html! {
+        @if ended.is_empty() { (parts::empty("No run has ended yet", &html! {})) }
+        @else {
+            (parts::bars("How long the last runs took, the newest at the right", &bars))
+            dl class="facts" {
+                div { dt { "Succeeded" } dd { (good * 100 / ended.len()) "%" } }
+                div { dt { "Median" } dd { (text::duration(Span(part(50)))) } }
+                div { dt { "95 of 100" } dd { (text::duration(Span(part(95)))) } }
+                div { dt { "Pace" } dd { (pace(ended)) } }
+            }
+        }
+    }
+}
+
+/// How many runs end in an hour.
+fn pace(ended: &[RunSummary]) -> String {
+    let ends = || ended.iter().filter_map(|run| run.finished_at);
+    match ends().max().zip(ends().min()) {
+        // Of a few runs, or of a short time, it would say nothing.
+        Some((last, first)) if ended.len() >= PACE_RUNS && last.since(first) >= PACE_SPAN => {
+            let hours = last.since(first).0 as f64 / 3_600_000.0;
+            format!("{:.1} an hour", (ended.len() - 1) as f64 / hours)
+        }
+        _ => "–".into(),
+    }
+}
+
+fn work(status: &NodeStatus) -> Markup {
+    let engine = &status.engine;
+    let names: std::collections::BTreeSet<_> =
+        engine.running.keys().chain(engine.ready.keys()).collect();
+    let all: u32 = engine.running.values().sum();
+    html! {
+        section class="card" {
+            h2 { "Agents at work" span class="dim" { (all) " of " (status.max_running) " attempts" } }
+            (parts::meter(all.into(), status.max_running.into()))
+            @if names.is_empty() { p class="dim" { "None is asked anything." } }
+            @else {
+                table {
+                    thead { tr { th { "Agent" } th class="num" { "Running" } th class="num" { "Ready" } } }
+                    tbody {
+                        @for name in names {
+                            tr {
+                                td { (name) }
+                                td class="num" { (engine.running.get(name).copied().unwrap_or(0)) }
+                                td class="num" { (engine.ready.get(name).copied().unwrap_or(0)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_runs_are_no_chart() {
+        assert!(chart(&[]).into_string().contains("No run has ended"));
+        assert_eq!(pace(&[]), "–");
+    }
+}

@@ -1,0 +1,191 @@
+//! What can be done with a run, for those who may.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use moa_core::run::RunStatus;
+use moa_engine::handle::{Change, ForkFrom, ForkRequest};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Shown;
+use crate::App;
+use crate::api::runs::change::{APPROVE, apply};
+use crate::auth::Identity;
+use crate::auth::role::Role;
+use crate::error::{Problem, Result};
+use crate::extract::{Form, Path};
+use crate::pages::parts::{self, Ask, ask};
+
+/// The buttons that fit a run.
+pub fn actions(who: &Identity, shown: &Shown) -> Markup {
+    if !who.role.includes(Role::Operator) || shown.at.is_some() {
+        return html! {};
+    }
+    let path = parts::run_path(shown.id());
+    match shown.run.row.status.is_terminal() {
+        true => again(who, shown, &path),
+        false => under_way(who, shown, &path),
+    }
+}
+
+fn under_way(who: &Identity, shown: &Shown, path: &str) -> Markup {
+    let to = format!("{path}/change");
+    let one = |label: &str, what: &str, about: &str, danger: bool, reason: bool| {
+        let fields = html! {
+            input type="hidden" name="change" value=(what);
+            @if reason {
+                div class="field" {
+                    label for={ "why-" (what) } { "Why" }
+                    input id={ "why-" (what) } name="reason" maxlength="500" autocomplete="off";
+                }
+            }
+        };
+        ask(who, &Ask { label, to: &to, about, danger, fields })
+    };
+    html! {
+        @if shown.run.row.status == RunStatus::Paused || shown.run.row.extra.paused {
+            (one("Resume", "resume", "Attempts may start again.", false, false))
+        } @else {
+            (one("Pause", "pause", "Attempts that run go on to their end; no new one starts.",
+                false, false))
+        }
+        (one("Cancel", "cancel", "What runs is stopped; then what cleans up is done.", true, true))
+        (one("Terminate", "terminate", "It ends now, and nothing cleans up.", true, true))
+    }
+}
+
+fn again(who: &Identity, shown: &Shown, path: &str) -> Markup {
+    let to = format!("{path}/repeat");
+    let one = |label: &str, from: &str, about: &str| {
+        let fields = html! { input type="hidden" name="from" value=(from); };
+        ask(who, &Ask { label, to: &to, about, danger: false, fields })
+    };
+    html! {
+        @if shown.run.row.status != RunStatus::Succeeded {
+            (one("Retry", "failed", "A new run does again what failed or was cancelled, and takes \
+                over the rest."))
+        }
+        (one("Start again", "", "A new run with the same params does everything again."))
+    }
+}
+
+/// A change that a form asks for.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    change: String,
+    #[serde(default)]
+    reason: String,
+}
+
+fn back(path: String) -> Response {
+    Redirect::to(&path).into_response()
+}
+
+/// Changes a run.
+pub async fn change(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    Form(asked): Form<Asked>,
+) -> Result<Response> {
+    let id = app.reader().find(&run).await?;
+    apply(&app, &id.to_string(), named(&asked.change, &asked.reason, &who)?).await?;
+    Ok(back(parts::run_path(id)))
+}
+
+/// The change that a word means.
+///
+/// # Errors
+/// None.
+pub fn named(word: &str, reason: &str, who: &Identity) -> Result<Change> {
+    let reason = match reason.trim() {
+        "" => format!("asked for by {}", who.cause()),
+        given => given.to_owned(),
+    };
+    Ok(match word {
+        "pause" => Change::Pause,
+        "resume" => Change::Resume,
+        "cancel" => Change::Cancel { reason },
+        "terminate" => Change::Terminate { reason },
+        other => return Err(Problem::invalid(format!("{other:?} is no change of a run"))),
+    })
+}
+
+/// From where a run is done again.
+#[derive(Debug, Deserialize)]
+pub struct Again {
+    /// `failed`, a step, or nothing for all of it.
+    #[serde(default)]
+    from: String,
+    /// Whether `from` names a step.
+    #[serde(default)]
+    step: bool,
+}
+
+/// Starts a run that repeats this one.
+pub async fn repeat(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    Form(again): Form<Again>,
+) -> Result<Response> {
+    let id = app.reader().find(&run).await?;
+    let from = match (again.step, again.from.as_str()) {
+        (true, _) => ForkFrom::Step(again.from),
+        (false, "failed") => ForkFrom::Failed,
+        (false, _) => ForkFrom::Start,
+    };
+    let request = ForkRequest { run: id, from, params: None, cause: who.cause() };
+    let new = app.control().fork(request).await?;
+    Ok(back(parts::run_path(new)))
+}
+
+/// What a person says to a run that waits.
+#[derive(Debug, Deserialize)]
+pub struct Decision {
+    signal: String,
+    /// Of an approval.
+    #[serde(default)]
+    approved: Option<bool>,
+    #[serde(default)]
+    comment: String,
+    /// Of an outcome that nobody knows: the attempt, and whether it happened.
+    #[serde(default)]
+    attempt: Option<u32>,
+    #[serde(default)]
+    done: Option<bool>,
+    /// Of any other signal: JSON, or text.
+    #[serde(default)]
+    payload: String,
+}
+
+/// Tells a run.
+pub async fn decide(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    Form(decision): Form<Decision>,
+) -> Result<Response> {
+    let decides = decision.signal.starts_with(APPROVE);
+    who.must_be(if decides { Role::Approver } else { Role::Operator })?;
+    let id = app.reader().find(&run).await?;
+    let payload = match (decides, decision.approved, decision.attempt, decision.done) {
+        (true, Some(approved), ..) => {
+            json!({"approved": approved, "by": who.name, "comment": decision.comment})
+        }
+        (true, None, ..) => return Err(Problem::invalid("the decision is missing")),
+        (false, _, Some(attempt), Some(done)) => json!({"attempt": attempt, "done": done}),
+        _ => payload(&decision.payload),
+    };
+    let change = Change::Signal { name: decision.signal, key: None, payload };
+    apply(&app, &id.to_string(), change).await?;
+    Ok(back(parts::run_path(id)))
+}
+
+fn payload(text: &str) -> Value {
+    match text.trim() {
+        "" => Value::Null,
+        text => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+    }
+}

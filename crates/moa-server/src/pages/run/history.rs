@@ -1,0 +1,77 @@
+//! What happened in a run, event by event; each leads to the run as it was then.
+
+use axum::extract::State;
+use maud::{Markup, html};
+use moa_view::events::{Names, told, type_of};
+use serde::Deserialize;
+
+use super::{Shown, frame, step};
+use crate::App;
+use crate::auth::Identity;
+use crate::error::Result;
+use crate::extract::{Path, Query};
+use crate::pages::parts;
+
+/// Commits of a page.
+const COMMITS: usize = 200;
+
+/// Which part.
+#[derive(Debug, Default, Deserialize)]
+pub struct Part {
+    /// Behind this version.
+    #[serde(default)]
+    after: u64,
+}
+
+/// The history of a run.
+pub async fn show(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    Query(part): Query<Part>,
+) -> Result<Markup> {
+    let shown = Shown::find(&app, &run, None).await?;
+    let mut rows = app.reader().views.history(shown.id(), part.after, COMMITS + 1).await?;
+    let more = rows.len() > COMMITS;
+    rows.truncate(COMMITS);
+    let mut names = Names::default();
+    let mut lines = Vec::new();
+    for row in &rows {
+        let (workflow, steps) = names.of(app.reader(), row).await?;
+        for event in told(row, &workflow, &steps) {
+            lines.push(html! {
+                tr data-key={ (event.seq) "." (event.index) } {
+                    td class="nowrap" { (parts::time(event.at, shown.now)) }
+                    td { a href={ (parts::run_path(event.run)) "?at=" (event.version) }
+                        title="The run as it was then" { (event.version) } }
+                    td { (type_of(event.event)) }
+                    td {
+                        @if let Some(name) = event.step {
+                            a href=(step::path(event.run, name)) { (name) }
+                        }
+                    }
+                    td class="wide over" { span class="cut" { (parts::line(&event.remark())) } }
+                }
+            });
+        }
+    }
+    let body = html! {
+        div class="table" {
+            table class="stack" {
+                thead { tr {
+                    th { "When" } th { "Version" } th { "Event" } th { "Step" } th { "What" }
+                } }
+                tbody { @for line in &lines { (line) } }
+            }
+        }
+        @if lines.is_empty() {
+            (parts::empty("No history", &html! {
+                "It is deleted by its age: " code { "retention.history" } " in moa.yaml says when."
+            }))
+        }
+        @if let (true, Some(last)) = (more, rows.last()) {
+            p { a class="button" href={ "?after=" (last.version) } { "Later events" } }
+        }
+    };
+    Ok(frame(&app, &who, &shown, "/history", body))
+}

@@ -1,0 +1,245 @@
+//! The page of a run: what all its parts have in common, and its steps.
+
+pub mod act;
+pub mod data;
+pub mod history;
+pub mod step;
+pub mod steps;
+pub mod timeline;
+
+use axum::extract::State;
+use maud::{Markup, html};
+use moa_core::ids::RunId;
+use moa_core::machine::Run;
+use moa_core::run::{RunStatus, StepRow};
+use moa_core::time::Millis;
+use moa_view::why::{Limits, Reason};
+use moa_view::{now, summary, tree, why};
+use serde::Deserialize;
+
+use super::{Page, graph, inbox, live, page, parts};
+use crate::App;
+use crate::auth::Identity;
+use crate::error::Result;
+use crate::extract::{Path, Query};
+
+/// Questions to people shown.
+const QUESTIONS: usize = 5;
+
+/// Which state of a run.
+#[derive(Debug, Default, Deserialize)]
+pub struct Moment {
+    /// As it was at this version; as it is now when not given.
+    #[serde(default)]
+    pub at: Option<u64>,
+    /// Every step, however many there are.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// A moment of the past.
+#[derive(Debug, Clone, Copy)]
+pub struct Then {
+    /// The run's version.
+    pub version: u64,
+    /// When it came to be.
+    pub at: Millis,
+    /// Whether there are later ones.
+    pub later: bool,
+}
+
+/// A run with what its pages need.
+pub struct Shown {
+    /// It.
+    pub run: Run,
+    /// As it was; `None` = as it is now.
+    pub at: Option<Then>,
+    /// This moment.
+    pub now: Millis,
+}
+
+impl Shown {
+    /// Finds it.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn find(app: &App, text: &str, at: Option<u64>) -> Result<Self> {
+        let id = app.reader().find(text).await?;
+        let now = now();
+        Ok(match at {
+            None => Self { run: app.reader().run(id).await?, at: None, now },
+            Some(version) => {
+                let (run, at) = app.reader().run_at(id, version).await?;
+                let later = !app.reader().views.history(id, version, 1).await?.is_empty();
+                Self { run, at: Some(Then { version, at, later }), now }
+            }
+        })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> RunId {
+        self.run.row.run
+    }
+}
+
+/// The steps of a run.
+pub async fn show(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    Query(moment): Query<Moment>,
+) -> Result<Markup> {
+    let shown = Shown::find(&app, &run, moment.at).await?;
+    let body = html! {
+        @if let Some(then) = shown.at { (travel(&shown, then)) }
+        @else {
+            (reasons(&app, &shown).await?)
+            (questions(&who, &shown))
+        }
+        (graph::of_run(&shown.run))
+        (steps::table(&shown, moment.all))
+    };
+    Ok(frame(&app, &who, &shown, "", body))
+}
+
+/// What it asks people.
+fn questions(who: &Identity, shown: &Shown) -> Markup {
+    let waits = |row: &&StepRow| row.wait.is_some_and(inbox::is_for_people);
+    html! {
+        @for row in shown.run.steps().filter(waits).take(QUESTIONS) {
+            @let name = shown.run.step_name(row.inst);
+            section class="card" data-key={ "question " (row.inst) } {
+                h2 { a href=(step::path(shown.id(), &name)) { (name) } }
+                (inbox::question(who, &shown.run, row, shown.now))
+            }
+        }
+    }
+}
+
+/// What is said of a run of the past.
+fn travel(shown: &Shown, then: Then) -> Markup {
+    let Then { version, at, later } = then;
+    let path = parts::run_path(shown.id());
+    html! {
+        div class="note wait" {
+            "As it was at version " (version) ", " (parts::time(at, shown.now)) " (" (at) "). "
+            @if version > 1 { a href={ (path) "?at=" (version - 1) } { "One back" } " · " }
+            @if later { a href={ (path) "?at=" (version + 1) } { "One on" } " · " }
+            a href={ (path) "/history" } { "History" } " · "
+            a href=(path) { "Now" }
+        }
+    }
+}
+
+/// Why it doesn't go on.
+async fn reasons(app: &App, shown: &Shown) -> Result<Markup> {
+    let run = &shown.run;
+    if run.row.status == RunStatus::Succeeded {
+        return Ok(html! {});
+    }
+    let pending = app.reader().views.pending(shown.id()).await?;
+    let node = app.control().status().await;
+    let limits =
+        Limits { agents: app.control().agents().await, used: app.reader().limits().await? };
+    let answer = why::answer(run, &pending, Some(&node), &[], &limits, false);
+    let class = match run.row.status {
+        RunStatus::Failed => "note bad",
+        RunStatus::Running | RunStatus::Pending => "note",
+        _ => "note wait",
+    };
+    let all: Vec<&Reason> = answer.reasons.iter().chain(&answer.steps).collect();
+    Ok(html! {
+        @if !all.is_empty() {
+            section class=(class) aria-label="Why" {
+                ul {
+                    @for reason in all.iter().take(12) {
+                        li { (self::reason(shown, reason)) }
+                    }
+                }
+                @if all.len() > 12 { p class="dim" { "… and " (all.len() - 12) " more" } }
+            }
+        }
+    })
+}
+
+fn reason(shown: &Shown, reason: &Reason) -> Markup {
+    html! {
+        @if let Some(step) = &reason.step {
+            a href=(step::path(shown.id(), step)) { (step) } ": "
+        }
+        (parts::line(&reason.reason))
+        @if let Some(until) = reason.until { ", " (parts::time(until, shown.now)) }
+        @if let Some(unblock) = &reason.unblock {
+            " " span class="dim" { "→ " code { (parts::line(unblock)) } }
+        }
+    }
+}
+
+/// A page about a run: its head, the way to its parts, and one of them.
+pub fn frame(app: &App, who: &Identity, shown: &Shown, part: &str, body: Markup) -> Markup {
+    let run = &shown.run;
+    let path = parts::run_path(shown.id());
+    let tabs =
+        [("", "Steps"), ("/timeline", "Timeline"), ("/history", "History"), ("/data", "Data")];
+    let body = html! {
+        (facts(shown))
+        nav class="tabs" aria-label="Parts of the run" {
+            @for (to, name) in tabs {
+                a href={ (path) (to) } aria-current=[(to == part).then_some("page")] { (name) }
+            }
+        }
+        (body)
+    };
+    let title = run.row.workflow.to_string();
+    let live = (shown.at.is_none() && !run.row.status.is_terminal())
+        .then(|| live::of_run(shown.id(), run.version));
+    page(
+        app,
+        who,
+        Page {
+            nav: "/runs",
+            title: &title,
+            above: vec![("/runs".into(), "Runs".into())],
+            beside: Some(html! {
+                (parts::run_status(run.row.status))
+                code class="dim" title="The run's id" { (shown.id()) }
+            }),
+            actions: Some(act::actions(who, shown)),
+            json: Some(format!("/api/v1/runs/{}/document", shown.id())),
+            live,
+            body: Some(body),
+        },
+    )
+}
+
+/// What is known of a run as a whole.
+fn facts(shown: &Shown) -> Markup {
+    let (run, now) = (&shown.run, shown.now);
+    let row = &run.row;
+    html! {
+        dl class="facts" {
+            div { dt { "Took" } dd { (parts::took(row.started_at, row.finished_at, now)) } }
+            div { dt { "Progress" } dd { (summary::progress(run)) } }
+            div { dt { "Started" } dd { (parts::time(row.started_at.unwrap_or(row.created_at), now)) } }
+            div { dt { "By" } dd { (parts::line(&row.extra.cause)) } }
+            div { dt { "Version" } dd {
+                a href={ "/workflows/" (row.workflow) "?version=" (row.hash) } {
+                    @if let Some(label) = &run.graph.plan().version { (label) " · " }
+                    code { (row.hash.short()) }
+                }
+            } }
+            @if let Some(parent) = &row.parent {
+                div { dt { "Started by run" } dd { (parts::run_link(parent.run)) } }
+            }
+            @if let Some(of) = row.extra.forked_from {
+                div { dt { "Repeats" } dd { (parts::run_link(of)) } }
+            }
+            @if let Some(key) = &row.extra.concurrency_key {
+                div { dt { "Concurrency key" } dd { (parts::line(key)) } }
+            }
+        }
+        @if let (Some(error), RunStatus::Failed) = (&row.error, row.status) {
+            p class="unseen" { "Failed: " (tree::first_line(&error.message)) }
+        }
+    }
+}

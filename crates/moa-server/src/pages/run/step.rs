@@ -1,0 +1,194 @@
+//! One step of a run: its attempts, what it was given, what it answered, what it wrote.
+
+use axum::extract::State;
+use maud::{Markup, html};
+use moa_core::ids::RunId;
+use moa_core::run::StepRow;
+use moa_core::step::WaitReason;
+use moa_core::workflow::StepKind;
+use moa_view::attempts::{self, Attempt};
+use moa_view::{deed, text, tree};
+use serde::Deserialize;
+
+use super::{Shown, frame, steps, timeline};
+use crate::App;
+use crate::auth::Identity;
+use crate::auth::role::Role;
+use crate::control::AttemptLog;
+use crate::error::{Problem, Result};
+use crate::extract::{Path, Query};
+use crate::pages::inbox;
+use crate::pages::parts::{self, Ask, ask};
+
+/// Bytes of a log shown; the link has all of it.
+const LOG_BYTES_MAX: usize = 64 << 10;
+
+/// The path of a step's page.
+pub fn path(run: RunId, step: &str) -> String {
+    // Names are made of letters, digits, `_`, `[`, `]`, `.` and `,`; brackets are not for paths.
+    let step = step.replace('[', "%5B").replace(']', "%5D");
+    format!("/runs/{run}/steps/{step}")
+}
+
+/// Which attempt.
+#[derive(Debug, Default, Deserialize)]
+pub struct Chosen {
+    /// Its number; the last one when not given.
+    #[serde(default)]
+    attempt: Option<u32>,
+}
+
+/// A step.
+pub async fn show(
+    State(app): State<App>,
+    who: Identity,
+    Path((run, step)): Path<(String, String)>,
+    Query(chosen): Query<Chosen>,
+) -> Result<Markup> {
+    let shown = Shown::find(&app, &run, None).await?;
+    let row = shown.run.steps().find(|row| shown.run.step_name(row.inst) == step);
+    let row = row.ok_or_else(|| {
+        Problem::not_found(format!("run {} has no step {step}", shown.id()))
+            .hint("a loop's steps are named with their iteration: lint[2]")
+    })?;
+    let made = attempts::of_history(&app.reader().history(shown.id(), 0).await?);
+    let made = made.get(&row.inst).map_or(&[][..], Vec::as_slice);
+    let number = chosen.attempt.or(made.last().map(|attempt| attempt.attempt));
+    let logs = app.control().logs(shown.id()).await?;
+    let log = logs.into_iter().find(|log| log.step == step && Some(log.attempt) == number);
+    let plan = shown.run.graph.plan().step(row.plan);
+    let body = html! {
+        header class="title" {
+            h2 { (step) } (parts::step_status(row.status))
+            span class="dim" { (parts::line(&deed(plan))) }
+            div class="actions" { (again(&who, &shown, &step)) }
+        }
+        @if row.wait.is_some_and(inbox::is_for_people) {
+            div class="note wait" { (inbox::question(&who, &shown.run, row, shown.now)) }
+        }
+        @if let Some(child) = steps::child(row) {
+            p { "Its run: " (parts::run_link(child)) }
+        }
+        @if let Some(error) = &row.error {
+            section class="card" data-error="" {
+                h2 { "Error" span class="dim" { (format!("{:?}", error.kind).to_lowercase()) } }
+                pre class="value error" { (text::safe(&error.message)) }
+            }
+        }
+        (attempts_table(&shown, &step, made, number))
+        (self::log(&app, &shown, log, number).await?)
+        div class="cards" {
+            section class="card" {
+                h2 { "Input" a href={ "/workflows/" (shown.run.row.workflow) "/source?version="
+                    (shown.run.row.hash) "#L" (plan.line) } { "line " (plan.line) } }
+                (input(&plan.kind))
+            }
+            section class="card" { h2 { "Output" } (output(&shown, row)) }
+        }
+    };
+    Ok(frame(&app, &who, &shown, "", body))
+}
+
+fn again(who: &Identity, shown: &Shown, step: &str) -> Markup {
+    let may = who.role.includes(Role::Operator) && shown.run.row.status.is_terminal();
+    html! {
+        @if may {
+            (ask(who, &Ask {
+                label: "Run again from here",
+                to: &format!("{}/repeat", parts::run_path(shown.id())),
+                about: "A new run does this step and all that depends on it again, and takes over \
+                    the rest.",
+                danger: false,
+                fields: html! {
+                    input type="hidden" name="from" value=(step);
+                    input type="hidden" name="step" value="true";
+                },
+            }))
+        }
+    }
+}
+
+fn attempts_table(shown: &Shown, step: &str, made: &[Attempt], chosen: Option<u32>) -> Markup {
+    html! {
+        @if made.len() > 1 {
+            div class="table" {
+                table {
+                    thead { tr {
+                        th { "Attempt" } th { "Outcome" } th { "Started" } th class="num" { "Took" }
+                        th { "Error" }
+                    } }
+                    tbody {
+                        @for attempt in made {
+                            tr class=[(Some(attempt.attempt) == chosen).then_some("here")] {
+                                td { a href={ (path(shown.id(), step)) "?attempt=" (attempt.attempt) } {
+                                    (attempt.attempt)
+                                } }
+                                td { @let word = attempt.outcome.map_or("running", timeline::word);
+                                    span class={ "status " (word) } { (word) } }
+                                td { (parts::time(attempt.started_at, shown.now)) }
+                                td class="num" {
+                                    (parts::took(Some(attempt.started_at), attempt.ended_at, shown.now))
+                                }
+                                td class="wide" { @if let Some(error) = &attempt.error {
+                                    span class="error cut" {
+                                        (parts::line(&tree::first_line(&error.message)))
+                                    }
+                                } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn log(
+    app: &App,
+    shown: &Shown,
+    log: Option<AttemptLog>,
+    number: Option<u32>,
+) -> Result<Markup> {
+    let (Some(log), Some(number)) = (log, number) else { return Ok(html! {}) };
+    let from = log.bytes.saturating_sub(LOG_BYTES_MAX as u64);
+    let step = log.step.replace('[', "%5B").replace(']', "%5D");
+    let path = format!("/api/v1/runs/{}/logs/{step}/{number}", shown.id());
+    let part = app.control().log_part(log, from, LOG_BYTES_MAX).await?;
+    let said = String::from_utf8_lossy(&part.bytes);
+    let grows = !shown.run.row.status.is_terminal();
+    Ok(html! {
+        section class="card" {
+            h2 { "Log of attempt " (number) a href=(path) { "all of it" } }
+            @if from > 0 || part.left_out > 0 {
+                p class="dim" { "The end of it; what comes before is left out here." }
+            }
+            pre class="log" tabindex="0" data-keep="" data-key={ "log " (number) }
+                data-log=[grows.then_some(&path)] data-next=(part.next) { (text::safe(&said)) }
+        }
+    })
+}
+
+fn input(kind: &StepKind) -> Markup {
+    html! {
+        @match kind {
+            StepKind::Task { params, .. } | StepKind::Child { params, .. } => {
+                @if params.source().is_null() { p class="dim" { "No params." } }
+                @else { (parts::value(params.source())) }
+            },
+            StepKind::Emit { data, .. } => (parts::value(data.source())),
+            StepKind::Approve { request, .. } => (parts::value(request.source())),
+            _ => p class="dim" { "None." },
+        }
+        p class="dim" { "As the workflow says it; expressions are evaluated for each attempt." }
+    }
+}
+
+fn output(shown: &Shown, row: &StepRow) -> Markup {
+    html! {
+        @match (row.output.as_deref(), row.wait) {
+            (Some(output), _) => (parts::value(output)),
+            (None, Some(WaitReason::Children)) => p class="dim" { "It waits for what is inside it." },
+            (None, _) => p class="dim" { (tree::detail(row, shown.now)) "." },
+        }
+    }
+}

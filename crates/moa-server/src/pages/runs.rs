@@ -1,0 +1,259 @@
+//! Lists of runs: by status, by workflow, by what somebody types.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use moa_core::ids::Name;
+use moa_core::run::RunStatus;
+use moa_core::time::Millis;
+use moa_ports::views::{RunFilter, RunSummary};
+use moa_view::{now, text};
+use serde::Deserialize;
+
+use super::{Page, live, page, parts};
+use crate::App;
+use crate::api::runs::list::{cursor, name, statuses};
+use crate::auth::Identity;
+use crate::error::Result;
+use crate::extract::Query;
+
+/// Runs of a page.
+const RUNS: usize = 50;
+
+/// Which runs.
+#[derive(Debug, Default, Deserialize)]
+pub struct Wanted {
+    /// Statuses with commas; `open` = all that have not ended.
+    #[serde(default)]
+    status: String,
+    /// Of this workflow.
+    #[serde(default)]
+    workflow: String,
+    /// What somebody looks for: digits of an id, or a part of a workflow's name.
+    #[serde(default)]
+    q: String,
+    /// Started by this run.
+    #[serde(default)]
+    parent: String,
+    /// Older than this run.
+    #[serde(default)]
+    cursor: String,
+}
+
+impl Wanted {
+    /// The same, with another status.
+    fn query(&self, status: &str, cursor: Option<&str>) -> String {
+        let mut pairs = Vec::new();
+        let given = [
+            ("status", status),
+            ("workflow", &self.workflow),
+            ("parent", &self.parent),
+            ("cursor", cursor.unwrap_or_default()),
+        ];
+        for (key, value) in given.into_iter().filter(|(_, value)| !value.is_empty()) {
+            // Values are words, names and ids: the filter was made from them.
+            pairs.push(format!("{key}={}", value.replace(['&', '#', '%', '+', ' '], "")));
+        }
+        if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+    }
+}
+
+/// The list.
+pub async fn show(
+    State(app): State<App>,
+    who: Identity,
+    Query(mut wanted): Query<Wanted>,
+) -> Result<Response> {
+    let names = workflows(&app).await?;
+    let mut none = None;
+    match found(&app, wanted.q.trim(), &names).await? {
+        Found::Everything => {}
+        Found::Run(path) => return Ok(Redirect::to(&path).into_response()),
+        Found::Workflow(name) => wanted.workflow = name.to_string(),
+        Found::Several(fits) => none = Some(fits),
+    }
+    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let mut filter = RunFilter {
+        statuses: statuses(&wanted.status)?,
+        workflow: given(&wanted.workflow).as_deref().map(name).transpose()?,
+        before: given(&wanted.cursor).as_deref().map(cursor).transpose()?,
+        limit: RUNS + 1,
+        ..RunFilter::default()
+    };
+    if let Some(parent) = given(&wanted.parent) {
+        filter.parent = Some(app.reader().find(&parent).await?);
+    }
+    let live = if filter.before.is_none() { live::ask(&app).await? } else { None };
+    let mut runs = app.reader().views.runs(&filter).await?;
+    let more = runs.len() > RUNS;
+    runs.truncate(RUNS);
+    let totals = app.reader().views.totals().await?;
+    let next = runs.last().filter(|_| more).map(|run| run.run.to_string());
+    let body = html! {
+        (search(&wanted, &names))
+        nav class="chips" aria-label="By status" {
+            @let all = totals.runs.values().sum::<u64>();
+            @let open = open(&totals.runs);
+            (chip(&wanted, "", "All", Some(all)))
+            (chip(&wanted, "open", "Open", Some(open)))
+            @for status in RunStatus::ALL {
+                @let word = status.as_str();
+                (chip(&wanted, word, word, totals.runs.get(word).copied()))
+            }
+        }
+        @match none {
+            Some(fits) => (several(&wanted.q, &fits)),
+            None => (table(&runs, now())),
+        }
+        @if runs.is_empty() { (nothing(&wanted)) }
+        @if let Some(next) = next {
+            p { a class="button" rel="next" href={ "/runs" (wanted.query(&wanted.status, Some(&next))) } {
+                "Older runs"
+            } }
+        }
+    };
+    let json =
+        format!("/api/v1/runs{}", wanted.query(&wanted.status, given(&wanted.cursor).as_deref()));
+    let title = "Runs";
+    let shown =
+        Page { nav: "/runs", title, json: Some(json), live, body: Some(body), ..Page::default() };
+    Ok(page(&app, &who, shown).into_response())
+}
+
+/// How many have not ended.
+pub fn open(runs: &std::collections::BTreeMap<String, u64>) -> u64 {
+    let open = RunStatus::ALL.into_iter().filter(|status| !status.is_terminal());
+    open.filter_map(|status| runs.get(status.as_str())).sum()
+}
+
+/// The workflows that have versions in the store.
+async fn workflows(app: &App) -> Result<Vec<Name>> {
+    let files = app.control().workflows().await?;
+    Ok(files.into_iter().map(|file| file.name).collect())
+}
+
+enum Found {
+    Everything,
+    Run(String),
+    Workflow(Name),
+    Several(Vec<Name>),
+}
+
+/// What somebody looks for.
+async fn found(app: &App, words: &str, names: &[Name]) -> Result<Found> {
+    if words.is_empty() {
+        return Ok(Found::Everything);
+    }
+    if let Some(name) = names.iter().find(|name| name.as_str() == words) {
+        return Ok(Found::Workflow(name.clone()));
+    }
+    let digits: String = words.chars().filter(|c| *c != '-').collect();
+    let is_id = digits.len() >= 4 && digits.chars().all(|c| c.is_ascii_hexdigit());
+    if (words == "last" || is_id)
+        && let Ok(run) = app.reader().find(words).await
+    {
+        return Ok(Found::Run(parts::run_path(run)));
+    }
+    let words = words.to_lowercase();
+    let fits = |name: &&Name| name.as_str().to_lowercase().contains(&words);
+    let mut fits: Vec<Name> = names.iter().filter(fits).cloned().collect();
+    Ok(match fits.len() {
+        1 => Found::Workflow(fits.remove(0)),
+        _ => Found::Several(fits),
+    })
+}
+
+fn search(wanted: &Wanted, names: &[Name]) -> Markup {
+    html! {
+        form class="filter" role="search" action="/runs" {
+            label class="unseen" for="q" { "Search" }
+            input id="q" type="search" name="q" value=(wanted.q) autocomplete="off"
+                placeholder="Run id or workflow  ( / )";
+            label class="unseen" for="workflow" { "Workflow" }
+            select id="workflow" name="workflow" {
+                option value="" { "All workflows" }
+                @for name in names {
+                    option value=(name) selected[name.as_str() == wanted.workflow] { (name) }
+                }
+            }
+            @if !wanted.status.is_empty() {
+                input type="hidden" name="status" value=(wanted.status);
+            }
+            button class="button" { "Search" }
+        }
+    }
+}
+
+fn chip(wanted: &Wanted, status: &str, name: &str, count: Option<u64>) -> Markup {
+    html! {
+        a href={ "/runs" (wanted.query(status, None)) }
+            aria-current=[(wanted.status == status).then_some("true")] {
+            (name) " "
+            @if wanted.workflow.is_empty() { span class="num" { (count.unwrap_or(0)) } }
+        }
+    }
+}
+
+fn several(words: &str, fits: &[Name]) -> Markup {
+    html! {
+        @if fits.is_empty() {
+            (parts::empty("Nothing fits", &html! {
+                p { "No run's id starts or ends with “" (parts::line(words))
+                    "”, and no workflow's name holds it." }
+            }))
+        } @else {
+            p { "Several workflows fit:" }
+            ul { @for name in fits { li data-to="" { a href={ "/runs?workflow=" (name) } { (name) } } } }
+        }
+    }
+}
+
+fn nothing(wanted: &Wanted) -> Markup {
+    let filtered = !wanted.query(&wanted.status, None).is_empty() || !wanted.cursor.is_empty();
+    match filtered {
+        true => parts::empty("No such runs", &html! { a href="/runs" { "All runs" } }),
+        false => parts::empty(
+            "No runs yet",
+            &html! {
+                p { "Start one from " a href="/workflows" { "a workflow's page" } ", with "
+                    code { "moa run WORKFLOW" } ", or by "
+                    a href="/schedules" { "a schedule" } "." }
+            },
+        ),
+    }
+}
+
+/// Runs as a table.
+pub fn table(runs: &[RunSummary], now: Millis) -> Markup {
+    html! {
+        @if !runs.is_empty() {
+            div class="table" {
+                table class="stack" {
+                    thead { tr {
+                        th { "Run" } th { "Status" } th { "Workflow" } th { "Started" }
+                        th class="num" { "Took" } th { "By" } th { "Error" }
+                    } }
+                    tbody { @for run in runs { (row(run, now)) } }
+                }
+            }
+        }
+    }
+}
+
+fn row(run: &RunSummary, now: Millis) -> Markup {
+    html! {
+        tr data-to=(parts::run_path(run.run)) data-key=(run.run) {
+            td { (parts::run_link(run.run)) }
+            td { (parts::run_status(run.status)) }
+            td { a href={ "/runs?workflow=" (run.workflow) } { (run.workflow) } }
+            td class="nowrap" { (parts::time(run.started_at.unwrap_or(run.created_at), now)) }
+            td class="num spare" { (parts::took(run.started_at, run.finished_at, now)) }
+            td class="dim spare" { span class="cut" { (parts::line(&run.cause)) } }
+            td class="wide over" {
+                @if let Some(error) = &run.error {
+                    span class="error cut" { (parts::line(&text::cut(error, 300))) }
+                }
+            }
+        }
+    }
+}

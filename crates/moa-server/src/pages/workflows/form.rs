@@ -1,0 +1,143 @@
+//! The form that starts a run: a field for each param, made from its JSON Schema.
+
+use maud::{Markup, html};
+use moa_core::workflow::{ParamSpec, Plan};
+use serde_json::Value as Json;
+
+use super::Shown;
+use crate::auth::Identity;
+use crate::auth::tokens::random_hex;
+use crate::pages::{csrf, parts};
+
+/// How the names of params begin in a form: so that no param is taken for a field of ours.
+pub const PARAM: &str = "p.";
+
+/// The form.
+pub fn form(who: &Identity, plan: &Plan, shown: &Shown) -> Markup {
+    html! {
+        form method="post" action={ "/workflows/" (plan.workflow) "/start" } {
+            (csrf(who))
+            // Sent twice, it starts one run.
+            input type="hidden" name="key" value=(random_hex::<12>());
+            @if shown.version.is_some() { input type="hidden" name="version" value=(plan.hash); }
+            @for param in &plan.params { (field(param)) }
+            @if plan.params.is_empty() { p class="dim" { "It takes no params." } }
+            div class="field" {
+                label for="priority" { "Priority" }
+                select id="priority" name="priority" {
+                    option value="" { "as the workflow says" }
+                    @for word in ["critical", "high", "medium", "low"] {
+                        option value=(word) { (word) }
+                    }
+                }
+            }
+            button class="button primary" { "Start" }
+        }
+    }
+}
+
+fn field(param: &ParamSpec) -> Markup {
+    let id = format!("{PARAM}{}", param.name);
+    let said = |key: &str| param.schema.get(key).and_then(Json::as_str);
+    html! {
+        div class="field" data-key=(id) {
+            label for=(id) {
+                (parts::line(&param.name))
+                @if param.required { span class="failed" title="needed" aria-label="needed" { " *" } }
+                " " span class="dim" { (words(param)) }
+            }
+            (input(param, &id))
+            @if let Some(about) = said("description") { span class="dim" { (parts::line(about)) } }
+        }
+    }
+}
+
+/// The type of a param, and its bounds.
+fn words(param: &ParamSpec) -> String {
+    let schema = &param.schema;
+    let mut words = vec![kind(schema).unwrap_or("any").to_owned()];
+    for (key, word) in [("minimum", "from"), ("maximum", "to"), ("pattern", "like")] {
+        if let Some(value) = schema.get(key) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            words.push(format!("{word} {value}"));
+        }
+    }
+    words.join(", ")
+}
+
+fn kind(schema: &Json) -> Option<&str> {
+    schema.get("type").and_then(Json::as_str)
+}
+
+/// A value as a field holds it.
+fn text(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn input(param: &ParamSpec, id: &str) -> Markup {
+    let schema = &param.schema;
+    let default = param.default.as_ref().filter(|value| !value.is_null()).map(text);
+    let choices: Option<Vec<String>> =
+        schema.get("enum").and_then(Json::as_array).map(|all| all.iter().map(text).collect());
+    let choices = choices.or_else(|| {
+        (kind(schema) == Some("boolean")).then(|| vec!["true".to_owned(), "false".to_owned()])
+    });
+    let number = |key: &str| schema.get(key).filter(|value| value.is_number());
+    let needed = param.required && param.default.is_none();
+    html! {
+        @if let Some(choices) = choices {
+            select id=(id) name=(id) required[needed] {
+                @if default.is_none() { option value="" { "–" } }
+                @for choice in &choices {
+                    option value=(choice) selected[default.as_ref() == Some(choice)] { (choice) }
+                }
+            }
+        } @else {
+            @match kind(schema) {
+                Some(kind @ ("integer" | "number")) => {
+                    input type="number" id=(id) name=(id) required[needed]
+                        step=(if kind == "integer" { "1" } else { "any" })
+                        min=[number("minimum")] max=[number("maximum")]
+                        value=(default.unwrap_or_default());
+                },
+                Some("string") => {
+                    @let date = schema.get("format").and_then(Json::as_str) == Some("date");
+                    input type=(if date { "date" } else { "text" }) id=(id) name=(id)
+                        required[needed] autocomplete="off" maxlength=[number("maxLength")]
+                        value=(default.unwrap_or_default());
+                },
+                _ => {
+                    textarea id=(id) name=(id) required[needed] placeholder="JSON" spellcheck="false" {
+                        (default.unwrap_or_default())
+                    }
+                },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(schema: Json, default: Option<Json>) -> String {
+        let param = ParamSpec { name: "size".into(), schema, required: default.is_none(), default };
+        field(&param).into_string()
+    }
+
+    #[test]
+    fn fields_are_as_the_schema_says() {
+        let number = shown(json!({"type": "integer", "minimum": 1, "maximum": 9}), None);
+        assert!(number.contains("type=\"number\"") && number.contains("max=\"9\""), "{number}");
+        assert!(number.contains(" required"), "{number}");
+        let choice = shown(json!({"enum": ["s", "<m>"]}), Some(json!("<m>")));
+        assert!(choice.contains("value=\"&lt;m&gt;\" selected"), "{choice}");
+        assert!(!choice.contains(" required") && !choice.contains("<m>"), "{choice}");
+        let yes = shown(json!({"type": "boolean"}), Some(json!(false)));
+        assert!(yes.contains("value=\"false\" selected"), "{yes}");
+        let list = shown(json!({"type": "array"}), Some(json!([1, 2])));
+        assert!(list.contains("<textarea") && list.contains("[1,2]"), "{list}");
+    }
+}

@@ -1,0 +1,248 @@
+//! The dashboard, as a browser without scripts gets it from a real node.
+
+use serde_json::json;
+
+use crate::http::{Answer, Api};
+use crate::project::{Node, Project};
+
+/// Names, outputs and errors that would be markup if nobody took care.
+const HOSTILE: &str = "steps:\n\
+    \x20 - {id: first, run: \"echo '<script>alert(1)</script>'; echo '<b>log</b>' >&2\"}\n\
+    \x20 - {id: bad, run: \"echo '<img src=x onerror=alert(2)>' >&2; exit 2\", depends_on: [first]}\n";
+const ASKS: &str = "name: '<i>asks</i>'\n\
+    steps:\n  - {id: release, approve: {title: '<script>alert(3)</script>'}}\n";
+
+/// A browser that is signed in.
+struct Browser {
+    api: Api,
+    cookie: String,
+}
+
+impl Browser {
+    fn new(project: &Project, node: &Node, role: &str) -> Self {
+        let api = Api::nobody(node);
+        let link = project.call(&["open", "--print", "--role", role]).expect(0).out;
+        let code = link.trim().rsplit_once("code=").expect("a code").1.to_owned();
+        let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let signed = api.send("POST", "/sign-in", form, &format!("code={code}")).expect(303);
+        let cookie = signed.header("set-cookie").expect("a cookie");
+        let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().expect("a pair"));
+        Self { api, cookie }
+    }
+
+    fn ask(&self, path: &str) -> Answer {
+        let headers = format!("{}Accept: text/html\r\n", self.cookie);
+        self.api.send("GET", path, &headers, "")
+    }
+
+    fn page(&self, path: &str) -> String {
+        let page = self.ask(path).expect(200);
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+        let policy = page.header("content-security-policy").expect("a policy");
+        assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+        is_plain(path, &page.body);
+        page.body
+    }
+
+    /// Sends the form with this action on a page, changed by `fields`.
+    fn send(&self, page: &str, action: &str, fields: &str) -> Answer {
+        let body = self.page(page);
+        let form = body.split("<form").find(|form| form.contains(&format!("action=\"{action}\"")));
+        let form = form.unwrap_or_else(|| panic!("{page} has no form for {action}"));
+        let csrf = form.split("name=\"csrf\" value=\"").nth(1).expect("a CSRF token");
+        let csrf = csrf.split('"').next().expect("its end");
+        let headers = format!(
+            "{}Origin: http://{}\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+            self.cookie, self.api.address
+        );
+        self.api.send("POST", action, &headers, &format!("csrf={csrf}&{fields}"))
+    }
+}
+
+/// No script, style or handler stands in a page, whatever people and agents wrote.
+#[track_caller]
+fn is_plain(path: &str, body: &str) {
+    for script in body.match_indices("<script").map(|(at, _)| &body[at..]) {
+        assert!(script.starts_with("<script src=\"/assets/"), "{path}: {}", &script[..60]);
+    }
+    for tag in body.split('<').skip(1).filter_map(|tag| tag.split('>').next()) {
+        let mut quoted = false;
+        let bare: String = tag
+            .chars()
+            .filter(|c| {
+                quoted ^= *c == '"';
+                !quoted
+            })
+            .collect();
+        for attribute in bare.split_whitespace().skip(1) {
+            let is_handler = attribute.starts_with("on") && attribute.contains('=');
+            assert!(!is_handler && !attribute.starts_with("style"), "{path}: <{tag}>");
+        }
+        assert!(!tag.starts_with("style") && !tag.starts_with("img"), "{path}: <{tag}>");
+    }
+    assert!(!body.contains("http://") && !body.contains("https://"), "{path} leads elsewhere");
+}
+
+fn shop() -> (Project, Node) {
+    let project = Project::with("hostile", HOSTILE);
+    project.write("workflows/asks.yaml", ASKS);
+    let node = project.up();
+    (project, node)
+}
+
+fn started(api: &Api, workflow: &str) -> String {
+    let said = api.post("/api/v1/runs", &json!({"workflow": workflow})).expect(201).json();
+    said["run"].as_str().expect("an id").to_owned()
+}
+
+/// The parts of a run's page.
+fn parts(run: &str) -> [String; 5] {
+    ["", "/timeline", "/history", "/data", "?at=1"].map(|part| format!("/runs/{run}{part}"))
+}
+
+#[test]
+fn what_agents_and_people_write_stays_text_on_every_page() {
+    let (project, node) = shop();
+    let api = Api::with_role(&project, &node, "operator");
+    let run = started(&api, "hostile");
+    assert_eq!(api.ended(&run)["status"], "failure");
+    let browser = Browser::new(&project, &node, "admin");
+    for path in ["/", "/runs", "/inbox", "/runs?status=failed", "/runs?q=%3Cscript%3E"] {
+        browser.page(path);
+    }
+    parts(&run).iter().for_each(|path| drop(browser.page(path)));
+    let step = browser.page(&format!("/runs/{run}/steps/bad"));
+    assert!(step.contains("&lt;img src=x onerror=alert(2)&gt;"), "the error and the log are shown");
+    let first = browser.page(&format!("/runs/{run}/steps/first"));
+    assert!(first.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "the output is shown");
+    assert!(first.contains("&lt;b&gt;log&lt;/b&gt;"), "the log is shown");
+    let list = browser.page("/runs");
+    assert!(list.contains(&format!("/runs/{run}\"")) && list.contains("✗"), "{list}");
+    browser.ask("/runs/last/steps/none").expect(404);
+    browser.ask("/runs/ffffffff").expect(404);
+}
+
+#[test]
+fn a_page_has_its_json_and_tells_when_it_has_changed() {
+    let (project, node) = shop();
+    let api = Api::with_role(&project, &node, "approver");
+    let run = started(&Api::with_role(&project, &node, "operator"), "asks");
+    let browser = Browser::new(&project, &node, "approver");
+    for path in ["/", "/runs", "/inbox", &format!("/runs/{run}")] {
+        let body = browser.page(path);
+        let json = body.split("href=\"/api/v1/").nth(1).and_then(|rest| rest.split('"').next());
+        let json = format!("/api/v1/{}", json.expect("a page has its JSON").replace("&amp;", "&"));
+        api.get(&json).expect(200).json();
+    }
+    while !browser.page(&format!("/runs/{run}")).contains("name=\"approved\"") {}
+    let live = |page: &str| {
+        let body = browser.page(page);
+        let value = |name: &str| {
+            let rest = body.split(&format!("{name}=\"")).nth(1)?;
+            Some(rest.split('"').next()?.replace("&amp;", "&"))
+        };
+        value("data-live").zip(value("data-now"))
+    };
+    let path = format!("/runs/{run}");
+    let (ask, now) = live(&path).expect("it may change");
+    let mark = |ask: &str| browser.api.send("GET", ask, &browser.cookie, "").expect(200).json();
+    assert_eq!(mark(&ask)["now"], now);
+    let (all, before) = live("/inbox").expect("it may change");
+    assert_eq!(mark(&all)["now"], before);
+    let form = "signal=approve.release&approved=true&comment=fine";
+    browser.send("/inbox", &format!("/runs/{run}/decide"), form).expect(303);
+    let result = api.ended(&run);
+    assert_eq!(result["steps"][0]["output"]["by"], "link");
+    assert_ne!(mark(&ask)["now"], now);
+    assert_ne!(mark(&all)["now"], before);
+    assert_eq!(live(&path), None, "an ended run never changes");
+}
+
+#[test]
+fn nobody_sees_what_they_may_not_do() {
+    let (project, node) = shop();
+    let operator = Browser::new(&project, &node, "operator");
+    let viewer = Browser::new(&project, &node, "viewer");
+    let run = started(&Api::with_role(&project, &node, "operator"), "asks");
+    let ended = started(&Api::with_role(&project, &node, "operator"), "hostile");
+    Api::with_role(&project, &node, "viewer").ended(&ended);
+    for run in [&run, &ended] {
+        for path in parts(run).iter().map(String::as_str).chain(["/", "/runs", "/inbox"]) {
+            let body = viewer.page(path);
+            let forms = body.matches("method=\"post\"").count();
+            assert_eq!(forms, 1, "{path}: a viewer may only sign out");
+        }
+    }
+    let waits = |browser: &Browser| browser.page("/inbox").contains("takes the role approver");
+    while !waits(&operator) {}
+    assert!(!operator.page("/inbox").contains("name=\"approved\""));
+    let path = format!("/runs/{run}");
+    let change = format!("{path}/change");
+    operator.send(&path, &change, "change=pause").expect(303);
+    assert!(operator.page(&path).contains("it is paused"));
+    operator.send(&path, &change, "change=cancel&reason=enough").expect(303);
+    while !operator.page(&path).contains("it was cancelled: enough") {}
+    operator.send(&path, &format!("{path}/repeat"), "from=").expect(303);
+    let again = operator.send(
+        &format!("/runs/{ended}/steps/bad"),
+        &format!("/runs/{ended}/repeat"),
+        "from=bad&step=true",
+    );
+    let new = again.expect(303).header("location").expect("the new run").to_owned();
+    assert!(operator.page(&new).contains(&format!("/runs/{ended}")), "it says what it repeats");
+    operator.send(&new, "/sign-out", "").expect(303);
+    operator.ask("/runs").expect(303);
+}
+
+#[test]
+fn a_browser_sends_its_origin_with_forms() {
+    let (_project, node) = shop();
+    let page = Api::nobody(&node).get("/sign-in").expect(200);
+    // With `no-referrer` it would send `null`, and every form would be refused.
+    assert_eq!(page.header("referrer-policy"), Some("same-origin"));
+}
+
+#[test]
+fn a_form_starts_one_run_with_the_params_that_were_given() {
+    let text = "name: '<b>Pack</b>'\nversion: '1'\nparams:\n\
+        \x20 count: {type: integer, minimum: 1, default: 2}\n\
+        \x20 mode: {type: string, enum: [fast, '<slow>'], required: true}\n\
+        steps:\n  - {id: pack, run: \"echo '<script>'\"}\n";
+    let project = Project::with("pack", text);
+    let node = project.up();
+    let operator = Browser::new(&project, &node, "operator");
+    let (page, start) = ("/workflows/pack", "/workflows/pack/start");
+    let form = "p.count=3&p.mode=fast&key=once&priority=";
+    let first = operator.send(page, start, form).expect(303);
+    let path = first.header("location").expect("the run").to_owned();
+    let again = operator.send(page, start, form).expect(303);
+    assert_eq!(again.header("location"), Some(path.as_str()), "the same form starts one run");
+    let api = Api::with_role(&project, &node, "viewer");
+    let run = path.trim_start_matches("/runs/");
+    let document = api.get(&format!("/api/v1/runs/{run}/document")).expect(200).json();
+    assert_eq!(document["params"], json!({"count": 3, "mode": "fast"}));
+    assert_eq!(document["cause"], "api (link)");
+    api.ended(run);
+    operator.send(page, start, "p.count=0&p.mode=fast").expect(400);
+    operator.send(page, start, "p.mode=").expect(400);
+    let viewer = Browser::new(&project, &node, "viewer");
+    assert!(!viewer.page(page).contains("/start"), "a viewer starts nothing");
+    project
+        .workflow("pack", &text.replace("version: '1'", "version: '2'").replace("fast", "quick"));
+    while !viewer.page("/workflows/pack").contains("quick")
+        && !operator.page("/workflows/pack").contains("quick")
+    {}
+    let kept = api.get("/api/v1/workflows/pack/versions").expect(200).json();
+    let hash = |i: usize| kept["versions"][i]["hash"].as_str().expect("a hash").to_owned();
+    let two = format!("/workflows/pack/versions?from={}&to={}", hash(1), hash(0));
+    let differs = viewer.page(&two);
+    assert!(differs.contains("line add") && differs.contains("line bad"), "{differs}");
+    let old = format!("/workflows/pack/source?version={}", hash(1));
+    assert!(viewer.page(&old).contains("&lt;slow&gt;"));
+    for path in ["/workflows", "/workflows/pack/source", "/workflows/pack/versions"] {
+        viewer.page(path);
+    }
+    project.workflow("pack", "steps: 7\n");
+    while !viewer.page("/workflows/pack").contains("what was good last is served") {}
+    viewer.ask("/workflows/none").expect(404);
+}
