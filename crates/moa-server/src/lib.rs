@@ -16,6 +16,7 @@ pub mod outside;
 pub mod pages;
 pub mod routes;
 pub mod serve;
+pub mod stream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use moa_view::reader::Reader;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
 use utoipa::openapi::OpenApi;
@@ -38,6 +40,8 @@ use crate::routes::Row;
 
 /// Bytes of a body at most: params at their largest, doubled by escapes, and the rest.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
+/// Streams of events at once.
+const STREAMS_MAX: usize = 200;
 /// How long a body may pause while it is sent.
 const BODY_WAIT: Duration = Duration::from_secs(15);
 /// How long a handler may take.
@@ -71,11 +75,13 @@ struct Inner {
     hosts: Hosts,
     secure: bool,
     document: OpenApi,
+    ending: watch::Receiver<bool>,
+    streams: Arc<Semaphore>,
 }
 
 impl App {
-    /// A server for a node.
-    pub fn new(options: Options, control: Arc<dyn Control>) -> Self {
+    /// A server for a node; streams end when `ending` says true.
+    pub fn new(options: Options, control: Arc<dyn Control>, ending: watch::Receiver<bool>) -> Self {
         let Options { project, state, address, hosts, public_url } = options;
         let secure = public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         let base_url = public_url.clone().unwrap_or_else(|| format!("http://{}", shown(address)));
@@ -88,6 +94,8 @@ impl App {
             hosts: Hosts::new(&hosts, public_url.as_deref()),
             secure,
             document: table().1,
+            ending,
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         }))
     }
 
@@ -129,6 +137,22 @@ impl App {
     /// The address that people use, without a slash at its end.
     pub fn base_url(&self) -> &str {
         &self.0.base_url
+    }
+
+    /// Says when the server ends.
+    pub fn ending(&self) -> watch::Receiver<bool> {
+        self.0.ending.clone()
+    }
+
+    /// A place for a stream, while it lasts.
+    ///
+    /// # Errors
+    /// There are too many streams.
+    pub fn stream_place(&self) -> error::Result<OwnedSemaphorePermit> {
+        self.0.streams.clone().try_acquire_owned().map_err(|_| {
+            let text = format!("there are {STREAMS_MAX} streams already");
+            error::Problem::new(error::Code::Unavailable, text)
+        })
     }
 
     /// What makes links that sign browsers in; it keeps the node of this server from nothing.

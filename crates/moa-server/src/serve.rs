@@ -27,6 +27,9 @@ const HEADER_WAIT: Duration = Duration::from_secs(15);
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Headers of a request at most.
 const HEADERS_MAX: usize = 100;
+/// How long a reader may read nothing while there is something to read, in milliseconds.
+#[cfg(target_os = "linux")]
+const READER_WAIT_MS: u32 = 60_000;
 /// How long requests under way get when the server ends.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -99,6 +102,10 @@ async fn connection(
 ) {
     // Answers are small and wanted at once; where it can't be set they come a bit later.
     let _ = stream.set_nodelay(true);
+    // Who reads no more of an answer, or of a stream, is cut off; where that can't be set, at the
+    // next restart.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, READER_WAIT_MS);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));

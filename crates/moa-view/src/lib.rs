@@ -17,6 +17,7 @@ pub mod result;
 pub mod summary;
 pub mod text;
 pub mod tree;
+pub mod trigger;
 pub mod why;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -2,12 +2,17 @@
 //!
 //! A new resource is a file with handlers that `#[utoipa::path]` documents, and lines in [`add`].
 
+pub mod agents;
+pub mod events;
 pub mod health;
+pub mod jobs;
+pub mod limits;
 pub mod me;
 pub mod runs;
 pub mod seed;
 pub mod state;
 pub mod tokens;
+pub mod triggers;
 pub mod workflows;
 
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -55,6 +60,26 @@ pub fn add(routes: Routes) -> Routes {
         .api(Least(Viewer), routes!(workflows::graph))
         .api(Least(Operator), routes!(workflows::validate))
         .api(Least(Operator), routes!(workflows::execute))
+        .api(Least(Viewer), routes!(triggers::list))
+        .api(Least(Viewer), routes!(triggers::schedules))
+        .api(Least(Viewer), routes!(triggers::get))
+        .api(Least(Viewer), routes!(triggers::next))
+        .api(Least(Viewer), routes!(triggers::slots))
+        .api(Least(Viewer), routes!(triggers::why))
+        .api(Least(Operator), routes!(triggers::change::pause))
+        .api(Least(Operator), routes!(triggers::change::resume))
+        .api(Least(Operator), routes!(triggers::change::start))
+        .api(Least(Operator), routes!(triggers::change::backfill))
+        .api(Least(Operator), routes!(triggers::change::cancel_backfill))
+        .api(Least(Viewer), routes!(agents::list))
+        .api(Least(Viewer), routes!(agents::get))
+        .api(Least(Viewer), routes!(agents::health))
+        .api(Least(Viewer), routes!(events::query))
+        .api(Least(Operator), routes!(events::publish))
+        .api(Least(Viewer), routes!(crate::stream::stream))
+        .api(Least(Viewer), routes!(limits::list))
+        .api(Least(Viewer), routes!(jobs::list))
+        .api(Least(Admin), routes!(jobs::run))
         .api(Least(Operator), routes!(seed::execute))
         .api(Least(Viewer), routes!(seed::run))
         .api(Least(Viewer), routes!(seed::agents))

@@ -179,6 +179,17 @@ impl Auth {
         Ok(made.1)
     }
 
+    /// Whether somebody still is who they were: nobody revoked it, and it is not over.
+    pub fn holds(&self, who: &Identity) -> bool {
+        let now = now();
+        let known = |id: &str, entries: &[Entry]| {
+            entries.iter().find(|entry| entry.id == id && !tokens::is_over(entry, now)).cloned()
+        };
+        let Ok(entries) = self.tokens.list() else { return false };
+        let Some(entry) = known(&who.id, &entries) else { return false };
+        entry.of.is_none_or(|of| known(&of, &entries).is_some())
+    }
+
     /// Refuses an address that was wrong, and notes that it was.
     pub fn wrong(&self, address: IpAddr, what: &str) -> Problem {
         let now = Instant::now();

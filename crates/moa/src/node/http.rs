@@ -135,9 +135,9 @@ impl Http {
             public_url: server.public_url.clone(),
         };
         let served = Served { node: node.clone(), layout: layout.clone() };
-        let app = App::new(options, Arc::new(served));
-        let sign_in = app.sign_in();
         let (stop, stopped) = watch::channel(false);
+        let app = App::new(options, Arc::new(served), stopped.clone());
+        let sign_in = app.sign_in();
         let task = runtime.spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => serve::serve(listener, app.router(), stopped).await,

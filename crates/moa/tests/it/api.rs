@@ -25,7 +25,11 @@ fn every_route_admits_the_roles_of_the_table_and_nobody_else() {
     let (_, document, table) = moa_server::table();
     assert!(table.len() > 30 && document.paths.paths.len() > 20);
     for row in table {
-        let path = row.path.replace(['{', '}'], "");
+        let mut path = row.path.replace(['{', '}'], "");
+        if path.ends_with("/stream") {
+            // A stream would not end.
+            path.push_str("?after=x");
+        }
         let said = nobody.send(&row.method, &path, "", "");
         match row.access {
             Access::Public => assert_ne!(said.status, 401, "{} {path}", row.method),

@@ -39,6 +39,11 @@ impl Api {
         Self { token: Some(made.out.trim().to_owned()), ..Self::nobody(node) }
     }
 
+    /// The token.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().expect("somebody")
+    }
+
     /// Sends bytes, and reads to the end.
     pub fn raw(&self, request: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(&self.address).expect("it listens");

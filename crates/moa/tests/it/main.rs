@@ -4,6 +4,7 @@ mod alone;
 mod api;
 mod backup;
 mod change;
+mod contract;
 mod demo;
 mod expr;
 mod fairness;
@@ -25,6 +26,7 @@ mod schedules;
 mod secrets;
 mod service;
 mod snapshots;
+mod stream;
 mod triggers;
 mod windows;
 #[allow(dead_code, reason = "some faults are ordered by the tests of moa-connectors alone")]

@@ -10,7 +10,7 @@ use moa_core::workflow::Priority;
 use moa_ports::triggers::OccurrenceFilter;
 use serde_json::{Value as Json, json};
 
-use super::{change, instant};
+use super::change;
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
@@ -20,6 +20,7 @@ use crate::text;
 use crate::triggers::{self, Known, Which};
 use crate::ui::Style;
 use crate::view::now;
+use crate::view::trigger::instant;
 use crate::wire;
 
 /// Records read at once.

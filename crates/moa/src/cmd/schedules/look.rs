@@ -2,11 +2,10 @@
 
 use moa_core::schedule::Zone;
 use moa_core::time::Millis;
-use moa_core::trigger::{Occurrence, Origin, Outcome};
+use moa_core::trigger::{Occurrence, Outcome};
 use moa_ports::triggers::OccurrenceFilter;
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
-use super::instant;
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::table::{Cell, Table};
@@ -14,6 +13,8 @@ use crate::text;
 use crate::triggers::{self, Known, Which};
 use crate::ui::Style;
 use crate::view::now;
+use crate::view::trigger::instant;
+use crate::view::trigger::{how, occurrence as document, slot as slot_document};
 
 /// List them.
 #[derive(Debug, clap::Args)]
@@ -141,13 +142,7 @@ pub fn next(args: NextArgs, context: &Context) -> Result {
         let slots = table.preview(after.unwrap_or(now()), usize::from(args.count));
         let starts = |at: Millis| at.after(table.schedule().jitter_of(at));
         if context.ui.json {
-            let rows = slots.iter().map(|slot| {
-                json!({
-                    "slot": slot.at.to_string(), "local": table.local(*slot),
-                    "zone": zone.name(), "offset": slot.offset,
-                    "starts_at": starts(slot.at).to_string(),
-                })
-            });
+            let rows = slots.iter().map(|slot| slot_document(&table, *slot));
             context.ui.json(&rows.collect::<Vec<_>>());
             return Ok(Exit::Ok);
         }
@@ -201,15 +196,6 @@ pub fn slots(args: SlotsArgs, which: Which, context: &Context) -> Result {
     })
 }
 
-fn how(origin: Origin) -> String {
-    match origin {
-        Origin::Live => "live".into(),
-        Origin::CatchUp => "catch_up".into(),
-        Origin::Manual => "manual".into(),
-        Origin::Backfill(n) => format!("backfill {n}"),
-    }
-}
-
 fn line(o: &Occurrence) -> Vec<Cell> {
     let dash = || Cell::from("-");
     let at = match o.last.filter(|last| *last != o.at) {
@@ -225,22 +211,4 @@ fn line(o: &Occurrence) -> Vec<Cell> {
         how(o.origin).into(),
         o.reason.as_deref().map_or_else(dash, |reason| Cell::new(reason).style(Style::Dim)),
     ]
-}
-
-/// An occurrence for programs.
-pub fn document(o: &Occurrence) -> Json {
-    json!({
-        "key": o.key,
-        "revision": o.revision.to_string(),
-        "at": o.at.to_string(),
-        "last": o.last.map(|at| at.to_string()),
-        "offset": o.offset,
-        "count": o.count,
-        "origin": how(o.origin),
-        "outcome": o.outcome.as_str(),
-        "reason": o.reason,
-        "run": o.run,
-        "result": o.result.map(|r| r.as_str()),
-        "decided_at": o.decided_at.to_string(),
-    })
 }

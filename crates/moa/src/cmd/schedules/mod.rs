@@ -5,11 +5,8 @@ pub mod change;
 pub mod look;
 pub mod why;
 
-use moa_core::schedule::{Moment, Zone};
-use moa_core::time::Millis;
-
 use super::Context;
-use crate::exit::{Failure, Result};
+use crate::exit::Result;
 use crate::triggers::Which;
 
 /// Look at schedules, and act on them.
@@ -56,13 +53,4 @@ pub fn run(command: Command, context: &Context) -> Result {
         Command::Trigger(args) => change::start(args, which, context),
         Command::Backfill(args) => backfill::run(args, context),
     }
-}
-
-/// An instant as people write it; local times and days are those of `zone`.
-fn instant(text: &str, zone: &Zone) -> Result<Millis> {
-    let moment: Moment = text.parse().map_err(|_| {
-        Failure::usage(format!("{text:?} is not an instant"))
-            .hint("write 2026-12-24T18:00:00+01:00, 2026-12-24T18:00 or 2026-12-24")
-    })?;
-    Ok(moment.first(zone))
 }

@@ -6,8 +6,6 @@ use moa_core::trigger::{Occurrence, Why};
 use moa_ports::triggers::OccurrenceFilter;
 use serde_json::json;
 
-use super::instant;
-use super::look::document;
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Result};
 use crate::reader::Reader;
@@ -15,6 +13,8 @@ use crate::text;
 use crate::triggers::{self, Known, Which};
 use crate::ui::Style;
 use crate::view::now;
+use crate::view::trigger::explanation;
+use crate::view::trigger::instant;
 
 /// Say why nothing starts.
 #[derive(Debug, clap::Args)]
@@ -95,21 +95,7 @@ async fn record(known: &Known, reader: Option<&Reader>, at: Millis) -> Result<Op
 fn then(known: &Known, said: &Explanation, record: Option<&Occurrence>, context: &Context) {
     let ui = &context.ui;
     if ui.json {
-        let named: Vec<String> = said.named.iter().map(ToString::to_string).collect();
-        ui.json(&json!({
-            "name": known.spec.title(),
-            "at": said.slot.at.to_string(),
-            "zone": said.zone,
-            "is_slot": said.is_slot(),
-            "named_by": named,
-            "repeated": said.repeated.map(|at| at.to_string()),
-            "off": said.off,
-            "outside_window": said.outside,
-            "starts_at": said.starts_at.to_string(),
-            "previous": said.previous.map(|slot| slot.at.to_string()),
-            "next": said.next.map(|slot| slot.at.to_string()),
-            "record": record.map(document),
-        }));
+        ui.json(&explanation(&known.spec, said, record));
         return;
     }
     said.to_string().lines().for_each(|line| ui.line(&text::safe_line(line)));

@@ -1,0 +1,304 @@
+//! Events: what happened, and what is told to runs and triggers.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use moa_view::events::{Names, told, type_fits, type_of};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::runs::{find, list::limit};
+use crate::App;
+use crate::error::{Code, Problem, Result};
+use crate::extract::{Json, Query};
+
+/// Commits looked at by one question at most.
+const COMMITS_MAX: usize = 2000;
+/// Events published by one request at most.
+const BATCH_MAX: usize = 100;
+
+/// Which events.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// Only behind this event number: `next` of the answer before; the newest when not given.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// Only of these types, with commas: `step.failed,run.*`.
+    #[serde(default)]
+    pub types: Option<String>,
+    /// Only of this run.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// So many commits are looked at, up to 2000; 200 when not given.
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+/// Events of commits.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventPage {
+    /// CloudEvents (1.0, JSON), in order. `sequence` is the event number of their commit.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Value>,
+    /// `after` of the next question.
+    next: u64,
+    /// The newest event number.
+    newest: u64,
+}
+
+/// Whether a type is wanted; no patterns want all.
+pub fn wanted(patterns: &[String], kind: &str) -> bool {
+    patterns.is_empty() || patterns.iter().any(|pattern| type_fits(kind, pattern))
+}
+
+/// The patterns of a filter.
+pub fn patterns(text: Option<&str>) -> Vec<String> {
+    let words = text.unwrap_or_default().split(',').map(str::trim);
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+/// What happened in all runs
+///
+/// In order of event numbers; an answer goes on where the one before ended, without a gap.
+#[utoipa::path(
+    get, path = "/api/v1/events", tag = "events", params(Filter),
+    responses((status = 200, description = "What happened, in order", body = EventPage)),
+)]
+pub async fn query(
+    State(app): State<App>,
+    Query(filter): Query<Filter>,
+) -> Result<Json<EventPage>> {
+    let limit = limit(filter.limit, 200, COMMITS_MAX)?;
+    let patterns = patterns(filter.types.as_deref());
+    let run = match &filter.run {
+        Some(run) => Some(find(&app, run).await?),
+        None => None,
+    };
+    let newest = app.reader().views.last_event().await?;
+    let after = filter.after.unwrap_or_else(|| newest.saturating_sub(limit as u64));
+    let rows = app.reader().views.events(after, limit).await?;
+    let mut names = Names::default();
+    let mut events = Vec::new();
+    for row in rows.iter().filter(|row| run.is_none_or(|run| run == row.run)) {
+        if !row.events.iter().any(|event| wanted(&patterns, type_of(event))) {
+            continue;
+        }
+        let (workflow, steps) = names.of(app.reader(), row).await?;
+        let fit = told(row, &workflow, &steps).filter(|e| wanted(&patterns, type_of(e.event)));
+        events.extend(fit.map(|event| event.cloud_event()));
+    }
+    let next = rows.last().map_or(after, |row| row.seq);
+    Ok(Json(EventPage { events, next, newest }))
+}
+
+/// An event to publish.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewEvent {
+    /// Its type.
+    #[serde(rename = "type")]
+    kind: String,
+    /// What it carries.
+    #[serde(default)]
+    data: Value,
+    /// The same key is the same event.
+    #[serde(default)]
+    key: Option<String>,
+}
+
+/// What became of events.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Published {
+    /// How many were sent.
+    events: usize,
+    /// How many of them are new; others had been published before.
+    new: usize,
+}
+
+/// Publish events
+///
+/// To runs that wait for them, and to triggers. Either as a document (`application/json`), or as
+/// CloudEvents 1.0: structured (`application/cloudevents+json`), as a batch
+/// (`application/cloudevents-batch+json`), or binary (headers `ce-type`, `ce-source`, `ce-id`). The
+/// source and id of a CloudEvent are its key: the same one is published once. Answers when all are
+/// durable.
+#[utoipa::path(
+    post, path = "/api/v1/events", tag = "events",
+    request_body(content = NewEvent, content_type = "application/json"),
+    responses((status = 200, description = "They are published", body = Published)),
+)]
+pub async fn publish(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Published>> {
+    let events = read(&headers, &body)?;
+    let mut new = 0;
+    let count = events.len();
+    for NewEvent { kind, data, key } in events {
+        new += usize::from(app.control().publish(kind, data, key).await?);
+    }
+    Ok(Json(Published { events: count, new }))
+}
+
+fn read(headers: &HeaderMap, body: &[u8]) -> Result<Vec<NewEvent>> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if headers.contains_key("ce-specversion") {
+        return Ok(vec![binary(headers, kind, body)?]);
+    }
+    match kind.to_ascii_lowercase().as_str() {
+        "application/json" => Ok(vec![json(body)?]),
+        "application/cloudevents+json" => Ok(vec![structured(json(body)?)?]),
+        "application/cloudevents-batch+json" => {
+            let events: Vec<CloudEvent> = json(body)?;
+            if events.len() > BATCH_MAX {
+                let text = format!("a batch has at most {BATCH_MAX} events");
+                return Err(Problem::new(Code::TooLarge, text));
+            }
+            events.into_iter().map(structured).collect()
+        }
+        _ => Err(Problem::new(Code::UnsupportedMediaType, format!("{kind:?} is no event"))
+            .hint("send application/json or application/cloudevents+json")),
+    }
+}
+
+fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(body).map_err(|e| Problem::invalid(format!("the event is wrong: {e}")))
+}
+
+/// A CloudEvent in its JSON form. Attributes that moa has no use for are passed over.
+#[derive(Debug, Deserialize)]
+struct CloudEvent {
+    specversion: String,
+    id: String,
+    source: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    data: Value,
+    #[serde(default)]
+    data_base64: Option<String>,
+}
+
+fn structured(event: CloudEvent) -> Result<NewEvent> {
+    let CloudEvent { specversion, id, source, kind, data, data_base64 } = event;
+    if data_base64.is_some() {
+        return Err(Problem::invalid("data_base64: an event of moa carries JSON"));
+    }
+    checked(&specversion, &id, &source, kind, data)
+}
+
+fn checked(version: &str, id: &str, source: &str, kind: String, data: Value) -> Result<NewEvent> {
+    if version != "1.0" {
+        let text = format!("specversion {version:?} is not known; 1.0 is");
+        return Err(Problem::invalid(text));
+    }
+    if id.is_empty() || source.is_empty() || kind.is_empty() {
+        return Err(Problem::invalid("id, source and type must not be empty"));
+    }
+    Ok(NewEvent { kind, data, key: Some(format!("{source} {id}")) })
+}
+
+fn binary(headers: &HeaderMap, kind: &str, body: &[u8]) -> Result<NewEvent> {
+    let get = |name: &str| -> Result<String> {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        let value = value.map(unescaped);
+        value.ok_or_else(|| Problem::invalid(format!("the header {name} is missing, or no text")))
+    };
+    let is_json = kind.eq_ignore_ascii_case("application/json") || kind.ends_with("+json");
+    let data = match (body.is_empty(), is_json) {
+        (true, _) => Value::Null,
+        (false, true) => json(body)?,
+        (false, false) => match std::str::from_utf8(body) {
+            Ok(text) => text.into(),
+            Err(_) => return Err(Problem::invalid("the event carries neither JSON nor text")),
+        },
+    };
+    let (version, id, source) = (get("ce-specversion")?, get("ce-id")?, get("ce-source")?);
+    checked(&version, &id, &source, get("ce-type")?, data)
+}
+
+/// The value of a header of a CloudEvent: what isn't printable ASCII is percent-encoded there.
+fn unescaped(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        let digits = more.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &more[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = more;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn event(headers: &[(&'static str, &'static str)], body: &str) -> Result<Vec<NewEvent>> {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        read(&pairs.collect(), body.as_bytes())
+    }
+
+    #[test]
+    fn cloud_events_come_in_three_forms_and_have_one_key() {
+        let structured = r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.paid",
+            "subject":"x","data":{"n":1}}"#;
+        let binary = [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "7"),
+            ("ce-source", "%2Fshop"),
+            ("ce-type", "order.paid"),
+            ("content-type", "application/json"),
+        ];
+        let batch = format!("[{structured}]");
+        let batched = [("content-type", "application/cloudevents-batch+json; charset=utf-8")];
+        for read in [
+            event(&[("content-type", "application/cloudevents+json")], structured),
+            event(&binary, r#"{"n":1}"#),
+            event(&batched, &batch),
+        ] {
+            let read = read.expect("it is an event");
+            assert_eq!(read.len(), 1);
+            assert_eq!(read[0].kind, "order.paid");
+            assert_eq!(read[0].key.as_deref(), Some("/shop 7"));
+            assert_eq!(read[0].data["n"], 1);
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused() {
+        let ce = [("content-type", "application/cloudevents+json")];
+        for (headers, body) in [
+            (&ce[..], r#"{"specversion":"0.3","id":"7","source":"/s","type":"t"}"#),
+            (&ce[..], r#"{"specversion":"1.0","id":"","source":"/s","type":"t"}"#),
+            (&ce[..], r#"{"specversion":"1.0","id":"7","type":"t"}"#),
+            (
+                &ce[..],
+                r#"{"specversion":"1.0","id":"7","source":"/","type":"t","data_base64":"AA"}"#,
+            ),
+            (&[("ce-specversion", "1.0")][..], "{}"),
+            (&[("content-type", "application/json")][..], r#"{"type":1}"#),
+            (&[("content-type", "text/plain")][..], "hello"),
+            (&[][..], ""),
+        ] {
+            assert!(event(headers, body).is_err(), "{body}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What is used of agents' limits.
+
+use axum::extract::State;
+use moa_core::ids::Name;
+use moa_core::limit::{LimitState, Line};
+use moa_view::now;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::agents::find;
+use crate::App;
+use crate::error::Result;
+use crate::extract::{Json, Query};
+
+/// A limit of an agent, as it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LimitItem {
+    /// The agent.
+    agent: String,
+    /// The limit: `5/1h`, `10000/day`, `circuit breaker`, `the agent's own pause`.
+    limit: String,
+    /// `open`, `closed`, `half-open`, `full` or `free`.
+    state: &'static str,
+    /// What is used of it, in attempts, units or failures in a row.
+    used: u64,
+    /// How much there is.
+    of: u64,
+    /// Until when attempts wait for it.
+    until: Option<String>,
+}
+
+impl LimitItem {
+    /// A limit of an agent.
+    pub fn new(agent: &Name, line: &Line) -> Self {
+        Self {
+            agent: agent.to_string(),
+            limit: line.limit.clone(),
+            state: line.state,
+            used: line.used,
+            of: line.of,
+            until: line.until.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// Limits.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LimitList {
+    /// By agent.
+    limits: Vec<LimitItem>,
+}
+
+/// Which limits.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// Only of this agent.
+    #[serde(default)]
+    agent: Option<String>,
+}
+
+/// What is used of agents' limits
+#[utoipa::path(
+    get, path = "/api/v1/limits", tag = "agents", params(Filter),
+    responses((status = 200, description = "By agent", body = LimitList)),
+)]
+pub async fn list(State(app): State<App>, Query(filter): Query<Filter>) -> Result<Json<LimitList>> {
+    let agents = match &filter.agent {
+        Some(name) => vec![find(&app, name).await?],
+        None => app.control().agents().await.into_values().collect(),
+    };
+    let used = app.reader().limits().await?;
+    let (nothing, now) = (LimitState::default(), now());
+    let limits = agents.iter().flat_map(|spec| {
+        let lines = used.get(&spec.id).unwrap_or(&nothing).report(&spec.limits, now);
+        lines.iter().map(|line| LimitItem::new(&spec.id, line)).collect::<Vec<_>>()
+    });
+    Ok(Json(LimitList { limits: limits.collect() }))
+}

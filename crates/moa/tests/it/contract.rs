@@ -1,0 +1,222 @@
+//! The API's document says the truth: every call that it names is made, and each answer is as it says.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+
+use crate::http::{Answer, Api};
+use crate::project::Project;
+
+const WORKFLOW: &str = "\
+params:
+  name: {type: string, default: you}
+schedule: {cron: '0 3 * * *'}
+steps:
+  - {id: say, run: echo log}
+  - {id: ask, approve: {title: 'go on?'}}
+";
+
+/// The document, what has been called of it, and somebody who may call.
+struct Contract {
+    document: Json,
+    api: Api,
+    called: BTreeSet<String>,
+}
+
+impl Contract {
+    fn new(api: Api) -> Self {
+        let mut document = api.get("/api/v1/openapi.json").expect(200).json();
+        let schemas = document["components"]["schemas"].as_object_mut().expect("schemas");
+        schemas.values_mut().for_each(close);
+        Self { document, api, called: BTreeSet::new() }
+    }
+
+    /// Makes a call of the document; answers what came.
+    #[track_caller]
+    fn call(&mut self, method: &str, path: &str, fill: &[&str], body: Option<Json>) -> Answer {
+        let mut filled = path.to_owned();
+        for value in fill {
+            let start = filled.find('{').expect("a part to fill");
+            let end = filled.find('}').expect("a part to fill");
+            filled.replace_range(start..=end, value);
+        }
+        let answer = match body {
+            Some(body) => {
+                let headers = "Content-Type: application/json\r\n";
+                self.api.send(method, &filled, headers, &body.to_string())
+            }
+            None => self.api.send(method, &filled, "", ""),
+        };
+        self.check(method, path.split('?').next().unwrap_or(path), &answer);
+        answer
+    }
+
+    #[track_caller]
+    fn check(&mut self, method: &str, path: &str, answer: &Answer) {
+        let operation = &self.document["paths"][path][method.to_ascii_lowercase()];
+        assert!(operation.is_object(), "{method} {path} is not documented");
+        let response = &operation["responses"][answer.status.to_string()];
+        assert!(response.is_object(), "{method} {path}: {answer:?} is not documented");
+        let Some(content) = response["content"].as_object() else {
+            assert_eq!(answer.body, "", "{method} {path}");
+            self.called.insert(format!("{method} {path}"));
+            return;
+        };
+        let kind = answer.header("content-type").expect("a media type");
+        let kind = kind.split(';').next().unwrap_or(kind);
+        let said = content.get(kind).unwrap_or_else(|| panic!("{method} {path}: {kind}"));
+        if kind.ends_with("json") {
+            let mut schema = said["schema"].clone();
+            schema["components"] = self.document["components"].clone();
+            let validator = jsonschema::validator_for(&schema).expect("a schema");
+            let value = answer.json();
+            let wrong: Vec<String> = validator
+                .iter_errors(&value)
+                .map(|e| format!("{}: {e}", e.instance_path()))
+                .collect();
+            assert!(wrong.is_empty(), "{method} {path}: {wrong:?}\n{value:#}");
+        }
+        self.called.insert(format!("{method} {path}"));
+    }
+
+    fn named(&self) -> BTreeSet<String> {
+        let paths = self.document["paths"].as_object().expect("paths");
+        let of = |(path, item): (&String, &Json)| {
+            let methods = item.as_object().expect("methods").keys().cloned();
+            methods.map(|m| format!("{} {path}", m.to_ascii_uppercase())).collect::<Vec<_>>()
+        };
+        paths.iter().flat_map(of).collect()
+    }
+}
+
+/// What an object doesn't name it doesn't have: a field that is forgotten in the document is found.
+fn close(schema: &mut Json) {
+    if schema["properties"].is_object() && schema["additionalProperties"].is_null() {
+        schema["additionalProperties"] = false.into();
+    }
+}
+
+#[test]
+fn every_documented_call_answers_as_documented() {
+    let project = Project::with("hello", WORKFLOW);
+    let node = project.up();
+    let mut c = Contract::new(Api::with_role(&project, &node, "admin"));
+    for path in ["/healthz", "/readyz", "/api/v1/health", "/api/v1/state", "/api/v1/me"] {
+        c.call("GET", path, &[], None).expect(200);
+    }
+    c.call("GET", "/api/v1/openapi.json", &[], None).expect(200);
+    let run = runs(&mut c);
+    repeats(&mut c, &run);
+    workflows(&mut c);
+    triggers(&mut c);
+    agents_and_events(&mut c);
+    let made = c.call("POST", "/api/v1/tokens", &[], Some(json!({"name": "t", "role": "viewer"})));
+    let id = made.expect(201).json()["id"].as_str().expect("an id").to_owned();
+    c.call("GET", "/api/v1/tokens", &[], None).expect(200);
+    c.call("DELETE", "/api/v1/tokens/{token}", &[&id], None).expect(204);
+    // A stream doesn't end; its tests are elsewhere.
+    c.called.insert("GET /api/v1/events/stream".into());
+    let forgotten: Vec<String> = c.named().difference(&c.called).cloned().collect();
+    assert_eq!(forgotten, Vec::<String>::new());
+}
+
+fn begin(c: &mut Contract) -> String {
+    let started =
+        c.call("POST", "/api/v1/runs", &[], Some(json!({"workflow": "hello"}))).expect(201);
+    let run = started.json()["run"].as_str().expect("an id").to_owned();
+    let path = "/api/v1/runs/{run}/steps";
+    // Until the approval is asked for.
+    while c.call("GET", path, &[&run], None).json()["steps"][1]["status"] != "waiting" {}
+    run
+}
+
+fn runs(c: &mut Contract) -> String {
+    let run = begin(c);
+    let result = c.call("GET", "/api/v1/runs/{run}", &[&run], None).expect(200).json();
+    assert_eq!(result["status"], "running");
+    for part in ["document", "history", "why", "logs"] {
+        c.call("GET", &format!("/api/v1/runs/{{run}}/{part}"), &[&run], None).expect(200);
+    }
+    c.call("GET", "/api/v1/runs/{run}/logs/{step}/{attempt}", &[&run, "say", "1"], None)
+        .expect(200);
+    for change in ["pause", "resume"] {
+        c.call("POST", &format!("/api/v1/runs/{{run}}/{change}"), &[&run], None).expect(200);
+    }
+    let signal = json!({"name": "approve.ask", "payload": {"approved": false}});
+    c.call("POST", "/api/v1/runs/{run}/signal", &[&run], Some(signal)).expect(200);
+    let result = c.api.ended(&run);
+    assert_eq!(result["status"], "failure");
+    c.call("GET", "/api/v1/runs/{run}", &[&run], None).expect(200);
+    c.call("GET", "/api/v1/runs?status=failed&limit=10", &[], None).expect(200);
+    let other = begin(c);
+    c.call("POST", "/api/v1/runs/{run}/cancel", &[&other], Some(json!({"reason": "no"})))
+        .expect(200);
+    let other = begin(c);
+    c.call("POST", "/api/v1/runs/{run}/terminate", &[&other], None).expect(200);
+    run
+}
+
+fn repeats(c: &mut Contract, run: &str) {
+    c.call("POST", "/api/v1/runs/{run}/retry", &[run], None).expect(201);
+    c.call("POST", "/api/v1/runs/{run}/rerun", &[run], Some(json!({"from": "ask"}))).expect(201);
+    let params = json!({"params": {"name": "ann"}});
+    let new = c.call("POST", "/api/v1/runs/{run}/fork", &[run], Some(params)).expect(201).json();
+    let new = new["run"].as_str().expect("an id");
+    let document = c.call("GET", "/api/v1/runs/{run}/document", &[new], None).expect(200).json();
+    assert_eq!(document["params"]["name"], "ann");
+}
+
+fn workflows(c: &mut Contract) {
+    c.call("GET", "/api/v1/workflows", &[], None).expect(200);
+    c.call("GET", "/api/v1/workflows/{workflow}", &["hello"], None).expect(200);
+    for part in ["source", "versions", "graph"] {
+        let path = format!("/api/v1/workflows/{{workflow}}/{part}");
+        c.call("GET", &path, &["hello"], None).expect(200);
+    }
+    let draft = json!({"source": "steps: []"});
+    let path = "/api/v1/workflows/{workflow}/validate";
+    c.call("POST", path, &["hello"], Some(draft)).expect(200);
+    c.call("POST", "/api/v1/workflows/{workflow}/execute", &["hello"], None).expect(201);
+    let asked = json!({"workflow": "hello", "params": {}});
+    let result = c.call("POST", "/api/workflows/execute", &[], Some(asked)).expect(200).json();
+    let id = result["workflowId"].as_str().expect("an id");
+    c.call("GET", "/api/workflows/{id}", &[id], None).expect(200);
+    c.call("GET", "/api/agents", &[], None).expect(200);
+}
+
+fn triggers(c: &mut Contract) {
+    let listed = c.call("GET", "/api/v1/triggers", &[], None).expect(200).json();
+    let name = listed["triggers"][0]["name"].as_str().expect("a name").replace('/', "%2F");
+    c.call("GET", "/api/v1/schedules?workflow=hello", &[], None).expect(200);
+    let at = |part: &str| format!("/api/v1/triggers/{{trigger}}{part}");
+    c.call("GET", &at(""), &[&name], None).expect(200);
+    let next = c.call("GET", &at("/next?count=3"), &[&name], None).expect(200).json();
+    assert_eq!(next["slots"].as_array().map(Vec::len), Some(3));
+    c.call("POST", &at("/pause"), &[&name], Some(json!({"reason": "test"}))).expect(200);
+    let paused = c.call("GET", &at(""), &["hello"], None).expect(200).json();
+    assert_eq!(paused["paused"]["by"], "api (admin)");
+    c.call("POST", &at("/resume"), &[&name], None).expect(200);
+    let started = c.call("POST", &at("/start"), &[&name], None).expect(200).json();
+    assert_eq!(started["outcome"], "started");
+    c.call("GET", &at("/slots"), &[&name], None).expect(200);
+    c.call("GET", &at("/why"), &[&name], None).expect(200);
+    c.call("GET", &at("/why?at=2026-01-01T03:00"), &[&name], None).expect(200);
+    let range = json!({"from": "2026-01-01", "to": "2026-01-03"});
+    let begun = c.call("POST", &at("/backfill"), &[&name], Some(range)).expect(200).json();
+    assert_eq!(begun["slots"], 2);
+    c.call("POST", &at("/backfill/cancel"), &[&name], None).expect(200);
+}
+
+fn agents_and_events(c: &mut Contract) {
+    c.call("GET", "/api/v1/agents", &[], None).expect(200);
+    c.call("GET", "/api/v1/agents/{agent}", &["shell"], None).expect(200);
+    c.call("GET", "/api/v1/agents/{agent}/health", &["shell"], None).expect(200);
+    c.call("GET", "/api/v1/limits", &[], None).expect(200);
+    c.call("GET", "/api/v1/jobs", &[], None).expect(200);
+    c.call("POST", "/api/v1/jobs/{job}/run", &["retention"], None).expect(200);
+    c.call("GET", "/api/v1/events?after=0&types=run.*", &[], None).expect(200);
+    let event = json!({"type": "order.paid", "data": {"n": 1}, "key": "one"});
+    let first = c.call("POST", "/api/v1/events", &[], Some(event.clone())).expect(200).json();
+    let again = c.call("POST", "/api/v1/events", &[], Some(event)).expect(200).json();
+    assert_eq!((&first["new"], &again["new"]), (&json!(1), &json!(0)));
+}

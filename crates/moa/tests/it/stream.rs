@@ -1,0 +1,155 @@
+//! Live events: each once, in order, also when a stream is taken up again.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+use serde_json::{Value as Json, json};
+use tungstenite::Message;
+use tungstenite::client::IntoClientRequest;
+
+use crate::http::Api;
+use crate::project::{Node, Project};
+
+const HELLO: &str = "steps:\n  - {id: a, run: 'true'}\n  - {id: b, run: 'true', depends_on: [a]}\n";
+
+fn shop() -> (Project, Node, Api) {
+    let project = Project::with("hello", HELLO);
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    (project, node, api)
+}
+
+/// Server-sent events.
+struct Sent(BufReader<TcpStream>);
+
+impl Sent {
+    fn open(api: &Api, query: &str, headers: &str) -> Self {
+        let mut stream = TcpStream::connect(&api.address).expect("it listens");
+        let (host, token) = (&api.address, api.token());
+        let request = format!(
+            "GET /api/v1/events/stream?{query} HTTP/1.0\r\nHost: {host}\r\n\
+             Authorization: Bearer {token}\r\n{headers}\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut sent = Self(BufReader::new(stream));
+        assert!(sent.line().contains("200"));
+        while !sent.line().is_empty() {}
+        sent
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("it answers");
+        assert!(!line.is_empty(), "the stream has ended");
+        line.trim_end().to_owned()
+    }
+
+    /// The next event: its id and its document.
+    fn next(&mut self) -> (String, Json) {
+        let mut id = String::new();
+        loop {
+            let line = self.line();
+            if let Some(text) = line.strip_prefix("id: ") {
+                text.clone_into(&mut id);
+            } else if let Some(text) = line.strip_prefix("data: ") {
+                let event: Json = serde_json::from_str(text).expect("it is JSON");
+                assert_eq!(event["id"], json!(id));
+                return (id, event);
+            }
+        }
+    }
+}
+
+fn start(api: &Api) {
+    api.post("/api/v1/runs", &json!({"workflow": "hello"})).expect(201);
+}
+
+/// The ids of all events that there are.
+fn all(api: &Api) -> Vec<String> {
+    let page = api.get("/api/v1/events?after=0&limit=2000").expect(200).json();
+    assert_eq!(page["next"], page["newest"]);
+    let events = page["events"].as_array().expect("a list");
+    events.iter().map(|event| event["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+#[test]
+fn a_stream_that_breaks_after_each_event_has_none_twice_and_misses_none() {
+    let (_project, _node, api) = shop();
+    let runs = 3;
+    let starter = {
+        let api = api.clone();
+        std::thread::spawn(move || (0..runs).for_each(|_| start(&api)))
+    };
+    let (mut seen, mut ended, mut headers) = (Vec::new(), 0, String::new());
+    while ended < runs {
+        // The header of a browser wins over the address that it took from the page.
+        let (id, event) = Sent::open(&api, "after=0", &headers).next();
+        ended += usize::from(event["type"] == "moa.run.succeeded");
+        headers = format!("Last-Event-ID: {id}\r\n");
+        seen.push(id);
+    }
+    starter.join().expect("they are started");
+    assert_eq!(seen, all(&api));
+}
+
+#[test]
+fn a_socket_tells_what_happens_from_now_on_and_what_was_asked_for() {
+    let (_project, _node, api) = shop();
+    start(&api);
+    let mut first = Sent::open(&api, "after=0&types=run.succeeded", "");
+    assert_eq!(first.next().1["type"], "moa.run.succeeded");
+    let open = |query: &str| {
+        let url = format!("ws://{}/api/v1/events/stream?{query}", api.address);
+        let mut request = url.into_client_request().expect("a request");
+        let bearer = format!("Bearer {}", api.token()).parse().expect("a header");
+        request.headers_mut().insert("authorization", bearer);
+        let stream = TcpStream::connect(&api.address).expect("it listens");
+        tungstenite::client(request, stream).expect("a socket").0
+    };
+    let next = |socket: &mut tungstenite::WebSocket<TcpStream>| loop {
+        if let Message::Text(text) = socket.read().expect("a message") {
+            return serde_json::from_str::<Json>(text.as_str()).expect("it is JSON");
+        }
+    };
+    let mut now = open("types=run.*");
+    let mut past = open("after=0");
+    start(&api);
+    let kinds: Vec<Json> = (0..3).map(|_| next(&mut now)["type"].clone()).collect();
+    assert_eq!(kinds, ["moa.run.created", "moa.run.started", "moa.run.succeeded"]);
+    let ids = all(&api);
+    let told: Vec<Json> = ids.iter().map(|_| next(&mut past)["id"].clone()).collect();
+    assert_eq!(told, ids);
+}
+
+#[test]
+fn streams_end_with_the_node_and_are_taken_up_at_the_next() {
+    let (project, node, api) = shop();
+    start(&api);
+    let mut sent = Sent::open(&api, "after=0&types=run.*", "");
+    assert_eq!(sent.next().1["type"], "moa.run.created");
+    assert_eq!(sent.next().1["type"], "moa.run.started");
+    let (id, _) = sent.next();
+    let (code, _) = node.stop();
+    assert_eq!(code, 0);
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    start(&api);
+    let mut sent = Sent::open(&api, &format!("after={id}&types=run.*"), "");
+    assert_eq!(sent.next().1["type"], "moa.run.created");
+}
+
+#[test]
+fn a_stream_is_for_who_may_look_and_a_reader_that_does_not_read_holds_up_nobody() {
+    let (project, node, api) = shop();
+    let nobody = Api::nobody(&node);
+    nobody.get("/api/v1/events/stream").refused(401, "unauthenticated");
+    api.get("/api/v1/events/stream?after=x").refused(400, "invalid_request");
+    let page = "Upgrade: websocket\r\nOrigin: http://evil.example\r\n";
+    api.send("GET", "/api/v1/events/stream", page, "").refused(403, "origin_not_allowed");
+    let deaf: Vec<Sent> = (0..20).map(|_| Sent::open(&api, "after=0", "")).collect();
+    for _ in 0..20 {
+        start(&api);
+    }
+    project.call(&["run", "hello"]).expect(0);
+    drop(deaf);
+}
