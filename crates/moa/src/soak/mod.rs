@@ -15,6 +15,8 @@
 mod calendar;
 mod channel;
 mod ledger;
+mod monitoring;
+mod service;
 mod size;
 mod video;
 mod worker;
@@ -25,8 +27,9 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use moa_core::ids::RunId;
+use moa_core::ids::{Name, RunId};
 use moa_core::time::{Millis, Span};
+use moa_engine::handle::StartRequest;
 use moa_engine::jobs::retention::Retention;
 use moa_engine::jobs::{Instants, Job};
 use moa_engine::virtual_time::{Rest, World};
@@ -96,6 +99,14 @@ struct Soak {
     outages_done: usize,
     /// Days that have passed.
     days: u64,
+}
+
+/// A notification.
+#[derive(Debug)]
+struct Told {
+    run: RunId,
+    title: String,
+    text: String,
 }
 
 struct Jobs {
@@ -230,14 +241,32 @@ impl Soak {
         self.ledger.forget();
     }
 
-    /// The notifications of a channel of the project: what was told, by the run that told it.
-    fn told(&self, channel: &str) -> Vec<(RunId, String)> {
+    /// Somebody starts a run.
+    #[track_caller]
+    fn start(&mut self, workflow: &str, params: Json) {
+        let plan = &self.project.workflows[&Name::new(workflow).expect("a name")].plan;
+        let Json::Object(params) = params else { panic!("params are an object") };
+        let params = project::check_params(plan, params, &[]).expect("they fit");
+        let request = StartRequest {
+            workflow: plan.workflow.clone(),
+            version: None,
+            params: Json::Object(params),
+            idempotency_key: None,
+            priority: None,
+            cause: "a person".into(),
+        };
+        self.world.start(request).expect("it is started");
+    }
+
+    /// What runs told to a channel of the project.
+    fn told(&self, channel: &str) -> Vec<Told> {
         let file = self.layout.root.join(format!("notifications/{channel}.jsonl"));
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let entries = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
         let told = entries.filter_map(|entry: Json| {
             let run = entry["key"].as_str()?.split('/').next()?.parse().ok()?;
-            Some((run, entry["params"]["text"].as_str()?.to_owned()))
+            let title = entry["params"]["title"].as_str().unwrap_or_default().to_owned();
+            Some(Told { run, title, text: entry["params"]["text"].as_str()?.to_owned() })
         });
         told.collect()
     }

@@ -6,13 +6,12 @@ use std::rc::Rc;
 
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
-use moa_core::ids::RunId;
 use moa_core::time::{Millis, Span};
 
 use super::calendar::{Calendar, Daily};
 use super::channel::Channel;
 use super::ledger::Counted;
-use super::{DAY, HOUR, MINUTE, Plan, Soak};
+use super::{DAY, HOUR, MINUTE, Plan, Soak, Told};
 use crate::metrics::Counters;
 
 /// 2026-01-01T00:00:00Z, a Thursday.
@@ -93,10 +92,17 @@ fn check_channel(soak: &Soak, channel: &Channel) {
     assert!(channel.ready.len() <= 12, "{:?}", channel.ready);
     // Each run that failed has told so once. Runs of other workflows may have made more of them.
     let told = soak.told("team");
-    let tells = ["video-production", "analytics", "upload-batch", "content-curation"];
-    for (workflow, failed) in soak.ledger.failed.iter().filter(|(name, _)| tells.contains(name)) {
-        let texts: Vec<&(RunId, String)> = told.iter().filter(|(run, _)| run == failed).collect();
+    let tells = BTreeMap::from([
+        ("video-production", "no video was made"),
+        ("analytics", "no analytics"),
+        ("upload-batch", "the upload failed"),
+        ("content-curation", "no topic was picked"),
+    ]);
+    for (workflow, failed) in &soak.ledger.failed {
+        let Some(text) = tells.get(workflow) else { continue };
+        let texts: Vec<&Told> = told.iter().filter(|told| told.run == *failed).collect();
         assert_eq!(texts.len(), 1, "{workflow} {failed}: {texts:?}");
+        assert!(texts[0].text.contains(text), "{texts:?}");
     }
     // Each video that is released has its variants A, B and C; each round of analytics judges them.
     assert!(channel.asked("ab_test_orchestrator.create_variants") >= channel.released);
