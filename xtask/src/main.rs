@@ -1,4 +1,4 @@
-//! The chores of this repository, one word each: `cargo xtask tidy | test | ci | bench | faults`.
+//! The chores of this repository, one word each: `cargo xtask tidy | test | ci | bench | faults | smoke`.
 //!
 //! Why Rust and not scripts: a chore is read, tested and linted like everything else. Why without
 //! any dependency: it is the first thing that is built on a fresh machine. Absent: anything that
@@ -9,6 +9,7 @@ mod ci;
 mod command;
 mod faults;
 mod needs;
+mod smoke;
 mod test;
 mod tidy;
 
@@ -30,6 +31,8 @@ Usage: cargo xtask CHORE
                     --json         one JSON object instead of a Markdown table
                     --quick        smaller sizes
                     --dir DIR      put the stores there (default: target/bench)
+  smoke [--minutes N]
+                    the templates that do real work, for N minutes (3) with the real binary
   faults [--all]    the tests that kill the real binary; --all: every crash point, not a sample
 ";
 
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(&root),
         "bench" => bench::run(&root, rest),
         "faults" => faults::run(&root, rest),
+        "smoke" => smoke::run(&root, rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())

@@ -25,6 +25,7 @@ mod run;
 mod schedules;
 mod secrets;
 mod service;
+mod smoke;
 mod snapshots;
 mod stream;
 mod triggers;
