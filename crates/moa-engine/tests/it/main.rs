@@ -1,6 +1,7 @@
 //! Whole runs of real workflow texts on the real engine, on virtual time.
 
 mod asked;
+mod audit;
 mod backlog;
 mod bus;
 mod checks;
