@@ -31,7 +31,7 @@ pub use log::{LogFile, LogPart, list_logs, log_dir, log_path, read_log};
 pub use notify::{Channel, Channels, Mail, MailTls, Secretive, Slack, Webhook, append_once};
 pub use prepare::ATTEMPT_TIMEOUT_DEFAULT;
 pub use process::{Leftover, Origin, Which, end_leftovers, end_some_leftovers, find_leftovers};
-pub use redact::MARK;
+pub use redact::{MARK, Redactor, SECRET_BYTES_MIN};
 pub use registry::GRACE_DEFAULT;
 pub use state_files::{Kept, RunFolder, StateFiles};
 pub use terminal::sanitize_for_terminal;

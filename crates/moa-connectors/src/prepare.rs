@@ -12,6 +12,7 @@ use moa_core::template::{Rendered, SecretSlot, Template};
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::{CancellationToken, Secrets, Task, TaskCtx};
 use serde_json::{Value as Json, json};
+use zeroize::Zeroizing;
 
 use crate::agents::Entry;
 use crate::log::{LogWriter, log_path};
@@ -51,7 +52,7 @@ pub(crate) fn prepare(
     let (env, headers) = texts(shared, entry, task, &params, &mut filler)?;
     let redactor = match filler.used.is_empty() {
         true => shared.no_secrets.clone(),
-        false => Arc::new(Redactor::new(filler.used.iter().map(String::as_str))),
+        false => Arc::new(Redactor::new(filler.used.iter().map(|secret| secret.as_str()))),
     };
     entry
         .check_params(&task.action, &params)
@@ -114,7 +115,7 @@ fn texts(
 /// Puts secrets where they belong, and remembers which were used.
 struct Filler<'a> {
     secrets: &'a dyn Secrets,
-    used: Vec<String>,
+    used: Vec<Zeroizing<String>>,
 }
 
 impl Filler<'_> {
@@ -122,8 +123,12 @@ impl Filler<'_> {
         let mut value = rendered.value.clone();
         // Last to first, so that an insertion doesn't move the places of those still to come.
         for SecretSlot { pointer, at, name } in rendered.secrets.iter().rev() {
-            let secret = self.secrets.get(name).ok_or_else(|| {
-                format!("there is no secret `{name}`; set it where the project's secrets are set")
+            let found = self.secrets.get(name).map(Zeroizing::new);
+            let secret = found.ok_or_else(|| match self.secrets.fault(name) {
+                Some(why) => format!("the secret `{name}` can't be used: {why}"),
+                None => format!(
+                    "there is no secret `{name}`; set it where the project's secrets are set"
+                ),
             })?;
             match value.pointer_mut(pointer) {
                 Some(Json::String(text)) if text.is_char_boundary(*at) => {

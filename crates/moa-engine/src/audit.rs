@@ -14,6 +14,7 @@ use moa_ports::audit::{Act, AuditHead, Phase};
 use moa_ports::store::{self, Batch, Store};
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 /// Entries that wait to be written, at most: whoever comes later waits for a place.
 const WAITING_MAX: usize = 1024;
@@ -31,6 +32,29 @@ pub struct Actor {
     pub who: String,
     /// From where: `socket (pid 4711)`, `http 192.0.2.7`.
     pub from: String,
+}
+
+impl Actor {
+    /// The entry of something that is as good as done: it takes effect with its entry.
+    pub fn done(&self, deed: &Deed, at: Millis) -> Act {
+        Act { phase: Phase::Done, ..self.asks(deed, at) }
+    }
+
+    /// The entry of something that is going to be done.
+    fn asks(&self, deed: &Deed, at: Millis) -> Act {
+        Act {
+            at,
+            who: self.who.clone(),
+            from: self.from.clone(),
+            action: deed.action.to_owned(),
+            object: deed.object.clone(),
+            phase: Phase::Asked,
+            of: None,
+            before: deed.before.clone(),
+            after: deed.asked.clone(),
+            error: None,
+        }
+    }
 }
 
 /// What is going to be done.
@@ -107,6 +131,21 @@ pub struct Audit {
     redact: Arc<dyn Fn(&mut Json) + Send + Sync>,
 }
 
+/// What writes an audit log.
+pub struct Writing {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Writing {
+    /// Writes what has come, takes nothing more, and lets go of the store.
+    pub async fn end(self) {
+        // It may have ended already.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
 /// A text to be written, and who waits for it.
 struct Entry {
     body: String,
@@ -114,15 +153,16 @@ struct Entry {
 }
 
 impl Audit {
-    /// Starts to write, on the runtime of the caller, as long as there is a door to it.
+    /// Starts to write, on the runtime of the caller, until [`Writing::end`].
     ///
     /// # Panics
     /// Outside of a runtime.
-    pub fn start(options: Options) -> Self {
+    pub fn start(options: Options) -> (Self, Writing) {
         let Options { store, clock, redact, told } = options;
         let (entries, queue) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(write(queue, store, clock.clone(), told));
-        Self { entries, clock, redact }
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(write(queue, stopped, store, clock.clone(), told));
+        (Self { entries, clock, redact }, Writing { stop, task })
     }
 
     /// Does something, once it is written down that somebody asked for it; then writes down what
@@ -153,19 +193,7 @@ impl Audit {
     /// # Errors
     /// The store's: then it must not be done.
     pub async fn asked(&self, actor: &Actor, deed: &Deed) -> Result<u64, store::Error> {
-        self.add(Act {
-            at: (self.clock)(),
-            who: actor.who.clone(),
-            from: actor.from.clone(),
-            action: deed.action.to_owned(),
-            object: deed.object.clone(),
-            phase: Phase::Asked,
-            of: None,
-            before: deed.before.clone(),
-            after: deed.asked.clone(),
-            error: None,
-        })
-        .await
+        self.add(actor.asks(deed, (self.clock)())).await
     }
 
     /// Writes down what came of it.
@@ -183,19 +211,9 @@ impl Audit {
             Came::Done { object, after } => (Phase::Done, object, after, None),
             Came::Refused(why) => (Phase::Refused, None, None, Some(why)),
         };
-        self.add(Act {
-            at: (self.clock)(),
-            who: actor.who.clone(),
-            from: actor.from.clone(),
-            action: deed.action.to_owned(),
-            object: object.unwrap_or_else(|| deed.object.clone()),
-            phase,
-            of: Some(asked),
-            before: None,
-            after,
-            error,
-        })
-        .await
+        let asks = actor.asks(deed, (self.clock)());
+        let object = object.unwrap_or_else(|| deed.object.clone());
+        self.add(Act { object, phase, of: Some(asked), before: None, after, error, ..asks }).await
     }
 
     async fn add(&self, act: Act) -> Result<u64, store::Error> {
@@ -246,12 +264,29 @@ fn shorten(detail: &mut Json) {
 /// Writes what comes, as much at once as there is, until no more can come.
 async fn write(
     mut queue: mpsc::Receiver<Entry>,
+    mut stopped: oneshot::Receiver<()>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Fn() -> Millis + Send + Sync>,
     told: Arc<dyn Fn(AuditHead) + Send + Sync>,
 ) {
     let mut entries = Vec::new();
-    while queue.recv_many(&mut entries, BATCH_MAX).await > 0 {
+    let mut open = true;
+    loop {
+        let came = tokio::select! {
+            biased;
+            came = queue.recv_many(&mut entries, BATCH_MAX) => came,
+            // Dropped without a word: it goes on as long as there is a door to it.
+            stop = &mut stopped, if open => {
+                open = false;
+                if stop.is_ok() {
+                    queue.close();
+                }
+                continue;
+            }
+        };
+        if came == 0 {
+            return;
+        }
         let (audit, replies): (Vec<_>, Vec<_>) =
             entries.drain(..).map(|entry| (entry.body, entry.reply)).unzip();
         let (reply, answer) = oneshot::channel();

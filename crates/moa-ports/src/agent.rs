@@ -144,6 +144,11 @@ pub struct Output {
 pub trait Secrets: Send + Sync {
     /// The secret's value, or `None` when there is none of that name.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// Why a secret that is there can't be used; `None` = there is none of that name, or it can.
+    fn fault(&self, _name: &str) -> Option<String> {
+        None
+    }
 }
 
 /// Takes the ends of attempts.

@@ -95,6 +95,16 @@ pub struct Logs {
 pub struct Secrets {
     /// The file with lines of `NAME=value`, relative to the project.
     pub env_file: String,
+    /// The folder with a file for each secret.
+    pub folder: String,
+    /// The file with the key of the encrypted store.
+    pub key_file: Option<String>,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { env_file: ".env".into(), folder: "/run/secrets".into(), key_file: None }
+    }
 }
 
 /// The API and the dashboard.
@@ -139,7 +149,7 @@ impl Default for Settings {
             log: Log::default(),
             logs: Logs { attempt_max: ATTEMPT_LOG_BYTES_DEFAULT },
             notify: Notify::default(),
-            secrets: Secrets { env_file: ".env".into() },
+            secrets: Secrets::default(),
             retention: Retention::default(),
             timezone: Zone::utc(),
             metrics: BTreeMap::new(),
@@ -208,8 +218,11 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     if let Some(notify) = &file.notify {
         crate::notify::take(notify, &mut settings.notify, cx);
     }
-    if let Some(env) = file.secrets.as_ref().and_then(|s| s.env_file.as_ref()) {
-        settings.secrets.env_file = env.value.clone();
+    if let Some(from) = &file.secrets {
+        let Secrets { env_file, folder, key_file } = &mut settings.secrets;
+        *env_file = from.env_file.as_ref().map_or(env_file.clone(), |at| at.value.clone());
+        *folder = from.folder.as_ref().map_or(folder.clone(), |at| at.value.clone());
+        *key_file = from.key_file.as_ref().map(|at| at.value.clone());
     }
     if let Some(server) = &file.server {
         self::server(server, &mut settings.server, cx);

@@ -98,6 +98,10 @@ pub enum Command {
     Jobs(cmd::jobs::Command),
     #[command(subcommand)]
     Notify(cmd::notify::Command),
+    #[command(subcommand)]
+    Secrets(cmd::secrets::Command),
+    #[command(subcommand)]
+    Audit(cmd::audit::Command),
     Backup(cmd::backup::Args),
     /// Let the system keep a node running
     #[command(subcommand)]

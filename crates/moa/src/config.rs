@@ -26,7 +26,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 31] = [
+const KEYS: [Key; 33] = [
     Key {
         path: "name",
         text: true,
@@ -98,6 +98,18 @@ const KEYS: [Key; 31] = [
         text: true,
         take: |to, from| to.secrets.env_file = from.secrets.env_file,
         about: "A file with lines of NAME=value, relative to the project",
+    },
+    Key {
+        path: "secrets.folder",
+        text: true,
+        take: |to, from| to.secrets.folder = from.secrets.folder,
+        about: "A folder with a file for each secret, named like it",
+    },
+    Key {
+        path: "secrets.key_file",
+        text: true,
+        take: |to, from| to.secrets.key_file = from.secrets.key_file,
+        about: "The file with the key of the encrypted store, outside of the project",
     },
     Key {
         path: "retention.runs.age",

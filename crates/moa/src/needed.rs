@@ -46,13 +46,17 @@ pub fn refusal(
     let (first, _) = missing.first_key_value()?;
     let all: Vec<String> =
         missing.iter().map(|(name, by)| format!("{name} ({})", by.join(", "))).collect();
-    let secrets = if all.len() == 1 { "a secret that is" } else { "secrets that are" };
-    let text = format!("{} needs {secrets} not there: {}", plan.workflow, all.join("; "));
+    let words = if all.len() == 1 { "a secret that is" } else { "secrets that are" };
+    let text = format!("{} needs {words} not there: {}", plan.workflow, all.join("; "));
     let hint = format!(
-        "add a line {first}=... to .env, or set MOA_SECRET_{first} where the node runs; \
-         `moa explain MOA0406` says more"
+        "add a line {first}=... to .env, or set MOA_SECRET_{first} where the node runs, or \
+         `moa secrets set {first}`; `moa explain MOA0406` says more"
     );
-    Some(Failure::refused(text).hint(hint))
+    let failure = Failure::refused(text).hint(hint);
+    Some(match secrets.fault(first) {
+        Some(why) => failure.hint(format!("{first} is set, but can't be used: {why}")),
+        None => failure,
+    })
 }
 
 /// The agents that a run of `plan` may start attempts of, with what it calls.
@@ -64,6 +68,28 @@ pub fn agents_of(
     let mut found = Found::new(workflows, agents);
     found.plan(plan);
     found.used
+}
+
+/// The secrets that the project's workflows and agents use, and by what they are used.
+pub fn uses(project: &Project, agents: &Agents) -> BTreeMap<String, BTreeSet<String>> {
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut add = |found: Found<'_>, by: &dyn Fn(&str) -> String| {
+        for need in found.needs {
+            uses.entry(need.secret).or_default().insert(by(&need.by));
+        }
+    };
+    for (name, served) in &project.workflows {
+        let mut found = Found::new(&project.workflows, agents);
+        found.plan(&served.plan);
+        add(found, &|by| match by.starts_with("agent ") {
+            true => by.to_owned(),
+            false => format!("workflow {name}"),
+        });
+    }
+    let mut found = Found::new(&project.workflows, agents);
+    agents.values().for_each(|spec| found.agent(spec));
+    add(found, &str::to_owned);
+    uses
 }
 
 /// Names of secrets that the project's workflows and agents use and that are not there.

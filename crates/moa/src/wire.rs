@@ -14,10 +14,13 @@ use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Outcome;
 use moa_core::schema::Schemas;
+use moa_engine::audit::{Actor, Deed};
 use moa_engine::handle::{Options as EngineOptions, Serves};
 use moa_engine::{Engine, Handle};
 use moa_ports::agent::{Completion, Completions, Task, Worker as _};
-use moa_ports::store::Store;
+use moa_ports::audit::AuditHead;
+use moa_ports::sealed::SealedRow;
+use moa_ports::store::{Batch, Store};
 use moa_ports::views::Views;
 use moa_spec::{OutputSchemas, Settings};
 use moa_sqlite::backup::Copied;
@@ -113,6 +116,47 @@ pub fn open_views(layout: &Layout) -> Result<Option<Arc<dyn Views>>> {
     }
 }
 
+/// The newest entry of a project's audit log, as far as it can be read.
+pub fn audit_head(layout: &Layout) -> Option<AuditHead> {
+    let views = SqliteStore::open_read_only(&database(layout)).ok()?;
+    let read = || crate::cmd::runtime().ok()?.block_on(views.audit_head()).ok();
+    std::thread::scope(|scope| scope.spawn(read).join()).ok()??
+}
+
+/// Adds an act that is done to the audit log of a store that nobody uses.
+pub fn add_to_audit(path: &Path, actor: &Actor, deed: &Deed) -> Result<()> {
+    let store = SqliteStore::open(path, moa_sqlite::Options::default()).map_err(failure)?;
+    let now = crate::view::now();
+    let act = actor.done(deed, now);
+    let body = moa_engine::audit::body_of(act, &|_| {})?;
+    let (reply, answer) = std::sync::mpsc::channel();
+    let batch = Batch { now, audit: vec![body], ..Batch::default() };
+    // The receiver is there until the answer.
+    store.commit(batch, Box::new(move |done| drop(reply.send(done))));
+    let gone = |_| Failure::new(Exit::Unavailable, "the store is closed");
+    answer.recv().map_err(gone)??;
+    Ok(())
+}
+
+/// What the encrypted store of a project holds; nothing when no node has made it yet, or none of this
+/// moa.
+pub fn sealed(layout: &Layout) -> Result<Vec<SealedRow>> {
+    let views = match SqliteStore::open_read_only(&database(layout)) {
+        Err(moa_sqlite::Error::Missing { .. } | moa_sqlite::Error::Older { .. }) => {
+            return Ok(Vec::new());
+        }
+        opened => opened.map_err(failure)?,
+    };
+    // On a thread of its own: some who ask wait for other things on theirs.
+    let read = || crate::cmd::runtime().map(|runtime| runtime.block_on(views.sealed()));
+    let read = std::thread::scope(|scope| scope.spawn(read).join());
+    let rows = read.map_err(|_| Failure::new(Exit::Unavailable, "a fault of moa"))??;
+    match rows {
+        Err(moa_ports::store::Error::Older { .. }) => Ok(Vec::new()),
+        rows => Ok(rows?),
+    }
+}
+
 /// Copies the store of a project to a new file. `live` says that a node may be writing to it; else
 /// the caller has the project's lock.
 pub fn copy_store(
@@ -203,8 +247,9 @@ impl Worker {
         node: NodeId,
         stores: &Stores,
         project: &Project,
+        secrets: SecretStore,
     ) -> Result<Self> {
-        Self::with_id(layout, settings, node, stores.id.clone(), project)
+        Self::with_id(layout, settings, node, stores.id.clone(), project, secrets)
     }
 
     fn with_id(
@@ -213,6 +258,7 @@ impl Worker {
         node: NodeId,
         store_id: String,
         project: &Project,
+        secrets: SecretStore,
     ) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -227,7 +273,7 @@ impl Worker {
             project_dir: layout.root.clone(),
             state_dir: layout.state(),
             agents: agents.clone(),
-            secrets: Arc::new(SecretStore::new(&layout.root, &settings.secrets.env_file)),
+            secrets: Arc::new(secrets),
             node,
             store_id: store_id.clone(),
             channels: channels(settings),
@@ -420,7 +466,9 @@ pub fn agents(project: &Project) -> BTreeMap<Name, Arc<AgentSpec>> {
 /// A worker for one attempt, outside of any node.
 pub fn lone_worker(layout: &Layout, settings: &Settings, project: &Project) -> Result<Worker> {
     let id = random_u64();
-    Worker::with_id(layout, settings, NodeId(id), format!("lone-{id:016x}"), project)
+    let secrets = SecretStore::new(&layout.root, settings);
+    secrets.set_sealed(sealed(layout)?);
+    Worker::with_id(layout, settings, NodeId(id), format!("lone-{id:016x}"), project, secrets)
 }
 
 /// The folder of a run's attempt logs.

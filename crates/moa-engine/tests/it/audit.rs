@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use moa_core::time::Millis;
-use moa_engine::audit::{Actor, Audit, Came, Deed, Options};
+use moa_engine::audit::{Actor, Audit, Came, Deed, Options, Writing};
 use moa_ports::audit::{Act, AuditHead, Phase};
 use moa_ports::memory::MemoryStore;
 use moa_ports::store::{
@@ -52,6 +52,7 @@ struct World {
     store: Full,
     audit: Audit,
     heads: Arc<Mutex<Vec<AuditHead>>>,
+    writing: Writing,
 }
 
 impl World {
@@ -59,7 +60,7 @@ impl World {
         let store = Full { store: MemoryStore::single(), full: Arc::default() };
         let heads: Arc<Mutex<Vec<AuditHead>>> = Arc::default();
         let told = heads.clone();
-        let audit = Audit::start(Options {
+        let (audit, writing) = Audit::start(Options {
             store: Arc::new(store.clone()),
             clock: Arc::new(|| Millis(7)),
             redact: Arc::new(|value| {
@@ -70,7 +71,7 @@ impl World {
             }),
             told: Arc::new(move |head| told.lock().expect("not poisoned").push(head)),
         });
-        Self { store, audit, heads }
+        Self { store, audit, heads, writing }
     }
 
     fn acts(&self) -> Vec<Act> {
@@ -152,4 +153,23 @@ async fn what_is_too_large_is_told_by_its_hash() {
     let act = world.acts().remove(0);
     assert_eq!(act.after.expect("something")["omitted_bytes"], 40_011);
     assert!(act.object.len() < 1100, "{}", act.object.len());
+}
+
+#[tokio::test]
+async fn what_has_come_is_written_at_the_end_and_nothing_after_it() {
+    let World { store, audit, writing, .. } = World::new();
+    let actor = Actor { who: "a".into(), from: "b".into() };
+    let deed = Deed::new("run.start", "x");
+    let asked = std::array::from_fn::<_, 9, _>(|_| {
+        let (audit, actor, deed) = (audit.clone(), actor.clone(), deed.clone());
+        tokio::spawn(async move { audit.asked(&actor, &deed).await })
+    });
+    // They get a turn to ask.
+    tokio::task::yield_now().await;
+    writing.end().await;
+    for (i, asked) in asked.into_iter().enumerate() {
+        assert_eq!(asked.await.expect("it ends"), Ok(i as u64 + 1));
+    }
+    assert_eq!(store.store.model().audit().len(), 9);
+    assert!(audit.asked(&actor, &deed).await.is_err());
 }

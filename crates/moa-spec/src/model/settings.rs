@@ -174,6 +174,11 @@ record! {
     pub struct SecretsFile as "`secrets`" {
         /// A file with lines of `NAME=value`, relative to the project; `.env` when not given.
         env_file: Option<At<String>>,
+        /// A folder with a file for each secret, named like it; `/run/secrets` when not given.
+        folder: Option<At<String>>,
+        /// The file with the key of the encrypted store, outside of the project's folder; none when
+        /// not given.
+        key_file: Option<At<String>>,
     }
 }
 

@@ -8,11 +8,14 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use moa_engine::audit::Deed;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use serde_json::json;
 
 use super::{FORMAT, MANIFEST, Manifest, PROJECT, STATE};
 use super::{copy, make_folder, measure, remove, sync_folder, unwritable};
+use crate::audit;
 use crate::exit::{Exit, Failure, Result};
 use crate::node::lock;
 use crate::project::{Layout, SETTINGS_FILE};
@@ -169,9 +172,22 @@ pub fn replace(backup: &Backup, layout: &Layout, stamp: &str) -> Result<Restored
     stage(backup, &staged, &state).map_err(|e| unwritable(&staged, &e))?;
     // What was written is what was read? A disk may lie.
     wire::check_store(&staged.join("moa.db"))?;
+    write_down(backup, layout, &staged.join("moa.db"))?;
     let before = root.join(format!("{REPLACED}{stamp}"));
     let before = swap(&staged, &state, &before).map_err(|e| unwritable(&state, &e))?;
     Ok(Restored { root: root.clone(), before })
+}
+
+/// Writes the restore down in the audit log of the state that is about to be put in place, with the
+/// end of the log that it replaces: what is there and not in the backup isn't missing, but replaced.
+fn write_down(backup: &Backup, layout: &Layout, store: &Path) -> Result<()> {
+    let replaced = wire::audit_head(layout);
+    let manifest = &backup.manifest;
+    let about = json!({"created_at": manifest.created_at, "last_event": manifest.last_event});
+    let deed = Deed::new("restore", &manifest.project)
+        .before(json!({"audit": replaced}))
+        .asked(json!({"backup": about, "from": backup.root}));
+    wire::add_to_audit(store, &audit::this_user(), &deed)
 }
 
 /// Makes the new state complete, under its own name.

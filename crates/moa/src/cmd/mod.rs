@@ -8,6 +8,7 @@ use crate::project::Layout;
 use crate::ui::Ui;
 
 pub mod agents;
+pub mod audit;
 pub mod backup;
 pub mod completions;
 pub mod config;
@@ -33,6 +34,7 @@ pub mod run;
 pub mod runs;
 pub mod schedules;
 pub mod schema;
+pub mod secrets;
 pub mod service;
 pub mod state;
 pub mod test;
@@ -104,6 +106,8 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Jobs(command) => jobs::run(command, context),
         Command::Notify(command) => notify::run(command, context),
         Command::Backup(args) => backup::run(args, context),
+        Command::Secrets(command) => secrets::run(command, context),
+        Command::Audit(command) => audit::run(command, context),
         Command::Service(command) => service::run(command, context),
         Command::Restore(args) => restore::run(args, context),
         Command::Doctor(args) => doctor::run(args, context),

@@ -14,12 +14,15 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use super::protocol::{
-    NodeInfo, NodeStatus, PROTOCOL, Reply, Request, RuleDone, RuleRequest, StartRun,
+    NodeInfo, NodeStatus, PROTOCOL, Reply, Request, RuleDone, RuleRequest, SecretLine, SecretText,
+    StartRun,
 };
 use super::{REPLY_BYTES_MAX, read_line, socket};
 use crate::exit::{Exit, Failure, Result};
+use crate::secrets::vault::Rotated;
 
 /// How long a node may take to greet; it may be opening a large store.
 const HELLO_WAIT: Duration = Duration::from_secs(5);
@@ -181,6 +184,42 @@ impl Client {
         }
     }
 
+    /// How the secrets are.
+    pub async fn secrets(&mut self) -> Result<Vec<SecretLine>> {
+        match self.ask(&Request::Secrets).await? {
+            Reply::Secrets { secrets } => Ok(secrets),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Keeps a secret; answers its version, and the source that has it too and is asked before.
+    pub async fn set_secret(
+        &mut self,
+        name: String,
+        value: SecretText,
+    ) -> Result<(u64, Option<String>)> {
+        match self.ask(&Request::SetSecret { name, value }).await? {
+            Reply::SecretSet { version, hidden_by } => Ok((version, hidden_by)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Deletes a secret.
+    pub async fn delete_secret(&mut self, name: String) -> Result<()> {
+        match self.ask(&Request::DeleteSecret { name }).await? {
+            Reply::Changed => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Seals all secrets with another key.
+    pub async fn rotate_key(&mut self) -> Result<Rotated> {
+        match self.ask(&Request::RotateKey).await? {
+            Reply::Rotated(rotated) => Ok(rotated),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Makes the connection a stream of commits.
     pub async fn subscribe(mut self, run: Option<RunId>) -> Result<Hints> {
         match self.ask(&Request::Subscribe { run }).await? {
@@ -190,7 +229,9 @@ impl Client {
     }
 
     async fn ask(&mut self, request: &Request) -> Result<Reply> {
+        // It may hold a secret.
         let mut line = serde_json::to_vec(request)
+            .map(Zeroizing::new)
             .map_err(|e| Failure::usage(format!("the request can't be written as JSON: {e}")))?;
         line.push(b'\n');
         let gone = |e: io::Error| {

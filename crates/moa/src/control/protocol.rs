@@ -1,5 +1,7 @@
 //! What is said on the socket.
 
+use std::fmt;
+
 use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
@@ -8,8 +10,10 @@ use moa_server::auth::role::Role;
 pub use moa_view::node::{NodeInfo, NodeStatus, StartRun};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
+use crate::secrets::vault::Rotated;
 
 /// The version of this protocol. A client and a node of different versions don't talk.
 pub const PROTOCOL: u32 = 1;
@@ -75,6 +79,22 @@ pub enum Request {
         /// What it allows.
         role: Role,
     },
+    /// Tell how the secrets are, without their values.
+    Secrets,
+    /// Keep a secret in the encrypted store.
+    SetSecret {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: SecretText,
+    },
+    /// Delete a secret from the encrypted store.
+    DeleteSecret {
+        /// Its name.
+        name: String,
+    },
+    /// Seal all secrets of the encrypted store with another key.
+    RotateKey,
     /// Send every commit from now on, of one run or of all.
     Subscribe {
         /// The run.
@@ -122,6 +142,48 @@ pub struct RuleDone {
     pub changed: bool,
     /// Whether it is new.
     pub created: bool,
+}
+
+/// A secret on its way to a node: shown to nobody, and wiped from memory when it is dropped.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// A secret of this value.
+    pub fn new(value: Zeroizing<String>) -> Self {
+        Self(value)
+    }
+
+    /// Its value.
+    pub fn value(&self) -> &Zeroizing<String> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(***)")
+    }
+}
+
+/// How a secret is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretLine {
+    /// Its name.
+    pub name: String,
+    /// `set`, `missing`, or `unusable`.
+    pub state: String,
+    /// Where it comes from.
+    pub source: Option<String>,
+    /// Why it can't be used.
+    pub error: Option<String>,
+    /// Other places that have it too, and don't count.
+    pub hidden: Vec<String>,
+    /// When it was set, in the encrypted store.
+    pub changed_at: Option<String>,
+    /// The workflows and agents that use it.
+    pub used_by: Vec<String>,
 }
 
 /// A node's reply.
@@ -177,6 +239,21 @@ pub enum Reply {
         /// The link.
         url: String,
     },
+    /// To `secrets`.
+    Secrets {
+        /// By name.
+        secrets: Vec<SecretLine>,
+    },
+    /// To `set_secret`: it is durable. To `delete_secret` the reply is `changed`.
+    SecretSet {
+        /// How often it has been set.
+        version: u64,
+        /// The source that is asked before the encrypted store, and has it too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hidden_by: Option<String>,
+    },
+    /// To `rotate_key`: it is durable.
+    Rotated(Rotated),
     /// To `subscribe`; from here on `event` and `lagged` follow.
     Subscribed,
     /// A commit.

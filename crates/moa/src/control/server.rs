@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moa_core::ids::RunId;
+use moa_engine::audit::Actor;
 use moa_engine::handle::Committed;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,9 +17,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::protocol::{PROTOCOL, Refusal, Reply, Request};
 use super::{REQUEST_BYTES_MAX, read_line, socket};
+use crate::audit;
 use crate::exit::{Exit, Failure, Result};
 use crate::node::Node;
 
@@ -102,6 +105,8 @@ async fn converse(stream: UnixStream, node: &Arc<Node>) -> io::Result<()> {
         tracing::warn!(uid = stream.peer_cred()?.uid(), "refused a connection of another user");
         return Ok(());
     }
+    let peer = stream.peer_cred()?;
+    let actor = audit::peer(peer.uid(), peer.pid());
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let first = timeout(HELLO_WAIT, next(&mut read)).await.map_err(io::Error::from)??;
@@ -130,7 +135,7 @@ async fn converse(stream: UnixStream, node: &Arc<Node>) -> io::Result<()> {
                 return stream_commits(read, write, commits, run).await;
             }
             Ok(request) => {
-                let reply = answer(node, request).await;
+                let reply = act(node, &actor, request).await;
                 let reply = reply.unwrap_or_else(|failure| Reply::Error(failure.into()));
                 send(&mut write, &reply).await?;
             }
@@ -144,8 +149,9 @@ async fn converse(stream: UnixStream, node: &Arc<Node>) -> io::Result<()> {
 async fn next(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<Request>>> {
     match read_line(read, REQUEST_BYTES_MAX).await {
         Ok(None) => Ok(None),
+        // It may hold a secret.
         Ok(Some(line)) => Ok(Some(
-            serde_json::from_slice(&line)
+            serde_json::from_slice(&Zeroizing::new(line))
                 .map_err(|e| Failure::usage(format!("the request isn't understood: {e}"))),
         )),
         Err(e) if e.kind() == io::ErrorKind::InvalidData => {
@@ -153,6 +159,14 @@ async fn next(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<R
             Ok(Some(Err(Failure::usage(text))))
         }
         Err(e) => Err(e),
+    }
+}
+
+/// Does what is asked for; what changes something is in the audit log before it is done.
+async fn act(node: &Arc<Node>, actor: &Actor, request: Request) -> Result<Reply> {
+    match audit::deed(&request, node.views()).await? {
+        Some(deed) => node.audit().act(actor, deed, answer(node, request), audit::came).await,
+        None => answer(node, request).await,
     }
 }
 
@@ -183,6 +197,16 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Jobs => Reply::Jobs { jobs: node.jobs() },
         Request::RunJob { name } => Reply::JobDone(Box::new(node.run_job(&name).await?)),
         Request::SignIn { role } => Reply::Link { url: node.sign_in_link(role)? },
+        Request::Secrets => Reply::Secrets { secrets: node.secrets().await? },
+        Request::SetSecret { name, value } => {
+            let (version, hidden_by) = node.set_secret(&name, value.value()).await?;
+            Reply::SecretSet { version, hidden_by }
+        }
+        Request::DeleteSecret { name } => {
+            node.delete_secret(&name).await?;
+            Reply::Changed
+        }
+        Request::RotateKey => Reply::Rotated(node.rotate_key().await?),
         Request::Hello { .. } | Request::Subscribe { .. } => {
             return Err(Failure::usage("the connection has greeted already"));
         }

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Number, Value as Json, json};
 
 use super::metrics::Counting;
+use crate::audit::anchor::{self, Anchor};
 use crate::cmd::state;
 use crate::files::Beneath;
 use crate::metrics::{Counters, Days};
@@ -120,6 +121,12 @@ impl Job for Health {
         let (root, folder) = (&self.layout.root, Path::new(&self.settings.folder));
         let path = folder.join(name_of(now.day()));
         write(root, path.clone(), &report).await?;
+        if let Some(head) = self.views.audit_head().await.map_err(|e| e.to_string())? {
+            let (root, folder, day) = (root.clone(), folder.to_owned(), now.day());
+            let anchor = Anchor::new(head, now.wall);
+            let add = move || anchor::add(&root, &folder, day, &anchor);
+            tokio::task::spawn_blocking(add).await.map_err(|e| e.to_string())??;
+        }
         if let Some(keep) = self.keep {
             remove_old(root, folder, now.ago(keep));
         }

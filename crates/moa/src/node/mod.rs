@@ -12,6 +12,7 @@ pub mod log;
 pub mod notifier;
 mod rotate;
 pub mod rules;
+mod secrets;
 pub mod supervisor;
 pub mod triggers;
 pub mod user;
@@ -19,7 +20,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -30,6 +31,7 @@ use moa_core::limit::AgentLimits;
 use moa_core::run::{RunRow, RunStatus};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::Handle;
+use moa_engine::audit::{Audit, Writing};
 use moa_engine::handle::{Change, Committed, Ended, ForkRequest, Serves, StartRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::jobs::retention::Retention;
@@ -42,6 +44,7 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::{Mutex, broadcast, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::audit;
 use crate::config::Config;
 use crate::control::protocol::{NodeInfo, NodeStatus, PROTOCOL, StartRun};
 use crate::control::server::Listener;
@@ -54,7 +57,8 @@ use crate::node::notifier::{Notifier, Tell};
 use crate::project::{self, Layout, Served};
 use crate::reader::{Reader, plan};
 use crate::refresh::{self, Watched};
-use crate::secrets::{self, SecretStore};
+use crate::secrets::SecretStore;
+use crate::secrets::vault::Vault;
 use crate::wire::{self, StateFiles, Stores, Worker};
 use crate::{needed, view};
 
@@ -90,6 +94,8 @@ pub struct Node {
     /// The triggers that it serves, for those who find occurrences.
     reactions: triggers::Reactions,
     secrets: SecretStore,
+    vault: Vault,
+    audit: Audit,
     max_running: u32,
     jobs: Arc<Housekeeping>,
     /// What signs browsers in, when the API is served.
@@ -116,6 +122,7 @@ pub struct Running {
     /// Why they are not, when they should.
     pub unserved: Option<String>,
     tasks: Vec<JoinHandle<()>>,
+    acts: Writing,
 }
 
 /// What came of trying to start a node.
@@ -131,9 +138,7 @@ impl Running {
     pub async fn start(options: Options) -> Result<Start> {
         let Options { layout, transient, drain, stderr, verbose, serve } = options;
         let state = layout.state();
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state);
-        made.map_err(|e| lock::unusable(&state, &e))?;
-        let lock = match lock::take(&state)? {
+        let lock = match claim(&state)? {
             lock::Taken::Ours(lock) => lock,
             lock::Taken::By(pid) => return Ok(Start::Served(pid)),
         };
@@ -149,7 +154,9 @@ impl Running {
         let warning = warning(&watched);
         fall_back(&mut watched, &*stores.views).await?;
         put_versions(&*stores.store, &*stores.views, &watched).await?;
-        let worker = Worker::new(&layout, settings, id, &stores, &watched.project)?;
+        let (secrets, vault) = secrets::open(&layout, settings, &stores).await?;
+        let project = &watched.project;
+        let worker = Worker::new(&layout, settings, id, &stores, project, secrets.clone())?;
         let max_running = settings.limits.max_running;
         let open_runs = open_runs(&*stores.views).await?;
         let serves = if transient { Serves::Asked } else { Serves::Everything };
@@ -157,8 +164,7 @@ impl Running {
         let options = moa_engine::handle::Options { node: id, max_running, serves, triggers };
         let engine = worker.engine(options, &stores)?;
         engine.set_agents(agents(&worker, &watched));
-        let secrets = SecretStore::new(&layout.root, &settings.secrets.env_file);
-        warn_of_secrets(&watched.project, &worker, &secrets);
+        secrets::warn(&watched.project, &worker, &secrets);
         let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine, transient)?);
         let listener = Listener::bind(&state)?;
         let socket = listener.path().to_owned();
@@ -168,6 +174,7 @@ impl Running {
         };
         let specs = reactions.subscribe();
         let folders = watch::keep(layout.root.clone(), state.clone(), engine.clone(), specs);
+        let (audit, acts) = audit::start(&layout, stores.store.clone(), secrets.clone());
         let node = Arc::new(Node {
             info: info(id, transient),
             engine,
@@ -178,6 +185,8 @@ impl Running {
             triggers_behind: AtomicBool::new(false),
             reactions,
             secrets,
+            vault,
+            audit,
             max_running,
             jobs: jobs.clone(),
             sign_in: OnceLock::new(),
@@ -193,7 +202,7 @@ impl Running {
         ];
         let (http, unserved) = door.open(&node, &layout, &config)?;
         let root = layout.root;
-        let running = Self { node, root, socket, config, open_runs, http, unserved, tasks };
+        let running = Self { node, root, socket, config, open_runs, http, unserved, tasks, acts };
         Ok(Start::Running(Box::new(running)))
     }
 
@@ -210,6 +219,7 @@ impl Running {
             // Aborted, or ended already.
             let _ = task.await;
         }
+        self.acts.end().await;
         tracing::info!(node = %self.node.info.node, "the node has stopped");
     }
 
@@ -220,6 +230,13 @@ impl Running {
             Ended::Stopped => Failure::new(Exit::Unavailable, "the engine has stopped"),
         }
     }
+}
+
+/// Makes the folder of the project's state, and takes its lock.
+fn claim(state: &Path) -> Result<lock::Taken> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
+    made.map_err(|e| lock::unusable(state, &e))?;
+    lock::take(state)
 }
 
 /// The project, and its settings with what lies over them.
@@ -332,7 +349,7 @@ fn level(settings: &Settings, verbose: u8) -> String {
 /// The settings of a project with what lies over them.
 pub fn read_config(layout: &Layout, project: &project::Project) -> Result<Config> {
     let env_file = project.settings.secrets.env_file.clone();
-    let variables = secrets::read_env_file(&layout.root, env_file.as_ref())?;
+    let variables = crate::secrets::read_env_file(&layout.root, env_file.as_ref())?;
     Config::new(project.settings.clone(), &variables)
 }
 
@@ -365,13 +382,6 @@ fn agents(worker: &Worker, watched: &Watched) -> BTreeMap<Name, Arc<AgentSpec>> 
         agents.entry(id.clone()).or_insert_with(|| Arc::new(stand_in()));
     }
     agents
-}
-
-/// Logs which secrets are needed and not there: the attempts that use them will fail.
-fn warn_of_secrets(project: &project::Project, worker: &Worker, secrets: &SecretStore) {
-    for name in needed::missing(project, &worker.agents(), secrets) {
-        tracing::warn!("there is no secret {name}; runs that need it are refused");
-    }
 }
 
 /// Diagnostics of what is broken, for people.
@@ -489,7 +499,7 @@ impl Node {
             tracing::info!("agents have changed; attempts that start from now on see it");
         }
         if change.agents || !change.workflows.is_empty() {
-            warn_of_secrets(&watched.project, &self.worker, &self.secrets);
+            secrets::warn(&watched.project, &self.worker, &self.secrets);
         }
         if change.settings {
             tracing::info!("settings have changed; they hold from the next start of the node on");
@@ -687,6 +697,16 @@ impl Node {
         self.store.load(Vec::new(), Box::new(move |loaded| drop(reply.send(loaded))));
         // That it refuses is an answer too.
         answer.await.is_ok()
+    }
+
+    /// Where what people do is written down.
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// The read side of its store.
+    pub fn views(&self) -> &dyn Views {
+        &*self.views
     }
 
     /// What is known of its jobs.

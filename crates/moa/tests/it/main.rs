@@ -2,6 +2,7 @@
 
 mod alone;
 mod api;
+mod audit;
 mod backup;
 mod change;
 mod contract;

@@ -1,6 +1,11 @@
 //! Secrets that are needed and not there are found before anything starts.
 
-use crate::project::Project;
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value as Json;
+
+use crate::project::{Project, Said};
 
 const WORKFLOW: &str = r#"
 steps:
@@ -73,4 +78,149 @@ fn a_node_warns_and_takes_secrets_that_come_later() {
     assert!(doctor.contains("not there: MAIL_PASSWORD"), "{doctor}");
     project.write(".env", "API_TOKEN=t1\nMAIL_PASSWORD=hunter22\n");
     assert_eq!(project.run("send")["status"], "success");
+}
+
+/// A project with an encrypted store and its key.
+fn with_store() -> Project {
+    let project = project();
+    let key = project.outside().join("key");
+    project.call(&["secrets", "new-key", key.to_str().expect("UTF-8")]).expect(0);
+    project.write("moa.yaml", "name: shop\nsecrets: {key_file: ../key}\n");
+    project
+}
+
+/// Calls moa with something on its stdin.
+fn tell(project: &Project, args: &[&str], text: &str) -> Said {
+    let mut command = project.command(args);
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    // It may end without reading.
+    let _ = stdin.write_all(text.as_bytes());
+    drop(stdin);
+    child.wait_with_output().expect("it ends").into()
+}
+
+fn line(project: &Project, name: &str) -> Json {
+    let all = project.call(&["secrets", "list", "--json"]).expect(0).json();
+    let mut all = all.as_array().expect("an array").iter();
+    all.find(|line| line["name"] == name).cloned().unwrap_or_default()
+}
+
+#[test]
+fn secrets_are_kept_sealed_with_a_node_and_without_one() {
+    let project = with_store();
+    assert_eq!(line(&project, "API_TOKEN")["state"], "missing");
+    assert_eq!(line(&project, "API_TOKEN")["used_by"][0], "workflow send");
+    tell(&project, &["secrets", "set", "API_TOKEN"], "t1\n").expect(0);
+    let node = project.up();
+    project.call(&["run", "send"]).expect(5);
+    tell(&project, &["secrets", "set", "MAIL_PASSWORD"], "wrong-one").expect(0);
+    tell(&project, &["secrets", "set", "MAIL_PASSWORD"], "hunter22").expect(0);
+    assert_eq!(line(&project, "MAIL_PASSWORD")["source"], "encrypted store");
+    assert_eq!(project.run("send")["status"], "success");
+    node.stop();
+    // And where no node runs.
+    assert_eq!(line(&project, "MAIL_PASSWORD")["state"], "set");
+    assert_eq!(project.run("send")["status"], "success");
+    let database = std::fs::read(project.root.join(".moa/moa.db")).expect("it is read");
+    let has = |text: &str| database.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(has("MAIL_PASSWORD") && !has("hunter22") && !has("wrong-one"));
+    project.call(&["secrets", "delete", "MAIL_PASSWORD"]).expect(0);
+    project.call(&["secrets", "delete", "MAIL_PASSWORD"]).expect(4);
+    project.call(&["run", "send"]).expect(5);
+    let acts = project.call(&["audit", "list", "--action", "secret.*", "--json"]).expect(0).json();
+    let acts: Vec<_> = acts.as_array().expect("an array").iter().rev().collect();
+    let brief: Vec<_> = acts.iter().map(|act| (&act["object"], &act["after"]["version"])).collect();
+    assert_eq!(
+        serde_json::json!(brief),
+        serde_json::json!([
+            ["API_TOKEN", 1],
+            ["MAIL_PASSWORD", 1],
+            ["MAIL_PASSWORD", 2],
+            ["MAIL_PASSWORD", null],
+            ["MAIL_PASSWORD", null],
+        ])
+    );
+}
+
+#[test]
+fn what_is_set_wrongly_is_refused_and_says_why() {
+    let project = project();
+    let said = tell(&project, &["secrets", "set", "API_TOKEN"], "t1").expect(5);
+    assert!(said.err.contains("there is no key") && said.err.contains("new-key"), "{}", said.err);
+    let project = with_store();
+    for (name, value) in [("../x", "v"), ("a b", "v"), ("", "v"), ("A", ""), ("A", "\n")] {
+        tell(&project, &["secrets", "set", name], value).expect(2);
+    }
+    tell(&project, &["secrets", "set", "A"], &"x".repeat((64 << 10) + 1)).expect(2);
+    let said = project.call(&["secrets", "set", "A", "value"]).expect(2);
+    assert!(said.err.contains("unexpected argument"), "{}", said.err);
+    tell(&project, &["secrets", "set", "API_TOKEN"], "sealed-value").expect(0);
+    // Another source that is asked before is told.
+    project.write(".env", "API_TOKEN=t1\n");
+    let said = tell(&project, &["secrets", "set", "API_TOKEN"], "sealed-value").expect(0);
+    assert!(said.err.contains(".env has a API_TOKEN too"), "{}", said.err);
+    project.write(".env", "");
+    let key = project.outside().join("key");
+    let old = std::fs::read(&key).expect("it is read");
+    std::fs::remove_file(&key).expect("it is deleted");
+    let lost = line(&project, "API_TOKEN");
+    assert_eq!(lost["state"], "unusable");
+    assert!(lost["error"].as_str().expect("a text").contains("can't read the key file"), "{lost}");
+    project.call(&["secrets", "new-key", key.to_str().expect("UTF-8")]).expect(0);
+    let other = line(&project, "API_TOKEN")["error"].to_string();
+    assert!(other.contains("sealed with another key"), "{other}");
+    let said = project.call(&["run", "send"]).expect(5);
+    assert!(said.err.contains("API_TOKEN is set, but can't be used"), "{}", said.err);
+    let said = project.call(&["secrets", "rotate-key"]).expect(5);
+    assert!(said.err.contains("put the key that it was sealed with back"), "{}", said.err);
+    std::fs::write(&key, old).expect("it is put back");
+    assert_eq!(line(&project, "API_TOKEN")["state"], "set");
+}
+
+#[test]
+fn a_new_key_takes_the_place_of_the_old_one() {
+    let project = with_store();
+    tell(&project, &["secrets", "set", "API_TOKEN"], "t1").expect(0);
+    tell(&project, &["secrets", "set", "MAIL_PASSWORD"], "hunter22").expect(0);
+    let key = project.outside().join("key");
+    let old = std::fs::read_to_string(&key).expect("it is read");
+    let node = project.up();
+    let rotated = project.call(&["secrets", "rotate-key", "--json"]).expect(0).json();
+    assert_eq!(rotated["secrets"], 2);
+    let new = std::fs::read_to_string(&key).expect("it is read");
+    assert_ne!(new, old);
+    assert_eq!(project.run("send")["status"], "success");
+    node.stop();
+    // From a variable to another one.
+    project.write("moa.yaml", "name: shop\n");
+    let with = |args: &[&str], now: &str, before: &str| -> Said {
+        let mut command = project.command(args);
+        command.env("MOA_SECRETS_KEY", now.trim()).env("MOA_SECRETS_KEY_OLD", before.trim());
+        command.output().expect("it starts").into()
+    };
+    with(&["run", "send"], &new, "").expect(0);
+    with(&["secrets", "rotate-key"], &new, "").expect(5);
+    with(&["run", "send"], &old, "").expect(5);
+    with(&["secrets", "rotate-key"], &old, &new).expect(0);
+    with(&["run", "send"], &old, "").expect(0);
+    let said = with(&["secrets", "list"], "no key", "").expect(0);
+    assert!(said.err.contains("holds no key") && !said.err.contains("no key:  "), "{}", said.err);
+}
+
+#[test]
+fn backups_hold_what_is_sealed_and_never_the_key() {
+    let project = with_store();
+    tell(&project, &["secrets", "set", "API_TOKEN"], "sealed-value").expect(0);
+    let backup = project.outside().join("backup.tar");
+    let backup = backup.to_str().expect("UTF-8");
+    project.call(&["backup", backup, "--logs", "--work"]).expect(0);
+    let key = std::fs::read_to_string(project.outside().join("key")).expect("it is read");
+    let bytes = std::fs::read(backup).expect("it is read");
+    let has = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(has("API_TOKEN") && !has("sealed-value") && !has(key.trim()));
+    project.call(&["secrets", "delete", "API_TOKEN"]).expect(0);
+    project.call(&["restore", backup]).expect(0);
+    assert_eq!(line(&project, "API_TOKEN")["state"], "set");
 }

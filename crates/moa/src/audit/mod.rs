@@ -1,0 +1,177 @@
+//! The audit log of a node: who is at the other end of the socket, what each request does, and where
+//! the newest entry is noted outside of the store.
+
+pub mod anchor;
+pub mod verify;
+
+use std::fs;
+use std::sync::Arc;
+
+use moa_core::ids::Name;
+use moa_core::run::RunStatus;
+use moa_core::trigger::TriggerCommand;
+use moa_engine::audit::{Actor, Audit, Came, Deed, Options, Writing};
+use moa_engine::handle::{Change, ForkFrom, Started};
+use moa_ports::store::Store;
+use moa_ports::views::Views;
+use serde_json::{Value as Json, json};
+
+use crate::control::protocol::{Reply, Request, RuleRequest};
+use crate::exit::Result;
+use crate::project::Layout;
+use crate::secrets::SecretStore;
+use crate::view;
+
+/// Starts to write the audit log of a project.
+pub fn start(layout: &Layout, store: Arc<dyn Store>, secrets: SecretStore) -> (Audit, Writing) {
+    let state = layout.state();
+    Audit::start(Options {
+        store,
+        clock: Arc::new(view::now),
+        redact: Arc::new(move |value| secrets.redact(value)),
+        told: Arc::new(move |head| anchor::note(&state, head)),
+    })
+}
+
+/// A user of this machine, by what the kernel says of the other end of a socket.
+pub fn peer(uid: u32, pid: Option<i32>) -> Actor {
+    let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+    Actor { who: user(uid), from: format!("socket{pid}") }
+}
+
+/// The user of this process, on the command line.
+pub fn this_user() -> Actor {
+    let pid = std::process::id();
+    Actor { who: user(rustix::process::getuid().as_raw()), from: format!("cli (pid {pid})") }
+}
+
+/// A user by number, and by name where `/etc/passwd` has one.
+fn user(uid: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?);
+        (number.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    match name {
+        Some(name) => format!("unix:{uid} ({name})"),
+        None => format!("unix:{uid}"),
+    }
+}
+
+/// What a request is going to do; `None` = it changes nothing.
+pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> {
+    Ok(Some(match request {
+        Request::Hello { .. }
+        | Request::Status
+        | Request::Refresh
+        | Request::Jobs
+        | Request::Secrets
+        | Request::Subscribe { .. } => return Ok(None),
+        Request::Start(start) => Deed::new("run.start", start.workflow.as_str()).asked(json!({
+            "version": start.version,
+            "params": start.params,
+            "texts": start.texts,
+            "key": start.idempotency_key,
+            "cause": start.cause,
+        })),
+        Request::Fork(fork) => {
+            let action = match fork.from {
+                ForkFrom::Failed => "run.retry",
+                ForkFrom::Step(_) | ForkFrom::Start => "run.fork",
+            };
+            Deed::new(action, fork.run.to_string())
+                .asked(json!({"from": fork.from, "params": fork.params}))
+        }
+        Request::Change { run, change } => {
+            let deed = Deed::new(action_of(change), run.to_string()).asked(json!(change));
+            match views.run(*run).await? {
+                Some(run) => deed.before(status(run.row.status)),
+                None => deed,
+            }
+        }
+        Request::Trigger { trigger, command } => {
+            let row = views.trigger(*trigger).await?;
+            let name = row.as_ref().map_or_else(|| trigger.to_string(), |row| row.spec.title());
+            let deed = Deed::new(action_of_trigger(command), name).asked(json!(command));
+            match row {
+                Some(row) => deed.before(json!({"version": row.version})),
+                None => deed,
+            }
+        }
+        Request::Publish { event, data, key } => {
+            Deed::new("event.publish", event).asked(json!({"data": data, "key": key}))
+        }
+        Request::Serve { run } => Deed::new("run.serve", run.to_string()),
+        Request::RunJob { name } => Deed::new("job.run", name),
+        Request::SetSecret { name, .. } => secret("secret.set", name, views).await?,
+        Request::DeleteSecret { name } => secret("secret.delete", name, views).await?,
+        Request::Rule(rule) => match rule {
+            RuleRequest::Put { name, path, text, replace } => {
+                let object = name.as_ref().map_or(path.as_str(), Name::as_str);
+                Deed::new("rule.put", object).asked(json!({"text": text, "replace": replace}))
+            }
+            RuleRequest::Switch { name, on } => {
+                Deed::new("rule.switch", name.as_str()).asked(json!({"on": on}))
+            }
+            RuleRequest::Delete { name } => Deed::new("rule.delete", name.as_str()),
+        },
+        Request::SignIn { role } => Deed::new("sign_in.link", "").asked(json!({"role": role})),
+        Request::RotateKey => Deed::new("secret.rotate_key", ""),
+    }))
+}
+
+fn status(status: RunStatus) -> Json {
+    json!({"status": status.as_str()})
+}
+
+fn action_of(change: &Change) -> &'static str {
+    match change {
+        Change::Signal { .. } => "run.signal",
+        Change::Event { .. } => "run.event",
+        Change::Pause => "run.pause",
+        Change::Resume => "run.resume",
+        Change::Cancel { .. } => "run.cancel",
+        Change::Terminate { .. } => "run.terminate",
+    }
+}
+
+fn action_of_trigger(command: &TriggerCommand) -> &'static str {
+    match command {
+        TriggerCommand::Pause { .. } => "trigger.pause",
+        TriggerCommand::Resume => "trigger.resume",
+        TriggerCommand::Start { .. } => "trigger.start",
+        TriggerCommand::Backfill(_) => "trigger.backfill",
+        TriggerCommand::CancelBackfill { .. } => "trigger.cancel_backfill",
+    }
+}
+
+/// A change of a secret, of which no more is told than its version.
+async fn secret(action: &'static str, name: &str, views: &dyn Views) -> Result<Deed> {
+    let rows = views.sealed().await?;
+    let version = rows.iter().find(|row| row.name == name).map(|row| row.version);
+    Ok(Deed::new(action, name).before(json!({"version": version})))
+}
+
+/// What came of a request, by its reply.
+pub fn came(result: &Result<Reply>) -> Came {
+    let reply = match result {
+        Ok(reply) => reply,
+        Err(failure) => return Came::Refused(failure.message.clone()),
+    };
+    let (object, after) = match reply {
+        Reply::Started { outcome: Started::New { run }, .. } | Reply::Forked { run } => {
+            (Some(run.to_string()), None)
+        }
+        Reply::Started { outcome: Started::Existing { run }, .. } => {
+            (Some(run.to_string()), Some(json!({"existed": true})))
+        }
+        Reply::Started { outcome: Started::Skipped, .. } => (None, Some(json!({"skipped": true}))),
+        Reply::Triggered { answer } => (None, Some(json!(answer))),
+        Reply::Published { new } => (None, Some(json!({"new": new}))),
+        Reply::SecretSet { version, .. } => (None, Some(json!({"version": version}))),
+        Reply::Rotated(rotated) => (None, Some(json!(rotated))),
+        _ => (None, None),
+    };
+    Came::Done { object, after }
+}

@@ -1,0 +1,217 @@
+//! Whether the audit log is as it was written.
+
+use std::collections::BTreeMap;
+
+use moa_ports::audit::{AuditEntry, AuditHash, AuditHead, Phase};
+
+use super::anchor::Anchor;
+
+/// Findings that are listed one by one.
+const FINDINGS_MAX: usize = 50;
+
+/// Checks a log entry by entry.
+#[derive(Debug, Default)]
+pub struct Check {
+    last: Option<AuditHead>,
+    entries: u64,
+    findings: Vec<String>,
+    /// How much more was found.
+    more: u64,
+    anchors: BTreeMap<u64, Vec<(String, Anchor)>>,
+    /// Heads of logs that a restore has replaced, with the entry that says so.
+    replaced: Vec<(u64, AuditHead)>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Entries that were looked at.
+    pub entries: u64,
+    /// The newest.
+    pub head: Option<AuditHead>,
+    /// Anchors that were compared.
+    pub anchors: usize,
+    /// One line for each thing that is wrong.
+    pub findings: Vec<String>,
+    /// What is worth knowing, and not wrong.
+    pub notes: Vec<String>,
+}
+
+impl Check {
+    /// Has an anchor compared; `from` is where it was found.
+    pub fn anchor(&mut self, from: &str, anchor: Anchor) {
+        self.anchors.entry(anchor.head.seq).or_default().push((from.to_owned(), anchor));
+    }
+
+    /// Something that is wrong.
+    pub fn finding(&mut self, text: String) {
+        match self.findings.len() < FINDINGS_MAX {
+            true => self.findings.push(text),
+            false => self.more += 1,
+        }
+    }
+
+    /// Looks at the next entry.
+    pub fn entry(&mut self, entry: &AuditEntry) {
+        self.entries += 1;
+        let last = self.last.map_or(0, |head| head.seq);
+        if entry.seq != last + 1 {
+            let (first, before) = (last + 1, entry.seq.saturating_sub(1));
+            let gone = if first == before { "entry" } else { "entries" };
+            let which =
+                if first == before { first.to_string() } else { format!("{first} to {before}") };
+            self.finding(format!("{gone} {which} missing"));
+            // The chain can't be followed over the gap: from here on it is followed anew.
+        } else if AuditHead::next(self.last.as_ref(), &entry.body).hash != entry.hash {
+            let seq = entry.seq;
+            self.finding(format!(
+                "entry {seq} is not as it was written, or not where it was written"
+            ));
+        }
+        self.last = Some(entry.head());
+        if let Some(head) = replaced_by(entry) {
+            self.replaced.push((entry.seq, head));
+        }
+        for (from, anchor) in self.anchors.remove(&entry.seq).unwrap_or_default() {
+            if anchor.head.hash != entry.hash {
+                self.lost(&from, &anchor, true);
+            } else {
+                self.anchors.entry(0).or_default().push((from, anchor));
+            }
+        }
+    }
+
+    /// An entry that was the newest once, and isn't there as it was.
+    fn lost(&mut self, from: &str, anchor: &Anchor, changed: bool) {
+        let (seq, at) = (anchor.head.seq, &anchor.timestamp);
+        let what = match changed {
+            true => "is another one now: the log was made anew, or cut off and gone on with",
+            false => "is not there: the end of the log was cut off",
+        };
+        self.anchors.entry(u64::MAX).or_default().push((from.to_owned(), anchor.clone()));
+        self.finding(format!("entry {seq}, noted in {from} at {at}, {what}"));
+    }
+
+    /// What was found.
+    pub fn end(mut self) -> Verdict {
+        let kept = self.anchors.remove(&0).unwrap_or_default().len();
+        let changed = self.anchors.remove(&u64::MAX).unwrap_or_default();
+        let rest: Vec<_> = std::mem::take(&mut self.anchors).into_values().flatten().collect();
+        let anchors = kept + changed.len() + rest.len();
+        let mut notes = Vec::new();
+        for (from, anchor) in rest {
+            self.lost(&from, &anchor, false);
+        }
+        // Entries that a restore has replaced are in the state that it has kept.
+        let lost = self.anchors.remove(&u64::MAX).unwrap_or_default().into_iter().chain(changed);
+        for (from, anchor) in lost {
+            let seq = anchor.head.seq;
+            let covers = |(_, head): &&(u64, AuditHead)| head.seq >= seq;
+            if let Some((by, head)) = self.replaced.iter().find(covers) {
+                let text = format!("entry {seq}, noted in {from}");
+                self.findings.retain(|finding| !finding.starts_with(&text));
+                notes.push(format!(
+                    "{text}, was in the log that a restore replaced (entry {by}; it went to {})",
+                    head.seq
+                ));
+            }
+        }
+        if self.more > 0 {
+            self.findings.push(format!("and {} more", self.more));
+        }
+        let Self { entries, last, findings, .. } = self;
+        Verdict { entries, head: last, anchors, findings, notes }
+    }
+}
+
+/// The head of the log that a restore has replaced.
+fn replaced_by(entry: &AuditEntry) -> Option<AuditHead> {
+    let act = entry.act().filter(|act| act.action == "restore" && act.phase == Phase::Done)?;
+    let head = act.before?.get("audit")?.clone();
+    let hash: AuditHash = head.get("hash")?.as_str()?.parse().ok()?;
+    Some(AuditHead { seq: head.get("seq")?.as_u64()?, hash })
+}
+
+#[cfg(test)]
+mod tests {
+    use moa_core::time::Millis;
+
+    use super::*;
+
+    fn chain(bodies: &[&str]) -> Vec<AuditEntry> {
+        let mut head = None;
+        let mut entry = |body: &&str| {
+            let next = AuditHead::next(head.as_ref(), body);
+            head = Some(next);
+            AuditEntry { seq: next.seq, hash: next.hash, body: (*body).to_owned() }
+        };
+        bodies.iter().map(&mut entry).collect()
+    }
+
+    fn check(entries: &[AuditEntry], anchors: &[AuditHead]) -> Verdict {
+        let mut check = Check::default();
+        for head in anchors {
+            check.anchor("file", Anchor::new(*head, Millis(0)));
+        }
+        entries.iter().for_each(|entry| check.entry(entry));
+        check.end()
+    }
+
+    #[test]
+    fn a_log_as_it_was_written_has_no_findings() {
+        let log = chain(&["a", "b", "c"]);
+        let heads: Vec<_> = log.iter().map(AuditEntry::head).collect();
+        let verdict = check(&log, &heads);
+        assert_eq!(verdict.findings, [""; 0]);
+        assert_eq!((verdict.entries, verdict.anchors, verdict.head), (3, 3, Some(heads[2])));
+        assert_eq!(check(&[], &[]).findings, [""; 0]);
+    }
+
+    #[test]
+    fn every_change_is_found() {
+        let log = chain(&["a", "b", "c", "d"]);
+        let with = |change: &dyn Fn(&mut Vec<AuditEntry>)| {
+            let mut changed = log.clone();
+            change(&mut changed);
+            check(&changed, &[log[3].head()]).findings
+        };
+        let found = with(&|log| log[1].body = "x".into());
+        assert!(found[0].starts_with("entry 2 is not as it was"), "{found:?}");
+        let found = with(&|log| log[1].hash.0[0] ^= 1);
+        assert_eq!(found.len(), 2, "{found:?}");
+        let found = with(&|log| drop(log.remove(1)));
+        assert_eq!(found, ["entry 2 missing"]);
+        let found = with(&|log| drop(log.drain(..2)));
+        assert_eq!(found, ["entries 1 to 2 missing"]);
+        // Put elsewhere, with numbers that look right.
+        let found = with(&|log| {
+            log.swap(1, 2);
+            (log[1].seq, log[2].seq) = (2, 3);
+        });
+        assert_eq!(found.len(), 3, "{found:?}");
+        let found = with(&|log| log.truncate(2));
+        assert!(found[0].contains("the end of the log was cut off"), "{found:?}");
+        assert_eq!(with(&Vec::clear).len(), 1);
+        // Made anew as a whole: the chain itself is good.
+        let found = check(&chain(&["a", "x", "c", "d", "e"]), &[log[3].head()]).findings;
+        assert!(found.len() == 1 && found[0].contains("made anew"), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_restore_replaced_is_told_and_not_wrong() {
+        let old = chain(&["a", "b", "c", "d"]);
+        let before = serde_json::json!({"audit": old[3].head()});
+        let act = serde_json::json!({
+            "at": 0, "who": "w", "from": "f", "action": "restore", "object": "o", "phase": "done",
+            "before": before,
+        });
+        let restored = chain(&["a", "b", &act.to_string()]);
+        let anchors = [old[1].head(), old[2].head(), old[3].head()];
+        let verdict = check(&restored, &anchors);
+        assert_eq!(verdict.findings, [""; 0]);
+        assert_eq!((verdict.notes.len(), verdict.anchors), (2, 3), "{:?}", verdict.notes);
+        // More than the log had then is missing.
+        let later = AuditHead { seq: 9, ..old[3].head() };
+        assert_eq!(check(&restored, &[later]).findings.len(), 1);
+    }
+}

@@ -1,0 +1,293 @@
+//! `moa audit`
+
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+
+use moa_core::time::Millis;
+use moa_ports::audit::{Act, AuditEntry, Phase};
+use moa_ports::views::Views;
+use serde_json::{Value as Json, json};
+
+use super::{Context, runtime};
+use crate::audit::anchor;
+use crate::audit::verify::Check;
+use crate::exit::{Exit, Failure, Result};
+use crate::node;
+use crate::project::{self, Layout};
+use crate::table::{Cell, Table};
+use crate::text;
+use crate::ui::Style;
+use crate::view::now;
+use crate::wire;
+
+/// Entries read at once.
+const PAGE: u64 = 500;
+
+/// See who changed what, and whether that record is whole.
+#[derive(Debug, clap::Subcommand)]
+#[command(long_about = "\
+See who changed what, and whether that record is whole. Every act that changes something (a start, a
+cancel, a decision, a paused schedule, a secret, a restore) is in the audit log before it is done, with
+who, from where and when; the entries are a chain of hashes in the project's database.")]
+#[command(after_help = "\
+Examples:
+  moa audit list
+  moa audit list --since 2h --action 'secret.*'
+  moa audit verify")]
+pub enum Command {
+    /// List acts, the newest first
+    List(ListArgs),
+    /// Check that no entry was changed, removed or put elsewhere
+    Verify(VerifyArgs),
+}
+
+/// List acts.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa audit list
+  moa audit list --since 2025-12-11T00:00:00Z --json
+  moa audit list --action 'run.*' --who ann -n 0
+
+An act of which it isn't known what came (`asked`) was begun when moa was ended, or goes on just now.")]
+pub struct ListArgs {
+    /// Since this instant (RFC 3339), or not older than this (2h)
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Only acts like this: run.start, run.*, secret.*
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Only of those whose name holds this text
+    #[arg(long, value_name = "TEXT")]
+    who: Option<String>,
+    /// At most so many; 0 = all
+    #[arg(long, short = 'n', default_value_t = 50)]
+    limit: usize,
+}
+
+/// Check the audit log.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa audit verify
+  moa audit verify --anchor /mnt/elsewhere/audit_20251211.jsonl
+  moa audit verify --json | jq .findings
+
+Found is every entry that was changed, removed or put elsewhere. Whether entries were taken off the end,
+or the whole log was made anew, is told by its anchors: .moa/audit.head, the files audit_*.jsonl beside
+the health reports, and those that you name. Keep copies where nobody who can write here can.
+Exit codes: 0 it is whole, 1 it is not")]
+pub struct VerifyArgs {
+    /// Another file of anchors; may be given several times
+    #[arg(long, value_name = "FILE")]
+    anchor: Vec<PathBuf>,
+}
+
+/// Does what the command line says.
+pub fn run(command: Command, context: &Context) -> Result {
+    let layout = context.layout()?;
+    let views = wire::open_views(&layout)?;
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        match command {
+            Command::List(args) => {
+                let acts = match &views {
+                    Some(views) => listed(&**views, &args).await?,
+                    None => Vec::new(),
+                };
+                list(&acts, context);
+                Ok(Exit::Ok)
+            }
+            Command::Verify(args) => verify(&layout, views.as_deref(), &args, context).await,
+        }
+    })
+}
+
+/// An act with what came of it.
+struct Listed {
+    seq: u64,
+    asked: Act,
+    ended: Option<Act>,
+}
+
+/// The acts that were asked for, the newest first.
+async fn listed(views: &dyn Views, args: &ListArgs) -> Result<Vec<Listed>> {
+    let since = args.since.as_deref().map(when).transpose()?;
+    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
+    let mut end = views.audit_head().await?.map_or(0, |head| head.seq);
+    let mut ends: HashMap<u64, Act> = HashMap::new();
+    let mut found = Vec::new();
+    while end > 0 && found.len() < limit {
+        let start = end.saturating_sub(PAGE);
+        let page = views.audit(start, (end - start) as usize).await?;
+        for entry in page.iter().rev().filter(|entry| entry.seq <= end) {
+            let Some(act) = act_of(entry) else { continue };
+            if let Some(of) = act.of {
+                ends.insert(of, act);
+                continue;
+            }
+            // Entries are in the order in which they were written; a clock may have been set back.
+            if since.is_some_and(|since| act.at < since) {
+                continue;
+            }
+            let ended = match act.phase {
+                // One that took effect with its entry.
+                Phase::Done => Some(Act { after: None, ..act.clone() }),
+                Phase::Asked | Phase::Refused => ends.remove(&entry.seq),
+            };
+            if fits(&act, args) && found.len() < limit {
+                found.push(Listed { seq: entry.seq, asked: act, ended });
+            }
+        }
+        end = start;
+    }
+    Ok(found)
+}
+
+/// What an entry tells; what isn't understood is shown as it is.
+fn act_of(entry: &AuditEntry) -> Option<Act> {
+    let stranger = || Act {
+        at: Millis(0),
+        who: "?".into(),
+        from: "?".into(),
+        action: "?".into(),
+        object: entry.body.clone(),
+        phase: Phase::Asked,
+        of: None,
+        before: None,
+        after: None,
+        error: None,
+    };
+    Some(entry.act().unwrap_or_else(stranger))
+}
+
+fn fits(act: &Act, args: &ListArgs) -> bool {
+    let action = args.action.as_deref().is_none_or(|wanted| match wanted.strip_suffix('*') {
+        Some(start) => act.action.starts_with(start),
+        None => act.action == wanted,
+    });
+    action && args.who.as_deref().is_none_or(|who| act.who.contains(who))
+}
+
+/// An instant, or how long ago.
+fn when(text: &str) -> Result<Millis> {
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(Millis(at.as_millisecond()));
+    }
+    let span: std::result::Result<moa_core::time::Span, _> = text.parse();
+    match span {
+        Ok(span) => Ok(Millis(now().0.saturating_sub_unsigned(span.0))),
+        Err(_) => {
+            let failure = Failure::usage(format!("{text:?} is neither an instant nor a duration"));
+            Err(failure.hint("such as 2025-12-11T22:00:00Z, or 2h"))
+        }
+    }
+}
+
+fn document(listed: &Listed) -> Json {
+    let Listed { seq, asked, ended } = listed;
+    let (phase, object) = match ended {
+        Some(ended) => (ended.phase, &ended.object),
+        None => (asked.phase, &asked.object),
+    };
+    json!({
+        "seq": seq,
+        "at": asked.at.to_string(),
+        "who": asked.who,
+        "from": asked.from,
+        "action": asked.action,
+        "object": object,
+        "outcome": phase.as_str(),
+        "before": asked.before,
+        "asked": asked.after,
+        "after": ended.as_ref().and_then(|act| act.after.clone()),
+        "error": ended.as_ref().and_then(|act| act.error.clone()),
+    })
+}
+
+fn list(acts: &[Listed], context: &Context) {
+    if context.ui.json {
+        context.ui.json(&acts.iter().map(document).collect::<Vec<_>>());
+        return;
+    }
+    let mut table = Table::new(&["NO", "WHEN", "WHO", "FROM", "ACTION", "OBJECT", "OUTCOME"]);
+    for listed in acts {
+        let Listed { seq, asked, ended } = listed;
+        let at = Cell::pair(text::relative(asked.at, now()), asked.at.to_string());
+        let object = ended.as_ref().map_or(&asked.object, |act| &act.object);
+        let outcome = match ended {
+            Some(Act { phase: Phase::Done, .. }) => Cell::new("done").style(Style::Green),
+            Some(act) => {
+                let why = act.error.as_deref().unwrap_or_default();
+                Cell::new(format!("refused: {why}")).style(Style::Red)
+            }
+            None => Cell::new(asked.phase.as_str()).style(Style::Yellow),
+        };
+        let [who, from] = [&asked.who, &asked.from].map(Cell::new);
+        let action = asked.action.as_str().into();
+        table.row(vec![seq.to_string().into(), at, who, from, action, object.into(), outcome]);
+    }
+    table.print(&context.ui, "nobody has changed anything yet");
+}
+
+async fn verify(
+    layout: &Layout,
+    views: Option<&dyn Views>,
+    args: &VerifyArgs,
+    context: &Context,
+) -> Result {
+    let mut check = Check::default();
+    let mut files: VecDeque<_> =
+        anchor::all(&layout.root, &layout.state(), &folder(layout)?).into();
+    files.extend(args.anchor.iter().map(|path| (path.display().to_string(), anchor::read(path))));
+    for (from, anchors) in files {
+        match anchors {
+            Ok(anchors) => anchors.into_iter().for_each(|anchor| check.anchor(&from, anchor)),
+            Err(wrong) => check.finding(wrong),
+        }
+    }
+    let mut after = 0;
+    while let Some(views) = views {
+        let page = views.audit(after, PAGE as usize).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        page.iter().for_each(|entry| check.entry(entry));
+    }
+    let verdict = check.end();
+    if context.ui.json {
+        context.ui.json(&json!({
+            "whole": verdict.findings.is_empty(),
+            "entries": verdict.entries,
+            "head": verdict.head,
+            "anchors": verdict.anchors,
+            "findings": verdict.findings,
+            "notes": verdict.notes,
+        }));
+    } else {
+        verdict.findings.iter().for_each(|finding| context.ui.line(finding));
+        verdict.notes.iter().for_each(|note| context.ui.note(note));
+    }
+    let entries = match verdict.entries {
+        1 => "1 entry".to_owned(),
+        n => format!("{n} entries"),
+    };
+    if !verdict.findings.is_empty() {
+        let found = text::plural(verdict.findings.len(), "finding");
+        let text = format!("the audit log is not as it was written: {found} in {entries}");
+        return Err(Failure::new(Exit::Failed, text)
+            .hint("compare it with a backup, and see who can write to the project's folder"));
+    }
+    if !context.ui.json {
+        let anchors = text::plural(verdict.anchors, "anchor");
+        let head = verdict.head.map_or(String::new(), |head| format!(", up to {}", head.hash));
+        context.ui.line(&format!("the audit log is whole: {entries}, {anchors}{head}"));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The folder of the health reports.
+fn folder(layout: &Layout) -> Result<PathBuf> {
+    let loaded = project::load(layout, None)?;
+    let config = node::read_config(layout, &loaded.project)?;
+    Ok(Path::new(&config.settings.health.folder).to_owned())
+}
