@@ -119,11 +119,8 @@ fn approvals_are_for_approvers_and_say_who_decided() {
     let decision = json!({"name": "approve.release", "payload": {"approved": true, "by": "root"}});
     operator.post(&path, &decision).refused(403, "forbidden");
     approver.post(&path, &json!({"name": "go"})).refused(403, "forbidden");
-    let waits = |api: &Api| {
-        let steps = api.get(&format!("/api/v1/runs/{run}/steps")).expect(200).json();
-        steps["steps"][0]["status"] == "waiting"
-    };
-    while !waits(&approver) {}
+    let waits = |document: &serde_json::Value| document["steps"][0]["status"] == "waiting";
+    approver.until(&format!("/api/v1/runs/{run}/steps"), waits);
     approver.post(&path, &decision).expect(200);
     let result = approver.ended(&run);
     assert_eq!(result["status"], "success");

@@ -126,7 +126,9 @@ fn begin(c: &mut Contract) -> String {
     let run = started.json()["run"].as_str().expect("an id").to_owned();
     let path = "/api/v1/runs/{run}/steps";
     // Until the approval is asked for.
-    while c.call("GET", path, &[&run], None).json()["steps"][1]["status"] != "waiting" {}
+    let waits = |document: &Json| document["steps"][1]["status"] == "waiting";
+    c.api.until(&path.replace("{run}", &run), waits);
+    c.call("GET", path, &[&run], None).expect(200);
     run
 }
 

@@ -77,15 +77,24 @@ impl Api {
         self.send("POST", path, "Content-Type: application/json\r\n", &body.to_string())
     }
 
+    /// Asks until the answer is as wanted; who asks that often is told to wait now and then.
+    pub fn until(&self, path: &str, wanted: impl Fn(&Json) -> bool) -> Json {
+        loop {
+            let answer = self.get(path);
+            if answer.status == 429 {
+                std::thread::yield_now();
+                continue;
+            }
+            let document = answer.expect(200).json();
+            if wanted(&document) {
+                return document;
+            }
+        }
+    }
+
     /// The result of a run, when it has ended.
     pub fn ended(&self, run: &str) -> Json {
-        loop {
-            let result = self.get(&format!("/api/v1/runs/{run}")).expect(200).json();
-            if result["status"] != "running" {
-                return result;
-            }
-            std::thread::yield_now();
-        }
+        self.until(&format!("/api/v1/runs/{run}"), |result| result["status"] != "running")
     }
 }
 
