@@ -13,6 +13,7 @@ mod files;
 mod hostile;
 mod housekeeping;
 mod http;
+mod leaks;
 mod metrics;
 mod monitoring;
 mod node;
