@@ -40,6 +40,12 @@ pub trait Control: Send + Sync {
     /// Publishes an event; answers whether it is new.
     async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool>;
 
+    /// Writes down that whoever asks is going to do something that no other method does.
+    ///
+    /// # Errors
+    /// It can't be written: then it must not be done.
+    async fn note(&self, action: &'static str, object: &str, asked: Json) -> Result<()>;
+
     /// Looks at the project's files; answers diagnostics when something is broken.
     async fn refresh(&self) -> Result<Option<String>>;
 

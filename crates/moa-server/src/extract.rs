@@ -1,7 +1,7 @@
 //! Extractors whose rejections are problem documents.
 
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request};
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +32,26 @@ impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
     }
+}
+
+/// An answer that a client may have already: `tag` says which version of the thing it is about. It is
+/// sent again only when that differs from what the request says it has.
+pub fn tagged<T: Serialize>(headers: &HeaderMap, tag: &str, answer: T) -> Response {
+    let tag = format!("\"{tag}\"");
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(str::trim);
+    let is_known = known.any(|one| one == "*" || one.trim_start_matches("W/") == tag);
+    let mut response = match is_known {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => Json(answer).into_response(),
+    };
+    let own = response.headers_mut();
+    // A client may keep it, but has to ask.
+    own.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        own.insert(header::ETAG, tag);
+    }
+    response
 }
 
 /// No body at all is fine.

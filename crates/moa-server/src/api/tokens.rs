@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use moa_core::time::{Millis, Span};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::App;
@@ -116,6 +117,8 @@ pub async fn create(
             })?)),
         };
     let name = tokens::name(&new.name).map_err(Problem::invalid)?;
+    let asked = json!({"role": new.role, "expires_at": expires_at.map(|at| at.to_string())});
+    app.control().note("token.create", &name, asked).await?;
     let made = New { kind: Kind::Token, name, role: new.role, expires_at, of: None };
     let tokens = app.auth().tokens.clone();
     let (entry, token) = blocking(move || tokens.create(made, now)).await?;
@@ -134,6 +137,7 @@ pub async fn create(
 )]
 pub async fn revoke(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode> {
     let tokens = app.auth().tokens.clone();
+    app.control().note("token.revoke", &id, json!({})).await?;
     blocking(move || tokens.revoke(&id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

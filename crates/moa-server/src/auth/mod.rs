@@ -314,6 +314,35 @@ fn forbidden(access: Access, role: Role) -> Problem {
     Problem::new(Code::Forbidden, text)
 }
 
+/// Who asks, and from where, for whoever writes down who did what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asker {
+    /// `token:ID (NAME)` or `session:ID (NAME)`; `nobody` before anybody said who they are.
+    pub who: String,
+    /// `http ADDRESS`.
+    pub from: String,
+}
+
+tokio::task_local! {
+    static ASKER: Asker;
+}
+
+impl Asker {
+    fn new(who: Option<&Identity>, address: IpAddr) -> Self {
+        let who = match who {
+            None => "nobody".into(),
+            Some(Identity { id, name, via: Via::Token, .. }) => format!("token:{id} ({name})"),
+            Some(Identity { id, name, .. }) => format!("session:{id} ({name})"),
+        };
+        Self { who, from: format!("http {address}") }
+    }
+
+    /// Who asks for the request that is being answered; `None` outside of one.
+    pub fn current() -> Option<Self> {
+        ASKER.try_with(Clone::clone).ok()
+    }
+}
+
 /// Finds out who asks, for every route.
 pub async fn identify(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let address = Peer::of(request.extensions()).ip();
@@ -326,8 +355,9 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
     if let Err(problem) = auth.take_place(key) {
         return axum::response::IntoResponse::into_response(problem);
     }
+    let asker = Asker::new(who.as_ref(), address);
     request.extensions_mut().insert(Caller(who));
-    next.run(request).await
+    ASKER.scope(asker, next.run(request)).await
 }
 
 /// Refuses whom a route does not admit.

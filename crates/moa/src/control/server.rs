@@ -163,7 +163,7 @@ async fn next(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<R
 }
 
 /// Does what is asked for; what changes something is in the audit log before it is done.
-async fn act(node: &Arc<Node>, actor: &Actor, request: Request) -> Result<Reply> {
+pub async fn act(node: &Arc<Node>, actor: &Actor, request: Request) -> Result<Reply> {
     match audit::deed(&request, node.views()).await? {
         Some(deed) => node.audit().act(actor, deed, answer(node, request), audit::came).await,
         None => answer(node, request).await,

@@ -11,9 +11,11 @@ use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
+use moa_engine::audit::{Actor, Came, Deed};
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_ports::views::Views;
+use moa_server::auth::Asker;
 use moa_server::control::{AttemptLog, Control, Drawing, FileWorkflow, LogPart};
 use moa_server::{App, SignIn, serve};
 use serde_json::{Map, Value as Json};
@@ -23,7 +25,8 @@ use tokio::task::JoinHandle;
 
 use super::Node;
 use crate::config::Config;
-use crate::control::protocol::{NodeStatus, StartRun};
+use crate::control::protocol::{NodeStatus, Reply, Request, StartRun};
+use crate::control::server;
 use crate::exit::{Exit, Failure, Result};
 use crate::project::{self, Layout};
 use crate::wire;
@@ -174,6 +177,11 @@ struct Served {
 }
 
 impl Served {
+    /// Does what the local socket does for such a request, and writes it down as it does.
+    async fn act(&self, request: Request) -> Result<Reply> {
+        server::act(&self.node, &actor(), request).await
+    }
+
     /// Does something with files where it holds nobody up.
     async fn with_files<T: Send + 'static>(
         &self,
@@ -192,23 +200,42 @@ impl Control for Served {
     }
 
     async fn start_run(&self, start: StartRun) -> Result<(Started, Option<String>)> {
-        self.node.start_run(start).await
+        match self.act(Request::Start(Box::new(start))).await? {
+            Reply::Started { outcome, warning } => Ok((outcome, warning)),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn fork(&self, fork: ForkRequest) -> Result<RunId> {
-        self.node.fork(fork).await
+        match self.act(Request::Fork(Box::new(fork))).await? {
+            Reply::Forked { run } => Ok(run),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn change(&self, run: RunId, change: Change) -> Result<()> {
-        self.node.change(run, change).await
+        self.act(Request::Change { run, change }).await.map(drop)
     }
 
-    async fn trigger(&self, id: TriggerId, command: TriggerCommand) -> Result<TriggerAnswer> {
-        self.node.trigger(id, command).await
+    async fn trigger(&self, trigger: TriggerId, command: TriggerCommand) -> Result<TriggerAnswer> {
+        match self.act(Request::Trigger { trigger, command }).await? {
+            Reply::Triggered { answer } => Ok(*answer),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
-        self.node.publish(event, data, key).await
+        match self.act(Request::Publish { event, data, key }).await? {
+            Reply::Published { new } => Ok(new),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn note(&self, action: &'static str, object: &str, asked: Json) -> Result<()> {
+        let deed = Deed::new(action, object).asked(asked);
+        let nothing = async { Ok::<_, Failure>(()) };
+        let came = |_: &Result<()>| Came::Done { object: None, after: None };
+        self.node.audit().act(&actor(), deed, nothing, came).await
     }
 
     async fn refresh(&self) -> Result<Option<String>> {
@@ -232,7 +259,10 @@ impl Control for Served {
     }
 
     async fn run_job(&self, name: &str) -> Result<JobStatus> {
-        self.node.run_job(name).await
+        match self.act(Request::RunJob { name: name.to_owned() }).await? {
+            Reply::JobDone(status) => Ok(*status),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn workflows(&self) -> Result<Vec<FileWorkflow>> {
@@ -297,6 +327,18 @@ impl Control for Served {
         })
         .await
     }
+}
+
+/// Who asks for what is being answered.
+fn actor() -> Actor {
+    match Asker::current() {
+        Some(Asker { who, from }) => Actor { who, from },
+        None => Actor { who: "the server".into(), from: "itself".into() },
+    }
+}
+
+fn unexpected() -> Failure {
+    Failure::new(Exit::Refused, "the node answers something else")
 }
 
 /// The step that a log is of, as people name it.

@@ -83,6 +83,24 @@ fn a_run_is_started_once_for_a_key_and_told_as_documented() {
 }
 
 #[test]
+fn a_run_that_has_not_changed_is_not_sent_again() {
+    let (project, node) = shop();
+    let api = Api::with_role(&project, &node, "operator");
+    let said = api.post("/api/v1/runs", &json!({"workflow": "hello"})).expect(201).json();
+    let run = said["run"].as_str().expect("an id").to_owned();
+    api.ended(&run);
+    let path = format!("/api/v1/runs/{run}");
+    let tag = api.get(&path).expect(200).header("etag").expect("a tag").to_owned();
+    let known = |tag: &str| api.send("GET", &path, &format!("If-None-Match: {tag}\r\n"), "");
+    assert_eq!(known(&tag).expect(304).body, "");
+    known("\"other\"").expect(200);
+    let other = api.post("/api/v1/runs", &json!({"workflow": "hello"})).expect(201).json();
+    let other = other["run"].as_str().expect("an id");
+    api.ended(other);
+    assert_ne!(api.get(&format!("/api/v1/runs/{other}")).expect(200).header("etag"), Some(&*tag));
+}
+
+#[test]
 fn pages_of_a_list_have_every_run_once() {
     let (project, node) = shop();
     let api = Api::with_role(&project, &node, "operator");
@@ -273,4 +291,23 @@ fn drafts_are_checked_with_the_agents_of_the_project() {
     assert!(drawn.body.contains("hello"), "{}", drawn.body);
     let source = api.get("/api/v1/workflows/hello/source").expect(200);
     assert_eq!(source.body, HELLO);
+}
+
+#[test]
+fn who_did_what_over_the_api_is_in_the_audit_log() {
+    let (project, node) = shop();
+    let api = Api::with_role(&project, &node, "admin");
+    let me = api.get("/api/v1/me").expect(200).json();
+    let who = format!("token:{} (admin)", me["id"].as_str().expect("an id"));
+    let said = api.post("/api/v1/runs", &json!({"workflow": "hello"})).expect(201).json();
+    api.post("/api/v1/runs", &json!({"workflow": "nothing"})).refused(404, "not_found");
+    let made =
+        api.post("/api/v1/tokens", &json!({"name": "ci", "role": "viewer"})).expect(201).json();
+    let log = project.call(&["audit", "list", "--json"]).expect(0).json();
+    let acts: Vec<_> = log.as_array().expect("a list").iter().filter(|a| a["who"] == who).collect();
+    let of = |action: &str| acts.iter().filter(|act| act["action"] == action).count();
+    assert!(of("run.start") >= 2 && of("token.create") >= 1, "{log:#}");
+    let text = log.to_string();
+    assert!(text.contains(said["run"].as_str().expect("an id")), "{text}");
+    assert!(!text.contains(&made["token"].as_str().expect("one")[4..]), "{text}");
 }

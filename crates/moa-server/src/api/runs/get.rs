@@ -1,6 +1,9 @@
 //! Looking at a run.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use moa_core::machine::Run;
 use moa_view::events::{Names, told};
 use moa_view::result::WorkflowResult;
 use moa_view::why::{Limits, answer};
@@ -12,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{find, list, result};
 use crate::App;
 use crate::error::Result;
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Json, Path, Query, tagged};
 
 /// Commits of a history answered at once.
 const COMMITS: usize = 200;
@@ -21,15 +24,29 @@ const COMMITS_MAX: usize = 1000;
 
 /// The result of a run
 ///
-/// Also of one that goes on: with the steps that have ended.
+/// Also of one that goes on: with the steps that have ended. `ETag` changes with the run; with
+/// `If-None-Match` an answer that the client has comes again only when it has changed.
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}", tag = "runs",
     params(("run" = String, Path, description = "Its id, a unique start or end of it, or `last`")),
-    responses((status = 200, description = "The result", body = result::WorkflowResult)),
+    responses(
+        (status = 200, description = "The result", body = result::WorkflowResult),
+        (status = 304, description = "As the client has it"),
+    ),
 )]
-pub async fn get(State(app): State<App>, Path(run): Path<String>) -> Result<Json<WorkflowResult>> {
+pub async fn get(
+    State(app): State<App>,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let id = find(&app, &run).await?;
-    Ok(Json(WorkflowResult::new(&app.reader().run(id).await?)))
+    let run = app.reader().run(id).await?;
+    Ok(tagged(&headers, &tag(&run), WorkflowResult::new(&run)))
+}
+
+/// Names what a run is now: another run, or the same after a change, is another thing.
+fn tag(run: &Run) -> String {
+    format!("{}.{}", run.row.run, run.version)
 }
 
 /// A run as it is kept
@@ -39,13 +56,20 @@ pub async fn get(State(app): State<App>, Path(run): Path<String>) -> Result<Json
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/document", tag = "runs",
     params(("run" = String, Path, description = "The run")),
-    responses((status = 200, description = "The run", body = Object)),
+    responses(
+        (status = 200, description = "The run", body = Object),
+        (status = 304, description = "As the client has it"),
+    ),
 )]
-pub async fn document(State(app): State<App>, Path(run): Path<String>) -> Result<Json<Value>> {
+pub async fn document(
+    State(app): State<App>,
+    Path(run): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let id = find(&app, &run).await?;
     let run = app.reader().run(id).await?;
     let made = attempts::of_history(&app.reader().history(id, 0).await?);
-    Ok(Json(summary::document(&run, Some(&made))))
+    Ok(tagged(&headers, &tag(&run), summary::document(&run, Some(&made))))
 }
 
 /// The steps of a run.
