@@ -14,6 +14,7 @@ use moa_ports::store::{
 use moa_ports::triggers::{TriggerOutcome, TriggerRow};
 
 use crate::check;
+use crate::plans;
 use crate::plant::Plant;
 use crate::process::LEASE;
 use crate::world::{Happening, World};
@@ -168,7 +169,10 @@ impl World {
                 self.answer(process, life, Answer::Due(ask, Ok(due)));
             }
             Request::Resolve(which) => {
-                let found = self.store.model().workflow(&which);
+                let mut found = self.store.model().workflow(&which);
+                if let (Some(Plant::ForgottenTurns), Some(version)) = (self.plant, &mut found) {
+                    version.plan = plans::without_fairness(&version.plan);
+                }
                 self.answer(process, life, Answer::Resolved(which, Ok(found)));
             }
             Request::Renew(at) => {
@@ -244,7 +248,10 @@ impl World {
         if self.plant == Some(Plant::AnswersForAll) {
             asked.only = None;
         }
-        let due = self.store.model().due(&asked);
+        let mut due = self.store.model().due(&asked);
+        if self.plant == Some(Plant::HiddenKey) {
+            due.ready.retain(|task| task.queue.key.as_deref() != Some("b"));
+        }
         (ask, due)
     }
 

@@ -8,8 +8,8 @@ use moa_core::schema::Schema;
 use moa_core::template::Template;
 use moa_core::time::Span;
 use moa_core::workflow::{
-    Body, BodyIx, Concurrency, MAIN, Need, NeedStatus, OnLimit, OnTimeout, Output, Plan, PlanStep,
-    Priority, RunIf, StepIx, StepKind,
+    Body, BodyIx, Concurrency, FairnessPlan, MAIN, Need, NeedStatus, OnLimit, OnTimeout, Output,
+    Plan, PlanStep, Priority, RunIf, StepIx, StepKind,
 };
 use serde_json::{Value as Json, json};
 
@@ -47,6 +47,13 @@ pub fn emitter(event: &str) -> Plan {
     plan.steps.push(step(0, MAIN, StepKind::Emit { event: event.to_owned(), data }));
     plan.bodies = vec![Body { start: 0, count: 1, owner: None }];
     plan
+}
+
+/// The same plan, but that its tasks are nobody's.
+pub fn without_fairness(plan: &str) -> String {
+    let mut plan: Plan = serde_json::from_str(plan).expect("it was written as one");
+    plan.fairness = None;
+    serde_json::to_string(&plan).expect("a plan has no maps with odd keys")
 }
 
 fn blank(workflow: Name, version: u64) -> Plan {
@@ -178,6 +185,11 @@ impl<'a> Maker<'a> {
             limit: random.range(1, 2) as u32,
             on_limit: *random.pick(&[Queue, Queue, Skip, CancelRunning, ReplacePending]),
         })
+    }
+
+    /// Whose tasks a workflow's are; drawn by nobody.
+    pub fn fairness() -> FairnessPlan {
+        FairnessPlan { key: program("has(params.k) ? params.k : null"), weight: None }
     }
 
     fn open_body(&mut self, owner: Option<StepIx>, loops: u32, small: bool) -> BodyIx {

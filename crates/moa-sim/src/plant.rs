@@ -49,11 +49,15 @@ pub enum Plant {
     SecondRun,
     /// Slots are started before they are due.
     EarlySlot,
+    /// A node does not know that keys take turns.
+    ForgottenTurns,
+    /// Tasks of one of the fairness keys are not found in the store.
+    HiddenKey,
 }
 
 impl Plant {
     /// Every planted bug.
-    pub const ALL: [Plant; 23] = [
+    pub const ALL: [Plant; 25] = [
         Self::LostMessage,
         Self::StaleVersion,
         Self::EarlyAnswer,
@@ -77,5 +81,7 @@ impl Plant {
         Self::LostDue,
         Self::SecondRun,
         Self::EarlySlot,
+        Self::ForgottenTurns,
+        Self::HiddenKey,
     ];
 }

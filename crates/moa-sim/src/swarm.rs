@@ -21,6 +21,10 @@ pub struct Swarm {
     pub asked_only: u32,
     /// Whether there are triggers.
     pub triggers: bool,
+    /// Whether workflows have a fairness key.
+    pub tenants: bool,
+    /// Whether one key asks for much more than can be done, on one node without faults.
+    pub backlog: bool,
     /// Rows that a node asks the store for at once, when not the usual number.
     pub due_limit: Option<usize>,
     /// Whether committed changes are published.
@@ -157,6 +161,14 @@ impl Swarm {
             self.asked_only = random.range(100, 900) as u32;
         }
         self.triggers = seed % 13 == 6;
+        self.tenants = seed % 23 == 13;
+        if seed % 23 == 8 {
+            let kinds = self.kinds;
+            let users = [12, 0, 0, 1, 0, 1, 2, 0];
+            *self = Self { kinds, users, ..Self::quiet(1, true) };
+            (self.tenants, self.backlog) = (true, true);
+            (self.max_running, self.user_every, self.attempt) = (2, 20, 300);
+        }
     }
 
     /// No fault at all.
@@ -168,6 +180,8 @@ impl Swarm {
             cached_max: None,
             asked_only: 0,
             triggers: false,
+            tenants: false,
+            backlog: false,
             due_limit: None,
             publish: true,
             latency: 1,
@@ -207,6 +221,7 @@ impl Swarm {
         calm.due_limit = self.due_limit;
         calm.publish = self.publish;
         calm.triggers = self.triggers;
+        (calm.tenants, calm.backlog) = (self.tenants, self.backlog);
         calm.users = [0; 8];
         calm
     }

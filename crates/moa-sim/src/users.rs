@@ -107,7 +107,11 @@ impl World {
         let Some(p) = self.any_process() else { return };
         let run = self.new_run();
         let items: Vec<u64> = (0..self.random.below(4)).collect();
-        let key_param = *self.random.pick(&["a", "b"]);
+        let keys: &[&str] = match self.swarm.backlog {
+            true => &["a", "a", "a", "a", "a", "b"],
+            false => &["a", "b"],
+        };
+        let key_param = *self.random.pick(keys);
         let mut params = json!({ "flag": self.random.chance(500), "items": items, "k": key_param });
         if self.random.chance(20) {
             params = json!([]);

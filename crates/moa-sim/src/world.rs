@@ -17,7 +17,7 @@ use moa_ports::store::WorkflowVersion;
 
 use crate::agents;
 use crate::calls::{Answer, Call};
-use crate::check::Checker;
+use crate::check::{Checker, Turns};
 use crate::coverage::Coverage;
 use crate::ledger::Ledger;
 use crate::panics;
@@ -212,6 +212,7 @@ impl World {
             swarm,
         };
         world.note(|w| format!("seed {} {:?}", options.seed, w.swarm));
+        world.checker.turns = world.swarm.backlog.then(Turns::default);
         world.make_workflows();
         if world.swarm.triggers {
             world.specs = triggers::specs(options.seed, &world.workflows[0].name);
@@ -254,6 +255,7 @@ impl World {
         let (name, children) = (&workflow.name, &workflow.children);
         let mut plan = Maker::make(&mut self.random, &self.swarm, name, version, children);
         plan.concurrency = workflow.concurrency.clone();
+        plan.fairness = self.swarm.tenants.then(Maker::fairness);
         self.put(plan);
     }
 

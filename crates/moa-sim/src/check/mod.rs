@@ -10,6 +10,7 @@ mod post;
 mod shadow;
 mod step;
 mod triggers;
+mod turns;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use crate::ledger::Ledger;
 use post::Sent;
 pub use shadow::Shadow;
 pub use step::Step;
+pub use turns::Turns;
 
 /// What is known of the world while a commit is judged.
 pub struct World<'a> {
@@ -63,6 +65,8 @@ pub struct Checker {
     denied: BTreeSet<RunId>,
     triggers: BTreeMap<TriggerId, triggers::Seen>,
     commits: u64,
+    /// Where turns are judged.
+    pub turns: Option<Turns>,
     /// Pairs of (status, event) seen.
     pub coverage: Coverage,
 }
@@ -115,6 +119,7 @@ impl Checker {
                     .map_err(|wrong| format!("run {}: {wrong}", commit.run))?;
             }
         }
+        self.turns(&batch.commits)?;
         self.trigger_commits(batch, outcome, model)?;
         self.post(batch, model)
     }

@@ -9,7 +9,7 @@ use moa_core::machine::{Graph, Run};
 use moa_core::run::{ParentRef, Phase, RunRow, RunStatus};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
-use moa_core::workflow::{BodyIx, StepIx, StepKind};
+use moa_core::workflow::{BodyIx, Priority, StepIx, StepKind};
 
 use super::step::Step;
 
@@ -22,6 +22,10 @@ pub struct Shadow {
     pub parent: Option<ParentRef>,
     /// Its concurrency key.
     pub key: Option<String>,
+    /// Whose tasks its tasks are, when its workflow asks for that.
+    pub tenant: Option<String>,
+    /// The priority of its tasks.
+    pub priority: Priority,
     /// Every commit: its instant and events.
     pub history: Vec<(Millis, Vec<Event>)>,
     /// Its status after each commit.
@@ -72,6 +76,8 @@ impl Shadow {
         let mut shadow = Self {
             parent: created.parent,
             key: created.concurrency_key.clone(),
+            tenant: created.params["k"].as_str().map(str::to_owned),
+            priority: created.priority,
             history: Vec::new(),
             statuses: Vec::new(),
             row_status: RunStatus::Pending,
