@@ -158,6 +158,7 @@ impl World {
                 let model = self.store.model();
                 let found = ids.iter().map(|id| model.trigger(*id)).collect();
                 drop(model);
+                let found = self.tampered_rows(found);
                 self.answer(process, life, Answer::LoadedTriggers(ids, Ok(found)));
             }
             Request::Limits => {
@@ -275,7 +276,7 @@ impl World {
         }
         drop(model);
         self.must(judged);
-        let mut outcome = match result {
+        let mut outcome = match result.map(|outcome| self.tampered_known(outcome)) {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.fail(format!("the store refuses a batch: {error}"));

@@ -53,11 +53,19 @@ pub enum Plant {
     ForgottenTurns,
     /// Tasks of one of the fairness keys are not found in the store.
     HiddenKey,
+    /// A slot of a paused trigger is written as started.
+    PausedStart,
+    /// It is forgotten that a trigger is switched off.
+    ForgottenSwitch,
+    /// What an edit discards is not written.
+    LostDiscard,
+    /// A backfill is told that a run has failed which goes on.
+    EarlyReprocess,
 }
 
 impl Plant {
     /// Every planted bug.
-    pub const ALL: [Plant; 25] = [
+    pub const ALL: [Plant; 29] = [
         Self::LostMessage,
         Self::StaleVersion,
         Self::EarlyAnswer,
@@ -83,5 +91,9 @@ impl Plant {
         Self::EarlySlot,
         Self::ForgottenTurns,
         Self::HiddenKey,
+        Self::PausedStart,
+        Self::ForgottenSwitch,
+        Self::LostDiscard,
+        Self::EarlyReprocess,
     ];
 }

@@ -21,6 +21,8 @@ pub struct Swarm {
     pub asked_only: u32,
     /// Whether there are triggers.
     pub triggers: bool,
+    /// Whether triggers are edited, switched off and on, and backfilled.
+    pub edits: bool,
     /// Whether workflows have a fairness key.
     pub tenants: bool,
     /// Whether one key asks for much more than can be done, on one node without faults.
@@ -161,6 +163,8 @@ impl Swarm {
             self.asked_only = random.range(100, 900) as u32;
         }
         self.triggers = seed % 13 == 6;
+        self.edits = seed % 23 == 21;
+        self.triggers |= self.edits;
         self.tenants = seed % 23 == 13;
         if seed % 23 == 8 {
             let kinds = self.kinds;
@@ -180,6 +184,7 @@ impl Swarm {
             cached_max: None,
             asked_only: 0,
             triggers: false,
+            edits: false,
             tenants: false,
             backlog: false,
             due_limit: None,
@@ -221,6 +226,7 @@ impl Swarm {
         calm.due_limit = self.due_limit;
         calm.publish = self.publish;
         calm.triggers = self.triggers;
+        calm.edits = self.edits;
         (calm.tenants, calm.backlog) = (self.tenants, self.backlog);
         calm.users = [0; 8];
         calm

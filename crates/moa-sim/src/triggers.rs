@@ -4,17 +4,21 @@
 use std::sync::Arc;
 
 use moa_core::ids::Name;
-use moa_core::schedule::{CatchUpPolicy, Overlap, Schedule, ScheduleId};
+use moa_core::run::RunStatus;
+use moa_core::schedule::{CatchUpPolicy, Overlap, Reprocess, Schedule, ScheduleId};
 use moa_core::template::Template;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{
-    Collect, Dependency, EndStatus, Guard, ScheduleSource, Source, TriggerCommand, TriggerId,
-    TriggerInput, TriggerSpec,
+    BackfillRequest, Collect, Dependency, EndStatus, Guard, Outcome, ScheduleSource, Source,
+    TriggerCommand, TriggerId, TriggerInput, TriggerSpec,
 };
+use moa_ports::store::BatchOutcome;
+use moa_ports::triggers::{TriggerOutcome, TriggerRow};
 use serde_json::json;
 
 use crate::plans::{EVENTS, name};
 use crate::plant::Plant;
+use crate::process::Process;
 use crate::random::Random;
 use crate::users::Asked;
 use crate::world::World;
@@ -122,7 +126,12 @@ impl World {
         }
         let id = self.random.pick(&self.specs).id();
         let by = "ann".to_owned();
-        let command = match self.random.below(4) {
+        let kinds = if self.swarm.edits { 8 } else { 4 };
+        let command = match self.random.below(kinds) {
+            4 | 5 => return self.edit_trigger(p),
+            6 => TriggerCommand::Backfill(self.backfill()),
+            7 if self.random.chance(300) => TriggerCommand::CancelBackfill { number: None },
+            7 => TriggerCommand::Resume,
             0 => TriggerCommand::Pause { by, reason: "a user".into() },
             1 | 2 => TriggerCommand::Resume,
             _ => TriggerCommand::Start {
@@ -134,6 +143,40 @@ impl World {
             },
         };
         self.ask_trigger(p, id, TriggerInput::Command(command));
+    }
+
+    /// A file is edited, or its trigger switched off or on; once the last edit has been answered.
+    fn edit_trigger(&mut self, p: usize) {
+        let asked = |process: &Process| process.asked.values().any(|a| matches!(a, Asked::Trigger));
+        if self.processes.iter().any(asked) {
+            return;
+        }
+        let which = self.random.below(2) as usize;
+        let switch = self.random.chance(400);
+        let every = *self.random.pick(&["1s", "3s", "7s", "1m"]);
+        let Some(spec) = self.specs.get_mut(which) else { return };
+        match &mut spec.source {
+            Source::Schedule(source) if !switch => {
+                source.schedule.every = vec![every.parse().expect("an interval")];
+            }
+            _ => spec.enabled = !spec.enabled,
+        }
+        let (id, spec) = (spec.id(), Arc::new(spec.clone()));
+        self.ask_trigger(p, id, TriggerInput::Put { spec });
+    }
+
+    fn backfill(&mut self) -> BackfillRequest {
+        let to = self.now - self.random.below(20_000) as i64;
+        BackfillRequest {
+            key: format!("backfill-{}", self.random.below(20)),
+            from: Millis(to - self.random.range(1_000, 60_000) as i64),
+            to: Millis(to),
+            reverse: self.random.chance(300),
+            at_once: self.random.range(1, 3) as u32,
+            reprocess: *self.random.pick(&[Reprocess::None, Reprocess::Failed, Reprocess::All]),
+            priority: None,
+            by: "ann".into(),
+        }
     }
 
     /// After some calm nothing may be late, and the triggers are removed; answers whether they are.
@@ -182,6 +225,14 @@ impl World {
                         message
                     }));
                 }
+                Some(Plant::PausedStart) => {
+                    let slots = commit.records.iter_mut().map(|record| &mut record.occurrence);
+                    let passed = slots.filter(|o| o.outcome == Outcome::SkippedPaused);
+                    passed.for_each(|o| o.outcome = Outcome::Started);
+                }
+                Some(Plant::LostDiscard) if commit.spec.is_some() => {
+                    commit.records.retain(|r| r.occurrence.outcome != Outcome::Discarded);
+                }
                 Some(Plant::EarlySlot) if now => {
                     let ahead = |at: Millis| at.after(Span(3_600_000));
                     let slots = commit.records.iter_mut().filter(|r| r.occurrence.run.is_some());
@@ -190,5 +241,29 @@ impl World {
                 _ => {}
             }
         }
+    }
+
+    /// Triggers as a store with a planted bug gives them.
+    pub(crate) fn tampered_rows(
+        &self,
+        mut rows: Vec<Option<TriggerRow>>,
+    ) -> Vec<Option<TriggerRow>> {
+        if self.plant == Some(Plant::ForgottenSwitch) {
+            for row in rows.iter_mut().flatten() {
+                row.spec = Arc::new(TriggerSpec { enabled: true, ..(*row.spec).clone() });
+            }
+        }
+        rows
+    }
+
+    /// What a store with a planted bug says of occurrences that have records already.
+    pub(crate) fn tampered_known(&self, mut outcome: BatchOutcome) -> BatchOutcome {
+        if self.plant == Some(Plant::EarlyReprocess) {
+            for outcome in &mut outcome.triggers {
+                let TriggerOutcome::Duplicate(known) = outcome else { continue };
+                known.iter_mut().for_each(|known| known.result = Some(RunStatus::Failed));
+            }
+        }
+        outcome
     }
 }

@@ -53,7 +53,8 @@ impl World {
         }
         let wait = self.random.delay(self.swarm.user_every).max(1);
         self.after(wait, Happening::User);
-        if self.swarm.triggers && self.random.chance(100) {
+        let often = if self.swarm.edits { 300 } else { 100 };
+        if self.swarm.triggers && self.random.chance(often) {
             return self.user_triggers();
         }
         let users = self.swarm.users;

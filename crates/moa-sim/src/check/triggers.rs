@@ -21,11 +21,16 @@ use super::Checker;
 pub(super) struct Seen {
     spec: Arc<TriggerSpec>,
     version: u64,
-    /// Slots up to this instant are none of its.
+    /// Slots up to this instant are none of what it says.
     since: Millis,
     /// Slots up to this instant have their outcome.
     mark: Millis,
     records: BTreeMap<String, Occurrence>,
+    /// What it said before, for the slots of which times.
+    before: Vec<(Arc<TriggerSpec>, Millis, Millis)>,
+    /// Since when it is paused, if it is.
+    paused: Option<Millis>,
+    removed: bool,
 }
 
 impl Checker {
@@ -51,7 +56,16 @@ impl Checker {
             Entry::Vacant(place) => {
                 let spec = commit.spec.clone().ok_or("a trigger without what it says")?;
                 let (since, mark) = (commit.state.since, commit.state.since);
-                place.insert(Seen { spec, version: 0, since, mark, records: BTreeMap::new() })
+                place.insert(Seen {
+                    spec,
+                    version: 0,
+                    since,
+                    mark,
+                    records: BTreeMap::new(),
+                    before: Vec::new(),
+                    paused: None,
+                    removed: false,
+                })
             }
         };
         if commit.expected != seen.version {
@@ -59,6 +73,8 @@ impl Checker {
             return Err(format!("at version {have}, but was written as made from {made}"));
         }
         seen.version += 1;
+        seen.starts_nothing(commit)?;
+        seen.said(commit);
         if let Some(schedule) = &commit.state.schedule {
             if schedule.mark < seen.mark {
                 return Err(format!("its mark goes back from {} to {}", seen.mark, schedule.mark));
@@ -138,12 +154,55 @@ impl Checker {
 }
 
 impl Seen {
+    /// What is paused or switched off, and stays so, starts nothing by itself.
+    fn starts_nothing(&self, commit: &TriggerCommit) -> Result<(), String> {
+        let paused = commit.state.paused.as_ref().map(|paused| paused.at);
+        let why = match &commit.spec {
+            _ if self.paused.is_some() && paused == self.paused => "paused",
+            None if !self.spec.enabled => "switched off",
+            _ => return Ok(()),
+        };
+        let started = commit.records.iter().map(|record| &record.occurrence).find(|o| {
+            o.outcome == Outcome::Started && matches!(o.origin, Origin::Live | Origin::CatchUp)
+        });
+        match started {
+            Some(started) => Err(format!("it is {why}, and starts {started:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// What it says from now on. An edit accounts for all slots of before.
+    fn said(&mut self, commit: &TriggerCommit) {
+        let came_back = self.removed && !commit.state.removed;
+        // Behind the edit it may have gone on in the same commit.
+        let edited = self.mark.max(commit.state.since);
+        if let Some(spec) = &commit.spec {
+            if came_back || spec.revision() != self.spec.revision() {
+                let until = if came_back { self.mark } else { edited };
+                self.before.push((self.spec.clone(), self.since, until));
+                self.since = edited;
+            }
+            self.spec = spec.clone();
+        }
+        self.paused = commit.state.paused.as_ref().map(|paused| paused.at);
+        self.removed = commit.state.removed;
+    }
+
     fn record(&mut self, new: &Occurrence, first: bool) -> Result<(), String> {
         if let Some(old) = self.records.get(&new.key) {
             if first {
                 return Err(format!("occurrence {} is recorded twice", new.key));
             }
             let changed = old.run.is_some() && old.run != new.run;
+            let backfilled = changed && matches!(new.origin, Origin::Backfill(_));
+            if backfilled && old.outcome == Outcome::Started && old.result.is_none() {
+                return Err(format!("its run goes on, and it gets another one: {old:?}, {new:?}"));
+            }
+            let again = matches!(new.origin, Origin::Backfill(_)) && !old.outcome.is_open();
+            if again {
+                self.records.insert(new.key.clone(), new.clone());
+                return Ok(());
+            }
             if changed || !(old.outcome.is_open() || new.last.is_some()) {
                 return Err(format!("what became of it changes: {old:?} to {new:?}"));
             }
@@ -157,15 +216,26 @@ impl Seen {
         Ok(())
     }
 
-    /// Every slot up to the mark is in one record.
+    /// Every slot up to the mark is in one record, whatever it said then.
     fn accounted(&self) -> Result<(), String> {
-        let Some(source) = self.spec.schedule() else { return Ok(()) };
-        let table = Timetable::new(source.schedule.clone(), &source.calendars)
-            .map_err(|e| e.to_string())?;
+        let now = (self.spec.clone(), self.since, self.mark);
         let mut found: BTreeMap<Millis, &Occurrence> = BTreeMap::new();
+        let mut tables: Vec<(Timetable, Millis, Millis)> = Vec::new();
+        for (spec, since, until) in self.before.iter().chain([&now]) {
+            let Some(source) = spec.schedule() else { return Ok(()) };
+            let table = Timetable::new(source.schedule.clone(), &source.calendars);
+            tables.push((table.map_err(|e| e.to_string())?, *since, *until));
+        }
+        let said = |record: &Occurrence| {
+            let all = self.before.iter().map(|before| &before.0).chain([&self.spec]);
+            let known = all.zip(&tables).find(|(spec, _)| spec.revision() == record.revision);
+            known.map(|(_, (table, ..))| table).ok_or(format!("nobody said {record:?}"))
+        };
+        let is_backfill = |record: &&Occurrence| matches!(record.origin, Origin::Backfill(_));
         for record in self.records.values().filter(|r| r.origin != Origin::Manual) {
             let end = Millis(record.last.unwrap_or(record.at).0 + 1);
-            let slots: Vec<Millis> = table.slots(record.at..end).map(|slot| slot.at).collect();
+            let slots: Vec<Millis> =
+                said(record)?.slots(record.at..end).map(|slot| slot.at).collect();
             if slots.len() as u64 != record.count {
                 let near = self
                     .records
@@ -176,16 +246,22 @@ impl Seen {
                 let (slots, near) = (slots.len(), near.join(", "));
                 return Err(format!("{slots} slots are in {record:?}; near it: {near}"));
             }
-            for slot in slots {
+            for slot in slots.into_iter().filter(|_| !is_backfill(&record)) {
                 if let Some(other) = found.insert(slot, record) {
                     return Err(format!("slot {slot} is in {other:?} and in {record:?}"));
                 }
             }
         }
-        let all = Millis(self.since.0 + 1)..Millis(self.mark.0 + 1);
-        match table.slots(all).find(|slot| !found.contains_key(&slot.at)) {
-            Some(slot) => Err(format!("slot {} has no outcome", slot.at)),
-            None => Ok(()),
+        // A backfill gives a slot another outcome, or one that stands beside that of its range.
+        for record in self.records.values().filter(is_backfill) {
+            found.entry(record.at).or_insert(record);
         }
+        for (table, since, until) in &tables {
+            let all = Millis(since.0 + 1)..Millis(until.0 + 1);
+            if let Some(slot) = table.slots(all).find(|slot| !found.contains_key(&slot.at)) {
+                return Err(format!("slot {} has no outcome", slot.at));
+            }
+        }
+        Ok(())
     }
 }
