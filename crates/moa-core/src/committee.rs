@@ -31,7 +31,7 @@ pub struct Committee {
 pub struct Seat {
     /// How much it counts; at least 1.
     pub weight: u32,
-    /// Whether its vote against decides alone.
+    /// Whether its vote against decides alone, and nothing is approved that it gave no vote on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub veto: bool,
 }
@@ -56,7 +56,7 @@ pub enum Decision {
     Approved,
     /// Too few are for it, or somebody with a veto is against it.
     Rejected,
-    /// Too few votes to decide.
+    /// Too few votes to decide, or somebody with a veto gave none.
     NoQuorum,
 }
 
@@ -73,6 +73,9 @@ pub struct Tally {
     pub cast: u32,
     /// The first member whose veto decided.
     pub vetoed_by: Option<usize>,
+    /// The first member with a veto that is absent, when it was for that alone that nothing was
+    /// decided.
+    pub veto_absent: Option<usize>,
 }
 
 impl Vote {
@@ -129,7 +132,15 @@ impl Committee {
             () if enough => Decision::Approved,
             () => Decision::Rejected,
         };
-        Tally { decision, weight_for, weight_against, cast, vetoed_by }
+        // Who could have stopped it was not heard: to take that for a consent would make a reviewer
+        // that crashes the way around a veto.
+        let unheard = |(seat, vote): (&Seat, &Vote)| seat.veto && matches!(vote, Vote::Absent(_));
+        let veto_absent = match decision {
+            Decision::Approved => self.seats.iter().zip(votes).position(unheard),
+            Decision::Rejected | Decision::NoQuorum => None,
+        };
+        let decision = if veto_absent.is_some() { Decision::NoQuorum } else { decision };
+        Tally { decision, weight_for, weight_against, cast, vetoed_by, veto_absent }
     }
 
     /// The output of the step: the decision, and who voted how.
@@ -229,5 +240,20 @@ mod tests {
         let output = three.output(&tally, &names, &votes("yyn"));
         assert_eq!(output["vetoed_by"], "c");
         assert_eq!(output["share"], 0.6667);
+    }
+
+    #[test]
+    fn nothing_is_approved_that_a_veto_was_not_heard_on() {
+        let mut three = committee(&[1, 1, 1], 2, 0.5);
+        three.seats[2].veto = true;
+        assert_eq!(decision(&three, "yy-"), Decision::NoQuorum);
+        assert_eq!(three.tally(&votes("yy-")).veto_absent, Some(2));
+        // It was heard, and leaves it to the others.
+        assert_eq!(decision(&three, "yya"), Decision::Approved);
+        // What is rejected anyway, or has no quorum anyway, is so for its own reason.
+        assert_eq!(decision(&three, "nn-"), Decision::Rejected);
+        assert_eq!(three.tally(&votes("nn-")).veto_absent, None);
+        assert_eq!(three.tally(&votes("ya-")).veto_absent, None);
+        assert_eq!(decision(&three, "-yy"), Decision::Approved);
     }
 }

@@ -23,8 +23,13 @@ impl Tx<'_> {
             Decision::NoQuorum => {
                 let (cast, all, quorum) = (tally.cast, members.len(), committee.quorum);
                 let why = missing(&names, &votes);
-                let message =
-                    format!("{cast} of {all} members voted, the quorum is {quorum}; {why}");
+                let message = match tally.veto_absent {
+                    Some(member) => {
+                        let member = &names[member];
+                        format!("{member} has a veto, and gave no vote; {why}")
+                    }
+                    None => format!("{cast} of {all} members voted, the quorum is {quorum}; {why}"),
+                };
                 (ErrorKind::NoQuorum, message)
             }
             Decision::Rejected if committee.fail_on_reject => {
@@ -42,6 +47,11 @@ impl Tx<'_> {
     /// The vote of a member that has ended.
     fn vote(&self, member: InstIx, committee: &Committee) -> Vote {
         let row = &self.run.steps[member as usize].row;
+        // A person who said no, or a committee of its own that did: that is a vote, however the step
+        // ended by it.
+        if row.error.as_ref().is_some_and(|e| e.kind == ErrorKind::Rejected) {
+            return Vote::Against;
+        }
         if row.status != StepStatus::Succeeded {
             let why = row.error.as_ref().map_or(row.status.as_str(), |e| e.message.as_str());
             return Vote::Absent(why.to_owned());

@@ -219,3 +219,41 @@ fn a_committee_without_a_quorum_fails_and_says_who_is_missing() {
     let votes = [vote(json!(true)), vote(json!("maybe")), broken()];
     assert_snapshot!(voted(votes));
 }
+
+#[test]
+fn nothing_is_published_that_a_veto_was_not_heard_on() {
+    let lost = Outcome::Failed { error: StepError::new(ErrorKind::Permanent, "it crashed") };
+    let shown = voted([vote(json!(true)), lost, vote(json!(true))]);
+    assert!(shown.contains("facts has a veto, and gave no vote; facts: it crashed"), "{shown}");
+    assert!(!shown.contains("publish ok"), "{shown}");
+    assert_snapshot!(shown);
+}
+
+#[test]
+fn a_person_votes_in_a_committee() {
+    let text = "
+steps:
+  - id: panel
+    committee:
+      members:
+        - {id: a, agent: a, action: review}
+        - {id: b, agent: a, action: review}
+        - {id: boss, approve: Publish it?}
+      veto: [boss]
+  - {id: publish, agent: a, action: publish, condition: panel.approved}
+";
+    let said = |payload: Json| {
+        let table = vec![("a", vote(json!(true))), ("b", vote(json!(true)))];
+        let mut world = world(&[("w", text)], answers(table));
+        let run = start(&mut world, "w", json!({}));
+        world.run(Span::seconds(5));
+        world.change(run, signal("approve.boss", None, payload)).expect("decided");
+        world.run(Span::minutes(60));
+        show(&world, run)
+    };
+    assert_snapshot!(format!(
+        "{}---\n{}",
+        said(json!({ "approved": false, "by": "boss", "comment": "no" })),
+        said(json!({ "approved": true, "by": "boss" })),
+    ));
+}
