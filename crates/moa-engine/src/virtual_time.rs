@@ -112,6 +112,12 @@ impl<'a, S: Store + ?Sized> World<'a, S> {
         self.node.serve_only_asked();
     }
 
+    /// Asks the node to stop: what runs may end, nothing new starts.
+    pub fn drain(&mut self) {
+        self.node.drain();
+        self.settle();
+    }
+
     /// Executes this run too.
     pub fn serve(&mut self, run: RunId) {
         self.node.serve(run);

@@ -42,6 +42,8 @@ impl Node {
         let lost = std::mem::take(&mut self.lost_wanted);
         let limit = self.due_rows_max;
         let without = self.quarantined.keys().copied().collect();
+        // What would start a run or stop one for another stays in the store for the next start.
+        let triggers = if self.draining { 0 } else { self.triggers.wanted(limit) };
         Some(DueAsk {
             now,
             limit,
@@ -50,7 +52,7 @@ impl Node {
             lost,
             only,
             without,
-            triggers: self.triggers.wanted(limit),
+            triggers,
             wall_ahead: self.triggers.wall_ahead(),
         })
     }

@@ -384,7 +384,8 @@ impl Node {
         self.due_wanted = true;
     }
 
-    /// Starts no new attempt from now on, and refuses requests for runs.
+    /// Starts no new attempt from now on, refuses requests for runs, and leaves what happens to
+    /// triggers to the next start.
     pub fn drain(&mut self) {
         self.draining = true;
     }

@@ -15,6 +15,7 @@ use moa_core::trigger::{
 };
 use moa_engine::handle::Error;
 use moa_engine::virtual_time::World;
+use moa_ports::agent::Task;
 use moa_ports::suite::block_on;
 use moa_ports::triggers::OccurrenceFilter;
 use moa_ports::views::{RunFilter, Views};
@@ -190,6 +191,38 @@ fn slots_while_nobody_serves_are_one_window() {
     let outcomes: Vec<_> = all.iter().map(|r| r.1).collect();
     assert_eq!(outcomes, ["started", "missed", "missed", "missed", "missed", "started"], "{all:?}");
     assert_eq!(runs(&world, "w").len(), 2);
+}
+
+#[test]
+fn a_node_that_stops_leaves_slots_and_events_to_the_next_start() {
+    for overlap in [Overlap::CancelRunning, Overlap::TerminateRunning, Overlap::Allow] {
+        // An attempt of the first slot goes on when the node is asked to stop.
+        let says = "steps: [{id: nap, sleep: 30s}, {id: say, emit: {type: go, data: {}}}]";
+        let done = || AttemptOutcome::Succeeded { output: None };
+        let mock = move |_: &Task, _| Some((Span::seconds(90), done()));
+        let mut world = world(&[("w", ONE), ("sayer", says)], Box::new(mock));
+        let slots = TriggerSpec { overlap, ..every("w", "1m") };
+        let events = TriggerSpec { overlap, name: name("e"), ..on_event("w") };
+        world.put_trigger(slots.clone()).expect("put");
+        world.put_trigger(events.clone()).expect("put");
+        world.run(Span::seconds(61));
+        start(&mut world, "sayer", json!({}));
+        world.drain();
+        world.run(Span::seconds(200));
+        let started = |at| (at, "started", Some(RunStatus::Succeeded));
+        assert_eq!(runs(&world, "w"), [(RunStatus::Succeeded, 60, json!({}))], "{overlap:?}");
+        assert_eq!(records(&world, &slots).len(), 1, "nothing is decided: {overlap:?}");
+        world.restart();
+        world.run(Span::seconds(5));
+        let records = records(&world, &slots);
+        assert_eq!(records[0], started(60), "{overlap:?}");
+        assert!(records.len() > 1, "the next start makes up for it: {records:?}");
+        let of_event = block_on(world.store().occurrences(
+            events.id(),
+            &OccurrenceFilter { limit: 9, ..OccurrenceFilter::default() },
+        ));
+        assert_eq!(of_event.expect("they are listed").len(), 1, "{overlap:?}");
+    }
 }
 
 #[test]

@@ -178,6 +178,10 @@ impl Node {
     }
 
     fn apply_given(&mut self, now: Millis, id: TriggerId, given: Given) {
+        if self.draining && given.comes_again() {
+            // Slots, events and ends of runs are in the store still, and nothing new is to start.
+            return;
+        }
         let catch_up_from = self.triggers.catch_up_from;
         let wall = self.triggers.wall(now);
         let Some(live) = self.triggers.live(id) else { return };
