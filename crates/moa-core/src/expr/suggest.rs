@@ -20,7 +20,8 @@ pub(crate) fn nearest<'n>(
         .filter(|c| *c != name && c.len() <= 4 * LENGTH_MAX)
         .map(|c| (distance(&typed, c), c))
         .filter(|(d, c)| *d <= tolerated && *d < c.chars().count())
-        .min_by_key(|(d, _)| *d)
+        // Of two that are as near, the one that is not written out yet.
+        .min_by_key(|(d, c)| (*d, !c.starts_with(name)))
         .map(|(_, c)| c)
 }
 
@@ -61,5 +62,6 @@ mod tests {
         assert_eq!(find("x"), None);
         assert_eq!(find("duration"), None);
         assert_eq!(find(""), None);
+        assert_eq!(nearest("dat", ["at", "date"].into_iter()), Some("date"));
     }
 }

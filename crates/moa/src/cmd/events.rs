@@ -131,7 +131,7 @@ pub fn run(command: Command, context: &Context) -> Result {
 
 async fn publish(args: PublishArgs, layout: &Layout, context: &Context) -> Result {
     let data = match &args.data {
-        Some(text) => params::json_or_text(text)?,
+        Some(text) => params::json_or_text(text, "--data", "{\"amount\": 7}")?,
         None => {
             let (mut data, texts) = args.params.read()?;
             let free = |(name, text): (String, String)| (name, moa_spec::free_param(&text));

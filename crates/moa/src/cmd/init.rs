@@ -60,14 +60,26 @@ pub fn run(args: Args, context: &Context) -> Result {
     }
     let shown = if folder == std::path::Path::new(".") { root.display() } else { folder.display() };
     ui.note(&format!("made {shown} from the template {}", template.name));
-    if let Some(first) = workflows.first() {
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap_or_default();
+    if let Some(first) = first(&readme, &workflows) {
         ui.note("\nnext:");
         if std::env::current_dir().is_ok_and(|here| here != root) {
             ui.note(&format!("  cd {}", text::shell_word(&folder.to_string_lossy())));
         }
-        ui.note(&format!("  moa run {first} --watch"));
+        ui.note(&format!("  {first}"));
     }
     Ok(Exit::Ok)
+}
+
+/// The command to begin with: the first one of the README, or else the first workflow's.
+fn first(readme: &str, workflows: &[&str]) -> Option<String> {
+    let command = |line: &str| {
+        let command = line.split('#').next()?.trim();
+        let name = command.strip_prefix("moa run ")?.split_whitespace().next()?;
+        workflows.contains(&name).then(|| command.to_owned())
+    };
+    let of_readme = readme.lines().find_map(command);
+    of_readme.or_else(|| Some(format!("moa run {} --watch", workflows.first()?)))
 }
 
 fn list(ui: &Ui) {
@@ -79,4 +91,19 @@ fn list(ui: &Ui) {
     let mut table = Table::new(&["TEMPLATE", "ABOUT"]);
     all.for_each(|(name, about)| table.row(vec![name.into(), about.into()]));
     table.print(ui, "no templates");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first;
+
+    #[test]
+    fn it_begins_as_the_readme_does() {
+        let all = ["analytics", "content-curation"];
+        let readme = "It runs `moa run analytics`.\n\n    moa run other\n    moa run \
+                      content-curation --watch      # today's topic\n    moa run analytics\n";
+        assert_eq!(first(readme, &all).as_deref(), Some("moa run content-curation --watch"));
+        assert_eq!(first("", &all).as_deref(), Some("moa run analytics --watch"));
+        assert_eq!(first("", &[]), None);
+    }
 }

@@ -77,12 +77,15 @@ fn read_text(file: &Path) -> Result<String> {
 
 /// A payload on the command line: JSON, or else the text itself. What begins like an object, an
 /// array or a string was meant to be JSON, and is refused when it isn't.
-pub fn json_or_text(text: &str) -> Result<Json> {
+///
+/// # Errors
+/// It was meant to be JSON, and isn't; `option` is what it was given with, and `example` a good one.
+pub fn json_or_text(text: &str, option: &str, example: &str) -> Result<Json> {
     match serde_json::from_str(text) {
         Ok(json) => Ok(json),
         Err(e) if text.trim_start().starts_with(['{', '[', '"']) => {
-            Err(Failure::usage(format!("the payload is not JSON: {e}"))
-                .hint("mind the shell's quotes: --payload '{\"approved\": true}'"))
+            Err(Failure::usage(format!("what {option} gives is not JSON: {e}"))
+                .hint(format!("mind the shell's quotes: {option} '{example}'")))
         }
         Err(_) => Ok(Json::String(text.into())),
     }

@@ -38,8 +38,18 @@ pub enum Command {
     /// Start runs of a paused trigger again
     Resume(change::ResumeArgs),
     /// Start a run of a trigger now
+    #[command(after_help = START_EXAMPLES)]
     Start(change::StartArgs),
 }
+
+const START_EXAMPLES: &str = "\
+Examples:
+  moa triggers start mailer/paid
+  moa triggers start mailer/paid --param amount=7 --overlap allow
+  moa triggers start mailer/paid --key ticket-4711 --json
+
+--param wins over the params that the trigger gives; its event is of the type `manual`.
+Exit codes: 0 it started or waits for its turn, 5 it did not start (the reason is said)";
 
 /// Try an event.
 #[derive(Debug, clap::Args)]
@@ -88,7 +98,7 @@ pub fn run(command: Command, context: &Context) -> Result {
 pub fn test(args: TestArgs, context: &Context) -> Result {
     let layout = context.layout()?;
     let data = match &args.data {
-        Some(text) => params::json_or_text(text)?,
+        Some(text) => params::json_or_text(text, "--data", "{\"amount\": 7}")?,
         None => {
             let (mut data, texts) = args.params.read()?;
             data.extend(texts.into_iter().map(|(name, text)| {

@@ -65,7 +65,7 @@ fn a_run_is_paused_resumed_cancelled_and_terminated() {
         assert!(said.err.contains("has ended (cancelled)"), "{}", said.err);
     }
     let said = project.call(&["runs", "signal", &open, "go", "--payload", "{bad"]).expect(2);
-    assert!(said.err.contains("the payload is not JSON"), "{}", said.err);
+    assert!(said.err.contains("what --payload gives is not JSON"), "{}", said.err);
     let said = project.call(&["runs", "rerun", &id, "--from", "nowhere"]).expect(4);
     assert!(said.err.contains(&format!("`moa runs show {id}` names the steps")), "{}", said.err);
 }

@@ -30,7 +30,7 @@ fn keys(value: &Json) -> Vec<&str> {
 fn a_new_project_runs_at_once() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let said = call_in(dir.path(), &["init", "letters", "--template", "blank"]).expect(0);
-    assert!(said.err.contains("moa run hello --watch"), "{}", said.err);
+    assert!(said.err.contains("moa run hello --param name=Ada --watch"), "{}", said.err);
     let root = dir.path().join("letters");
     let said = call_in(&root, &["run", "hello", "--param", "name=Ada", "--watch"]).expect(0);
     assert!(said.out.contains("✓ write succeeded"), "{}", said.out);

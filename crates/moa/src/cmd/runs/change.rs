@@ -105,7 +105,7 @@ pub fn signal(args: SignalArgs, context: &Context) -> Result {
             let text = "give the payload either with --payload or with --param";
             return Err(Failure::usage(text));
         }
-        Some(text) => params::json_or_text(text)?,
+        Some(text) => params::json_or_text(text, "--payload", "{\"approved\": true}")?,
         None => {
             let mut payload: Map<String, Json> = object;
             payload.extend(texts.into_iter().map(|(name, text)| {
