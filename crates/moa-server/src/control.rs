@@ -58,6 +58,9 @@ pub trait Control: Send + Sync {
     /// Every commit from now on.
     fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>>;
 
+    /// Until when it holds missed slots back, if it was started too often lately.
+    async fn held_back(&self) -> Option<moa_core::time::Millis>;
+
     /// What is known of its jobs.
     fn jobs(&self) -> Vec<JobStatus>;
 

@@ -6,7 +6,7 @@ pub use moa_view::trigger::{Known, backfill, style, when};
 
 use crate::exit::{Failure, Result};
 use crate::node::triggers;
-use crate::project::{self, Layout};
+use crate::project::{self, Layout, Loaded};
 use crate::reader::Reader;
 use crate::text;
 
@@ -40,7 +40,11 @@ impl Which {
 /// The triggers of a project, in order of workflow and name. Those whose definition is gone are not
 /// among them.
 pub async fn known(layout: &Layout, reader: Option<&Reader>, which: Which) -> Result<Vec<Known>> {
-    let loaded = project::load(layout, None)?;
+    of(&project::load(layout, None)?, reader, which).await
+}
+
+/// The same of a project that is read already.
+pub async fn of(loaded: &Loaded, reader: Option<&Reader>, which: Which) -> Result<Vec<Known>> {
     let mut wanted = triggers::wanted(&loaded.project);
     let rows = match reader {
         Some(reader) => triggers::all(&*reader.views).await?,
@@ -81,7 +85,8 @@ pub async fn find(
     which: Which,
     name: &str,
 ) -> Result<Known> {
-    let mut all = known(layout, reader, which).await?;
+    let loaded = project::load(layout, None)?;
+    let mut all = of(&loaded, reader, which).await?;
     let titles: Vec<String> = all.iter().map(|known| known.spec.title()).collect();
     if let Some(at) = titles.iter().position(|title| title == name) {
         return Ok(all.swap_remove(at));
@@ -95,6 +100,11 @@ pub async fn find(
     }
     if let Some(only) = of_workflow.pop() {
         return Ok(only);
+    }
+    // Nobody knows what a file that is broken would say.
+    let workflow = name.split_once('/').map_or(name, |(workflow, _)| workflow);
+    if let Some(broken) = loaded.broken.iter().find(|broken| broken.as_str() == workflow) {
+        return Err(loaded.problems.of_workflow(broken).failure(false));
     }
     let failure = Failure::not_found(format!("there is no {} {name}", which.word()));
     let files = all.iter().filter(|known| !known.spec.rule);

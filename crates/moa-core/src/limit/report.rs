@@ -45,13 +45,15 @@ impl LimitState {
             lines.push(Line { limit, used, of: quota.units, state, until });
         }
         if let Some(spec) = &limits.breaker {
+            let until = self.breaker.open_until(spec, now).map(|(until, _)| until);
             let (state, used) = match self.breaker {
                 Breaker::Idle => ("closed", 0),
                 Breaker::Closed { failures, .. } => ("closed", failures),
+                // Its pause is over: the next attempt is the probe, whenever somebody asks for one.
+                Breaker::Open { failures, .. } if until.is_none() => ("half-open", failures),
                 Breaker::Open { failures, .. } => ("open", failures),
                 Breaker::HalfOpen { failures, .. } => ("half-open", failures),
             };
-            let until = self.breaker.open_until(spec, now).map(|(until, _)| until);
             let (limit, used, of) =
                 ("circuit breaker".to_owned(), used.into(), spec.failures.into());
             lines.push(Line { limit, used, of, state, until });
@@ -97,5 +99,31 @@ impl fmt::Display for Per {
             Self::Week => "week",
             Self::Month => "month",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::BreakerSpec;
+    use super::*;
+
+    #[test]
+    fn a_breaker_whose_pause_is_over_is_half_open() {
+        let breaker = BreakerSpec {
+            failures: 3,
+            within: None,
+            open_for: Span::seconds(30),
+            open_for_max: Span::minutes(1),
+        };
+        let limits = AgentLimits { breaker: Some(breaker), ..AgentLimits::default() };
+        let until = Millis(30_000);
+        let breaker = Breaker::Open { until, failures: 3, times: 1 };
+        let state = LimitState { breaker, ..LimitState::default() };
+        let at = |now: Millis| {
+            let line = state.report(&limits, now).pop().expect("a line");
+            (line.state, line.until)
+        };
+        assert_eq!(at(Millis(29_999)), ("open", Some(until)));
+        assert_eq!(at(until), ("half-open", None));
     }
 }

@@ -143,9 +143,15 @@ impl Tx<'_, '_> {
     /// Decides about an occurrence, slots excepted: their schedule has its own view of overlap.
     pub(super) fn fire(&mut self, held: Held) {
         if let Some(known) = self.env.known.get(&held.key) {
-            let run = known.run;
+            let (run, outcome) = (known.run, known.outcome);
+            let said = known.reason.as_deref().map_or(String::new(), |r| format!(": {r}"));
+            let reason = format!("it was asked for with this key at {}{said}", known.decided_at);
             self.count(Outcome::Deduped);
-            return self.answer(&held, Outcome::Deduped, run, None);
+            return match run {
+                Some(_) => self.answer(&held, Outcome::Deduped, run, None),
+                // The same key is the same answer, whatever would be answered now.
+                None => self.answer(&held, outcome, None, Some(reason)),
+            };
         }
         self.path(held);
     }

@@ -52,6 +52,7 @@ impl Tx<'_, '_> {
         for notice in notices {
             self.notice(notice);
         }
+        self.tell_missed(&records);
         for record in records {
             match record.slots {
                 Which::One(slot) => self.one(table, slot, record.outcome),
@@ -59,6 +60,33 @@ impl Tx<'_, '_> {
             }
         }
         self.mirror_pause();
+    }
+
+    /// Slots that nobody served are no secret: one line for all that were found at once.
+    fn tell_missed(&mut self, records: &[schedule::Record]) {
+        let (mut count, mut first, mut last) = (0, None, None);
+        let mut why = None;
+        for record in records {
+            let schedule::Outcome::Missed(miss) = record.outcome else { continue };
+            let (from, to, some) = match record.slots {
+                Which::One(slot) => (slot.at, slot.at, 1),
+                Which::Many { from, to, count } => (from, to, count.unwrap_or_default()),
+            };
+            count += some;
+            first = first.or(Some(from));
+            (last, why) = (Some(to), Some(miss));
+        }
+        let (Some(first), Some(last), Some(miss)) = (first, last, why) else { return };
+        let title = self.trigger.spec.title();
+        let Some(table) = &self.trigger.table else { return };
+        let why = passed(table, schedule::Outcome::Missed(miss)).1.unwrap_or_default();
+        let slots = if count == 1 { "a slot was" } else { "slots were" };
+        let many = if count == 1 { String::new() } else { format!("{count} ") };
+        let when = if count == 1 { first.to_string() } else { format!("{first} to {last}") };
+        self.applied.notices.push(format!(
+            "{title}: {many}{slots} missed and not started, because no node served it then \
+             ({when}; {why})"
+        ));
     }
 
     fn notice(&mut self, notice: Notice) {
@@ -172,14 +200,25 @@ impl Tx<'_, '_> {
         outcome: Outcome,
         reason: Option<String>,
     ) {
-        let last = Millis(to.0.saturating_sub(1));
-        let mut occurrence = self.range(from, last, count, outcome, reason);
+        let (first, last) = self.bounds(from, to);
+        let mut occurrence = self.range(first, last, count, outcome, reason);
         occurrence.key = format!("{}..{}", key(from), key(to));
         self.count_many(outcome, count);
         self.remember(&occurrence);
         self.trigger.state.streak = None;
         // The same range again says the same again.
         self.record(occurrence, false);
+    }
+
+    /// The first and the last slot of a half-open range; its bounds where there is none that counts.
+    fn bounds(&self, from: Millis, to: Millis) -> (Millis, Millis) {
+        let table = self.trigger.table.as_ref();
+        let first = table.and_then(|t| t.next_slot(Millis(from.0.saturating_sub(1))));
+        let last = table.and_then(|t| t.newest(from..to, 1).pop_back());
+        match (first, last) {
+            (Some(first), Some(last)) if first.at <= last.at => (first.at, last.at),
+            _ => (from, Millis(to.0.saturating_sub(1))),
+        }
     }
 
     fn remember(&mut self, occurrence: &Occurrence) {

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::record::{Occurrence, Origin};
 use super::spec::Source;
 use super::{Trigger, TriggerState};
-use crate::schedule::Wait;
+use crate::schedule::{Pending, Wait};
 use crate::time::Millis;
 
 /// Of many alike so many are listed.
@@ -27,9 +28,40 @@ fn why(reason: impl Into<String>) -> Why {
     Why { reason: reason.into(), until: None, unblock: None }
 }
 
+/// What a slot waits for while nodes are started again and again.
+const STORM: &str = "was missed, and is held back: moa was started too often lately";
+
 impl Trigger {
-    /// Why it starts nothing now, the strongest reason first; never empty.
-    pub fn why(&self, now: Millis) -> Vec<Why> {
+    /// What waits for a run of a schedule to end, as occurrences: stores have no record of slots
+    /// before they are decided about. In order of their instants.
+    pub fn waiting_slots(&self) -> Vec<Occurrence> {
+        let pending = self.state.schedule.iter().flat_map(|s| &s.pending);
+        let waits = |p: &&Pending| matches!(p.wait, Wait::Running | Wait::CatchUp);
+        let occurrence = |p: &Pending| Occurrence {
+            key: p.slot.at.to_string(),
+            revision: self.revision(),
+            at: p.slot.at,
+            offset: Some(p.slot.offset),
+            last: None,
+            count: 1,
+            origin: if p.wait == Wait::CatchUp { Origin::CatchUp } else { Origin::Live },
+            outcome: super::Outcome::Buffered,
+            reason: Some(match p.wait {
+                Wait::CatchUp => "it was missed, and waits for its turn".to_owned(),
+                _ => "it waits for a run of the schedule to end".to_owned(),
+            }),
+            run: None,
+            result: None,
+            decided_at: p.slot.at,
+        };
+        let mut all: Vec<Occurrence> = pending.filter(waits).map(occurrence).collect();
+        all.sort_by_key(|o| o.at);
+        all
+    }
+
+    /// Why it starts nothing now, the strongest reason first; never empty. `catch_up_from`: no missed
+    /// slot is started before, because the process was started too often lately.
+    pub fn why(&self, now: Millis, catch_up_from: Option<Millis>) -> Vec<Why> {
         let (state, title) = (&self.state, self.spec.title());
         let name = &self.spec.name;
         if state.removed {
@@ -65,7 +97,7 @@ impl Trigger {
             all.push(Why { unblock, ..why(text.trim_end_matches([' ', ':'])) });
         }
         self.why_waiting(&mut all);
-        self.why_held(&mut all);
+        self.why_held(&mut all, now, catch_up_from);
         self.why_source(&mut all, now);
         all
     }
@@ -80,12 +112,16 @@ impl Trigger {
     }
 
     /// What has happened, and is not started yet.
-    fn why_held(&self, all: &mut Vec<Why>) {
+    fn why_held(&self, all: &mut Vec<Why>, now: Millis, catch_up_from: Option<Millis>) {
+        let storm = catch_up_from.filter(|at| *at > now);
         for pending in self.state.schedule.iter().flat_map(|s| &s.pending) {
             let (reason, until) = match pending.wait {
                 Wait::Due => ("is put off by its jitter", Some(pending.due)),
                 Wait::Running => ("waits for a run of the schedule to end", None),
-                Wait::CatchUp => ("was missed, and waits for its turn", self.state.wake_at),
+                Wait::CatchUp => match storm {
+                    Some(at) => (STORM, Some(at.max(pending.due))),
+                    None => ("was missed, and waits for its turn", self.state.wake_at),
+                },
             };
             all.push(Why { until, ..why(format!("slot {} {reason}", pending.slot.at)) });
         }
@@ -127,6 +163,7 @@ impl Trigger {
                 }
             }
             Source::Event { event, .. } => {
+                self.why_collected(all);
                 let filtered = count(&self.state, super::Outcome::Filtered);
                 let passed = match filtered {
                     0 => String::new(),
@@ -134,8 +171,21 @@ impl Trigger {
                 };
                 all.push(why(format!("it waits for an event of type {event}{passed}")));
             }
-            Source::Outside { by, .. } => all.push(why(format!("it waits for news of {by}"))),
+            Source::Outside { by, .. } => {
+                self.why_collected(all);
+                all.push(why(format!("it waits for news of {by}")));
+            }
         }
+    }
+
+    /// What is collected to one run.
+    fn why_collected(&self, all: &mut Vec<Why>) {
+        let Some(collected) = &self.state.collected else { return };
+        let reason = match collected.held.len() {
+            1 => "1 occurrence is collected, and starts a run with those to come".to_owned(),
+            n => format!("{n} occurrences are collected, and start one run"),
+        };
+        all.push(Why { until: self.collected_due(), ..why(reason) });
     }
 
     fn why_schedule(&self, all: &mut Vec<Why>, now: Millis) {
@@ -143,6 +193,12 @@ impl Trigger {
         if state.is_over(table) {
             let most = table.schedule().window.max_runs.unwrap_or_default();
             return all.push(why(format!("it has started all of its {most} runs")));
+        }
+        if let Some(last) = self.state.last.as_ref().filter(|l| l.outcome == super::Outcome::Missed)
+        {
+            let unblock = Some(format!("moa schedules trigger {}", self.spec.title()));
+            let reason = format!("its slot {} was missed: no node served it then", last.at);
+            all.push(Why { unblock, ..why(reason) });
         }
         let next = table.next_slot(state.mark.max(now)).map(|slot| slot.at);
         let next = [next, state.after_at.filter(|at| *at > state.mark)].into_iter().flatten().min();

@@ -1,74 +1,191 @@
 //! `moa limits`
 
+use std::collections::BTreeMap;
+
+use moa_core::ids::Name;
 use moa_core::limit::{LimitState, Line};
+use moa_core::run::RunStatus;
+use moa_ports::views::RunFilter;
 use serde_json::{Value as Json, json};
 
 use super::{Context, runtime};
+use crate::control::client::Client;
+use crate::control::protocol::NodeStatus;
 use crate::exit::{Exit, Failure, Result};
-use crate::project;
+use crate::project::{self, Layout, Loaded, Served};
+use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
+
 use crate::view::now;
 use crate::wire;
 
-/// Show what is used of agents' rate limits, quotas and breakers.
+/// Open runs of a workflow that are looked at.
+const RUNS_MAX: usize = 1000;
+
+/// Show what is used of the limits: how much runs at once, rates, quotas, breakers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   moa limits
   moa limits uploader --json | jq '.[] | select(.until)'
 
-USED and OF are attempts of a rate, units of a quota, failures in a row of a breaker.
+USED and OF are attempts of a rate or of what runs at once, runs of a workflow's concurrency, units of a
+quota, failures in a row of a breaker. WAITING is how many wait for it.
 Runs that wait for one say so in `moa runs why`.")]
 pub struct Args {
     /// Only of this agent
     agent: Option<String>,
 }
 
+/// A limit, and whose it is.
+struct Row {
+    /// What kind of thing it limits: an agent, a workflow, the node.
+    what: &'static str,
+    name: String,
+    line: Line,
+    waiting: Option<u64>,
+}
+
 /// Shows them.
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
     let loaded = project::load(&layout, None)?;
-    let agents = wire::agents(&loaded.project);
-    if let Some(name) = args.agent.as_deref().filter(|n| !agents.keys().any(|a| a.as_str() == *n)) {
-        let failure = Failure::not_found(format!("there is no agent {name}"));
-        return Err(failure.hint("`moa agents list` lists them"));
-    }
-    let used = match crate::wire::open_reader(&layout)? {
-        Some(reader) => runtime()?.block_on(reader.limits())?,
-        None => Default::default(),
-    };
-    let nothing = LimitState::default();
-    let limited = agents.values().filter(|spec| !spec.limits.is_empty());
-    let limited = limited.filter(|s| args.agent.as_ref().is_none_or(|n| s.id.as_str() == n));
-    let lines = limited.flat_map(|spec| {
-        let state = used.get(&spec.id).unwrap_or(&nothing);
-        let lines = state.report(&spec.limits, now());
-        lines.into_iter().map(|line| (spec.id.clone(), line))
-    });
+    let runtime = runtime()?;
+    let rows = runtime.block_on(rows(&layout, &loaded, args.agent.as_deref()));
+    runtime.shutdown_background();
+    let rows = rows?;
     if context.ui.json {
-        let rows: Vec<Json> = lines.map(|(agent, line)| document(agent.as_str(), &line)).collect();
-        context.ui.json(&rows);
+        context.ui.json(&rows.iter().map(document).collect::<Vec<Json>>());
         return Ok(Exit::Ok);
     }
-    let mut table = Table::new(&["AGENT", "LIMIT", "STATE", "USED", "OF", "UNTIL"]);
-    lines.for_each(|(agent, line)| table.row(cells(agent.as_str(), &line)));
-    table.print(&context.ui, "no agent has a rate_limit, a quota or a circuit_breaker");
+    let head = ["LIMIT OF", "LIMIT", "STATE", "USED", "OF", "WAITING", "UNTIL"];
+    let mut table = Table::new(&head);
+    rows.iter().for_each(|row| table.row(cells(row)));
+    table.print(&context.ui, "this agent has no limit");
     Ok(Exit::Ok)
 }
 
-fn document(agent: &str, line: &Line) -> Json {
-    let mut row = json!({
-        "agent": agent, "limit": line.limit, "state": line.state, "used": line.used, "of": line.of,
-    });
-    if let Some(until) = line.until {
-        row["until"] = until.to_string().into();
+async fn rows(layout: &Layout, loaded: &Loaded, only: Option<&str>) -> Result<Vec<Row>> {
+    let agents = wire::agents(&loaded.project);
+    if let Some(name) = only.filter(|n| !agents.keys().any(|a| a.as_str() == *n)) {
+        let failure = Failure::not_found(format!("there is no agent {name}"));
+        return Err(failure.hint("`moa agents list` lists them"));
     }
-    row
+    let status = match Client::connect(&layout.state()).await? {
+        Some(mut client) => Some(client.status().await?),
+        None => None,
+    };
+    let reader = wire::open_reader(layout)?;
+    let used = match &reader {
+        Some(reader) => reader.limits().await?,
+        None => BTreeMap::new(),
+    };
+    let mut rows = Vec::new();
+    if only.is_none() {
+        rows.extend(status.as_ref().map(of_node));
+        for (name, served) in &loaded.project.workflows {
+            of_workflow(name, served, reader.as_ref(), &mut rows).await?;
+        }
+    }
+    let nothing = LimitState::default();
+    for spec in agents.values().filter(|s| only.is_none_or(|n| s.id.as_str() == n)) {
+        let name = || spec.id.to_string();
+        if let Some(most) = spec.concurrency {
+            let count = |of: &BTreeMap<Name, u32>| of.get(&spec.id).copied().unwrap_or(0).into();
+            let engine = status.as_ref().map(|status| &status.engine);
+            let running = engine.map_or(0, |engine| count(&engine.running));
+            let waiting = engine.map_or(0, |engine| count(&engine.ready));
+            let line = at_once("concurrency".into(), running, most);
+            rows.push(Row { what: "agent", name: name(), line, waiting: Some(waiting) });
+        }
+        if !spec.limits.is_empty() {
+            let state = used.get(&spec.id).unwrap_or(&nothing);
+            let row = |line| Row { what: "agent", name: name(), line, waiting: None };
+            rows.extend(state.report(&spec.limits, now()).into_iter().map(row));
+        }
+    }
+    Ok(rows)
 }
 
-fn cells(agent: &str, line: &Line) -> Vec<Cell> {
+/// What may run at once, and how much of it does.
+fn at_once(limit: String, used: u64, most: u32) -> Line {
+    let of = u64::from(most);
+    let state = if used >= of { "full" } else { "free" };
+    Line { limit, used, of, state, until: None }
+}
+
+fn of_node(status: &NodeStatus) -> Row {
+    let all = |of: &BTreeMap<Name, u32>| of.values().map(|n| u64::from(*n)).sum();
+    let line = at_once("max_running".into(), all(&status.engine.running), status.max_running);
+    let name = status.info.node.to_string();
+    Row { what: "node", name, line, waiting: Some(all(&status.engine.ready)) }
+}
+
+/// The concurrency of a workflow: one line for each key that open runs have.
+async fn of_workflow(
+    name: &Name,
+    served: &Served,
+    reader: Option<&Reader>,
+    rows: &mut Vec<Row>,
+) -> Result<()> {
+    let Some(concurrency) = &served.plan.concurrency else { return Ok(()) };
+    // Runs that hold a slot and those that wait for one.
+    let mut keys: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    if concurrency.key.is_none() {
+        keys.insert(name.to_string(), (0, 0));
+    }
+    if let Some(reader) = reader {
+        let filter = RunFilter {
+            statuses: RunStatus::ALL.into_iter().filter(|s| !s.is_terminal()).collect(),
+            workflow: Some(name.clone()),
+            limit: RUNS_MAX,
+            ..RunFilter::default()
+        };
+        for run in reader.views.runs(&filter).await? {
+            let key = match concurrency.key {
+                None => Some(name.to_string()),
+                Some(_) => {
+                    let found = reader.views.run(run.run).await?;
+                    found.and_then(|found| found.row.extra.concurrency_key)
+                }
+            };
+            let Some(key) = key else { continue };
+            let (holding, waiting) = keys.entry(key).or_default();
+            match run.status {
+                RunStatus::Pending => *waiting += 1,
+                _ => *holding += 1,
+            }
+        }
+    }
+    for (key, (holding, waiting)) in keys {
+        let limit = match key == name.as_str() {
+            true => "concurrency".to_owned(),
+            false => format!("concurrency of {key}"),
+        };
+        let line = at_once(limit, holding, concurrency.limit);
+        rows.push(Row { what: "workflow", name: name.to_string(), line, waiting: Some(waiting) });
+    }
+    Ok(())
+}
+
+fn document(row: &Row) -> Json {
+    let Row { what, name, line, waiting } = row;
+    let mut document = json!({
+        *what: name, "limit": line.limit, "state": line.state, "used": line.used, "of": line.of,
+    });
+    if let Some(waiting) = waiting {
+        document["waiting"] = (*waiting).into();
+    }
+    if let Some(until) = line.until {
+        document["until"] = until.to_string().into();
+    }
+    document
+}
+
+fn cells(row: &Row) -> Vec<Cell> {
+    let Row { what, name, line, waiting } = row;
     let style = match line.state {
         "open" | "full" => Style::Red,
         "half-open" => Style::Yellow,
@@ -78,12 +195,18 @@ fn cells(agent: &str, line: &Line) -> Vec<Cell> {
         Some(until) => Cell::pair(text::relative(until, now()), until.to_string()),
         None => "-".into(),
     };
+    let of = match *what {
+        "agent" => name.clone(),
+        "node" => "the node".to_owned(),
+        what => format!("{what} {name}"),
+    };
     vec![
-        agent.into(),
-        line.limit.as_str().into(),
+        Cell::new(of),
+        Cell::new(text::safe_line(&line.limit)),
         Cell::new(line.state).style(style),
         line.used.to_string().into(),
         line.of.to_string().into(),
+        waiting.map_or("-".into(), |n| n.to_string().into()),
         until,
     ]
 }

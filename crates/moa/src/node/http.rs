@@ -254,6 +254,11 @@ impl Control for Served {
         self.node.subscribe()
     }
 
+    async fn held_back(&self) -> Option<moa_core::time::Millis> {
+        let look = |layout: &Layout| Ok(super::triggers::held_back(&layout.state()));
+        self.with_files(look).await.ok().flatten()
+    }
+
     fn jobs(&self) -> Vec<JobStatus> {
         self.node.jobs()
     }

@@ -32,9 +32,7 @@ const STARTS: &str = "starts.json";
 /// catching up while nodes are started again and again.
 pub fn serving(state: &Path) -> ServeTriggers {
     let path = state.join(STARTS);
-    // What can't be read was never written, or by a machine that lost power: it begins anew.
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut restarts: Restarts = serde_json::from_str(&text).unwrap_or_default();
+    let mut restarts = restarts(&path);
     let now = now();
     restarts.started(now);
     let text = serde_json::to_string(&restarts).unwrap_or_default();
@@ -48,6 +46,17 @@ pub fn serving(state: &Path) -> ServeTriggers {
         );
     }
     ServeTriggers { catch_up_from, held: true }
+}
+
+/// Until when slots that were missed are held back, because nodes were started too often lately.
+pub fn held_back(state: &Path) -> Option<Millis> {
+    restarts(&state.join(STARTS)).calm_at(now())
+}
+
+fn restarts(path: &Path) -> Restarts {
+    // What can't be read was never written, or by a machine that lost power: it begins anew.
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
 }
 
 /// Those that it serves, for whoever finds occurrences for them.
@@ -82,7 +91,7 @@ pub async fn put(engine: &Handle, views: &dyn Views, watched: &Watched) -> Resul
         let id = spec.id();
         match wanted.remove(&id) {
             Some(same) if same == *spec && !row.state.removed => {
-                if is_ahead(&row) {
+                if is_ahead(&row, now()) {
                     tell(&spec.title(), engine.judge_trigger(id).await.map(|_| "is judged anew"))?;
                 }
             }
@@ -113,7 +122,7 @@ async fn keep_rule(engine: &Handle, watched: &Watched, row: &TriggerRow) -> Resu
     if row.state.orphaned == known {
         orphan(engine, id, !known).await?;
     }
-    if is_ahead(row) {
+    if is_ahead(row, now()) {
         tell(&spec.title(), engine.judge_trigger(id).await.map(|_| "is judged anew"))?;
     }
     Ok(())
@@ -126,12 +135,12 @@ pub async fn orphan(engine: &Handle, id: TriggerId, gone: bool) -> Result<()> {
 }
 
 /// Whether a schedule was dealt with up to an instant that is far ahead, or occurrences were collected
-/// then: the clock was wrong, and nobody would look at it before.
-fn is_ahead(row: &TriggerRow) -> bool {
+/// at one that is yet to come: the clock was wrong, and nobody would look at it before.
+fn is_ahead(row: &TriggerRow, now: Millis) -> bool {
     let mark = row.state.schedule.as_ref().map(|state| state.mark);
-    let since = row.state.collected.as_ref().map(|collected| collected.since);
-    let is_far = |at: Millis| at.0.saturating_sub(now().0) > MARK_AHEAD_MS;
-    mark.into_iter().chain(since).any(is_far)
+    let newest = row.state.collected.as_ref().map(|collected| collected.last.max(collected.since));
+    mark.is_some_and(|at| at.0.saturating_sub(now.0) > MARK_AHEAD_MS)
+        || newest.is_some_and(|at| at > now)
 }
 
 /// Makes a trigger of the files that the store doesn't have yet, so that it can be switched before a
@@ -205,5 +214,43 @@ pub async fn all(views: &dyn Views) -> Result<Vec<TriggerRow>> {
         if done {
             return Ok(rows);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moa_core::schedule::Overlap;
+    use moa_core::time::Span;
+    use moa_core::trigger::{Collect, Collected, Source, TriggerState};
+
+    use super::*;
+
+    #[test]
+    fn what_was_collected_by_a_clock_that_was_ahead_is_looked_at() {
+        let name = |text: &str| Name::new(text).expect("a name");
+        let (quiet, within) = (Some(Span::seconds(3)), Span::seconds(8));
+        let spec = TriggerSpec {
+            workflow: name("w"),
+            name: name("t"),
+            rule: false,
+            source: Source::Event { event: "go".into(), matches: None },
+            enabled: true,
+            overlap: Overlap::Allow,
+            max_lateness: None,
+            pause_after: None,
+            collect: Some(Collect { quiet, within, max: 100 }),
+            guard: Default::default(),
+            priority: None,
+            params: Default::default(),
+        };
+        let at = Millis(1_800_000_000_000);
+        let collected = Collected { since: at, last: at.after(Span(1)), held: Vec::new() };
+        let state = TriggerState { collected: Some(collected), ..TriggerState::default() };
+        let row = TriggerRow { version: 1, spec: Arc::new(spec), state, due_at: None };
+        // Half an hour is less than what slots are judged anew for, and more than anybody waits.
+        for back_ms in [1, 30 * 60_000, 24 * 60 * 60_000] {
+            assert!(is_ahead(&row, Millis(at.0 - back_ms)), "{back_ms}");
+        }
+        assert!(!is_ahead(&row, at.after(Span(1))));
     }
 }

@@ -271,3 +271,96 @@ fn what_is_asked_of_a_schedule_without_a_node_is_done_by_the_next_one() {
     assert_eq!(slots.iter().filter(|slot| slot["origin"] == "backfill 1").count(), 3, "{slots:?}");
     assert!(slots.iter().any(|slot| slot["run"] == run), "{slots:?}");
 }
+
+#[test]
+fn a_start_that_was_refused_is_refused_again() {
+    let text = "schedule: '0 0 1 1 *'\nsteps: [{id: go, wait_for: {signal: go}}]\n";
+    let project = Project::with("report", text);
+    let _node = project.up();
+    let start = |key: &str| project.call(&["schedules", "trigger", "report", "--key", key]);
+    let run = start("first").expect(0).out.trim().to_owned();
+    let said = start("a").expect(5);
+    assert!(said.err.contains("was not started (skipped_overlap)"), "{}", said.err);
+    assert!(said.err.contains("with another --key"), "{}", said.err);
+    project.call(&["runs", "signal", &run, "go"]).expect(0);
+    while !slots(&project, "report").iter().any(|slot| slot["result"] == "succeeded") {}
+    // Nothing goes on any more; nothing waits either.
+    let said = start("a").expect(5);
+    assert!(said.err.contains("it was asked for with this key at"), "{}", said.err);
+    assert!(!said.err.contains("waits"), "{}", said.err);
+    start("b").expect(0);
+}
+
+#[test]
+fn slots_that_wait_are_listed() {
+    let text = "\
+schedule: {every: 1s, overlap: buffer_all}
+steps: [{id: go, wait_for: {signal: go}}]
+";
+    let project = Project::with("tick", text);
+    let _node = project.up();
+    let all = wait_for(&project, "tick", "buffered", 2);
+    assert_eq!(with(&all, "started").len(), 1, "{all:?}");
+    let args = ["schedules", "slots", "tick", "--outcome", "buffered", "-n", "1", "--json"];
+    let newest = project.call(&args).expect(0).json();
+    assert_eq!(newest.as_array().map(Vec::len), Some(1), "{newest}");
+    assert_eq!(newest[0]["reason"], "it waits for a run of the schedule to end");
+}
+
+#[test]
+fn a_broken_file_is_no_workflow_without_a_schedule() {
+    let project = Project::with("t", "schedule: '61 * * * *'\nsteps: [{run: 'true'}]\n");
+    let said = project.call(&["schedules", "list"]).expect(0);
+    assert!(said.err.contains("the file of t is broken"), "{}", said.err);
+    for words in [["next", "t"], ["why", "t"], ["pause", "t"], ["trigger", "t/other"]] {
+        let said = project.call(&["schedules", words[0], words[1]]).expect(3);
+        assert!(said.err.contains("MOA0601"), "{}", said.err);
+    }
+    let said = project.call(&["schedules", "why", "u"]).expect(4);
+    assert!(said.err.contains("there is no schedule u"), "{}", said.err);
+}
+
+#[test]
+fn what_a_disabled_schedule_would_backfill_is_nothing() {
+    let off = "schedule: {cron: '0 0 * * *', enabled: false}\nsteps: [{run: 'true'}]\n";
+    let project = Project::with("report", off);
+    let dry = ["schedules", "backfill", "report", "2026-01-01", "2026-01-31", "--dry-run"];
+    let said = project.call(&dry).expect(5);
+    assert!(said.err.contains("report/1 is disabled: nothing starts"), "{}", said.err);
+    project.workflow("report", &off.replace("false", "true"));
+    let said = project.call(&dry).expect(0);
+    assert!(said.err.contains("30 of 30 slots would be started"), "{}", said.err);
+}
+
+#[test]
+fn limits_of_how_much_runs_at_once_are_shown() {
+    let text = "\
+params: {of: {type: string, default: all}}
+concurrency: {key: params.of, limit: 1}
+steps: [{id: go, wait_for: {signal: go}}]
+";
+    let project = Project::with("one", text);
+    project.write("agents/a.yaml", "name: a\nconcurrency: 3\ncommand: ['true']\n");
+    let _node = project.up();
+    for _ in 0..3 {
+        project.call(&["run", "one", "--detach"]).expect(0);
+    }
+    project.call(&["run", "one", "--param", "of=other", "--detach"]).expect(0);
+    let lines = project.call(&["limits", "--json"]).expect(0).json();
+    let find = |what: &str, limit: &str| {
+        let lines = lines.as_array().expect("an array").iter();
+        let found = lines.clone().find(|l| l[what].is_string() && l["limit"] == limit);
+        found.unwrap_or_else(|| panic!("no {limit} in {lines:?}")).clone()
+    };
+    let full = find("workflow", "concurrency of one/all");
+    assert_eq!((&full["used"], &full["of"]), (&json!(1), &json!(1)), "{full}");
+    assert_eq!((&full["waiting"], &full["state"]), (&json!(2), &json!("full")), "{full}");
+    let other = find("workflow", "concurrency of one/other");
+    assert_eq!((&other["used"], &other["waiting"]), (&json!(1), &json!(0)), "{other}");
+    let agent = find("agent", "concurrency");
+    assert_eq!((&agent["used"], &agent["of"]), (&json!(0), &json!(3)), "{agent}");
+    let node = find("node", "max_running");
+    assert_eq!(node["used"], 0, "{node}");
+    let said = project.call(&["limits"]).expect(0);
+    assert!(said.out.contains("concurrency of one/all"), "{}", said.out);
+}

@@ -27,6 +27,9 @@ fn a_burst_starts_one_run_when_it_is_over() {
         bench.pass(Span::seconds(9));
     }
     assert!(bench.starts.is_empty(), "{}", bench.lines());
+    let why = bench.trigger.why(bench.now, None);
+    assert_eq!(why[0].reason, "5 occurrences are collected, and start one run");
+    assert_eq!(why[0].until, Some(START.after(Span::seconds(46))));
     bench.pass(Span::seconds(1));
     let (at, run, start) = bench.starts[0].clone();
     assert_eq!(at, START.after(Span::seconds(46)));

@@ -266,7 +266,7 @@ fn it_says_why_it_starts_nothing() {
     bench.pass(Span::minutes(121));
     bench.pause();
     let run = bench.starts[0].1.to_string();
-    let why = bench.trigger.why(bench.now).into_iter().map(|w| w.reason.replace(&run, "RUN"));
+    let why = bench.trigger.why(bench.now, None).into_iter().map(|w| w.reason.replace(&run, "RUN"));
     let why: Vec<_> = why.collect();
     insta::assert_debug_snapshot!(why);
 }
@@ -330,7 +330,7 @@ fn a_rule_whose_workflow_is_gone_starts_nothing_until_it_is_back() {
     bench.event(json!({}));
     assert_eq!(bench.outcomes(), [Outcome::Failed], "{}", bench.lines());
     assert_eq!(bench.trigger.state.paused, None, "no run has failed");
-    assert!(bench.trigger.why(bench.now)[0].reason.contains("its workflow build is gone"));
+    assert!(bench.trigger.why(bench.now, None)[0].reason.contains("its workflow build is gone"));
     // A switch is no new workflow; another workflow is.
     let off = TriggerSpec { enabled: false, ..rule.clone() };
     bench.apply(TriggerInput::Put { spec: Arc::new(off) }).unwrap();
@@ -365,7 +365,7 @@ fn beyond_as_many_open_runs_as_may_be_what_happens_waits() {
     let waiting = [Outcome::Buffered; 3];
     assert_eq!(bench.outcomes()[2..], waiting, "{}", bench.lines());
     assert_eq!(bench.notices.len(), 1, "it is said once: {:?}", bench.notices);
-    let why = bench.trigger.why(bench.now);
+    let why = bench.trigger.why(bench.now, None);
     assert!(why[0].reason.contains("10000 runs of it have not ended"), "{why:?}");
     assert!(why.len() < 20);
     // By hand it waits as well: the row is the same.
@@ -407,4 +407,35 @@ fn what_is_found_when_as_many_wait_as_may_is_told_again_later() {
     bench.one_ends(RunStatus::Succeeded);
     let again = bench.apply(found((SLOTS_BUFFERED_MAX + 1).to_string())).unwrap();
     assert!(matches!(again, TriggerAnswer::Decided { outcome: Outcome::Buffered, .. }));
+}
+
+#[test]
+fn the_same_key_is_answered_as_it_was() {
+    let mut bench = Bench::new(TriggerSpec { overlap: Overlap::Skip, ..on_event() });
+    let ask = |bench: &mut Bench, key: &str| {
+        let command = TriggerCommand::Start {
+            key: key.into(),
+            by: "ann".into(),
+            params: None,
+            overlap: None,
+            priority: None,
+        };
+        match bench.command(command) {
+            TriggerAnswer::Decided { outcome, run, reason } => (outcome, run.is_some(), reason),
+            other => panic!("{other:?}"),
+        }
+    };
+    bench.event(json!({}));
+    let (outcome, started, _) = ask(&mut bench, "a");
+    assert_eq!((outcome, started), (Outcome::SkippedOverlap, false));
+    bench.one_ends(RunStatus::Succeeded);
+    // Nothing is going on any more, and nothing waits: it was refused, and stays so.
+    let (outcome, started, reason) = ask(&mut bench, "a");
+    assert_eq!((outcome, started), (Outcome::SkippedOverlap, false));
+    let reason = reason.expect("it says why");
+    assert!(reason.contains("with this key") && reason.contains("was going on"), "{reason}");
+    let (outcome, started, _) = ask(&mut bench, "b");
+    assert_eq!((outcome, started), (Outcome::Started, true));
+    let (outcome, started, _) = ask(&mut bench, "b");
+    assert_eq!((outcome, started), (Outcome::Deduped, true));
 }

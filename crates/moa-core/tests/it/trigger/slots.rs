@@ -8,7 +8,7 @@ use moa_core::schedule::{CatchUpPolicy, Overlap, Reprocess};
 use moa_core::template::Template;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{
-    BackfillRequest, Origin, TriggerAnswer, TriggerCommand, TriggerInput, TriggerSpec,
+    BackfillRequest, Origin, Outcome, TriggerAnswer, TriggerCommand, TriggerInput, TriggerSpec,
 };
 use moa_core::workflow::Priority;
 use proptest::prelude::*;
@@ -57,10 +57,45 @@ fn a_restart_storm_defers_what_was_missed() {
     bench.catch_up_from = Some(hour(5));
     bench.sleep(Span::minutes(200));
     assert!(bench.starts.is_empty(), "{}", bench.lines());
+    // It says so, and for how long: not until its next slot, an hour before.
+    let why = bench.trigger.why(bench.now, bench.catch_up_from);
+    assert_eq!(why[0].until, Some(hour(5)), "{why:?}");
+    assert!(why[0].reason.contains("moa was started too often lately"), "{why:?}");
+    assert_eq!(bench.trigger.waiting_slots().len(), 1, "it can be listed");
     bench.pass(Span::minutes(39));
     assert!(bench.starts.is_empty(), "{}", bench.lines());
     bench.pass(Span::minutes(2));
     assert_eq!(bench.starts.len(), 1, "what is due is started: {}", bench.lines());
+}
+
+#[test]
+fn slots_that_nobody_served_are_told() {
+    // One that comes once, and nobody was there.
+    let mut bench = Bench::new(every("1h", |s| {
+        s.every.clear();
+        s.at = vec![hour(1)];
+    }));
+    bench.sleep(Span::minutes(60 * 24));
+    assert_eq!(bench.outcomes(), [Outcome::Missed], "{}", bench.lines());
+    assert_eq!(bench.notices.len(), 1, "{:?}", bench.notices);
+    assert!(bench.notices[0].contains("build/on_1: a slot was missed"), "{:?}", bench.notices);
+    let why = bench.trigger.why(bench.now, None);
+    let reasons: Vec<_> = why.iter().map(|w| w.reason.as_str()).collect();
+    assert!(reasons[0].contains("2027-01-15T09:00:00.000Z was missed"), "{reasons:?}");
+    assert_eq!(why[0].unblock.as_deref(), Some("moa schedules trigger build/on_1"));
+    // Many are one line, and the range of them ends at a slot.
+    let mut bench = Bench::new(every("1m", |s| s.catch_up.policy = CatchUpPolicy::None));
+    bench.sleep(Span::seconds(60 * 600 + 59));
+    bench.pass(Span::seconds(1));
+    assert_eq!(bench.notices.len(), 1, "{:?}", bench.notices);
+    assert!(bench.notices[0].contains("600 slots were missed"), "{:?}", bench.notices);
+    let ranges: Vec<_> = bench.records.values().filter(|r| r.last.is_some()).collect();
+    assert!(!ranges.is_empty(), "{}", bench.lines());
+    for range in ranges {
+        let table = bench.trigger.table().expect("it is a schedule");
+        assert!(table.explain(range.at).is_slot(), "{}", range.at);
+        assert!(table.explain(range.last.expect("a range")).is_slot(), "{:?}", range.last);
+    }
 }
 
 #[test]

@@ -285,13 +285,17 @@ pub async fn why(
 ) -> Result<Json<Value>> {
     let known = find(&app, &trigger).await?;
     let Some(text) = about.at else {
-        let reasons = known.stored()?.map(|trigger| trigger.why(now())).unwrap_or_default();
+        let held_back = app.control().held_back().await;
+        let reasons = known.stored()?.map(|trigger| trigger.why(now(), held_back));
+        let reasons = reasons.unwrap_or_default();
         return Ok(Json(json!({"name": known.spec.title(), "reasons": reasons})));
     };
     let table = known.table()?;
     let at = instant(&text, &table.schedule().zone)?;
-    let record = record(&app, &known, at).await?;
-    Ok(Json(explanation(&known.spec, &table.explain(at), record.as_ref())))
+    let said = table.explain(at);
+    // Of an instant within a range of slots, the range's outcome is none of its own.
+    let record = record(&app, &known, at).await?.filter(|r| said.is_slot() || r.at == at);
+    Ok(Json(explanation(&known.spec, &said, record.as_ref())))
 }
 
 /// What is recorded of an instant: of itself, or of a range that it is in.

@@ -95,6 +95,12 @@ pub fn run(args: Args, context: &Context) -> Result {
         let command = match (&args.from, &args.to) {
             (Some(from), Some(to)) => {
                 let request = request(&args, &table, from, to)?;
+                if !known.spec.enabled {
+                    let title = known.spec.title();
+                    let failure = Failure::refused(format!("{title} is disabled: nothing starts"));
+                    let hint = "set `enabled: true` in the workflow's file";
+                    return Err(failure.hint(hint));
+                }
                 if args.dry_run {
                     return dry_run(&known, &table, &request, reader.as_ref(), context).await;
                 }

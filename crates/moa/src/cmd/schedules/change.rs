@@ -139,7 +139,8 @@ pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
         let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
         let params = given(&args.params, &known, reader.as_ref()).await?;
         drop(reader);
-        let asks = if args.key.is_some() { Asks::Again } else { Asks::Once };
+        let keyed = args.key.is_some();
+        let asks = if keyed { Asks::Again } else { Asks::Once };
         let command = TriggerCommand::Start {
             key: args.key.unwrap_or_else(|| format!("{:016x}", wire::random_u64())),
             by: BY.into(),
@@ -148,7 +149,7 @@ pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
             priority: args.priority,
         };
         let (answer, served) = ask(&layout, &known, asks, command).await?;
-        show(&known, &answer, served, context)
+        show(&known, &answer, Asked { which, keyed, served }, context)
     });
     runtime.shutdown_background();
     exit
@@ -168,6 +169,15 @@ pub async fn ask(
     let served = host.is_lasting();
     host.close(Duration::ZERO).await;
     Ok((answer, served))
+}
+
+/// How a start was asked for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    which: Which,
+    keyed: bool,
+    /// Whether a node is there that acts on it.
+    served: bool,
 }
 
 /// The params of the command line, as the workflow declares them.
@@ -196,7 +206,7 @@ async fn given(
     Ok((!object.is_empty()).then(|| Arc::new(Json::Object(object))))
 }
 
-fn show(known: &Known, answer: &TriggerAnswer, served: bool, context: &Context) -> Result {
+fn show(known: &Known, answer: &TriggerAnswer, asked: Asked, context: &Context) -> Result {
     let title = known.spec.title();
     let TriggerAnswer::Decided { outcome, run, reason } = answer else {
         return Err(Failure::refused(format!("{title} gave no answer")));
@@ -205,7 +215,7 @@ fn show(known: &Known, answer: &TriggerAnswer, served: bool, context: &Context) 
     if context.ui.json {
         context.ui.json(&json!({
             "name": title, "outcome": outcome.as_str(), "run": run, "reason": reason,
-            "served": served,
+            "served": asked.served,
         }));
     }
     match (outcome, run) {
@@ -214,16 +224,16 @@ fn show(known: &Known, answer: &TriggerAnswer, served: bool, context: &Context) 
                 context.ui.line(&run.to_string());
                 let again = if *outcome == Outcome::Deduped { " (it was before)" } else { "" };
                 context.ui.note(&format!("{title} is started{again}; `moa runs show {run}`"));
-                if !served {
+                if !asked.served {
                     context.ui.hint(host::RECORDED);
                 }
             }
             Ok(Exit::Ok)
         }
-        (Outcome::Waiting | Outcome::Buffered | Outcome::Deduped, _) => {
+        (Outcome::Waiting | Outcome::Buffered, _) => {
             if !context.ui.json {
                 context.ui.note(&format!("{title} waits for its turn{why}"));
-                if !served {
+                if !asked.served {
                     context.ui.hint(host::RECORDED);
                 }
             }
@@ -232,9 +242,13 @@ fn show(known: &Known, answer: &TriggerAnswer, served: bool, context: &Context) 
         (other, _) => {
             let text = format!("{title} was not started ({}){why}", other.as_str());
             let failure = Failure::refused(text);
+            // The same key is the same answer, whatever else is asked with it.
+            let anew = if asked.keyed { ", with another --key" } else { "" };
             Err(match other {
-                Outcome::SkippedOverlap => failure.hint("--overlap allow starts it all the same"),
-                _ => failure.hint(format!("`moa schedules why {title}` says more")),
+                Outcome::SkippedOverlap => {
+                    failure.hint(format!("--overlap allow starts it all the same{anew}"))
+                }
+                _ => failure.hint(format!("`{} why {title}` says more", asked.which.command())),
             })
         }
     }

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
+use crate::project;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::triggers::{self, Known, Which};
@@ -92,7 +93,15 @@ pub fn list(ListArgs {}: ListArgs, which: Which, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
         let reader = crate::wire::open_reader(&layout)?;
-        let all = triggers::known(&layout, reader.as_ref(), which).await?;
+        let loaded = project::load(&layout, None)?;
+        let all = triggers::of(&loaded, reader.as_ref(), which).await?;
+        for broken in &loaded.broken {
+            let what = which.word();
+            context.ui.warn(&format!(
+                "the file of {broken} is broken: a {what} that it says is not known, or is as it was; \
+                 `moa workflows validate {broken}` says more"
+            ));
+        }
         if context.ui.json {
             let rows: Vec<Json> = all.iter().map(|known| known.json(now())).collect();
             context.ui.json(&rows);
@@ -184,7 +193,17 @@ pub fn slots(args: SlotsArgs, which: Which, context: &Context) -> Result {
             let text = format!("no node has served {} yet", known.spec.title());
             return Err(Failure::not_found(text).hint("`moa up` serves it"));
         };
-        let found = reader.views.occurrences(known.spec.id(), &filter).await?;
+        let mut found = reader.views.occurrences(known.spec.id(), &filter).await?;
+        if let Some(trigger) = known.stored()? {
+            let fits = |o: &Occurrence| {
+                (filter.outcomes.is_empty() || filter.outcomes.contains(&o.outcome))
+                    && filter.from.is_none_or(|from| o.at >= from)
+                    && filter.to.is_none_or(|to| o.at < to)
+            };
+            found.extend(trigger.waiting_slots().into_iter().filter(fits));
+            found.sort_by_key(|o| std::cmp::Reverse(o.at));
+            found.truncate(filter.limit);
+        }
         if context.ui.json {
             context.ui.json(&found.iter().map(document).collect::<Vec<_>>());
             return Ok(Exit::Ok);

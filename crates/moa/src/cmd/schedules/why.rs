@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Result};
+use crate::node;
 use crate::reader::Reader;
 use crate::text;
 use crate::triggers::{self, Known, Which};
@@ -40,21 +41,24 @@ pub fn run(args: Args, which: Which, context: &Context) -> Result {
         let reader = crate::wire::open_reader(&layout)?;
         let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
         match &args.instant {
-            None => now_and_here(&known, context),
+            None => now_and_here(&known, node::triggers::held_back(&layout.state()), context),
             Some(text) => {
                 let table = known.table()?;
                 let at = instant(text, &table.schedule().zone)?;
                 let record = record(&known, reader.as_ref(), at).await?;
-                then(&known, &table.explain(at), record.as_ref(), context);
+                let said = table.explain(at);
+                // Of an instant within a range of slots, the range's outcome is none of its own.
+                let record = record.filter(|record| said.is_slot() || record.at == at);
+                then(&known, &said, record.as_ref(), context);
                 Ok(Exit::Ok)
             }
         }
     })
 }
 
-fn now_and_here(known: &Known, context: &Context) -> Result {
+fn now_and_here(known: &Known, held_back: Option<Millis>, context: &Context) -> Result {
     let reasons = match known.stored()? {
-        Some(trigger) => trigger.why(now()),
+        Some(trigger) => trigger.why(now(), held_back),
         None => vec![Why {
             reason: "no node has served it yet".into(),
             until: None,
