@@ -5,17 +5,26 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::event::InstIx;
+use moa_core::ids::RunId;
 use moa_core::limit::LimitState;
+use moa_core::time::{Millis, Span};
+use moa_core::workflow::StepKind;
+use moa_ports::views::HistoryRow;
+use moa_view::attempts::{Attempt, Outcome, of_history};
 use moa_view::node::NodeStatus;
 use moa_view::now;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::limits::LimitItem;
 use crate::App;
 use crate::error::{Problem, Result};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
+
+/// Commits that an agent's metrics are made from.
+const COMMITS: usize = 1000;
 
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -166,4 +175,105 @@ pub async fn health(State(app): State<App>, Path(name): Path<String>) -> Result<
         ready: item.ready,
         limits: lines.iter().map(|line| LimitItem::new(&spec.id, line)).collect(),
     }))
+}
+
+/// Over which time.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Range {
+    /// Only attempts that began within this time: `1h`; all that are looked at when not given.
+    #[serde(default)]
+    range: Option<String>,
+}
+
+/// What an agent has done lately.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AgentMetrics {
+    /// The agent.
+    agent: String,
+    /// Attempts that ended, among the newest 1000 commits of all runs.
+    executions: usize,
+    /// Those of them that failed.
+    errors: usize,
+    /// Errors by executions; null = nothing was executed.
+    error_rate: Option<f64>,
+    /// How long an attempt took on average, in milliseconds; null = nothing was executed.
+    latency_ms: Option<f64>,
+    /// How long the slowest took, in milliseconds.
+    latency_ms_max: Option<u64>,
+    /// When the oldest attempt that is counted began.
+    since: Option<String>,
+    /// Attempts running now.
+    running: u32,
+    /// Tasks that wait for a slot.
+    ready: u32,
+}
+
+/// What an agent has done lately
+#[utoipa::path(
+    get, path = "/api/v1/agents/{agent}/metrics", tag = "agents",
+    params(("agent" = String, Path, description = "Its id"), Range),
+    responses((status = 200, description = "Attempts, errors, latency", body = AgentMetrics)),
+)]
+pub async fn metrics(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Query(asked): Query<Range>,
+) -> Result<Json<AgentMetrics>> {
+    let spec = find(&app, &name).await?;
+    let span = asked.range.as_deref().map(str::parse::<Span>).transpose();
+    let span = span.map_err(|e| Problem::invalid(format!("range: {e}")).hint("write 1h, say"))?;
+    let since = span.map_or(i64::MIN, |span| now().0.saturating_sub_unsigned(span.0));
+    let mut ended = attempts_of(&app, &spec).await?;
+    ended.retain(|(started, ..)| started.0 >= since);
+    let item = AgentItem::new(&spec, &app.control().status().await);
+    let errors = ended.iter().filter(|(.., failed)| *failed).count();
+    let took: u64 = ended.iter().map(|(_, took, _)| took).sum();
+    let by = |sum: f64| (!ended.is_empty()).then(|| sum / ended.len() as f64);
+    Ok(Json(AgentMetrics {
+        agent: item.agent,
+        executions: ended.len(),
+        errors,
+        error_rate: by(errors as f64),
+        latency_ms: by(took as f64),
+        latency_ms_max: ended.iter().map(|(_, took, _)| *took).max(),
+        since: ended.iter().map(|(started, ..)| *started).min().map(|at| at.to_string()),
+        running: item.running,
+        ready: item.ready,
+    }))
+}
+
+/// The attempts of an agent that ended in the newest commits: when each began, how many milliseconds
+/// it took, whether it failed. One that was given back because its node stopped does not count.
+async fn attempts_of(app: &App, spec: &AgentSpec) -> Result<Vec<(Millis, u64, bool)>> {
+    let views = &app.reader().views;
+    let after = views.last_event().await?.saturating_sub(COMMITS as u64);
+    let mut by_run: BTreeMap<RunId, Vec<HistoryRow>> = BTreeMap::new();
+    for row in views.events(after, COMMITS).await? {
+        by_run.entry(row.run).or_default().push(row);
+    }
+    let mut ended = Vec::new();
+    for (id, rows) in by_run {
+        // It may be deleted meanwhile.
+        let Ok(run) = app.reader().run(id).await else { continue };
+        let is_ours = |inst: InstIx| {
+            run.step(inst).is_some_and(|row| match &run.graph.plan().step(row.plan).kind {
+                StepKind::Task { agent, .. } => *agent == spec.id,
+                _ => false,
+            })
+        };
+        for (inst, attempts) in of_history(&rows) {
+            if !is_ours(inst) {
+                continue;
+            }
+            for Attempt { started_at, ended_at, outcome, .. } in attempts {
+                let failed = outcome == Some(Outcome::Failed);
+                if let Some(at) = ended_at.filter(|_| outcome != Some(Outcome::Released)) {
+                    ended.push((started_at, at.since(started_at).0, failed));
+                }
+            }
+        }
+    }
+    Ok(ended)
 }

@@ -74,6 +74,7 @@ pub fn add(routes: Routes) -> Routes {
         .api(Least(Viewer), routes!(agents::list))
         .api(Least(Viewer), routes!(agents::get))
         .api(Least(Viewer), routes!(agents::health))
+        .api(Least(Viewer), routes!(agents::metrics))
         .api(Least(Viewer), routes!(events::query))
         .api(Least(Operator), routes!(events::publish))
         .api(Least(Viewer), routes!(crate::stream::stream))
@@ -83,6 +84,7 @@ pub fn add(routes: Routes) -> Routes {
         .api(Least(Operator), routes!(seed::execute))
         .api(Least(Viewer), routes!(seed::run))
         .api(Least(Viewer), routes!(seed::agents))
+        .api(Least(Viewer), routes!(seed::agent_metrics))
 }
 
 /// The head of the API's document.

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::agents::{AgentMetrics, Range};
 use super::runs::list::name;
 use super::runs::start::{NewRun, begin};
 use super::runs::{find, result};
 use crate::App;
 use crate::auth::Identity;
 use crate::error::{Code, Problem, Result};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 
 /// A workflow to execute.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -100,4 +101,18 @@ pub async fn agents(State(app): State<App>) -> Json<Vec<ShortAgent>> {
         actions: spec.actions.keys().map(ToString::to_string).collect(),
     };
     Json(agents.values().map(|spec| agent(spec)).collect())
+}
+
+/// What an agent has done lately
+#[utoipa::path(
+    get, path = "/api/agents/{id}/metrics", tag = "short",
+    params(("id" = String, Path, description = "The agent"), Range),
+    responses((status = 200, description = "Attempts, errors, latency", body = AgentMetrics)),
+)]
+pub async fn agent_metrics(
+    state: State<App>,
+    path: Path<String>,
+    range: Query<Range>,
+) -> Result<Json<AgentMetrics>> {
+    super::agents::metrics(state, path, range).await
 }

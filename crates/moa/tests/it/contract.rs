@@ -213,6 +213,10 @@ fn agents_and_events(c: &mut Contract) {
     c.call("GET", "/api/v1/agents", &[], None).expect(200);
     c.call("GET", "/api/v1/agents/{agent}", &["shell"], None).expect(200);
     c.call("GET", "/api/v1/agents/{agent}/health", &["shell"], None).expect(200);
+    let path = "/api/v1/agents/{agent}/metrics?range=1h";
+    let metrics = c.call("GET", path, &["shell"], None).expect(200).json();
+    assert!(metrics["executions"].as_u64() > Some(0) && metrics["errors"] == 0, "{metrics}");
+    c.call("GET", "/api/agents/{id}/metrics", &["shell"], None).expect(200);
     c.call("GET", "/api/v1/limits", &[], None).expect(200);
     c.call("GET", "/api/v1/jobs", &[], None).expect(200);
     c.call("POST", "/api/v1/jobs/{job}/run", &["retention"], None).expect(200);
