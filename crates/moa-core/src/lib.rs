@@ -7,6 +7,7 @@
 //! Start reading at [`machine`].
 
 pub mod agent;
+pub mod alert;
 pub mod committee;
 pub mod event;
 pub mod expr;

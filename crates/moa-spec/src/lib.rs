@@ -8,6 +8,7 @@
 //! Start reading at [`parse_workflow`].
 
 mod agents;
+mod alerts;
 mod calendar;
 mod calls;
 mod check;
@@ -38,6 +39,7 @@ mod workflow;
 mod yaml;
 
 pub use agents::{parse_agents, stands_twice};
+pub use alerts::{AlertRule, Alerts};
 pub use calendar::parse_calendar;
 pub use check::{BUILTIN_AGENTS, Project, check_workflow};
 pub use codes::error_pages;

@@ -9,6 +9,7 @@ use moa_core::schedule::Zone;
 use moa_core::time::Span;
 use serde::Serialize;
 
+use crate::alerts::Alerts;
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::metrics::{Health, Metric, Target};
@@ -35,6 +36,8 @@ pub struct Settings {
     pub logs: Logs,
     /// Where notifications go.
     pub notify: Notify,
+    /// What is looked at, and who is told how.
+    pub alerts: Alerts,
     /// Where secrets come from.
     pub secrets: Secrets,
     /// How long what has ended is kept.
@@ -149,6 +152,7 @@ impl Default for Settings {
             log: Log::default(),
             logs: Logs { attempt_max: ATTEMPT_LOG_BYTES_DEFAULT },
             notify: Notify::default(),
+            alerts: Alerts::default(),
             secrets: Secrets::default(),
             retention: Retention::default(),
             timezone: Zone::utc(),
@@ -237,6 +241,11 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
         settings.timezone.clone_from(&zone.value.0);
     }
     crate::metrics::take(file, &mut settings, cx);
+    if let Some(alerts) = &file.alerts {
+        let channels = settings.notify.channels.keys().cloned().collect();
+        let zone = settings.timezone.clone();
+        crate::alerts::take(alerts, &mut settings.alerts, &channels, &zone, cx);
+    }
     settings
 }
 

@@ -97,6 +97,8 @@ pub enum Command {
     #[command(subcommand)]
     Jobs(cmd::jobs::Command),
     #[command(subcommand)]
+    Alerts(cmd::alerts::Command),
+    #[command(subcommand)]
     Notify(cmd::notify::Command),
     #[command(subcommand)]
     Secrets(cmd::secrets::Command),

@@ -5,6 +5,7 @@
 //! store and which worker are used. Absent by intent: any rule of how runs go; that is moa-core.
 //! Start reading at [`cli`], then [`cmd::run`] and [`node`].
 
+mod alerts;
 mod audit;
 mod backup;
 mod cli;

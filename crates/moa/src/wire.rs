@@ -354,6 +354,14 @@ impl Worker {
         self.agents.all().into_iter().map(|spec| (spec.id.clone(), spec)).collect()
     }
 
+    /// What answers the agents that there are just then, for whoever outlives nothing of this.
+    pub fn agents_now(
+        &self,
+    ) -> impl Fn() -> BTreeMap<Name, Arc<AgentSpec>> + Send + Sync + 'static {
+        let agents = self.agents.clone();
+        move || agents.all().into_iter().map(|spec| (spec.id.clone(), spec)).collect()
+    }
+
     /// Puts the agents of a project in the place of the known ones.
     pub fn set_agents(&self, project: &Project) {
         self.agents.replace(project.agents.values().cloned());

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 pub mod agent;
+pub mod alerts;
 mod committee;
 pub mod limit;
 pub mod notify;

@@ -1,6 +1,7 @@
 //! The settings file `moa.yaml`, key by key.
 
 use crate::choice;
+use crate::model::alerts::AlertsFile;
 use crate::model::notify::NotifyFile;
 use crate::model::schedule::ZoneText;
 use crate::read::At;
@@ -23,6 +24,8 @@ record! {
         logs: Option<LogsFile>,
         /// Where notifications go.
         notify: Option<NotifyFile>,
+        /// What is looked at, and who is told how.
+        alerts: Option<AlertsFile>,
         /// Where secrets come from.
         secrets: Option<SecretsFile>,
         /// How long what has ended is kept.

@@ -7,6 +7,7 @@ use moa_core::ids::Name;
 use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
+use moa_spec::model::alerts::{AlertRuleFile, AlertsFile, QuietFile};
 use moa_spec::model::notify::{ChannelFile, MailFile, NotifyFile, SlackFile, WebhookFile};
 use moa_spec::model::on::{AfterFile, BatchFile, DebounceFile, GuardFile, OnFile};
 use moa_spec::model::rule::RuleFile;
@@ -64,6 +65,7 @@ fn every_key_is_in_the_reference() {
     documented!("files.md", HttpFile, SettingsFile, SettingsLimits, LogFile, LogsFile, NotifyFile);
     documented!("files.md", MetricFile, TargetFile, BoundsFile, HealthFile);
     documented!("files.md", SecretsFile, RetentionFile);
+    documented!("../alerts.md", AlertsFile, QuietFile, AlertRuleFile);
     documented!("../alerts.md", ChannelFile, SlackFile, MailFile, WebhookFile);
     documented!("files.md", ByAgeFile, ByAgeAndCountFile, ByAgeAndSizeFile);
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use moa_spec::model::agent::{
     ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile,
 };
+use moa_spec::model::alerts::{AlertRuleFile, AlertsFile, QuietFile};
 use moa_spec::model::notify::{ChannelFile, MailFile, NotifyFile, SlackFile, WebhookFile};
 use moa_spec::model::on::OnFile;
 use moa_spec::model::rule::RuleFile;
@@ -47,6 +48,7 @@ fn accepted_keys_and_properties_are_the_same() {
     agree!(agents, ActionFile, AgentFile, AgentsFile, CommandFile, HttpFile, LimitsFile, ShellFile);
     let settings = schema(SchemaKind::Settings);
     agree!(settings, SettingsFile, ChannelFile, LogFile, LogsFile, NotifyFile, SecretsFile);
+    agree!(settings, AlertsFile, QuietFile, AlertRuleFile);
     agree!(settings, SlackFile, MailFile, WebhookFile);
     agree!(settings, MetricFile, TargetFile, BoundsFile, HealthFile);
     agree!(settings, SettingsLimits, RetentionFile, ByAgeFile);

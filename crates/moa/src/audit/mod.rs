@@ -103,6 +103,9 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
             Deed::new("event.publish", event).asked(json!({"data": data, "key": key}))
         }
         Request::Serve { run } => Deed::new("run.serve", run.to_string()),
+        Request::Acknowledge { key, by, note } => {
+            Deed::new("alert.acknowledge", key).asked(json!({"by": by, "note": note}))
+        }
         Request::RunJob { name } => Deed::new("job.run", name),
         Request::SetSecret { name, .. } => secret("secret.set", name, views).await?,
         Request::DeleteSecret { name } => secret("secret.delete", name, views).await?,

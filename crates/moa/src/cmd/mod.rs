@@ -8,6 +8,7 @@ use crate::project::Layout;
 use crate::ui::Ui;
 
 pub mod agents;
+pub mod alerts;
 pub mod audit;
 pub mod backup;
 pub mod completions;
@@ -104,6 +105,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Test(args) => test::run(args, context),
         Command::State(args) => state::run(args, context),
         Command::Jobs(command) => jobs::run(command, context),
+        Command::Alerts(command) => alerts::run(command, context),
         Command::Notify(command) => notify::run(command, context),
         Command::Backup(args) => backup::run(args, context),
         Command::Secrets(command) => secrets::run(command, context),

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use moa_core::alert::Alert;
 use moa_core::ids::RunId;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
@@ -164,6 +165,19 @@ impl Client {
     pub async fn jobs(&mut self) -> Result<Vec<JobStatus>> {
         match self.ask(&Request::Jobs).await? {
             Reply::Jobs { jobs } => Ok(jobs),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Notes that somebody has taken notice of an alert; answers it.
+    pub async fn acknowledge(
+        &mut self,
+        key: String,
+        by: String,
+        note: Option<String>,
+    ) -> Result<Alert> {
+        match self.ask(&Request::Acknowledge { key, by, note }).await? {
+            Reply::Acknowledged(alert) => Ok(*alert),
             other => Err(unexpected(&other)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
@@ -73,6 +74,15 @@ pub enum Request {
     RunJob {
         /// Its name.
         name: String,
+    },
+    /// Note that somebody has taken notice of an alert.
+    Acknowledge {
+        /// The alert's key.
+        key: String,
+        /// Who.
+        by: String,
+        /// What they say of it.
+        note: Option<String>,
     },
     /// Make a link that signs a browser in, once.
     SignIn {
@@ -232,6 +242,8 @@ pub enum Reply {
         /// In the order of the registry.
         jobs: Vec<JobStatus>,
     },
+    /// To `acknowledge`.
+    Acknowledged(Box<Alert>),
     /// To `run_job`.
     JobDone(Box<JobStatus>),
     /// To `sign_in`.

@@ -195,6 +195,9 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Status => Reply::Status(Box::new(node.status().await)),
         Request::Refresh => Reply::Refreshed { warning: node.refresh().await? },
         Request::Jobs => Reply::Jobs { jobs: node.jobs() },
+        Request::Acknowledge { key, by, note } => {
+            Reply::Acknowledged(Box::new(node.acknowledge(&key, by, note).await?))
+        }
         Request::RunJob { name } => Reply::JobDone(Box::new(node.run_job(&name).await?)),
         Request::SignIn { role } => Reply::Link { url: node.sign_in_link(role)? },
         Request::Secrets => Reply::Secrets { secrets: node.secrets().await? },

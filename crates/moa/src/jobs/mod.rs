@@ -2,6 +2,7 @@
 //!
 //! When each is due is decided by [`Driver`]; adding a job is a file here and a line in [`Jobs`].
 
+pub mod alerts;
 pub mod files;
 pub mod health;
 pub mod metrics;
@@ -28,6 +29,8 @@ pub struct Jobs {
     pub metrics: metrics::Metrics,
     /// Writes the health report.
     pub health: health::Health,
+    /// Looks for what is wrong.
+    pub alerts: alerts::Alerts,
 }
 
 /// A job's name, what it is for, and when it is done.
@@ -38,7 +41,7 @@ const fn every(minutes: u64, first: First) -> Rhythm {
 }
 
 /// What the jobs are called, in the order of [`Jobs::list`].
-pub const ENTRIES: [Entry; 4] = [
+pub const ENTRIES: [Entry; 5] = [
     ("retention", "deletes old runs from the store", every(1, First::AtOnce)),
     (
         "files",
@@ -51,13 +54,24 @@ pub const ENTRIES: [Entry; 4] = [
         every(1, First::AtOnce),
     ),
     ("health", "writes the health report of the hour", every(60, First::AtOnce)),
+    (
+        "alerts",
+        "looks for what is wrong, and has people told of it",
+        Rhythm { every: Span::seconds(15), first: First::AtOnce },
+    ),
 ];
 
 impl Jobs {
     /// In the order of [`ENTRIES`]. Taken apart in whole, so that none is forgotten.
     fn list(self) -> [Arc<dyn Job>; ENTRIES.len()] {
-        let Jobs { retention, files, metrics, health } = self;
-        [Arc::new(retention), Arc::new(files), Arc::new(metrics), Arc::new(health)]
+        let Jobs { retention, files, metrics, health, alerts } = self;
+        [
+            Arc::new(retention),
+            Arc::new(files),
+            Arc::new(metrics),
+            Arc::new(health),
+            Arc::new(alerts),
+        ]
     }
 }
 
@@ -65,6 +79,8 @@ impl Jobs {
 pub struct Housekeeping {
     jobs: [Arc<dyn Job>; ENTRIES.len()],
     driver: Mutex<Driver>,
+    /// The alerts of the project, for whoever takes notice of one.
+    pub alerting: Arc<alerts::Alerting>,
     clock: Clock,
     /// Told whenever a job was asked for or has ended.
     changed: watch::Sender<()>,
@@ -75,7 +91,14 @@ impl Housekeeping {
     pub fn new(jobs: Jobs) -> Arc<Self> {
         let clock = Clock::start();
         let driver = Mutex::new(Driver::new(clock.now(), &ENTRIES));
-        Arc::new(Self { jobs: jobs.list(), driver, clock, changed: watch::Sender::new(()) })
+        let alerting = jobs.alerts.0.clone();
+        Arc::new(Self {
+            jobs: jobs.list(),
+            driver,
+            alerting,
+            clock,
+            changed: watch::Sender::new(()),
+        })
     }
 
     fn driver(&self) -> MutexGuard<'_, Driver> {

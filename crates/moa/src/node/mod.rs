@@ -26,6 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::alert::Alert;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::limit::AgentLimits;
 use moa_core::run::{RunRow, RunStatus};
@@ -49,6 +50,7 @@ use crate::config::Config;
 use crate::control::protocol::{NodeInfo, NodeStatus, PROTOCOL, StartRun};
 use crate::control::server::Listener;
 use crate::exit::{Exit, Failure, Result};
+use crate::jobs::alerts::{Alerting, Alerts};
 use crate::jobs::health::Health;
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::{Housekeeping, Jobs, files};
@@ -157,23 +159,24 @@ impl Running {
         let (secrets, vault) = secrets::open(&layout, settings, &stores).await?;
         let project = &watched.project;
         let worker = Worker::new(&layout, settings, id, &stores, project, secrets.clone())?;
-        let max_running = settings.limits.max_running;
         let open_runs = open_runs(&*stores.views).await?;
         let serves = if transient { Serves::Asked } else { Serves::Everything };
         let triggers = (!transient).then(|| triggers::serving(&state));
+        let max_running = settings.limits.max_running;
         let options = moa_engine::handle::Options { node: id, max_running, serves, triggers };
         let engine = worker.engine(options, &stores)?;
         engine.set_agents(agents(&worker, &watched));
         secrets::warn(&watched.project, &worker, &secrets);
-        let jobs = Housekeeping::new(jobs(&layout, settings, &stores, &engine, transient)?);
+        let jobs =
+            Housekeeping::new(jobs(&layout, settings, &stores, &engine, &worker, transient)?);
         let listener = Listener::bind(&state)?;
-        let socket = listener.path().to_owned();
         let reactions = match transient {
             true => triggers::Reactions::default(),
             false => triggers::begin(&engine, &*stores.views, &watched).await?,
         };
-        let specs = reactions.subscribe();
-        let folders = watch::keep(layout.root.clone(), state.clone(), engine.clone(), specs);
+        let socket = listener.path().to_owned();
+        let (root, specs) = (layout.root.clone(), reactions.subscribe());
+        let folders = watch::keep(root.clone(), state.clone(), engine.clone(), specs);
         let (audit, acts) = audit::start(&layout, stores.store.clone(), secrets.clone());
         let node = Arc::new(Node {
             info: info(id, transient),
@@ -201,7 +204,6 @@ impl Running {
             tokio::spawn(supervisor::keep_alive(node.clone())),
         ];
         let (http, unserved) = door.open(&node, &layout, &config)?;
-        let root = layout.root;
         let running = Self { node, root, socket, config, open_runs, http, unserved, tasks, acts };
         Ok(Start::Running(Box::new(running)))
     }
@@ -256,6 +258,7 @@ fn jobs(
     settings: &Settings,
     stores: &Stores,
     engine: &Handle,
+    worker: &Worker,
     transient: bool,
 ) -> Result<Jobs> {
     let (store, views) = (stores.store.clone(), stores.views.clone());
@@ -272,7 +275,15 @@ fn jobs(
     );
     Ok(Jobs {
         retention: AfterCounting { counting: counting.clone(), retention },
-        metrics: Metrics { counting: counting.clone(), notifier },
+        metrics: Metrics { counting: counting.clone(), notifier: notifier.clone() },
+        alerts: Alerts(Alerting::new(
+            layout,
+            settings,
+            stores.views.clone(),
+            Box::new(worker.agents_now()),
+            counting.clone(),
+            notifier,
+        )),
         health: Health {
             layout: layout.clone(),
             settings: settings.health.clone(),
@@ -707,6 +718,11 @@ impl Node {
     /// The read side of its store.
     pub fn views(&self) -> &dyn Views {
         &*self.views
+    }
+
+    /// Notes that somebody has taken notice of an alert; answers it.
+    pub async fn acknowledge(&self, key: &str, by: String, note: Option<String>) -> Result<Alert> {
+        self.jobs.alerting.acknowledge(key, by, note).await
     }
 
     /// What is known of its jobs.

@@ -1,0 +1,278 @@
+//! What is wrong just now: each rule looks at the store, at what happened lately, or at the disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use moa_core::agent::AgentSpec;
+use moa_core::alert::{Finding, Rule, Watch};
+use moa_core::ids::{Name, RunId};
+use moa_core::run::RunStatus;
+use moa_core::step::StepStatus;
+use moa_core::target::Outlook;
+use moa_core::time::Millis;
+use moa_core::workflow::notify_workflow;
+use moa_engine::jobs::Instants;
+use moa_ports::triggers::TriggerFilter;
+use moa_ports::views::{RunFilter, Views};
+use moa_spec::{AlertRule, Settings};
+
+use crate::exit::{Failure, Result};
+use crate::metrics::Counters;
+use crate::metrics::targets::standings;
+
+/// Runs and triggers looked at.
+const RUNS_MAX: usize = 200;
+const TRIGGERS_MAX: usize = 10_000;
+
+/// The agents by id.
+pub type Agents = BTreeMap<Name, Arc<AgentSpec>>;
+
+/// What there is to look at.
+pub struct Look<'a> {
+    /// Now.
+    pub at: Instants,
+    /// The settings.
+    pub settings: &'a Settings,
+    /// The store.
+    pub views: &'a dyn Views,
+    /// The agents.
+    pub agents: &'a Agents,
+    /// What happened lately.
+    pub watch: &'a Watch,
+    /// The counters.
+    pub counters: &'a Counters,
+    /// The folder of the project's state.
+    pub state: &'a Path,
+}
+
+/// What was found, by which rules; and what could not be looked at.
+#[derive(Default)]
+pub struct Found {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// The rules that were looked at.
+    pub looked: BTreeSet<Rule>,
+    /// Why others were not.
+    pub failed: Vec<String>,
+}
+
+impl Look<'_> {
+    /// Looks at all rules. One that can't be looked at holds up no other.
+    pub async fn all(&self) -> Found {
+        let mut found = Found::default();
+        for (rule, spec) in &self.settings.alerts.rules {
+            // One that nobody wants any more resolves what it found.
+            if !spec.enabled {
+                found.looked.insert(*rule);
+                continue;
+            }
+            match self.one(*rule, spec).await {
+                Ok(findings) => {
+                    found.looked.insert(*rule);
+                    found.findings.extend(findings);
+                }
+                Err(failure) => {
+                    found.failed.push(format!("{}: {}", rule.as_str(), failure.message));
+                }
+            }
+        }
+        found
+    }
+
+    async fn one(&self, rule: Rule, spec: &AlertRule) -> Result<Vec<Finding>> {
+        Ok(match rule {
+            Rule::FailureRate => self.failure_rate(spec),
+            Rule::Late => self.late(spec).await?,
+            Rule::Stuck => self.stuck(spec).await?,
+            Rule::AgentDown => self.agent_down(spec),
+            Rule::Breaker | Rule::Quota => self.limits(rule, spec).await?,
+            Rule::Target => self.targets(spec),
+            Rule::Disk => self.disk(spec)?,
+            Rule::Dead => self.dead(spec),
+            Rule::Channel => self.channels(spec),
+        })
+    }
+
+    fn finding(
+        &self,
+        (rule, spec): (Rule, &AlertRule),
+        about: impl Into<String>,
+        title: String,
+        text: String,
+    ) -> Finding {
+        let channels = spec.notify.as_ref().unwrap_or(&self.settings.alerts.notify).clone();
+        let (about, severity, hold) = (about.into(), spec.severity, spec.hold);
+        Finding { rule, about, severity, hold, title, text, channels }
+    }
+
+    fn failure_rate(&self, spec: &AlertRule) -> Vec<Finding> {
+        let ended = self.watch.ended(self.at.engine, spec.window);
+        let much = ended.into_iter().filter(|(_, ended, failed)| {
+            *ended >= spec.runs as usize && *failed as f64 >= spec.rate * *ended as f64
+        });
+        much.map(|(workflow, ended, failed)| {
+            let title = format!("Runs of {workflow} fail");
+            let window = spec.window;
+            let text = format!(
+                "{failed} of the {ended} runs that ended in the last {window} failed.\n\
+                 moa runs list --workflow {workflow} --status failed"
+            );
+            self.finding((Rule::FailureRate, spec), workflow.as_str(), title, text)
+        })
+        .collect()
+    }
+
+    async fn late(&self, spec: &AlertRule) -> Result<Vec<Finding>> {
+        let filter = TriggerFilter { limit: TRIGGERS_MAX, ..TriggerFilter::default() };
+        let rows = self.views.triggers(&filter).await?;
+        let late = rows.into_iter().filter_map(|row| {
+            let due = row.due_at.filter(|due| self.at.wall.since(*due) > spec.after)?;
+            (!row.state.removed && row.state.paused.is_none()).then_some((row.spec, due))
+        });
+        let finding = |(trigger, due): (Arc<moa_core::trigger::TriggerSpec>, Millis)| {
+            let name = format!("{}/{}", trigger.workflow, trigger.name);
+            let title = format!("The trigger {name} is late");
+            let text = format!("It was due at {due}. moa triggers history {name}");
+            self.finding((Rule::Late, spec), name, title, text)
+        };
+        Ok(late.map(finding).collect())
+    }
+
+    /// Only runs that are old enough can hold such a task, so that young ones are not read.
+    async fn stuck(&self, spec: &AlertRule) -> Result<Vec<Finding>> {
+        let oldest = self.at.wall.0.saturating_sub_unsigned(spec.after.0).max(0);
+        let filter = RunFilter {
+            statuses: vec![RunStatus::Running],
+            before: Some(RunId::v7(oldest.unsigned_abs(), 0)),
+            except: Some(notify_workflow()),
+            limit: RUNS_MAX,
+            ..RunFilter::default()
+        };
+        let mut findings = Vec::new();
+        for summary in self.views.runs(&filter).await? {
+            let Some(run) = self.views.run(summary.run).await? else { continue };
+            let stuck = run.steps.iter().find_map(|step| {
+                let (since, how) = match step.status {
+                    StepStatus::Ready => (step.ready_at?, "waits for its turn"),
+                    StepStatus::Running => (step.started_at?, "runs"),
+                    _ => return None,
+                };
+                (self.at.engine.since(since) > spec.after).then_some((since, how))
+            });
+            let Some((since, how)) = stuck else { continue };
+            let (id, workflow) = (summary.run, &summary.workflow);
+            let title = format!("A run of {workflow} is stuck");
+            let text = format!("A task of run {id} {how} since {since}.\nmoa runs why {id}");
+            findings.push(self.finding((Rule::Stuck, spec), id.to_string(), title, text));
+        }
+        Ok(findings)
+    }
+
+    fn agent_down(&self, spec: &AlertRule) -> Vec<Finding> {
+        let down = self.watch.failing().filter(|(agent, streak)| {
+            streak.failures >= spec.failures && self.agents.contains_key(*agent)
+        });
+        down.map(|(agent, streak)| {
+            let title = format!("The agent {agent} is down");
+            let (failures, since) = (streak.failures, streak.since);
+            let text = format!(
+                "{failures} attempts in a row have failed since {since}. The last one: {}",
+                streak.error
+            );
+            self.finding((Rule::AgentDown, spec), agent.as_str(), title, text)
+        })
+        .collect()
+    }
+
+    async fn limits(&self, rule: Rule, spec: &AlertRule) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for row in self.views.limits().await? {
+            let Some(agent) = self.agents.get(&row.agent) else { continue };
+            let quota = agent.limits.quota.as_ref().map(|q| format!("{}/{}", q.units, q.per));
+            for line in row.state.report(&agent.limits, self.at.engine) {
+                let name = &agent.id;
+                let (title, text) = match rule {
+                    Rule::Breaker if line.state == "open" => (
+                        format!("The breaker of {name} is open"),
+                        format!("{} attempts in a row have failed.", line.used),
+                    ),
+                    Rule::Quota if line.state == "full" && quota.as_ref() == Some(&line.limit) => (
+                        format!("The quota of {name} is used up"),
+                        format!("{} of {} units.", line.used, line.of),
+                    ),
+                    _ => continue,
+                };
+                let until = line.until.map(|at| format!(" Attempts wait until {at}."));
+                let text = format!("{text}{}\nmoa limits {name}", until.unwrap_or_default());
+                findings.push(self.finding((rule, spec), name.as_str(), title, text));
+            }
+        }
+        Ok(findings)
+    }
+
+    fn targets(&self, spec: &AlertRule) -> Vec<Finding> {
+        let all = standings(self.counters, self.settings, self.at.wall);
+        let missed = all.into_iter().filter(|standing| standing.outlook == Outlook::TooLittle);
+        missed
+            .map(|standing| {
+                let title = format!("{} will be below its minimum", standing.metric);
+                let (key, text) = (standing.key(), standing.told());
+                let mut finding = self.finding((Rule::Target, spec), key, title, text);
+                // The job that counts tells the target's own channel.
+                let targets = self.settings.targets.iter();
+                let mut own = targets.filter(|(name, _)| name.as_str() == standing.metric);
+                if let Some(channel) = own.next().and_then(|(_, target)| target.notify.as_ref()) {
+                    finding.channels.remove(channel);
+                }
+                finding
+            })
+            .collect()
+    }
+
+    fn disk(&self, spec: &AlertRule) -> Result<Vec<Finding>> {
+        let stat = rustix::fs::statvfs(self.state)
+            .map_err(|e| Failure::io("can't tell the room on the disk", &e.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        if free >= spec.free {
+            return Ok(Vec::new());
+        }
+        let mebibytes = |bytes: u64| bytes >> 20;
+        let (free, wanted) = (mebibytes(free), mebibytes(spec.free));
+        let title = "There is little room on the disk".to_owned();
+        let text = format!("{free} MiB are free where the project's state is, less than {wanted}.");
+        Ok(vec![self.finding((Rule::Disk, spec), "state", title, text)])
+    }
+
+    fn dead(&self, spec: &AlertRule) -> Vec<Finding> {
+        let dead = self.watch.dead(self.at.engine, spec.window);
+        dead.into_iter()
+            .map(|(workflow, count, error)| {
+                let title = format!("Steps of {workflow} have failed for good");
+                let window = spec.window;
+                let text = format!(
+                    "{count} in the last {window}. The last one: {error}\n\
+                     moa runs list --workflow {workflow} --status failed"
+                );
+                self.finding((Rule::Dead, spec), workflow.as_str(), title, text)
+            })
+            .collect()
+    }
+
+    fn channels(&self, spec: &AlertRule) -> Vec<Finding> {
+        let declared = &self.settings.notify.channels;
+        let silent = self.watch.silent().filter(|(channel, _)| declared.contains_key(*channel));
+        silent
+            .map(|(channel, streak)| {
+                let title = format!("The channel {channel} doesn't take notifications");
+                let count = streak.failures;
+                let text = format!(
+                    "{count} could not be delivered since {}. The last one: {}\n\
+                     moa runs list --workflow moa-notify --status failed",
+                    streak.since, streak.error
+                );
+                self.finding((Rule::Channel, spec), channel.as_str(), title, text)
+            })
+            .collect()
+    }
+}
