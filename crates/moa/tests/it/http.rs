@@ -66,7 +66,14 @@ impl Api {
         if !body.is_empty() {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
-        self.raw(format!("{head}\r\n{body}").as_bytes())
+        loop {
+            let answer = self.raw(format!("{head}\r\n{body}").as_bytes());
+            // Who asks that often is told to wait now and then.
+            if answer.status != 429 || self.token.is_none() {
+                return answer;
+            }
+            std::thread::yield_now();
+        }
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -77,15 +84,10 @@ impl Api {
         self.send("POST", path, "Content-Type: application/json\r\n", &body.to_string())
     }
 
-    /// Asks until the answer is as wanted; who asks that often is told to wait now and then.
+    /// Asks until the answer is as wanted.
     pub fn until(&self, path: &str, wanted: impl Fn(&Json) -> bool) -> Json {
         loop {
-            let answer = self.get(path);
-            if answer.status == 429 {
-                std::thread::yield_now();
-                continue;
-            }
-            let document = answer.expect(200).json();
+            let document = self.get(path).expect(200).json();
             if wanted(&document) {
                 return document;
             }
