@@ -175,6 +175,7 @@ impl World {
             at_once: self.random.range(1, 3) as u32,
             reprocess: *self.random.pick(&[Reprocess::None, Reprocess::Failed, Reprocess::All]),
             priority: None,
+            forgotten: false,
             by: "ann".into(),
         }
     }

@@ -7,6 +7,7 @@
 
 mod alerts;
 mod audit;
+mod backfills;
 mod backup;
 mod cli;
 mod cmd;

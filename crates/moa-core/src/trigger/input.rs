@@ -158,6 +158,10 @@ pub struct BackfillRequest {
     /// Priority of the runs; low when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
+    /// Whether slots are started too that may have had a run which nobody remembers. Whoever passes a
+    /// request on refuses one that has such slots and doesn't say so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forgotten: bool,
     /// Who asks, for people.
     pub by: String,
 }

@@ -20,7 +20,8 @@ impl Trigger {
         spec: Arc<TriggerSpec>,
     ) -> Result<(Trigger, Applied), BrokenTrigger> {
         // As if it had been there and was removed: what follows is the same.
-        let state = TriggerState { removed: true, ..TriggerState::default() };
+        let born = Some(env.now);
+        let state = TriggerState { removed: true, born, ..TriggerState::default() };
         let mut trigger = Self::restore(spec.clone(), state, 0)?;
         let applied = trigger.apply(env, &TriggerInput::Put { spec });
         applied.map(|applied| (trigger, applied)).map_err(|e| BrokenTrigger(e.to_string()))

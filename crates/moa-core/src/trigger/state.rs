@@ -10,7 +10,7 @@ use super::record::{Origin, Outcome};
 use crate::ids::{Name, RunId};
 use crate::run::RunStatus;
 use crate::schedule::{self, Overlap, Reprocess};
-use crate::time::Millis;
+use crate::time::{Millis, Span};
 use crate::workflow::Priority;
 
 /// The state of a trigger.
@@ -19,6 +19,9 @@ use crate::workflow::Priority;
 pub struct TriggerState {
     /// When it began to say what it says.
     pub since: Millis,
+    /// When it came to be; not known of those from before this was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub born: Option<Millis>,
     /// Whether its definition is gone. It keeps what must not be forgotten, should it come back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
@@ -80,6 +83,16 @@ pub struct TriggerState {
     /// When its newest run was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_started: Option<Millis>,
+}
+
+impl TriggerState {
+    /// Before which instant slots may have had runs that nobody remembers, when records of occurrences
+    /// are kept for `age`; `None` = there is none.
+    pub fn forgotten_before(&self, age: Option<Span>, now: Millis) -> Option<Millis> {
+        let before = Millis(now.0.saturating_sub_unsigned(age?.0));
+        // What it has done since it came to be is all there.
+        self.born.is_none_or(|born| born < before).then_some(before)
+    }
 }
 
 fn is_zero(n: &u32) -> bool {

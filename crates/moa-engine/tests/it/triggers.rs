@@ -394,6 +394,7 @@ fn somebody_may_start_pause_and_backfill() {
         at_once: 1,
         reprocess: Default::default(),
         priority: None,
+        forgotten: false,
         by: "ann".into(),
     };
     let answer = command(&mut world, TriggerCommand::Backfill(backfill));
@@ -421,6 +422,7 @@ fn a_backfill_passes_over_all_slots_that_have_had_a_run() {
         at_once: 1,
         reprocess: Default::default(),
         priority: None,
+        forgotten: false,
         by: "ann".into(),
     };
     let backfill = TriggerInput::Command(TriggerCommand::Backfill(backfill));

@@ -46,6 +46,7 @@ use tokio::sync::{Mutex, broadcast, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::audit;
+use crate::backfills;
 use crate::config::Config;
 use crate::control::protocol::{NodeInfo, NodeStatus, PROTOCOL, StartRun};
 use crate::control::server::Listener;
@@ -672,7 +673,13 @@ impl Node {
         let mut watched = self.watched.lock().await;
         self.look(&mut watched).await?;
         triggers::put_unless_there(&self.engine, &*self.views, &watched, id).await?;
+        let age = watched.project.settings.retention.occurrences.age;
         drop(watched);
+        if let TriggerCommand::Backfill(request) = &command
+            && let Some(row) = self.views.trigger(id).await?
+        {
+            backfills::check(&*self.views, &row, request, age).await?;
+        }
         Ok(self.engine.trigger(id, command).await?)
     }
 

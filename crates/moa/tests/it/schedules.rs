@@ -364,3 +364,33 @@ steps: [{id: go, wait_for: {signal: go}}]
     let said = project.call(&["limits"]).expect(0);
     assert!(said.out.contains("concurrency of one/all"), "{}", said.out);
 }
+
+#[test]
+fn a_backfill_over_slots_that_are_forgotten_has_to_be_meant() {
+    let text = SCHEDULE.replace(", calendar: {exclude: de-holidays}", "");
+    let project = Project::with("report", &text);
+    let backfill = ["schedules", "backfill", "report", "2026-03-01", "2026-03-04"];
+    let dry = [&backfill[..], &["--dry-run", "--json"]].concat();
+    let _node = project.up();
+    // Nothing that it has done can be forgotten yet.
+    let would = project.call(&dry).expect(0).json();
+    assert_eq!((&would[0]["starts"], &would[0]["forgotten"]), (&json!(true), &json!(false)));
+    project.write("moa.yaml", "name: shop\nretention: {occurrences: {age: 1s}}\n");
+    loop {
+        let would = project.call(&dry).expect(0).json();
+        if would[0]["forgotten"] == true {
+            break;
+        }
+    }
+    let said = project.call(&[&backfill[..], &["--dry-run"]].concat()).expect(0);
+    assert!(said.err.contains("without --forgotten it is refused"), "{}", said.err);
+    let said = project.call(&backfill).expect(5);
+    assert!(said.err.contains("3 slots of the range may have had runs"), "{}", said.err);
+    assert!(said.err.contains("--dry-run shows which"), "{}", said.err);
+    let meant = [&backfill[..], &["--forgotten", "--key", "k"]].concat();
+    project.call(&meant).expect(0);
+    // The same again is no new one.
+    let again = [&backfill[..], &["--key", "k", "--json"]].concat();
+    assert_eq!(project.call(&again).expect(0).json()["number"], 1);
+    wait_for(&project, "report", "started", 3);
+}

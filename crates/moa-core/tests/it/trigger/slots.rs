@@ -146,6 +146,7 @@ fn backfill(from: u64, to: u64) -> BackfillRequest {
         at_once: 2,
         reprocess: Reprocess::None,
         priority: None,
+        forgotten: false,
         by: "ann".into(),
     }
 }

@@ -170,6 +170,9 @@ pub struct NewBackfill {
     /// Priority of the runs; low when not given.
     #[serde(default)]
     priority: Option<Urgency>,
+    /// Also start slots that are older than what the store remembers: they may have had runs.
+    #[serde(default)]
+    forgotten: bool,
 }
 
 /// Start the slots of a range of the past
@@ -209,6 +212,7 @@ pub async fn backfill(
         at_once,
         reprocess: new.reprocess,
         priority: new.priority.map(Priority::from),
+        forgotten: new.forgotten,
         by: who.cause(),
     };
     let command = TriggerCommand::Backfill(request);

@@ -1,19 +1,20 @@
 //! `moa schedules backfill`
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use moa_core::limits::{BACKFILL_AT_ONCE_MAX, SLOTS_LISTED_MAX};
 use moa_core::schedule::{Slot, Timetable};
 use moa_core::time::Millis;
 use moa_core::trigger::{BackfillRequest, Occurrence, TriggerAnswer, TriggerCommand, starts_again};
 use moa_core::workflow::Priority;
-use moa_ports::triggers::OccurrenceFilter;
 use serde_json::{Value as Json, json};
 
 use super::change;
+use crate::backfills::{Remembered, may_refuse};
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
+use crate::project::{self, Layout};
 use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -22,9 +23,6 @@ use crate::ui::Style;
 use crate::view::now;
 use crate::view::trigger::instant;
 use crate::wire;
-
-/// Records read at once.
-const ROWS: usize = 1000;
 
 /// Which slots that have had a run get another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -50,7 +48,11 @@ The range is half-open: FROM is in it, TO is not; local times are those of the s
 that have had a run are passed over unless --reprocess says otherwise. The runs have low priority
 and a limit of their own, and neither wait for nor hold up what is due now. Where no node serves the
 project the backfill is recorded, and begins when `moa up` does.
-`moa schedules list --json` shows how far backfills are.")]
+`moa schedules list --json` shows how far backfills are.
+
+What became of slots is remembered for as long as `retention.occurrences` says (90 days). Older ones may
+have had runs: a range with such slots is refused unless --forgotten or --reprocess all starts them;
+--dry-run shows which they are.")]
 pub struct Args {
     /// The schedule
     schedule: String,
@@ -72,6 +74,9 @@ pub struct Args {
     /// Which slots that have had a run get another one
     #[arg(long, value_enum, default_value_t = Reprocess::None)]
     reprocess: Reprocess,
+    /// Also start slots that are older than what the store remembers: they may have had runs
+    #[arg(long)]
+    forgotten: bool,
     /// Priority of the runs: critical, high, medium, low
     #[arg(long, value_parser = change::priority)]
     priority: Option<Priority>,
@@ -102,7 +107,8 @@ pub fn run(args: Args, context: &Context) -> Result {
                     return Err(failure.hint(hint));
                 }
                 if args.dry_run {
-                    return dry_run(&known, &table, &request, reader.as_ref(), context).await;
+                    return dry_run(&known, &table, &request, reader.as_ref(), &layout, context)
+                        .await;
                 }
                 TriggerCommand::Backfill(request)
             }
@@ -137,6 +143,7 @@ fn request(args: &Args, table: &Timetable, from: &str, to: &str) -> Result<Backf
             Reprocess::All => moa_core::schedule::Reprocess::All,
         },
         priority: args.priority,
+        forgotten: args.forgotten,
         by: "cli".into(),
     })
 }
@@ -170,6 +177,7 @@ async fn dry_run(
     table: &Timetable,
     request: &BackfillRequest,
     reader: Option<&Reader>,
+    layout: &Layout,
     context: &Context,
 ) -> Result {
     // What has not been judged yet is the schedule's own.
@@ -181,21 +189,26 @@ async fn dry_run(
         let text = format!("the range has {counted} slots; a backfill has at most {most}");
         return Err(Failure::refused(text).hint("choose a shorter range"));
     }
-    let records = records(known, reader, request.from, to).await?;
+    let what = remembered(known, reader, request.from..to, layout).await?;
     let mut slots: Vec<Slot> = table.slots(request.from..to).collect();
     if request.reverse {
         slots.reverse();
     }
-    let judged = slots.iter().map(|slot| {
-        let record = records.get(&slot.at);
-        (slot, record, record.is_none_or(|record| starts_again(record, request.reprocess)))
-    });
-    let judged: Vec<_> = judged.collect();
-    let starts = judged.iter().filter(|(_, _, starts)| *starts).count();
+    let judged: Vec<Judged> = slots
+        .into_iter()
+        .map(|slot| {
+            let record = what.records.get(&slot.at);
+            let starts = record.is_none_or(|record| starts_again(record, request.reprocess));
+            Judged { slot, record, starts, forgotten: what.has_forgotten(slot.at) }
+        })
+        .collect();
+    let starts = judged.iter().filter(|one| one.starts).count();
+    let forgotten = judged.iter().filter(|one| one.forgotten).count();
     if context.ui.json {
-        let rows = judged.iter().map(|(slot, record, starts)| -> Json {
+        let rows = judged.iter().map(|Judged { slot, record, starts, forgotten }| -> Json {
             json!({
-                "slot": slot.at.to_string(), "local": table.local(**slot), "starts": starts,
+                "slot": slot.at.to_string(), "local": table.local(*slot), "starts": starts,
+                "forgotten": forgotten,
                 "outcome": record.map(|r| r.outcome.as_str()), "run": record.and_then(|r| r.run),
                 "result": record.and_then(|r| r.result).map(|r| r.as_str()),
             })
@@ -203,49 +216,60 @@ async fn dry_run(
         context.ui.json(&rows.collect::<Vec<_>>());
         return Ok(Exit::Ok);
     }
-    let mut rows = Table::new(&["SLOT", "LOCAL", "WOULD", "HAD"]);
-    for (slot, record, starts) in judged.iter().take(SLOTS_LISTED_MAX) {
-        let had = record.map_or("-".to_owned(), |r| match r.result {
-            Some(result) => format!("{}, {}", r.outcome.as_str(), result.as_str()),
-            None => r.outcome.as_str().into(),
-        });
-        let would = if *starts { ("start", Style::Green) } else { ("pass", Style::Dim) };
-        rows.row(vec![
-            slot.at.to_string().into(),
-            table.local(**slot).into(),
-            Cell::new(would.0).style(would.1),
-            had.into(),
-        ]);
-    }
-    rows.print(&context.ui, "there is no slot of the past in this range");
+    print(&judged, table, context);
     if judged.len() > SLOTS_LISTED_MAX {
         context.ui.note(&format!("… and {} more", judged.len() - SLOTS_LISTED_MAX));
     }
     let all = text::plural(judged.len(), "slot");
     context.ui.note(&format!("{starts} of {all} would be started; nothing was changed"));
+    if forgotten > 0 && may_refuse(request) {
+        context.ui.hint(&format!(
+            "{forgotten} may have had runs that the store has forgotten: without --forgotten it is refused"
+        ));
+    }
     Ok(Exit::Ok)
 }
 
-/// Records of single slots of a range.
-async fn records(
+/// A slot of a range, and what a backfill would do.
+struct Judged<'a> {
+    slot: Slot,
+    record: Option<&'a Occurrence>,
+    starts: bool,
+    forgotten: bool,
+}
+
+fn print(judged: &[Judged<'_>], table: &Timetable, context: &Context) {
+    let mut rows = Table::new(&["SLOT", "LOCAL", "WOULD", "HAD"]);
+    for Judged { slot, record, starts, forgotten } in judged.iter().take(SLOTS_LISTED_MAX) {
+        let had = match record {
+            _ if *forgotten => "forgotten".to_owned(),
+            None => "-".to_owned(),
+            Some(Occurrence { outcome, result: Some(result), .. }) => {
+                format!("{}, {}", outcome.as_str(), result.as_str())
+            }
+            Some(record) => record.outcome.as_str().into(),
+        };
+        let would = if *starts { ("start", Style::Green) } else { ("pass", Style::Dim) };
+        rows.row(vec![
+            slot.at.to_string().into(),
+            table.local(*slot).into(),
+            Cell::new(would.0).style(would.1),
+            had.into(),
+        ]);
+    }
+    rows.print(&context.ui, "there is no slot of the past in this range");
+}
+
+/// What the store remembers of a range.
+async fn remembered(
     known: &Known,
     reader: Option<&Reader>,
-    from: Millis,
-    to: Millis,
-) -> Result<BTreeMap<Millis, Occurrence>> {
-    let mut records = BTreeMap::new();
-    let (Some(reader), Some(_)) = (reader, &known.row) else { return Ok(records) };
-    let mut after = None;
-    loop {
-        let (from, to) = (Some(from), Some(to));
-        let filter = OccurrenceFilter { from, to, after, limit: ROWS, ..Default::default() };
-        let page = reader.views.occurrences(known.spec.id(), &filter).await?;
-        after = page.last().map(|o| (o.at, o.key.clone()));
-        let done = page.len() < ROWS;
-        let single = page.into_iter().filter(|o| o.key == o.at.to_string());
-        records.extend(single.map(|o| (o.at, o)));
-        if done {
-            return Ok(records);
-        }
-    }
+    range: Range<Millis>,
+    layout: &Layout,
+) -> Result<Remembered> {
+    let (Some(reader), Some(row)) = (reader, &known.row) else {
+        return Ok(Remembered::default());
+    };
+    let age = project::load(layout, None)?.project.settings.retention.occurrences.age;
+    Remembered::read(&*reader.views, row, range, age).await
 }
