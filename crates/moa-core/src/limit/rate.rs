@@ -47,6 +47,11 @@ impl Rate {
 }
 
 impl RateLog {
+    /// Whether nothing is counted.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Until when no attempt may start; `None` = one may now.
     pub fn full_until(&self, rate: &Rate, now: Millis) -> Option<Millis> {
         let since = now.0.saturating_sub_unsigned(rate.span.0);

@@ -4,7 +4,8 @@ use serde_json::Value as Json;
 
 use super::Tx;
 use super::record::{Origin, Outcome};
-use super::state::{Held, Pace, Same};
+use super::state::{Held, Same};
+use crate::limit::Rate;
 use crate::run::RunStatus;
 use crate::schedule::Input;
 
@@ -26,13 +27,10 @@ impl Tx<'_, '_> {
             return true;
         }
         let Some((most, within)) = self.trigger.spec.guard.starts else { return false };
-        let now = self.now();
-        let pace = self.trigger.state.pace.get_or_insert(Pace { since: now, count: 0 });
-        if now >= pace.since.after(within) || now < pace.since {
-            *pace = Pace { since: now, count: 0 };
-        }
-        if pace.count < most {
-            pace.count += 1;
+        let (now, rate) = (self.now(), Rate { count: most, span: within });
+        let starts = &mut self.trigger.state.starts;
+        if starts.full_until(&rate, now).is_none() {
+            starts.take(&rate, now);
             return false;
         }
         let reason = format!(

@@ -39,7 +39,7 @@ pub use spec::{
     topic_of_ends, topic_of_event, topic_of_starts,
 };
 pub use state::{
-    Arrived, Backfill, Collected, Cycle, Held, Last, OpenRun, Pace, Paused, Same, Sharer, Streak,
+    Arrived, Backfill, Collected, Cycle, Held, Last, OpenRun, Paused, Same, Sharer, Streak,
     TriggerState, Waiting,
 };
 pub use trial::Trial;

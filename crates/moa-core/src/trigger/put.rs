@@ -202,7 +202,7 @@ impl Tx<'_, '_> {
         self.tick(Input::Tick);
         self.trigger.state.paused = None;
         self.trigger.state.failures = 0;
-        self.trigger.state.pace = None;
+        self.trigger.state.starts = Default::default();
         self.trigger.state.same = None;
         self.tick(Input::Resume);
         self.try_waiting();

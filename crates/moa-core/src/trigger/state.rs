@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::record::{Origin, Outcome};
 use crate::ids::{Name, RunId};
+use crate::limit::RateLog;
 use crate::run::RunStatus;
 use crate::schedule::{self, Overlap, Reprocess};
 use crate::time::{Millis, Span};
@@ -74,9 +75,9 @@ pub struct TriggerState {
     /// Slots passed over one after the other for the same reason: they share a record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streak: Option<Streak>,
-    /// How many runs it has started lately.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pace: Option<Pace>,
+    /// The runs that it has started within the time of its guard.
+    #[serde(skip_serializing_if = "RateLog::is_empty")]
+    pub starts: RateLog,
     /// How many runs gave the same output.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub same: Option<Same>,
@@ -176,15 +177,6 @@ pub struct Collected {
     pub last: Millis,
     /// They, oldest first.
     pub held: Vec<Held>,
-}
-
-/// How many runs were started from an instant on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pace {
-    /// The instant.
-    pub since: Millis,
-    /// How many.
-    pub count: u32,
 }
 
 /// How many runs in a row succeeded with the same output.

@@ -394,3 +394,26 @@ fn a_backfill_over_slots_that_are_forgotten_has_to_be_meant() {
     assert_eq!(project.call(&again).expect(0).json()["number"], 1);
     wait_for(&project, "report", "started", 3);
 }
+
+#[test]
+fn a_storm_of_restarts_is_noticed_and_holds_up_nothing_that_is_due_now() {
+    let project = Project::with("tick", EVERY_SECOND);
+    // Notes of starts that can't be read are none.
+    project.write(".moa/starts.json", "[1, ");
+    let held = || {
+        let log = project.read(".moa/log/moa.log");
+        log.matches("slots missed meanwhile wait until").count()
+    };
+    for n in 1..=5 {
+        project.up().kill();
+        assert_eq!(held(), 0, "{n} starts are no storm");
+    }
+    let node = project.up();
+    assert_eq!(held(), 1, "{}", project.read(".moa/log/moa.log"));
+    let before = with(&slots(&project, "tick"), "started").len();
+    wait_for(&project, "tick", "started", before + 2);
+    node.stop();
+    // What only runs one run is no start of a node that serves.
+    project.call(&["run", "tick", "-p", "at=x"]).expect(0);
+    assert_eq!(held(), 1);
+}

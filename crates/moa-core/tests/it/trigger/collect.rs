@@ -154,6 +154,24 @@ fn a_trigger_that_runs_away_is_paused() {
 }
 
 #[test]
+fn a_guard_holds_over_every_hour_not_only_over_full_ones() {
+    let guard = Guard { starts: Some((5, Span::minutes(60))), no_progress: None };
+    let mut bench = Bench::new(TriggerSpec { guard, ..on_event() });
+    bench.event(json!({}));
+    bench.pass(Span::minutes(59));
+    for _ in 0..4 {
+        bench.event(json!({}));
+    }
+    // An hour after the first one has begun anew, and of the last hour four still count.
+    bench.pass(Span::minutes(2));
+    bench.event(json!({}));
+    assert_eq!(bench.trigger.state.paused, None);
+    bench.event(json!({}));
+    assert!(bench.trigger.state.paused.is_some(), "{}", bench.lines());
+    assert_eq!(bench.starts.len(), 6);
+}
+
+#[test]
 fn a_schedule_whose_runs_change_nothing_is_paused() {
     let guard = Guard { starts: None, no_progress: Some(3) };
     let mut bench = Bench::new(TriggerSpec { guard, ..every("1m", |_| {}) });
