@@ -56,6 +56,13 @@ pub const NEEDS: &[Need] = &[
         tests: "the narration of the template video-production",
     },
     Need {
+        program: "prometheus",
+        package: "prometheus",
+        always: false,
+        root: false,
+        tests: "a Prometheus that scrapes a node",
+    },
+    Need {
         program: "mkfs.ext4",
         package: "e2fsprogs",
         always: false,

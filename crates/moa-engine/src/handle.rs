@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use crate::meter::Meter;
 use crate::shell::{self, Msg};
 
 /// Why the engine refused a request.
@@ -401,6 +402,11 @@ impl Handle {
     pub async fn status(&self) -> Status {
         let stopped = || Status { stopping: true, ..Status::default() };
         self.ask(Msg::Status, stopped).await
+    }
+
+    /// What it has done since it started, in numbers.
+    pub async fn meter(&self) -> Meter {
+        self.ask(Msg::Meter, Meter::default).await
     }
 
     /// Stops: no new attempt starts; running ones get `drain` to end, then they are stopped and

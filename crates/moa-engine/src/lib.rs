@@ -5,6 +5,7 @@ pub mod audit;
 pub mod clock;
 pub mod handle;
 pub mod jobs;
+pub mod meter;
 pub mod node;
 mod shell;
 pub mod virtual_time;

@@ -29,6 +29,7 @@ use crate::handle::{
     Change, Committed, Ended, Error, ForkRequest, Handle, Options, Serves, StartRequest, Started,
     Status,
 };
+use crate::meter::Meter;
 use crate::node::{Answer, Command, Node, Token};
 
 /// Changes that a subscriber may fall behind.
@@ -59,6 +60,7 @@ pub enum Msg {
     Publish(Option<String>, Emitted, oneshot::Sender<Result<bool, Error>>),
     Agents(BTreeMap<Name, Arc<AgentSpec>>),
     Status(oneshot::Sender<Status>),
+    Meter(oneshot::Sender<Meter>),
     Stop(Duration, oneshot::Sender<()>),
     Completed(Completion),
     Committed(Result<BatchOutcome, store::Error>),
@@ -105,6 +107,8 @@ struct Shell {
     options: Options,
     exclusive: bool,
     renew_at: Option<Instant>,
+    /// The changes of the commit in flight, and since when it is.
+    committing: Option<(usize, Instant)>,
     stop: Option<Stop>,
     failed: Option<store::Error>,
     /// Requests for runs that wait until the batch in flight is durable: a slow disk must not fill
@@ -189,6 +193,7 @@ pub fn start(
         options,
         exclusive,
         renew_at: None,
+        committing: None,
         stop: None,
         failed: None,
         deferred: VecDeque::new(),
@@ -307,9 +312,15 @@ impl Shell {
             Msg::Status(reply) => {
                 let _ = reply.send(self.node.status());
             }
+            Msg::Meter(reply) => {
+                let _ = reply.send(self.node.meter.clone());
+            }
             Msg::Stop(drain, reply) => self.stop(drain, reply),
             Msg::Completed(done) => self.node.completed(now, done),
             Msg::Committed(outcome) => {
+                if let Some((changes, since)) = self.committing.take() {
+                    self.node.meter.commit(changes, since.elapsed());
+                }
                 self.listened();
                 self.node.committed(now, outcome);
                 self.take_deferred(now);
@@ -359,6 +370,7 @@ impl Shell {
                 self.store.load_triggers(ids, reply);
             }
             Command::Commit(batch) => {
+                self.committing = Some((batch.commits.len(), Instant::now()));
                 let reply = Box::new(move |r| drop(own.send(Msg::Committed(r))));
                 self.store.commit(batch, reply);
             }

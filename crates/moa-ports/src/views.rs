@@ -219,4 +219,7 @@ pub struct Totals {
     pub messages: u64,
     /// The newest event number.
     pub events: u64,
+    /// When the first trigger is due, by the wall clock; in the past when nobody has looked at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger_due: Option<Millis>,
 }

@@ -13,6 +13,7 @@ use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
+use moa_engine::meter::Meter;
 use moa_ports::views::Views;
 use moa_view::exit::Result;
 use moa_view::node::{NodeStatus, StartRun};
@@ -51,6 +52,12 @@ pub trait Control: Send + Sync {
 
     /// What it is doing.
     async fn status(&self) -> NodeStatus;
+
+    /// What its engine has done since it started, in numbers.
+    async fn meter(&self) -> Meter;
+
+    /// What the project's own counters hold, by name.
+    async fn counted(&self) -> Result<BTreeMap<String, f64>>;
 
     /// Whether it makes progress: its engine and its store answer.
     async fn is_well(&self) -> bool;

@@ -11,6 +11,7 @@ pub mod api;
 pub mod auth;
 pub mod control;
 pub mod error;
+pub mod exposition;
 pub mod extract;
 pub mod outside;
 pub mod pages;
@@ -36,6 +37,7 @@ use crate::auth::Auth;
 use crate::auth::guard::Hosts;
 use crate::auth::role::Role;
 use crate::control::Control;
+use crate::exposition::Requests;
 use crate::routes::Row;
 
 /// Bytes of a body at most: params at their largest, doubled by escapes, and the rest.
@@ -77,6 +79,7 @@ struct Inner {
     document: OpenApi,
     ending: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
+    requests: Requests,
 }
 
 impl App {
@@ -96,6 +99,7 @@ impl App {
             document: table().1,
             ending,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            requests: Requests::default(),
         }))
     }
 
@@ -127,6 +131,11 @@ impl App {
     /// The project's name.
     pub fn project(&self) -> &str {
         &self.0.project
+    }
+
+    /// What it has answered, in numbers.
+    pub fn requests(&self) -> &Requests {
+        &self.0.requests
     }
 
     /// The document of the API.

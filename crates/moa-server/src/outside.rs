@@ -1,5 +1,7 @@
 //! The outermost layer: ids of requests, headers of every response, problem documents.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -40,6 +42,7 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
     let html = wants_html(request.headers()) && !path.starts_with("/api/");
     request.extensions_mut().insert(RequestTag(id.clone()));
     let span = tracing::info_span!("request", id, %method, path);
+    let began = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let _entered = span.enter();
     if let Some(problem) = problem_of(&response) {
@@ -60,6 +63,7 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
     }
     tracing::debug!(status = response.status().as_u16(), "{method} {path}");
     dress(&app, &id, &mut response);
+    app.requests().answered(&method, response.status(), began.elapsed());
     response
 }
 

@@ -397,6 +397,14 @@ fn queued(conn: &Connection, id: [u8; 16]) -> Result<Option<(u32, Vec<RunId>)>, 
     Ok(Some((place, holders)))
 }
 
+/// When the first trigger is due.
+fn first_due(conn: &Connection) -> Result<Option<Millis>, Fail> {
+    let mut stmt =
+        conn.prepare_cached("SELECT min(due_at) FROM triggers WHERE due_at IS NOT NULL")?;
+    let first: Option<i64> = stmt.query_row([], |row| row.get(0))?;
+    Ok(first.map(Millis))
+}
+
 pub(crate) fn totals(conn: &Connection) -> Result<Totals, Fail> {
     let count = |sql: &str| -> Result<u64, Fail> {
         let mut stmt = conn.prepare_cached(sql)?;
@@ -412,6 +420,7 @@ pub(crate) fn totals(conn: &Connection) -> Result<Totals, Fail> {
         timers: count("SELECT count(*) FROM timers")?,
         messages: count("SELECT count(*) FROM messages")?,
         events: last_event(conn)?,
+        trigger_due: first_due(conn)?,
         ..Totals::default()
     };
     // The many that succeeded are what is left when the others are counted by their index.

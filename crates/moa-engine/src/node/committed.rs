@@ -63,6 +63,9 @@ impl Node {
     fn commit_applied(&mut self, now: Millis, id: RunId, seq: u64, mut pending: Pending) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
         let status = pending.status;
+        if pending.ended {
+            self.meter.run(status, now.since(live.run.row.created_at));
+        }
         if self.publish && (pending.unheard || !pending.events.is_empty()) {
             let version = live.run.version;
             let events = std::mem::take(&mut pending.events);

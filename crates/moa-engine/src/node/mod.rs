@@ -38,6 +38,7 @@ use moa_ports::agent::{Completion, Task};
 use moa_ports::store::{self, Batch, DueAsk, MessageId, Snapshot, WorkflowRef, WorkflowVersion};
 
 use crate::handle::{Change, Committed, Error, ForkRequest, StartRequest, Started, Status};
+use crate::meter::Meter;
 
 use gather::{Pending, Queued};
 use hash::RunMap;
@@ -171,6 +172,8 @@ pub struct Node {
     held: Vec<(RunId, Queued)>,
     out: VecDeque<Command>,
     publish: bool,
+    /// What has been done, in numbers.
+    pub(crate) meter: Meter,
     draining: bool,
     exclusive: bool,
     commits: u64,
@@ -285,6 +288,7 @@ impl Node {
             held: Vec::new(),
             out: VecDeque::new(),
             publish: false,
+            meter: Meter::default(),
             draining: false,
             exclusive,
             commits: 0,
@@ -331,8 +335,9 @@ impl Node {
     /// An attempt ended.
     pub fn completed(&mut self, now: Millis, done: Completion) {
         let Completion { run, inst, attempt, outcome } = done;
-        if let Some(agent) = self.slots.release(run, inst, attempt) {
-            if let Some(spec) = self.agents.get(&agent) {
+        if let Some(lease) = self.slots.release(run, inst, attempt) {
+            self.meter.attempt(&lease.agent, now.since(lease.since), &outcome);
+            if let Some(spec) = self.agents.get(&lease.agent) {
                 self.limits.settle(spec, &outcome, now);
             }
             self.slot_freed(run, inst);

@@ -43,8 +43,10 @@ pub(super) struct Slots {
 /// agents' together are not too many.
 const AT_HAND_MIN: usize = LOOK_MAX;
 
-struct Lease {
-    agent: Name,
+/// A slot that is taken.
+pub(super) struct Lease {
+    pub agent: Name,
+    pub since: Millis,
     attempt: u32,
     counted: bool,
 }
@@ -117,26 +119,25 @@ impl Slots {
         }
     }
 
-    fn take(&mut self, run: RunId, inst: InstIx, attempt: u32, agent: &Name, counted: bool) {
-        self.counted += u32::from(counted);
-        match self.queues.get_mut(agent) {
+    fn take(&mut self, run: RunId, inst: InstIx, lease: Lease) {
+        self.counted += u32::from(lease.counted);
+        match self.queues.get_mut(&lease.agent) {
             Some(queue) => queue.running += 1,
-            None => self.queues.entry(agent.clone()).or_default().running += 1,
+            None => self.queues.entry(lease.agent.clone()).or_default().running += 1,
         }
-        let lease = Lease { agent: agent.clone(), attempt, counted };
         self.leased.insert((run, inst), lease);
     }
 
-    /// An attempt ended, or never started: its slot is free. Answers its agent; none when it held no
+    /// An attempt ended, or never started: its slot is free. Answers what it was; none when it held no
     /// slot.
-    pub fn release(&mut self, run: RunId, inst: InstIx, attempt: u32) -> Option<Name> {
+    pub fn release(&mut self, run: RunId, inst: InstIx, attempt: u32) -> Option<Lease> {
         self.leased.get(&(run, inst)).filter(|lease| lease.attempt == attempt)?;
         let lease = self.leased.remove(&(run, inst))?;
         self.counted -= u32::from(lease.counted);
         if let Some(queue) = self.queues.get_mut(&lease.agent) {
             queue.running -= 1;
         }
-        Some(lease.agent)
+        Some(lease)
     }
 
     /// Whether this node runs an attempt of the step.
@@ -351,7 +352,8 @@ impl Node {
         };
         let mut after = None;
         if let Some(a) = assignment {
-            self.slots.take(id, inst, a.attempt, &a.agent, counted);
+            let (agent, attempt) = (a.agent.clone(), a.attempt);
+            self.slots.take(id, inst, Lease { agent, since: now, attempt, counted });
             live.leased += 1;
             if let Some(spec) = self.agents.get(&a.agent) {
                 self.limits.take(spec, id, &a.action, now);

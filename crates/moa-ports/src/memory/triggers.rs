@@ -122,6 +122,11 @@ impl Model {
         true
     }
 
+    /// When the first trigger is due.
+    pub(super) fn first_due_trigger(&self) -> Option<Millis> {
+        self.triggers.due.first().map(|(at, _)| *at)
+    }
+
     /// The part of an answer that is about triggers.
     pub(super) fn due_triggers(&self, ask: &DueAsk, due: &mut Due) {
         if ask.triggers == 0 || ask.only.is_some() {

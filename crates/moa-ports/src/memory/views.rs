@@ -113,6 +113,7 @@ impl Views for MemoryStore {
             timers: model.timers.len() as u64,
             messages: model.messages.len() as u64,
             events: model.last_event,
+            trigger_due: model.first_due_trigger(),
             ..Totals::default()
         };
         for run in model.runs.values() {

@@ -355,6 +355,7 @@ fn triggers_are_due_soonest_first(bench: &mut Bench) -> Verdict {
     let without = BTreeSet::from([b.address()]);
     let due_without = bench.due(DueAsk { now: Millis(5), without, ..EVERYTHING });
     assert_eq!(due_without.next_timer, Some(Millis(20)));
+    assert_eq!(bench.totals().trigger_due, Some(Millis(10)));
     // They are due by the wall clock, and the node is told when that is by its own.
     let by_wall = bench.due(DueAsk { now: Millis(5), wall_ahead: 10, ..EVERYTHING });
     assert_eq!((by_wall.triggers, by_wall.next_timer), (vec![(b, Millis(10))], Some(Millis(10))));

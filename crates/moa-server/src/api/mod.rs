@@ -8,6 +8,7 @@ pub mod health;
 pub mod jobs;
 pub mod limits;
 pub mod me;
+pub mod metrics;
 pub mod runs;
 pub mod seed;
 pub mod state;
@@ -30,6 +31,7 @@ pub fn add(routes: Routes) -> Routes {
         .api(Public, routes!(health::healthz))
         .api(Public, routes!(health::readyz))
         .api(Least(Viewer), routes!(health::health))
+        .api(Least(Viewer), routes!(metrics::scrape))
         .api(Least(Viewer), routes!(state::get))
         .api(Least(Viewer), routes!(me::get))
         .api(Least(Viewer), routes!(document_json))

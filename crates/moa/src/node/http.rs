@@ -14,6 +14,7 @@ use moa_core::workflow::Plan;
 use moa_engine::audit::{Actor, Came, Deed};
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
+use moa_engine::meter::Meter;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::control::{AttemptLog, Control, Drawing, FileWorkflow, LogPart};
@@ -28,6 +29,7 @@ use crate::config::Config;
 use crate::control::protocol::{NodeStatus, Reply, Request, StartRun};
 use crate::control::server;
 use crate::exit::{Exit, Failure, Result};
+use crate::metrics::Counters;
 use crate::project::{self, Layout};
 use crate::wire;
 
@@ -244,6 +246,17 @@ impl Control for Served {
 
     async fn status(&self) -> NodeStatus {
         self.node.status().await
+    }
+
+    async fn meter(&self) -> Meter {
+        self.node.engine.meter().await
+    }
+
+    async fn counted(&self) -> Result<BTreeMap<String, f64>> {
+        let state = self.layout.state();
+        let read = tokio::task::spawn_blocking(move || Counters::read(&state)).await;
+        let counters = read.map_err(|e| Failure::new(Exit::Failed, e.to_string()))??;
+        Ok(counters.all().map(|(name, counter)| (name.to_owned(), counter.total)).collect())
     }
 
     async fn is_well(&self) -> bool {

@@ -33,6 +33,17 @@ impl Api {
         Self { address, token: None }
     }
 
+    /// Nobody, somewhere else.
+    pub fn at(address: String) -> Self {
+        Self { address, token: None }
+    }
+
+    /// An answer, if somebody listens there.
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
+        TcpStream::connect(&self.address).ok()?;
+        Some(self.get(path))
+    }
+
     /// Somebody with a new token of this role.
     pub fn with_role(project: &Project, node: &Node, role: &str) -> Self {
         let made = project.call(&["token", "create", role, "--role", role, "-q"]).expect(0);

@@ -26,6 +26,7 @@ mod project;
 mod rules;
 mod run;
 mod schedules;
+mod scrape;
 mod secrets;
 mod service;
 mod smoke;
