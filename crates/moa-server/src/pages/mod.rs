@@ -7,7 +7,11 @@
 //! ([`Page::live`]); when the answer changes, the script asks for the page again and changes only
 //! what differs.
 
+pub mod agents;
 pub mod assets;
+pub mod audit;
+pub mod bulk;
+pub mod events;
 pub mod graph;
 pub mod inbox;
 pub mod live;
@@ -15,6 +19,8 @@ pub mod overview;
 pub mod parts;
 pub mod run;
 pub mod runs;
+pub mod schedules;
+pub mod settings;
 pub mod sign_in;
 pub mod workflows;
 
@@ -24,7 +30,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::App;
 use crate::auth::role::Access::{Either, Least, Public};
-use crate::auth::role::Role::{Approver, Operator, Viewer};
+use crate::auth::role::Role::{Admin, Approver, Operator, Viewer};
 use crate::auth::{CSRF_FIELD, Identity};
 use crate::error::Problem;
 use crate::routes::Routes;
@@ -34,7 +40,12 @@ pub const NAV: &[(&str, &str, &str)] = &[
     ("/", "Overview", "o"),
     ("/runs", "Runs", "r"),
     ("/workflows", "Workflows", "w"),
+    ("/schedules", "Schedules", "s"),
     ("/inbox", "Inbox", "i"),
+    ("/agents", "Agents", "a"),
+    ("/events", "Events", "e"),
+    ("/audit", "Audit", "u"),
+    ("/settings", "Settings", "t"),
 ];
 
 /// The routes of pages, each with who may see it.
@@ -50,7 +61,10 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), "GET", "/dashboard", get(overview::show))
         .page(Least(Viewer), "GET", "/inbox", get(inbox::show))
         .page(Least(Viewer), "GET", "/runs", get(runs::show))
+        .page(Least(Operator), "GET", "/runs/bulk", get(bulk::show))
+        .page(Least(Operator), "POST", "/runs/bulk", post(bulk::act))
         .page(Least(Viewer), "GET", "/runs/{run}", get(run::show))
+        .page(Least(Viewer), "GET", "/runs/{run}/compare", get(run::compare::show))
         .page(Least(Viewer), "GET", "/runs/{run}/timeline", get(run::timeline::show))
         .page(Least(Viewer), "GET", "/runs/{run}/history", get(run::history::show))
         .page(Least(Viewer), "GET", "/runs/{run}/data", get(run::data::show))
@@ -63,6 +77,19 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), "GET", "/workflows/{workflow}/source", get(workflows::source::show))
         .page(Least(Viewer), "GET", "/workflows/{workflow}/versions", get(workflows::versions::show))
         .page(Least(Operator), "POST", "/workflows/{workflow}/start", post(workflows::start::start))
+        .page(Least(Viewer), "GET", "/schedules", get(schedules::show))
+        .page(Least(Viewer), "GET", "/calendar", get(schedules::calendar::show))
+        .page(Least(Viewer), "GET", "/schedules/{trigger}", get(schedules::one::show))
+        .page(Least(Operator), "POST", "/schedules/{trigger}/act", post(schedules::act::act))
+        .page(Least(Operator), "GET", "/schedules/{trigger}/backfill", get(schedules::backfill::show))
+        .page(Least(Operator), "POST", "/schedules/{trigger}/backfill", post(schedules::backfill::start))
+        .page(Least(Viewer), "GET", "/agents", get(agents::show))
+        .page(Least(Viewer), "GET", "/agents/{agent}", get(agents::one))
+        .page(Least(Viewer), "GET", "/events", get(events::show))
+        .page(Least(Admin), "GET", "/audit", get(audit::show))
+        .page(Least(Viewer), "GET", "/settings", get(settings::show))
+        .page(Least(Admin), "POST", "/settings/tokens", post(settings::make))
+        .page(Least(Admin), "POST", "/settings/tokens/{token}/revoke", post(settings::revoke))
 }
 
 /// A page of the dashboard.
@@ -93,7 +120,7 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
             a class="mark" href="/" { "moa" }
             span class="project" title=(app.project()) { (app.project()) }
             nav aria-label="Pages" {
-                @for (to, name, key) in NAV {
+                @for (to, name, key) in NAV.iter().filter(|(to, ..)| is_for(who, to)) {
                     a href=(to) data-go=(key) aria-current=[(*to == page.nav).then_some("page")] {
                         (name)
                     }
@@ -129,6 +156,11 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
         }
     };
     shell(app.project(), page.title, who.csrf(), &side, &main)
+}
+
+/// Whether somebody may go to a page of [`NAV`].
+fn is_for(who: &Identity, to: &str) -> bool {
+    to != "/audit" || who.role.includes(Admin)
 }
 
 /// What a form needs that changes something.

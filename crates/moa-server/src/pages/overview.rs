@@ -8,7 +8,7 @@ use moa_ports::views::{RunFilter, RunSummary, Totals};
 use moa_view::node::NodeStatus;
 use moa_view::{now, text};
 
-use super::{Page, inbox, live, page, parts};
+use super::{Page, inbox, live, page, parts, schedules};
 use crate::App;
 use crate::auth::Identity;
 use crate::error::Result;
@@ -53,6 +53,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
                 @if failed.is_empty() { (parts::empty("Nothing has failed", &html! {})) }
                 @else { (short(&failed, now)) }
             }
+            (schedules::card(&app, now).await?)
             section class="card" {
                 h2 { "Last runs" span class="dim" { (text::plural(ended.len(), "ended run")) } }
                 (chart(&ended))
@@ -139,7 +140,7 @@ pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
                                 div class="error cut" { (parts::line(&text::cut(error, 200))) }
                             }
                         }
-                        td { (parts::run_status(run.status)) }
+                        @if run.status != RunStatus::Failed { td { (parts::run_status(run.status)) } }
                         td class="num nowrap" {
                             @match run.finished_at {
                                 Some(at) => (parts::time(at, now)),

@@ -10,10 +10,11 @@ use moa_ports::views::{RunFilter, RunSummary};
 use moa_view::{now, text};
 use serde::Deserialize;
 
-use super::{Page, live, page, parts};
+use super::{Page, bulk, live, page, parts};
 use crate::App;
 use crate::api::runs::list::{cursor, name, statuses};
 use crate::auth::Identity;
+use crate::auth::role::Role;
 use crate::error::Result;
 use crate::extract::Query;
 
@@ -89,8 +90,10 @@ pub async fn show(
     runs.truncate(RUNS);
     let totals = app.reader().views.totals().await?;
     let next = runs.last().filter(|_| more).map(|run| run.run.to_string());
+    let may = who.role.includes(Role::Operator);
     let body = html! {
         (search(&wanted, &names))
+        nav class="chips" aria-label="Views that you keep" data-views="" data-keep="" data-key="views" {}
         nav class="chips" aria-label="By status" {
             @let all = totals.runs.values().sum::<u64>();
             @let open = open(&totals.runs);
@@ -103,7 +106,11 @@ pub async fn show(
         }
         @match none {
             Some(fits) => (several(&wanted.q, &fits)),
-            None => (table(&runs, now())),
+            None => {
+                @if may && !runs.is_empty() {
+                    form action="/runs/bulk" { (table(&runs, now(), true)) (bulk::choice()) }
+                } @else { (table(&runs, now(), false)) }
+            },
         }
         @if runs.is_empty() { (nothing(&wanted)) }
         @if let Some(next) = next {
@@ -223,26 +230,33 @@ fn nothing(wanted: &Wanted) -> Markup {
     }
 }
 
-/// Runs as a table.
-pub fn table(runs: &[RunSummary], now: Millis) -> Markup {
+/// Runs as a table, with boxes to check.
+pub fn table(runs: &[RunSummary], now: Millis, boxes: bool) -> Markup {
     html! {
         @if !runs.is_empty() {
             div class="table" {
                 table class="stack" {
                     thead { tr {
+                        @if boxes { th {
+                            input type="checkbox" data-all="" aria-label="Check all runs";
+                        } }
                         th { "Run" } th { "Status" } th { "Workflow" } th { "Started" }
                         th class="num" { "Took" } th { "By" } th { "Error" }
                     } }
-                    tbody { @for run in runs { (row(run, now)) } }
+                    tbody { @for run in runs { (row(run, now, boxes)) } }
                 }
             }
         }
     }
 }
 
-fn row(run: &RunSummary, now: Millis) -> Markup {
+fn row(run: &RunSummary, now: Millis, boxes: bool) -> Markup {
     html! {
         tr data-to=(parts::run_path(run.run)) data-key=(run.run) {
+            @if boxes { td class="spare" {
+                input type="checkbox" name="run" value=(run.run)
+                    aria-label={ "Check run " (run.run.short()) };
+            } }
             td { (parts::run_link(run.run)) }
             td { (parts::run_status(run.status)) }
             td { a href={ "/runs?workflow=" (run.workflow) } { (run.workflow) } }

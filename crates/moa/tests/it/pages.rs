@@ -36,7 +36,14 @@ impl Browser {
     }
 
     fn page(&self, path: &str) -> String {
-        let page = self.ask(path).expect(200);
+        let page = loop {
+            // Who asks very often is told to wait a bit.
+            let page = self.ask(path);
+            if page.status != 429 {
+                break page.expect(200);
+            }
+            std::thread::yield_now();
+        };
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
         let policy = page.header("content-security-policy").expect("a policy");
         assert!(policy.contains("script-src 'self';") && !policy.contains("unsafe"), "{policy}");
@@ -44,10 +51,23 @@ impl Browser {
         page.body
     }
 
+    /// A page once it says so.
+    fn until(&self, path: &str, words: &str) -> String {
+        loop {
+            let body = self.page(path);
+            if body.contains(words) {
+                return body;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Sends the form with this action on a page, changed by `fields`.
     fn send(&self, page: &str, action: &str, fields: &str) -> Answer {
         let body = self.page(page);
-        let form = body.split("<form").find(|form| form.contains(&format!("action=\"{action}\"")));
+        let wanted = format!("action=\"{action}\"");
+        let fits = |form: &&str| form.contains(&wanted) && form.contains("name=\"csrf\"");
+        let form = body.split("<form").find(fits);
         let form = form.unwrap_or_else(|| panic!("{page} has no form for {action}"));
         let csrf = form.split("name=\"csrf\" value=\"").nth(1).expect("a CSRF token");
         let csrf = csrf.split('"').next().expect("its end");
@@ -96,8 +116,9 @@ fn started(api: &Api, workflow: &str) -> String {
 }
 
 /// The parts of a run's page.
-fn parts(run: &str) -> [String; 5] {
-    ["", "/timeline", "/history", "/data", "?at=1"].map(|part| format!("/runs/{run}{part}"))
+fn parts(run: &str) -> [String; 6] {
+    ["", "/timeline", "/history", "/data", "/compare", "?at=1"]
+        .map(|part| format!("/runs/{run}{part}"))
 }
 
 #[test]
@@ -134,7 +155,7 @@ fn a_page_has_its_json_and_tells_when_it_has_changed() {
         let json = format!("/api/v1/{}", json.expect("a page has its JSON").replace("&amp;", "&"));
         api.get(&json).expect(200).json();
     }
-    while !browser.page(&format!("/runs/{run}")).contains("name=\"approved\"") {}
+    browser.until(&format!("/runs/{run}"), "name=\"approved\"");
     let live = |page: &str| {
         let body = browser.page(page);
         let value = |name: &str| {
@@ -173,15 +194,14 @@ fn nobody_sees_what_they_may_not_do() {
             assert_eq!(forms, 1, "{path}: a viewer may only sign out");
         }
     }
-    let waits = |browser: &Browser| browser.page("/inbox").contains("takes the role approver");
-    while !waits(&operator) {}
-    assert!(!operator.page("/inbox").contains("name=\"approved\""));
+    let inbox = operator.until("/inbox", "takes the role approver");
+    assert!(!inbox.contains("name=\"approved\""));
     let path = format!("/runs/{run}");
     let change = format!("{path}/change");
     operator.send(&path, &change, "change=pause").expect(303);
     assert!(operator.page(&path).contains("it is paused"));
     operator.send(&path, &change, "change=cancel&reason=enough").expect(303);
-    while !operator.page(&path).contains("it was cancelled: enough") {}
+    operator.until(&path, "it was cancelled: enough");
     operator.send(&path, &format!("{path}/repeat"), "from=").expect(303);
     let again = operator.send(
         &format!("/runs/{ended}/steps/bad"),
@@ -229,9 +249,7 @@ fn a_form_starts_one_run_with_the_params_that_were_given() {
     assert!(!viewer.page(page).contains("/start"), "a viewer starts nothing");
     project
         .workflow("pack", &text.replace("version: '1'", "version: '2'").replace("fast", "quick"));
-    while !viewer.page("/workflows/pack").contains("quick")
-        && !operator.page("/workflows/pack").contains("quick")
-    {}
+    operator.until("/workflows/pack", "quick");
     let kept = api.get("/api/v1/workflows/pack/versions").expect(200).json();
     let hash = |i: usize| kept["versions"][i]["hash"].as_str().expect("a hash").to_owned();
     let two = format!("/workflows/pack/versions?from={}&to={}", hash(1), hash(0));
@@ -243,6 +261,114 @@ fn a_form_starts_one_run_with_the_params_that_were_given() {
         viewer.page(path);
     }
     project.workflow("pack", "steps: 7\n");
-    while !viewer.page("/workflows/pack").contains("what was good last is served") {}
+    viewer.until("/workflows/pack", "what was good last is served");
     viewer.ask("/workflows/none").expect(404);
+}
+
+#[test]
+fn schedules_are_paused_started_and_filled_from_their_pages() {
+    let text = "schedule: {cron: '0 9 * * *', timezone: Europe/Berlin}\n\
+        steps:\n  - {id: report, run: 'true'}\n";
+    let project = Project::with("report", text);
+    let node = project.up();
+    let operator = Browser::new(&project, &node, "operator");
+    let list = operator.until("/schedules", "/schedules/report");
+    let path = list.split("href=\"/schedules/report").nth(1).expect("it is listed");
+    let path = format!("/schedules/report{}", path.split('"').next().expect("its end"));
+    let act = format!("{path}/act");
+    assert!(operator.page(&path).contains("T09:00:00+0"), "its next slots are told");
+    operator.send(&path, &act, "act=pause&reason=<b>audit</b>").expect(303);
+    let paused = operator.page(&path);
+    assert!(paused.contains("&lt;b&gt;audit&lt;/b&gt;") && paused.contains("Resume"), "{paused}");
+    operator.send(&path, &act, "act=resume").expect(303);
+    operator.send(&path, &act, "act=start&key=one").expect(303);
+    operator.until(&path, "<td class=\"nowrap started\">started</td>");
+    let range = "from=2020-01-01&to=2020-01-04&reprocess=none&at_once=2";
+    let backfill = format!("{path}/backfill");
+    let dry = format!("{backfill}?{range}");
+    assert!(operator.page(&dry).contains("3 of 3 slots would be started"));
+    operator.send(&dry, &backfill, &format!("{range}&key=once&reverse=false")).expect(303);
+    assert!(operator.page(&path).contains("of 3 started"));
+    let viewer = Browser::new(&project, &node, "viewer");
+    for page in ["/schedules", &path, "/calendar", "/"] {
+        assert_eq!(viewer.page(page).matches("method=\"post\"").count(), 1, "{page}");
+    }
+    viewer.ask(&backfill).expect(403);
+    operator.ask(&format!("{path}?outcome=none")).expect(400);
+    operator.ask("/schedules/none").expect(404);
+}
+
+#[test]
+fn agents_events_and_settings_are_shown_to_those_who_may() {
+    let (project, node) = shop();
+    let api = Api::with_role(&project, &node, "operator");
+    let run = started(&api, "hostile");
+    api.ended(&run);
+    let admin = Browser::new(&project, &node, "admin");
+    let viewer = Browser::new(&project, &node, "viewer");
+    for path in ["/agents", "/agents/shell", "/events", "/settings"] {
+        let body = viewer.page(path);
+        assert_eq!(body.matches("method=\"post\"").count(), 1, "{path}");
+        let json = body.split("href=\"/api/v1/").nth(1).and_then(|rest| rest.split('"').next());
+        api.get(&format!("/api/v1/{}", json.expect("its JSON"))).expect(200).json();
+    }
+    project.call(&["run", "asks", "--detach"]).expect(0);
+    assert!(admin.page("/audit").contains("run.start"), "what was asked for on the socket is told");
+    viewer.ask("/audit").expect(403);
+    assert!(!viewer.page("/").contains("/audit"));
+    let failures = admin.page("/events?types=step.failed");
+    assert!(failures.contains("&lt;img src=x") && !failures.contains("run.created"), "{failures}");
+    assert!(admin.page("/events?before=1").contains("No such event"));
+    let made = admin.send("/settings", "/settings/tokens", "name=ci&role=viewer&expires_in=1d");
+    let token = made.expect(200).body;
+    let token = token.split("<pre class=\"value\" tabindex=\"0\">").nth(1).expect("the token");
+    let token = token.split('<').next().expect("its end");
+    let header = format!("Authorization: Bearer {token}\r\n");
+    let me = admin.api.send("GET", "/api/v1/me", &header, "").expect(200).json();
+    assert_eq!((&me["name"], &me["role"]), (&json!("ci"), &json!("viewer")));
+    let settings = admin.page("/settings");
+    assert!(!settings.contains(token), "it is shown once");
+    let revoke = settings.split("action=\"/settings/tokens/").find(|rest| rest.contains("/revoke"));
+    let id = revoke.and_then(|rest| rest.split('/').next()).expect("an id").to_owned();
+    assert!(settings.contains("ci") && !id.is_empty());
+    let list = api.get("/api/v1/tokens");
+    list.expect(403);
+    admin
+        .send(
+            "/settings",
+            &format!("/settings/tokens/{}/revoke", me["id"].as_str().unwrap_or(&id)),
+            "",
+        )
+        .expect(303);
+    admin.api.send("GET", "/api/v1/me", &header, "").refused(401, "unauthenticated");
+}
+
+#[test]
+fn several_runs_are_changed_at_once_after_a_look() {
+    let (project, node) = shop();
+    let api = Api::with_role(&project, &node, "operator");
+    let [one, two] = ["asks", "asks"].map(|workflow| started(&api, workflow));
+    let ended = started(&api, "hostile");
+    api.ended(&ended);
+    let operator = Browser::new(&project, &node, "operator");
+    assert!(operator.page("/runs").contains("name=\"run\""));
+    let ask = format!("/runs/bulk?act=cancel&run={one}&run={two}&run={ended}");
+    assert!(operator.page(&ask).contains("stays as it is"), "the ended one");
+    let fields = format!("act=cancel&run={one}&run={two}&run={ended}");
+    let said = operator.send(&ask, "/runs/bulk", &fields).expect(200).body;
+    assert_eq!(said.matches(">done<").count(), 2, "{said}");
+    assert!(said.contains("never changes"), "{said}");
+    for run in [&one, &two] {
+        assert_eq!(api.ended(run)["status"], "failure");
+    }
+    let retry = format!("/runs/bulk?act=retry&run={ended}");
+    let said = operator.send(&retry, "/runs/bulk", &format!("act=retry&run={ended}")).expect(200);
+    let new = said.body.split("repeated by").nth(1).expect("a new run");
+    let new = new.split("href=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a link");
+    let compared = operator.page(&format!("{new}/compare"));
+    assert!(compared.contains(&ended), "with the run that it repeats");
+    let viewer = Browser::new(&project, &node, "viewer");
+    assert!(!viewer.page("/runs").contains("checkbox"));
+    viewer.ask(&ask).expect(403);
+    operator.ask("/runs/bulk?act=explode").expect(400);
 }

@@ -15,6 +15,9 @@ use crate::pages::parts;
 /// Commits of a page.
 const COMMITS: usize = 200;
 
+/// Events of one commit.
+const EVENTS: usize = 50;
+
 /// Which part.
 #[derive(Debug, Default, Deserialize)]
 pub struct Part {
@@ -38,7 +41,14 @@ pub async fn show(
     let mut lines = Vec::new();
     for row in &rows {
         let (workflow, steps) = names.of(app.reader(), row).await?;
-        for event in told(row, &workflow, &steps) {
+        if row.events.len() > EVENTS {
+            let left = row.events.len() - EVENTS;
+            lines.push(html! {
+                tr { td colspan="5" class="dim" { "… of version " (row.version) ", " (left) " more" } }
+            });
+        }
+        // One commit may hold thousands: the last of them tell most.
+        for event in told(row, &workflow, &steps).skip(row.events.len().saturating_sub(EVENTS)) {
             lines.push(html! {
                 tr data-key={ (event.seq) "." (event.index) } {
                     td class="nowrap" { (parts::time(event.at, shown.now)) }

@@ -1,6 +1,7 @@
 //! The page of a run: what all its parts have in common, and its steps.
 
 pub mod act;
+pub mod compare;
 pub mod data;
 pub mod history;
 pub mod step;
@@ -179,8 +180,13 @@ fn reason(shown: &Shown, reason: &Reason) -> Markup {
 pub fn frame(app: &App, who: &Identity, shown: &Shown, part: &str, body: Markup) -> Markup {
     let run = &shown.run;
     let path = parts::run_path(shown.id());
-    let tabs =
-        [("", "Steps"), ("/timeline", "Timeline"), ("/history", "History"), ("/data", "Data")];
+    let tabs = [
+        ("", "Steps"),
+        ("/timeline", "Timeline"),
+        ("/history", "History"),
+        ("/data", "Data"),
+        ("/compare", "Compare"),
+    ];
     let body = html! {
         (facts(shown))
         nav class="tabs" aria-label="Parts of the run" {

@@ -217,7 +217,7 @@ pub async fn one(
         section class="card" {
             h2 { "Last runs" a href={ "/runs?workflow=" (name) } { "all of them" } }
             @if last.is_empty() { (parts::empty("It has never run", &html! {})) }
-            (runs::table(&last, now()))
+            (runs::table(&last, now(), false))
         }
     };
     let json = Some(format!("/api/v1/workflows/{name}"));

@@ -1,0 +1,245 @@
+//! Agents: how they are reached, what they do now, and what is used of their limits.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use maud::{Markup, html};
+use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::ids::Name;
+use moa_core::limit::{LimitState, Line};
+use moa_core::time::Millis;
+use moa_view::node::NodeStatus;
+use moa_view::{now, text};
+
+use super::{Page, live, page, parts};
+use crate::App;
+use crate::auth::Identity;
+use crate::error::{Problem, Result};
+use crate::extract::Path;
+
+/// What is known of the agents.
+struct Fleet {
+    status: NodeStatus,
+    used: BTreeMap<Name, LimitState>,
+    now: Millis,
+}
+
+impl Fleet {
+    async fn of(app: &App) -> Result<Self> {
+        let used = app.reader().limits().await?;
+        Ok(Self { status: app.control().status().await, used, now: now() })
+    }
+
+    fn running(&self, agent: &Name) -> u32 {
+        self.status.engine.running.get(agent).copied().unwrap_or(0)
+    }
+
+    fn ready(&self, agent: &Name) -> u32 {
+        self.status.engine.ready.get(agent).copied().unwrap_or(0)
+    }
+
+    fn limits(&self, spec: &AgentSpec) -> Vec<Line> {
+        let used = self.used.get(&spec.id).cloned().unwrap_or_default();
+        used.report(&spec.limits, self.now)
+    }
+
+    /// Attempts at once.
+    fn most(&self, spec: &AgentSpec) -> u32 {
+        spec.concurrency.unwrap_or(self.status.max_running).min(self.status.max_running)
+    }
+
+    /// In one word, with its sign.
+    fn health(&self, spec: &AgentSpec) -> (&'static str, &'static str) {
+        let limits = self.limits(spec);
+        let has = |state: &str| limits.iter().any(|line| line.state == state);
+        if has("open") {
+            ("open", "✗")
+        } else if has("half-open") {
+            ("half-open", "◷")
+        } else if has("full") {
+            ("waiting", "◷")
+        } else if self.running(&spec.id) > 0 {
+            ("running", "●")
+        } else {
+            ("free", "○")
+        }
+    }
+}
+
+/// The list.
+pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
+    let live = live::ask(&app).await?;
+    let fleet = Fleet::of(&app).await?;
+    let all = app.control().agents().await;
+    let (built_in, own): (Vec<_>, Vec<_>) =
+        all.values().partition(|spec| matches!(spec.kind, AgentKind::Builtin(_)));
+    let body = html! {
+        @if own.is_empty() {
+            (parts::empty("The project declares no agents", &html! {
+                p { "A step can " code { "run:" } " a command by itself. An agent is a file under "
+                    code { "agents/" } ": a program or a service with actions, limits and retries." }
+            }))
+        } @else { (table(&fleet, &own)) }
+        h2 { "Part of moa" }
+        (table(&fleet, &built_in))
+    };
+    let shown = Page {
+        nav: "/agents",
+        title: "Agents",
+        json: Some("/api/v1/agents".into()),
+        live,
+        body: Some(body),
+        ..Page::default()
+    };
+    Ok(page(&app, &who, shown))
+}
+
+fn table(fleet: &Fleet, all: &[&std::sync::Arc<AgentSpec>]) -> Markup {
+    html! {
+        div class="table" {
+            table class="stack" {
+                thead { tr {
+                    th { "Agent" } th { "State" } th class="num" { "Running" }
+                    th class="num" { "Ready" } th { "Load" } th { "Kind" } th { "Limits" }
+                } }
+                tbody { @for spec in all { (row(fleet, spec)) } }
+            }
+        }
+    }
+}
+
+fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
+    let path = format!("/agents/{}", spec.id);
+    let (word, sign) = fleet.health(spec);
+    let running = fleet.running(&spec.id);
+    html! {
+        tr data-to=(path) data-key=(spec.id) {
+            td {
+                a href=(path) { (spec.id) }
+                @if let Some(name) = &spec.name { div class="dim" { (parts::line(name)) } }
+            }
+            td { (parts::status(word, sign)) }
+            td class="num spare" { (running) " of " (fleet.most(spec)) }
+            td class="num spare" { (fleet.ready(&spec.id)) }
+            td class="spare" { (parts::meter(running.into(), fleet.most(spec).into())) }
+            td class="dim spare" { (kind(spec)) }
+            td class="wide over" {
+                @for line in fleet.limits(spec) {
+                    span class=(line.state) { (line.limit) ": " (line.used) "/" (line.of) " " }
+                }
+            }
+        }
+    }
+}
+
+fn kind(spec: &AgentSpec) -> &'static str {
+    match &spec.kind {
+        AgentKind::Command(_) => "command",
+        AgentKind::Http(_) => "http",
+        AgentKind::Builtin(_) => "built-in",
+    }
+}
+
+/// An agent.
+pub async fn one(
+    State(app): State<App>,
+    who: Identity,
+    Path(agent): Path<String>,
+) -> Result<Markup> {
+    let live = live::ask(&app).await?;
+    let fleet = Fleet::of(&app).await?;
+    let all = app.control().agents().await;
+    let spec = all.values().find(|spec| spec.id.as_str() == agent);
+    let spec = spec.ok_or_else(|| Problem::not_found(format!("there is no agent {agent}")))?;
+    let running = fleet.running(&spec.id);
+    let (word, sign) = fleet.health(spec);
+    let body = html! {
+        @if let Some(about) = &spec.description { p { (parts::line(about)) } }
+        div class="cards" {
+            section class="card" {
+                h2 { "Load" span class="dim" { (running) " of " (fleet.most(spec)) " attempts" } }
+                (parts::meter(running.into(), fleet.most(spec).into()))
+                p { (text::plural(fleet.ready(&spec.id) as usize, "task")) " ready" }
+            }
+            (limits(&fleet, spec))
+        }
+        section class="card" { h2 { "How it is reached" } (reached(spec)) }
+        section class="card" { h2 { "Actions" } (actions(spec)) }
+    };
+    let shown = Page {
+        nav: "/agents",
+        title: spec.name.as_deref().unwrap_or(spec.id.as_str()),
+        above: vec![("/agents".into(), "Agents".into())],
+        beside: Some(html! { (parts::status(word, sign)) code class="dim" { (spec.id) } }),
+        json: Some(format!("/api/v1/agents/{}", spec.id)),
+        live,
+        body: Some(body),
+        ..Page::default()
+    };
+    Ok(page(&app, &who, shown))
+}
+
+fn limits(fleet: &Fleet, spec: &AgentSpec) -> Markup {
+    let lines = fleet.limits(spec);
+    html! {
+        section class="card" {
+            h2 { "Limits" }
+            @if lines.is_empty() { p class="dim" { "No rate, quota or breaker is set." } }
+            @for line in &lines {
+                p {
+                    (line.limit) ": " (line.used) " of " (line.of) " "
+                    span class=(line.state) { (line.state) }
+                    @if let Some(until) = line.until { ", until " (parts::time(until, fleet.now)) }
+                }
+                (parts::meter(line.used, line.of))
+            }
+        }
+    }
+}
+
+fn reached(spec: &AgentSpec) -> Markup {
+    html! {
+        dl class="facts" {
+            @match &spec.kind {
+                AgentKind::Command(command) => {
+                    div { dt { "Program" } dd { code { (parts::line(&command.argv.join(" "))) } } }
+                },
+                AgentKind::Http(http) => {
+                    // An address may hold a password; its host says enough.
+                    div { dt { "Endpoints" } dd { (http.urls.len()) } }
+                    div { dt { "Method" } dd { (parts::line(&http.method)) } }
+                },
+                AgentKind::Builtin(name) => { div { dt { "Part of moa" } dd { (name) } } },
+            }
+            @if let Some(timeout) = spec.timeout {
+                div { dt { "Timeout of an attempt" } dd { (timeout) } }
+            }
+            @if spec.once { div { dt { "Once" } dd { "never repeated blindly" } } }
+            @if let Some(tier) = spec.tier { div { dt { "Tier" } dd { (tier) } } }
+            @for (key, value) in &spec.labels {
+                div { dt { (parts::line(key)) } dd { (parts::line(value)) } }
+            }
+        }
+    }
+}
+
+fn actions(spec: &AgentSpec) -> Markup {
+    html! {
+        @if spec.actions.is_empty() { p class="dim" { "It declares none: any action is passed on." } }
+        @else {
+            table {
+                tbody {
+                    @for (name, action) in &spec.actions {
+                        tr {
+                            td { code { (parts::line(name)) } }
+                            td class="wide" {
+                                @if let Some(about) = &action.description { (parts::line(about)) }
+                            }
+                            td class="dim" { @if action.once { "once" } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

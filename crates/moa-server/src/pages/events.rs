@@ -1,0 +1,141 @@
+//! What happens in all runs, as it happens.
+
+use axum::extract::State;
+use maud::{Markup, html};
+use moa_core::time::Millis;
+use moa_ports::views::HistoryRow;
+use moa_view::events::{Names, Told, told, type_of};
+use moa_view::now;
+use serde::Deserialize;
+
+use super::run::step;
+use super::{Page, live, page, parts};
+use crate::App;
+use crate::api::events::{patterns, wanted};
+use crate::auth::Identity;
+use crate::error::Result;
+use crate::extract::Query;
+
+/// Commits looked at.
+const COMMITS: usize = 400;
+/// Events listed.
+const EVENTS: usize = 200;
+/// What people filter by most.
+const USUAL: &[(&str, &str)] = &[
+    ("", "All"),
+    ("run.*", "Runs"),
+    ("step.failed,attempt.failed,run.failed", "Failures"),
+    ("signal.*,event.*", "Signals and events"),
+];
+
+/// Which events.
+#[derive(Debug, Default, Deserialize)]
+pub struct Wanted {
+    /// Types with commas.
+    #[serde(default)]
+    types: String,
+    /// Before this event number.
+    #[serde(default)]
+    before: Option<u64>,
+}
+
+/// The stream.
+pub async fn show(
+    State(app): State<App>,
+    who: Identity,
+    Query(asked): Query<Wanted>,
+) -> Result<Markup> {
+    let live = if asked.before.is_none() { live::ask(&app).await? } else { None };
+    let now = now();
+    let patterns = patterns(Some(&asked.types));
+    let newest = app.reader().views.last_event().await?;
+    let upto = asked.before.map_or(newest, |before| before.saturating_sub(1).min(newest));
+    let after = upto.saturating_sub(COMMITS as u64);
+    let mut rows = app.reader().views.events(after, COMMITS).await?;
+    rows.retain(|row| row.seq <= upto);
+    let lines = lines(&app, &rows, &patterns, now).await?;
+    let body = body(&asked, &lines, after);
+    let shown = Page {
+        nav: "/events",
+        title: "Events",
+        json: Some("/api/v1/events".into()),
+        live,
+        body: Some(body),
+        ..Page::default()
+    };
+    Ok(page(&app, &who, shown))
+}
+
+/// The newest events that are wanted.
+async fn lines(
+    app: &App,
+    rows: &[HistoryRow],
+    patterns: &[String],
+    now: Millis,
+) -> Result<Vec<Markup>> {
+    let mut names = Names::default();
+    let mut lines = Vec::new();
+    for row in rows.iter().rev() {
+        if lines.len() >= EVENTS || !row.events.iter().any(|e| wanted(patterns, type_of(e))) {
+            continue;
+        }
+        let (workflow, steps) = names.of(app.reader(), row).await?;
+        let fit: Vec<_> = told(row, &workflow, &steps)
+            .filter(|event| wanted(patterns, type_of(event.event)))
+            .collect();
+        // One commit may hold thousands.
+        lines.extend(fit.iter().rev().take(EVENTS - lines.len()).map(|event| line(event, now)));
+    }
+    Ok(lines)
+}
+
+fn line(event: &Told<'_>, now: Millis) -> Markup {
+    html! {
+        tr data-key={ (event.seq) "." (event.index) } {
+            td class="nowrap" { (parts::time(event.at, now)) }
+            td { (type_of(event.event)) }
+            td { (event.workflow) " " (parts::run_link(event.run)) }
+            td { @if let Some(name) = event.step {
+                a href=(step::path(event.run, name)) { (name) }
+            } }
+            td class="wide over" { span class="cut" { (parts::line(&event.remark())) } }
+        }
+    }
+}
+
+/// The filters and the list.
+fn body(asked: &Wanted, lines: &[Markup], after: u64) -> Markup {
+    html! {
+        form class="filter" role="search" action="/events" {
+            label class="unseen" for="types" { "Types" }
+            input id="types" type="search" name="types" value=(asked.types) autocomplete="off"
+                placeholder="step.failed, run.*";
+            button class="button" { "Filter" }
+        }
+        nav class="chips" aria-label="Usual filters" {
+            @for (types, name) in USUAL {
+                a href={ "/events" (if types.is_empty() { "" } else { "?types=" }) (types) }
+                    aria-current=[(asked.types == *types).then_some("true")] { (name) }
+            }
+        }
+        @if lines.is_empty() {
+            (parts::empty("No such event", &html! { "Among the newest " (COMMITS) " commits." }))
+        } @else {
+            div class="table" {
+                table class="stack" {
+                    thead { tr {
+                        th { "When" } th { "Event" } th { "Run" } th { "Step" } th { "What" }
+                    } }
+                    tbody { @for line in lines { (line) } }
+                }
+            }
+        }
+        @if after > 0 {
+            form action="/events" {
+                input type="hidden" name="types" value=(asked.types);
+                input type="hidden" name="before" value=(after + 1);
+                button class="button" { "Older events" }
+            }
+        }
+    }
+}

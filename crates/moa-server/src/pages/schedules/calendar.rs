@@ -1,0 +1,79 @@
+//! The coming days over all schedules.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use maud::{Markup, html};
+use moa_core::time::{Millis, Span};
+use moa_view::now;
+
+use super::{Coming, clock, coming, path};
+use crate::App;
+use crate::api::triggers::known;
+use crate::auth::Identity;
+use crate::error::Result;
+use crate::pages::{Page, page, parts};
+
+/// Days shown.
+const DAYS: u64 = 14;
+/// Slots of one schedule and day that stand there with their times.
+const TIMES: usize = 3;
+/// Schedules of a day that are named.
+const NAMES: usize = 10;
+
+/// The calendar.
+pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
+    let all = known(&app, None).await?;
+    let now = now();
+    let at = |day: u64| now.after(Span(Span::minutes(24 * 60).0 * day));
+    let slots = coming(&all, now, at(DAYS));
+    let mut days: BTreeMap<String, BTreeMap<String, Vec<&Coming<'_>>>> =
+        (0..DAYS).map(|day| (date(at(day)), BTreeMap::new())).collect();
+    for slot in &slots {
+        let day = slot.local.get(..10).unwrap_or_default().to_owned();
+        let title = slot.trigger.spec.title();
+        days.entry(day).or_default().entry(title).or_default().push(slot);
+    }
+    let today = date(now);
+    let body = html! {
+        p class="dim" { "Each time is that of its schedule's zone." }
+        @if slots.is_empty() { (parts::empty("No schedule is due in these days", &html! {})) }
+        div class="days" {
+            @for (day, schedules) in &days {
+                div class=[(*day == today).then_some("today")] {
+                    strong { (day) }
+                    ul {
+                        @for (title, slots) in schedules.iter().take(NAMES) {
+                            li title=(title) {
+                                @if slots.len() > TIMES { span class="dim mono" { (slots.len()) "× " } }
+                                @else {
+                                    @for slot in slots { span class="dim mono" { (clock(&slot.local)) " " } }
+                                }
+                                @if let Some(first) = slots.first() {
+                                    a href=(path(first.trigger)) { (title) }
+                                }
+                            }
+                        }
+                        @if schedules.len() > NAMES {
+                            li class="dim" { "… and " (schedules.len() - NAMES) " more" }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    let shown = Page {
+        nav: "/schedules",
+        title: "Calendar",
+        above: vec![("/schedules".into(), "Schedules".into())],
+        json: Some("/api/v1/schedules".into()),
+        body: Some(body),
+        ..Page::default()
+    };
+    Ok(page(&app, &who, shown))
+}
+
+/// The day of an instant.
+fn date(at: Millis) -> String {
+    at.to_string().get(..10).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,195 @@
+//! Schedules and other triggers: the list, and what comes.
+
+pub mod act;
+pub mod backfill;
+pub mod calendar;
+pub mod one;
+
+use axum::extract::State;
+use maud::{Markup, html};
+use moa_core::schedule::Slot;
+use moa_core::time::{Millis, Span};
+use moa_view::now;
+use moa_view::trigger::{Known, kind, when};
+
+use super::{Page, live, page, parts};
+use crate::App;
+use crate::api::triggers::known;
+use crate::auth::Identity;
+use crate::error::Result;
+
+/// A day.
+const DAY: Span = Span::minutes(24 * 60);
+/// How late a trigger is when it counts as late.
+const LATE: Span = Span::minutes(1);
+/// Slots that come, listed.
+const SLOTS: usize = 12;
+/// Slots of one schedule looked at.
+const SLOTS_OF_ONE: usize = 300;
+
+/// The path of a trigger's page.
+pub fn path(trigger: &Known) -> String {
+    format!("/schedules/{}", trigger.spec.title().replace('/', "%2F"))
+}
+
+/// A slot that comes, with its schedule and the time there.
+pub struct Coming<'a> {
+    /// The schedule.
+    pub trigger: &'a Known,
+    /// The slot.
+    pub slot: Slot,
+    /// As its zone says it.
+    pub local: String,
+}
+
+/// The slots of a time, of all schedules that may start runs, in order.
+pub fn coming(all: &[Known], from: Millis, to: Millis) -> Vec<Coming<'_>> {
+    let mut coming = Vec::new();
+    for trigger in all.iter().filter(|trigger| trigger.word().0 == "active") {
+        let Ok(table) = trigger.table() else { continue };
+        let slots = table.slots(from..to).take(SLOTS_OF_ONE);
+        coming.extend(slots.map(|slot| Coming { trigger, slot, local: table.local(slot) }));
+    }
+    coming.sort_by_key(|coming| coming.slot.at);
+    coming
+}
+
+/// Triggers that should have been looked at by now.
+pub fn late(all: &[Known], now: Millis) -> Vec<(&Known, Millis)> {
+    let due = |trigger: &&Known| trigger.row.as_ref().and_then(|row| row.due_at);
+    let active = all.iter().filter(|trigger| trigger.word().0 == "active");
+    active
+        .filter_map(|trigger| Some((trigger, due(&trigger)?)))
+        .filter(|(_, due)| due.after(LATE) < now)
+        .collect()
+}
+
+/// What comes, as a table.
+pub fn table(coming: &[Coming<'_>], now: Millis) -> Markup {
+    html! {
+        table {
+            tbody {
+                @for one in coming.iter().take(SLOTS) {
+                    tr data-key={ (one.trigger.spec.title()) " " (one.slot.at.0) } {
+                        td class="nowrap" { (parts::time(one.slot.at, now)) }
+                        td { a href=(path(one.trigger)) { (one.trigger.spec.title()) } }
+                        td class="num mono dim nowrap" { (clock(&one.local)) }
+                    }
+                }
+            }
+        }
+        @if coming.len() > SLOTS { p class="dim" { "… and " (coming.len() - SLOTS) " more" } }
+    }
+}
+
+/// The time of a local time: `09:00`.
+pub fn clock(local: &str) -> &str {
+    local.get(11..16).unwrap_or(local)
+}
+
+/// The next day of all schedules, for the overview.
+pub async fn card(app: &App, now: Millis) -> Result<Markup> {
+    let all = known(app, None).await?;
+    let coming = coming(&all, now, now.after(DAY));
+    let late = late(&all, now);
+    Ok(html! {
+        section class="card" {
+            h2 { "Next 24 hours" a href="/schedules" { "schedules" } }
+            @for (trigger, due) in &late {
+                p class="failed" {
+                    "Late: " a href=(path(trigger)) { (trigger.spec.title()) } ", due "
+                    (parts::time(*due, now))
+                }
+            }
+            @if coming.is_empty() { (parts::empty("No schedule is due", &html! {})) }
+            @else { (table(&coming, now)) }
+        }
+    })
+}
+
+/// The list.
+pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
+    let live = live::ask(&app).await?;
+    let now = now();
+    let all = known(&app, None).await?;
+    let (clocks, others): (Vec<&Known>, Vec<&Known>) =
+        all.iter().partition(|known| known.spec.schedule().is_some());
+    let body = html! {
+        @if all.is_empty() {
+            (parts::empty("No schedules yet", &html! {
+                p { "A workflow says itself when it runs:" }
+                pre { "schedule: {cron: '0 9 * * 1-5', timezone: Europe/Berlin}" }
+            }))
+        }
+        @if !clocks.is_empty() { (list("Schedules", &clocks, now)) }
+        @if !others.is_empty() { (list("Other triggers", &others, now)) }
+        @if !clocks.is_empty() { (card(&app, now).await?) }
+    };
+    let actions = html! { a class="button" href="/calendar" { "Calendar" } };
+    let shown = Page {
+        nav: "/schedules",
+        title: "Schedules",
+        actions: Some(actions),
+        json: Some("/api/v1/triggers".into()),
+        live,
+        body: Some(body),
+        ..Page::default()
+    };
+    Ok(page(&app, &who, shown))
+}
+
+fn list(title: &str, all: &[&Known], now: Millis) -> Markup {
+    html! {
+        h2 { (title) }
+        div class="table" {
+            table class="stack" {
+                thead { tr {
+                    th { "Name" } th { "State" } th { "When" } th { "Next" } th { "Last occurrence" }
+                } }
+                tbody { @for known in all { (row(known, now)) } }
+            }
+        }
+    }
+}
+
+fn row(known: &Known, now: Millis) -> Markup {
+    let state = known.state();
+    let word = known.word().0;
+    html! {
+        tr data-to=(path(known)) data-key=(known.spec.title()) {
+            td { a href=(path(known)) { (known.spec.title()) } }
+            td { (state_word(word)) }
+            td class="wide over" {
+                code { (parts::line(&when(&known.spec))) }
+                @if known.spec.schedule().is_none() { " " span class="dim" { (kind(&known.spec)) } }
+            }
+            td class="nowrap" { (parts::time_or_dash(known.next(now).map(|slot| slot.at), now)) }
+            td class="nowrap" {
+                @match &state.last {
+                    Some(last) => {
+                        span class=(last.outcome.as_str()) { (words(last.outcome.as_str())) } " "
+                        @if let Some(run) = last.run { (parts::run_link(run)) " " }
+                        (parts::time(last.at, now))
+                    },
+                    None => span class="dim" { "none yet" },
+                }
+            }
+        }
+    }
+}
+
+/// The state of a trigger.
+pub fn state_word(word: &str) -> Markup {
+    let sign = match word {
+        "active" => "●",
+        "paused" => "‖",
+        "orphaned" => "✗",
+        _ => "○",
+    };
+    parts::status(word, sign)
+}
+
+/// A word as people write it: `skipped_late` → `skipped late`.
+pub fn words(word: &str) -> String {
+    word.replace('_', " ")
+}

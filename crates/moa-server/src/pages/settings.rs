@@ -1,0 +1,208 @@
+//! The node, its jobs, the names of secrets, and who may sign in.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use moa_core::time::{Millis, Span};
+use moa_view::{now, text};
+use serde::Deserialize;
+
+use super::parts::{self, Ask, ask};
+use super::{Page, csrf, page};
+use crate::App;
+use crate::auth::role::Role;
+use crate::auth::tokens::{self, Entry, Kind, New};
+use crate::auth::{Identity, blocking};
+use crate::error::{Problem, Result};
+use crate::extract::{Form, Path};
+
+/// The settings.
+pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
+    let now = now();
+    let sealed = app.reader().views.sealed().await?;
+    let body = html! {
+        div class="cards" {
+            (node(&app, now).await)
+            section class="card" {
+                h2 { "Secrets" }
+                @if sealed.is_empty() {
+                    p class="dim" { "None is kept in the store. Those of the environment are not listed." }
+                } @else {
+                    ul { @for row in &sealed { li { code { (parts::line(&row.name.to_string())) } } } }
+                }
+                p class="dim" { "Their values are shown nowhere." }
+            }
+        }
+        (jobs(&app, now))
+        @if who.role == Role::Admin { (access(&app, &who, now)?) }
+    };
+    Ok(frame(&app, &who, body))
+}
+
+fn frame(app: &App, who: &Identity, body: Markup) -> Markup {
+    let shown = Page {
+        nav: "/settings",
+        title: "Settings",
+        json: Some("/api/v1/health".into()),
+        body: Some(body),
+        ..Page::default()
+    };
+    page(app, who, shown)
+}
+
+async fn node(app: &App, now: Millis) -> Markup {
+    let status = app.control().status().await;
+    let info = &status.info;
+    html! {
+        section class="card" {
+            h2 { "Node" }
+            dl class="facts" {
+                div { dt { "moa" } dd { (info.moa) } }
+                div { dt { "Node" } dd { code { (info.node) } } }
+                div { dt { "Process" } dd { (info.pid) } }
+                div { dt { "Since" } dd { (parts::time(info.started_at, now)) } }
+                div { dt { "Attempts at once" } dd { (status.max_running) } }
+                div { dt { "Commits" } dd { (status.engine.commits) } }
+                div { dt { "Runs in memory" } dd { (status.engine.runs_cached) } }
+            }
+            p class="dim" {
+                code { "moa config" } " shows each setting and where it came from, "
+                a href="/api/v1/openapi.json" { "the API's document" } " what programs can ask."
+            }
+        }
+    }
+}
+
+fn jobs(app: &App, now: Millis) -> Markup {
+    let jobs = app.control().jobs();
+    html! {
+        section class="card" {
+            h2 { "Jobs of the node" }
+            @if jobs.is_empty() { p class="dim" { "It has none." } }
+            div class="table" {
+                table class="stack" {
+                    thead { tr {
+                        th { "Job" } th { "Every" } th { "Next" } th class="num" { "Done" }
+                        th class="num" { "Failed" } th { "What it is for" }
+                    } }
+                    tbody {
+                        @for job in &jobs {
+                            tr data-key=(job.name) {
+                                td { (job.name) }
+                                td { (text::duration(Span(job.every_ms))) }
+                                td class="spare" { (parts::time_or_dash(job.next, now)) }
+                                td class="num spare" { (job.done) }
+                                td class={ "num spare" (if job.failed > 0 { " failed" } else { "" }) } {
+                                    (job.failed)
+                                }
+                                td class="wide over dim" { (parts::line(&job.about)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn access(app: &App, who: &Identity, now: Millis) -> Result<Markup> {
+    let entries = app.auth().tokens.list()?;
+    Ok(html! {
+        section class="card" {
+            h2 { "Tokens and sessions" }
+            form method="post" action="/settings/tokens" class="filter" {
+                (csrf(who))
+                label class="unseen" for="token-name" { "Name" }
+                input id="token-name" name="name" required placeholder="Name" maxlength="64"
+                    autocomplete="off";
+                label class="unseen" for="token-role" { "Role" }
+                select id="token-role" name="role" {
+                    @for role in Role::ALL { option value=(role) { (role) } }
+                }
+                label class="unseen" for="token-ends" { "Ends after" }
+                input id="token-ends" name="expires_in" placeholder="Ends after, such as 30d"
+                    autocomplete="off";
+                button class="button" { "Make a token" }
+            }
+            div class="table" {
+                table class="stack" {
+                    thead { tr {
+                        th { "Name" } th { "Role" } th { "Kind" } th { "Ends" } th { "" }
+                    } }
+                    tbody { @for entry in entries.iter() { (row(who, entry, now)) } }
+                }
+            }
+        }
+    })
+}
+
+fn row(who: &Identity, entry: &Entry, now: Millis) -> Markup {
+    let own = entry.id == who.id;
+    html! {
+        tr data-key=(entry.id) {
+            td { (parts::line(&entry.name)) @if own { " " span class="dim" { "(this one)" } } }
+            td { (entry.role) }
+            td class="dim" { @match entry.kind { Kind::Token => "token", Kind::Session => "session" } }
+            td {
+                @if tokens::is_over(entry, now) { span class="dim" { "over" } }
+                @else { (parts::time_or_dash(entry.expires_at, now)) }
+            }
+            td {
+                (ask(who, &Ask {
+                    label: "Revoke",
+                    to: &format!("/settings/tokens/{}/revoke", entry.id),
+                    about: "It holds no more, and sessions that it opened end with it.",
+                    danger: true,
+                    fields: html! {},
+                }))
+            }
+        }
+    }
+}
+
+/// A token to be made.
+#[derive(Debug, Deserialize)]
+pub struct NewToken {
+    name: String,
+    role: Role,
+    #[serde(default)]
+    expires_in: String,
+}
+
+/// Makes a token, and shows it this once.
+pub async fn make(
+    State(app): State<App>,
+    who: Identity,
+    Form(new): Form<NewToken>,
+) -> Result<Markup> {
+    let now = now();
+    let expires_at = match new.expires_in.trim() {
+        "" => None,
+        text => {
+            let span: Span = text
+                .parse()
+                .map_err(|e| Problem::invalid(format!("ends after: {e}")).hint("write 30d, say"))?;
+            Some(now.after(span))
+        }
+    };
+    let name = tokens::name(&new.name).map_err(Problem::invalid)?;
+    let made = New { kind: Kind::Token, name, role: new.role, expires_at, of: None };
+    let tokens = app.auth().tokens.clone();
+    let (entry, token) = blocking(move || tokens.create(made, now)).await?;
+    let body = html! {
+        section class="card" {
+            h2 { "The token " (parts::line(&entry.name)) }
+            p { "It is shown this once, and kept nowhere. Whoever has it is " (entry.role) "." }
+            pre class="value" tabindex="0" { (token) }
+            p { a class="button" href="/settings" { "Done" } }
+        }
+    };
+    Ok(frame(&app, &who, body))
+}
+
+/// Revokes a token or session.
+pub async fn revoke(State(app): State<App>, Path(id): Path<String>) -> Result<Response> {
+    let tokens = app.auth().tokens.clone();
+    blocking(move || tokens.revoke(&id)).await?;
+    Ok(Redirect::to("/settings").into_response())
+}
