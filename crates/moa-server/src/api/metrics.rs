@@ -19,7 +19,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
     get, path = "/metrics", tag = "health",
     responses((
         status = 200, description = "The numbers", body = String,
-        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        content_type = "application/openmetrics-text",
     )),
 )]
 pub async fn scrape(State(app): State<App>) -> Result<Response> {

@@ -101,7 +101,9 @@ fn every_documented_call_answers_as_documented() {
     let project = Project::with("hello", WORKFLOW);
     let node = project.up();
     let mut c = Contract::new(Api::with_role(&project, &node, "admin"));
-    for path in ["/healthz", "/readyz", "/api/v1/health", "/api/v1/state", "/api/v1/me"] {
+    let paths =
+        ["/healthz", "/readyz", "/metrics", "/api/v1/health", "/api/v1/state", "/api/v1/me"];
+    for path in paths {
         c.call("GET", path, &[], None).expect(200);
     }
     c.call("GET", "/api/v1/openapi.json", &[], None).expect(200);
