@@ -257,7 +257,9 @@ impl Book {
 
     fn gone(&mut self, now: Millis, key: &str, resolve_after: Span) {
         let Some(alert) = self.open.get_mut(key) else { return };
-        let since = *alert.gone_since.get_or_insert(now);
+        // A clock that is set back must not make it stay.
+        let since = alert.gone_since.unwrap_or(now).min(now);
+        alert.gone_since = Some(since);
         let over = alert.raised_at.is_none() || now.since(since) >= resolve_after;
         let Some(mut alert) = over.then(|| self.open.remove(key)).flatten() else { return };
         if alert.raised_at.is_none() {

@@ -22,6 +22,12 @@ const NEAR: i64 = 26 * 3600;
 impl Timetable {
     /// The number of slots in a half-open range, on days that count and on others.
     pub fn count(&self, range: Range<Millis>) -> Counted {
+        self.count_up_to(range, u64::MAX)
+    }
+
+    /// The same, but no further once there are more than `most`, or a hundred times as many that the
+    /// calendar leaves out: a range may be as long as all time.
+    pub fn count_up_to(&self, range: Range<Millis>, most: u64) -> Counted {
         let window = &self.schedule().window;
         let start = window.from.map_or(range.start, |from| from.max(range.start));
         let end = window.until.map_or(range.end, |until| until.min(range.end));
@@ -34,7 +40,11 @@ impl Timetable {
         }
         let mut counted = Counted::default();
         let mut after = Millis(start.0.saturating_sub(1));
-        while let Some(at) = self.next_raw(after).filter(|at| *at < end) {
+        let most_off = most.saturating_mul(100);
+        while counted.on <= most
+            && counted.off <= most_off
+            && let Some(at) = self.next_raw(after).filter(|at| *at < end)
+        {
             let (day, slots, last) = match self.regular_hour(at, start, end) {
                 Some((hour, wall)) => {
                     let (slots, last) = self.count_hour(hour, wall);

@@ -6,7 +6,7 @@ use super::{BackfillRequest, Trigger, TriggerAnswer, Tx, rejected, slots};
 use crate::limits::{BACKFILL_AT_ONCE_MAX, BACKFILL_SLOTS_MAX, BACKFILLS_KEPT_MAX};
 use crate::machine::Rejected;
 use crate::run::RunStatus;
-use crate::schedule::{Reprocess, Slot, Timetable};
+use crate::schedule::{Counted, Reprocess, Slot, Timetable};
 use crate::time::Millis;
 
 /// Slots that one application deals with at most; then what it has done so far is written.
@@ -50,14 +50,16 @@ impl Tx<'_, '_> {
         // What has not been judged is still the schedule's own.
         let mark = state.schedule.as_ref().map_or(self.now(), |s| s.mark).min(self.now());
         let to = request.to.min(Millis(mark.0 + 1));
-        let counted = if request.from < to { table.count(request.from..to).on } else { 0 };
-        let slots = match u32::try_from(counted) {
-            Ok(slots) if slots as usize <= BACKFILL_SLOTS_MAX => slots,
-            _ => {
-                let most = format!("a backfill has at most {BACKFILL_SLOTS_MAX} slots");
-                return rejected(format!("{most}, this range has {counted}"));
-            }
+        let most = BACKFILL_SLOTS_MAX as u64;
+        let counted = match request.from < to {
+            true => table.count_up_to(request.from..to, most),
+            false => Counted::default(),
         };
+        if counted.on > most || counted.off > most * 100 {
+            let text = format!("a backfill goes over at most {most} slots, this range has more");
+            return rejected(text);
+        }
+        let slots = u32::try_from(counted.on).unwrap_or(u32::MAX);
         if slots == 0 {
             return rejected(format!("{title} has no slot of the past in this range"));
         }
@@ -139,6 +141,10 @@ impl Tx<'_, '_> {
 
     /// Goes one slot further; false when it can't.
     fn backfill_one(&mut self, number: u32) -> bool {
+        // Its slots wait, unlike those of the schedule.
+        if self.trigger.is_full() {
+            return false;
+        }
         let open = self.trigger.backfill_open(number);
         let Some(table) = self.trigger.table.clone() else { return false };
         let all = &mut self.trigger.state.backfills;
@@ -192,7 +198,8 @@ impl Trigger {
                 && !b.cancelled
                 && b.next(table).is_some()
         };
-        let waits = self.state.backfills.iter().find(may).filter(|_| self.spec.enabled)?;
+        let may_start = self.spec.enabled && !self.is_full();
+        let waits = self.state.backfills.iter().find(may).filter(|_| may_start)?;
         Some(waits.at)
     }
 }

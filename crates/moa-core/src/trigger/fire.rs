@@ -280,7 +280,8 @@ impl Tx<'_, '_> {
         }
         if self.trigger.table.is_some() && held.origin != Origin::Manual && self.trigger.is_full() {
             // Of other kinds it waits.
-            if let Some(schedule) = &mut self.trigger.state.schedule {
+            let counted = matches!(held.origin, Origin::Live | Origin::CatchUp);
+            if let Some(schedule) = self.trigger.state.schedule.as_mut().filter(|_| counted) {
                 // It was counted as a run when its turn had come.
                 schedule.runs = schedule.runs.saturating_sub(1);
             }

@@ -252,12 +252,21 @@ impl Slots {
         }
         // What is cut off is of the last one and of those after it.
         let cut = found.last().map(|task| &task.queue).filter(|_| found.len() >= ask.all);
+        let rows_of: BTreeSet<&TaskQueue> = rows.keys().copied().collect();
         for (of, (count, last)) in rows {
             let (at_hand, asked) = (self.at_hand(agents, Some(&of.agent)), ask.of(of));
             let queue = self.queues.entry(of.agent.clone()).or_default();
             let more = count >= asked || cut == Some(of);
             let beyond = more.then_some(last);
             queue.answered(&of.key, beyond, at_hand, news.contains(of), asked >= DUE_ROWS_MAX);
+        }
+        // Of a queue that was asked for and has nothing, there is nothing beyond.
+        let asked = ask.of.keys().filter(|of| cut.is_none() && !rows_of.contains(*of));
+        for of in asked {
+            let at_hand = self.at_hand(agents, Some(&of.agent));
+            if let Some(queue) = self.queues.get_mut(&of.agent) {
+                queue.answered(&of.key, None, at_hand, false, false);
+            }
         }
         if ask.each > 0 {
             self.looked_at = cut.map(|last| Some(last.clone()));

@@ -247,10 +247,10 @@ impl Auth {
     }
 
     fn take_place(&self, who: String) -> Result<()> {
+        if self.requests.len() > limiter_keys_max() {
+            self.requests.retain_recent();
+        }
         self.requests.check_key(&who).map_err(|_| {
-            if self.requests.len() > limiter_keys_max() {
-                self.requests.retain_recent();
-            }
             let problem = Problem::new(Code::TooManyRequests, "too many requests at once");
             Problem { retry_after: Some(std::time::Duration::from_secs(1)), ..problem }
         })

@@ -24,6 +24,7 @@ pub mod settings;
 pub mod sign_in;
 pub mod workflows;
 
+use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, html};
@@ -48,12 +49,15 @@ pub const NAV: &[(&str, &str, &str)] = &[
     ("/settings", "Settings", "t"),
 ];
 
+/// For bodies of strangers: a token and where to go.
+const SIGN_IN_BYTES_MAX: usize = 16 << 10;
+
 /// The routes of pages, each with who may see it.
 #[rustfmt::skip]
 pub fn add(routes: Routes) -> Routes {
     routes
         .page(Public, "GET", "/sign-in", get(sign_in::show))
-        .page(Public, "POST", "/sign-in", post(sign_in::sign_in))
+        .page(Public, "POST", "/sign-in", post(sign_in::sign_in).layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX)))
         .page(Least(Viewer), "POST", "/sign-out", post(sign_in::sign_out))
         .page(Public, "GET", "/assets/{name}", get(assets::get))
         .page(Least(Viewer), "GET", "/live", get(live::get))

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use moa_core::time::{Millis, Span};
 use moa_view::{now, text};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::parts::{self, Ask, ask};
 use super::{Page, csrf, page};
@@ -186,6 +187,8 @@ pub async fn make(
         }
     };
     let name = tokens::name(&new.name).map_err(Problem::invalid)?;
+    let asked = json!({"role": new.role, "expires_at": expires_at.map(|at| at.to_string())});
+    app.control().note("token.create", &name, asked).await?;
     let made = New { kind: Kind::Token, name, role: new.role, expires_at, of: None };
     let tokens = app.auth().tokens.clone();
     let (entry, token) = blocking(move || tokens.create(made, now)).await?;
@@ -203,6 +206,7 @@ pub async fn make(
 /// Revokes a token or session.
 pub async fn revoke(State(app): State<App>, Path(id): Path<String>) -> Result<Response> {
     let tokens = app.auth().tokens.clone();
+    app.control().note("token.revoke", &id, json!({})).await?;
     blocking(move || tokens.revoke(&id)).await?;
     Ok(Redirect::to("/settings").into_response())
 }

@@ -181,7 +181,20 @@ struct Served {
 impl Served {
     /// Does what the local socket does for such a request, and writes it down as it does.
     async fn act(&self, request: Request) -> Result<Reply> {
-        server::act(&self.node, &actor(), request).await
+        let (node, actor) = (self.node.clone(), actor());
+        to_the_end(async move { server::act(&node, &actor, request).await }).await
+    }
+
+    /// What the files of the project say by now.
+    async fn looked(&self) -> Result<Arc<Node>> {
+        let node = self.node.clone();
+        to_the_end(async move {
+            let mut watched = node.watched.lock().await;
+            node.look(&mut watched).await?;
+            drop(watched);
+            Ok(node)
+        })
+        .await
     }
 
     /// Does something with files where it holds nobody up.
@@ -235,13 +248,18 @@ impl Control for Served {
 
     async fn note(&self, action: &'static str, object: &str, asked: Json) -> Result<()> {
         let deed = Deed::new(action, object).asked(asked);
-        let nothing = async { Ok::<_, Failure>(()) };
-        let came = |_: &Result<()>| Came::Done { object: None, after: None };
-        self.node.audit().act(&actor(), deed, nothing, came).await
+        let (node, actor) = (self.node.clone(), actor());
+        to_the_end(async move {
+            let nothing = async { Ok::<_, Failure>(()) };
+            let came = |_: &Result<()>| Came::Done { object: None, after: None };
+            node.audit().act(&actor, deed, nothing, came).await
+        })
+        .await
     }
 
     async fn refresh(&self) -> Result<Option<String>> {
-        self.node.refresh().await
+        let node = self.node.clone();
+        to_the_end(async move { node.refresh().await }).await
     }
 
     async fn status(&self) -> NodeStatus {
@@ -284,8 +302,8 @@ impl Control for Served {
     }
 
     async fn workflows(&self) -> Result<Vec<FileWorkflow>> {
-        let mut watched = self.node.watched.lock().await;
-        self.node.look(&mut watched).await?;
+        let node = self.looked().await?;
+        let watched = node.watched.lock().await;
         let served = &watched.project.workflows;
         let names = served.keys().chain(watched.broken.iter());
         let names: std::collections::BTreeSet<&Name> = names.collect();
@@ -299,10 +317,7 @@ impl Control for Served {
     }
 
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>> {
-        let mut watched = self.node.watched.lock().await;
-        self.node.look(&mut watched).await?;
-        let project = watched.project.clone();
-        drop(watched);
+        let project = self.looked().await?.watched.lock().await.project.clone();
         let check = move |_: &Layout| Ok(project::check_text(&project, &name, text).json());
         self.with_files(check).await
     }
@@ -348,6 +363,15 @@ impl Control for Served {
 }
 
 /// Who asks for what is being answered.
+/// Does something to its end, also when nobody waits for it any more: a request is dropped in the
+/// middle when its browser goes away.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|_| Failure::new(Exit::Unavailable, "moa failed on this request"))?
+}
+
 fn actor() -> Actor {
     match Asker::current() {
         Some(Asker { who, from }) => Actor { who, from },

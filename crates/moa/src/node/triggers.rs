@@ -120,7 +120,9 @@ async fn keep_rule(engine: &Handle, watched: &Watched, row: &TriggerRow) -> Resu
         || watched.unlisted
         || watched.broken.contains(&spec.workflow);
     if row.state.orphaned == known {
-        orphan(engine, id, !known).await?;
+        let done = engine.orphan_trigger(id, !known).await;
+        let what = if known { "has its workflow again" } else { "has lost its workflow" };
+        tell(&spec.title(), done.map(|_| what))?;
     }
     if is_ahead(row, now()) {
         tell(&spec.title(), engine.judge_trigger(id).await.map(|_| "is judged anew"))?;

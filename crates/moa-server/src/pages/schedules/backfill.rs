@@ -122,10 +122,10 @@ async fn dry_run(
     // What has not been judged yet is the schedule's own.
     let mark = known.state().schedule.map_or(now(), |state| state.mark).min(now());
     let to = to.min(Millis(mark.0 + 1));
-    let counted = if from < to { table.count(from..to).on } else { 0 };
-    if counted > BACKFILL_SLOTS_MAX as u64 {
-        let text =
-            format!("the range has {counted} slots; at most {BACKFILL_SLOTS_MAX} are started");
+    let most = BACKFILL_SLOTS_MAX as u64;
+    let counted = table.count_up_to(from..to.max(from), most);
+    if counted.on > most || counted.off > most * 100 {
+        let text = format!("the range has more than {most} slots, which are the most");
         return Err(Problem::invalid(text).hint("choose a shorter range"));
     }
     let records = records(app, known, from, to).await?;
