@@ -43,7 +43,7 @@ use crate::routes::Row;
 /// Bytes of a body at most: params at their largest, doubled by escapes, and the rest.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 /// Streams of events at once.
-const STREAMS_MAX: usize = 200;
+const STREAMS_MAX: usize = 2000;
 /// How long a body may pause while it is sent.
 const BODY_WAIT: Duration = Duration::from_secs(15);
 /// How long a handler may take.
@@ -79,6 +79,7 @@ struct Inner {
     document: OpenApi,
     ending: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
+    hub: stream::Hub,
     requests: Requests,
 }
 
@@ -99,6 +100,7 @@ impl App {
             document: table().1,
             ending,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            hub: stream::Hub::default(),
             requests: Requests::default(),
         }))
     }
@@ -162,6 +164,11 @@ impl App {
             let text = format!("there are {STREAMS_MAX} streams already");
             error::Problem::new(error::Code::Unavailable, text)
         })
+    }
+
+    /// What streams share.
+    pub fn hub(&self) -> &stream::Hub {
+        &self.0.hub
     }
 
     /// What makes links that sign browsers in; it keeps the node of this server from nothing.

@@ -19,8 +19,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-/// Connections at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 512;
+/// Connections at once, streams of events among them; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 2500;
 /// How long a request's header may take, and how long a connection may be idle between two.
 const HEADER_WAIT: Duration = Duration::from_secs(15);
 /// Bytes of a header at most.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::machine::Run;
 use moa_core::time::Millis;
 use moa_ports::views::HistoryRow;
 use serde_json::{Map, Value as Json, json};
@@ -61,10 +62,26 @@ pub fn type_fits(kind: &str, pattern: &str) -> bool {
     }
 }
 
+/// A step, as events tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its name, with the iteration: `lint[2]`.
+    pub step: String,
+    /// The agent whose action it is; `None` = it is not an agent's.
+    pub agent: Option<Name>,
+}
+
+impl Named {
+    /// A step of a run.
+    pub fn of(run: &Run, inst: InstIx) -> Self {
+        Self { step: run.step_name(inst), agent: run.agent(inst).cloned() }
+    }
+}
+
 /// Names of steps and workflows, by run.
 #[derive(Default)]
 pub struct Names {
-    runs: HashMap<RunId, (Name, Vec<String>)>,
+    runs: HashMap<RunId, (Name, Vec<Named>)>,
 }
 
 impl Names {
@@ -73,7 +90,7 @@ impl Names {
         &mut self,
         reader: &Reader,
         row: &HistoryRow,
-    ) -> Result<(Name, HashMap<InstIx, String>)> {
+    ) -> Result<(Name, HashMap<InstIx, Named>)> {
         let highest = row.events.iter().filter_map(Event::step).max();
         let known = self
             .runs
@@ -92,7 +109,7 @@ impl Names {
                 }
                 Err(failure) => return Err(failure),
             };
-            let names = (0..run.len() as InstIx).map(|inst| run.step_name(inst)).collect();
+            let names = (0..run.len() as InstIx).map(|inst| Named::of(&run, inst)).collect();
             self.runs.insert(row.run, (run.row.workflow.clone(), names));
         }
         let (workflow, names) = &self.runs[&row.run];
@@ -118,6 +135,8 @@ pub struct Told<'a> {
     pub at: Millis,
     /// The step, as people name it.
     pub step: Option<&'a str>,
+    /// The agent whose action the step is.
+    pub agent: Option<&'a Name>,
     /// What happened.
     pub event: &'a Event,
 }
@@ -126,17 +145,21 @@ pub struct Told<'a> {
 pub fn told<'a>(
     row: &'a HistoryRow,
     workflow: &'a Name,
-    names: &'a HashMap<InstIx, String>,
+    names: &'a HashMap<InstIx, Named>,
 ) -> impl Iterator<Item = Told<'a>> {
-    row.timed().map(move |(index, at, event)| Told {
-        seq: row.seq,
-        index,
-        run: row.run,
-        version: row.version,
-        workflow,
-        at,
-        step: event.step().and_then(|inst| names.get(&inst)).map(String::as_str),
-        event,
+    row.timed().map(move |(index, at, event)| {
+        let named = event.step().and_then(|inst| names.get(&inst));
+        Told {
+            seq: row.seq,
+            index,
+            run: row.run,
+            version: row.version,
+            workflow,
+            at,
+            step: named.map(|named| named.step.as_str()),
+            agent: named.and_then(|named| named.agent.as_ref()),
+            event,
+        }
     })
 }
 
@@ -150,6 +173,9 @@ impl Told<'_> {
         data.remove("type");
         if let Some(step) = self.step {
             data.insert("step".into(), step.into());
+        }
+        if let Some(agent) = self.agent {
+            data.insert("agent".into(), agent.to_string().into());
         }
         for key in ["until"] {
             if let Some(at) = data.get(key).and_then(Json::as_i64) {

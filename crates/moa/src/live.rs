@@ -131,6 +131,7 @@ impl<'a> Screen<'a> {
                     workflow: &run.row.workflow,
                     at,
                     step: step.as_deref(),
+                    agent: None,
                     event,
                 };
                 let (sign, word) = word_of(event)?;

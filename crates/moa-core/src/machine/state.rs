@@ -396,6 +396,14 @@ impl Run {
         if path.is_empty() { id.to_string() } else { format!("{id}[{path}]") }
     }
 
+    /// The agent whose action an instance is; `None` = it is not an agent's.
+    pub fn agent(&self, inst: InstIx) -> Option<&crate::ids::Name> {
+        match &self.graph.step(self.steps[inst as usize].row.plan).kind {
+            StepKind::Task { agent, .. } => Some(agent),
+            _ => None,
+        }
+    }
+
     /// The rows written since the last call, and the run's row if it changed.
     pub fn take_dirty(&mut self) -> (Option<Box<RunRow>>, Vec<StepRow>) {
         let status = self.status_now();

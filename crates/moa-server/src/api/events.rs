@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::runs::{find, list::limit};
+use super::runs::find;
+use super::runs::list::{limit, name};
 use crate::App;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Query};
@@ -32,6 +33,12 @@ pub struct Filter {
     /// Only of this run.
     #[serde(default)]
     pub run: Option<String>,
+    /// Only of runs of this workflow.
+    #[serde(default)]
+    pub workflow: Option<String>,
+    /// Only of steps that are actions of this agent.
+    #[serde(default)]
+    pub agent: Option<String>,
     /// So many commits are looked at, up to 2000; 200 when not given.
     #[serde(default)]
     pub limit: Option<usize>,
@@ -77,6 +84,8 @@ pub async fn query(
         Some(run) => Some(find(&app, run).await?),
         None => None,
     };
+    let of_workflow = filter.workflow.as_deref().map(name).transpose()?;
+    let of_agent = filter.agent.as_deref().map(name).transpose()?;
     let newest = app.reader().views.last_event().await?;
     let after = filter.after.unwrap_or_else(|| newest.saturating_sub(limit as u64));
     let rows = app.reader().views.events(after, limit).await?;
@@ -87,7 +96,13 @@ pub async fn query(
             continue;
         }
         let (workflow, steps) = names.of(app.reader(), row).await?;
-        let fit = told(row, &workflow, &steps).filter(|e| wanted(&patterns, type_of(e.event)));
+        if of_workflow.as_ref().is_some_and(|name| *name != workflow) {
+            continue;
+        }
+        let fit = told(row, &workflow, &steps).filter(|event| {
+            wanted(&patterns, type_of(event.event))
+                && of_agent.as_ref().is_none_or(|name| event.agent == Some(name))
+        });
         events.extend(fit.map(|event| event.cloud_event()));
     }
     let next = rows.last().map_or(after, |row| row.seq);

@@ -64,12 +64,19 @@ fn start(api: &Api) {
     api.post("/api/v1/runs", &json!({"workflow": "hello"})).expect(201);
 }
 
-/// The ids of all events that there are.
+/// The ids of all events that there are, when nothing happens any more.
 fn all(api: &Api) -> Vec<String> {
-    let page = api.get("/api/v1/events?after=0&limit=2000").expect(200).json();
+    let (ids, page) = known(api);
     assert_eq!(page["next"], page["newest"]);
+    ids
+}
+
+/// The ids of the events that there are by now.
+fn known(api: &Api) -> (Vec<String>, Json) {
+    let page = api.get("/api/v1/events?after=0&limit=2000").expect(200).json();
     let events = page["events"].as_array().expect("a list");
-    events.iter().map(|event| event["id"].as_str().expect("an id").to_owned()).collect()
+    let ids = events.iter().map(|event| event["id"].as_str().expect("an id").to_owned());
+    (ids.collect(), page)
 }
 
 #[test]
@@ -119,6 +126,54 @@ fn a_socket_tells_what_happens_from_now_on_and_what_was_asked_for() {
     let ids = all(&api);
     let told: Vec<Json> = ids.iter().map(|_| next(&mut past)["id"].clone()).collect();
     assert_eq!(told, ids);
+}
+
+#[test]
+fn all_who_listen_have_the_same_wherever_they_begin_and_whenever_they_come() {
+    let (_project, _node, api) = shop();
+    start(&api);
+    // Each begins behind another event, so some of what it gets is old, and some is shared.
+    let mut listeners: Vec<(usize, Sent)> = Vec::new();
+    for _ in 0..20 {
+        let (known, _) = known(&api);
+        let from = known.len() * listeners.len() / 20;
+        let after = known.get(from).map_or("0", String::as_str);
+        listeners.push((from, Sent::open(&api, &format!("after={after}"), "")));
+        start(&api);
+    }
+    let ends = || {
+        let page = api.get("/api/v1/runs?status=succeeded&limit=50").expect(200).json();
+        page["runs"].as_array().expect("a list").len()
+    };
+    while ends() < 21 {}
+    let ids = all(&api);
+    for (from, mut sent) in listeners {
+        let told: Vec<String> = ids[from + 1..].iter().map(|_| sent.next().0).collect();
+        assert_eq!(told, ids[from + 1..]);
+    }
+}
+
+#[test]
+fn a_stream_tells_of_one_workflow_or_of_one_agent_alone() {
+    let (project, _node, api) = shop();
+    let other = "steps:\n  - {id: c, run: 'true'}\n  - {id: n, agent: noop, action: done}\n";
+    project.write("workflows/other.yaml", other);
+    start(&api);
+    api.post("/api/v1/runs", &json!({"workflow": "other"})).expect(201);
+    start(&api);
+    let told = |query: &str, count: usize| {
+        let mut sent = Sent::open(&api, &format!("after=0&{query}"), "");
+        (0..count).map(|_| sent.next().1).collect::<Vec<Json>>()
+    };
+    let ends = told("workflow=hello&types=run.succeeded", 2);
+    assert!(ends.iter().all(|event| event["data"]["workflow"] == "hello"), "{ends:?}");
+    let noop = told("agent=noop", 2);
+    assert!(noop.iter().all(|event| event["data"]["agent"] == "noop"), "{noop:?}");
+    assert_eq!(noop[0]["subject"], "n");
+    let page = api.get("/api/v1/events?after=0&workflow=other&agent=noop").expect(200).json();
+    let all = page["events"].as_array().expect("a list");
+    assert!(all.len() >= 2 && all.iter().all(|event| event["subject"] == "n"), "{all:?}");
+    api.get("/api/v1/events/stream?agent=a/b").refused(400, "invalid_request");
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! What one listener gets: the events that it asked for, each once, in order.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::ws::Utf8Bytes;
+use moa_core::ids::{Name, RunId};
+use moa_view::events::Names;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::commit::Commit;
+use super::mark::Mark;
+use super::ring::{COMMITS, Ring};
+use super::{BEAT, Filter};
+use crate::App;
+use crate::api::events::{patterns, wanted};
+use crate::api::runs::find;
+use crate::api::runs::list::name;
+use crate::auth::Identity;
+use crate::error::Result;
+use crate::serve::stopped;
+
+/// Events that are sent together.
+pub type Part = Vec<Told>;
+
+/// Bytes of a part: it ends with the event that goes beyond.
+const PART_BYTES: usize = 64 << 10;
+
+/// An event to send.
+pub struct Told {
+    /// `7.2`.
+    pub id: String,
+    /// Its type, without the prefix `moa.`.
+    pub kind: &'static str,
+    /// It as a CloudEvent, JSON.
+    pub text: Utf8Bytes,
+}
+
+/// Which events are wanted.
+struct Wanted {
+    patterns: Vec<String>,
+    run: Option<RunId>,
+    workflow: Option<Name>,
+    agent: Option<Name>,
+}
+
+impl Wanted {
+    async fn read(app: &App, filter: &Filter) -> Result<Self> {
+        let run = match &filter.run {
+            Some(run) => Some(find(app, run).await?),
+            None => None,
+        };
+        Ok(Self {
+            patterns: patterns(filter.types.as_deref()),
+            run,
+            workflow: filter.workflow.as_deref().map(name).transpose()?,
+            agent: filter.agent.as_deref().map(name).transpose()?,
+        })
+    }
+
+    fn has(&self, commit: &Commit) -> bool {
+        self.run.is_none_or(|run| run == commit.run)
+            && self.workflow.as_ref().is_none_or(|name| *name == commit.workflow)
+    }
+
+    fn has_event(&self, event: &super::commit::Told) -> bool {
+        wanted(&self.patterns, event.kind)
+            && self.agent.as_ref().is_none_or(|name| event.agent.as_ref() == Some(name))
+    }
+}
+
+/// Events for one listener.
+pub struct Feed {
+    app: App,
+    who: Identity,
+    mark: Mark,
+    wanted: Wanted,
+    ring: Arc<Ring>,
+    newest: watch::Receiver<Option<u64>>,
+    /// Commits that are looked at, and how many of them and of the next one's events have been.
+    commits: Vec<Arc<Commit>>,
+    looked: (usize, usize),
+    /// When it was looked at last whether who listens still may.
+    judged: Instant,
+    ending: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    /// Events behind what is asked for.
+    ///
+    /// # Errors
+    /// What is asked for is wrong, or there are too many streams.
+    pub async fn open(
+        app: &App,
+        who: Identity,
+        filter: &Filter,
+        last: Option<&str>,
+    ) -> Result<Self> {
+        let wanted = Wanted::read(app, filter).await?;
+        let mark = last.or(filter.after.as_deref()).map(Mark::read).transpose()?;
+        let place = app.stream_place()?;
+        let ring = app.hub().join(app).await?;
+        let mark = match mark {
+            Some(mark) => mark,
+            None => Mark::behind(app.reader().views.last_event().await?),
+        };
+        Ok(Self {
+            app: app.clone(),
+            who,
+            mark,
+            wanted,
+            newest: ring.watch(),
+            ring,
+            commits: Vec::new(),
+            looked: (0, 0),
+            judged: Instant::now(),
+            ending: app.ending(),
+            _place: place,
+        })
+    }
+
+    /// The next events, at least one; `None` = the stream ends.
+    ///
+    /// It may be dropped while it waits, and nothing is lost.
+    pub async fn next(&mut self) -> Option<Part> {
+        loop {
+            if self.judged.elapsed() >= BEAT {
+                if !self.app.auth().holds(&self.who) {
+                    return None;
+                }
+                self.judged = Instant::now();
+            }
+            if *self.ending.borrow() {
+                return None;
+            }
+            let part = self.part();
+            if !part.is_empty() {
+                return Some(part);
+            }
+            // What comes from here on is seen by `changed`.
+            let newest = (*self.newest.borrow_and_update())?;
+            match self.read().await {
+                Err(problem) => {
+                    tracing::warn!("a stream ends: {}", problem.detail);
+                    return None;
+                }
+                Ok(true) => {}
+                Ok(false) if self.mark.seq < newest => {}
+                Ok(false) => tokio::select! {
+                    () = stopped(&mut self.ending) => return None,
+                    changed = self.newest.changed() => changed.ok()?,
+                    () = tokio::time::sleep(BEAT) => {}
+                },
+            }
+        }
+    }
+
+    /// A part of the events that have been read.
+    fn part(&mut self) -> Part {
+        let (mut part, mut bytes) = (Part::new(), 0);
+        while let Some(commit) = self.commits.get(self.looked.0) {
+            let events = if self.wanted.has(commit) { &commit.events[..] } else { &[] };
+            while let Some(event) = events.get(self.looked.1) {
+                if bytes >= PART_BYTES {
+                    return part;
+                }
+                self.looked.1 += 1;
+                if self.mark.passes(commit.seq, event.index) && self.wanted.has_event(event) {
+                    bytes += event.text.len();
+                    let id = format!("{}.{}", commit.seq, event.index);
+                    part.push(Told { id, kind: event.kind, text: event.text.clone() });
+                }
+            }
+            if commit.seq >= self.mark.seq {
+                self.mark = Mark::behind(commit.seq);
+            }
+            self.looked = (self.looked.0 + 1, 0);
+        }
+        self.commits.clear();
+        self.looked = (0, 0);
+        part
+    }
+
+    /// Takes the commits behind the mark, from the ring or the store; answers whether there are any.
+    async fn read(&mut self) -> Result<bool> {
+        let from = self.mark.read_from();
+        let kept = match self.ring.behind(from) {
+            Ok(commits) => {
+                self.commits = commits;
+                return Ok(!self.commits.is_empty());
+            }
+            Err(kept) => kept,
+        };
+        self.commits = self.old(from).await?;
+        if self.commits.is_empty() {
+            // What was there was committed before, and is pruned.
+            self.mark = Mark::behind(kept);
+        }
+        Ok(true)
+    }
+
+    /// Commits that the ring has no more, or never had.
+    async fn old(&self, from: u64) -> Result<Vec<Arc<Commit>>> {
+        let _turn = self.app.hub().turn().await;
+        let mut names = Names::default();
+        let mut commits = Vec::new();
+        for row in &self.app.reader().views.events(from, COMMITS).await? {
+            commits.push(Arc::new(Commit::of(self.app.reader(), &mut names, row).await?));
+        }
+        Ok(commits)
+    }
+}

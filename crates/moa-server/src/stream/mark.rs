@@ -1,0 +1,70 @@
+//! Where a stream is among the events.
+
+use crate::error::{Problem, Result};
+
+/// A place among the events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// Event number of a commit.
+    pub seq: u64,
+    /// The event of it that came last; `None` = all did.
+    pub index: Option<usize>,
+}
+
+impl Mark {
+    /// Behind all events of a commit.
+    pub fn behind(seq: u64) -> Self {
+        Self { seq, index: None }
+    }
+
+    /// `7`, or `7.2`, the id of an event.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn read(text: &str) -> Result<Self> {
+        let parsed = match text.split_once('.') {
+            None => text.parse().ok().map(Self::behind),
+            Some((seq, index)) => seq
+                .parse()
+                .ok()
+                .zip(index.parse().ok())
+                .map(|(seq, index)| Self { seq, index: Some(index) }),
+        };
+        parsed.ok_or_else(|| {
+            Problem::invalid(format!("{text:?} is neither an event number nor the id of an event"))
+        })
+    }
+
+    /// From which commit the store is asked on.
+    pub fn read_from(self) -> u64 {
+        if self.index.is_some() { self.seq.saturating_sub(1) } else { self.seq }
+    }
+
+    /// Whether an event is behind it.
+    pub fn passes(self, seq: u64, index: usize) -> bool {
+        match self.index {
+            _ if seq != self.seq => seq > self.seq,
+            None => false,
+            Some(last) => index > last,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_passes_what_is_behind_it_alone() {
+        let whole = Mark::read("7").expect("a mark");
+        assert_eq!(whole.read_from(), 7);
+        assert!(!whole.passes(7, 0) && !whole.passes(6, 9) && whole.passes(8, 0));
+        let part = Mark::read("7.2").expect("a mark");
+        assert_eq!(part.read_from(), 6);
+        assert!(!part.passes(7, 2) && part.passes(7, 3) && part.passes(8, 0));
+        assert!(!part.passes(6, 5));
+        for wrong in ["", "x", "-1", "7.", ".7", "7.2.1", "1e9"] {
+            assert!(Mark::read(wrong).is_err(), "{wrong}");
+        }
+    }
+}
