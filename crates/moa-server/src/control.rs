@@ -19,6 +19,9 @@ use moa_view::exit::Result;
 use moa_view::node::{NodeStatus, StartRun};
 use serde_json::{Map, Value as Json};
 use tokio::sync::broadcast;
+use zeroize::Zeroizing;
+
+use crate::auth::tokens::{Entry, New};
 
 /// A node, as its server sees it.
 #[async_trait]
@@ -41,11 +44,12 @@ pub trait Control: Send + Sync {
     /// Publishes an event; answers whether it is new.
     async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool>;
 
-    /// Writes down that whoever asks is going to do something that no other method does.
-    ///
-    /// # Errors
-    /// It can't be written: then it must not be done.
-    async fn note(&self, action: &'static str, object: &str, asked: Json) -> Result<()>;
+    /// Makes a token or opens a session; answers it and its secret, which is kept nowhere.
+    async fn make_token(&self, new: New) -> Result<(Entry, Zeroizing<String>)>;
+
+    /// Ends a token or session, and the sessions that it opened; answers it. `sign_out`: it is the
+    /// session of whoever asks.
+    async fn end_token(&self, id: &str, sign_out: bool) -> Result<Entry>;
 
     /// Looks at the project's files; answers diagnostics when something is broken.
     async fn refresh(&self) -> Result<Option<String>>;

@@ -19,6 +19,7 @@ pub mod routes;
 pub mod serve;
 pub mod stream;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::auth::Auth;
 use crate::auth::guard::Hosts;
+use crate::auth::links::{LINK_WORKS, Made};
 use crate::auth::role::Role;
 use crate::control::Control;
 use crate::exposition::Requests;
@@ -213,10 +215,27 @@ impl SignIn {
         &self.base_url
     }
 
-    /// A link that signs a browser in, once and soon.
-    pub fn link(&self, role: Role) -> String {
-        let code = self.auth.links.make(role, Instant::now());
-        format!("{}/sign-in?code={code}", self.base_url)
+    /// A link that signs a browser in, once and soon; with a file that leads there, if it is asked
+    /// for.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    ///
+    /// # Panics
+    /// With a file, outside of a runtime.
+    pub fn link(&self, role: Role, with_page: bool) -> io::Result<Made> {
+        let before = format!("{}/sign-in?code=", self.base_url);
+        let made = self.auth.links.make(&before, role, Instant::now(), with_page)?;
+        if with_page {
+            let auth = Arc::downgrade(&self.auth);
+            tokio::spawn(async move {
+                tokio::time::sleep(LINK_WORKS).await;
+                if let Some(auth) = auth.upgrade() {
+                    auth.links.forget(Instant::now());
+                }
+            });
+        }
+        Ok(made)
     }
 }
 

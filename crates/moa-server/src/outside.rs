@@ -40,6 +40,8 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
     let id = tag_of(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let html = wants_html(request.headers()) && !path.starts_with("/api/");
+    let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str()).to_owned();
+    let from_elsewhere = is_led_here(request.headers());
     request.extensions_mut().insert(RequestTag(id.clone()));
     let span = tracing::info_span!("request", id, %method, path);
     let began = Instant::now();
@@ -51,8 +53,11 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
         }
         let allow = response.headers().get(header::ALLOW).cloned();
         response = match problem.code {
+            Code::Unauthenticated if html && method == Method::GET && from_elsewhere => {
+                pages::sign_in::once_more(&asked)
+            }
             Code::Unauthenticated if html && method == Method::GET => {
-                Redirect::to("/sign-in").into_response()
+                Redirect::to(&pages::sign_in::path_to(&asked)).into_response()
             }
             _ if html => pages::problem(&problem, &id),
             _ => document(&problem, &path, &id),
@@ -85,6 +90,16 @@ fn tag_of(headers: &HeaderMap) -> String {
 fn wants_html(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Whether a page of another site led a browser here. It sends no session then, though it may have
+/// one.
+fn is_led_here(headers: &HeaderMap) -> bool {
+    let is = |name: &str, words: &[&str]| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| words.contains(&value))
+    };
+    is("sec-fetch-mode", &["navigate"]) && is("sec-fetch-site", &["cross-site", "same-site"])
 }
 
 /// The problem of a response; one that the libraries below made is given its code here.

@@ -291,12 +291,6 @@ impl Book {
         open
     }
 
-    /// What the alerts of a rule are about that are not over, raised or not yet.
-    pub fn about(&self, rule: Rule) -> impl Iterator<Item = &str> {
-        let of_rule = self.open.values().filter(move |alert| alert.rule == rule);
-        of_rule.filter_map(|alert| alert.key.split_once('/').map(|(_, about)| about))
-    }
-
     /// Alerts that are over, the newest first.
     pub fn past(&self) -> impl Iterator<Item = &Alert> {
         self.past.iter()

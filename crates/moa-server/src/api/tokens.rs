@@ -5,13 +5,11 @@ use axum::http::StatusCode;
 use moa_core::time::{Millis, Span};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::App;
-use crate::auth::blocking;
 use crate::auth::role::Role;
-use crate::auth::tokens::{self, Entry, Kind, New};
+use crate::auth::tokens::{Entry, Kind, New};
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path};
 
@@ -116,14 +114,11 @@ pub async fn create(
                 Problem::invalid(format!("expires_in: {e}")).hint("write 30d, say")
             })?)),
         };
-    let name = tokens::name(&new.name).map_err(Problem::invalid)?;
-    let asked = json!({"role": new.role, "expires_at": expires_at.map(|at| at.to_string())});
-    app.control().note("token.create", &name, asked).await?;
-    let made = New { kind: Kind::Token, name, role: new.role, expires_at, of: None };
-    let tokens = app.auth().tokens.clone();
-    let (entry, token) = blocking(move || tokens.create(made, now)).await?;
+    let NewToken { name, role, .. } = new;
+    let made = New { kind: Kind::Token, name, role, expires_at, of: None, owner: None };
+    let (entry, token) = app.control().make_token(made).await?;
     let expires_at = entry.expires_at.map(|at| at.to_string());
-    let made = MadeToken { id: entry.id, token, role: entry.role, expires_at };
+    let made = MadeToken { id: entry.id, token: token.to_string(), role: entry.role, expires_at };
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -136,8 +131,6 @@ pub async fn create(
     responses((status = 204, description = "It holds no more")),
 )]
 pub async fn revoke(State(app): State<App>, Path(id): Path<String>) -> Result<StatusCode> {
-    let tokens = app.auth().tokens.clone();
-    app.control().note("token.revoke", &id, json!({})).await?;
-    blocking(move || tokens.revoke(&id)).await?;
+    app.control().end_token(&id, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};
@@ -48,6 +48,9 @@ const FORM_BYTES_MAX: usize = 256 << 10;
 /// Requests of one caller at once, and in each second after that.
 const REQUESTS_BURST: NonZeroU32 = NonZeroU32::new(400).expect("not zero");
 const REQUESTS_A_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
+/// Sessions that one token opens at once, and in each minute after that: each is a line of the audit
+/// log.
+const SIGN_INS: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +133,7 @@ pub struct Auth {
     pub links: Links,
     wrong: Limiter,
     requests: DefaultKeyedRateLimiter<String>,
+    sign_ins: DefaultKeyedRateLimiter<String>,
     cookie: String,
     secure: bool,
 }
@@ -140,9 +144,10 @@ impl Auth {
         let quota = Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_BURST);
         Self {
             tokens: Arc::new(Tokens::new(folder)),
-            links: Links::default(),
+            links: Links::new(folder),
             wrong: Limiter::default(),
             requests: RateLimiter::keyed(quota),
+            sign_ins: RateLimiter::keyed(Quota::per_minute(SIGN_INS)),
             // Cookies know no ports: several projects on one machine must not sign each other out.
             cookie: match secure {
                 true => "__Host-moa_session".into(),
@@ -166,17 +171,10 @@ impl Auth {
         format!("{}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict{secure}", self.cookie)
     }
 
-    /// Opens a session; answers its secret, for [`Auth::cookie`].
-    ///
-    /// # Errors
-    /// The tokens can't be written.
-    pub async fn open_session(&self, name: &str, role: Role, of: Option<String>) -> Result<String> {
-        let now = now();
-        let expires_at = Some(now.after(SESSION_KEPT));
-        let new = New { kind: Kind::Session, name: name.into(), role, expires_at, of };
-        let tokens = self.tokens.clone();
-        let made = blocking(move || tokens.create(new, now)).await?;
-        Ok(made.1)
+    /// A session to be opened, for [`crate::control::Control::make_token`].
+    pub fn session_of(name: String, role: Role, of: Option<String>, owner: Option<String>) -> New {
+        let expires_at = Some(now().after(SESSION_KEPT));
+        New { kind: Kind::Session, name, role, expires_at, of, owner }
     }
 
     /// Whether somebody still is who they were: nobody revoked it, and it is not over.
@@ -246,19 +244,35 @@ impl Auth {
         }
     }
 
-    fn take_place(&self, who: String) -> Result<()> {
-        if self.requests.len() > limiter_keys_max() {
-            self.requests.retain_recent();
-        }
-        self.requests.check_key(&who).map_err(|_| {
-            let problem = Problem::new(Code::TooManyRequests, "too many requests at once");
-            Problem { retry_after: Some(std::time::Duration::from_secs(1)), ..problem }
-        })
+    fn take_place(&self, who: &str) -> Result<()> {
+        take(&self.requests, who, Duration::from_secs(1), "too many requests at once")
+    }
+
+    /// Refuses an owner who signs in too often.
+    ///
+    /// # Errors
+    /// [`Code::TooManyRequests`].
+    pub fn sign_in_place(&self, owner: &str) -> Result<()> {
+        take(&self.sign_ins, owner, Duration::from_secs(2), "it signs in too often")
     }
 }
 
-const fn limiter_keys_max() -> usize {
-    10_000
+/// Callers that a limiter remembers; who is not at its limit is forgotten then.
+const LIMITER_KEYS_MAX: usize = 10_000;
+
+fn take(
+    limiter: &DefaultKeyedRateLimiter<String>,
+    who: &str,
+    wait: Duration,
+    text: &str,
+) -> Result<()> {
+    if limiter.len() > LIMITER_KEYS_MAX {
+        limiter.retain_recent();
+    }
+    limiter.check_key(&who.to_owned()).map_err(|_| Problem {
+        retry_after: Some(wait),
+        ..Problem::new(Code::TooManyRequests, text)
+    })
 }
 
 /// The token of an `Authorization` header.
@@ -292,6 +306,7 @@ impl From<tokens::Error> for Problem {
         let text = error.to_string();
         match error {
             tokens::Error::Unknown(_) => Problem::not_found(text),
+            tokens::Error::Name(_) => Problem::invalid(text),
             tokens::Error::Full => {
                 Problem::new(Code::Conflict, text).hint("revoke those that nobody needs")
             }
@@ -337,6 +352,16 @@ impl Asker {
         Self { who, from: format!("http {address}") }
     }
 
+    /// Somebody who is just saying who they are, from an address.
+    pub fn named(who: String, address: IpAddr) -> Self {
+        Self { who, from: format!("http {address}") }
+    }
+
+    /// Does something in the name of this one.
+    pub async fn asks<T>(self, work: impl Future<Output = T>) -> T {
+        ASKER.scope(self, work).await
+    }
+
     /// Who asks for the request that is being answered; `None` outside of one.
     pub fn current() -> Option<Self> {
         ASKER.try_with(Clone::clone).ok()
@@ -352,7 +377,7 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
         Err(problem) => return axum::response::IntoResponse::into_response(problem),
     };
     let key = who.as_ref().map_or_else(|| address.to_string(), |who| who.id.clone());
-    if let Err(problem) = auth.take_place(key) {
+    if let Err(problem) = auth.take_place(&key) {
         return axum::response::IntoResponse::into_response(problem);
     }
     let asker = Asker::new(who.as_ref(), address);

@@ -20,8 +20,12 @@ use super::role::Role;
 pub const FILE: &str = "tokens.json";
 /// The lock beside it.
 const LOCK: &str = "tokens.lock";
-/// Tokens and sessions at most; the oldest sessions make room for new ones.
-pub const ENTRIES_MAX: usize = 1000;
+/// Tokens at most.
+pub const TOKENS_MAX: usize = 1000;
+/// Sessions at most, of all together.
+pub const SESSIONS_MAX: usize = 2000;
+/// Sessions of one owner at most; the oldest of its own make room for new ones.
+pub const SESSIONS_OF_ONE_MAX: usize = 30;
 /// Bytes of a name at most.
 pub const NAME_BYTES_MAX: usize = 100;
 /// How exactly it is known when a token was used last.
@@ -50,8 +54,11 @@ pub enum Error {
     #[error("there is no token {0}")]
     Unknown(String),
     /// There are too many of them.
-    #[error("there are {ENTRIES_MAX} tokens, and no more are kept")]
+    #[error("there are {TOKENS_MAX} tokens or {SESSIONS_MAX} sessions, and no more are kept")]
     Full,
+    /// The name can't be one.
+    #[error("{0}")]
+    Name(String),
 }
 
 /// Something that says who asks, as it is kept.
@@ -79,6 +86,16 @@ pub struct Entry {
     /// The token that a session was opened with; it ends with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
+    /// Whose session it is, when no token opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+impl Entry {
+    /// Whose it is: what one owner opens takes no place from another.
+    fn owner(&self) -> Option<&str> {
+        self.of.as_deref().or(self.owner.as_deref())
+    }
 }
 
 /// Kinds of entries.
@@ -92,7 +109,7 @@ pub enum Kind {
 }
 
 /// What is to be made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct New {
     /// What it is.
     pub kind: Kind,
@@ -103,7 +120,11 @@ pub struct New {
     /// When it ends.
     pub expires_at: Option<Millis>,
     /// The token that a session is opened with.
+    #[serde(default)]
     pub of: Option<String>,
+    /// Whose session it is, when no token opens it.
+    #[serde(default)]
+    pub owner: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -212,8 +233,9 @@ impl Tokens {
     /// Makes one; answers it and its secret, which is kept nowhere.
     ///
     /// # Errors
-    /// The file can't be changed, or there are too many.
+    /// The file can't be changed, there are too many, or its name can't be one.
     pub fn create(&self, new: New, now: Millis) -> Result<(Entry, String), Error> {
+        let name = name(&new.name).map_err(Error::Name)?;
         let secret = match new.kind {
             Kind::Token => format!("moa_{}", random_hex::<32>()),
             Kind::Session => random_hex::<32>(),
@@ -222,21 +244,19 @@ impl Tokens {
         let entry = Entry {
             id: format!("{prefix}_{}", random_hex::<6>()),
             kind: new.kind,
-            name: new.name,
+            name,
             role: new.role,
             hash: hash(&secret),
             created_at: now,
             expires_at: new.expires_at,
             last_used_at: None,
             of: new.of,
+            owner: new.owner,
         };
         self.update(|entries| {
             let ended = |e: &Entry| e.kind == Kind::Session && is_over(e, now);
             entries.retain(|e| !ended(e));
-            if entries.len() >= ENTRIES_MAX {
-                let oldest = entries.iter().position(|e| e.kind == Kind::Session);
-                entries.remove(oldest.ok_or(Error::Full)?);
-            }
+            make_room(entries, &entry)?;
             entries.push(entry.clone());
             Ok(())
         })?;
@@ -293,6 +313,23 @@ impl Tokens {
     }
 }
 
+/// Makes a place for one more: a session takes that of the oldest of its own owner, nobody else's.
+fn make_room(entries: &mut Vec<Entry>, new: &Entry) -> Result<(), Error> {
+    let is_own = |e: &Entry| e.kind == Kind::Session && e.owner() == new.owner();
+    let (own, alike) = entries.iter().fold((0, 0), |(own, alike), e| {
+        (own + usize::from(is_own(e)), alike + usize::from(e.kind == new.kind))
+    });
+    let is_full = match new.kind {
+        Kind::Token => alike >= TOKENS_MAX,
+        Kind::Session => own >= SESSIONS_OF_ONE_MAX || alike >= SESSIONS_MAX,
+    };
+    if is_full {
+        let oldest = entries.iter().position(|e| new.kind == Kind::Session && is_own(e));
+        entries.remove(oldest.ok_or(Error::Full)?);
+    }
+    Ok(())
+}
+
 /// A name for a token.
 ///
 /// # Errors
@@ -330,7 +367,7 @@ mod tests {
     use super::*;
 
     fn new(kind: Kind, of: Option<String>, expires_at: Option<Millis>) -> New {
-        New { kind, name: "ci".into(), role: Role::Operator, expires_at, of }
+        New { kind, name: "ci".into(), role: Role::Operator, expires_at, of, owner: None }
     }
 
     #[test]
@@ -397,25 +434,53 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_sessions_make_room_and_tokens_do_not() {
+    fn a_session_takes_the_place_of_none_but_its_owners() {
         let folder = tempfile::tempdir().expect("a folder");
         let tokens = Tokens::new(folder.path());
-        let (first, _) = tokens.create(new(Kind::Session, None, None), Millis(1)).expect("made");
-        let (second, _) = tokens.create(new(Kind::Session, None, None), Millis(1)).expect("made");
+        let mut at = 0;
+        let mut open = |of: &str| {
+            at += 1;
+            let made = tokens.create(new(Kind::Session, Some(of.into()), None), Millis(at));
+            made.expect("made").0.id
+        };
+        let other = open("tok_other");
+        let own: Vec<String> = (0..=SESSIONS_OF_ONE_MAX).map(|_| open("tok_own")).collect();
+        let kept = || -> Vec<String> {
+            tokens.list().expect("read").iter().map(|entry| entry.id.clone()).collect()
+        };
+        let expected: Vec<String> = [other].iter().chain(&own[1..]).cloned().collect();
+        assert_eq!(kept(), expected);
+        let filler = tokens.list().expect("read")[0].clone();
+        let filled = tokens.update(|entries| {
+            let filler =
+                |n| Entry { id: format!("f{n}"), of: Some(format!("t{n}")), ..filler.clone() };
+            entries.extend((entries.len()..SESSIONS_MAX).map(filler));
+            Ok(())
+        });
+        filled.expect("filled");
+        let stranger = new(Kind::Session, Some("tok_third".into()), None);
+        let full = tokens.create(stranger, Millis(99));
+        assert!(matches!(full, Err(Error::Full)), "nobody else loses a session for it");
         tokens
-            .update(|entries| {
-                let filler = Entry { kind: Kind::Token, ..first.clone() };
-                let filler = |n| Entry { id: format!("f{n}"), ..filler.clone() };
-                entries.extend((2..ENTRIES_MAX).map(filler));
-                Ok(())
-            })
-            .expect("filled");
-        tokens.create(new(Kind::Token, None, None), Millis(1)).expect("made");
-        let ids: Vec<String> =
-            tokens.list().expect("read").iter().map(|entry| entry.id.clone()).collect();
-        assert!(!ids.contains(&first.id) && ids.contains(&second.id));
-        tokens.create(new(Kind::Token, None, None), Millis(1)).expect("made");
-        let full = tokens.create(new(Kind::Session, None, None), Millis(1));
+            .create(new(Kind::Session, Some("tok_own".into()), None), Millis(99))
+            .expect("its own");
+        assert!(!kept().contains(&own[1]) && kept().contains(&own[2]));
+        tokens.create(new(Kind::Token, None, None), Millis(99)).expect("tokens have other places");
+    }
+
+    #[test]
+    fn there_are_so_many_tokens_and_no_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tokens = Tokens::new(folder.path());
+        let (first, _) = tokens.create(new(Kind::Token, None, None), Millis(1)).expect("made");
+        let filled = tokens.update(|entries| {
+            let filler = |n| Entry { id: format!("f{n}"), ..first.clone() };
+            entries.extend((1..TOKENS_MAX).map(filler));
+            Ok(())
+        });
+        filled.expect("filled");
+        let full = tokens.create(new(Kind::Token, None, None), Millis(1));
         assert!(matches!(full, Err(Error::Full)));
+        assert_eq!(tokens.list().expect("read").len(), TOKENS_MAX);
     }
 }

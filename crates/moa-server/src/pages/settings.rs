@@ -6,14 +6,13 @@ use maud::{Markup, html};
 use moa_core::time::{Millis, Span};
 use moa_view::{now, text};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::parts::{self, Ask, ask};
 use super::{Page, csrf, page};
 use crate::App;
+use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::auth::tokens::{self, Entry, Kind, New};
-use crate::auth::{Identity, blocking};
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path};
 
@@ -186,17 +185,14 @@ pub async fn make(
             Some(now.after(span))
         }
     };
-    let name = tokens::name(&new.name).map_err(Problem::invalid)?;
-    let asked = json!({"role": new.role, "expires_at": expires_at.map(|at| at.to_string())});
-    app.control().note("token.create", &name, asked).await?;
-    let made = New { kind: Kind::Token, name, role: new.role, expires_at, of: None };
-    let tokens = app.auth().tokens.clone();
-    let (entry, token) = blocking(move || tokens.create(made, now)).await?;
+    let NewToken { name, role, .. } = new;
+    let made = New { kind: Kind::Token, name, role, expires_at, of: None, owner: None };
+    let (entry, token) = app.control().make_token(made).await?;
     let body = html! {
         section class="card" {
             h2 { "The token " (parts::line(&entry.name)) }
             p { "It is shown this once, and kept nowhere. Whoever has it is " (entry.role) "." }
-            pre class="value" tabindex="0" { (token) }
+            pre class="value" tabindex="0" { (token.as_str()) }
             p { a class="button" href="/settings" { "Done" } }
         }
     };
@@ -205,8 +201,6 @@ pub async fn make(
 
 /// Revokes a token or session.
 pub async fn revoke(State(app): State<App>, Path(id): Path<String>) -> Result<Response> {
-    let tokens = app.auth().tokens.clone();
-    app.control().note("token.revoke", &id, json!({})).await?;
-    blocking(move || tokens.revoke(&id)).await?;
+    app.control().end_token(&id, false).await?;
     Ok(Redirect::to("/settings").into_response())
 }

@@ -6,23 +6,30 @@
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use maud::{Markup, html};
+use maud::{DOCTYPE, Markup, html};
 use moa_view::now;
 use serde::Deserialize;
+use url::form_urlencoded;
 
 use super::bare;
 use crate::App;
-use crate::auth::tokens::{Entry, Kind};
-use crate::auth::{Identity, blocking};
+use crate::auth::tokens::{Entry, Kind, New};
+use crate::auth::{Asker, Auth, Identity};
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Query};
 use crate::serve::Peer;
+
+/// Bytes of a path that is gone back to, at most.
+const PATH_BYTES_MAX: usize = 2000;
 
 /// What a link carries.
 #[derive(Debug, Default, Deserialize)]
 pub struct Link {
     #[serde(default)]
     code: Option<String>,
+    /// Where to go then.
+    #[serde(default)]
+    to: Option<String>,
 }
 
 /// What somebody signs in with.
@@ -32,12 +39,60 @@ pub struct Secret {
     code: Option<String>,
     #[serde(default)]
     token: Option<String>,
+    #[serde(default)]
+    to: Option<String>,
+}
+
+/// The path of the page that signs in, and then leads to `asked`.
+pub fn path_to(asked: &str) -> String {
+    match own_path(asked) {
+        None | Some("/") => "/sign-in".into(),
+        Some(path) => {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            format!("/sign-in?{}", query.append_pair("to", path).finish())
+        }
+    }
+}
+
+/// A path if it is one of this server, whatever a browser makes of it: `//host` and `/\\host` are
+/// others.
+fn own_path(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix('/')?;
+    let is_plain = text.len() <= PATH_BYTES_MAX
+        && !rest.starts_with('/')
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    (is_plain && !["/sign-in", "/sign-out"].contains(&path)).then_some(text)
+}
+
+/// A page that only asks for itself once more: this time the browser comes from here, and sends the
+/// session that it may have.
+pub fn once_more(asked: &str) -> Response {
+    onward(own_path(asked).unwrap_or("/")).into_response()
+}
+
+/// A page that leads on to a path of this server.
+pub(super) fn onward(path: &str) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="refresh" content={ "0;url=" (path) };
+                title { "moa" }
+            }
+            body { p { a href=(path) { "Go on" } } }
+        }
+    }
 }
 
 /// The page that asks for a token, or for one click behind a link.
 pub async fn show(State(app): State<App>, Query(link): Query<Link>) -> Markup {
     let body = html! {
         form method="post" action="/sign-in" class="sign-in" {
+            @if let Some(to) = link.to.as_deref().and_then(own_path) {
+                input type="hidden" name="to" value=(to);
+            }
             @match link.code {
                 Some(code) => {
                     input type="hidden" name="code" value=(code);
@@ -65,23 +120,32 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     let address = Peer::of(request.extensions()).ip();
     let form = <Form<Secret> as axum::extract::FromRequest<()>>::from_request(request, &());
     let Form(secret) = form.await?;
+    let to = secret.to.as_deref().and_then(own_path).unwrap_or("/");
     let auth = app.auth();
-    let session = match (&secret.code, &secret.token) {
+    let (who, session) = match (&secret.code, &secret.token) {
         (Some(code), _) => {
-            let role = auth.links.take(code, std::time::Instant::now());
-            let role = role.ok_or_else(|| auth.wrong(address, "a link"))?;
-            auth.open_session("link", role, None).await?
+            let found = auth.links.take(code, std::time::Instant::now());
+            let (role, link) = found.ok_or_else(|| auth.wrong(address, "a link"))?;
+            (link, Auth::session_of("link".into(), role, None, Some("link".into())))
         }
         (None, Some(token)) => {
             let found = auth.tokens.find(token.trim(), Kind::Token, now())?;
             let Entry { id, name, role, .. } =
                 found.ok_or_else(|| auth.wrong(address, "a token"))?;
-            auth.open_session(&name, role, Some(id)).await?
+            auth.sign_in_place(&id)?;
+            let who = format!("token:{id} ({name})");
+            (who, Auth::session_of(name, role, Some(id), None))
         }
         (None, None) => return Err(Problem::invalid("a token is needed")),
     };
-    tracing::info!(%address, "a browser signed in");
-    Ok(home(&auth.cookie(&session), "/"))
+    open(&app, Asker::named(who, address), session, to).await
+}
+
+/// Opens a session for somebody, and leads the browser there.
+async fn open(app: &App, who: Asker, session: New, to: &str) -> Result<Response> {
+    tracing::info!(who = who.who, from = who.from, "a browser signs in");
+    let (_, secret) = who.asks(app.control().make_token(session)).await?;
+    Ok(home(&app.auth().cookie(&secret), to))
 }
 
 /// Ends a session.
@@ -89,9 +153,8 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
 /// # Errors
 /// The tokens can't be written.
 pub async fn sign_out(State(app): State<App>, who: Identity) -> Result<Response> {
-    let tokens = app.auth().tokens.clone();
     if who.csrf().is_some() {
-        blocking(move || tokens.revoke(&who.id)).await?;
+        app.control().end_token(&who.id, true).await?;
     }
     Ok(home(&app.auth().no_cookie(), "/sign-in"))
 }
@@ -102,4 +165,38 @@ fn home(cookie: &str, to: &str) -> Response {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_of_this_server_are_gone_back_to() {
+        for path in ["/", "/runs/0192?at=3&x=%2F%2Fa", "/runs?status=failed#top", "/sign-in-notes"]
+        {
+            assert_eq!(own_path(path), Some(path));
+        }
+        for text in [
+            "",
+            "runs",
+            "//evil.example/",
+            "/\\evil.example",
+            "/x\\..\\",
+            "\\\\evil.example",
+            "https://evil.example/",
+            "javascript:alert(1)",
+            "/\t/evil.example",
+            "/\r\nSet-Cookie: a=b",
+            " /runs",
+            "/ü",
+            "/sign-in?to=/runs",
+            "/sign-out",
+        ] {
+            assert_eq!(own_path(text), None, "{text:?}");
+        }
+        assert_eq!(own_path(&format!("/{}", "x".repeat(PATH_BYTES_MAX))), None);
+        assert_eq!(path_to("/runs?a=b&c=d"), "/sign-in?to=%2Fruns%3Fa%3Db%26c%3Dd");
+        assert_eq!(path_to("//evil.example"), "/sign-in");
+    }
 }

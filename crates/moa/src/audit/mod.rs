@@ -14,6 +14,7 @@ use moa_engine::audit::{Actor, Audit, Came, Deed, Options, Writing};
 use moa_engine::handle::{Change, ForkFrom, Started};
 use moa_ports::store::Store;
 use moa_ports::views::Views;
+use moa_server::auth::tokens::{Kind, New};
 use serde_json::{Value as Json, json};
 
 use crate::control::protocol::{Reply, Request, RuleRequest};
@@ -109,19 +110,38 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         Request::RunJob { name } => Deed::new("job.run", name),
         Request::SetSecret { name, .. } => secret("secret.set", name, views).await?,
         Request::DeleteSecret { name } => secret("secret.delete", name, views).await?,
-        Request::Rule(rule) => match rule {
-            RuleRequest::Put { name, path, text, replace } => {
-                let object = name.as_ref().map_or(path.as_str(), Name::as_str);
-                Deed::new("rule.put", object).asked(json!({"text": text, "replace": replace}))
-            }
-            RuleRequest::Switch { name, on } => {
-                Deed::new("rule.switch", name.as_str()).asked(json!({"on": on}))
-            }
-            RuleRequest::Delete { name } => Deed::new("rule.delete", name.as_str()),
-        },
-        Request::SignIn { role } => Deed::new("sign_in.link", "").asked(json!({"role": role})),
+        Request::Rule(rule) => of_rule(rule),
+        Request::SignIn { role, .. } => Deed::new("sign_in.link", "").asked(json!({"role": role})),
+        Request::MakeToken { new } => of_token(new),
+        Request::EndToken { id, sign_out } => {
+            Deed::new(if *sign_out { "sign_out" } else { "token.revoke" }, id)
+        }
         Request::RotateKey => Deed::new("secret.rotate_key", ""),
     }))
+}
+
+/// A change of a rule.
+fn of_rule(rule: &RuleRequest) -> Deed {
+    match rule {
+        RuleRequest::Put { name, path, text, replace } => {
+            let object = name.as_ref().map_or(path.as_str(), Name::as_str);
+            Deed::new("rule.put", object).asked(json!({"text": text, "replace": replace}))
+        }
+        RuleRequest::Switch { name, on } => {
+            Deed::new("rule.switch", name.as_str()).asked(json!({"on": on}))
+        }
+        RuleRequest::Delete { name } => Deed::new("rule.delete", name.as_str()),
+    }
+}
+
+/// A token, or a session of a browser.
+fn of_token(new: &New) -> Deed {
+    let action = match new.kind {
+        Kind::Token => "token.create",
+        Kind::Session => "sign_in",
+    };
+    let expires_at = new.expires_at.map(|at| at.to_string());
+    Deed::new(action, &new.name).asked(json!({"role": new.role, "expires_at": expires_at}))
 }
 
 fn status(status: RunStatus) -> Json {
@@ -172,6 +192,11 @@ pub fn came(result: &Result<Reply>) -> Came {
         Reply::Started { outcome: Started::Skipped, .. } => (None, Some(json!({"skipped": true}))),
         Reply::Triggered { answer } => (None, Some(json!(answer))),
         Reply::Published { new } => (None, Some(json!({"new": new}))),
+        Reply::Link { name, .. } => (Some(name.clone()), None),
+        Reply::TokenMade { entry, .. } => (Some(format!("{} ({})", entry.id, entry.name)), None),
+        Reply::TokenEnded { entry } => {
+            (Some(format!("{} ({})", entry.id, entry.name)), Some(json!({"role": entry.role})))
+        }
         Reply::SecretSet { version, .. } => (None, Some(json!({"version": version}))),
         Reply::Rotated(rotated) => (None, Some(json!(rotated))),
         _ => (None, None),

@@ -1,5 +1,6 @@
 //! `moa open`
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use moa_server::auth::role::Role;
@@ -17,7 +18,9 @@ Examples:
   moa open --print                # the link alone, for another machine
   moa open --role viewer --print
 
-The link signs a browser in once, within 15 minutes. Whoever has it may do what the role may.")]
+The link signs a browser in once, within 15 minutes. Whoever has it may do what the role may. The
+browser is given a file that leads to the link, which is removed when it is used. One that can't read
+files of hidden folders (a snap's, say) needs --print.")]
 pub struct Args {
     /// Only print the link
     #[arg(long)]
@@ -30,9 +33,10 @@ pub struct Args {
 /// Opens the dashboard.
 pub fn run(args: Args, context: &Context) -> Result {
     let layout = context.layout()?;
-    let link = runtime()?.block_on(async {
+    let has_desktop = !args.print && !context.ui.json && has_desktop();
+    let (link, page) = runtime()?.block_on(async {
         match Client::connect(&layout.state()).await? {
-            Some(mut client) => client.sign_in_link(args.role).await,
+            Some(mut client) => client.sign_in_link(args.role, has_desktop).await,
             None => Err(Failure::refused("no node serves the project").hint("start one: `moa up`")),
         }
     })?;
@@ -40,20 +44,23 @@ pub fn run(args: Args, context: &Context) -> Result {
         context.ui.json(&json!({"url": link}));
         return Ok(Exit::Ok);
     }
-    if args.print || !open(&link) {
-        context.ui.line(&link);
-    } else {
+    if page.is_some_and(|page| open(&page)) {
         context.ui.note("the dashboard opens in a browser");
+    } else {
+        context.ui.line(&link);
     }
     Ok(Exit::Ok)
 }
 
-/// Hands a link to the desktop, if there is one.
-fn open(link: &str) -> bool {
-    let has_desktop = cfg!(target_os = "macos")
-        || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+fn has_desktop() -> bool {
+    cfg!(target_os = "macos")
+        || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// Hands the desktop a file that leads to the link: what stands on a command line is no secret.
+fn open(page: &Path) -> bool {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let mut command = Command::new(opener);
-    command.arg(link).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    has_desktop && command.status().is_ok_and(|status| status.success())
+    command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }

@@ -1,13 +1,18 @@
 //! `moa token`
 
+use std::time::Duration;
+
 use moa_core::time::{Millis, Span};
 use moa_server::auth::role::Role;
-use moa_server::auth::tokens::{self, Entry, Kind, New, Tokens, is_over};
+use moa_server::auth::tokens::{Entry, Kind, New, Tokens, is_over};
 use serde_json::{Value as Json, json};
 
-use super::Context;
-use crate::exit::{Exit, Failure, Result};
-use crate::node::lock;
+use super::{Context, runtime};
+use crate::control::client::Client;
+use crate::exit::{Exit, Result};
+use crate::host::{self, Asks};
+use crate::node::tokens::failure;
+use crate::project::Layout;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
@@ -69,35 +74,35 @@ pub struct RevokeArgs {
 
 /// Does it.
 pub fn run(command: Command, context: &Context) -> Result {
-    let state = context.layout()?.state();
-    let tokens = Tokens::new(&state);
+    let layout = context.layout()?;
     match command {
-        Command::Create(args) => {
-            let made = std::os::unix::fs::DirBuilderExt::mode(
-                std::fs::DirBuilder::new().recursive(true),
-                0o700,
-            )
-            .create(&state);
-            made.map_err(|e| lock::unusable(&state, &e))?;
-            create(args, &tokens, context)
-        }
-        Command::List(ListArgs {}) => list(&tokens, context),
-        Command::Revoke(args) => revoke(&args, &tokens, context),
+        Command::Create(args) => create(args, &layout, context),
+        Command::List(ListArgs {}) => list(&Tokens::new(&layout.state()), context),
+        Command::Revoke(args) => revoke(&args, &layout, context),
     }
 }
 
-fn create(args: CreateArgs, tokens: &Tokens, context: &Context) -> Result {
-    let now = now();
-    let name = tokens::name(&args.name).map_err(Failure::usage)?;
-    let expires_at = args.expires.map(|span| now.after(span));
-    let new = New { kind: Kind::Token, name, role: args.role, expires_at, of: None };
-    let (entry, token) = tokens.create(new, now).map_err(failure)?;
+/// Asks the node of the project, or one for the time being: what is changed is in the audit log.
+fn ask<T>(layout: &Layout, asks: impl AsyncFn(&mut Client) -> Result<T>) -> Result<T> {
+    runtime()?.block_on(async {
+        let (host, answer) = host::ask(layout, Asks::Once, asks).await?;
+        host.close(Duration::ZERO).await;
+        Ok(answer)
+    })
+}
+
+fn create(args: CreateArgs, layout: &Layout, context: &Context) -> Result {
+    let expires_at = args.expires.map(|span| now().after(span));
+    let CreateArgs { name, role, .. } = args;
+    let new = New { kind: Kind::Token, name, role, expires_at, of: None, owner: None };
+    let (entry, token) = ask(layout, async |client| client.make_token(new.clone()).await)?;
+    let token = token.value();
     if context.ui.json {
         let mut document = document(&entry);
-        document["token"] = token.into();
+        document["token"] = token.as_str().into();
         context.ui.json(&document);
     } else {
-        context.ui.line(&token);
+        context.ui.line(token);
         context.ui.note(&format!("{} ({}); it is not shown again", entry.id, entry.role));
     }
     Ok(Exit::Ok)
@@ -133,8 +138,8 @@ fn list(tokens: &Tokens, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-fn revoke(args: &RevokeArgs, tokens: &Tokens, context: &Context) -> Result {
-    let entry = tokens.revoke(&args.id).map_err(failure)?;
+fn revoke(args: &RevokeArgs, layout: &Layout, context: &Context) -> Result {
+    let entry = ask(layout, async |client| client.end_token(args.id.clone()).await)?;
     if context.ui.json {
         context.ui.json(&document(&entry));
     } else {
@@ -161,20 +166,4 @@ fn document(entry: &Entry) -> Json {
         "expires_at": time(entry.expires_at),
         "last_used_at": time(entry.last_used_at),
     })
-}
-
-fn failure(error: tokens::Error) -> Failure {
-    let text = error.to_string();
-    match error {
-        tokens::Error::Unknown(_) => {
-            Failure::not_found(text).hint("`moa token list` shows the tokens")
-        }
-        tokens::Error::Full => Failure::refused(text).hint("revoke those that nobody needs"),
-        tokens::Error::Io { error, path } => {
-            Failure::io(format!("can't use {}", path.display()), &error)
-        }
-        tokens::Error::Broken { .. } => {
-            Failure::refused(text).hint("mend the file, or delete it and make new tokens")
-        }
-    }
 }

@@ -126,7 +126,9 @@ async fn announce(running: &Running, layout: &Layout, context: &Context) {
         ui.note(&format!("  dashboard  {}", http.sign_in.base_url()));
         // A link is a secret: a person sees it, a file that a log goes to does not.
         if ui.err_tty() {
-            ui.note(&format!("  sign in    {}", http.sign_in.link(Role::Admin)));
+            if let Ok(link) = http.sign_in.link(Role::Admin, false) {
+                ui.note(&format!("  sign in    {}", link.url));
+            }
             ui.note("             (works once, for 15 minutes; `moa open` makes another)");
         }
         if !http.address.ip().is_loopback() && running.config.settings.server.public_url.is_none() {

@@ -1,7 +1,7 @@
 //! The commands' end of the socket.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moa_core::alert::Alert;
@@ -10,6 +10,7 @@ use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::role::Role;
+use moa_server::auth::tokens::{Entry, New};
 use serde_json::Value as Json;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -190,10 +191,30 @@ impl Client {
         }
     }
 
-    /// Makes a link that signs a browser in, once.
-    pub async fn sign_in_link(&mut self, role: Role) -> Result<String> {
-        match self.ask(&Request::SignIn { role }).await? {
-            Reply::Link { url } => Ok(url),
+    /// Makes a link that signs a browser in, once; and a file that leads there, if it is wanted.
+    pub async fn sign_in_link(
+        &mut self,
+        role: Role,
+        page: bool,
+    ) -> Result<(String, Option<PathBuf>)> {
+        match self.ask(&Request::SignIn { role, page }).await? {
+            Reply::Link { url, page, .. } => Ok((url, page)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes a token; answers it and its secret, which is kept nowhere.
+    pub async fn make_token(&mut self, new: New) -> Result<(Entry, SecretText)> {
+        match self.ask(&Request::MakeToken { new }).await? {
+            Reply::TokenMade { entry, secret } => Ok((entry, secret)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends a token or session; answers it.
+    pub async fn end_token(&mut self, id: String) -> Result<Entry> {
+        match self.ask(&Request::EndToken { id, sign_out: false }).await? {
+            Reply::TokenEnded { entry } => Ok(entry),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,6 +1,7 @@
 //! What is said on the socket.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
@@ -8,6 +9,7 @@ use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::role::Role;
+use moa_server::auth::tokens::{Entry, New};
 pub use moa_view::node::{NodeInfo, NodeStatus, StartRun};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -88,6 +90,22 @@ pub enum Request {
     SignIn {
         /// What it allows.
         role: Role,
+        /// Whether a file is wanted that leads there.
+        #[serde(default)]
+        page: bool,
+    },
+    /// Make a token of the API, or open a session of a browser.
+    MakeToken {
+        /// It.
+        new: New,
+    },
+    /// End a token or session.
+    EndToken {
+        /// Its id.
+        id: String,
+        /// Whether it is the session of whoever asks.
+        #[serde(default)]
+        sign_out: bool,
     },
     /// Tell how the secrets are, without their values.
     Secrets,
@@ -250,6 +268,23 @@ pub enum Reply {
     Link {
         /// The link.
         url: String,
+        /// What the audit log calls it.
+        name: String,
+        /// A file that leads there.
+        #[serde(default)]
+        page: Option<PathBuf>,
+    },
+    /// To `make_token`: it holds.
+    TokenMade {
+        /// It.
+        entry: Entry,
+        /// The secret, which is kept nowhere.
+        secret: SecretText,
+    },
+    /// To `end_token`: it holds no more.
+    TokenEnded {
+        /// It.
+        entry: Entry,
     },
     /// To `secrets`.
     Secrets {

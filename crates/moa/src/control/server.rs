@@ -11,6 +11,7 @@ use std::time::Duration;
 use moa_core::ids::RunId;
 use moa_engine::audit::Actor;
 use moa_engine::handle::Committed;
+use moa_server::auth::links::Made;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,7 +20,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::protocol::{PROTOCOL, Refusal, Reply, Request};
+use super::protocol::{PROTOCOL, Refusal, Reply, Request, SecretText};
 use super::{REQUEST_BYTES_MAX, read_line, socket};
 use crate::audit;
 use crate::exit::{Exit, Failure, Result};
@@ -199,7 +200,15 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
             Reply::Acknowledged(Box::new(node.acknowledge(&key, by, note).await?))
         }
         Request::RunJob { name } => Reply::JobDone(Box::new(node.run_job(&name).await?)),
-        Request::SignIn { role } => Reply::Link { url: node.sign_in_link(role)? },
+        Request::SignIn { role, page } => {
+            let Made { url, name, page } = node.sign_in_link(role, page)?;
+            Reply::Link { url, name, page }
+        }
+        Request::MakeToken { new } => {
+            let (entry, secret) = node.make_token(new).await?;
+            Reply::TokenMade { entry, secret: SecretText::new(secret) }
+        }
+        Request::EndToken { id, .. } => Reply::TokenEnded { entry: node.end_token(id).await? },
         Request::Secrets => Reply::Secrets { secrets: node.secrets().await? },
         Request::SetSecret { name, value } => {
             let (version, hidden_by) = node.set_secret(&name, value.value()).await?;

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moa_core::alert::{Acknowledged, Alert, Message, Rule, Severity};
-use moa_core::ids::RunId;
+use moa_core::alert::{Acknowledged, Alert, Message, Severity};
 use moa_core::time::Millis;
 use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::Views;
@@ -17,7 +16,7 @@ use tokio::sync::Mutex;
 use super::metrics::Counting;
 use crate::alerts::Kept;
 use crate::alerts::follow::follow;
-use crate::alerts::look::{Agents, Look, Stuck};
+use crate::alerts::look::{Agents, Look};
 use crate::exit::{Failure, Result};
 use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
@@ -32,8 +31,8 @@ pub struct Alerting {
     counting: Arc<Counting>,
     /// Tells people; `None` = this node is there for one run, and looks at nothing.
     notifier: Option<Arc<dyn Tell>>,
-    /// One at a time reads and writes. The run up to which the last look for what is stuck came.
-    turn: Mutex<Option<RunId>>,
+    /// One at a time reads and writes.
+    turn: Mutex<()>,
 }
 
 impl Alerting {
@@ -79,7 +78,7 @@ impl Alerting {
     }
 
     async fn look(&self, at: Instants, notifier: &dyn Tell) -> std::result::Result<Json, String> {
-        let mut turn = self.turn.lock().await;
+        let _turn = self.turn.lock().await;
         let before = self.read().await.map_err(|failure| failure.message)?;
         let mut kept = match before.clone() {
             Some(kept) => kept,
@@ -102,13 +101,8 @@ impl Alerting {
             watch: &kept.watch,
             counters: &counters,
             state: &self.state,
-            stuck: Stuck {
-                known: kept.book.about(Rule::Stuck).filter_map(|id| id.parse().ok()).collect(),
-                after: *turn,
-            },
         };
         let found = look.all().await;
-        *turn = found.stuck_after;
         failed.extend(found.failed);
         let alerts = &self.settings.alerts;
         let open = opened(&kept);

@@ -11,18 +11,20 @@ use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
-use moa_engine::audit::{Actor, Came, Deed};
+use moa_engine::audit::Actor;
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
+use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{AttemptLog, Control, Drawing, FileWorkflow, LogPart};
 use moa_server::{App, SignIn, serve};
 use serde_json::{Map, Value as Json};
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
+use zeroize::Zeroizing;
 
 use super::Node;
 use crate::config::Config;
@@ -94,7 +96,7 @@ impl Door {
         let start = |listener| Http::start(listener, node, layout, config);
         let http = listener.map(start).transpose()?;
         if let Some(http) = &http {
-            node.sign_in.get_or_init(|| http.sign_in.clone());
+            node.access.sign_in.get_or_init(|| http.sign_in.clone());
         }
         Ok((http, unserved))
     }
@@ -246,15 +248,18 @@ impl Control for Served {
         }
     }
 
-    async fn note(&self, action: &'static str, object: &str, asked: Json) -> Result<()> {
-        let deed = Deed::new(action, object).asked(asked);
-        let (node, actor) = (self.node.clone(), actor());
-        to_the_end(async move {
-            let nothing = async { Ok::<_, Failure>(()) };
-            let came = |_: &Result<()>| Came::Done { object: None, after: None };
-            node.audit().act(&actor, deed, nothing, came).await
-        })
-        .await
+    async fn make_token(&self, new: New) -> Result<(Entry, Zeroizing<String>)> {
+        match self.act(Request::MakeToken { new }).await? {
+            Reply::TokenMade { entry, secret } => Ok((entry, secret.value().clone())),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn end_token(&self, id: &str, sign_out: bool) -> Result<Entry> {
+        match self.act(Request::EndToken { id: id.to_owned(), sign_out }).await? {
+            Reply::TokenEnded { entry } => Ok(entry),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn refresh(&self) -> Result<Option<String>> {
@@ -362,7 +367,6 @@ impl Control for Served {
     }
 }
 
-/// Who asks for what is being answered.
 /// Does something to its end, also when nobody waits for it any more: a request is dropped in the
 /// middle when its browser goes away.
 async fn to_the_end<T: Send + 'static>(
@@ -372,6 +376,7 @@ async fn to_the_end<T: Send + 'static>(
     done.map_err(|_| Failure::new(Exit::Unavailable, "moa failed on this request"))?
 }
 
+/// Who asks for what is being answered.
 fn actor() -> Actor {
     match Asker::current() {
         Some(Asker { who, from }) => Actor { who, from },

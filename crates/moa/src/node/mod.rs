@@ -14,6 +14,7 @@ mod rotate;
 pub mod rules;
 mod secrets;
 pub mod supervisor;
+pub mod tokens;
 pub mod triggers;
 pub mod user;
 mod watch;
@@ -21,8 +22,8 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use moa_core::agent::{AgentKind, AgentSpec};
@@ -38,8 +39,6 @@ use moa_engine::jobs::JobStatus;
 use moa_engine::jobs::retention::Retention;
 use moa_ports::store::{Store, WorkflowVersion};
 use moa_ports::views::Views;
-use moa_server::SignIn;
-use moa_server::auth::role::Role;
 use moa_spec::{Settings, Source};
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Mutex, broadcast, oneshot};
@@ -57,6 +56,7 @@ use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::metrics::Days;
 use crate::node::notifier::{Notifier, Tell};
+use crate::node::tokens::Access;
 use crate::project::{self, Layout, Served};
 use crate::reader::{Reader, plan};
 use crate::refresh::{self, Watched};
@@ -101,8 +101,7 @@ pub struct Node {
     audit: Audit,
     max_running: u32,
     jobs: Arc<Housekeeping>,
-    /// What signs browsers in, when the API is served.
-    sign_in: OnceLock<SignIn>,
+    access: Access,
     // Given back last, when no connection needs the store any more: whoever takes it next finds
     // nothing of ours at work.
     _lock: lock::Lock,
@@ -193,7 +192,7 @@ impl Running {
             audit,
             max_running,
             jobs: jobs.clone(),
-            sign_in: OnceLock::new(),
+            access: Access::new(&state),
             _lock: lock,
         });
         log_start(id, transient, warning);
@@ -692,15 +691,6 @@ impl Node {
             triggers::put_listeners(&self.engine, &*self.views, &watched, &event).await?;
         }
         Ok(self.engine.publish(event, data, key).await?)
-    }
-
-    /// A link that signs a browser in, once.
-    pub fn sign_in_link(&self, role: Role) -> Result<String> {
-        let sign_in = self.sign_in.get().ok_or_else(|| {
-            Failure::refused("this node serves no dashboard")
-                .hint("start it with `moa up`, and without --no-server")
-        })?;
-        Ok(sign_in.link(role))
     }
 
     /// Ends the drain of a stop that goes on.

@@ -1,5 +1,6 @@
 //! The real binary on temporary projects.
 
+mod access;
 mod alerts;
 mod alone;
 mod api;
