@@ -51,14 +51,28 @@ struct Marks {
 impl Run {
     /// What a new run takes over when it starts at `point`; `None` = nothing.
     pub fn seed(&self, point: &ForkPoint) -> Result<Option<Seed>, ForkError> {
+        self.seed_without(point, false)
+    }
+
+    /// The same for a run with other params: what people decided was about the params of this one, so
+    /// they are asked again.
+    pub fn seed_for_other_params(&self, point: &ForkPoint) -> Result<Option<Seed>, ForkError> {
+        self.seed_without(point, true)
+    }
+
+    fn seed_without(&self, point: &ForkPoint, decided: bool) -> Result<Option<Seed>, ForkError> {
         if !self.row.status.is_terminal() {
             return Err(ForkError::NotEnded);
         }
-        let targets = match point {
+        let mut targets = match point {
             ForkPoint::Start => return Ok(None),
             ForkPoint::Failed => self.failed_leaves()?,
             ForkPoint::Step(name) => self.named_instances(name)?,
         };
+        if decided {
+            let all = 0..self.len() as InstIx;
+            targets.extend(all.filter(|i| self.is_main(*i) && self.is_decided(*i)));
+        }
         let mut marks = Marks {
             again: vec![false; self.len()],
             reopened: vec![false; self.len()],
@@ -93,6 +107,11 @@ impl Run {
         });
         let found: Vec<_> = bad.map(|i| i.row.inst).collect();
         if found.is_empty() { Err(ForkError::NothingFailed) } else { Ok(found) }
+    }
+
+    /// Whether a person has the say in a step.
+    fn is_decided(&self, inst: InstIx) -> bool {
+        matches!(self.kind(inst), StepKind::Approve { .. } | StepKind::WaitSignal { .. })
     }
 
     fn is_bad(&self, inst: InstIx) -> bool {

@@ -540,17 +540,19 @@ impl Node {
             ForkFrom::Step(name) => ForkPoint::Step(name.clone()),
             ForkFrom::Start => ForkPoint::Start,
         };
-        let seed = guarded(|| live.run.seed(&point)).map_err(failed_on);
-        let seed = match seed.and_then(|seed| seed.map_err(|e| e.to_string())) {
-            Ok(seed) => seed,
-            Err(reason) => {
-                return self.reply(token, Answer::Forked(Err(Error::Rejected { reason })));
-            }
-        };
         let graph = live.run.graph.clone();
-        let params = request.params.unwrap_or_else(|| Json::clone(&live.run.row.params));
-        let params = match params_of(&graph, &params) {
-            Ok(params) => params,
+        let before = live.run.row.params.clone();
+        let params = params_of(&graph, request.params.as_ref().unwrap_or(&before));
+        let seeded = params.and_then(|params| {
+            let seed = guarded(|| match params == *before {
+                true => live.run.seed(&point),
+                false => live.run.seed_for_other_params(&point),
+            });
+            let seed = seed.map_err(failed_on)?.map_err(|e| e.to_string())?;
+            Ok((params, seed))
+        });
+        let (params, seed) = match seeded {
+            Ok(seeded) => seeded,
             Err(reason) => {
                 return self.reply(token, Answer::Forked(Err(Error::Rejected { reason })));
             }

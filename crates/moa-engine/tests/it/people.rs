@@ -2,9 +2,10 @@
 
 use insta::assert_snapshot;
 use moa_core::machine::Outcome;
+use moa_core::step::StepStatus;
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::Span;
-use moa_engine::handle::{Change, Started};
+use moa_engine::handle::{Change, ForkFrom, ForkRequest, Started};
 use serde_json::{Value as Json, json};
 
 use crate::script::{
@@ -33,6 +34,38 @@ steps:
     world.change(no, reject).expect("decided");
     world.run(Span::minutes(1));
     assert_snapshot!(format!("{}---\n{}", show(&world, yes), show(&world, no)));
+}
+
+#[test]
+fn what_was_decided_about_other_params_is_asked_again() {
+    let text = "
+params: {to: {type: string, default: staging}}
+steps:
+  - {id: look, agent: a, action: x}
+  - {id: gate, approve: {title: Deploy?}, depends_on: [look]}
+  - {id: go, wait_for: {signal: go}, depends_on: [look]}
+  - {id: prepare, agent: a, action: x, depends_on: [gate, go]}
+  - {id: deploy, agent: a, action: x, depends_on: [prepare]}
+";
+    let mut world = world(&[("w", text)], answers(vec![]));
+    let run = start(&mut world, "w", json!({}));
+    world.run(Span::seconds(5));
+    world.change(run, signal("approve.gate", None, json!({"approved": true}))).expect("decided");
+    world.change(run, signal("go", None, json!({}))).expect("told");
+    world.run(Span::minutes(1));
+    let mut taken_over = |params: Option<Json>| {
+        let from = ForkFrom::Step("deploy".into());
+        let request = ForkRequest { run, from, params, cause: "test".into() };
+        let again = world.fork(request).expect("forked");
+        world.run(Span::minutes(1));
+        let run = world.run_state(again).expect("it is there");
+        run.steps().map(|step| step.status).collect::<Vec<_>>()
+    };
+    use StepStatus::{Pending, Succeeded, Waiting};
+    assert_eq!(taken_over(None), [Succeeded; 5]);
+    assert_eq!(taken_over(Some(json!({"to": "staging"}))), [Succeeded; 5], "the same params");
+    let asked = taken_over(Some(json!({"to": "production"})));
+    assert_eq!(asked, [Succeeded, Waiting, Waiting, Pending, Pending]);
 }
 
 #[test]

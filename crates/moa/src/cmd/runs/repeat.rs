@@ -49,7 +49,8 @@ Examples:
   moa runs fork last --param env=staging
   moa runs fork last --from deploy --param replicas=3
 
-Without --from, nothing is taken over: all is done again, from the start.")]
+Without --from, nothing is taken over: all is done again, from the start. What people decided (approvals,
+signals) is asked again when the params differ.")]
 pub struct ForkArgs {
     /// The run; it must have ended
     run: String,
