@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use jsonschema::{PatternOptions, Validator};
 use moa_core::agent::{ActionSpec, AgentKind, AgentSpec};
 use moa_core::ids::Name;
+use moa_core::workflow::NOTIFY_WORKFLOW;
 use serde_json::Value as Json;
 
 /// Agents that are part of moa and take any action: id, title, what they do and what they are given.
@@ -27,6 +28,13 @@ const BUILTINS: [(&str, &str, &str); 4] = [
     ),
     ("shell", "Runs a script", "Params: `script`, `cwd`. `run: SCRIPT` is short for a step of it."),
 ];
+
+/// What delivers moa's own notices: the agent `notify`, by a name that no agent of a project can take.
+fn messenger() -> Option<AgentSpec> {
+    let about = "Delivers notices of moa itself.";
+    let spec = builtin((NOTIFY_WORKFLOW, "Tells people", about))?;
+    Some(AgentSpec { kind: AgentKind::Builtin("notify".to_owned()), ..spec })
+}
 
 /// The agents that are part of moa, in order of their ids.
 pub fn builtins() -> impl Iterator<Item = AgentSpec> {
@@ -49,7 +57,9 @@ impl SharedAgents {
     /// that run keep the agent that they started with.
     pub fn replace(&self, specs: impl IntoIterator<Item = Arc<AgentSpec>>) {
         // A declared agent of the same id goes before one that is part of moa.
-        let all: Vec<Arc<AgentSpec>> = builtins().map(Arc::new).chain(specs).collect();
+        let builtins = builtins().map(Arc::new);
+        let all = builtins.chain(specs).chain(messenger().map(Arc::new));
+        let all: Vec<Arc<AgentSpec>> = all.collect();
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // What was compiled for an agent that didn't change is kept.
         *map = all
@@ -66,10 +76,11 @@ impl SharedAgents {
         self.entry(id).map(|entry| entry.spec.clone())
     }
 
-    /// Every agent, in order of its id; those that are part of moa among them.
+    /// Every agent that workflows may use, in order of its id; those that are part of moa among them.
     pub fn all(&self) -> Vec<Arc<AgentSpec>> {
         let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = map.values().map(|entry| entry.spec.clone()).collect();
+        let all = map.values().map(|entry| entry.spec.clone());
+        let mut all: Vec<_> = all.filter(|spec| spec.id.as_str() != NOTIFY_WORKFLOW).collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
     }

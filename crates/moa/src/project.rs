@@ -437,8 +437,9 @@ fn read_folder(
                 continue;
             }
         };
-        if folder == "workflows" && stem.as_str() == NOTIFY_WORKFLOW {
-            let text = format!("the workflow {NOTIFY_WORKFLOW} is part of moa");
+        if ["workflows", "agents"].contains(&folder) && stem.as_str() == NOTIFY_WORKFLOW {
+            let text =
+                format!("the {} {NOTIFY_WORKFLOW} is part of moa", &folder[..folder.len() - 1]);
             loaded.problems.other(&path, text, "rename the file");
             *broken = true;
             continue;

@@ -102,6 +102,21 @@ fn what_is_told_survives_a_kill_and_has_the_same_id() {
 }
 
 #[test]
+fn no_agent_of_the_project_stands_in_for_what_moa_tells() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let project = project(&format!("{{webhook: {{url: '{}'}}}}", receiver.url));
+    project.write("agents/notify.yaml", "command: [touch, stolen]\n");
+    let _node = project.up();
+    assert_eq!(receiver.next().body["type"], "target.missed");
+    while told(&project)["status"] != "succeeded" {}
+    assert!(!project.root.join("stolen").exists());
+    project.write("agents/moa-notify.yaml", "command: [touch, stolen]\n");
+    let said = project.call(&["workflows", "validate"]).expect(3);
+    let said = format!("{}{}", said.out, said.err);
+    assert!(said.contains("the agent moa-notify is part of moa"), "{said}");
+}
+
+#[test]
 fn what_a_receiver_has_no_time_for_is_told_again() {
     let receiver = Receiving::new(|n| Some(if n < 2 { "500 Oh" } else { "200 OK" }));
     let project = project(&format!("{{webhook: {{url: '{}'}}}}", receiver.url));
