@@ -7,6 +7,7 @@ pub mod handle;
 pub mod jobs;
 pub mod meter;
 pub mod node;
+pub mod series;
 mod shell;
 pub mod virtual_time;
 

@@ -53,6 +53,15 @@ impl Histogram {
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
+
+    /// The values that were added since it was `before`.
+    fn since(&self, before: &Self) -> Self {
+        let mut counts = self.counts.clone();
+        for (count, had) in counts.iter_mut().zip(&before.counts) {
+            *count = count.saturating_sub(*had);
+        }
+        Self { bounds: self.bounds, counts, sum: self.sum - before.sum }
+    }
 }
 
 /// What an agent has done.
@@ -94,6 +103,31 @@ impl Default for Meter {
 }
 
 impl Meter {
+    /// What was done since it was `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        let runs = self.runs.iter().map(|(status, count)| {
+            (*status, count.saturating_sub(before.runs.get(status).copied().unwrap_or(0)))
+        });
+        let agents = self.agents.iter().map(|(name, now)| {
+            let since = match before.agents.get(name) {
+                None => now.clone(),
+                Some(had) => AgentMeter {
+                    executions: now.executions.saturating_sub(had.executions),
+                    errors: now.errors.saturating_sub(had.errors),
+                    seconds: now.seconds.since(&had.seconds),
+                },
+            };
+            (name.clone(), since)
+        });
+        Self {
+            runs: runs.collect(),
+            run_seconds: self.run_seconds.since(&before.run_seconds),
+            agents: agents.collect(),
+            commit_seconds: self.commit_seconds.since(&before.commit_seconds),
+            commit_changes: self.commit_changes.since(&before.commit_changes),
+        }
+    }
+
     /// An attempt of an agent ended, after so long.
     pub(crate) fn attempt(&mut self, agent: &Name, took: Span, outcome: &Outcome) {
         if matches!(outcome, Outcome::Released) {

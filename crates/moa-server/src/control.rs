@@ -8,15 +8,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
+use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
+use moa_engine::series::Series;
 use moa_ports::views::Views;
 use moa_view::exit::Result;
 use moa_view::node::{NodeStatus, StartRun};
+use moa_view::target::{Production, Setting};
 use serde_json::{Map, Value as Json};
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
@@ -62,6 +65,24 @@ pub trait Control: Send + Sync {
 
     /// What the project's own counters hold, by name.
     async fn counted(&self) -> Result<BTreeMap<String, f64>>;
+
+    /// How production stands: counters and targets, counted up to now.
+    async fn production(&self) -> Result<Production>;
+
+    /// What it did over time.
+    async fn series(&self) -> Series;
+
+    /// What is known of alerts.
+    async fn alerts(&self) -> Result<Book>;
+
+    /// Notes that somebody has taken notice of an alert; answers it when it is durable.
+    async fn acknowledge(&self, key: String, by: String, note: Option<String>) -> Result<Alert>;
+
+    /// Notes that somebody says an alert is over; answers it when it is durable.
+    async fn resolve(&self, key: String, by: String, note: Option<String>) -> Result<Alert>;
+
+    /// Its settings, each with where it came from; what is secret is not in them.
+    fn config(&self) -> Vec<Setting>;
 
     /// Whether it makes progress: its engine and its store answer.
     async fn is_well(&self) -> bool;

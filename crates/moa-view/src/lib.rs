@@ -15,6 +15,7 @@ pub mod paint;
 pub mod reader;
 pub mod result;
 pub mod summary;
+pub mod target;
 pub mod text;
 pub mod tree;
 pub mod trigger;

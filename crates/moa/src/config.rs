@@ -327,12 +327,26 @@ impl Config {
         self.origins.contains_key(key)
     }
 
+    /// Where a setting came from. What stands under a name of the file is all of it.
+    fn origin(&self, key: &str) -> Origin {
+        let named = |section: &str| {
+            let name = key.strip_prefix(section)?.split('.').next()?;
+            let under = format!("{section}{name}.");
+            let same =
+                |given: &&String| given.starts_with(&under) || **given == under[..under.len() - 1];
+            self.origins.iter().find(|(given, _)| same(given)).map(|(_, origin)| origin)
+        };
+        let sections = ["metrics.", "targets.", "notify.channels.", "alerts.rules."];
+        let found = self.origins.get(key).or_else(|| sections.into_iter().find_map(named));
+        found.cloned().unwrap_or(Origin::Default)
+    }
+
     /// Every setting, in order of its path.
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         let values = serde_json::to_value(&self.settings).unwrap_or_default();
         flatten("", &values, &mut |key, value| {
-            let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
+            let origin = self.origin(key);
             lines.push(Line { key: key.into(), value: shown(key, value), origin });
         });
         lines
@@ -414,6 +428,30 @@ fn shown(key: &str, value: &Json) -> Json {
     }
 }
 
+/// A value as it is told over the network. An address may hold a password or a token, who logs in
+/// somewhere is nobody's business: of the first the host is left, of the second nothing.
+pub fn public(key: &str, value: Json) -> Json {
+    let last = key.rsplit('.').next().unwrap_or(key);
+    match value {
+        Json::Array(_) | Json::String(_) if is_private(last) => "(not shown)".into(),
+        Json::String(text) => match text.split_once("://") {
+            Some((scheme, rest)) => {
+                let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+                let bare = host.rsplit('@').next().unwrap_or(host);
+                let more = if bare == rest { "" } else { "/(not shown)" };
+                format!("{scheme}://{bare}{more}").into()
+            }
+            None => Json::String(text),
+        },
+        Json::Array(all) => all.into_iter().map(|value| public(key, value)).collect(),
+        other => other,
+    }
+}
+
+fn is_private(name: &str) -> bool {
+    name == "login" || ["secret", "password", "token"].iter().any(|word| name.contains(word))
+}
+
 fn is_size(key: &str) -> bool {
     key.ends_with("_size") || key.ends_with(".size") || key == "logs.attempt_max"
 }
@@ -460,6 +498,8 @@ pub fn default_file() -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn settings(text: &str) -> Settings {
@@ -523,5 +563,18 @@ mod tests {
         let mut settings = settings(&default_file());
         settings.given.clear();
         assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn what_an_address_may_hold_is_not_told() {
+        let told = |key: &str, value: Json| public(key, value);
+        let hook = "notify.channels.hook.webhook.url";
+        assert_eq!(
+            told(hook, json!("https://ann:pw@hooks.example/T0/x?key=1")),
+            "https://hooks.example/(not shown)"
+        );
+        assert_eq!(told("server.public_url", json!("https://moa.example")), "https://moa.example");
+        assert_eq!(told("notify.channels.mail.mail.login", json!(["ann", "pw"])), "(not shown)");
+        assert_eq!(told("log.level", json!("info")), "info");
     }
 }

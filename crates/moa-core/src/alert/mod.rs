@@ -157,13 +157,27 @@ pub struct Alert {
     pub gone_since: Option<Millis>,
     /// When it was over.
     pub resolved_at: Option<Millis>,
+    /// Who said that it is over; `None` = it was gone by itself.
+    #[serde(default)]
+    pub resolved_by: Option<Acknowledged>,
     /// How often it was gone and came back.
     pub returns: u32,
     /// The channels that are told.
     pub channels: BTreeSet<Name>,
 }
 
-/// That somebody has taken notice of an alert.
+impl Alert {
+    /// In one word: `open`, `acknowledged` or `resolved`.
+    pub fn state(&self) -> &'static str {
+        match (&self.resolved_at, &self.acknowledged) {
+            (Some(_), _) => "resolved",
+            (None, Some(_)) => "acknowledged",
+            (None, None) => "open",
+        }
+    }
+}
+
+/// That somebody has taken notice of an alert, or said that it is over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     /// Who.
@@ -174,7 +188,7 @@ pub struct Acknowledged {
     pub note: Option<String>,
 }
 
-/// Why an alert can't be acknowledged.
+/// Why an alert can't be acknowledged or resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// There is no open alert with that key.
@@ -187,6 +201,9 @@ pub enum Refused {
 pub struct Book {
     open: BTreeMap<String, Alert>,
     past: VecDeque<Alert>,
+    /// What people said is over, while it is still found: how bad it was then.
+    #[serde(default)]
+    settled: BTreeMap<String, Severity>,
     news: Vec<News>,
     sent: Sent,
 }
@@ -204,6 +221,10 @@ impl Book {
         let mut found = BTreeSet::new();
         for finding in findings {
             let key = finding.key();
+            if self.is_settled(&key, finding.severity) {
+                found.insert(key);
+                continue;
+            }
             if self.open.len() >= OPEN_MAX && !self.open.contains_key(&key) {
                 continue;
             }
@@ -219,6 +240,20 @@ impl Book {
         for key in gone {
             self.gone(now, &key, resolve_after);
         }
+        // Once it was gone, it is an alert again when it comes back.
+        self.settled.retain(|key, _| {
+            let rule = key.split('/').next().unwrap_or_default();
+            found.contains(key) || !looked.iter().any(|looked| looked.as_str() == rule)
+        });
+    }
+
+    /// Whether somebody said that this is over; when it has become worse, that counts no more.
+    fn is_settled(&mut self, key: &str, severity: Severity) -> bool {
+        let worse = self.settled.get(key).is_some_and(|then| severity > *then);
+        if worse {
+            self.settled.remove(key);
+        }
+        self.settled.contains_key(key)
     }
 
     fn found(&mut self, now: Millis, key: &str, finding: Finding) {
@@ -237,6 +272,7 @@ impl Book {
             acknowledged: None,
             gone_since: None,
             resolved_at: None,
+            resolved_by: None,
             returns: 0,
             channels: BTreeSet::new(),
         });
@@ -266,9 +302,30 @@ impl Book {
             return;
         }
         alert.resolved_at = Some(now);
+        self.close(now, alert);
+    }
+
+    fn close(&mut self, now: Millis, alert: Alert) {
         self.tell_resolved(now, &alert);
         self.past.push_front(alert);
         self.past.truncate(PAST_MAX);
+    }
+
+    /// Notes that somebody says an open alert is over; answers it. As long as what it is about is
+    /// still found, and no worse than it was, it is not raised again.
+    ///
+    /// # Errors
+    /// There is no such alert.
+    pub fn resolve(&mut self, key: &str, by: Acknowledged) -> Result<Alert, Refused> {
+        let is_raised = self.open.get(key).is_some_and(|alert| alert.raised_at.is_some());
+        let alert = is_raised.then(|| self.open.remove(key)).flatten();
+        let mut alert = alert.ok_or(Refused::Unknown)?;
+        self.settled.insert(key.to_owned(), alert.severity);
+        let now = by.at;
+        alert.resolved_at = Some(now);
+        alert.resolved_by = Some(by);
+        self.close(now, alert.clone());
+        Ok(alert)
     }
 
     /// Notes that somebody has taken notice of an open alert; answers it. Doing so again changes

@@ -222,3 +222,22 @@ fn what_happened_lately_is_counted() {
     watch.forget(at(12));
     assert_eq!(watch.ended(at(12), Span::minutes(99)), []);
 }
+
+#[test]
+fn what_somebody_settled_is_raised_again_once_it_was_gone_or_is_worse() {
+    let by = |minute| Acknowledged { by: "ann".to_owned(), at: at(minute), note: None };
+    let mut world = World::new(policy());
+    assert_eq!(world.look(0, vec![late("nightly")]), ["ops: nightly is late"]);
+    let over = world.book.resolve("late/nightly", by(1)).expect("it is open");
+    assert_eq!(over.resolved_at, Some(at(1)));
+    assert_eq!(world.book.resolve("late/nightly", by(1)), Err(Refused::Unknown));
+    // Whoever was told that it began is told that it is over; it is still found, and quiet.
+    assert_eq!(world.look(2, vec![late("nightly")]), ["ops: Resolved: nightly is late"]);
+    assert!(world.book.open().is_empty());
+    assert_eq!(world.look(3, vec![]), [""; 0]);
+    assert_eq!(world.look(4, vec![late("nightly")]), ["ops: nightly is late"]);
+    world.book.resolve("late/nightly", by(5)).expect("it is open");
+    let worse = finding("nightly", Severity::Critical);
+    assert_eq!(world.look(6, vec![worse]).len(), 1, "worse than what was settled");
+    assert_eq!(world.book.open().len(), 1);
+}

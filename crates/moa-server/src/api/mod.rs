@@ -3,12 +3,15 @@
 //! A new resource is a file with handlers that `#[utoipa::path]` documents, and lines in [`add`].
 
 pub mod agents;
+pub mod alerts;
 pub mod events;
 pub mod health;
+pub mod history;
 pub mod jobs;
 pub mod limits;
 pub mod me;
 pub mod metrics;
+pub mod production;
 pub mod runs;
 pub mod seed;
 pub mod state;
@@ -81,6 +84,13 @@ pub fn add(routes: Routes) -> Routes {
         .api(Least(Operator), routes!(events::publish))
         .api(Least(Viewer), routes!(crate::stream::stream))
         .api(Least(Viewer), routes!(limits::list))
+        .api(Least(Viewer), routes!(alerts::list))
+        .api(Least(Operator), routes!(alerts::ack))
+        .api(Least(Operator), routes!(alerts::resolve))
+        .api(Least(Viewer), routes!(production::counters))
+        .api(Least(Viewer), routes!(production::targets))
+        .api(Least(Viewer), routes!(history::get))
+        .api(Least(Admin), routes!(production::config))
         .api(Least(Viewer), routes!(jobs::list))
         .api(Least(Admin), routes!(jobs::run))
         .api(Least(Operator), routes!(seed::execute))

@@ -10,13 +10,13 @@ use super::Out;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Process {
     /// Bytes in memory.
-    resident: Option<f64>,
+    pub resident: Option<f64>,
     /// Bytes of address space.
-    virtual_bytes: Option<f64>,
+    pub virtual_bytes: Option<f64>,
     /// Seconds of work of all processors.
-    cpu_seconds: Option<f64>,
+    pub cpu_seconds: Option<f64>,
     /// Open files.
-    files: Option<f64>,
+    pub files: Option<f64>,
 }
 
 impl Process {

@@ -17,6 +17,9 @@ use crate::auth::Identity;
 use crate::error::{Problem, Result};
 use crate::extract::Path;
 
+/// Agents of a card that are named.
+const SHORT: usize = 8;
+
 /// What is known of the agents.
 struct Fleet {
     status: NodeStatus,
@@ -64,6 +67,55 @@ impl Fleet {
             ("free", "○")
         }
     }
+}
+
+/// How the fleet is, for the overview: those at work and those that are not well first.
+pub async fn card(app: &App) -> Result<Markup> {
+    let fleet = Fleet::of(app).await?;
+    let all = app.control().agents().await;
+    let mut shown: Vec<_> = all
+        .values()
+        .filter(|spec| {
+            !matches!(spec.kind, AgentKind::Builtin(_))
+                || fleet.running(&spec.id) + fleet.ready(&spec.id) > 0
+        })
+        .map(|spec| (fleet.health(spec), spec))
+        .collect();
+    let rank = |word: &str| match word {
+        "open" => 0,
+        "half-open" => 1,
+        "waiting" => 2,
+        "running" => 3,
+        _ => 4,
+    };
+    shown.sort_by_key(|((word, _), spec)| (rank(word), spec.id.clone()));
+    let busy: u32 = fleet.status.engine.running.values().sum();
+    let most = fleet.status.max_running;
+    Ok(html! {
+        section class="card" {
+            h2 { "Fleet" a href="/agents" { (busy) " of " (most) " attempts" } }
+            (parts::meter(busy.into(), most.into()))
+            @if shown.is_empty() { p class="dim" { "No agent is asked anything." } }
+            @else {
+                table {
+                    thead { tr {
+                        th { "Agent" } th { "State" } th class="num" { "Running" } th class="num" { "Ready" }
+                    } }
+                    tbody {
+                        @for ((word, sign), spec) in shown.iter().take(SHORT) {
+                            tr data-to={ "/agents/" (spec.id) } data-key=(spec.id) {
+                                td { a href={ "/agents/" (spec.id) } { (spec.id) } }
+                                td { (parts::status(word, sign)) }
+                                td class="num" { (fleet.running(&spec.id)) }
+                                td class="num" { (fleet.ready(&spec.id)) }
+                            }
+                        }
+                    }
+                }
+                @if shown.len() > SHORT { p class="dim" { "… and " (shown.len() - SHORT) " more" } }
+            }
+        }
+    })
 }
 
 /// The list.

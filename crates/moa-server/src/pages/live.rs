@@ -5,6 +5,8 @@
 
 use axum::extract::State;
 use moa_core::ids::RunId;
+use moa_engine::series::Range;
+use moa_view::now;
 use serde::{Deserialize, Serialize};
 
 use crate::App;
@@ -18,6 +20,9 @@ pub struct Subject {
     /// A run; everything when not given.
     #[serde(default)]
     run: Option<String>,
+    /// `alerts` or `samples`, which no event tells of.
+    #[serde(default)]
+    of: Option<String>,
     /// The version of the run that is shown.
     #[serde(default)]
     after: u64,
@@ -32,9 +37,11 @@ pub struct Mark {
 
 /// Answers for a page.
 pub async fn get(State(app): State<App>, Query(of): Query<Subject>) -> Result<Json<Mark>> {
-    let now = match of.run {
-        None => of_all(&app).await?,
-        Some(run) => {
+    let now = match (of.run, of.of.as_deref()) {
+        (None, Some("alerts")) => of_alerts(&app).await?,
+        (None, Some("samples")) => of_samples(&app).await,
+        (None, _) => of_all(&app).await?,
+        (Some(run), _) => {
             let id = app.reader().find(&run).await?;
             // The next commit of its history tells; the run itself may be large.
             let newer = app.reader().views.history(id, of.after, 1).await?;
@@ -47,6 +54,35 @@ pub async fn get(State(app): State<App>, Query(of): Query<Subject>) -> Result<Js
 /// The mark of everything.
 async fn of_all(app: &App) -> Result<String> {
     Ok(app.reader().views.last_event().await?.to_string())
+}
+
+/// The mark of the alerts: what is open, and what was said of it.
+async fn of_alerts(app: &App) -> Result<String> {
+    let book = app.control().alerts().await?;
+    let mut hash = blake3::Hasher::new();
+    for alert in book.open() {
+        let raised = alert.raised_at.map_or(0, |at| at.0);
+        let line = format!("{} {} {} {raised}\n", alert.key, alert.state(), alert.text);
+        hash.update(line.as_bytes());
+    }
+    Ok(hash.finalize().to_hex()[..16].to_owned())
+}
+
+/// The mark of the charts: when they grew last.
+async fn of_samples(app: &App) -> String {
+    let hour = app.control().series().await.of(Range::Hour, now());
+    let seen = hour.iter().rev().find(|bucket| bucket.seen_ms > 0);
+    seen.map_or(String::new(), |bucket| format!("{}-{}", bucket.at.0, bucket.seen_ms))
+}
+
+/// What the page of alerts asks for, and what is answered now.
+pub async fn alerts(app: &App) -> Result<Option<(String, String)>> {
+    Ok(Some(("/live?of=alerts".into(), of_alerts(app).await?)))
+}
+
+/// What the page of charts asks for, and what is answered now.
+pub async fn samples(app: &App) -> Option<(String, String)> {
+    Some(("/live?of=samples".into(), of_samples(app).await))
 }
 
 /// What the page of a run asks for, and what is answered as long as it is at this version.

@@ -8,13 +8,16 @@
 //! what differs.
 
 pub mod agents;
+pub mod alerts;
 pub mod assets;
 pub mod audit;
 pub mod bulk;
+pub mod chart;
 pub mod events;
 pub mod graph;
 pub mod inbox;
 pub mod live;
+pub mod metrics;
 pub mod overview;
 pub mod parts;
 pub mod run;
@@ -44,7 +47,9 @@ pub const NAV: &[(&str, &str, &str)] = &[
     ("/schedules", "Schedules", "s"),
     ("/inbox", "Inbox", "i"),
     ("/agents", "Agents", "a"),
+    ("/alerts", "Alerts", "l"),
     ("/events", "Events", "e"),
+    ("/charts", "Metrics", "m"),
     ("/audit", "Audit", "u"),
     ("/settings", "Settings", "t"),
 ];
@@ -90,8 +95,13 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), "GET", "/agents", get(agents::show))
         .page(Least(Viewer), "GET", "/agents/{agent}", get(agents::one))
         .page(Least(Viewer), "GET", "/events", get(events::show))
+        .page(Least(Viewer), "GET", "/alerts", get(alerts::show))
+        .page(Least(Operator), "POST", "/alerts", post(alerts::act))
+        .page(Least(Viewer), "GET", "/charts", get(metrics::show))
+        .page(Least(Viewer), "GET", "/charts/production", get(metrics::production))
         .page(Least(Admin), "GET", "/audit", get(audit::show))
         .page(Least(Viewer), "GET", "/settings", get(settings::show))
+        .page(Least(Admin), "GET", "/settings/config", get(settings::config))
         .page(Least(Admin), "POST", "/settings/tokens", post(settings::make))
         .page(Least(Admin), "POST", "/settings/tokens/{token}/revoke", post(settings::revoke))
 }

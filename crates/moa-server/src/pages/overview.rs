@@ -2,14 +2,18 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
-use moa_core::run::RunStatus;
+use moa_core::machine::Run;
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
+use moa_engine::series::Range;
 use moa_ports::views::{RunFilter, RunSummary, Totals};
 use moa_view::node::NodeStatus;
 use moa_view::{now, text};
 
-use super::{Page, inbox, live, page, parts, schedules};
+use super::{Page, agents, alerts, inbox, live, metrics, page, parts, schedules};
 use crate::App;
+use crate::api::history::total;
+use crate::api::triggers::known;
 use crate::auth::Identity;
 use crate::error::Result;
 
@@ -28,37 +32,15 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let now = now();
     let totals = app.reader().views.totals().await?;
     let status = app.control().status().await;
-    let running = list(&app, &[RunStatus::Running, RunStatus::Pending], SHORT).await?;
-    let failed = list(&app, &[RunStatus::Failed], SHORT).await?;
-    let ended = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled];
-    let ended = list(&app, &ended, CHART).await?;
     let (waits, more) = inbox::waits(&app).await?;
     let asked: usize = waits.iter().map(|(_, rows)| rows.len()).sum();
     let body = html! {
         (warnings(&status))
         (numbers(&totals, asked, more))
         @if totals.runs.values().sum::<u64>() == 0 { (welcome()) }
-        div class="cards" {
-            section class="card" {
-                h2 { "Running now" a href="/runs?status=open" { "all open runs" } }
-                @if running.is_empty() { (parts::empty("Nothing runs", &html! {})) }
-                @else { (short(&running, now)) }
-            }
-            section class="card" {
-                h2 { "Waits for somebody" a href="/inbox" { "inbox" } }
-                (needed(&waits, now))
-            }
-            section class="card" {
-                h2 { "Failed lately" a href="/runs?status=failed" { "all failed runs" } }
-                @if failed.is_empty() { (parts::empty("Nothing has failed", &html! {})) }
-                @else { (short(&failed, now)) }
-            }
-            (schedules::card(&app, now).await?)
-            section class="card" {
-                h2 { "Last runs" span class="dim" { (text::plural(ended.len(), "ended run")) } }
-                (chart(&ended))
-            }
-            (work(&status))
+        div class="halves" {
+            div { (happening(&app, now).await?) }
+            div { (needed(&app, &waits, now).await?) }
         }
     };
     let shown = Page {
@@ -70,6 +52,87 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         ..Page::default()
     };
     Ok(page(&app, &who, shown))
+}
+
+/// What runs, what failed, and how it went lately.
+async fn happening(app: &App, now: Millis) -> Result<Markup> {
+    let running = list(app, &[RunStatus::Running, RunStatus::Pending], SHORT).await?;
+    let failed = list(app, &[RunStatus::Failed], SHORT).await?;
+    let ended = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled];
+    let ended = list(app, &ended, CHART).await?;
+    Ok(html! {
+        section class="card" {
+            h2 { "Running now" a href="/runs?status=open" { "all open runs" } }
+            @if running.is_empty() { (parts::empty("Nothing runs", &html! {})) }
+            @else { (short(&running, now)) }
+        }
+        section class="card" {
+            h2 { "Failed lately" a href="/runs?status=failed" { "all failed runs" } }
+            @if failed.is_empty() { (parts::empty("Nothing has failed", &html! {})) }
+            @else { (short(&failed, now)) }
+        }
+        section class="card" {
+            h2 { "Last runs" span class="dim" { (text::plural(ended.len(), "ended run")) } }
+            (chart(&ended))
+        }
+        (hour(app, now).await)
+        (agents::card(app).await?)
+    })
+}
+
+/// Who and what is waited for: people, what is wrong, targets, schedules.
+async fn needed(app: &App, waits: &[(Run, Vec<StepRow>)], now: Millis) -> Result<Markup> {
+    let book = app.control().alerts().await?;
+    let schedules = known(app, None).await?;
+    let late = schedules::late(&schedules, now);
+    let targets = app.control().production().await?.targets;
+    Ok(html! {
+        section class="card first" {
+            h2 { "Waits for somebody" a href="/inbox" { "inbox" } }
+            (asking(waits, now))
+        }
+        section class="card" {
+            h2 { "Wrong or late" a href="/alerts" { "alerts" } }
+            @if book.open().is_empty() && late.is_empty() {
+                (parts::empty("Nothing is wrong, nothing is late", &html! {}))
+            }
+            (schedules::lateness(&schedules, now))
+            (alerts::short(&book, now))
+        }
+        @if !targets.is_empty() {
+            section class="card" {
+                h2 { "Production" a href="/charts/production" { "all counters" } }
+                (metrics::standings(&targets))
+            }
+        }
+        (schedules::card(&schedules, now))
+    })
+}
+
+/// The last hour in two small drawings.
+async fn hour(app: &App, now: Millis) -> Markup {
+    let buckets = app.control().series().await.of(Range::Hour, now);
+    let all = total(&buckets);
+    let at: Vec<Millis> = buckets.iter().map(|bucket| bucket.at).collect();
+    let seconds = |part| {
+        let latency = all.attempts().latency(part);
+        latency.map_or("–".to_owned(), metrics::seconds_words)
+    };
+    html! {
+        section class="card" {
+            h2 { "Last hour" a href="/charts" { "metrics" } }
+            div class="sparks" {
+                div {
+                    p { strong { (all.ended()) } " runs ended, a minute each bar" }
+                    (metrics::throughput(&buckets, &at, &all).spark())
+                }
+                div {
+                    p { "attempts: median " strong { (seconds(0.5)) } ", 95 of 100 " strong { (seconds(0.95)) } }
+                    (metrics::latency(&buckets, &at, &all).spark())
+                }
+            }
+        }
+    }
 }
 
 async fn list(app: &App, statuses: &[RunStatus], limit: usize) -> Result<Vec<RunSummary>> {
@@ -154,7 +217,7 @@ pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
     }
 }
 
-fn needed(waits: &[(moa_core::machine::Run, Vec<moa_core::run::StepRow>)], now: Millis) -> Markup {
+fn asking(waits: &[(Run, Vec<StepRow>)], now: Millis) -> Markup {
     let all = waits.iter().flat_map(|(run, rows)| rows.iter().map(move |row| (run, row)));
     html! {
         @if waits.is_empty() { (parts::empty("Nothing waits for a person", &html! {})) }
@@ -222,34 +285,6 @@ fn pace(ended: &[RunSummary]) -> String {
             format!("{:.1} an hour", (ended.len() - 1) as f64 / hours)
         }
         _ => "–".into(),
-    }
-}
-
-fn work(status: &NodeStatus) -> Markup {
-    let engine = &status.engine;
-    let names: std::collections::BTreeSet<_> =
-        engine.running.keys().chain(engine.ready.keys()).collect();
-    let all: u32 = engine.running.values().sum();
-    html! {
-        section class="card" {
-            h2 { "Agents at work" span class="dim" { (all) " of " (status.max_running) " attempts" } }
-            (parts::meter(all.into(), status.max_running.into()))
-            @if names.is_empty() { p class="dim" { "None is asked anything." } }
-            @else {
-                table {
-                    thead { tr { th { "Agent" } th class="num" { "Running" } th class="num" { "Ready" } } }
-                    tbody {
-                        @for name in names {
-                            tr {
-                                td { (name) }
-                                td class="num" { (engine.running.get(name).copied().unwrap_or(0)) }
-                                td class="num" { (engine.ready.get(name).copied().unwrap_or(0)) }
-                            }
-                        }
-                    }
-                }
-            }
-        }
     }
 }
 

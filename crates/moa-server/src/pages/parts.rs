@@ -168,6 +168,17 @@ pub fn meter(used: u64, of: u64) -> Markup {
     }
 }
 
+/// How far something is, from 0 to 1.
+pub fn progress(share: f64) -> Markup {
+    let class = if share >= 1.0 { "done" } else { "part" };
+    html! {
+        svg class="meter" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true" {
+            rect class="ground" width="100" height="8" rx="2" {}
+            rect class=(class) width=(format!("{:.1}", share.clamp(0.0, 1.0) * 100.0)) height="8" rx="2" {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

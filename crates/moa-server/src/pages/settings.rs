@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use moa_core::time::{Millis, Span};
 use moa_view::{now, text};
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::parts::{self, Ask, ask};
 use super::{Page, csrf, page};
@@ -22,7 +23,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let sealed = app.reader().views.sealed().await?;
     let body = html! {
         div class="cards" {
-            (node(&app, now).await)
+            (node(&app, &who, now).await)
             section class="card" {
                 h2 { "Secrets" }
                 @if sealed.is_empty() {
@@ -50,7 +51,54 @@ fn frame(app: &App, who: &Identity, body: Markup) -> Markup {
     page(app, who, shown)
 }
 
-async fn node(app: &App, now: Millis) -> Markup {
+/// Each setting, its value, and where it came from.
+pub async fn config(State(app): State<App>, who: Identity) -> Markup {
+    let settings = app.control().config();
+    let given = settings.iter().filter(|setting| setting.origin != "default").count();
+    let body = html! {
+        p class="dim" {
+            "Defaults, then " code { "moa.yaml" } ", " code { ".env" } ", the environment, flags: the \
+            last one that says something holds. " (text::plural(given, "setting")) " of "
+            (settings.len()) " are given. What the node was started with is shown; of addresses only \
+            the host, of secrets nothing."
+        }
+        div class="table" {
+            table class="stack" {
+                thead { tr { th { "Setting" } th { "Value" } th { "From" } } }
+                tbody {
+                    @for setting in &settings {
+                        tr data-key=(setting.key) {
+                            td { code { (parts::line(&setting.key)) } }
+                            td class={ "wide over" (if setting.origin == "default" { " dim" } else { "" }) } {
+                                (setting_value(&setting.value))
+                            }
+                            td class="dim" { (parts::line(&setting.origin)) }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    let shown = Page {
+        nav: "/settings",
+        title: "Configuration",
+        above: vec![("/settings".into(), "Settings".into())],
+        json: Some("/api/v1/config".into()),
+        body: Some(body),
+        ..Page::default()
+    };
+    page(&app, &who, shown)
+}
+
+fn setting_value(value: &Json) -> Markup {
+    match value {
+        Json::Null => html! { "–" },
+        Json::String(said) => parts::line(said),
+        other => parts::line(&other.to_string()),
+    }
+}
+
+async fn node(app: &App, who: &Identity, now: Millis) -> Markup {
     let status = app.control().status().await;
     let info = &status.info;
     html! {
@@ -66,7 +114,9 @@ async fn node(app: &App, now: Millis) -> Markup {
                 div { dt { "Runs in memory" } dd { (status.engine.runs_cached) } }
             }
             p class="dim" {
-                code { "moa config" } " shows each setting and where it came from, "
+                @if who.role == Role::Admin {
+                    a href="/settings/config" { "Each setting and where it came from" } ", "
+                } @else { code { "moa config" } " shows each setting and where it came from, " }
                 a href="/api/v1/openapi.json" { "the API's document" } " what programs can ask."
             }
         }

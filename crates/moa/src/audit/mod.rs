@@ -107,6 +107,9 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         Request::Acknowledge { key, by, note } => {
             Deed::new("alert.acknowledge", key).asked(json!({"by": by, "note": note}))
         }
+        Request::Resolve { key, by, note } => {
+            Deed::new("alert.resolve", key).asked(json!({"by": by, "note": note}))
+        }
         Request::RunJob { name } => Deed::new("job.run", name),
         Request::SetSecret { name, .. } => secret("secret.set", name, views).await?,
         Request::DeleteSecret { name } => secret("secret.delete", name, views).await?,

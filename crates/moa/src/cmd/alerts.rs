@@ -1,6 +1,6 @@
 //! `moa alerts`
 
-use moa_core::alert::{Alert, Book, Severity};
+use moa_core::alert::{Acknowledged, Alert, Book, Severity};
 use moa_core::time::Millis;
 use serde_json::{Value as Json, json};
 
@@ -25,7 +25,8 @@ an alert is over by itself once what it is about is gone. What is looked at, and
 Examples:
   moa alerts list
   moa alerts show disk/state
-  moa alerts ack agent_down/writer --note 'on it'")]
+  moa alerts ack agent_down/writer --note 'on it'
+  moa alerts resolve dead/orders")]
 pub enum Command {
     /// List the open alerts, the worst first
     List(ListArgs),
@@ -33,6 +34,8 @@ pub enum Command {
     Show(ShowArgs),
     /// Say that somebody has taken notice of an alert
     Ack(AckArgs),
+    /// Say that an alert is over
+    Resolve(ResolveArgs),
 }
 
 /// List alerts.
@@ -75,13 +78,36 @@ pub struct AckArgs {
     by: Option<String>,
 }
 
+/// Say that an alert is over.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa alerts resolve dead/orders --note 'written by hand'
+
+What is still wrong is not raised again until it was gone once, or has become worse.")]
+pub struct ResolveArgs {
+    /// The alert's key
+    alert: String,
+    /// What to say of it
+    #[arg(long)]
+    note: Option<String>,
+    /// Who says so; default: the user
+    #[arg(long)]
+    by: Option<String>,
+}
+
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
     let layout = context.layout()?;
     match command {
         Command::List(args) => list(&args, &book(&layout)?, context),
         Command::Show(args) => show(&args.alert, &book(&layout)?, context),
-        Command::Ack(args) => ack(args, &layout, context),
+        Command::Ack(AckArgs { alert, note, by }) => {
+            change(false, (alert, by, note), &layout, context)
+        }
+        Command::Resolve(ResolveArgs { alert, note, by }) => {
+            change(true, (alert, by, note), &layout, context)
+        }
     }
 }
 
@@ -121,29 +147,32 @@ fn severity(severity: Severity) -> Style {
 }
 
 fn state(alert: &Alert) -> (&'static str, Style) {
-    match (&alert.resolved_at, &alert.acknowledged) {
-        (Some(_), _) => ("resolved", Style::Green),
-        (None, Some(_)) => ("acknowledged", Style::Dim),
-        (None, None) => ("open", Style::Red),
-    }
+    let style = match (&alert.resolved_at, &alert.acknowledged) {
+        (Some(_), _) => Style::Green,
+        (None, Some(_)) => Style::Dim,
+        (None, None) => Style::Red,
+    };
+    (alert.state(), style)
 }
 
 fn document(alert: &Alert) -> Json {
     let at = |at: Option<Millis>| at.map(|at| at.to_string());
+    let by = |by: &Option<Acknowledged>| {
+        by.as_ref().map(|by| json!({"by": by.by, "at": by.at.to_string(), "note": by.note}))
+    };
     json!({
         "key": alert.key,
         "rule": alert.rule,
         "severity": alert.severity,
-        "state": state(alert).0,
+        "state": alert.state(),
         "title": alert.title,
         "text": alert.text,
         "since": alert.since.to_string(),
         "raised_at": at(alert.raised_at),
         "resolved_at": at(alert.resolved_at),
+        "resolved_by": by(&alert.resolved_by),
         "returns": alert.returns,
-        "acknowledged": alert.acknowledged.as_ref().map(|by| json!({
-            "by": by.by, "at": by.at.to_string(), "note": by.note,
-        })),
+        "acknowledged": by(&alert.acknowledged),
         "notify": alert.channels,
     })
 }
@@ -171,12 +200,15 @@ fn show(key: &str, book: &Book, context: &Context) -> Result {
     line("severity", alert.severity.as_str());
     line("state", state(alert).0);
     line("since", &alert.since.to_string());
-    if let Some(at) = alert.resolved_at {
-        line("resolved", &at.to_string());
+    let note =
+        |by: &Acknowledged| by.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+    match (alert.resolved_at, &alert.resolved_by) {
+        (Some(at), Some(by)) => line("resolved", &format!("by {} at {at}{}", by.by, note(by))),
+        (Some(at), None) => line("resolved", &at.to_string()),
+        (None, _) => {}
     }
     if let Some(by) = &alert.acknowledged {
-        let note = by.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
-        line("acknowledged", &format!("by {} at {}{note}", by.by, by.at));
+        line("acknowledged", &format!("by {} at {}{}", by.by, by.at, note(by)));
     }
     if alert.returns > 0 {
         line("came back", &alert.returns.to_string());
@@ -186,14 +218,23 @@ fn show(key: &str, book: &Book, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-fn ack(args: AckArgs, layout: &Layout, context: &Context) -> Result {
+/// Notes that somebody has taken notice of an alert, or says that it is over.
+fn change(
+    over: bool,
+    (alert, by, note): (String, Option<String>, Option<String>),
+    layout: &Layout,
+    context: &Context,
+) -> Result {
     let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let by = args.by.or_else(|| user().ok()).filter(|by| !by.is_empty());
+    let by = by.or_else(|| user().ok()).filter(|by| !by.is_empty());
     let by = by.unwrap_or_else(|| format!("user {}", rustix::process::geteuid().as_raw()));
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let (host, mut client): (Host, Client) = host::open(layout).await?;
-        let done = client.acknowledge(args.alert, by, args.note).await;
+        let done = match over {
+            true => client.resolve(alert, by, note).await,
+            false => client.acknowledge(alert, by, note).await,
+        };
         host.close(std::time::Duration::ZERO).await;
         done
     });
@@ -202,7 +243,8 @@ fn ack(args: AckArgs, layout: &Layout, context: &Context) -> Result {
     if context.ui.json {
         context.ui.json(&document(&alert));
     } else {
-        context.ui.note(&format!("{} is acknowledged", alert.key));
+        let word = if over { "resolved" } else { "acknowledged" };
+        context.ui.note(&format!("{} is {word}", alert.key));
     }
     Ok(Exit::Ok)
 }

@@ -183,6 +183,19 @@ impl Client {
         }
     }
 
+    /// Notes that somebody says an alert is over; answers it.
+    pub async fn resolve(
+        &mut self,
+        key: String,
+        by: String,
+        note: Option<String>,
+    ) -> Result<Alert> {
+        match self.ask(&Request::Resolve { key, by, note }).await? {
+            Reply::Acknowledged(alert) => Ok(*alert),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Does an internal job out of turn; answers when it is done.
     pub async fn run_job(&mut self, name: &str) -> Result<JobStatus> {
         match self.ask(&Request::RunJob { name: name.to_owned() }).await? {

@@ -86,6 +86,15 @@ pub enum Request {
         /// What they say of it.
         note: Option<String>,
     },
+    /// Note that somebody says an alert is over; the reply is `acknowledged`.
+    Resolve {
+        /// The alert's key.
+        key: String,
+        /// Who.
+        by: String,
+        /// What they say of it.
+        note: Option<String>,
+    },
     /// Make a link that signs a browser in, once.
     SignIn {
         /// What it allows.

@@ -199,6 +199,9 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Acknowledge { key, by, note } => {
             Reply::Acknowledged(Box::new(node.acknowledge(&key, by, note).await?))
         }
+        Request::Resolve { key, by, note } => {
+            Reply::Acknowledged(Box::new(node.resolve(&key, by, note).await?))
+        }
         Request::RunJob { name } => Reply::JobDone(Box::new(node.run_job(&name).await?)),
         Request::SignIn { role, page } => {
             let Made { url, name, page } = node.sign_in_link(role, page)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moa_core::alert::{Acknowledged, Alert, Message, Severity};
+use moa_core::alert::{Acknowledged, Alert, Book, Message, Refused, Severity};
 use moa_core::time::Millis;
 use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::Views;
@@ -67,10 +67,34 @@ impl Alerting {
     /// # Errors
     /// There is no such open alert; the disk.
     pub async fn acknowledge(&self, key: &str, by: String, note: Option<String>) -> Result<Alert> {
+        let by = Acknowledged { by, at: view::now(), note };
+        self.change(|book| book.acknowledge(key, by)).await
+    }
+
+    /// Notes that somebody says an alert is over; answers it. When this returns, that is on the disk.
+    ///
+    /// # Errors
+    /// There is no such open alert; the disk.
+    pub async fn resolve(&self, key: &str, by: String, note: Option<String>) -> Result<Alert> {
+        let by = Acknowledged { by, at: view::now(), note };
+        self.change(|book| book.resolve(key, by)).await
+    }
+
+    /// What is known of alerts.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub async fn book(&self) -> Result<Book> {
+        Ok(self.read().await?.unwrap_or_default().book)
+    }
+
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut Book) -> std::result::Result<Alert, Refused> + Send,
+    ) -> Result<Alert> {
         let _turn = self.turn.lock().await;
         let mut kept = self.read().await?.unwrap_or_default();
-        let by = Acknowledged { by, at: view::now(), note };
-        let alert = kept.book.acknowledge(key, by).map_err(|refused| {
+        let alert = change(&mut kept.book).map_err(|refused| {
             Failure::not_found(refused.to_string()).hint("`moa alerts list` lists them")
         })?;
         self.write(&kept).await.map_err(Failure::refused)?;

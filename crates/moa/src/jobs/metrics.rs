@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moa_core::target::Outlook;
+use moa_core::time::Millis;
 use moa_engine::jobs::retention::Retention;
 use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::Views;
@@ -12,7 +13,7 @@ use moa_spec::Settings;
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
 
-use crate::metrics::targets::{Standing, standings};
+use crate::metrics::targets::{Production, Standing, production, standings};
 use crate::metrics::{Counters, Days};
 use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
@@ -39,6 +40,14 @@ impl Counting {
     /// What went wrong, for people.
     pub async fn count(&self) -> Result<Counters, String> {
         self.change(|_| {}).await
+    }
+
+    /// How production stands, by what has been counted up to now.
+    ///
+    /// # Errors
+    /// What went wrong, for people.
+    pub async fn production(&self, now: Millis) -> Result<Production, String> {
+        Ok(production(&self.count().await?, &self.settings, now))
     }
 
     /// The same, and changes something more.

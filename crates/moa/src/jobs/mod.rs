@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod files;
 pub mod health;
 pub mod metrics;
+pub mod samples;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,8 @@ pub struct Jobs {
     pub health: health::Health,
     /// Looks for what is wrong.
     pub alerts: alerts::Alerts,
+    /// Keeps what is done over time.
+    pub samples: samples::Samples,
 }
 
 /// A job's name, what it is for, and when it is done.
@@ -41,7 +44,7 @@ const fn every(minutes: u64, first: First) -> Rhythm {
 }
 
 /// What the jobs are called, in the order of [`Jobs::list`].
-pub const ENTRIES: [Entry; 5] = [
+pub const ENTRIES: [Entry; 6] = [
     ("retention", "deletes old runs from the store", every(1, First::AtOnce)),
     (
         "files",
@@ -59,18 +62,24 @@ pub const ENTRIES: [Entry; 5] = [
         "looks for what is wrong, and has people told of it",
         Rhythm { every: Span::seconds(15), first: First::AtOnce },
     ),
+    (
+        "samples",
+        "keeps what is done over time, for the charts",
+        Rhythm { every: Span::seconds(15), first: First::AtOnce },
+    ),
 ];
 
 impl Jobs {
     /// In the order of [`ENTRIES`]. Taken apart in whole, so that none is forgotten.
     fn list(self) -> [Arc<dyn Job>; ENTRIES.len()] {
-        let Jobs { retention, files, metrics, health, alerts } = self;
+        let Jobs { retention, files, metrics, health, alerts, samples } = self;
         [
             Arc::new(retention),
             Arc::new(files),
             Arc::new(metrics),
             Arc::new(health),
             Arc::new(alerts),
+            Arc::new(samples),
         ]
     }
 }
@@ -81,6 +90,10 @@ pub struct Housekeeping {
     driver: Mutex<Driver>,
     /// The alerts of the project, for whoever takes notice of one.
     pub alerting: Arc<alerts::Alerting>,
+    /// What is done over time, for whoever draws it.
+    pub sampling: Arc<samples::Sampling>,
+    /// The counters, for whoever shows them.
+    pub counting: Arc<metrics::Counting>,
     clock: Clock,
     /// Told whenever a job was asked for or has ended.
     changed: watch::Sender<()>,
@@ -91,11 +104,14 @@ impl Housekeeping {
     pub fn new(jobs: Jobs) -> Arc<Self> {
         let clock = Clock::start();
         let driver = Mutex::new(Driver::new(clock.now(), &ENTRIES));
-        let alerting = jobs.alerts.0.clone();
+        let (alerting, sampling) = (jobs.alerts.0.clone(), jobs.samples.0.clone());
+        let counting = jobs.metrics.counting.clone();
         Arc::new(Self {
             jobs: jobs.list(),
             driver,
             alerting,
+            sampling,
+            counting,
             clock,
             changed: watch::Sender::new(()),
         })

@@ -2,53 +2,12 @@
 
 use jiff::civil::Date;
 use moa_core::ids::Name;
-use moa_core::target::{Bounds, Outlook, Period, Progress, forecast, outlook, usual};
+use moa_core::target::{Bounds, Period, Progress, forecast, outlook, usual};
 use moa_core::time::Millis;
 use moa_spec::Settings;
-use serde::Serialize;
+pub use moa_view::target::{Counted, Production, Standing, number, rounded};
 
 use super::{Counter, Counters, Days};
-
-/// A target in the period that goes on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Standing {
-    /// The counter.
-    pub metric: String,
-    /// The period.
-    pub period: Period,
-    /// Its first day.
-    pub from: Date,
-    /// What was counted so far.
-    pub count: f64,
-    /// What is wanted.
-    #[serde(flatten)]
-    pub bounds: Bounds,
-    /// What it is heading for; `None` = too little is known yet.
-    pub forecast: Option<f64>,
-    /// Whether that is enough.
-    pub outlook: Outlook,
-}
-
-impl Standing {
-    /// What this is called for as long as the period goes on.
-    pub fn key(&self) -> String {
-        format!("{}/{}/{}", self.from, self.metric, self.period.as_str())
-    }
-
-    /// What is to be said of it, in a sentence.
-    pub fn told(&self) -> String {
-        let Self { metric, period, count, forecast, .. } = self;
-        let minimum = self.bounds.minimum.unwrap_or_default();
-        let heading = forecast.unwrap_or(*count);
-        format!(
-            "{metric}: this {} is heading for {}, below the minimum of {} ({} so far)",
-            period.as_str(),
-            rounded(heading),
-            number(minimum),
-            number(*count),
-        )
-    }
-}
 
 /// Whether the period of a [`Standing::key`] goes on.
 pub fn goes_on(key: &str, today: Date) -> bool {
@@ -59,19 +18,6 @@ pub fn goes_on(key: &str, today: Date) -> bool {
         Some(period.around(from.parse().ok()?).1)
     };
     read().is_some_and(|end| today < end)
-}
-
-/// A number as people write it.
-pub fn number(count: f64) -> String {
-    match count.fract() == 0.0 && count.abs() < 1e15 {
-        true => format!("{count:.0}"),
-        false => format!("{count}"),
-    }
-}
-
-/// A number that is only roughly known.
-pub fn rounded(count: f64) -> String {
-    number((count * 10.0).round() / 10.0)
 }
 
 /// How all targets look at an instant.
@@ -106,4 +52,28 @@ fn standing(
     let outlook = outlook(bounds, count, forecast.filter(|_| since < from));
     let metric = name.to_string();
     Standing { metric, period, from, count, bounds: *bounds, forecast, outlook }
+}
+
+/// Days that are told one by one.
+const DAYS: i32 = 30;
+
+/// All counters and targets at an instant.
+pub fn production(counters: &Counters, settings: &Settings, now: Millis) -> Production {
+    let today = Days::of(settings).day(now);
+    let counted = counters.all().map(|(name, counter)| {
+        let [day, month, year] = Period::ALL.map(|period| counter.of(period, today));
+        let back = |days: i32| today.checked_sub(jiff::Span::new().days(days)).ok();
+        let days = (0..DAYS).rev().filter_map(back);
+        let of = |day: Date| (day, counter.days.get(&day).copied().unwrap_or(0.0));
+        Counted {
+            metric: name.to_owned(),
+            today: day,
+            month,
+            year,
+            total: counter.total,
+            since: counter.since,
+            days: days.map(of).collect(),
+        }
+    });
+    Production { counters: counted.collect(), targets: standings(counters, settings, now) }
 }

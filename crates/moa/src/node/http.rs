@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
+use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
@@ -15,11 +16,13 @@ use moa_engine::audit::Actor;
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
+use moa_engine::series::Series;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{AttemptLog, Control, Drawing, FileWorkflow, LogPart};
 use moa_server::{App, SignIn, serve};
+use moa_view::target::{Production, Setting};
 use serde_json::{Map, Value as Json};
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
@@ -141,7 +144,8 @@ impl Http {
             hosts: server.hosts.clone(),
             public_url: server.public_url.clone(),
         };
-        let served = Served { node: node.clone(), layout: layout.clone() };
+        let config = node.config(config);
+        let served = Served { node: node.clone(), layout: layout.clone(), config };
         let (stop, stopped) = watch::channel(false);
         let app = App::new(options, Arc::new(served), stopped.clone());
         let sign_in = app.sign_in();
@@ -178,6 +182,7 @@ impl Drop for Http {
 struct Served {
     node: Arc<Node>,
     layout: Layout,
+    config: Vec<Setting>,
 }
 
 impl Served {
@@ -280,6 +285,37 @@ impl Control for Served {
         let read = tokio::task::spawn_blocking(move || Counters::read(&state)).await;
         let counters = read.map_err(|e| Failure::new(Exit::Failed, e.to_string()))??;
         Ok(counters.all().map(|(name, counter)| (name.to_owned(), counter.total)).collect())
+    }
+
+    async fn production(&self) -> Result<Production> {
+        let node = self.node.clone();
+        to_the_end(async move { node.production().await }).await
+    }
+
+    async fn series(&self) -> Series {
+        self.node.series()
+    }
+
+    async fn alerts(&self) -> Result<Book> {
+        self.node.alerts().await
+    }
+
+    async fn acknowledge(&self, key: String, by: String, note: Option<String>) -> Result<Alert> {
+        match self.act(Request::Acknowledge { key, by, note }).await? {
+            Reply::Acknowledged(alert) => Ok(*alert),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn resolve(&self, key: String, by: String, note: Option<String>) -> Result<Alert> {
+        match self.act(Request::Resolve { key, by, note }).await? {
+            Reply::Acknowledged(alert) => Ok(*alert),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn config(&self) -> Vec<Setting> {
+        self.config.clone()
     }
 
     async fn is_well(&self) -> bool {

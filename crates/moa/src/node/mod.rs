@@ -9,6 +9,7 @@
 pub mod http;
 pub mod lock;
 pub mod log;
+mod looks;
 pub mod notifier;
 mod rotate;
 pub mod rules;
@@ -27,7 +28,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use moa_core::agent::{AgentKind, AgentSpec};
-use moa_core::alert::Alert;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::limit::AgentLimits;
 use moa_core::run::{RunRow, RunStatus};
@@ -53,6 +53,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::jobs::alerts::{Alerting, Alerts};
 use crate::jobs::health::Health;
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
+use crate::jobs::samples::{Samples, Sampling};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::metrics::Days;
 use crate::node::notifier::{Notifier, Tell};
@@ -294,6 +295,12 @@ fn jobs(
             started_at: view::now(),
             lasting: !transient,
         },
+        samples: Samples(Sampling::new(
+            &layout.state(),
+            stores.views.clone(),
+            engine.clone(),
+            !transient,
+        )),
         files: files::Files {
             old: files::OldFiles {
                 files,
@@ -715,11 +722,6 @@ impl Node {
     /// The read side of its store.
     pub fn views(&self) -> &dyn Views {
         &*self.views
-    }
-
-    /// Notes that somebody has taken notice of an alert; answers it.
-    pub async fn acknowledge(&self, key: &str, by: String, note: Option<String>) -> Result<Alert> {
-        self.jobs.alerting.acknowledge(key, by, note).await
     }
 
     /// What is known of its jobs.

@@ -99,6 +99,12 @@ fn close(schema: &mut Json) {
 #[test]
 fn every_documented_call_answers_as_documented() {
     let project = Project::with("hello", WORKFLOW);
+    // There is something wrong from the start.
+    project.write(
+        "moa.yaml",
+        "targets: {tasks_completed: {day: {minimum: 5, target: 9}}}\n\
+         alerts: {rules: {disk: {free: 1000TiB}}}\n",
+    );
     let node = project.up();
     let mut c = Contract::new(Api::with_role(&project, &node, "admin"));
     let paths =
@@ -112,6 +118,7 @@ fn every_documented_call_answers_as_documented() {
     workflows(&mut c);
     triggers(&mut c);
     agents_and_events(&mut c);
+    alerts_and_metrics(&mut c);
     let made = c.call("POST", "/api/v1/tokens", &[], Some(json!({"name": "t", "role": "viewer"})));
     let id = made.expect(201).json()["id"].as_str().expect("an id").to_owned();
     c.call("GET", "/api/v1/tokens", &[], None).expect(200);
@@ -227,4 +234,44 @@ fn agents_and_events(c: &mut Contract) {
     let first = c.call("POST", "/api/v1/events", &[], Some(event.clone())).expect(200).json();
     let again = c.call("POST", "/api/v1/events", &[], Some(event)).expect(200).json();
     assert_eq!((&first["new"], &again["new"]), (&json!(1), &json!(0)));
+}
+
+fn alerts_and_metrics(c: &mut Contract) {
+    let path = "/api/v1/jobs/{job}/run";
+    c.call("POST", path, &["alerts"], None).expect(200);
+    let open = c.call("GET", "/api/v1/alerts", &[], None).expect(200).json();
+    assert_eq!(open["alerts"][0]["key"], "disk/state");
+    let act = |act: &str| format!("/api/v1/alerts/{{alert}}/{act}");
+    let note = Some(json!({"note": "a new disk comes"}));
+    let acked = c.call("POST", &act("ack"), &["disk%2Fstate"], note).expect(200).json();
+    assert_eq!(acked["acknowledged"]["note"], "a new disk comes");
+    assert_eq!(acked["acknowledged"]["by"], "api (admin)");
+    let over = c.call("POST", &act("resolve"), &["disk%2Fstate"], None).expect(200).json();
+    assert_eq!(over["state"], "resolved");
+    // It is still found, and stays settled.
+    c.call("POST", path, &["alerts"], None).expect(200);
+    let open = c.call("GET", "/api/v1/alerts", &[], None).expect(200).json();
+    assert_eq!(open["alerts"], json!([]));
+    let all = c.call("GET", "/api/v1/alerts?all=true", &[], None).expect(200).json();
+    assert_eq!(all["alerts"][0]["resolved_by"]["note"], json!(null));
+    c.call("POST", path, &["samples"], None).expect(200);
+    for range in ["1h", "24h", "7d"] {
+        let path = format!("/api/v1/metrics/history?range={range}");
+        let history = c.call("GET", &path, &[], None).expect(200).json();
+        assert_eq!(history["range"], range);
+        assert!(history["total"]["failed"].as_u64() > Some(0), "{}", history["total"]);
+        let agents = history["agents"].as_array().expect("agents");
+        assert!(agents.iter().any(|agent| agent["agent"] == "shell"), "{agents:?}");
+    }
+    let counted = c.call("GET", "/api/v1/metrics", &[], None).expect(200).json();
+    let done = counted["metrics"].as_array().expect("counters").iter();
+    let done = done.filter(|counter| counter["metric"] == "tasks_completed");
+    assert!(done.clone().any(|c| c["today"].as_f64() > Some(0.0)), "{counted}");
+    let targets = c.call("GET", "/api/v1/targets", &[], None).expect(200).json();
+    assert_eq!(targets["targets"][0]["minimum"], 5.0);
+    let config = c.call("GET", "/api/v1/config", &[], None).expect(200).json();
+    let settings = config["settings"].as_array().expect("settings");
+    let free = settings.iter().find(|s| s["key"] == "limits.max_running").expect("a setting");
+    assert_eq!(free["origin"], "default");
+    assert!(settings.iter().any(|s| s["origin"] == "moa.yaml:1"), "{config}");
 }

@@ -100,7 +100,9 @@ fn is_plain(path: &str, body: &str) {
         }
         assert!(!tag.starts_with("style") && !tag.starts_with("img"), "{path}: <{tag}>");
     }
-    assert!(!body.contains("http://") && !body.contains("https://"), "{path} leads elsewhere");
+    for place in ["href=\"http", "src=\"http", "action=\"http", "=\"//"] {
+        assert!(!body.contains(place), "{path} leads elsewhere");
+    }
 }
 
 fn shop() -> (Project, Node) {
@@ -371,4 +373,86 @@ fn several_runs_are_changed_at_once_after_a_look() {
     assert!(!viewer.page("/runs").contains("checkbox"));
     viewer.ask(&ask).expect(403);
     operator.ask("/runs/bulk?act=explode").expect(400);
+}
+
+/// A project in which something is wrong at once, and in which everything is counted.
+fn wrong() -> (Project, Node) {
+    let project = Project::with("hostile", HOSTILE);
+    project.write(
+        "moa.yaml",
+        "name: shop\ntargets: {tasks_failed: {day: {minimum: 5, maximum: 9}}}\n\
+         notify: {channels: {hook: {webhook: {url: 'https://hooks.invalid/T0/hushed'}}}}\n\
+         alerts: {rules: {disk: {free: 1000TiB}}}\n",
+    );
+    let node = project.up();
+    (project, node)
+}
+
+#[test]
+fn alerts_are_noticed_and_settled_on_their_page() {
+    let (project, node) = wrong();
+    project.call(&["jobs", "run", "alerts"]).expect(0);
+    let viewer = Browser::new(&project, &node, "viewer");
+    let seen = viewer.page("/alerts");
+    assert!(seen.contains("disk/state") && seen.contains("critical"), "{seen}");
+    assert_eq!(seen.matches("method=\"post\"").count(), 1, "a viewer only looks");
+    assert!(viewer.page("/").contains("There is little room on the disk"));
+    let operator = Browser::new(&project, &node, "operator");
+    let ack = "act=ack&alert=disk%2Fstate&note=%3Cb%3Eon+it%3C%2Fb%3E";
+    operator.send("/alerts", "/alerts", ack).expect(303);
+    let noticed = operator.page("/alerts");
+    assert!(noticed.contains("&lt;b&gt;on it&lt;/b&gt;"), "{noticed}");
+    assert!(!noticed.contains("value=\"ack\""), "once is enough");
+    operator.send("/alerts", "/alerts", "act=resolve&alert=disk%2Fstate").expect(303);
+    project.call(&["jobs", "run", "alerts"]).expect(0);
+    let over = operator.page("/alerts");
+    assert!(over.contains("Nothing is wrong") && over.contains("api (link)"), "{over}");
+    let audit = Browser::new(&project, &node, "admin").page("/audit");
+    assert!(audit.contains("alert.acknowledge") && audit.contains("alert.resolve"), "{audit}");
+}
+
+#[test]
+fn charts_production_and_settings_say_what_the_api_says() {
+    let (project, node) = wrong();
+    let api = Api::with_role(&project, &node, "admin");
+    api.ended(&started(&api, "hostile"));
+    project.call(&["jobs", "run", "samples"]).expect(0);
+    let admin = Browser::new(&project, &node, "admin");
+    for range in ["1h", "24h", "7d"] {
+        let charts = admin.page(&format!("/charts?range={range}"));
+        assert!(charts.contains("1 errors of 2") && charts.contains("/agents/shell"), "{charts}");
+        let history = api.get(&format!("/api/v1/metrics/history?range={range}")).expect(200).json();
+        assert_eq!(
+            (&history["total"]["errors"], &history["total"]["failed"]),
+            (&json!(1), &json!(1))
+        );
+    }
+    admin.ask("/charts?range=2h").expect(400);
+    let production = admin.page("/charts/production");
+    assert!(production.contains("tasks_failed") && production.contains("at least 5"));
+    assert!(admin.page("/").contains("at least 5"), "production stands on the overview");
+    let config = admin.page("/settings/config");
+    assert!(config.contains("moa.yaml:1") && config.contains("hooks.invalid"), "{config}");
+    let told = api.get("/api/v1/config").expect(200).body;
+    for text in [&config, &told] {
+        assert!(!text.contains("hushed"), "an address may hold a token");
+    }
+    let viewer = Browser::new(&project, &node, "viewer");
+    viewer.ask("/settings/config").expect(403);
+    assert!(!viewer.page("/settings").contains("/settings/config"));
+}
+
+#[test]
+fn charts_go_on_over_a_restart() {
+    let (project, node) = wrong();
+    let api = Api::with_role(&project, &node, "viewer");
+    project.call(&["run", "hostile", "-q"]).expect(1);
+    project.call(&["jobs", "run", "samples"]).expect(0);
+    let total = |api: &Api| {
+        api.get("/api/v1/metrics/history").expect(200).json()["total"]["failed"].clone()
+    };
+    assert_eq!(total(&api), 1);
+    node.kill();
+    let node = project.up();
+    assert_eq!(total(&Api::with_role(&project, &node, "viewer")), 1);
 }

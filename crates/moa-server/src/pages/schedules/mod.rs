@@ -22,8 +22,8 @@ use crate::error::Result;
 const DAY: Span = Span::minutes(24 * 60);
 /// How late a trigger is when it counts as late.
 const LATE: Span = Span::minutes(1);
-/// Slots that come, listed.
-const SLOTS: usize = 12;
+/// Schedules that come, listed.
+const SCHEDULES: usize = 12;
 /// Slots of one schedule looked at.
 const SLOTS_OF_ONE: usize = 300;
 
@@ -64,21 +64,39 @@ pub fn late(all: &[Known], now: Millis) -> Vec<(&Known, Millis)> {
         .collect()
 }
 
-/// What comes, as a table.
+/// What comes, a row for each schedule, in order of the next slot.
 pub fn table(coming: &[Coming<'_>], now: Millis) -> Markup {
+    let mut by_schedule: Vec<(&Coming<'_>, usize)> = Vec::new();
+    for one in coming {
+        let same =
+            |(first, _): &&mut (&Coming<'_>, usize)| std::ptr::eq(first.trigger, one.trigger);
+        match by_schedule.iter_mut().find(same) {
+            Some((_, count)) => *count += 1,
+            None => by_schedule.push((one, 1)),
+        }
+    }
     html! {
         table {
             tbody {
-                @for one in coming.iter().take(SLOTS) {
-                    tr data-key={ (one.trigger.spec.title()) " " (one.slot.at.0) } {
-                        td class="nowrap" { (parts::time(one.slot.at, now)) }
-                        td { a href=(path(one.trigger)) { (one.trigger.spec.title()) } }
-                        td class="num mono dim nowrap" { (clock(&one.local)) }
+                @for (first, count) in by_schedule.iter().take(SCHEDULES) {
+                    @let many = if *count < SLOTS_OF_ONE { count.to_string() } else { format!("{count}+") };
+                    tr data-to=(path(first.trigger)) data-key=(first.trigger.spec.title()) {
+                        td {
+                            a href=(path(first.trigger)) { (first.trigger.spec.title()) }
+                            div class="dim cut" { (parts::line(&when(&first.trigger.spec))) }
+                        }
+                        td class="num nowrap" { (many) (if *count == 1 { " slot" } else { " slots" }) }
+                        td class="num nowrap" {
+                            (parts::time(first.slot.at, now)) " "
+                            span class="mono dim" { (clock(&first.local)) }
+                        }
                     }
                 }
             }
         }
-        @if coming.len() > SLOTS { p class="dim" { "… and " (coming.len() - SLOTS) " more" } }
+        @if by_schedule.len() > SCHEDULES {
+            p class="dim" { "… and " (by_schedule.len() - SCHEDULES) " more schedules" }
+        }
     }
 }
 
@@ -87,24 +105,27 @@ pub fn clock(local: &str) -> &str {
     local.get(11..16).unwrap_or(local)
 }
 
-/// The next day of all schedules, for the overview.
-pub async fn card(app: &App, now: Millis) -> Result<Markup> {
-    let all = known(app, None).await?;
-    let coming = coming(&all, now, now.after(DAY));
-    let late = late(&all, now);
-    Ok(html! {
+/// The next day of all schedules.
+pub fn card(all: &[Known], now: Millis) -> Markup {
+    let coming = coming(all, now, now.after(DAY));
+    html! {
         section class="card" {
-            h2 { "Next 24 hours" a href="/schedules" { "schedules" } }
-            @for (trigger, due) in &late {
-                p class="failed" {
-                    "Late: " a href=(path(trigger)) { (trigger.spec.title()) } ", due "
-                    (parts::time(*due, now))
-                }
-            }
+            h2 { "Next 24 hours" a href="/calendar" { "calendar" } }
             @if coming.is_empty() { (parts::empty("No schedule is due", &html! {})) }
             @else { (table(&coming, now)) }
         }
-    })
+    }
+}
+
+/// What is late, as lines.
+pub fn lateness(all: &[Known], now: Millis) -> Markup {
+    html! {
+        @for (trigger, due) in late(all, now) {
+            p class="failed" {
+                "Late: " a href=(path(trigger)) { (trigger.spec.title()) } ", due " (parts::time(due, now))
+            }
+        }
+    }
 }
 
 /// The list.
@@ -123,7 +144,8 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         }
         @if !clocks.is_empty() { (list("Schedules", &clocks, now)) }
         @if !others.is_empty() { (list("Other triggers", &others, now)) }
-        @if !clocks.is_empty() { (card(&app, now).await?) }
+        (lateness(&all, now))
+        @if !clocks.is_empty() { (card(&all, now)) }
     };
     let actions = html! { a class="button" href="/calendar" { "Calendar" } };
     let shown = Page {

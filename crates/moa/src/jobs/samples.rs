@@ -1,0 +1,157 @@
+//! The job that keeps what the node does over time, for the charts of the dashboard.
+//!
+//! `.moa/samples.json` holds it, written once a minute and when something has ended, and replaced whole. It is there to be looked at
+//! alone: where it is lost or damaged, the charts begin anew, and nothing else is different.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use moa_core::run::RunStatus;
+use moa_core::time::{Millis, Span};
+use moa_engine::Handle;
+use moa_engine::jobs::{Instants, Job};
+use moa_engine::meter::Meter;
+use moa_engine::series::{Bucket, Gauges, Range, Series};
+use moa_ports::views::{Totals, Views};
+use moa_server::exposition::Process;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use crate::files::Beneath;
+use crate::view;
+
+/// The file, in the folder of the project's state.
+const FILE: &str = "samples.json";
+/// The form of the file.
+const FORMAT: u32 = 1;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct File {
+    format: u32,
+    series: Series,
+}
+
+/// What the node that serves a project does over time.
+pub struct Sampling {
+    state: PathBuf,
+    views: Arc<dyn Views>,
+    engine: Handle,
+    /// Whether this node stays: one that is there for one run keeps nothing.
+    lasting: bool,
+    kept: Mutex<Kept>,
+}
+
+/// What is known by the last sample.
+struct Kept {
+    series: Series,
+    meter: Meter,
+    gauges: Gauges,
+    /// When it was taken, by the engine's clock.
+    at: Millis,
+    /// The minute in which it was written last.
+    written: Option<Millis>,
+}
+
+impl Sampling {
+    /// Of a node that starts now.
+    pub fn new(state: &Path, views: Arc<dyn Views>, engine: Handle, lasting: bool) -> Arc<Self> {
+        let series = if lasting { read(state) } else { Series::default() };
+        let gauges = gauges(&Totals::default());
+        let meter = Meter::default();
+        let kept = Mutex::new(Kept { series, meter, gauges, at: view::now(), written: None });
+        Arc::new(Self { state: state.to_owned(), views, engine, lasting, kept })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it has done, up to the last sample.
+    pub fn series(&self) -> Series {
+        self.kept().series.clone()
+    }
+
+    async fn sample(&self, at: Instants) -> Result<Json, String> {
+        let meter = self.engine.meter().await;
+        let totals = self.views.totals().await.map_err(|e| e.to_string())?;
+        let gauges = gauges(&totals);
+        let minute = Range::Hour.start(at.wall);
+        let due = {
+            let mut kept = self.kept();
+            let took = Span(at.engine.since(kept.at).0);
+            let done = Bucket::between(&meter.since(&kept.meter), &kept.gauges, &gauges, took);
+            kept.series.add(at.wall, &done);
+            (kept.meter, kept.gauges, kept.at) = (meter, gauges, at.engine);
+            let is_news = kept.written != Some(minute) || done.has_work();
+            is_news.then(|| kept.series.clone())
+        };
+        if let Some(series) = due {
+            let state = self.state.clone();
+            let written = tokio::task::spawn_blocking(move || write(&state, series)).await;
+            written.map_err(|e| e.to_string())?.map_err(|e| format!("samples: {e}"))?;
+            self.kept().written = Some(minute);
+        }
+        Ok(json!({}))
+    }
+}
+
+/// The job.
+pub struct Samples(pub Arc<Sampling>);
+
+#[async_trait]
+impl Job for Samples {
+    async fn activate(&self, at: Instants) -> Result<Json, String> {
+        if self.0.lasting { self.0.sample(at).await } else { Ok(json!({})) }
+    }
+}
+
+fn gauges(totals: &Totals) -> Gauges {
+    let process = Process::read();
+    let open = RunStatus::ALL.into_iter().filter(|status| !status.is_terminal());
+    Gauges {
+        memory: process.resident,
+        cpu_seconds: process.cpu_seconds,
+        files: process.files,
+        ready: totals.ready,
+        running: totals.running,
+        open: open.filter_map(|status| totals.runs.get(status.as_str())).sum(),
+    }
+}
+
+fn read(state: &Path) -> Series {
+    let path = state.join(FILE);
+    let read = std::fs::read(&path).map(|bytes| serde_json::from_slice::<File>(&bytes));
+    match read {
+        Ok(Ok(file)) if file.format == FORMAT => return file.series,
+        Ok(_) => tracing::warn!("{} can't be read: the charts begin anew", path.display()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => tracing::warn!("{}: {e}: the charts begin anew", path.display()),
+    }
+    Series::default()
+}
+
+fn write(state: &Path, series: Series) -> io::Result<()> {
+    let file = File { format: FORMAT, series };
+    Beneath::new(state)?.write(Path::new(FILE), &serde_json::to_vec(&file)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_what_is_damaged_begins_anew() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(read(dir.path()), Series::default());
+        let mut series = Series::default();
+        let gauges = Gauges { ready: 3, ..Gauges::default() };
+        let done = Bucket::between(&Meter::default(), &gauges, &gauges, Span(5));
+        series.add(Millis(1), &done);
+        write(dir.path(), series.clone()).expect("it is written");
+        assert_eq!(read(dir.path()), series);
+        std::fs::write(dir.path().join(FILE), "{\"format\": 1, \"ser").expect("it is cut");
+        assert_eq!(read(dir.path()), Series::default());
+    }
+}

@@ -1,0 +1,48 @@
+//! What a node tells people of how it is: alerts, production, what it did over time, its settings.
+
+use moa_core::alert::{Alert, Book};
+use moa_engine::series::Series;
+use moa_view::target::{Production, Setting};
+
+use super::Node;
+use crate::config::{self, Config};
+use crate::exit::{Exit, Failure, Result};
+use crate::view;
+
+impl Node {
+    /// Notes that somebody has taken notice of an alert; answers it.
+    pub async fn acknowledge(&self, key: &str, by: String, note: Option<String>) -> Result<Alert> {
+        self.jobs.alerting.acknowledge(key, by, note).await
+    }
+
+    /// Notes that somebody says an alert is over; answers it.
+    pub async fn resolve(&self, key: &str, by: String, note: Option<String>) -> Result<Alert> {
+        self.jobs.alerting.resolve(key, by, note).await
+    }
+
+    /// What is known of alerts.
+    pub async fn alerts(&self) -> Result<Book> {
+        self.jobs.alerting.book().await
+    }
+
+    /// How production stands.
+    pub async fn production(&self) -> Result<Production> {
+        let counted = self.jobs.counting.production(view::now()).await;
+        counted.map_err(|why| Failure::new(Exit::Failed, why))
+    }
+
+    /// What it did over time.
+    pub fn series(&self) -> Series {
+        self.jobs.sampling.series()
+    }
+
+    /// Its settings as people see them: what is secret is not in them.
+    pub fn config(&self, config: &Config) -> Vec<Setting> {
+        let lines = config.lines().into_iter().map(|line| {
+            let mut value = config::public(&line.key, line.value);
+            self.secrets.redact(&mut value);
+            Setting { key: line.key, value, origin: line.origin.to_string() }
+        });
+        lines.collect()
+    }
+}
