@@ -18,6 +18,7 @@ pub mod pages;
 pub mod routes;
 pub mod serve;
 pub mod stream;
+pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -64,6 +65,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// The address that people use, when it isn't the one that it listens on.
     pub public_url: Option<String>,
+    /// Whether it speaks TLS itself.
+    pub tls: bool,
 }
 
 /// What handlers work with.
@@ -88,9 +91,11 @@ struct Inner {
 impl App {
     /// A server for a node; streams end when `ending` says true.
     pub fn new(options: Options, control: Arc<dyn Control>, ending: watch::Receiver<bool>) -> Self {
-        let Options { project, state, address, hosts, public_url } = options;
-        let secure = public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
-        let base_url = public_url.clone().unwrap_or_else(|| format!("http://{}", shown(address)));
+        let Options { project, state, address, hosts, public_url, tls } = options;
+        let secure = tls || public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
+        let scheme = if tls { "https" } else { "http" };
+        let base_url =
+            public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", shown(address)));
         Self(Arc::new(Inner {
             project,
             base_url: base_url.trim_end_matches('/').to_owned(),

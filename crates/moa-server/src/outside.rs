@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tracing::Instrument;
 
 use crate::App;
+use crate::auth::guard;
 use crate::auth::tokens::random_hex;
 use crate::error::{Code, Problem};
 use crate::pages;
@@ -42,6 +43,7 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
     let html = wants_html(request.headers()) && !path.starts_with("/api/");
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str()).to_owned();
     let from_elsewhere = is_led_here(request.headers());
+    let is_named = guard::is_named(request.headers());
     request.extensions_mut().insert(RequestTag(id.clone()));
     let span = tracing::info_span!("request", id, %method, path);
     let began = Instant::now();
@@ -67,7 +69,7 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
         }
     }
     tracing::debug!(status = response.status().as_u16(), "{method} {path}");
-    dress(&app, &id, &mut response);
+    dress(&app, &id, is_named, &mut response);
     app.requests().answered(&method, response.status(), began.elapsed());
     response
 }
@@ -142,12 +144,13 @@ fn document(problem: &Problem, path: &str, id: &str) -> Response {
 }
 
 /// Puts on what every response wears.
-fn dress(app: &App, id: &str, response: &mut Response) {
+fn dress(app: &App, id: &str, is_named: bool, response: &mut Response) {
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if app.is_secure() {
+    // For `localhost` it would hold for whatever else listens there.
+    if app.is_secure() && is_named {
         let value = HeaderValue::from_static("max-age=31536000");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, value);
     }

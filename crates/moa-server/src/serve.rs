@@ -2,7 +2,8 @@
 //!
 //! `axum::serve` sets no timeouts; whoever sends a header slowly would keep its connection for good.
 //! So connections are served by hyper here: how many there are, how long a header may take, how large
-//! it may be, and how long what is left gets at the end, all have a limit.
+//! it may be, and how long what is left gets at the end, all have a limit. So has a handshake, where
+//! there is TLS ([`crate::tls`]).
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,10 +15,13 @@ use axum::extract::Request;
 use axum::http::Extensions;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
+
+use crate::tls::Tls;
 
 /// Connections at once, streams of events among them; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 2500;
@@ -46,7 +50,12 @@ impl Peer {
 }
 
 /// Serves until `stop` says true; then requests under way get a short time to end.
-pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -56,7 +65,7 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let connection = connection(stream, peer, router.clone(), stop.clone());
+        let connection = connection(stream, peer, tls.clone(), router.clone(), stop.clone());
         connections.spawn(async move {
             let _place = place;
             connection.await;
@@ -97,6 +106,7 @@ async fn accept(
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
+    tls: Option<Tls>,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -106,6 +116,25 @@ async fn connection(
     // next restart.
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, READER_WAIT_MS);
+    let Some(tls) = tls else { return answer(stream, peer, router, stop).await };
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HEADER_WAIT, tls.accept(stream)) => shaken,
+        () = stopped(&mut stop) => return,
+    };
+    match shaken {
+        Ok(Ok(Some(stream))) => answer(stream, peer, router, stop).await,
+        Ok(Ok(None)) => tracing::debug!(%peer, "somebody spoke without TLS"),
+        Ok(Err(error)) => tracing::debug!(%error, %peer, "a handshake failed"),
+        Err(_) => tracing::debug!(%peer, "a handshake took too long"),
+    }
+}
+
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));

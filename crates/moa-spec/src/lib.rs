@@ -61,7 +61,7 @@ pub use scalar::{
 pub use schema::{SchemaKind, schema};
 pub use secrets::{SecretsOf, missing_secrets};
 pub use settings::{
-    Limits, Log, LogFormat, LogLevel, Logs, Secrets, Server, Settings, parse_settings,
+    Limits, Log, LogFormat, LogLevel, Logs, Secrets, Server, Settings, Tls, parse_settings,
 };
 pub use source::Source;
 pub use tests_section::{

@@ -121,12 +121,23 @@ pub struct Server {
     pub hosts: Vec<String>,
     /// The address that people use, where a proxy stands in front.
     pub public_url: Option<String>,
+    /// TLS of its own.
+    pub tls: Tls,
+}
+
+/// TLS of the API and the dashboard: both files, or none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Tls {
+    /// The PEM file of the certificate (chain), relative to the project.
+    pub cert: Option<String>,
+    /// The PEM file of its private key.
+    pub key: Option<String>,
 }
 
 impl Default for Server {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 3020));
-        Self { enabled: true, listen, hosts: Vec::new(), public_url: None }
+        Self { enabled: true, listen, hosts: Vec::new(), public_url: None, tls: Tls::default() }
     }
 }
 
@@ -269,6 +280,10 @@ fn server(file: &ServerFile, server: &mut Server, cx: &mut Cx) {
             d.help("write it without a port: moa.example.com");
         }
         server.hosts.push(host.value.clone());
+    }
+    if let Some(tls) = &file.tls {
+        let path = |path: &Option<At<String>>| path.as_ref().map(|path| path.value.clone());
+        server.tls = Tls { cert: path(&tls.cert), key: path(&tls.key) };
     }
     if let Some(url) = &file.public_url {
         let rest = ["https://", "http://"].iter().find_map(|s| url.value.strip_prefix(s));

@@ -26,7 +26,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 33] = [
+const KEYS: [Key; 35] = [
     Key {
         path: "name",
         text: true,
@@ -218,6 +218,18 @@ const KEYS: [Key; 33] = [
         text: true,
         take: |to, from| to.server.public_url = from.server.public_url,
         about: "The address that people use, where a proxy stands in front",
+    },
+    Key {
+        path: "server.tls.cert",
+        text: true,
+        take: |to, from| to.server.tls.cert = from.server.tls.cert,
+        about: "The PEM file of their certificate: they speak TLS then",
+    },
+    Key {
+        path: "server.tls.key",
+        text: true,
+        take: |to, from| to.server.tls.key = from.server.tls.key,
+        about: "The PEM file of its private key, which no other user can read",
     },
     Key {
         path: "allow_root",

@@ -70,6 +70,16 @@ impl Hosts {
     }
 }
 
+/// Whether a request calls this server by a name of its own, not by an address or `localhost`.
+pub fn is_named(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse::<Authority>().ok());
+    host.is_some_and(|host| {
+        let name = host.host().trim_start_matches('[').trim_end_matches(']');
+        name.parse::<std::net::IpAddr>().is_err() && !name.eq_ignore_ascii_case("localhost")
+    })
+}
+
 /// `https://moa.example/path` → `https://moa.example`.
 fn origin_of(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;

@@ -150,7 +150,7 @@ impl Auth {
             sign_ins: RateLimiter::keyed(Quota::per_minute(SIGN_INS)),
             // Cookies know no ports: several projects on one machine must not sign each other out.
             cookie: match secure {
-                true => "__Host-moa_session".into(),
+                true => format!("__Host-moa_session_{port}"),
                 false => format!("moa_session_{port}"),
             },
             secure,

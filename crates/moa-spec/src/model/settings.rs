@@ -171,6 +171,16 @@ record! {
         hosts: Option<Vec<At<String>>>,
         /// The address that people use, where a proxy stands in front: `https://moa.example.com`.
         public_url: Option<At<String>>,
+        /// TLS of its own; plain HTTP when not given.
+        tls: Option<TlsFile>,
+    }
+
+    /// TLS of the API and the dashboard.
+    pub struct TlsFile as "`tls`" {
+        /// The PEM file of the certificate and those between it and the root, relative to the project.
+        cert: Option<At<String>>,
+        /// The PEM file of its private key, which no other user can read.
+        key: Option<At<String>>,
     }
 
     /// Where secrets come from.

@@ -131,7 +131,9 @@ async fn announce(running: &Running, layout: &Layout, context: &Context) {
             }
             ui.note("             (works once, for 15 minutes; `moa open` makes another)");
         }
-        if !http.address.ip().is_loopback() && running.config.settings.server.public_url.is_none() {
+        let server = &running.config.settings.server;
+        let is_plain = server.public_url.is_none() && server.tls.cert.is_none();
+        if is_plain && !http.address.ip().is_loopback() {
             ui.warn("the dashboard can be reached from other machines, and nothing encrypts it");
         }
     }

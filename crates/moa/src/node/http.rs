@@ -21,6 +21,7 @@ use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{AttemptLog, Control, Drawing, FileWorkflow, LogPart};
+use moa_server::tls::Tls;
 use moa_server::{App, SignIn, serve};
 use moa_view::target::{Production, Setting};
 use serde_json::{Map, Value as Json};
@@ -55,36 +56,53 @@ pub enum Wanted {
 }
 
 /// A socket that waits for its node.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Door {
     /// It; `None` = the API is not served.
     pub listener: Option<TcpListener>,
+    /// What makes TLS of its connections; `None` = they are plain.
+    tls: Option<Tls>,
     /// Why it isn't, when it should.
     pub unserved: Option<String>,
 }
 
 /// Takes the address. One that nobody asked for and that is taken is done without.
-pub fn bind(config: &mut Config, wanted: &Wanted) -> Result<Door> {
+pub fn bind(layout: &Layout, config: &mut Config, wanted: &Wanted) -> Result<Door> {
     let Wanted::AsSet { listen } = wanted else { return Ok(Door::default()) };
     config.listen_from_flag(*listen);
     let server = &config.settings.server;
     if !server.enabled && listen.is_none() {
         return Ok(Door::default());
     }
+    let tls = tls(layout, &server.tls)?;
     let address = server.listen;
     let hint =
         "choose another: --listen 127.0.0.1:3021, MOA_SERVER_LISTEN, `server: {listen: ...}`";
     match TcpListener::bind(address) {
-        Ok(listener) => Ok(Door { listener: Some(listener), unserved: None }),
+        Ok(listener) => Ok(Door { listener: Some(listener), tls, unserved: None }),
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && !config.is_given("server.listen") => {
             let text = format!("no API and no dashboard: {address} is in use; {hint}");
-            Ok(Door { listener: None, unserved: Some(text) })
+            Ok(Door { listener: None, tls: None, unserved: Some(text) })
         }
         Err(e) => {
             let text = format!("can't listen on {address}: {e}");
             Err(Failure::new(Exit::Refused, text).hint(hint))
         }
     }
+}
+
+/// The certificate and the key, if there are to be any.
+fn tls(layout: &Layout, files: &moa_spec::Tls) -> Result<Option<Tls>> {
+    let (cert, key) = match (&files.cert, &files.key) {
+        (None, None) => return Ok(None),
+        (Some(cert), Some(key)) => (layout.root.join(cert), layout.root.join(key)),
+        _ => {
+            let text = "server.tls has one of cert and key; TLS takes both";
+            return Err(Failure::new(Exit::Invalid, text));
+        }
+    };
+    let tls = Tls::new(cert, key).map_err(|e| Failure::refused(e.to_string()).hint(e.hint()))?;
+    Ok(Some(tls))
 }
 
 impl Door {
@@ -95,8 +113,8 @@ impl Door {
         layout: &Layout,
         config: &Config,
     ) -> Result<(Option<Http>, Option<String>)> {
-        let Self { listener, unserved } = self;
-        let start = |listener| Http::start(listener, node, layout, config);
+        let Self { listener, tls, unserved } = self;
+        let start = |listener| Http::start(listener, tls, node, layout, config);
         let http = listener.map(start).transpose()?;
         if let Some(http) = &http {
             node.access.sign_in.get_or_init(|| http.sign_in.clone());
@@ -120,6 +138,7 @@ impl Http {
     /// Serves a node.
     pub fn start(
         listener: TcpListener,
+        tls: Option<Tls>,
         node: &Arc<Node>,
         layout: &Layout,
         config: &Config,
@@ -143,6 +162,7 @@ impl Http {
             address,
             hosts: server.hosts.clone(),
             public_url: server.public_url.clone(),
+            tls: tls.is_some(),
         };
         let config = node.config(config);
         let served = Served { node: node.clone(), layout: layout.clone(), config };
@@ -151,7 +171,7 @@ impl Http {
         let sign_in = app.sign_in();
         let task = runtime.spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => serve::serve(listener, app.router(), stopped).await,
+                Ok(listener) => serve::serve(listener, tls, app.router(), stopped).await,
                 Err(error) => tracing::error!(%error, "the server can't start"),
             }
         });

@@ -148,7 +148,7 @@ impl Running {
         let (loaded, mut config) = load(&layout, stderr.unwrap_or(false))?;
         config.stop_grace_from_flag(drain);
         // Before anything runs: whoever wants it there is told at once.
-        let door = http::bind(&mut config, &serve)?;
+        let door = http::bind(&layout, &mut config, &serve)?;
         let settings = &config.settings;
         start_log(&layout, settings, verbose, stderr)?;
         let stores = wire::open_store(&layout)?;

@@ -112,7 +112,7 @@ impl Api {
 }
 
 impl Answer {
-    fn read(text: &str) -> Self {
+    pub fn read(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         Self { status, head: format!("{head}\r\n"), body: body.to_owned() }

@@ -33,6 +33,7 @@ mod service;
 mod smoke;
 mod snapshots;
 mod stream;
+mod tls;
 mod triggers;
 mod windows;
 #[allow(dead_code, reason = "some faults are ordered by the tests of moa-connectors alone")]
