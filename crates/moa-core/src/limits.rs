@@ -1,5 +1,7 @@
 //! Every maximum of moa, by name, with its unit last. A limit that a user can hit is in the docs.
 
+use crate::time::Span;
+
 /// Characters of a workflow's, agent's or channel's name.
 pub const NAME_LENGTH_MAX: usize = 64;
 /// Characters of a step id.
@@ -59,6 +61,8 @@ pub const KEY_LENGTH_MAX: usize = 512;
 pub const FAIRNESS_WEIGHT_MAX: u32 = 1000;
 /// Attempts of one step, whatever its policy says.
 pub const ATTEMPTS_MAX: u32 = 1000;
+/// How long `on_failure` of a workflow with a `timeout` may take, however short that is.
+pub const ON_FAILURE_TIME_MIN: Span = Span::minutes(10);
 /// Inputs gathered for one commit: bounds memory and the length of one transaction.
 pub const BATCH_INPUTS_MAX: usize = 8192;
 /// Runs one node keeps in memory; idle ones leave first.

@@ -207,9 +207,16 @@ pub struct RunExtra {
     /// Why it is being cancelled, once somebody asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<String>,
-    /// Whether it is being cancelled because its time is over.
+    /// Whether it is being cancelled because its time is over. Then `on_failure` comes all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub timed_out: bool,
+    /// Whether `on_failure` does not come any more or is to stop too: its time is over as well, or
+    /// somebody has asked for that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unhandled: bool,
+    /// When `on_failure` began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handling_since: Option<Millis>,
     /// Whether it is paused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -228,6 +235,13 @@ pub struct RunExtra {
     /// First instances of `on_failure` and `finally`, once they are open.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub open_bodies: BTreeMap<BodyIx, InstIx>,
+}
+
+impl RunExtra {
+    /// Whether it is being cancelled for good. One whose time is over has failed: that is handled first.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_some() && (!self.timed_out || self.unhandled)
+    }
 }
 
 /// A signal that no step has taken yet.

@@ -173,8 +173,13 @@ fn of_run(run: &Run, pending: &Pending) -> Vec<Reason> {
             if !running.is_empty() {
                 reasons.push(Reason::of_run(format!("it runs: {}", running.join(", ")), None));
             }
-            if let Some(why) = &run.row.extra.cancel {
-                reasons.push(Reason::of_run(format!("it is being cancelled: {why}"), None));
+            let extra = &run.row.extra;
+            match &extra.cancel {
+                Some(why) if extra.is_cancelled() => {
+                    reasons.push(Reason::of_run(format!("it is being cancelled: {why}"), None));
+                }
+                Some(why) => reasons.push(Reason::of_run(format!("it fails: {why}"), None)),
+                None => {}
             }
         }
     }

@@ -12,9 +12,10 @@ use super::{Effect, Input, MessageBody, Rejected, TimerKey, rejected};
 
 impl Tx<'_> {
     pub fn cancel(&mut self, reason: &str, timeout: bool) -> Result<(), Rejected> {
-        if self.run.row.extra.cancel.is_some() {
+        if self.run.row.extra.is_cancelled() {
             return rejected("the run is being cancelled already");
         }
+        let stopping = self.run.is_cancelling();
         if self.run.row.phase > Phase::OnFailure {
             return rejected("the run is cleaning up already; terminate it to stop it now");
         }
@@ -27,7 +28,7 @@ impl Tx<'_> {
             self.resume()?;
         }
         // What is being undone is undone to its end: that is how the run cleans up.
-        if self.run.row.phase != Phase::Compensate {
+        if self.run.row.phase != Phase::Compensate && !stopping {
             for inst in 0..self.run.len() as InstIx {
                 self.cancel_inst(inst);
             }

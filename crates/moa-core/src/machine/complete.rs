@@ -8,6 +8,7 @@ use crate::agent::AgentSpec;
 use crate::event::{Event, InstIx};
 use crate::ids::{RunId, mix};
 use crate::retry::RetryPolicy;
+use crate::run::Phase;
 use crate::step::{ErrorKind, SkipReason, StepError, StepStatus, WaitReason};
 use crate::time::{Millis, Span};
 use crate::workflow::{OnTimeout, StepKind};
@@ -375,7 +376,11 @@ impl Tx<'_> {
         match timer {
             TimerKey::Run => {
                 self.effects.push(Effect::Disarm { timer });
-                self.cancel("the run's time limit is over", true)?;
+                let reason = match self.run.row.phase {
+                    Phase::OnFailure => "the time limit of its on_failure is over",
+                    _ => "the run's time limit is over",
+                };
+                self.cancel(reason, true)?;
             }
             TimerKey::Queue { step } => {
                 let message = "no slot was free before its queue timeout";

@@ -147,10 +147,17 @@ impl Run {
                 self.requeue();
             }
             Event::CancelRequested { reason, timeout } => {
-                row.extra.cancel = Some(reason.clone());
-                row.extra.timed_out = *timeout;
+                let handling = row.phase == Phase::OnFailure;
+                row.extra.unhandled = handling || row.extra.cancel.is_some();
+                row.extra.cancel.get_or_insert_with(|| reason.clone());
+                row.extra.timed_out |= *timeout;
             }
-            Event::PhaseEntered { phase } => row.phase = *phase,
+            Event::PhaseEntered { phase } => {
+                row.phase = *phase;
+                if *phase == Phase::OnFailure {
+                    row.extra.handling_since = Some(now);
+                }
+            }
             Event::RunSucceeded { output } => {
                 row.output = output.clone();
                 self.end(now, RunStatus::Succeeded);

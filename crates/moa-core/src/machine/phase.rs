@@ -7,36 +7,47 @@ use crate::workflow::{BodyIx, MAIN};
 
 use super::state::ScopeIx;
 use super::tx::Tx;
+use super::{Effect, TimerKey};
 
 impl Tx<'_> {
     /// All steps of the present phase are terminal.
     pub fn phase_done(&mut self) {
-        let failed = self.first_failure(MAIN).is_some();
-        let cancelled = self.run.row.extra.cancel.is_some();
         let phase = self.run.row.phase;
+        let ends_badly = self.has_failed() || self.run.row.extra.cancel.is_some();
         let undoable = self.run.index.next_undone().is_some();
-        if phase < Phase::Compensate && (failed || cancelled) && undoable {
+        if phase < Phase::Compensate && ends_badly && undoable {
             self.record(Event::PhaseEntered { phase: Phase::Compensate });
             return self.next_compensation();
         }
-        self.phase_after_compensation(phase, failed, cancelled);
+        self.phase_after_compensation(phase);
     }
 
-    fn phase_after_compensation(&mut self, phase: Phase, failed: bool, cancelled: bool) {
+    /// Whether a main step has failed, or the time was over before they had all ended.
+    fn has_failed(&self) -> bool {
+        self.run.row.extra.timed_out || self.first_failure(MAIN).is_some()
+    }
+
+    fn phase_after_compensation(&mut self, phase: Phase) {
         let graph = self.run.graph.clone();
+        let (failed, cancelled) = (self.has_failed(), self.run.row.extra.is_cancelled());
         if phase < Phase::OnFailure
             && failed
             && !cancelled
             && let Some(body) = graph.on_failure
         {
-            return self.enter(Phase::OnFailure, body);
+            self.enter(Phase::OnFailure, body);
+            // It has a time of its own: that of the run may be over.
+            if let Some(due) = self.run.timer_due(TimerKey::Run) {
+                self.effects.push(Effect::Arm { timer: TimerKey::Run, due });
+            }
+            return;
         }
         if phase < Phase::Finally
             && let Some(body) = graph.finally
         {
             return self.enter(Phase::Finally, body);
         }
-        self.end_run(cancelled);
+        self.end_run();
     }
 
     fn enter(&mut self, phase: Phase, body: BodyIx) {
@@ -52,9 +63,7 @@ impl Tx<'_> {
     /// Opens the compensation of the step that succeeded last, or goes on.
     pub fn next_compensation(&mut self) {
         let Some(inst) = self.run.index.next_undone() else {
-            let failed = self.first_failure(MAIN).is_some();
-            let cancelled = self.run.row.extra.cancel.is_some();
-            return self.phase_after_compensation(Phase::Compensate, failed, cancelled);
+            return self.phase_after_compensation(Phase::Compensate);
         };
         let body = self.run.graph.step(self.run.steps[inst as usize].row.plan).compensate;
         let Some(body) = body else { return };
@@ -74,13 +83,13 @@ impl Tx<'_> {
         failed.min_by_key(|i| (self.run.steps[*i as usize].row.finished_at, *i))
     }
 
-    fn end_run(&mut self, cancelled: bool) {
+    fn end_run(&mut self) {
         let graph = self.run.graph.clone();
         let finally = graph.finally.and_then(|body| self.first_failure(body));
         let event = if self.run.row.extra.timed_out {
             let message = self.run.row.extra.cancel.clone().unwrap_or_default();
             Event::RunFailed { error: StepError::new(ErrorKind::Timeout, message) }
-        } else if cancelled {
+        } else if self.run.row.extra.is_cancelled() {
             Event::RunCancelled { reason: self.run.row.extra.cancel.clone().unwrap_or_default() }
         } else if let Some(failed) = self.first_failure(MAIN).or(finally) {
             Event::RunFailed { error: self.blame(failed) }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::InstIx;
+use crate::limits::ON_FAILURE_TIME_MIN;
 use crate::run::{Phase, RunRow, RunStatus, StepData, StepRow};
 use crate::step::StepStatus;
 use crate::time::Millis;
@@ -314,8 +315,11 @@ impl Run {
 
     /// Whether the run is on its way out, so that nothing new begins and what runs is to stop.
     pub(super) fn is_cancelling(&self) -> bool {
-        let phase = matches!(self.row.phase, Phase::Main | Phase::OnFailure);
-        phase && self.row.extra.cancel.is_some()
+        match self.row.phase {
+            Phase::Main => self.row.extra.cancel.is_some(),
+            Phase::OnFailure => self.row.extra.is_cancelled(),
+            _ => false,
+        }
     }
 
     /// Number of instances.
@@ -366,9 +370,16 @@ impl Run {
                 (waits && !row.extra.paused).then(|| since.after(limit))
             }
             TimerKey::Run => {
-                let ending = row.extra.cancel.is_some() || row.phase > Phase::OnFailure;
-                let due = row.started_at?.after(self.graph.timeout?);
-                (!ending).then_some(due)
+                let limit = self.graph.timeout?;
+                match row.phase {
+                    Phase::Main | Phase::Compensate if row.extra.cancel.is_some() => None,
+                    Phase::Main | Phase::Compensate => Some(row.started_at?.after(limit)),
+                    Phase::OnFailure if row.extra.is_cancelled() => None,
+                    Phase::OnFailure => {
+                        Some(row.extra.handling_since?.after(limit.max(ON_FAILURE_TIME_MIN)))
+                    }
+                    _ => None,
+                }
             }
         }
     }

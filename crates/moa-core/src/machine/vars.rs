@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use crate::event::InstIx;
 use crate::expr::{Map, Scope, Value};
 use crate::run::Phase;
-use crate::step::StepStatus;
+use crate::step::{ErrorKind, StepStatus};
 use crate::workflow::{StepIx, StepKind};
 
 use super::state::{Run, loop_body};
@@ -170,8 +170,12 @@ pub(super) fn run_error(run: &Run) -> Option<Json> {
     if run.row.phase == Phase::Main {
         return None;
     }
-    let failed = &run.steps[run.index.first_failed()? as usize];
-    let error = failed.row.error.as_ref()?;
+    let failed = run.index.first_failed().map(|inst| &run.steps[inst as usize]);
+    let Some((failed, error)) = failed.and_then(|s| s.row.error.as_ref().map(|e| (s, e))) else {
+        // No step is at fault.
+        let message = run.row.extra.cancel.as_ref().filter(|_| run.row.extra.timed_out)?;
+        return Some(json!({"step": "", "kind": ErrorKind::Timeout, "message": message}));
+    };
     Some(json!({
         "step": run.step_name(failed.row.inst),
         "kind": error.kind,

@@ -191,7 +191,7 @@ fn is_done(run: &Run, input: &Input) -> bool {
         Input::Signal { key: Some(key), .. } => extra.signal_keys.contains(key),
         Input::Pause => extra.paused,
         Input::Resume => !extra.paused && !row.status.is_terminal(),
-        Input::Cancel { .. } => extra.cancel.is_some(),
+        Input::Cancel { .. } => extra.is_cancelled(),
         Input::Terminate { .. } => row.status == RunStatus::Cancelled,
         _ => false,
     }

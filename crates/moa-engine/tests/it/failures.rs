@@ -118,6 +118,48 @@ error_handling: {finally: [{id: tidy, agent: a, action: tidy}]}
 }
 
 #[test]
+fn a_run_whose_time_is_over_has_failed_and_that_is_handled() {
+    let text = "
+timeout: 10s
+steps:
+  - {id: book, agent: a, action: book, compensate: {agent: a, action: cancel}}
+  - {id: nap, sleep: 1h}
+error_handling:
+  on_failure:
+    - {id: tell, agent: a, action: log,
+       params: {why: \"${{ error.kind }}: ${{ error.message }} ${{ error.step }}\"}}
+  finally: [{id: tidy, agent: a, action: tidy}]
+";
+    assert_snapshot!(timeline(text, json!({}), vec![]));
+}
+
+/// Its `on_failure` would never end.
+const ENDLESS: &str = "
+timeout: 10s
+steps: [{id: nap, sleep: 1h}]
+error_handling:
+  on_failure: [{id: wait, wait_for: {signal: never}}, {id: tell, agent: a, action: log}]
+  finally: [{id: tidy, agent: a, action: tidy}]
+";
+
+#[test]
+fn handling_a_failure_has_a_time_limit_too() {
+    assert_snapshot!(timeline(ENDLESS, json!({}), vec![]));
+}
+
+#[test]
+fn a_run_that_handles_that_its_time_is_over_can_be_cancelled() {
+    let mut world = world(&[("w", ENDLESS)], answers(vec![]));
+    let run = start(&mut world, "w", json!({}));
+    world.run(Span::minutes(2));
+    let cancel = || Change::Cancel { reason: "enough".into() };
+    world.change(run, cancel()).expect("it can be cancelled");
+    world.run(Span::minutes(1));
+    world.change(run, cancel()).expect_err("it has ended");
+    assert_snapshot!(show(&world, run));
+}
+
+#[test]
 fn a_mistake_in_an_expression_fails_the_step_with_its_place() {
     let text = "
 steps:

@@ -91,8 +91,10 @@ impl Judge<'_> {
                 self.now = *at;
             }
             Event::CancelRequested { timeout, .. } => {
-                must(!shadow.cancelled, "it was cancelled before")?;
+                must(!shadow.handles_nothing(), "it was cancelled before")?;
+                shadow.unhandled = shadow.cancelled || shadow.phase == Phase::OnFailure;
                 shadow.cancelled = true;
+                shadow.timed_out |= *timeout;
                 if *timeout {
                     let due = self.timers.get(&(self.run, TimerKey::Run));
                     must(due.is_some_and(|due| *due <= self.now), "its time is not over")?;
@@ -101,15 +103,19 @@ impl Judge<'_> {
             Event::PhaseEntered { phase } => {
                 must(*phase > shadow.phase, "phases go one way")?;
                 must(self.body_ended(MAIN), "the main steps have not ended")?;
-                let handled = *phase == Phase::OnFailure && self.shadow.cancelled;
+                let handled = *phase == Phase::OnFailure && self.shadow.handles_nothing();
                 must(!handled, "on_failure of a run that is being cancelled")?;
+                self.handled(*phase)?;
                 self.shadow.phase = *phase;
             }
             Event::RunSucceeded { output } => {
                 as_declared(&shadow.graph.outputs, output.as_deref())?;
                 return self.ended(RunStatus::Succeeded);
             }
-            Event::RunFailed { .. } => return self.ended(RunStatus::Failed),
+            Event::RunFailed { .. } => {
+                self.handled(Phase::Done)?;
+                return self.ended(RunStatus::Failed);
+            }
             Event::RunCancelled { .. } => return self.ended(RunStatus::Cancelled),
             Event::SignalReceived { key: Some(key), .. } => {
                 must(shadow.signals.insert(key.clone()), "a signal is received twice")?;
@@ -117,6 +123,14 @@ impl Judge<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A run whose time was over goes through its `on_failure` before it goes on to another phase.
+    fn handled(&self, next: Phase) -> Verdict {
+        let shadow = &self.shadow;
+        let due = shadow.timed_out && !shadow.handles_nothing() && shadow.phase < Phase::OnFailure;
+        let passed = due && next > Phase::OnFailure && shadow.graph.on_failure.is_some();
+        must(!passed, "its time was over, and nothing has handled that")
     }
 
     fn body_ended(&self, body: u16) -> bool {

@@ -44,8 +44,12 @@ pub struct Shadow {
     pub resumes: u32,
     /// When it was resumed last.
     pub resumed_at: Millis,
-    /// Whether somebody asked it to end.
+    /// Whether somebody asked it to end, or its time was over.
     pub cancelled: bool,
+    /// Whether its time was over.
+    pub timed_out: bool,
+    /// Whether it was asked to end when it had failed: nothing handles that any more.
+    pub unhandled: bool,
     /// Part of its plan.
     pub phase: Phase,
     /// How it ended.
@@ -88,6 +92,8 @@ impl Shadow {
             resumes: 0,
             resumed_at: Millis(0),
             cancelled: false,
+            timed_out: false,
+            unhandled: false,
             phase: Phase::Main,
             ended: None,
             signals: BTreeSet::new(),
@@ -138,7 +144,17 @@ impl Shadow {
 
     /// Whether nothing new may begin.
     pub fn is_cancelling(&self) -> bool {
-        self.cancelled && matches!(self.phase, Phase::Main | Phase::OnFailure)
+        match self.phase {
+            Phase::Main => self.cancelled,
+            Phase::OnFailure => self.handles_nothing(),
+            _ => false,
+        }
+    }
+
+    /// Whether it was cancelled, so that `on_failure` does not come, or stops. That the time of a run
+    /// was over is a failure, until somebody or the time of `on_failure` ends that too.
+    pub fn handles_nothing(&self) -> bool {
+        self.cancelled && (!self.timed_out || self.unhandled)
     }
 
     /// The instance of a plan step in the same opening of the body.
