@@ -49,7 +49,7 @@ pub use fmt::format;
 pub use graph::{graph_dot, graph_mermaid};
 pub use json_schema::OutputSchemas;
 pub use lower::{Schedules, Triggers};
-pub use metrics::{Health, Metric, OWN_METRICS, Target};
+pub use metrics::{Health, Metric, OWN_METRICS, Target, check_metrics};
 pub use notify::{Channel, Mail, MailTls, Notify, Secretive, Slack, Webhook};
 pub use params::{ParamError, check_params, free_param, param_from_text};
 pub use read::{At, Place};

@@ -1,6 +1,6 @@
 //! Counters and what is wanted of them: the sections `metrics`, `targets` and `health` of the settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moa_core::expr::Program;
 use moa_core::ids::Name;
@@ -8,10 +8,14 @@ use moa_core::target::{Bounds, Period};
 use serde::{Serialize, Serializer};
 
 use crate::codes;
+use crate::diagnostic::Diagnostic;
 use crate::model::settings::{BoundsFile, MetricFile, SettingsFile, TargetFile};
-use crate::read::{At, Cx};
-use crate::scalar::{Entries, Expr, name};
-use crate::settings::{Settings, inside};
+use crate::read::{At, Cx, Field};
+use crate::scalar::{Entries, Expr, NameText, name};
+use crate::settings::{Settings, writable};
+use crate::source::Source;
+use crate::suggest::nearest;
+use crate::yaml;
 
 /// Names that moa itself counts under.
 pub const OWN_METRICS: [&str; 2] = ["tasks_completed", "tasks_failed"];
@@ -100,8 +104,15 @@ pub(crate) fn take(file: &SettingsFile, settings: &mut Settings, cx: &mut Cx) {
         if !known {
             let message =
                 format!("there is no metric {:?} that this could be wanted of", key.value);
-            let d = cx.error(codes::WRONG_VALUE, key.span.clone(), message);
-            d.help("name one of `metrics`, or tasks_completed or tasks_failed");
+            let names = settings.metrics.keys().map(Name::as_str).chain(OWN_METRICS);
+            let help = match nearest(&key.value, names) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "name one of `metrics`, or tasks_completed or tasks_failed".into(),
+            };
+            cx.error(codes::WRONG_VALUE, key.span.clone(), message).help(help);
+        }
+        if let Some(named) = &file.notify {
+            channel(named, settings, cx);
         }
         if let Some(name) = name(&key.value, key.span.clone(), cx) {
             settings.targets.insert(name, target(file, cx));
@@ -109,13 +120,61 @@ pub(crate) fn take(file: &SettingsFile, settings: &mut Settings, cx: &mut Cx) {
     }
     let Some(health) = &file.health else { return };
     if let Some(folder) = &health.folder {
-        inside(folder, "data/logs", cx);
+        writable(folder, "data/logs", "health", cx);
         settings.health.folder.clone_from(&folder.value);
     }
     if let Some(path) = &health.state_file {
-        inside(path, "data/tasks/orchestrator_state.json", cx);
+        writable(path, "data/tasks/orchestrator_state.json", "health", cx);
         settings.health.state_file = Some(path.value.clone());
     }
+}
+
+/// The channel that a target tells has to be there.
+fn channel(named: &At<NameText>, settings: &Settings, cx: &mut Cx) {
+    let channels = &settings.notify.channels;
+    let name = &named.value.0;
+    if channels.contains_key(name) {
+        return;
+    }
+    let message = format!("there is no channel `{name}`");
+    let help = match nearest(name.as_str(), channels.keys().map(Name::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!(
+            "name it: notify: {{channels: {{{name}: {{file: notifications/{name}.jsonl}}}}}}"
+        ),
+    };
+    cx.error(codes::UNKNOWN_CHANNEL, named.span.clone(), message).help(help);
+}
+
+/// What the counters of the settings name that is not there: workflows and agents. Such a counter
+/// counts nothing, but it may have counted what is gone, so these are warnings.
+pub fn check_metrics(
+    source: &Source,
+    workflows: &BTreeSet<Name>,
+    agents: &BTreeSet<Name>,
+) -> Vec<Diagnostic> {
+    let mut reading = Cx::new(source);
+    let root = yaml::parse(&mut reading);
+    let file = root.and_then(|root| SettingsFile::read(&root, &mut reading));
+    let mut cx = Cx::new(source);
+    for (_, metric) in entries(file.as_ref().and_then(|file| file.metrics.as_ref())) {
+        let of = [
+            ("workflow", codes::UNKNOWN_WORKFLOW, &metric.workflow, workflows),
+            ("agent", codes::UNKNOWN_AGENT, &metric.agent, agents),
+        ];
+        for (what, code, named, known) in of {
+            let Some(named) = named.as_ref().filter(|at| !known.contains(&at.value.0)) else {
+                continue;
+            };
+            let message = format!("there is no {what} `{}`", named.value.0);
+            let help = match nearest(named.value.0.as_str(), known.iter().map(Name::as_str)) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("nothing is counted until there is such a {what}"),
+            };
+            cx.warn(code, named.span.clone(), message).help(help);
+        }
+    }
+    cx.finish()
 }
 
 fn entries<T>(of: Option<&Entries<T>>) -> impl Iterator<Item = &(At<String>, T)> {

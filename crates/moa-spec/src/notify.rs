@@ -11,7 +11,7 @@ use crate::model::notify::{ChannelFile, MailFile, NotifyFile, SlackFile, Webhook
 pub use crate::model::notify::{MailTls, Secretive};
 use crate::read::{At, Cx};
 use crate::scalar::name;
-use crate::settings::inside;
+use crate::settings::writable;
 
 /// How long the receiver of a webhook may take, and how long at most.
 const WEBHOOK_TIMEOUT_DEFAULT: Span = Span::seconds(10);
@@ -105,7 +105,7 @@ pub(crate) fn take(file: &NotifyFile, notify: &mut Notify, cx: &mut Cx) {
 
 fn channel(key: &At<String>, file: &ChannelFile, cx: &mut Cx) -> Option<Channel> {
     let path = file.file.as_ref().map(|path| {
-        inside(path, "notifications/slack.jsonl", cx);
+        writable(path, "notifications/slack.jsonl", "", cx);
         Channel::File(path.value.clone())
     });
     let slack = file.slack.as_ref().map(|file| slack(file, cx));

@@ -302,7 +302,7 @@ fn log(file: &LogFile, log: &mut Log, cx: &mut Cx) {
     log.level = file.level.as_ref().map_or(log.level, |level| level.value);
     log.format = file.format.as_ref().map_or(log.format, |format| format.value);
     if let Some(path) = &file.file {
-        inside(path, "logs/moa.log", cx);
+        writable(path, "logs/moa.log", "log", cx);
         log.file.clone_from(&path.value);
     }
     if let Some(size) = &file.max_size {
@@ -326,6 +326,25 @@ fn limits(file: &SettingsLimits, settings: &mut Settings, cx: &mut Cx) {
     }
     if let Some(grace) = &file.stop_grace {
         settings.limits.stop_grace = grace.value.0;
+    }
+}
+
+/// Folders and files of a project that moa writes to only as what they are.
+const OWN: [&str; 5] = ["moa.yaml", "workflows", "agents", "calendars", ".env"];
+
+/// Reports a path that moa is not to write to: one outside of the project, and one of what the
+/// project is made of or of its state. `room`: a folder in the state that is there for it.
+pub(crate) fn writable(path: &At<String>, example: &str, room: &str, cx: &mut Cx) {
+    inside(path, example, cx);
+    let plain: Vec<&str> =
+        path.value.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let own = plain.first().is_some_and(|first| OWN.contains(first));
+    let state = plain.first() == Some(&".moa") && (room.is_empty() || plain.get(1) != Some(&room));
+    if own || state || plain.is_empty() {
+        let what = if state { "of moa's own state" } else { "of the project itself" };
+        let message = format!("{:?} is {what}: nothing else may be written there", path.value);
+        let d = cx.error(codes::WRONG_VALUE, path.span.clone(), message);
+        d.cause("what is there would be destroyed").help(format!("write {example}, say"));
     }
 }
 

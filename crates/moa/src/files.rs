@@ -224,6 +224,73 @@ pub fn write_named(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     Beneath::new(folder)?.write(Path::new(name), bytes)
 }
 
+/// What a project is made of, and where moa keeps its state: no other file is written there.
+const OWN: [&str; 5] = ["moa.yaml", "workflows", "agents", "calendars", ".env"];
+/// Folders in the state that hold nothing but what settings name.
+const ROOM: [&str; 2] = ["log", "health"];
+/// Files that must not be written to under another name either.
+const PRECIOUS: [&str; 7] = [
+    "moa.yaml",
+    ".env",
+    ".moa/moa.db",
+    ".moa/moa.db-wal",
+    ".moa/moa.db-shm",
+    ".moa/counters.json",
+    ".moa/alerts.json",
+];
+
+/// Refuses to write to what the project is made of or to moa's own state: by its own name, through
+/// links, or as another name of the same file.
+///
+/// # Errors
+/// It is one of those; `path` can't be looked at.
+pub fn refuse_own(root: &Path, path: &Path) -> io::Result<()> {
+    let root = root.canonicalize()?;
+    let real = resolved(&root.join(path))?;
+    let mut parts = real.strip_prefix(&root).into_iter().flat_map(Path::components);
+    let mut part = || parts.next().and_then(|part| part.as_os_str().to_str());
+    let what = match part() {
+        Some(first) if OWN.contains(&first) => Some("part of the project"),
+        Some(".moa") if !part().is_some_and(|second| ROOM.contains(&second)) => {
+            Some("part of moa's own state")
+        }
+        _ => None,
+    };
+    let same = std::fs::metadata(&real).ok().and_then(|meta| {
+        PRECIOUS.into_iter().find(|name| {
+            let own = std::fs::metadata(root.join(name));
+            own.is_ok_and(|own| (own.dev(), own.ino()) == (meta.dev(), meta.ino()))
+        })
+    });
+    match same.map(|name| format!("another name of {name}")).or(what.map(str::to_owned)) {
+        Some(what) => {
+            let text = format!("it is {what}, which would be destroyed");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+        None => Ok(()),
+    }
+}
+
+/// An absolute path without links; what is not there yet follows what is.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    let path = plain(path);
+    let mut there = path.as_path();
+    loop {
+        match there.canonicalize() {
+            Ok(real) => {
+                let rest = path.strip_prefix(there).unwrap_or(Path::new(""));
+                return Ok(if rest.as_os_str().is_empty() { real } else { real.join(rest) });
+            }
+            // A link to what isn't there: where it leads to is not known.
+            Err(e) if there.is_symlink() => return Err(e),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                there = there.parent().ok_or(e)?;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// An absolute path without `..`, as it is written.
 pub fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
@@ -304,6 +371,45 @@ mod tests {
         write_named(&inside, &outside.join("named"), b"n").expect("a person named it");
         assert_eq!(std::fs::read(outside.join("precious")).expect("read"), b"p");
         assert_eq!(std::fs::read_dir(&outside).expect("ls").count(), 2);
+    }
+
+    #[test]
+    fn what_a_project_is_made_of_is_not_written_over() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let root = dir.path();
+        for folder in [".moa/log", "workflows", "data"] {
+            std::fs::create_dir_all(root.join(folder)).expect("mkdir");
+        }
+        for file in ["moa.yaml", ".moa/moa.db", ".env"] {
+            std::fs::write(root.join(file), "x").expect("write");
+        }
+        symlink("../.moa/moa.db", root.join("data/link")).expect("link");
+        symlink("../.moa", root.join("data/state")).expect("link");
+        symlink("../.moa/new", root.join("data/nowhere")).expect("link");
+        std::fs::hard_link(root.join(".moa/moa.db"), root.join("data/hard")).expect("link");
+        let own = [
+            ".moa/moa.db",
+            ".moa/log/../moa.db",
+            ".moa",
+            ".moa/new",
+            ".moa/artifacts/x",
+            "moa.yaml",
+            "workflows/new.yaml",
+            "agents",
+            ".env",
+            "data/link",
+            "data/state/x",
+            "data/nowhere",
+            "data/hard",
+        ];
+        for path in own {
+            assert!(refuse_own(root, Path::new(path)).is_err(), "{path}");
+            assert!(refuse_own(root, &root.join(path)).is_err(), "{path}");
+        }
+        for path in [".moa/log/moa.log", ".moa/health/x.json", "data/new/x", "../elsewhere", "x"] {
+            refuse_own(root, Path::new(path)).expect(path);
+        }
     }
 
     #[test]

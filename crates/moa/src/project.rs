@@ -8,7 +8,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::ids::Name;
 use moa_core::schedule::Calendars;
-use moa_core::workflow::{NOTIFY_WORKFLOW, Plan};
+use moa_core::workflow::{NOTIFY_WORKFLOW, Plan, notify_workflow};
 use moa_spec::{Diagnostic, Settings, Source, Triggers, Workflow, WorkflowSummary, WorkflowTest};
 use serde_json::{Map, Value as Json, json};
 
@@ -234,7 +234,22 @@ pub fn load(layout: &Layout, last: Option<&Project>) -> Result<Loaded> {
     load_agents(&beneath, last, &mut loaded);
     load_calendars(&beneath, last, &mut loaded);
     load_workflows(&beneath, last, &mut loaded);
+    check_metrics(&mut loaded);
     Ok(loaded)
+}
+
+/// What counters name has to be there, sound or not.
+fn check_metrics(loaded: &mut Loaded) {
+    let Loaded { project, broken, broken_agents, problems, settings_broken, .. } = loaded;
+    let settings = problems.sources.iter().find(|source| source.path == SETTINGS_FILE);
+    let Some(source) = settings.filter(|_| !*settings_broken) else { return };
+    let mut workflows: BTreeSet<Name> = project.workflows.keys().cloned().collect();
+    workflows.extend(broken.iter().cloned());
+    workflows.insert(notify_workflow());
+    let builtin = moa_spec::BUILTIN_AGENTS.iter().filter_map(|id| Name::new(*id).ok());
+    let mut agents: BTreeSet<Name> = project.agents.keys().cloned().chain(builtin).collect();
+    agents.extend(broken_agents.keys().cloned());
+    problems.diagnostics.extend(moa_spec::check_metrics(source, &workflows, &agents));
 }
 
 /// The paths of a project's files.

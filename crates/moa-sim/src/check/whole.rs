@@ -185,7 +185,9 @@ impl Checker {
             message.to == run && matches!(&message.body, MessageBody::Input(i) if ends(i))
         });
         let ending = self.runs.get(&run).map(|r| {
-            r.ended.is_some() || r.handles_nothing() || !matches!(r.phase, Phase::Main | Phase::OnFailure)
+            r.ended.is_some()
+                || r.handles_nothing()
+                || !matches!(r.phase, Phase::Main | Phase::OnFailure)
         });
         // A run that could not be started needs no end.
         let starts = |m: &Message| m.to == run && matches!(m.body, MessageBody::StartChild(_));

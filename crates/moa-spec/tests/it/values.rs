@@ -1,12 +1,14 @@
 //! Params, outputs, tests, agents, settings: what comes out of the files.
 
 use moa_core::agent::AgentKind;
+use moa_core::ids::Name;
 use moa_core::time::Span;
 use moa_core::workflow::ParamSpec;
 use moa_spec::model::FailKind;
 use moa_spec::{
-    ByAgeAndCount, Comparison, LogFormat, LogLevel, MockResult, Project, Settings, check_params,
-    check_workflow, free_param, param_from_text, parse_agents, parse_settings, parse_workflow,
+    ByAgeAndCount, Comparison, LogFormat, LogLevel, MockResult, Project, Settings, check_metrics,
+    check_params, check_workflow, free_param, param_from_text, parse_agents, parse_settings,
+    parse_workflow,
 };
 use serde_json::{Map, Value as Json, json};
 
@@ -164,6 +166,80 @@ fn settings_have_defaults() {
     assert_eq!(settings.retention.logs.size, Some(1 << 30));
     assert_eq!(settings.given["limits.max_running"], 5);
     assert!(!settings.given.contains_key("limits"));
+}
+
+/// What is wrong with settings: the message, and what helps.
+fn wrong(text: &str) -> Vec<(String, String)> {
+    let found = parse_settings(&source(text)).1;
+    found.into_iter().map(|d| (d.message, d.help.unwrap_or_default())).collect()
+}
+
+#[test]
+fn no_setting_names_a_file_of_the_project_or_of_its_state() {
+    let own = [
+        "log: {file: .moa/moa.db}",
+        "log: {file: ./.moa//moa.db}",
+        "log: {file: moa.yaml}",
+        "log: {file: workflows/a.yaml}",
+        "log: {file: .env}",
+        "log: {file: .}",
+        "health: {state_file: .moa/counters.json}",
+        "health: {state_file: agents/x.yaml}",
+        "health: {folder: .moa}",
+        "health: {folder: calendars}",
+        "notify: {channels: {team: {file: .moa/moa.db}}}",
+        "notify: {channels: {team: {file: moa.yaml}}}",
+    ];
+    for text in own {
+        let found = wrong(text);
+        assert!(
+            found.len() == 1 && found[0].0.contains("may be written there"),
+            "{text}: {found:?}"
+        );
+        assert!(found[0].1.starts_with("write "), "{found:?}");
+    }
+    let good = [
+        "log: {file: .moa/log/shop.log}",
+        "log: {file: logs/moa.log}",
+        "health: {folder: .moa/health, state_file: .moa/health/state.json}",
+        "notify: {channels: {team: {file: notifications/team.jsonl}}}",
+    ];
+    for text in good {
+        assert_eq!(wrong(text), [], "{text}");
+    }
+}
+
+#[test]
+fn what_targets_and_counters_name_is_there() {
+    let text = "
+notify: {channels: {team: {file: notifications/team.jsonl}}}
+metrics:
+  videos: {workflow: produce}
+  posts: {agent: writr, action: post}
+targets:
+  video: {day: {minimum: 1}}
+  posts: {day: {minimum: 1}, notify: taem}
+";
+    let hint = |near: &str| format!("did you mean `{near}`?");
+    assert_eq!(
+        wrong(text),
+        [
+            ("there is no metric \"video\" that this could be wanted of".into(), hint("videos")),
+            ("there is no channel `taem`".into(), hint("team")),
+        ]
+    );
+    let names = |all: &[&str]| all.iter().map(|n| Name::new(n).unwrap()).collect();
+    let found = check_metrics(&source(text), &names(&["report"]), &names(&["writer", "http"]));
+    let found: Vec<_> = found.iter().map(|d| (d.line, d.code, d.help.clone().unwrap())).collect();
+    assert_eq!(
+        found,
+        [
+            (4, "MOA0403", "nothing is counted until there is such a workflow".to_owned()),
+            (5, "MOA0401", hint("writer")),
+        ]
+    );
+    let found = check_metrics(&source(text), &names(&["produce"]), &names(&["writr"]));
+    assert_eq!(found, []);
 }
 
 /// The messages about a workflow in a project with an agent `a`.

@@ -2,12 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::{COUNTERS, Entry, FORMAT, FOUND, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
 use super::{copy, make_folder, measure, remove, sync_folder, unwritable, walk};
 use crate::exit::{Failure, Result};
+use crate::files::refuse_own;
 use crate::metrics;
 use crate::node::lock;
 use crate::project::{Layout, SETTINGS_FILE};
@@ -43,7 +47,12 @@ pub struct Made {
 /// Makes a backup; it is on the disk, and checked, when this returns. `told` gets the pages of the
 /// store copied so far, and those of all.
 pub fn make(request: &Request<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Made> {
-    let path = target(request)?;
+    let absolute = std::path::absolute(request.to).map_err(|e| unwritable(request.to, &e))?;
+    refuse_own(&request.layout.root, &absolute).map_err(|e| {
+        Failure::usage(format!("can't write {}: {e}", request.to.display()))
+            .hint("name another place, such as backups/, or better one on another disk")
+    })?;
+    let (path, _ours) = claim(request)?;
     let partial = beside(&path, "partial");
     let staged = beside(&path, "staged");
     let clean = || remove(&partial).and_then(|()| remove(&staged));
@@ -56,13 +65,89 @@ pub fn make(request: &Request<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Mad
     let made = made.map_err(|e| unwritable(&partial, &e)).and_then(|s| fill(request, s, told));
     let manifest = made.inspect_err(|_| drop(clean()))?;
     fs::rename(&partial, &path).map_err(|e| unwritable(&path, &e))?;
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = folder_of(&path);
     sync_folder(parent).map_err(|e| unwritable(parent, &e))?;
     Ok(Made { path, manifest })
 }
 
-/// Where the backup will be: a folder that is there already gets one inside it.
-fn target(request: &Request<'_>) -> Result<PathBuf> {
+/// The folder that something is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Says where the backup will be, and takes that for this process alone as long as the file is open.
+/// A process that is killed leaves nothing behind that anybody would wait for.
+fn claim(request: &Request<'_>) -> Result<(PathBuf, Claim)> {
+    let (named, free) = target(request)?;
+    for n in 1..=NAMES_MAX {
+        let path = match n {
+            1 => named.clone(),
+            _ => beside_numbered(&named, n),
+        };
+        let folder = folder_of(&path);
+        let claim = make_folder(folder).and_then(|()| Claim::take(&path));
+        let claim = claim.map_err(|e| unwritable(&path, &e))?;
+        // Whoever had it before may just have put its backup there.
+        if let Some(claim) = claim.filter(|_| !path.exists()) {
+            return Ok((path, claim));
+        }
+        if !free {
+            let text = format!("another backup is written to {}", path.display());
+            return Err(Failure::refused(text).hint("name another one, or wait until it is done"));
+        }
+    }
+    let text = format!("too many backups are written to {}", request.to.display());
+    Err(Failure::refused(text).hint("wait until they are done"))
+}
+
+/// Names that are tried when others are taken.
+const NAMES_MAX: u32 = 100;
+
+fn beside_numbered(path: &Path, n: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!("-{n}"));
+    name.into()
+}
+
+/// The right to write a backup of a name. The file goes with it.
+struct Claim {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Claim {
+    /// Takes it; `None` when another process has it.
+    fn take(of: &Path) -> io::Result<Option<Self>> {
+        let path = beside(of, "lock");
+        loop {
+            let mut options = File::options();
+            let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+            let options = options.write(true).create(true).truncate(false).mode(0o600);
+            let file = options.custom_flags(flags).open(&path)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
+            // Whoever had it may have removed the file since it was opened: then it is another one's.
+            let (ours, there) = (file.metadata()?, fs::symlink_metadata(&path));
+            if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+                return Ok(Some(Self { path, _file: file }));
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Before the lock is given back: nobody else has this file then.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Where the backup will be: a folder that is there already gets one inside it, whose name is ours to
+/// choose.
+fn target(request: &Request<'_>) -> Result<(PathBuf, bool)> {
     let to = request.to;
     let exists = |path: &Path| {
         let text = format!("{} is there already", path.display());
@@ -78,10 +163,9 @@ fn target(request: &Request<'_>) -> Result<PathBuf> {
             return exists(to);
         }
         let name = format!("{}-{}", request.name, request.now.strftime("%Y%m%dT%H%M%SZ"));
-        let inside = to.join(name);
-        return if inside.exists() { exists(&inside) } else { Ok(inside) };
+        return Ok((to.join(name), true));
     }
-    if to.exists() { exists(to) } else { Ok(to.to_owned()) }
+    if to.exists() { exists(to) } else { Ok((to.to_owned(), false)) }
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

@@ -60,6 +60,10 @@ pub fn run(args: Args, context: &Context) -> Result {
         }
     };
     let text = format!("{document:#}\n");
+    files::refuse_own(&layout.root, &path).map_err(|e| {
+        Failure::usage(format!("can't write {}: {e}", path.display()))
+            .hint("name another file, such as data/state.json")
+    })?;
     files::write_named(&layout.root, &path, text.as_bytes())
         .map_err(|e| Failure::io(format!("can't write {}", path.display()), &e))?;
     context.ui.note(&format!("wrote {}", path.display()));

@@ -16,7 +16,7 @@ use serde_json::{Number, Value as Json, json};
 use super::metrics::Counting;
 use crate::audit::anchor::{self, Anchor};
 use crate::cmd::state;
-use crate::files::Beneath;
+use crate::files::{Beneath, refuse_own};
 use crate::metrics::{Counters, Days};
 use crate::project::Layout;
 
@@ -147,7 +147,10 @@ async fn write(root: &Path, path: PathBuf, document: &impl Serialize) -> Result<
     let mut text = serde_json::to_vec_pretty(document).map_err(|e| e.to_string())?;
     text.push(b'\n');
     let (root, shown) = (root.to_owned(), path.display().to_string());
-    let write = move || Beneath::new(&root)?.write(&path, &text);
+    let write = move || {
+        refuse_own(&root, &path)?;
+        Beneath::new(&root)?.write(&path, &text)
+    };
     let written = tokio::task::spawn_blocking(write).await;
     written.map_err(|e| e.to_string())?.map_err(|e| format!("can't write {shown}: {e}"))
 }

@@ -348,7 +348,12 @@ fn start_log(
             files: settings.log.files as usize,
         },
     };
-    if let Some(wrong) = log::start(&layout.root.join(&settings.log.file), &options)? {
+    let file = layout.root.join(&settings.log.file);
+    crate::files::refuse_own(&layout.root, &file).map_err(|e| {
+        Failure::new(Exit::Invalid, format!("can't log to {}: {e}", file.display()))
+            .hint("name another file by the setting `log.file`, such as logs/moa.log")
+    })?;
+    if let Some(wrong) = log::start(&file, &options)? {
         tracing::warn!("{wrong}");
     }
     Ok(())

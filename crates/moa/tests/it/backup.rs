@@ -235,3 +235,53 @@ fn killed_in_the_middle_there_is_all_of_it_or_none() {
     assert_eq!(ids(&runs_in(&project.root)), then);
     assert!(!staged(&project, "incomplete"), "what was left behind is gone");
 }
+
+#[test]
+fn backups_at_the_same_time_leave_each_other_alone() {
+    let project = project();
+    project.run("quick");
+    let to = project.outside().join("backups/");
+    let to = to.to_str().expect("UTF-8");
+    let together = |args: &[&str]| {
+        let spawn = || {
+            let mut command = project.command(&[&["backup", "--json"], args].concat());
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("it can be started")
+        };
+        let children: Vec<_> = (0..4).map(|_| spawn()).collect();
+        let outputs = children.into_iter().map(|c| c.wait_with_output().expect("it ends"));
+        outputs.collect::<Vec<_>>()
+    };
+    let mut paths = BTreeSet::new();
+    for output in together(&[to]) {
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{err}");
+        let made: Json = serde_json::from_slice(&output.stdout).expect("JSON");
+        let made = path(&made);
+        let named = made.to_str().expect("UTF-8");
+        call_in(project.outside(), &["restore", "--check", named]).expect(0);
+        paths.insert(made);
+    }
+    assert_eq!(paths.len(), 4, "each has a name of its own: {paths:?}");
+    assert_eq!(std::fs::read_dir(to).expect("ls").count(), 4, "nothing else is left");
+
+    // Of one name there is one, and it is whole.
+    let tar = project.outside().join("one.tar");
+    let tar = tar.to_str().expect("UTF-8");
+    let ended = together(&[tar]);
+    let codes: Vec<_> = ended.iter().map(|output| output.status.code()).collect();
+    assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == Some(5)).count(), 3, "{codes:?}");
+    call_in(project.outside(), &["restore", "--check", tar]).expect(0);
+}
+
+#[test]
+fn no_backup_is_written_into_what_it_is_a_backup_of() {
+    let project = project();
+    project.run("quick");
+    for to in [".moa/", ".moa/copy.tar", "workflows/", "agents/x"] {
+        let refused = project.call(&["backup", to]).expect(2);
+        assert!(refused.err.contains("would be destroyed"), "{}", refused.err);
+    }
+    project.call(&["state"]).expect(0);
+}

@@ -329,3 +329,38 @@ fn agents_that_are_part_of_moa_are_listed_shown_and_tried() {
     let said = project.call(&["agents", "show", "shel"]).expect(4);
     assert!(said.err.contains("did you mean shell?"), "{}", said.err);
 }
+
+#[test]
+fn the_state_is_written_over_nothing_that_matters() {
+    let project = Project::with("good", "steps:\n  - run: echo hi\n");
+    project.run("good");
+    std::os::unix::fs::symlink(".moa/moa.db", project.root.join("link")).expect("a link");
+    let before = std::fs::read(project.root.join(".moa/moa.db")).expect("it is there");
+    for path in [".moa/moa.db", ".moa/counters.json", "moa.yaml", "workflows/good.yaml", "link"] {
+        let refused = project.call(&["state", "--write", path]).expect(2);
+        assert!(refused.err.contains("would be destroyed"), "{}", refused.err);
+        assert!(refused.err.contains("name another file"), "{}", refused.err);
+    }
+    assert!(std::fs::read(project.root.join(".moa/moa.db")).expect("it is there") == before);
+    project.call(&["state", "--write", "data/state.json"]).expect(0);
+
+    project.write("moa.yaml", "name: shop\nhealth: {state_file: .moa/moa.db}\n");
+    let refused = project.call(&["up"]).expect(3);
+    assert!(refused.err.contains("moa.yaml:2"), "{}", refused.err);
+    // What a link leads to is known when it is there.
+    project.write("moa.yaml", "name: shop\nlog: {file: link}\n");
+    let refused = project.call(&["up"]).expect(3);
+    assert!(refused.err.contains("log.file"), "{}", refused.err);
+    assert!(std::fs::read(project.root.join(".moa/moa.db")).expect("it is there") == before);
+}
+
+#[test]
+fn counters_of_what_is_not_there_are_told() {
+    let project = Project::with("good", "steps:\n  - run: echo hi\n");
+    project.write("moa.yaml", "metrics:\n  made: {workflow: god}\n  up: {workflow: good}\n");
+    let found = project.call(&["workflows", "validate", "--json"]).expect(0).json();
+    let found = found.as_array().expect("an array");
+    assert_eq!((found.len(), &found[0]["line"]), (1, &serde_json::json!(2)), "{found:?}");
+    assert_eq!(found[0]["help"], "did you mean `good`?");
+    project.call(&["run", "good"]).expect(0);
+}

@@ -6,6 +6,7 @@ use crate::project::Project;
 
 const SETTINGS: &str = r#"
 name: shop
+notify: {channels: {team: {file: notifications/team.jsonl}, fine: {file: fine.jsonl}}}
 metrics:
   letters: {workflow: letters}
   words: {workflow: letters, step: write, value: output.words}
@@ -139,11 +140,9 @@ fn people_are_warned_once_that_a_day_will_be_below_its_minimum() {
 #[test]
 fn a_broken_channel_holds_up_no_other() {
     let project = project();
-    let more = r#"
-  words: {day: {minimum: 3}, notify: fine}
-notify: {channels: {team: {file: no-folder/team.jsonl}, fine: {file: fine.jsonl}}}
-"#;
-    project.write("moa.yaml", &format!("{}{more}", SETTINGS.trim_end()));
+    let more = "  words: {day: {minimum: 3}, notify: fine}\n";
+    let settings = SETTINGS.replace("notifications/team", "no-folder/team");
+    project.write("moa.yaml", &format!("{settings}{more}"));
     project.write("no-folder", "");
     let counter = json!({"after": 0, "since": "2020-01-01", "total": 0.0, "days": {}});
     let counters = json!({"letters": counter, "words": counter});
