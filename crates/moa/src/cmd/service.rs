@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::exit::{Exit, Failure, Result};
+use crate::files;
 use crate::node::{self, lock};
 use crate::project::{self, Layout};
 use crate::service::{Deed, Service, Supervisor, systemd};
@@ -146,6 +147,8 @@ fn service(layout: &Layout, which: &Which) -> Result<Service> {
         false => None,
     };
     let allow_root = which.allow_root || settings.allow_root;
+    // What the environment of whoever installs it allows, that of the service doesn't.
+    let by_environment = settings.allow_root && !loaded.project.settings.allow_root;
     let root = match &user {
         Some(user) => user == "root" || user == "0",
         None => rustix::process::geteuid().is_root(),
@@ -156,8 +159,8 @@ fn service(layout: &Layout, which: &Which) -> Result<Service> {
         ));
     }
     let grace = settings.limits.stop_grace;
-    let root = layout.root.clone();
-    Ok(Service { name, root, program, user, allow_root: which.allow_root, grace })
+    let allow_root = which.allow_root || (root && by_environment);
+    Ok(Service { name, root: layout.root.clone(), program, user, allow_root, grace })
 }
 
 /// The user whose folder it is.
@@ -195,10 +198,10 @@ fn install(layout: &Layout, which: &Which, now: bool, context: &Context) -> Resu
     let (path, told) = place(&service, which)?;
     let text = service.text(supervisor(which));
     let write = || -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(&path, &text)
+        // Not into moa's own files, nor through a link: what is in the place is replaced.
+        let path = std::path::absolute(&path)?;
+        files::refuse_own(&layout.root, &path)?;
+        files::write_named(&layout.root, &path, text.as_bytes())
     };
     write().map_err(|e| {
         let failure = Failure::io(format!("can't write {}", path.display()), &e);

@@ -73,8 +73,9 @@ pub(super) fn text(service: &Service) -> String {
         "WorkingDirectory={}\nExecStart={command}\nRestart=always\nRestartSec=5\n",
         escaped(&root.display().to_string(), false)
     ));
-    // No project, wrong settings, a damaged store, one of a newer moa: starting again changes nothing.
-    text.push_str("RestartPreventExitStatus=2 3 4 7 8\n");
+    // No project, wrong settings, another node, a damaged store, one of a newer moa: starting again
+    // changes nothing.
+    text.push_str("RestartPreventExitStatus=2 3 4 5 7 8\n");
     // The node stops its own attempts; what it leaves is killed in the end.
     text.push_str(&format!(
         "KillMode=mixed\nTimeoutStartSec=300\nTimeoutStopSec={}\nWatchdogSec=60\n\

@@ -83,6 +83,21 @@ fn a_service_is_installed_looked_at_and_removed() {
 }
 
 #[test]
+fn what_the_environment_allows_is_in_the_unit() {
+    if !is_root() {
+        println!("skipped: not root");
+        return;
+    }
+    let project = Project::with("quick", QUICK);
+    let mut command = project.command(&["service", "print", "--system"]);
+    let said = command.env("MOA_ALLOW_ROOT", "true").output().expect("it can be started");
+    let text = String::from_utf8_lossy(&said.stdout);
+    let start = text.lines().find(|line| line.starts_with("ExecStart=")).expect("a command");
+    assert!(start.ends_with(" --allow-root"), "{start}");
+    assert!(text.contains("RestartPreventExitStatus=2 3 4 5 7 8\n"), "{text}");
+}
+
+#[test]
 fn the_files_of_other_supervisors_name_the_project() {
     let project = Project::with("quick", QUICK);
     let root = project.root.display().to_string();
