@@ -246,7 +246,7 @@ fn check_metrics(loaded: &mut Loaded) {
     let mut workflows: BTreeSet<Name> = project.workflows.keys().cloned().collect();
     workflows.extend(broken.iter().cloned());
     workflows.insert(notify_workflow());
-    let builtin = moa_spec::BUILTIN_AGENTS.iter().filter_map(|id| Name::new(*id).ok());
+    let builtin = moa_spec::BUILTIN_AGENTS.iter().filter_map(|id| Name::new(id).ok());
     let mut agents: BTreeSet<Name> = project.agents.keys().cloned().chain(builtin).collect();
     agents.extend(broken_agents.keys().cloned());
     problems.diagnostics.extend(moa_spec::check_metrics(source, &workflows, &agents));
