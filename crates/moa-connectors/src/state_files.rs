@@ -2,8 +2,8 @@
 //! their sizes and ages, and deletes what it is told to. Absent: the decision what is old; that
 //! needs to know what became of the runs.
 
-use std::fs::{self, DirEntry};
-use std::io;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -105,6 +105,40 @@ impl StateFiles {
         Ok(found)
     }
 
+    /// At most `max` bytes of an artifact from byte `from`, and how many it has. Whoever begins at the
+    /// beginning gets nothing of one that is not what was stored.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none, `InvalidData` when it is damaged, else what the disk says.
+    pub fn read_artifact(
+        &self,
+        hash: &ArtifactHash,
+        from: u64,
+        max: usize,
+    ) -> io::Result<(Vec<u8>, u64)> {
+        let mut file = File::open(self.artifact(hash))?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        if from == 0 {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(&file)?;
+            if hasher.finalize() != *hash {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the artifact is damaged"));
+            }
+        }
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(max as u64).read_to_end(&mut bytes)?;
+        Ok((bytes, meta.len()))
+    }
+
+    fn artifact(&self, hash: &ArtifactHash) -> PathBuf {
+        let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.state.join("artifacts").join(&name[..2]).join(&name)
+    }
+
     /// Deletes an artifact unless it was stored again after that instant; answers whether it is gone.
     ///
     /// # Errors
@@ -114,9 +148,7 @@ impl StateFiles {
         hash: &ArtifactHash,
         unless_after: SystemTime,
     ) -> io::Result<bool> {
-        let name: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = self.state.join("artifacts").join(&name[..2]).join(&name);
-        artifact::remove(&path, unless_after)
+        artifact::remove(&self.artifact(hash), unless_after)
     }
 
     /// Deletes what was being written to the artifacts when a process died before that instant;

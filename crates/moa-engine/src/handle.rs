@@ -106,6 +106,9 @@ pub struct ForkRequest {
     /// Params, when not those of the first run.
     #[serde(default)]
     pub params: Option<Json>,
+    /// The same key makes one run.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
     /// Who asks, for people.
     pub cause: String,
 }

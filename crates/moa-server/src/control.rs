@@ -16,10 +16,13 @@ use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
 use moa_engine::series::Series;
+use moa_ports::artifacts::ArtifactHash;
 use moa_ports::views::Views;
+use moa_view::audit::Verdict;
 use moa_view::exit::Result;
-use moa_view::node::{NodeStatus, StartRun};
+use moa_view::node::{NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun};
 use moa_view::target::{Production, Setting};
+use moa_view::trigger::Known;
 use serde_json::{Map, Value as Json};
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
@@ -43,6 +46,42 @@ pub trait Control: Send + Sync {
 
     /// Does something with a trigger; answers when it is durable.
     async fn trigger(&self, id: TriggerId, command: TriggerCommand) -> Result<TriggerAnswer>;
+
+    /// Does something with a rule; answers when it is durable.
+    async fn rule(&self, request: RuleRequest) -> Result<RuleDone>;
+
+    /// A rule for programs, as `moa rules show --json` tells it.
+    fn rule_document(&self, rule: &Known) -> Json;
+
+    /// How the secrets are, without their values.
+    async fn secrets(&self) -> Result<Vec<SecretLine>>;
+
+    /// Keeps a secret in the encrypted store; answers its version, and the source that has it too
+    /// and is asked before.
+    async fn set_secret(
+        &self,
+        name: String,
+        value: Zeroizing<String>,
+    ) -> Result<(u64, Option<String>)>;
+
+    /// Deletes a secret from the encrypted store.
+    async fn delete_secret(&self, name: String) -> Result<()>;
+
+    /// Checks the audit log against the anchors that the project has.
+    async fn verify_audit(&self) -> Result<Verdict>;
+
+    /// Lets an agent take no new task, or take them again; answers whether that changed anything.
+    async fn switch_agent(&self, agent: Name, paused: Option<PausedAgent>) -> Result<bool>;
+
+    /// Writes the file of a workflow, whole or not at all, if it is what it is taken for and the
+    /// text has no errors.
+    async fn put_workflow(&self, name: Name, text: String, expect: Expect) -> Result<Edit>;
+
+    /// What differs between two plans, as `moa workflows diff --json` tells it.
+    fn diff(&self, from: &Plan, to: &Plan) -> Json;
+
+    /// At most `max` bytes of an artifact from byte `from`, and how many it has.
+    async fn artifact(&self, hash: ArtifactHash, from: u64, max: usize) -> Result<(Vec<u8>, u64)>;
 
     /// Publishes an event; answers whether it is new.
     async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool>;
@@ -121,11 +160,57 @@ pub trait Control: Send + Sync {
     async fn log_part(&self, log: AttemptLog, from: u64, max: usize) -> Result<LogPart>;
 }
 
+/// What a file has to be for it to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// Not there.
+    Nothing,
+    /// There.
+    Something,
+    /// As one of these tags says.
+    Tags(Vec<String>),
+}
+
+/// What became of a wish to write a file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Edit {
+    /// It is written, and on the disk.
+    Written(Written),
+    /// The text has errors: nothing is written.
+    Broken {
+        /// What is wrong, for programs.
+        diagnostics: Vec<Json>,
+        /// The same with excerpts, for people.
+        text: String,
+    },
+    /// The file is not what it was taken for; its tag, if it is there.
+    Differs(Option<String>),
+}
+
+/// A file that was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Whether it is new.
+    pub created: bool,
+    /// Whether it was otherwise before.
+    pub changed: bool,
+    /// The identity of its text.
+    pub tag: String,
+    /// The version that it makes.
+    pub hash: String,
+    /// What looks wrong.
+    pub diagnostics: Vec<Json>,
+    /// Diagnostics of other files, when something is broken now.
+    pub warning: Option<String>,
+}
+
 /// A workflow of the project's files.
 #[derive(Debug, Clone)]
 pub struct FileWorkflow {
     /// Its id.
     pub name: Name,
+    /// The text of its file as it is now, and the identity of that; `None` = it can't be read.
+    pub file: Option<(String, String)>,
     /// What it does, and its text; `None` = its file has errors, and it never had none.
     pub served: Option<(Plan, String)>,
     /// Whether its file has errors now.

@@ -3,6 +3,7 @@
 //! A handler answers a [`Problem`]. It becomes a document at the outermost layer
 //! ([`crate::outside`]), which knows the request: its id, its path, and whether a browser asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::{FormRejection, JsonRejection, PathRejection, QueryRejection};
@@ -10,6 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use moa_view::exit::{Exit, Failure};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// The result of a handler.
@@ -39,6 +41,10 @@ pub enum Code {
     MethodNotAllowed,
     /// The state doesn't allow it.
     Conflict,
+    /// It is not what the request takes it for (`If-Match`): somebody has changed it meanwhile.
+    PreconditionFailed,
+    /// The request has to say what it takes the thing for: `If-Match`.
+    PreconditionRequired,
     /// The body has more bytes than are read.
     TooLarge,
     /// The body is not what it has to be: JSON, as a rule.
@@ -59,7 +65,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Code; 18] = [
+    pub const ALL: [Code; 20] = [
         Code::InvalidRequest,
         Code::InvalidFiles,
         Code::Unauthenticated,
@@ -70,6 +76,8 @@ impl Code {
         Code::NotFound,
         Code::MethodNotAllowed,
         Code::Conflict,
+        Code::PreconditionFailed,
+        Code::PreconditionRequired,
         Code::TooLarge,
         Code::UnsupportedMediaType,
         Code::TooManyRequests,
@@ -93,6 +101,8 @@ impl Code {
             Code::NotFound => "not_found",
             Code::MethodNotAllowed => "method_not_allowed",
             Code::Conflict => "conflict",
+            Code::PreconditionFailed => "precondition_failed",
+            Code::PreconditionRequired => "precondition_required",
             Code::TooLarge => "too_large",
             Code::UnsupportedMediaType => "unsupported_media_type",
             Code::TooManyRequests => "too_many_requests",
@@ -115,6 +125,8 @@ impl Code {
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Code::Conflict => StatusCode::CONFLICT,
+            Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Code::PreconditionRequired => StatusCode::PRECONDITION_REQUIRED,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Code::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
@@ -139,6 +151,8 @@ impl Code {
             Code::NotFound => "Not found",
             Code::MethodNotAllowed => "Not a method of this path",
             Code::Conflict => "Not possible in this state",
+            Code::PreconditionFailed => "Changed meanwhile",
+            Code::PreconditionRequired => "Say what it is taken for",
             Code::TooLarge => "Too large",
             Code::UnsupportedMediaType => "Not a media type of this path",
             Code::TooManyRequests => "Too many requests",
@@ -174,7 +188,9 @@ pub struct Problem {
     /// Where, when the detail doesn't say it.
     pub place: Option<String>,
     /// Text to show as it is: diagnostics with excerpts.
-    pub text: Option<String>,
+    pub text: Option<Box<str>>,
+    /// What is wrong with a text, for programs. Rare, so it is small where it is none.
+    pub diagnostics: Option<Arc<Vec<Value>>>,
     /// What to do.
     pub hints: Vec<String>,
     /// When to try again.
@@ -207,6 +223,10 @@ pub struct ProblemDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub text: Option<String>,
+    /// What is wrong with a text that was sent, for programs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub diagnostics: Vec<Value>,
     /// What to do.
     pub hints: Vec<String>,
 }
@@ -215,7 +235,15 @@ impl Problem {
     /// A problem.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { code, detail, place: None, text: None, hints: Vec::new(), retry_after: None }
+        Self {
+            code,
+            detail,
+            place: None,
+            text: None,
+            diagnostics: None,
+            hints: Vec::new(),
+            retry_after: None,
+        }
     }
 
     /// The request is wrong.
@@ -245,7 +273,8 @@ impl Problem {
             code: self.code,
             request: request.into(),
             place: self.place.clone(),
-            text: self.text.clone(),
+            text: self.text.as_deref().map(str::to_owned),
+            diagnostics: self.diagnostics.as_deref().cloned().unwrap_or_default(),
             hints: self.hints.clone(),
         }
     }
@@ -271,7 +300,7 @@ impl From<Failure> for Problem {
             Exit::Ok | Exit::Failed | Exit::Refused | Exit::Interrupted => Code::Conflict,
         };
         let Failure { message, place, detail, hints, .. } = failure;
-        Self { code, detail: message, place, text: detail, hints, retry_after: None }
+        Self { place, text: detail.map(String::into_boxed_str), hints, ..Self::new(code, message) }
     }
 }
 

@@ -37,13 +37,18 @@ impl<T: Serialize> IntoResponse for Json<T> {
 /// An answer that a client may have already: `tag` says which version of the thing it is about. It is
 /// sent again only when that differs from what the request says it has.
 pub fn tagged<T: Serialize>(headers: &HeaderMap, tag: &str, answer: T) -> Response {
+    tag_response(headers, tag, || Json(answer).into_response())
+}
+
+/// The same of any answer.
+pub fn tag_response(headers: &HeaderMap, tag: &str, answer: impl FnOnce() -> Response) -> Response {
     let tag = format!("\"{tag}\"");
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
     let mut known = known.flat_map(|value| value.split(',')).map(str::trim);
     let is_known = known.any(|one| one == "*" || one.trim_start_matches("W/") == tag);
     let mut response = match is_known {
         true => StatusCode::NOT_MODIFIED.into_response(),
-        false => Json(answer).into_response(),
+        false => answer(),
     };
     let own = response.headers_mut();
     // A client may keep it, but has to ask.

@@ -7,14 +7,16 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::routing::MethodRouter;
+use utoipa::ToSchema;
 use utoipa::openapi::path::{Operation, Paths};
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{OpenApi, PathItem, RefOr};
+use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder};
 
 use crate::App;
 use crate::auth::require;
 use crate::auth::role::Access;
+use crate::error::ProblemDocument;
 
 /// What `utoipa_axum::routes!` makes of handlers.
 pub type Documented = (Vec<(String, RefOr<Schema>)>, Paths, MethodRouter<App>);
@@ -101,8 +103,15 @@ fn operation_id(method: &str, path: &str) -> String {
     format!("{}_{}", method.to_ascii_lowercase(), words.join("_"))
 }
 
-/// Says in the document who may.
+/// Says in the document who may, and how refusals look.
 fn describe(operation: &mut Operation, access: Access) {
+    let problem = Ref::from_schema_name(ProblemDocument::name());
+    let content = ContentBuilder::new().schema(Some(problem)).build();
+    let refused = ResponseBuilder::new()
+        .description("It is refused: a problem document says why")
+        .content("application/problem+json", content)
+        .build();
+    operation.responses.responses.entry("default".into()).or_insert_with(|| refused.into());
     if access == Access::Public {
         operation.security = Some(Vec::new());
         return;

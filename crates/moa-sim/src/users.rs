@@ -250,7 +250,13 @@ impl World {
         let Some(p) = self.any_process() else { return };
         let run = self.new_run();
         let params = self.random.chance(100).then(|| json!({ "flag": true, "k": "a" }));
-        let request = ForkRequest { run: source, from, params, cause: "a user".into() };
+        let request = ForkRequest {
+            run: source,
+            from,
+            params,
+            idempotency_key: None,
+            cause: "a user".into(),
+        };
         let token = self.ask(p, Asked::Fork { run });
         self.will_execute(p, run);
         let now = self.local(p);

@@ -5,6 +5,7 @@
 //! Absent by intent: the terminal, HTTP, and any concrete store.
 
 pub mod attempts;
+pub mod audit;
 pub mod check_format;
 pub mod events;
 pub mod exit;

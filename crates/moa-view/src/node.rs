@@ -1,4 +1,6 @@
-//! What a node is asked for, and what it says about itself.
+//! What a node is asked for, and what it says about itself, its rules and its secrets.
+
+use std::collections::BTreeMap;
 
 use moa_core::ids::{Name, NodeId, VersionHash};
 use moa_core::time::Millis;
@@ -61,4 +63,89 @@ pub struct NodeStatus {
     /// Diagnostics of the project's files, when something is broken.
     #[serde(default)]
     pub warning: Option<String>,
+    /// Agents that take no new tasks.
+    #[serde(default)]
+    pub paused: BTreeMap<Name, PausedAgent>,
+}
+
+/// Why an agent takes no new tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PausedAgent {
+    /// Since when.
+    pub at: Millis,
+    /// Who wants it so.
+    pub by: String,
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl PausedAgent {
+    /// Who paused it and why, in one line.
+    pub fn words(&self) -> String {
+        match self.reason.as_str() {
+            "" => format!("paused by {}", self.by),
+            reason => format!("paused by {}: {reason}", self.by),
+        }
+    }
+}
+
+/// What a person wants of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "rule", rename_all = "snake_case")]
+pub enum RuleRequest {
+    /// Make it, or change it.
+    Put {
+        /// Its name, unless its text says it.
+        #[serde(default)]
+        name: Option<Name>,
+        /// Where it was read, for people.
+        path: String,
+        /// What it says, as `moa_spec::parse_rule` reads it.
+        text: String,
+        /// Whether it may take the place of another one of its name.
+        replace: bool,
+    },
+    /// Switch it.
+    Switch {
+        /// Its name.
+        name: Name,
+        /// On, or off.
+        on: bool,
+    },
+    /// Delete it.
+    Delete {
+        /// Its name.
+        name: Name,
+    },
+}
+
+/// What became of a request for a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleDone {
+    /// Its name.
+    pub name: Name,
+    /// Whether it was otherwise before.
+    pub changed: bool,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// How a secret is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretLine {
+    /// Its name.
+    pub name: String,
+    /// `set`, `missing`, or `unusable`.
+    pub state: String,
+    /// Where it comes from.
+    pub source: Option<String>,
+    /// Why it can't be used.
+    pub error: Option<String>,
+    /// Other places that have it too, and don't count.
+    pub hidden: Vec<String>,
+    /// When it was set, in the encrypted store.
+    pub changed_at: Option<String>,
+    /// The workflows and agents that use it.
+    pub used_by: Vec<String>,
 }

@@ -257,6 +257,17 @@ fn of_step(
                 .into_iter()
                 .for_each(|before| reason.push_str(&format!("; {before}")));
         }
+        if let Some(paused) = node.paused.get(agent) {
+            reason = format!("{agent} is {}", paused.words());
+            unblock = Some(format!("moa agents resume {agent}"));
+            return Reason {
+                step: Some(why.step),
+                status: Some(why.status),
+                reason,
+                until,
+                unblock,
+            };
+        }
     }
     if let (true, Some(action)) = (ready, run.action(why.inst))
         && let Some(Claimable { agent, .. }) = run.claimable(why.inst)

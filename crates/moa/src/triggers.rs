@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use moa_core::time::Millis;
+use moa_core::trigger::Source;
+use moa_spec::rule_document;
 pub use moa_view::trigger::{Known, backfill, style, when};
+use serde_json::{Map, Value as Json, json};
 
 use crate::exit::{Failure, Result};
 use crate::node::triggers;
@@ -113,4 +117,36 @@ pub async fn find(
         Some(near) => failure.hint(format!("did you mean {near}?")),
         None => failure.hint(format!("`{} list` lists them", which.command())),
     })
+}
+
+/// A rule for programs. What it is and whether it is active has the names of the SQL view.
+pub fn rule_json(rule: &Known, now: Millis) -> Json {
+    let spec = &rule.spec;
+    let params = match spec.params.source() {
+        Json::Null => Json::Object(Map::new()),
+        params => params.clone(),
+    };
+    let (event, condition) = match &spec.source {
+        Source::Event { event, matches } => (event.as_str(), matches.as_ref().map(|m| m.source())),
+        _ => ("", None),
+    };
+    let mut row = rule.json(now);
+    let more = json!({
+        "name": spec.name,
+        "trigger": spec.title(),
+        "trigger_event": event,
+        "condition": condition,
+        "action_type": "run_workflow",
+        "action_config": {"workflow": spec.workflow, "params": params},
+        "is_active": spec.enabled,
+        "last_triggered": row["last_started"],
+        "definition": rule_document(spec),
+    });
+    if let (Json::Object(row), Json::Object(more)) = (&mut row, more) {
+        for key in ["kind", "enabled", "next", "last_started", "backfills"] {
+            row.remove(key);
+        }
+        row.extend(more);
+    }
+    row
 }

@@ -570,7 +570,7 @@ impl Node {
             fairness: live.run.row.extra.fairness.clone(),
             cause: request.cause,
         };
-        self.begin(now, created, graph, None, Asker::Fork(token));
+        self.begin(now, created, graph, request.idempotency_key, Asker::Fork(token));
     }
 }
 

@@ -246,7 +246,13 @@ fn a_run_that_has_ended_is_repeated_whoever_executed_it() {
     let first = start(&mut world, "parent", json!({}));
     world.run(WEEK);
     world.restart_for_asked();
-    let again = ForkRequest { run: first, from: ForkFrom::Start, params: None, cause: "x".into() };
+    let again = ForkRequest {
+        run: first,
+        from: ForkFrom::Start,
+        params: None,
+        idempotency_key: None,
+        cause: "x".into(),
+    };
     let second = world.fork(again).expect("it is repeated");
     world.run(WEEK);
     assert_eq!(status(&world, second), RunStatus::Succeeded);

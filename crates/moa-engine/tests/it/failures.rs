@@ -230,7 +230,13 @@ steps:
     let run = start(&mut world, "w", json!({}));
     world.run(Span::minutes(5));
     let first = show(&world, run);
-    let request = ForkRequest { run, from: ForkFrom::Failed, params: None, cause: "retry".into() };
+    let request = ForkRequest {
+        run,
+        from: ForkFrom::Failed,
+        params: None,
+        idempotency_key: None,
+        cause: "retry".into(),
+    };
     let again = world.fork(request).expect("it can be retried");
     world.run(Span::minutes(5));
     assert_snapshot!(format!("{first}---\n{}", show(&world, again)));
@@ -244,7 +250,13 @@ fn done_again(text: &str, from: &str) -> Vec<String> {
     let run = start(&mut world, "w", json!({}));
     world.run(Span::minutes(5));
     let (began, from) = (world.now(), ForkFrom::Step(from.into()));
-    let again = world.fork(ForkRequest { run, from, params: None, cause: "again".into() });
+    let again = world.fork(ForkRequest {
+        run,
+        from,
+        params: None,
+        idempotency_key: None,
+        cause: "again".into(),
+    });
     let again = again.expect("it can be repeated");
     world.run(Span::minutes(5));
     assert!(show(&world, again).starts_with("run succeeded"), "{}", show(&world, again));

@@ -208,7 +208,13 @@ outputs: {n: {value: all.n, schema: {minItems: 2}}}
     let mut world = world(&[("w", text)], Box::new(mock));
     let run = start(&mut world, "w", json!({}));
     world.run(Span::minutes(1));
-    let request = ForkRequest { run, from: ForkFrom::Failed, params: None, cause: "test".into() };
+    let request = ForkRequest {
+        run,
+        from: ForkFrom::Failed,
+        params: None,
+        idempotency_key: None,
+        cause: "test".into(),
+    };
     let again = world.fork(request).expect("repeated");
     world.run(Span::minutes(1));
     assert_snapshot!(format!("{}---\n{}", show(&world, run), show(&world, again)));

@@ -55,7 +55,8 @@ steps:
     world.run(Span::minutes(1));
     let mut taken_over = |params: Option<Json>| {
         let from = ForkFrom::Step("deploy".into());
-        let request = ForkRequest { run, from, params, cause: "test".into() };
+        let request =
+            ForkRequest { run, from, params, idempotency_key: None, cause: "test".into() };
         let again = world.fork(request).expect("forked");
         world.run(Span::minutes(1));
         let run = world.run_state(again).expect("it is there");

@@ -278,6 +278,7 @@ outputs: {n: \"one.n + 1\"}
         run: found[0].run,
         from: moa_engine::handle::ForkFrom::Failed,
         params: None,
+        idempotency_key: None,
         cause: "test".into(),
     };
     let fork = world.fork(request).expect("forked");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use moa_core::agent::{AgentKind, AgentSpec};
@@ -12,19 +13,23 @@ use moa_core::time::{Millis, Span};
 use moa_core::workflow::StepKind;
 use moa_ports::views::HistoryRow;
 use moa_view::attempts::{Attempt, Outcome, of_history};
-use moa_view::node::NodeStatus;
+use moa_view::node::{NodeStatus, PausedAgent};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
 use super::limits::LimitItem;
 use crate::App;
+use crate::auth::Identity;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
 
 /// Commits that an agent's metrics are made from.
 const COMMITS: usize = 1000;
+/// How long a drain is waited for.
+const DRAIN_WAIT: Duration = Duration::from_secs(20);
 
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,6 +54,19 @@ pub struct AgentItem {
     running: u32,
     /// Tasks that wait for a slot.
     ready: u32,
+    /// Who has paused it: it takes no new task.
+    paused: Option<PausedItem>,
+}
+
+/// Why an agent takes no new task.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PausedItem {
+    /// Since when.
+    at: String,
+    /// Who wants it so.
+    by: String,
+    /// Why.
+    reason: String,
 }
 
 impl AgentItem {
@@ -65,6 +83,11 @@ impl AgentItem {
             concurrency: spec.concurrency,
             running: of(&status.engine.running),
             ready: of(&status.engine.ready),
+            paused: status.paused.get(&spec.id).map(|paused| PausedItem {
+                at: paused.at.to_string(),
+                by: paused.by.clone(),
+                reason: paused.reason.clone(),
+            }),
         }
     }
 }
@@ -138,7 +161,7 @@ pub async fn get(State(app): State<App>, Path(name): Path<String>) -> Result<Jso
 pub struct AgentHealth {
     /// The agent.
     agent: String,
-    /// `ok`; `limited`, while a rate or quota is used up; `half-open` or `open`, as its circuit
+    /// `ok`; `paused`, by somebody; `limited`, while a rate or quota is used up; `half-open` or `open`, as its circuit
     /// breaker is; `broken`, when its file has errors.
     status: &'static str,
     /// Attempts running now.
@@ -165,6 +188,7 @@ pub async fn health(State(app): State<App>, Path(name): Path<String>) -> Result<
     Ok(Json(AgentHealth {
         agent: spec.id.to_string(),
         status: match () {
+            () if item.paused.is_some() => "paused",
             () if is("open") => "open",
             () if is("half-open") => "half-open",
             () if is("full") => "limited",
@@ -175,6 +199,114 @@ pub async fn health(State(app): State<App>, Path(name): Path<String>) -> Result<
         ready: item.ready,
         limits: lines.iter().map(|line| LimitItem::new(&spec.id, line)).collect(),
     }))
+}
+
+/// Why an agent is paused.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WhyPaused {
+    /// Why, for people.
+    #[serde(default)]
+    reason: String,
+}
+
+/// An agent after a switch.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AgentSwitch {
+    /// The agent.
+    agent: String,
+    /// Whether that changed anything.
+    changed: bool,
+    /// `active`; `draining`, while attempts of it run; `paused`, when none does.
+    state: &'static str,
+    /// Attempts running now.
+    running: u32,
+}
+
+async fn switch(
+    app: &App,
+    name: &str,
+    who: &Identity,
+    why: Option<WhyPaused>,
+) -> Result<Json<AgentSwitch>> {
+    let agent = super::runs::list::name(name)?;
+    let paused = why.map(|why| PausedAgent { at: now(), by: who.cause(), reason: why.reason });
+    let is_paused = paused.is_some();
+    let changed = app.control().switch_agent(agent.clone(), paused).await?;
+    let running = app.control().status().await.engine.running.get(&agent).copied().unwrap_or(0);
+    let state = match (is_paused, running) {
+        (false, _) => "active",
+        (true, 0) => "paused",
+        (true, _) => "draining",
+    };
+    Ok(Json(AgentSwitch { agent: agent.to_string(), changed, state, running }))
+}
+
+/// Pause an agent
+///
+/// It takes no new task, also after a restart, until it is resumed; its tasks wait. Attempts that run go
+/// on.
+#[utoipa::path(
+    post, path = "/api/v1/agents/{agent}/pause", tag = "agents",
+    params(("agent" = String, Path, description = "Its id")),
+    request_body = Option<WhyPaused>,
+    responses((status = 200, description = "It takes no new task", body = AgentSwitch)),
+)]
+pub async fn pause(
+    State(app): State<App>,
+    who: Identity,
+    Path(name): Path<String>,
+    body: Option<Json<WhyPaused>>,
+) -> Result<Json<AgentSwitch>> {
+    let why = body.map(|Json(why)| why).unwrap_or_default();
+    switch(&app, &name, &who, Some(why)).await
+}
+
+/// Resume an agent
+#[utoipa::path(
+    post, path = "/api/v1/agents/{agent}/resume", tag = "agents",
+    params(("agent" = String, Path, description = "Its id")),
+    responses((status = 200, description = "It takes tasks again", body = AgentSwitch)),
+)]
+pub async fn resume(
+    State(app): State<App>,
+    who: Identity,
+    Path(name): Path<String>,
+) -> Result<Json<AgentSwitch>> {
+    switch(&app, &name, &who, None).await
+}
+
+/// Drain an agent
+///
+/// Pauses it, and waits up to 20 seconds until nothing of it runs; ask again while it is `draining`.
+#[utoipa::path(
+    post, path = "/api/v1/agents/{agent}/drain", tag = "agents",
+    params(("agent" = String, Path, description = "Its id")),
+    request_body = Option<WhyPaused>,
+    responses((status = 200, description = "How far it is", body = AgentSwitch)),
+)]
+pub async fn drain(
+    State(app): State<App>,
+    who: Identity,
+    Path(name): Path<String>,
+    body: Option<Json<WhyPaused>>,
+) -> Result<Json<AgentSwitch>> {
+    let why = body.map(|Json(why)| why).unwrap_or_default();
+    let mut commits = app.control().subscribe();
+    let Json(mut done) = switch(&app, &name, &who, Some(why)).await?;
+    let deadline = tokio::time::Instant::now() + DRAIN_WAIT;
+    let agent = super::runs::list::name(&name)?;
+    while done.running > 0 {
+        // Whatever ends an attempt is a commit; one that is missed is no reason to wait.
+        match tokio::time::timeout_at(deadline, commits.recv()).await {
+            Err(_) | Ok(Err(RecvError::Closed)) => break,
+            Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
+        }
+        let status = app.control().status().await;
+        done.running = status.engine.running.get(&agent).copied().unwrap_or(0);
+    }
+    done.state = if done.running == 0 { "paused" } else { "draining" };
+    Ok(Json(done))
 }
 
 /// Over which time.

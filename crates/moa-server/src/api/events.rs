@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::runs::find;
 use super::runs::list::{limit, name};
+use super::runs::start::idempotency_key;
 use crate::App;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Query};
@@ -138,10 +139,11 @@ pub struct Published {
 /// To runs that wait for them, and to triggers. Either as a document (`application/json`), or as
 /// CloudEvents 1.0: structured (`application/cloudevents+json`), as a batch
 /// (`application/cloudevents-batch+json`), or binary (headers `ce-type`, `ce-source`, `ce-id`). The
-/// source and id of a CloudEvent are its key: the same one is published once. Answers when all are
-/// durable.
+/// source and id of a CloudEvent are its key: the same one is published once. `Idempotency-Key` is the
+/// key of a document that has none. Answers when all are durable.
 #[utoipa::path(
     post, path = "/api/v1/events", tag = "events",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key is the same event")),
     request_body(content = NewEvent, content_type = "application/json"),
     responses((status = 200, description = "They are published", body = Published)),
 )]
@@ -150,7 +152,10 @@ pub async fn publish(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Published>> {
-    let events = read(&headers, &body)?;
+    let mut events = read(&headers, &body)?;
+    if let (Some(key), [only]) = (idempotency_key(&headers)?, events.as_mut_slice()) {
+        only.key.get_or_insert(key);
+    }
     let mut new = 0;
     let count = events.len();
     for NewEvent { kind, data, key } in events {

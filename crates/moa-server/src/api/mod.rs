@@ -4,6 +4,7 @@
 
 pub mod agents;
 pub mod alerts;
+pub mod audit;
 pub mod events;
 pub mod health;
 pub mod history;
@@ -11,38 +12,40 @@ pub mod jobs;
 pub mod limits;
 pub mod me;
 pub mod metrics;
+pub mod nodes;
 pub mod production;
+pub mod rules;
 pub mod runs;
+pub mod secrets;
 pub mod seed;
 pub mod state;
+pub mod tasks;
 pub mod tokens;
 pub mod triggers;
 pub mod workflows;
 
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::routes;
 
 use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{Admin, Approver, Operator, Viewer};
+use crate::error::ProblemDocument;
 use crate::routes::Routes;
 
 /// The routes of the API, each with who may ask for it.
-#[rustfmt::skip]
 pub fn add(routes: Routes) -> Routes {
+    others(definitions(runs(routes)))
+}
+
+/// Runs, and what they do.
+#[rustfmt::skip]
+fn runs(routes: Routes) -> Routes {
     routes
-        .api(Public, routes!(health::healthz))
-        .api(Public, routes!(health::readyz))
-        .api(Least(Viewer), routes!(health::health))
-        .api(Least(Viewer), routes!(metrics::scrape))
-        .api(Least(Viewer), routes!(state::get))
-        .api(Least(Viewer), routes!(me::get))
-        .api(Least(Viewer), routes!(document_json))
-        .api(Least(Admin), routes!(tokens::list))
-        .api(Least(Admin), routes!(tokens::create))
-        .api(Least(Admin), routes!(tokens::revoke))
         .api(Least(Viewer), routes!(runs::list::list))
         .api(Least(Operator), routes!(runs::start::start))
+        .api(Least(Operator), routes!(runs::bulk::bulk))
         .api(Least(Viewer), routes!(runs::get::get))
         .api(Least(Viewer), routes!(runs::get::document))
         .api(Least(Viewer), routes!(runs::get::steps))
@@ -50,6 +53,8 @@ pub fn add(routes: Routes) -> Routes {
         .api(Least(Viewer), routes!(runs::get::why))
         .api(Least(Viewer), routes!(runs::logs::list))
         .api(Least(Viewer), routes!(runs::logs::get))
+        .api(Least(Viewer), routes!(runs::artifacts::list))
+        .api(Least(Viewer), routes!(runs::artifacts::get))
         .api(Least(Operator), routes!(runs::change::cancel))
         .api(Least(Operator), routes!(runs::change::terminate))
         .api(Least(Operator), routes!(runs::change::pause))
@@ -58,10 +63,19 @@ pub fn add(routes: Routes) -> Routes {
         .api(Least(Operator), routes!(runs::repeat::retry))
         .api(Least(Operator), routes!(runs::repeat::rerun))
         .api(Least(Operator), routes!(runs::repeat::fork))
+        .api(Least(Viewer), routes!(tasks::list))
+}
+
+/// What runs are made of, and what starts them.
+#[rustfmt::skip]
+fn definitions(routes: Routes) -> Routes {
+    routes
         .api(Least(Viewer), routes!(workflows::list))
         .api(Least(Viewer), routes!(workflows::get))
         .api(Least(Viewer), routes!(workflows::source))
+        .api(Least(Admin), routes!(workflows::edit::put))
         .api(Least(Viewer), routes!(workflows::versions))
+        .api(Least(Viewer), routes!(workflows::diff))
         .api(Least(Viewer), routes!(workflows::graph))
         .api(Least(Operator), routes!(workflows::validate))
         .api(Least(Operator), routes!(workflows::execute))
@@ -76,8 +90,42 @@ pub fn add(routes: Routes) -> Routes {
         .api(Least(Operator), routes!(triggers::change::start))
         .api(Least(Operator), routes!(triggers::change::backfill))
         .api(Least(Operator), routes!(triggers::change::cancel_backfill))
+        .api(Least(Viewer), routes!(rules::test_trigger))
+        .api(Least(Viewer), routes!(rules::list))
+        .api(Least(Operator), routes!(rules::create))
+        .api(Least(Viewer), routes!(rules::get))
+        .api(Least(Operator), routes!(rules::replace))
+        .api(Least(Operator), routes!(rules::delete))
+        .api(Least(Operator), routes!(rules::enable))
+        .api(Least(Operator), routes!(rules::disable))
+        .api(Least(Viewer), routes!(rules::test))
+}
+
+/// All else.
+#[rustfmt::skip]
+fn others(routes: Routes) -> Routes {
+    routes
+        .api(Public, routes!(health::healthz))
+        .api(Public, routes!(health::readyz))
+        .api(Least(Viewer), routes!(health::health))
+        .api(Least(Viewer), routes!(metrics::scrape))
+        .api(Least(Viewer), routes!(state::get))
+        .api(Least(Viewer), routes!(me::get))
+        .api(Least(Viewer), routes!(document_json))
+        .api(Least(Admin), routes!(tokens::list))
+        .api(Least(Admin), routes!(tokens::create))
+        .api(Least(Admin), routes!(tokens::revoke))
+        .api(Least(Operator), routes!(secrets::list))
+        .api(Least(Admin), routes!(secrets::put))
+        .api(Least(Admin), routes!(secrets::delete))
+        .api(Least(Admin), routes!(audit::list))
+        .api(Least(Admin), routes!(audit::verify))
+        .api(Least(Viewer), routes!(nodes::list))
         .api(Least(Viewer), routes!(agents::list))
         .api(Least(Viewer), routes!(agents::get))
+        .api(Least(Operator), routes!(agents::pause))
+        .api(Least(Operator), routes!(agents::resume))
+        .api(Least(Operator), routes!(agents::drain))
         .api(Least(Viewer), routes!(agents::health))
         .api(Least(Viewer), routes!(agents::metrics))
         .api(Least(Viewer), routes!(events::query))
@@ -114,6 +162,9 @@ pub fn document() -> OpenApi {
         the header X-CSRF-Token too.";
     let session = ApiKey::Cookie(ApiKeyValue::with_description("moa_session", about));
     components.add_security_scheme("session", SecurityScheme::ApiKey(session));
+    let mut schemas = vec![(ProblemDocument::name().into_owned(), ProblemDocument::schema())];
+    ProblemDocument::schemas(&mut schemas);
+    components.schemas.extend(schemas);
     document
 }
 

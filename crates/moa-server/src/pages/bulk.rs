@@ -162,7 +162,8 @@ pub async fn act(
 async fn one(app: &App, who: &Identity, act: &str, run: RunId) -> Result<Option<RunId>> {
     if act == "retry" {
         let from = ForkFrom::Failed;
-        let request = ForkRequest { run, from, params: None, cause: who.cause() };
+        let request =
+            ForkRequest { run, from, params: None, idempotency_key: None, cause: who.cause() };
         return Ok(Some(app.control().fork(request).await?));
     }
     apply(app, &run.to_string(), named(act, "", who)?).await?;

@@ -36,6 +36,9 @@ impl Anchor {
     }
 }
 
+/// A file of anchors, and what is in it, or why it can't be read.
+pub type Anchors = (String, Result<Vec<Anchor>, String>);
+
 /// Notes the newest entry. That is behind the store when the process dies just here, which is no
 /// fault: an anchor says what must be there at least.
 pub fn note(state: &Path, head: AuditHead) {
@@ -97,7 +100,7 @@ pub fn read(path: &Path) -> Result<Vec<Anchor>, String> {
 
 /// All anchors that a project has: those of its state, and those beside its health reports. With
 /// each, the file that it is in; a file that can't be read is told instead.
-pub fn all(root: &Path, state: &Path, folder: &Path) -> Vec<(String, Result<Vec<Anchor>, String>)> {
+pub fn all(root: &Path, state: &Path, folder: &Path) -> Vec<Anchors> {
     let mut all = Vec::new();
     let head = state.join(HEAD);
     if head.exists() {

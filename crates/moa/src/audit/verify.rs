@@ -1,13 +1,20 @@
 //! Whether the audit log is as it was written.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use moa_ports::audit::{AuditEntry, AuditHash, AuditHead, Phase};
+use moa_ports::views::Views;
+pub use moa_view::audit::Verdict;
 
-use super::anchor::Anchor;
+use super::anchor::{self, Anchor, Anchors};
+use crate::exit::Result;
+use crate::project::Layout;
 
 /// Findings that are listed one by one.
 const FINDINGS_MAX: usize = 50;
+/// Entries read at once.
+const PAGE: usize = 1000;
 
 /// Checks a log entry by entry.
 #[derive(Debug, Default)]
@@ -20,21 +27,6 @@ pub struct Check {
     anchors: BTreeMap<u64, Vec<(String, Anchor)>>,
     /// Heads of logs that a restore has replaced, with the entry that says so.
     replaced: Vec<(u64, AuditHead)>,
-}
-
-/// What was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// Entries that were looked at.
-    pub entries: u64,
-    /// The newest.
-    pub head: Option<AuditHead>,
-    /// Anchors that were compared.
-    pub anchors: usize,
-    /// One line for each thing that is wrong.
-    pub findings: Vec<String>,
-    /// What is worth knowing, and not wrong.
-    pub notes: Vec<String>,
 }
 
 impl Check {
@@ -122,6 +114,35 @@ impl Check {
         let Self { entries, last, findings, .. } = self;
         Verdict { entries, head: last, anchors, findings, notes }
     }
+}
+
+/// Checks the log of a project against the anchors that it has, those in `folder` (beside its health
+/// reports) among them, and those in `more`.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn log(
+    layout: &Layout,
+    views: Option<&dyn Views>,
+    folder: &Path,
+    more: Vec<Anchors>,
+) -> Result<Verdict> {
+    let mut check = Check::default();
+    let own = anchor::all(&layout.root, &layout.state(), folder);
+    for (from, anchors) in own.into_iter().chain(more) {
+        match anchors {
+            Ok(anchors) => anchors.into_iter().for_each(|anchor| check.anchor(&from, anchor)),
+            Err(wrong) => check.finding(wrong),
+        }
+    }
+    let mut after = 0;
+    while let Some(views) = views {
+        let page = views.audit(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        page.iter().for_each(|entry| check.entry(entry));
+    }
+    Ok(check.end())
 }
 
 /// The head of the log that a restore has replaced.

@@ -1,5 +1,7 @@
 //! `moa agents`
 
+mod switch;
+
 use std::sync::Arc;
 
 use moa_core::agent::{AgentKind, AgentSpec};
@@ -14,6 +16,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
+use crate::node::agents::Paused;
 use crate::node::{self, lock};
 use crate::project::{self, Layout, Loaded};
 use crate::table::{Cell, Table};
@@ -21,13 +24,14 @@ use crate::ui::{Style, Ui};
 use crate::view::now;
 use crate::{text, wire};
 
-/// Look at agents and try them.
+/// Look at agents, try them, pause them.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "\
 Examples:
   moa agents list
   moa agents show agent7
-  moa agents test agent7 lint --param file=src/main.sh")]
+  moa agents test agent7 lint --param file=src/main.sh
+  moa agents pause agent7 --reason 'no more tokens today'")]
 pub enum Command {
     /// List agents
     List(ListArgs),
@@ -35,6 +39,12 @@ pub enum Command {
     Show(ShowArgs),
     /// Ask an agent for one attempt of an action, outside of any run
     Test(TestArgs),
+    /// Let an agent take no new task
+    Pause(switch::PauseArgs),
+    /// Let an agent take tasks again
+    Resume(switch::ResumeArgs),
+    /// Let an agent take no new task, and wait until nothing of it runs
+    Drain(switch::DrainArgs),
 }
 
 /// List agents.
@@ -83,6 +93,9 @@ pub fn run(command: Command, context: &Context) -> Result {
         Command::List(args) => list(args, context),
         Command::Show(args) => show(args, context),
         Command::Test(args) => test(args, context),
+        Command::Pause(args) => switch::pause(args, context),
+        Command::Resume(args) => switch::resume(args, context),
+        Command::Drain(args) => switch::drain(args, context),
     }
 }
 
@@ -111,7 +124,9 @@ fn kind(spec: &AgentSpec) -> &'static str {
 }
 
 fn list(_args: ListArgs, context: &Context) -> Result {
-    let loaded = project::load(&context.layout()?, None)?;
+    let layout = context.layout()?;
+    let loaded = project::load(&layout, None)?;
+    let paused = Paused::read(&layout.state()).all();
     let Loaded { project, broken_agents, .. } = &loaded;
     let mut agents = wire::agents(project);
     // One of a file with errors doesn't become the one that is part of moa.
@@ -122,6 +137,7 @@ fn list(_args: ListArgs, context: &Context) -> Result {
         let good = |spec: &Arc<AgentSpec>| {
             let mut row = document(spec);
             row["valid"] = true.into();
+            row["paused"] = json!(paused.get(&spec.id));
             row
         };
         let bad = broken_agents
@@ -133,13 +149,13 @@ fn list(_args: ListArgs, context: &Context) -> Result {
         return Ok(Exit::Ok);
     }
     let mut table = Table::new(&["AGENT", "KIND", "TIER", "AT ONCE", "NAME", "ACTIONS"]);
-    own.into_iter().for_each(|spec| table.row(cells(spec)));
+    own.into_iter().for_each(|spec| table.row(cells(spec, paused.contains_key(&spec.id))));
     for (id, file) in broken_agents {
         let note = Cell::new(format!("{file} has errors")).style(Style::Red);
         let [kind, tier, at_once] = ["-"; 3].map(Cell::from);
         table.row(vec![id.as_str().into(), kind, tier, at_once, note, "".into()]);
     }
-    builtins.into_iter().for_each(|spec| table.row(cells(spec)));
+    builtins.into_iter().for_each(|spec| table.row(cells(spec, paused.contains_key(&spec.id))));
     table.print(&context.ui, "no agents");
     if project.agents.is_empty() && broken_agents.is_empty() {
         context.ui.hint("these are part of moa; put files into agents/ for your own");
@@ -150,14 +166,17 @@ fn list(_args: ListArgs, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-fn cells(spec: &Arc<AgentSpec>) -> Vec<Cell> {
+fn cells(spec: &Arc<AgentSpec>, paused: bool) -> Vec<Cell> {
     let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
     let actions = if actions.is_empty() { "any".into() } else { actions.join(", ") };
     vec![
         spec.id.as_str().into(),
         kind(spec).into(),
         spec.tier.map_or("-".into(), |tier| tier.to_string()).into(),
-        spec.concurrency.map_or("-".into(), |n| n.to_string()).into(),
+        match paused {
+            true => Cell::new("paused").style(Style::Yellow),
+            false => spec.concurrency.map_or("-".into(), |n| n.to_string()).into(),
+        },
         spec.name.as_deref().unwrap_or_default().into(),
         Cell::new(actions).style(Style::Dim),
     ]
@@ -174,11 +193,15 @@ fn document(spec: &AgentSpec) -> Json {
 }
 
 fn show(args: ShowArgs, context: &Context) -> Result {
-    let loaded = project::load(&context.layout()?, None)?;
+    let layout = context.layout()?;
+    let loaded = project::load(&layout, None)?;
     let spec = find(&loaded, &args.agent, context)?;
+    let paused = Paused::read(&layout.state()).all().remove(&spec.id);
     let ui = &context.ui;
     if ui.json {
-        ui.json(&document(&spec));
+        let mut document = document(&spec);
+        document["paused"] = json!(paused);
+        ui.json(&document);
         return Ok(Exit::Ok);
     }
     let line = |name: &str, value: &str| {
@@ -195,6 +218,9 @@ fn show(args: ShowArgs, context: &Context) -> Result {
         AgentKind::Command(command) => line("command", &command.argv.join(" ")),
         AgentKind::Http(http) => line("http", &http.urls.join(", ")),
         AgentKind::Builtin(_) => line("kind", "built-in: it is part of moa"),
+    }
+    if let Some(paused) = &paused {
+        line("paused", &format!("{}, {}", text::relative(paused.at, now()), paused.words()));
     }
     if let Some(at_once) = spec.concurrency {
         line("at once", &at_once.to_string());

@@ -1,16 +1,15 @@
 //! `moa audit`
 
-use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use moa_core::time::Millis;
-use moa_ports::audit::{Act, AuditEntry, Phase};
+use moa_ports::audit::{Act, Phase};
 use moa_ports::views::Views;
-use serde_json::{Value as Json, json};
+use moa_view::audit::{self, Listed};
+use serde_json::json;
 
 use super::{Context, runtime};
-use crate::audit::anchor;
-use crate::audit::verify::Check;
+use crate::audit::{anchor, verify};
 use crate::exit::{Exit, Failure, Result};
 use crate::node;
 use crate::project::{self, Layout};
@@ -19,9 +18,6 @@ use crate::text;
 use crate::ui::Style;
 use crate::view::now;
 use crate::wire;
-
-/// Entries read at once.
-const PAGE: u64 = 500;
 
 /// See who changed what, and whether that record is whole.
 #[derive(Debug, clap::Subcommand)]
@@ -83,6 +79,18 @@ pub struct VerifyArgs {
     anchor: Vec<PathBuf>,
 }
 
+impl ListArgs {
+    fn filter(&self) -> Result<audit::Filter> {
+        Ok(audit::Filter {
+            since: self.since.as_deref().map(when).transpose()?,
+            action: self.action.clone(),
+            who: self.who.clone(),
+            limit: if self.limit == 0 { usize::MAX } else { self.limit },
+            ..audit::Filter::default()
+        })
+    }
+}
+
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
     let layout = context.layout()?;
@@ -92,81 +100,15 @@ pub fn run(command: Command, context: &Context) -> Result {
         match command {
             Command::List(args) => {
                 let acts = match &views {
-                    Some(views) => listed(&**views, &args).await?,
+                    Some(views) => audit::list(&**views, &args.filter()?).await?.acts,
                     None => Vec::new(),
                 };
                 list(&acts, context);
                 Ok(Exit::Ok)
             }
-            Command::Verify(args) => verify(&layout, views.as_deref(), &args, context).await,
+            Command::Verify(args) => check(&layout, views.as_deref(), &args, context).await,
         }
     })
-}
-
-/// An act with what came of it.
-struct Listed {
-    seq: u64,
-    asked: Act,
-    ended: Option<Act>,
-}
-
-/// The acts that were asked for, the newest first.
-async fn listed(views: &dyn Views, args: &ListArgs) -> Result<Vec<Listed>> {
-    let since = args.since.as_deref().map(when).transpose()?;
-    let limit = if args.limit == 0 { usize::MAX } else { args.limit };
-    let mut end = views.audit_head().await?.map_or(0, |head| head.seq);
-    let mut ends: HashMap<u64, Act> = HashMap::new();
-    let mut found = Vec::new();
-    while end > 0 && found.len() < limit {
-        let start = end.saturating_sub(PAGE);
-        let page = views.audit(start, (end - start) as usize).await?;
-        for entry in page.iter().rev().filter(|entry| entry.seq <= end) {
-            let Some(act) = act_of(entry) else { continue };
-            if let Some(of) = act.of {
-                ends.insert(of, act);
-                continue;
-            }
-            // Entries are in the order in which they were written; a clock may have been set back.
-            if since.is_some_and(|since| act.at < since) {
-                continue;
-            }
-            let ended = match act.phase {
-                // One that took effect with its entry.
-                Phase::Done => Some(Act { after: None, ..act.clone() }),
-                Phase::Asked | Phase::Refused => ends.remove(&entry.seq),
-            };
-            if fits(&act, args) && found.len() < limit {
-                found.push(Listed { seq: entry.seq, asked: act, ended });
-            }
-        }
-        end = start;
-    }
-    Ok(found)
-}
-
-/// What an entry tells; what isn't understood is shown as it is.
-fn act_of(entry: &AuditEntry) -> Option<Act> {
-    let stranger = || Act {
-        at: Millis(0),
-        who: "?".into(),
-        from: "?".into(),
-        action: "?".into(),
-        object: entry.body.clone(),
-        phase: Phase::Asked,
-        of: None,
-        before: None,
-        after: None,
-        error: None,
-    };
-    Some(entry.act().unwrap_or_else(stranger))
-}
-
-fn fits(act: &Act, args: &ListArgs) -> bool {
-    let action = args.action.as_deref().is_none_or(|wanted| match wanted.strip_suffix('*') {
-        Some(start) => act.action.starts_with(start),
-        None => act.action == wanted,
-    });
-    action && args.who.as_deref().is_none_or(|who| act.who.contains(who))
 }
 
 /// An instant, or how long ago.
@@ -184,30 +126,9 @@ fn when(text: &str) -> Result<Millis> {
     }
 }
 
-fn document(listed: &Listed) -> Json {
-    let Listed { seq, asked, ended } = listed;
-    let (phase, object) = match ended {
-        Some(ended) => (ended.phase, &ended.object),
-        None => (asked.phase, &asked.object),
-    };
-    json!({
-        "seq": seq,
-        "at": asked.at.to_string(),
-        "who": asked.who,
-        "from": asked.from,
-        "action": asked.action,
-        "object": object,
-        "outcome": phase.as_str(),
-        "before": asked.before,
-        "asked": asked.after,
-        "after": ended.as_ref().and_then(|act| act.after.clone()),
-        "error": ended.as_ref().and_then(|act| act.error.clone()),
-    })
-}
-
 fn list(acts: &[Listed], context: &Context) {
     if context.ui.json {
-        context.ui.json(&acts.iter().map(document).collect::<Vec<_>>());
+        context.ui.json(&acts.iter().map(Listed::document).collect::<Vec<_>>());
         return;
     }
     let mut table = Table::new(&["NO", "WHEN", "WHO", "FROM", "ACTION", "OBJECT", "OUTCOME"]);
@@ -230,30 +151,14 @@ fn list(acts: &[Listed], context: &Context) {
     table.print(&context.ui, "nobody has changed anything yet");
 }
 
-async fn verify(
+async fn check(
     layout: &Layout,
     views: Option<&dyn Views>,
     args: &VerifyArgs,
     context: &Context,
 ) -> Result {
-    let mut check = Check::default();
-    let mut files: VecDeque<_> =
-        anchor::all(&layout.root, &layout.state(), &folder(layout)?).into();
-    files.extend(args.anchor.iter().map(|path| (path.display().to_string(), anchor::read(path))));
-    for (from, anchors) in files {
-        match anchors {
-            Ok(anchors) => anchors.into_iter().for_each(|anchor| check.anchor(&from, anchor)),
-            Err(wrong) => check.finding(wrong),
-        }
-    }
-    let mut after = 0;
-    while let Some(views) = views {
-        let page = views.audit(after, PAGE as usize).await?;
-        let Some(last) = page.last() else { break };
-        after = last.seq;
-        page.iter().for_each(|entry| check.entry(entry));
-    }
-    let verdict = check.end();
+    let named = args.anchor.iter().map(|path| (path.display().to_string(), anchor::read(path)));
+    let verdict = verify::log(layout, views, &folder(layout)?, named.collect()).await?;
     if context.ui.json {
         context.ui.json(&json!({
             "whole": verdict.findings.is_empty(),

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use moa_core::ids::Name;
 use moa_core::limits::RULE_BYTES_MAX;
 use moa_core::time::Millis;
-use moa_core::trigger::Source;
 use moa_spec::rule_document;
-use serde_json::{Map, Value as Json, json};
+use serde_json::json;
 
 use super::{Context, runtime, triggers as any};
 use crate::control::protocol::RuleRequest;
@@ -256,7 +255,9 @@ fn list(context: &Context) -> Result {
     runtime()?.block_on(async {
         let all = rules(&layout).await?;
         if context.ui.json {
-            context.ui.json(&all.iter().map(|rule| json(rule, now())).collect::<Vec<_>>());
+            context
+                .ui
+                .json(&all.iter().map(|rule| triggers::rule_json(rule, now())).collect::<Vec<_>>());
             return Ok(Exit::Ok);
         }
         let mut table = Table::new(&["RULE", "STATE", "WHEN", "RUNS", "TRIGGERED", "OUTCOME"]);
@@ -284,38 +285,6 @@ fn list(context: &Context) -> Result {
     })
 }
 
-/// A rule for programs. What it is and whether it is active has the names of the SQL view.
-fn json(rule: &Known, now: Millis) -> Json {
-    let spec = &rule.spec;
-    let params = match spec.params.source() {
-        Json::Null => Json::Object(Map::new()),
-        params => params.clone(),
-    };
-    let (event, condition) = match &spec.source {
-        Source::Event { event, matches } => (event.as_str(), matches.as_ref().map(|m| m.source())),
-        _ => ("", None),
-    };
-    let mut row = rule.json(now);
-    let more = json!({
-        "name": spec.name,
-        "trigger": spec.title(),
-        "trigger_event": event,
-        "condition": condition,
-        "action_type": "run_workflow",
-        "action_config": {"workflow": spec.workflow, "params": params},
-        "is_active": spec.enabled,
-        "last_triggered": row["last_started"],
-        "definition": rule_document(spec),
-    });
-    if let (Json::Object(row), Json::Object(more)) = (&mut row, more) {
-        for key in ["kind", "enabled", "next", "last_started", "backfills"] {
-            row.remove(key);
-        }
-        row.extend(more);
-    }
-    row
-}
-
 fn show(name: &Name, context: &Context) -> Result {
     let layout = context.layout()?;
     runtime()?.block_on(async {
@@ -325,7 +294,7 @@ fn show(name: &Name, context: &Context) -> Result {
             return Err(unknown(name.as_str(), names));
         };
         if context.ui.json {
-            context.ui.json(&json(rule, now()));
+            context.ui.json(&triggers::rule_json(rule, now()));
             return Ok(Exit::Ok);
         }
         let ui = &context.ui;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moa_core::alert::Alert;
-use moa_core::ids::RunId;
+use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::protocol::{
-    NodeInfo, NodeStatus, PROTOCOL, Reply, Request, RuleDone, RuleRequest, SecretLine, SecretText,
-    StartRun,
+    NodeInfo, NodeStatus, PROTOCOL, PausedAgent, Reply, Request, RuleDone, RuleRequest, SecretLine,
+    SecretText, StartRun,
 };
 use super::{REPLY_BYTES_MAX, read_line, socket};
 use crate::exit::{Exit, Failure, Result};
@@ -142,6 +142,14 @@ impl Client {
     pub async fn rule(&mut self, request: RuleRequest) -> Result<RuleDone> {
         match self.ask(&Request::Rule(request)).await? {
             Reply::Rule(done) => Ok(done),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Lets an agent take no new task, or take them again; answers whether it was otherwise before.
+    pub async fn switch_agent(&mut self, agent: Name, paused: Option<PausedAgent>) -> Result<bool> {
+        match self.ask(&Request::Agent { agent, paused }).await? {
+            Reply::AgentSwitched { changed } => Ok(changed),
             other => Err(unexpected(&other)),
         }
     }

@@ -10,7 +10,9 @@ use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
-pub use moa_view::node::{NodeInfo, NodeStatus, StartRun};
+pub use moa_view::node::{
+    NodeInfo, NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
@@ -60,6 +62,14 @@ pub enum Request {
     },
     /// Do something with a rule; the reply comes when it is durable.
     Rule(RuleRequest),
+    /// Let an agent take no new task, or take them again; the reply comes when it is durable.
+    Agent {
+        /// The agent.
+        agent: Name,
+        /// Who wants it to take none, and why; `None` = it takes them.
+        #[serde(default)]
+        paused: Option<PausedAgent>,
+    },
     /// Execute this run too, which is there already: for a node that executes only what it is asked
     /// to. The reply is `changed`.
     Serve {
@@ -140,47 +150,6 @@ pub enum Request {
     },
 }
 
-/// What a person wants of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "rule", rename_all = "snake_case")]
-pub enum RuleRequest {
-    /// Make it, or change it.
-    Put {
-        /// Its name, unless its text says it.
-        #[serde(default)]
-        name: Option<Name>,
-        /// Where it was read, for people.
-        path: String,
-        /// What it says, as `moa_spec::parse_rule` reads it.
-        text: String,
-        /// Whether it may take the place of another one of its name.
-        replace: bool,
-    },
-    /// Switch it.
-    Switch {
-        /// Its name.
-        name: Name,
-        /// On, or off.
-        on: bool,
-    },
-    /// Delete it.
-    Delete {
-        /// Its name.
-        name: Name,
-    },
-}
-
-/// What became of a request for a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuleDone {
-    /// Its name.
-    pub name: Name,
-    /// Whether it was otherwise before.
-    pub changed: bool,
-    /// Whether it is new.
-    pub created: bool,
-}
-
 /// A secret on its way to a node: shown to nobody, and wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -202,25 +171,6 @@ impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretText(***)")
     }
-}
-
-/// How a secret is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SecretLine {
-    /// Its name.
-    pub name: String,
-    /// `set`, `missing`, or `unusable`.
-    pub state: String,
-    /// Where it comes from.
-    pub source: Option<String>,
-    /// Why it can't be used.
-    pub error: Option<String>,
-    /// Other places that have it too, and don't count.
-    pub hidden: Vec<String>,
-    /// When it was set, in the encrypted store.
-    pub changed_at: Option<String>,
-    /// The workflows and agents that use it.
-    pub used_by: Vec<String>,
 }
 
 /// A node's reply.
@@ -256,6 +206,11 @@ pub enum Reply {
     },
     /// To `rule`: it is durable.
     Rule(RuleDone),
+    /// To `agent`: it is durable.
+    AgentSwitched {
+        /// Whether it was otherwise before.
+        changed: bool,
+    },
     /// To `status`.
     Status(Box<NodeStatus>),
     /// To `refresh`.

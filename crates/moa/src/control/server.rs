@@ -189,6 +189,9 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
             Reply::Published { new: node.publish(event, data, key).await? }
         }
         Request::Rule(request) => Reply::Rule(node.rule(request).await?),
+        Request::Agent { agent, paused } => {
+            Reply::AgentSwitched { changed: node.switch_agent(agent, paused).await? }
+        }
         Request::Serve { run } => {
             node.serve(run).await?;
             Reply::Changed

@@ -4,35 +4,44 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use moa_connectors::StateFiles;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
-use moa_engine::audit::Actor;
+use moa_engine::audit::{Actor, Came, Deed};
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
 use moa_engine::series::Series;
+use moa_ports::artifacts::ArtifactHash;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::auth::tokens::{Entry, New};
-use moa_server::control::{AttemptLog, Control, Drawing, FileWorkflow, LogPart};
+use moa_server::control::{AttemptLog, Control, Drawing, Edit, Expect, FileWorkflow, LogPart};
 use moa_server::tls::Tls;
 use moa_server::{App, SignIn, serve};
+use moa_view::audit::Verdict;
 use moa_view::target::{Production, Setting};
-use serde_json::{Map, Value as Json};
+use moa_view::trigger::Known;
+use serde_json::{Map, Value as Json, json};
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
-use super::Node;
+use super::{Node, edit};
+use crate::audit::verify;
 use crate::config::Config;
-use crate::control::protocol::{NodeStatus, Reply, Request, StartRun};
+use crate::control::protocol::{
+    NodeStatus, PausedAgent, Reply, Request, RuleDone, RuleRequest, SecretLine, SecretText,
+    StartRun,
+};
 use crate::control::server;
 use crate::exit::{Exit, Failure, Result};
 use crate::metrics::Counters;
@@ -164,8 +173,9 @@ impl Http {
             public_url: server.public_url.clone(),
             tls: tls.is_some(),
         };
+        let reports = PathBuf::from(&config.settings.health.folder);
         let config = node.config(config);
-        let served = Served { node: node.clone(), layout: layout.clone(), config };
+        let served = Served { node: node.clone(), layout: layout.clone(), config, reports };
         let (stop, stopped) = watch::channel(false);
         let app = App::new(options, Arc::new(served), stopped.clone());
         let sign_in = app.sign_in();
@@ -203,6 +213,8 @@ struct Served {
     node: Arc<Node>,
     layout: Layout,
     config: Vec<Setting>,
+    /// The folder of the health reports.
+    reports: PathBuf,
 }
 
 impl Served {
@@ -264,6 +276,80 @@ impl Control for Served {
             Reply::Triggered { answer } => Ok(*answer),
             _ => Err(unexpected()),
         }
+    }
+
+    async fn rule(&self, request: RuleRequest) -> Result<RuleDone> {
+        match self.act(Request::Rule(request)).await? {
+            Reply::Rule(done) => Ok(done),
+            _ => Err(unexpected()),
+        }
+    }
+
+    fn rule_document(&self, rule: &Known) -> Json {
+        crate::triggers::rule_json(rule, crate::view::now())
+    }
+
+    async fn secrets(&self) -> Result<Vec<SecretLine>> {
+        let node = self.node.clone();
+        to_the_end(async move { node.secrets().await }).await
+    }
+
+    async fn set_secret(
+        &self,
+        name: String,
+        value: Zeroizing<String>,
+    ) -> Result<(u64, Option<String>)> {
+        match self.act(Request::SetSecret { name, value: SecretText::new(value) }).await? {
+            Reply::SecretSet { version, hidden_by } => Ok((version, hidden_by)),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn delete_secret(&self, name: String) -> Result<()> {
+        self.act(Request::DeleteSecret { name }).await.map(drop)
+    }
+
+    async fn verify_audit(&self) -> Result<Verdict> {
+        let (layout, views) = (self.layout.clone(), self.node.views.clone());
+        let folder = self.reports.clone();
+        to_the_end(async move { verify::log(&layout, Some(&*views), &folder, Vec::new()).await })
+            .await
+    }
+
+    async fn switch_agent(&self, agent: Name, paused: Option<PausedAgent>) -> Result<bool> {
+        match self.act(Request::Agent { agent, paused }).await? {
+            Reply::AgentSwitched { changed } => Ok(changed),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn put_workflow(&self, name: Name, text: String, expect: Expect) -> Result<Edit> {
+        let asked = json!({"bytes": text.len(), "tag": edit::tag(text.as_bytes())});
+        let before = edit::read(&self.layout, &name).map(|(_, tag)| tag);
+        let deed = Deed::new("workflow.put", name.as_str()).before(json!({"tag": before}));
+        let (node, layout, actor) = (self.node.clone(), self.layout.clone(), actor());
+        to_the_end(async move {
+            let work = node.put_workflow(&layout, &name, text, &expect);
+            node.audit().act(&actor, deed.asked(asked), work, edited).await
+        })
+        .await
+    }
+
+    fn diff(&self, from: &Plan, to: &Plan) -> Json {
+        serde_json::to_value(moa_spec::diff(from, to)).unwrap_or_default()
+    }
+
+    async fn artifact(&self, hash: ArtifactHash, from: u64, max: usize) -> Result<(Vec<u8>, u64)> {
+        self.with_files(move |layout| {
+            let files = StateFiles::new(&layout.state());
+            files.read_artifact(&hash, from, max).map_err(|e| match e.kind() {
+                io::ErrorKind::NotFound => Failure::not_found("the artifact is deleted by now")
+                    .hint("`retention.artifacts` in moa.yaml says how long they are kept"),
+                io::ErrorKind::InvalidData => Failure::damaged(e, None),
+                _ => Failure::io("can't read the artifact", &e),
+            })
+        })
+        .await
     }
 
     async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
@@ -370,6 +456,7 @@ impl Control for Served {
         let names: std::collections::BTreeSet<&Name> = names.collect();
         let of = |name: &Name| FileWorkflow {
             name: name.clone(),
+            file: edit::read(&self.layout, name),
             served: served.get(name).map(|w| (w.plan.clone(), w.source.text.clone())),
             broken: watched.broken.contains(name),
             problems: watched.problems.of_workflow(name).json(),
@@ -420,6 +507,19 @@ impl Control for Served {
             Ok(LogPart { left_out, bytes, next })
         })
         .await
+    }
+}
+
+/// What came of a wish to write a file.
+fn edited(done: &Result<Edit>) -> Came {
+    match done {
+        Ok(Edit::Written(written)) => {
+            let after = json!({"tag": written.tag, "hash": written.hash});
+            Came::Done { object: None, after: Some(after) }
+        }
+        Ok(Edit::Broken { .. }) => Came::Refused("the text has errors".into()),
+        Ok(Edit::Differs(_)) => Came::Refused("the file is not what it was taken for".into()),
+        Err(failure) => Came::Refused(failure.message.clone()),
     }
 }
 

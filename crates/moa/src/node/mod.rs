@@ -6,6 +6,8 @@
 //! One thread serves the socket and looks at files, the engine and the store have threads of their
 //! own, and attempts run on another runtime: nothing here waits for an agent.
 
+pub mod agents;
+mod edit;
 pub mod http;
 pub mod lock;
 pub mod log;
@@ -20,16 +22,14 @@ pub mod triggers;
 pub mod user;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
-use moa_core::limit::AgentLimits;
 use moa_core::run::{RunRow, RunStatus};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::Handle;
@@ -103,6 +103,8 @@ pub struct Node {
     max_running: u32,
     jobs: Arc<Housekeeping>,
     access: Access,
+    /// Agents that take no new tasks.
+    paused: agents::Paused,
     // Given back last, when no connection needs the store any more: whoever takes it next finds
     // nothing of ours at work.
     _lock: lock::Lock,
@@ -155,18 +157,17 @@ impl Running {
         let id = NodeId(wire::random_u64());
         let mut watched = Watched::new(layout.clone(), loaded);
         let warning = warning(&watched);
-        fall_back(&mut watched, &*stores.views).await?;
-        put_versions(&*stores.store, &*stores.views, &watched).await?;
+        keep_versions(&mut watched, &stores).await?;
         let (secrets, vault) = secrets::open(&layout, settings, &stores).await?;
-        let project = &watched.project;
-        let worker = Worker::new(&layout, settings, id, &stores, project, secrets.clone())?;
+        let worker =
+            Worker::new(&layout, settings, id, &stores, &watched.project, secrets.clone())?;
         let open_runs = open_runs(&*stores.views).await?;
         let serves = if transient { Serves::Asked } else { Serves::Everything };
         let triggers = (!transient).then(|| triggers::serving(&state));
         let max_running = settings.limits.max_running;
         let options = moa_engine::handle::Options { node: id, max_running, serves, triggers };
         let engine = worker.engine(options, &stores)?;
-        engine.set_agents(agents(&worker, &watched));
+        let paused = agents::begin(&state, &engine, &worker, &watched);
         secrets::warn(&watched.project, &worker, &secrets);
         let jobs =
             Housekeeping::new(jobs(&layout, settings, &stores, &engine, &worker, transient)?);
@@ -194,6 +195,7 @@ impl Running {
             max_running,
             jobs: jobs.clone(),
             access: Access::new(&state),
+            paused,
             _lock: lock,
         });
         log_start(id, transient, warning);
@@ -382,35 +384,16 @@ async fn open_runs(views: &dyn Views) -> Result<u64> {
     Ok(open.filter_map(|status| totals.runs.get(status.as_str())).sum())
 }
 
-/// The agents as the engine sees them. One whose file has errors has no slot: tasks for it wait until
-/// the file is mended, rather than fail for good.
-fn agents(worker: &Worker, watched: &Watched) -> BTreeMap<Name, Arc<AgentSpec>> {
-    let mut agents = worker.agents();
-    for id in watched.broken_agents.keys() {
-        let stand_in = || AgentSpec {
-            id: id.clone(),
-            name: None,
-            description: None,
-            tier: None,
-            labels: BTreeMap::new(),
-            actions: BTreeMap::new(),
-            concurrency: Some(0),
-            limits: AgentLimits::default(),
-            retry: None,
-            timeout: None,
-            once: false,
-            env: BTreeMap::new(),
-            kind: AgentKind::Builtin(id.to_string()),
-        };
-        agents.entry(id.clone()).or_insert_with(|| Arc::new(stand_in()));
-    }
-    agents
-}
-
 /// Diagnostics of what is broken, for people.
 fn warning(watched: &Watched) -> Option<String> {
     let problems = watched.problems.errors();
     problems.has_errors().then(|| problems.render(false).trim_end().to_owned())
+}
+
+/// Makes what is served and what the store keeps the same.
+async fn keep_versions(watched: &mut Watched, stores: &Stores) -> Result<()> {
+    fall_back(watched, &*stores.views).await?;
+    put_versions(&*stores.store, &*stores.views, watched).await
 }
 
 /// Workflows whose files are broken at the start go on with the newest version in the store.
@@ -518,7 +501,7 @@ impl Node {
     async fn take_over(&self, watched: &Watched, change: &refresh::Change) -> Result<()> {
         if change.agents {
             self.worker.set_agents(&watched.project);
-            self.engine.set_agents(agents(&self.worker, watched));
+            self.set_agents(watched);
             tracing::info!("agents have changed; attempts that start from now on see it");
         }
         if change.agents || !change.workflows.is_empty() {
@@ -573,6 +556,7 @@ impl Node {
         }
         let used = needed::agents_of(&plan, workflows, &agents);
         drop(watched);
+        self.refuse_paused(&used)?;
         self.make_room(used).await?;
         let key = start.idempotency_key.clone();
         let request = StartRequest {
@@ -750,6 +734,7 @@ impl Node {
             max_running: self.max_running,
             workflows: workflows.map(|(name, w)| (name.clone(), w.plan.hash)).collect(),
             warning: warning(&watched),
+            paused: self.paused.all(),
         }
     }
 }

@@ -9,11 +9,14 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::find;
 use crate::App;
+use crate::control::{AttemptLog, LogPart};
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
 
 /// Bytes of a log answered at once.
 const PART_BYTES_MAX: usize = 1 << 20;
+/// Lines of the end of a log at most.
+const LINES_MAX: usize = 10_000;
 
 /// The log of one attempt.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,11 +46,7 @@ pub async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Jso
     let id = find(&app, &run).await?;
     app.reader().run(id).await?;
     let logs = app.control().logs(id).await?;
-    let item = |log: crate::control::AttemptLog| LogItem {
-        step: log.step,
-        attempt: log.attempt,
-        bytes: log.bytes,
-    };
+    let item = |log: AttemptLog| LogItem { step: log.step, attempt: log.attempt, bytes: log.bytes };
     Ok(Json(LogList { logs: logs.into_iter().map(item).collect() }))
 }
 
@@ -59,6 +58,38 @@ pub struct Part {
     /// From this byte of what the attempt wrote: `X-Next` of the part before.
     #[serde(default)]
     from: u64,
+    /// Only so many lines at the end, up to 10000, as far as they fit into 1 MiB; `from` counts for
+    /// nothing then.
+    #[serde(default)]
+    tail: Option<usize>,
+}
+
+/// The last lines of a log. A part is at most as long as one that is read at once, so no more than
+/// that and what is kept of the one before is in memory.
+async fn tail(app: &App, log: AttemptLog, lines: usize) -> Result<LogPart> {
+    let mut kept = LogPart::default();
+    loop {
+        let part = app.control().log_part(log.clone(), kept.next, PART_BYTES_MAX).await?;
+        if part.next == kept.next {
+            return Ok(kept);
+        }
+        kept.next = part.next;
+        if part.left_out > 0 {
+            kept.bytes.clear();
+        }
+        kept.bytes.extend_from_slice(&part.bytes);
+        let start =
+            start_of(&kept.bytes, lines).max(kept.bytes.len().saturating_sub(PART_BYTES_MAX));
+        kept.bytes.drain(..start);
+    }
+}
+
+/// Where the last lines begin.
+fn start_of(bytes: &[u8], lines: usize) -> usize {
+    // What ends with a line end has no further line behind it.
+    let end = bytes.len() - usize::from(bytes.last() == Some(&b'\n'));
+    let ends = bytes[..end].iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+    ends.map(|(at, _)| at + 1).nth(lines - 1).unwrap_or(0)
 }
 
 /// A part of the log of an attempt
@@ -90,7 +121,10 @@ pub async fn get(
         Problem::not_found(format!("run {id} has no log of attempt {attempt} of {step}"))
             .hint(format!("/api/v1/runs/{id}/logs lists them"))
     })?;
-    let part = app.control().log_part(log, part.from, PART_BYTES_MAX).await?;
+    let part = match part.tail {
+        None => app.control().log_part(log, part.from, PART_BYTES_MAX).await?,
+        Some(lines) => tail(&app, log, super::list::limit(Some(lines), 0, LINES_MAX)?).await?,
+    };
     let mut response = Response::new(Body::from(part.bytes));
     let headers = response.headers_mut();
     // Whatever an agent writes is text for whoever reads it, never a page.
@@ -99,4 +133,19 @@ pub async fn get(
     headers.insert(HeaderName::from_static("x-next"), HeaderValue::from(part.next));
     headers.insert(HeaderName::from_static("x-left-out"), HeaderValue::from(part.left_out));
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_lines_are_whole() {
+        let last = |text: &str, lines| text[start_of(text.as_bytes(), lines)..].to_owned();
+        assert_eq!(last("a\nb\nc\n", 1), "c\n");
+        assert_eq!(last("a\nb\nc", 2), "b\nc");
+        assert_eq!(last("a\nb\n", 9), "a\nb\n");
+        assert_eq!(last("", 1), "");
+        assert_eq!(last("\n\n", 1), "\n");
+    }
 }

@@ -1,5 +1,7 @@
 //! Runs: start, list, look, change, repeat.
 
+pub mod artifacts;
+pub mod bulk;
 pub mod change;
 pub mod get;
 pub mod list;

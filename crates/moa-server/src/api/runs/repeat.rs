@@ -1,7 +1,9 @@
 //! New runs that take over a part of an ended one.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
+use moa_core::ids::RunId;
 use moa_engine::handle::{ForkFrom, ForkRequest};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -37,6 +39,7 @@ pub struct Fork {
 async fn repeat(
     app: &App,
     who: &Identity,
+    headers: &HeaderMap,
     run: &str,
     from: ForkFrom,
     changes: Map<String, Value>,
@@ -56,7 +59,10 @@ async fn repeat(
             Some(Value::Object(checked))
         }
     };
-    let request = ForkRequest { run: id, from, params, cause: who.cause() };
+    let key = start::idempotency_key(headers)?.map(|key| key_of(&key, id, &from, params.as_ref()));
+    let keyed = key.is_some();
+    let before = app.reader().views.last_event().await?;
+    let request = ForkRequest { run: id, from, params, idempotency_key: key, cause: who.cause() };
     let new = app.control().fork(request).await.map_err(|failure| {
         let mut problem = Problem::from(failure);
         if problem.detail.starts_with("the run has no step") {
@@ -64,8 +70,18 @@ async fn repeat(
         }
         problem
     })?;
-    let started = StartedRun { run: Some(new.to_string()), outcome: "new", warning: None };
-    Ok(start::answer(started))
+    // One that was there already has begun before.
+    let first = app.reader().views.history(new, 0, 1).await?;
+    let is_new = !keyed || first.first().is_some_and(|row| row.version == 1 && row.seq > before);
+    let outcome = if is_new { "new" } else { "existing" };
+    Ok(start::answer(StartedRun { run: Some(new.to_string()), outcome, warning: None }))
+}
+
+/// The key under which the new run is kept: one that a client gives for another run, or for something
+/// else of the same, is another one.
+fn key_of(key: &str, run: RunId, from: &ForkFrom, params: Option<&Value>) -> String {
+    let asked = serde_json::json!([run, from, params, key]).to_string();
+    format!("fork/{}", blake3::hash(asked.as_bytes()).to_hex())
 }
 
 /// Do again what failed
@@ -74,47 +90,68 @@ async fn repeat(
 /// done again.
 #[utoipa::path(
     post, path = "/api/v1/runs/{run}/retry", tag = "runs",
-    params(("run" = String, Path, description = "The run, failed or cancelled")),
-    responses((status = 201, description = "The new run", body = StartedRun)),
+    params(
+        ("run" = String, Path, description = "The run, failed or cancelled"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run"),
+    ),
+    responses(
+        (status = 201, description = "The new run", body = StartedRun),
+        (status = 200, description = "It existed already", body = StartedRun),
+    ),
 )]
 pub async fn retry(
     State(app): State<App>,
     who: Identity,
     Path(run): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Response> {
-    repeat(&app, &who, &run, ForkFrom::Failed, Map::new()).await
+    repeat(&app, &who, &headers, &run, ForkFrom::Failed, Map::new()).await
 }
 
 /// Do again a step and all that depends on it
 #[utoipa::path(
     post, path = "/api/v1/runs/{run}/rerun", tag = "runs",
-    params(("run" = String, Path, description = "The run; it must have ended")),
+    params(
+        ("run" = String, Path, description = "The run; it must have ended"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run"),
+    ),
     request_body = Rerun,
-    responses((status = 201, description = "The new run", body = StartedRun)),
+    responses(
+        (status = 201, description = "The new run", body = StartedRun),
+        (status = 200, description = "It existed already", body = StartedRun),
+    ),
 )]
 pub async fn rerun(
     State(app): State<App>,
     who: Identity,
     Path(run): Path<String>,
+    headers: HeaderMap,
     Json(rerun): Json<Rerun>,
 ) -> Result<Response> {
-    repeat(&app, &who, &run, ForkFrom::Step(rerun.from), Map::new()).await
+    repeat(&app, &who, &headers, &run, ForkFrom::Step(rerun.from), Map::new()).await
 }
 
 /// Start a run again, with other params
 #[utoipa::path(
     post, path = "/api/v1/runs/{run}/fork", tag = "runs",
-    params(("run" = String, Path, description = "The run; it must have ended")),
+    params(
+        ("run" = String, Path, description = "The run; it must have ended"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run"),
+    ),
     request_body = Option<Fork>,
-    responses((status = 201, description = "The new run", body = StartedRun)),
+    responses(
+        (status = 201, description = "The new run", body = StartedRun),
+        (status = 200, description = "It existed already", body = StartedRun),
+    ),
 )]
 pub async fn fork(
     State(app): State<App>,
     who: Identity,
     Path(run): Path<String>,
+    headers: HeaderMap,
     body: Option<Json<Fork>>,
 ) -> Result<Response> {
     let Fork { from, params } = body.map(|Json(fork)| fork).unwrap_or_default();
     let from = from.map_or(ForkFrom::Start, ForkFrom::Step);
-    repeat(&app, &who, &run, from, params).await
+    repeat(&app, &who, &headers, &run, from, params).await
 }

@@ -136,7 +136,8 @@ pub async fn repeat(
         (false, "failed") => ForkFrom::Failed,
         (false, _) => ForkFrom::Start,
     };
-    let request = ForkRequest { run: id, from, params: None, cause: who.cause() };
+    let request =
+        ForkRequest { run: id, from, params: None, idempotency_key: None, cause: who.cause() };
     let new = app.control().fork(request).await?;
     Ok(back(parts::run_path(new)))
 }

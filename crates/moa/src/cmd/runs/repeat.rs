@@ -89,7 +89,7 @@ fn repeat(
     let layout = context.layout()?;
     let (id, params) = runtime()?.block_on(prepare(&layout, run, changes))?;
     let whole = from == ForkFrom::Start;
-    let request = ForkRequest { run: id, from, params, cause: "cli".into() };
+    let request = ForkRequest { run: id, from, params, idempotency_key: None, cause: "cli".into() };
     with_node(&layout, context, wait, Asks::Once, async |client| {
         let forked = client.fork(request.clone()).await;
         let new = forked.map_err(|failure| unknown_step(failure, id))?;

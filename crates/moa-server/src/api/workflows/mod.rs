@@ -1,5 +1,7 @@
 //! Workflows: what the project's files say, and the versions that are kept.
 
+pub mod edit;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +19,7 @@ use crate::App;
 use crate::auth::Identity;
 use crate::control::{Drawing, FileWorkflow};
 use crate::error::{Code, Problem, Result};
-use crate::extract::{Json, Path, Query};
+use crate::extract::{Json, Path, Query, tag_response};
 
 /// A workflow of the project's files.
 #[derive(Debug, Serialize, ToSchema)]
@@ -129,16 +131,28 @@ pub async fn get(
 }
 
 /// The text of a workflow
+///
+/// Without `version` it is that of the file, whatever is wrong with it; its `ETag` is what `If-Match` of
+/// a change takes.
 #[utoipa::path(
     get, path = "/api/v1/workflows/{workflow}/source", tag = "workflows",
     params(("workflow" = String, Path, description = "Its id"), Version),
-    responses((status = 200, description = "YAML", body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, description = "YAML", body = String, content_type = "text/plain"),
+        (status = 304, description = "As the client has it"),
+    ),
 )]
 pub async fn source(
     State(app): State<App>,
     Path(workflow): Path<String>,
     Query(asked): Query<Version>,
+    headers: HeaderMap,
 ) -> Result<Response> {
+    if asked.version.is_none()
+        && let Some((own, tag)) = file(&app, &workflow).await?.file
+    {
+        return Ok(tag_response(&headers, &tag, || text(own)));
+    }
     Ok(text(version(&app, &workflow, asked.version.as_deref()).await?.1))
 }
 
@@ -191,6 +205,52 @@ pub async fn versions(
         created_at: version.created_at.to_string(),
     };
     Ok(Json(VersionList { versions: kept.into_iter().map(item).collect() }))
+}
+
+/// Which two versions.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Two {
+    /// A version label or the start of a hash; what the file says now when not given.
+    #[serde(default)]
+    from: Option<String>,
+    /// The other one; what the file says now when not given.
+    #[serde(default)]
+    to: Option<String>,
+}
+
+/// What differs between two versions.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Difference {
+    /// The version of `from`.
+    from: String,
+    /// The version of `to`.
+    to: String,
+    /// What differs in what is done; as `moa workflows diff --json` tells it.
+    #[schema(value_type = Vec<Object>)]
+    changes: Value,
+    /// What differs in the texts, as a unified diff.
+    text: String,
+}
+
+/// What differs between two versions
+#[utoipa::path(
+    get, path = "/api/v1/workflows/{workflow}/diff", tag = "workflows",
+    params(("workflow" = String, Path, description = "Its id"), Two),
+    responses((status = 200, description = "What differs", body = Difference)),
+)]
+pub async fn diff(
+    State(app): State<App>,
+    Path(workflow): Path<String>,
+    Query(two): Query<Two>,
+) -> Result<Json<Difference>> {
+    let from = version(&app, &workflow, two.from.as_deref()).await?;
+    let to = version(&app, &workflow, two.to.as_deref()).await?;
+    let lines = similar::TextDiff::from_lines(&from.1, &to.1);
+    let (old, new) = (from.0.hash.to_string(), to.0.hash.to_string());
+    let text = lines.unified_diff().header(&old, &new).to_string();
+    Ok(Json(Difference { changes: app.control().diff(&from.0, &to.0), from: old, to: new, text }))
 }
 
 /// Which drawing.

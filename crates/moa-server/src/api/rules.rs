@@ -1,0 +1,253 @@
+//! Rules: triggers that people make, change, switch and delete while moa runs.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use moa_core::ids::Name;
+use moa_core::trigger::{Source, TriggerId};
+use moa_view::node::RuleRequest;
+use moa_view::now;
+use moa_view::trigger::Known;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::runs::list::name;
+use super::triggers;
+use crate::App;
+use crate::error::{Problem, Result};
+use crate::extract::{Json, Path};
+
+/// Where mistakes of a rule are found, for people.
+const PLACE: &str = "the request";
+
+/// Rules.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RuleList {
+    /// By name; as `moa rules list --json` tells each.
+    #[schema(value_type = Vec<Object>)]
+    rules: Vec<Value>,
+}
+
+/// What became of a wish about a rule.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RuleChange {
+    /// Its name.
+    name: String,
+    /// Whether it was otherwise before.
+    changed: bool,
+    /// Whether it is new.
+    created: bool,
+}
+
+/// Rules
+#[utoipa::path(
+    get, path = "/api/v1/rules", tag = "rules",
+    responses((status = 200, description = "All of them", body = RuleList)),
+)]
+pub async fn list(State(app): State<App>) -> Result<Json<RuleList>> {
+    let mut all = triggers::known(&app, None).await?;
+    all.retain(|known| known.spec.rule);
+    all.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+    let rules = all.iter().map(|rule| app.control().rule_document(rule)).collect();
+    Ok(Json(RuleList { rules }))
+}
+
+async fn find(app: &App, text: &str) -> Result<Known> {
+    let id = TriggerId::of_rule(&name(text)?);
+    let row = app.reader().views.trigger(id).await?.filter(|row| !row.state.removed);
+    let unknown =
+        || Problem::not_found(format!("there is no rule {text}")).hint("/api/v1/rules lists them");
+    let row = row.ok_or_else(unknown)?;
+    Ok(Known { spec: row.spec.clone(), row: Some(row) })
+}
+
+/// A rule
+#[utoipa::path(
+    get, path = "/api/v1/rules/{rule}", tag = "rules",
+    params(("rule" = String, Path, description = "Its name")),
+    responses((status = 200, description = "As `moa rules show --json` tells it", body = Object)),
+)]
+pub async fn get(State(app): State<App>, Path(rule): Path<String>) -> Result<Json<Value>> {
+    Ok(Json(app.control().rule_document(&find(&app, &rule).await?)))
+}
+
+async fn put(app: &App, name: Option<Name>, rule: &Value, replace: bool) -> Result<Response> {
+    // JSON is YAML, and stands as mistakes are told.
+    let text = serde_json::to_string_pretty(rule).unwrap_or_default();
+    let request = RuleRequest::Put { name, path: PLACE.into(), text, replace };
+    let done = app.control().rule(request).await?;
+    let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
+    let place = HeaderValue::from_str(&format!("/api/v1/rules/{}", done.name));
+    let (changed, created) = (done.changed, done.created);
+    let change = RuleChange { name: done.name.to_string(), changed, created };
+    let mut response = (status, Json(change)).into_response();
+    if let Ok(place) = place {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+/// Make a rule
+///
+/// The body is what `moa rules create --file` takes: `name`, `run` (the workflow), `on` with `event`,
+/// `match`, `params` and the other keys of an entry of `on`. The same rule again changes nothing.
+#[utoipa::path(
+    post, path = "/api/v1/rules", tag = "rules",
+    request_body = Object,
+    responses(
+        (status = 201, description = "It is made", body = RuleChange),
+        (status = 200, description = "It is there already", body = RuleChange),
+    ),
+)]
+pub async fn create(
+    State(app): State<App>,
+    Json(rule): Json<Map<String, Value>>,
+) -> Result<Response> {
+    put(&app, None, &Value::Object(rule), false).await
+}
+
+/// Make a rule, or change it
+///
+/// A rule that is switched off stays so unless the body says `on.enabled`.
+#[utoipa::path(
+    put, path = "/api/v1/rules/{rule}", tag = "rules",
+    params(("rule" = String, Path, description = "Its name")),
+    request_body = Object,
+    responses(
+        (status = 201, description = "It is made", body = RuleChange),
+        (status = 200, description = "It is so now", body = RuleChange),
+    ),
+)]
+pub async fn replace(
+    State(app): State<App>,
+    Path(rule): Path<String>,
+    Json(body): Json<Map<String, Value>>,
+) -> Result<Response> {
+    put(&app, Some(name(&rule)?), &Value::Object(body), true).await
+}
+
+/// Delete a rule
+#[utoipa::path(
+    delete, path = "/api/v1/rules/{rule}", tag = "rules",
+    params(("rule" = String, Path, description = "Its name")),
+    responses((status = 204, description = "It is gone")),
+)]
+pub async fn delete(State(app): State<App>, Path(rule): Path<String>) -> Result<StatusCode> {
+    app.control().rule(RuleRequest::Delete { name: name(&rule)? }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn switch(app: &App, rule: &str, on: bool) -> Result<Json<RuleChange>> {
+    let done = app.control().rule(RuleRequest::Switch { name: name(rule)?, on }).await?;
+    let (changed, created) = (done.changed, done.created);
+    Ok(Json(RuleChange { name: done.name.to_string(), changed, created }))
+}
+
+/// Switch a rule on
+#[utoipa::path(
+    post, path = "/api/v1/rules/{rule}/enable", tag = "rules",
+    params(("rule" = String, Path, description = "Its name")),
+    responses((status = 200, description = "It is on", body = RuleChange)),
+)]
+pub async fn enable(State(app): State<App>, Path(rule): Path<String>) -> Result<Json<RuleChange>> {
+    switch(&app, &rule, true).await
+}
+
+/// Switch a rule off
+///
+/// What happens meanwhile is recorded as skipped.
+#[utoipa::path(
+    post, path = "/api/v1/rules/{rule}/disable", tag = "rules",
+    params(("rule" = String, Path, description = "Its name")),
+    responses((status = 200, description = "It is off", body = RuleChange)),
+)]
+pub async fn disable(State(app): State<App>, Path(rule): Path<String>) -> Result<Json<RuleChange>> {
+    switch(&app, &rule, false).await
+}
+
+/// An event to try.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrialEvent {
+    /// What the event carries.
+    #[serde(default)]
+    data: Value,
+}
+
+/// What an event would do.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TrialResult {
+    /// The trigger.
+    name: String,
+    /// Whether it would start a run, now or with others.
+    starts: bool,
+    /// Whether it is what the trigger looks for.
+    matches: bool,
+    /// What would become of it; null = it would be passed over.
+    outcome: Option<&'static str>,
+    /// Why.
+    reason: Option<String>,
+    /// The params of the run.
+    #[schema(value_type = Option<Object>)]
+    params: Option<Value>,
+}
+
+fn tried(known: &Known, data: Value) -> Result<Json<TrialResult>> {
+    let kind = match &known.spec.source {
+        Source::Event { event, .. } => event.clone(),
+        Source::Outside { by, .. } => by.clone(),
+        Source::Runs { .. } => "run.ended".into(),
+        Source::Schedule(_) => {
+            let text = format!("{} reacts to no event", known.spec.title());
+            return Err(Problem::invalid(text));
+        }
+    };
+    let stored = known.stored()?;
+    let trigger = stored.ok_or_else(|| Problem::not_found("no node has served it yet"))?;
+    let trial = trigger.trial(&kind, &Arc::new(data), now());
+    Ok(Json(TrialResult {
+        name: known.spec.title(),
+        starts: trial.starts,
+        matches: trial.matches,
+        outcome: trial.outcome.map(|outcome| outcome.as_str()),
+        reason: trial.reason,
+        params: trial.params,
+    }))
+}
+
+/// Try an event on a rule
+///
+/// Says what it would do, and does nothing.
+#[utoipa::path(
+    post, path = "/api/v1/rules/{rule}/test", tag = "rules",
+    params(("rule" = String, Path, description = "Its name")),
+    request_body = TrialEvent,
+    responses((status = 200, description = "What it would do", body = TrialResult)),
+)]
+pub async fn test(
+    State(app): State<App>,
+    Path(rule): Path<String>,
+    Json(event): Json<TrialEvent>,
+) -> Result<Json<TrialResult>> {
+    tried(&find(&app, &rule).await?, event.data)
+}
+
+/// Try an event on a trigger
+///
+/// Says what it would do, and does nothing.
+#[utoipa::path(
+    post, path = "/api/v1/triggers/{trigger}/test", tag = "triggers",
+    params(("trigger" = String, Path, description = "The trigger; not a schedule")),
+    request_body = TrialEvent,
+    responses((status = 200, description = "What it would do", body = TrialResult)),
+)]
+pub async fn test_trigger(
+    State(app): State<App>,
+    Path(trigger): Path<String>,
+    Json(event): Json<TrialEvent>,
+) -> Result<Json<TrialResult>> {
+    tried(&triggers::find(&app, &trigger).await?, event.data)
+}

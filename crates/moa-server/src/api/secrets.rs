@@ -1,0 +1,108 @@
+//! Secrets: set and deleted, and listed by name. No answer holds a value.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use moa_view::node::SecretLine;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use zeroize::Zeroizing;
+
+use crate::App;
+use crate::error::Result;
+use crate::extract::{Json, Path};
+
+/// How a secret is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SecretItem {
+    /// Its name.
+    name: String,
+    /// `set`, `missing`, or `unusable`.
+    state: String,
+    /// Where it comes from.
+    source: Option<String>,
+    /// Why it can't be used.
+    error: Option<String>,
+    /// Other places that have it too, and don't count.
+    hidden: Vec<String>,
+    /// When it was set, in the encrypted store.
+    changed_at: Option<String>,
+    /// The workflows and agents that use it.
+    used_by: Vec<String>,
+}
+
+impl From<SecretLine> for SecretItem {
+    fn from(line: SecretLine) -> Self {
+        let SecretLine { name, state, source, error, hidden, changed_at, used_by } = line;
+        Self { name, state, source, error, hidden, changed_at, used_by }
+    }
+}
+
+/// Secrets.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SecretList {
+    /// By name: those that the project's files use, and those that moa finds.
+    secrets: Vec<SecretItem>,
+}
+
+/// Secrets
+///
+/// Where each comes from and who uses it; never its value.
+#[utoipa::path(
+    get, path = "/api/v1/secrets", tag = "secrets",
+    responses((status = 200, description = "By name", body = SecretList)),
+)]
+pub async fn list(State(app): State<App>) -> Result<Json<SecretList>> {
+    let secrets = app.control().secrets().await?;
+    Ok(Json(SecretList { secrets: secrets.into_iter().map(SecretItem::from).collect() }))
+}
+
+/// A secret's value. It has no way to be printed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSecret {
+    /// The value: 1 byte to 64 KiB of text.
+    #[schema(value_type = String, format = Password)]
+    value: Zeroizing<String>,
+}
+
+/// A secret that was set.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SecretSet {
+    /// Its name.
+    name: String,
+    /// How often it has been set.
+    version: u64,
+    /// The source that has it too and is asked before: that one counts.
+    hidden_by: Option<String>,
+}
+
+/// Set a secret
+///
+/// It is kept in the encrypted store; attempts that start from now on get it. It can't be read back.
+#[utoipa::path(
+    put, path = "/api/v1/secrets/{secret}", tag = "secrets",
+    params(("secret" = String, Path, description = "Its name: letters, digits and `_`")),
+    request_body = NewSecret,
+    responses((status = 200, description = "It is set", body = SecretSet)),
+)]
+pub async fn put(
+    State(app): State<App>,
+    Path(name): Path<String>,
+    Json(new): Json<NewSecret>,
+) -> Result<Json<SecretSet>> {
+    let (version, hidden_by) = app.control().set_secret(name.clone(), new.value).await?;
+    Ok(Json(SecretSet { name, version, hidden_by }))
+}
+
+/// Delete a secret
+///
+/// From the encrypted store; elsewhere it stays.
+#[utoipa::path(
+    delete, path = "/api/v1/secrets/{secret}", tag = "secrets",
+    params(("secret" = String, Path, description = "Its name")),
+    responses((status = 204, description = "It is gone")),
+)]
+pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode> {
+    app.control().delete_secret(name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

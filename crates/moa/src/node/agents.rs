@@ -1,0 +1,177 @@
+//! Agents that people have paused: they take no new task until somebody says otherwise. What runs goes
+//! on. Who paused which one is in a file beneath the project's state, so that it outlives restarts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moa_core::agent::{AgentKind, AgentSpec};
+use moa_core::ids::Name;
+use moa_core::limit::AgentLimits;
+use moa_engine::Handle;
+use moa_view::node::PausedAgent;
+
+use super::Node;
+use crate::exit::{Failure, Result};
+use crate::refresh::Watched;
+use crate::text;
+use crate::wire::Worker;
+
+/// The file, beneath the project's state.
+const FILE: &str = "paused-agents.json";
+
+/// The agents that are paused.
+pub struct Paused {
+    path: PathBuf,
+    all: Mutex<BTreeMap<Name, PausedAgent>>,
+}
+
+impl Paused {
+    /// Those that a project has on its disk. A file that can't be read is as if no agent were paused,
+    /// and that is logged: nothing else of it is lost.
+    pub fn read(state: &Path) -> Self {
+        let path = state.join(FILE);
+        let all = match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| {
+                tracing::error!(%error, "{} is damaged: no agent is paused", path.display());
+                BTreeMap::new()
+            }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => {
+                tracing::error!(%error, "{} can't be read: no agent is paused", path.display());
+                BTreeMap::new()
+            }
+        };
+        Self { path, all: Mutex::new(all) }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<Name, PausedAgent> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Pauses an agent, or lets it go on; on the disk when it answers whether that was otherwise.
+    fn set(&self, agent: &Name, paused: Option<PausedAgent>) -> io::Result<bool> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.contains_key(agent) == paused.is_some() {
+            return Ok(false);
+        }
+        let mut next = all.clone();
+        match paused {
+            Some(paused) => _ = next.insert(agent.clone(), paused),
+            None => _ = next.remove(agent),
+        }
+        write(&self.path, &serde_json::to_vec(&next)?)?;
+        *all = next;
+        Ok(true)
+    }
+}
+
+/// Puts a file in the place of another one, whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// The agents as the engine sees them. One that is paused, or whose file has errors, has no slot:
+/// tasks for it wait, rather than fail for good.
+pub fn of(worker: &Worker, watched: &Watched, paused: &Paused) -> BTreeMap<Name, Arc<AgentSpec>> {
+    let mut agents = worker.agents();
+    for id in watched.broken_agents.keys() {
+        let stand_in = || AgentSpec {
+            id: id.clone(),
+            name: None,
+            description: None,
+            tier: None,
+            labels: BTreeMap::new(),
+            actions: BTreeMap::new(),
+            concurrency: Some(0),
+            limits: AgentLimits::default(),
+            retry: None,
+            timeout: None,
+            once: false,
+            env: BTreeMap::new(),
+            kind: AgentKind::Builtin(id.to_string()),
+        };
+        agents.entry(id.clone()).or_insert_with(|| Arc::new(stand_in()));
+    }
+    for id in paused.all().keys() {
+        if let Some(spec) = agents.get_mut(id) {
+            *spec = Arc::new(AgentSpec { concurrency: Some(0), ..(**spec).clone() });
+        }
+    }
+    agents
+}
+
+/// Tells an engine that has just started of the agents; answers those that are paused.
+pub fn begin(state: &Path, engine: &Handle, worker: &Worker, watched: &Watched) -> Paused {
+    let paused = Paused::read(state);
+    engine.set_agents(of(worker, watched, &paused));
+    paused
+}
+
+impl Node {
+    /// Lets an agent take no new task, or take them again; answers whether that was otherwise.
+    pub async fn switch_agent(&self, agent: Name, paused: Option<PausedAgent>) -> Result<bool> {
+        let watched = self.watched.lock().await;
+        let known = self.worker.agents();
+        let is_known = known.contains_key(&agent)
+            || watched.broken_agents.contains_key(&agent)
+            || self.paused.all().contains_key(&agent);
+        if !is_known {
+            let failure = Failure::not_found(format!("there is no agent {agent}"));
+            return Err(match text::nearest(agent.as_str(), known.keys().map(Name::as_str)) {
+                Some(near) => failure.hint(format!("did you mean {near}?")),
+                None => failure.hint("`moa agents list` lists them"),
+            });
+        }
+        let changed = self.paused.set(&agent, paused);
+        let changed = changed.map_err(|e| Failure::io("can't note which agents are paused", &e))?;
+        self.set_agents(&watched);
+        Ok(changed)
+    }
+
+    /// A node that is there for one run refuses one that would wait for somebody without end.
+    pub(super) fn refuse_paused(&self, used: &BTreeSet<Name>) -> Result<()> {
+        let paused = self.paused.all();
+        match paused.iter().find(|(agent, _)| self.info.transient && used.contains(*agent)) {
+            Some((agent, why)) => Err(Failure::refused(format!("{agent} is {}", why.words()))
+                .hint(format!("`moa agents resume {agent}` lets it take tasks again"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the engine of the agents as they are now.
+    pub(super) fn set_agents(&self, watched: &Watched) {
+        self.engine.set_agents(of(&self.worker, watched, &self.paused));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moa_core::time::Millis;
+
+    use super::*;
+
+    #[test]
+    fn who_is_paused_is_on_the_disk() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let name = Name::new("mailer").expect("a name");
+        let why = PausedAgent { at: Millis(7), by: "ann".into(), reason: "it is down".into() };
+        let paused = Paused::read(dir.path());
+        assert!(paused.set(&name, Some(why.clone())).expect("written"));
+        assert!(!paused.set(&name, Some(why.clone())).expect("so already"));
+        assert_eq!(Paused::read(dir.path()).all().get(&name), Some(&why));
+        assert!(paused.set(&name, None).expect("written"));
+        assert!(Paused::read(dir.path()).all().is_empty());
+
+        fs::write(dir.path().join(FILE), "{").expect("written");
+        assert!(Paused::read(dir.path()).all().is_empty());
+    }
+}
