@@ -16,6 +16,7 @@ mod plans;
 mod report;
 mod retention;
 mod schedules;
+mod served;
 mod spawn;
 mod throughput;
 mod waiting;
@@ -45,6 +46,9 @@ const BENCHES: &[Bench] = &[
     ("B10", "1,000,000 schedules", schedules::many),
     ("B11", "limit checks, and B1 with limits", limits::checks),
     ("B12", "B1 while all that ends is deleted", retention::beside),
+    ("B13", "reads of the API while the engine is busy", served::reads),
+    ("B14", "1,000 WebSockets at 1,000 events a second", served::fan_out),
+    ("B15", "a busy engine with the dashboard open", served::dashboard_open),
 ];
 
 fn main() -> Result<()> {

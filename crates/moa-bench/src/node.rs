@@ -15,7 +15,8 @@ use crate::report::Figure;
 /// How long it may take to be ready before the bench gives up.
 const READY_MAX: Duration = Duration::from_secs(30);
 
-/// Memory, processor time, cold start and size of `moa up` on the blank template.
+/// Memory, processor time, cold start and size of `moa up` on the blank template, its server
+/// included.
 pub fn idle(options: &Options) -> Result<Figure> {
     let moa = binary()?;
     let project = options.dir.join("b5");
@@ -26,11 +27,11 @@ pub fn idle(options: &Options) -> Result<Figure> {
     let mut starts = Vec::new();
     for _ in 0..options.size(7, 2) {
         remove(&project.join(".moa"))?;
-        let (node, seconds) = Node::start(&moa, &project)?;
+        let (node, seconds) = Node::start(&moa, &project, true)?;
         starts.push(seconds * 1e3);
         node.stop()?;
     }
-    let (node, _) = Node::start(&moa, &project)?;
+    let (node, _) = Node::start(&moa, &project, true)?;
     // What is done once after the start isn't what it costs to leave it on.
     std::thread::sleep(Duration::from_secs(1));
     let pid = node.process.id();
@@ -40,24 +41,30 @@ pub fn idle(options: &Options) -> Result<Figure> {
     let share = used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
     let memory = machine::resident_bytes(pid)?;
     node.stop()?;
+    let (bare, _) = Node::start(&moa, &project, false)?;
+    std::thread::sleep(Duration::from_secs(options.size(4, 2)));
+    let without = machine::resident_bytes(bare.process.id())?;
+    bare.stop()?;
     remove(&project)?;
     let starts = Figure::median(starts, "", "");
     let mut figure = Figure::new(memory / 1e6, "MB", "≤ 25 MB, < 0.1 % CPU, ready ≤ 100 ms");
     figure.note("idle_cpu_percent", share);
     figure.note("cold_start_to_ready_ms", starts.value());
+    figure.note("without_server_mb", without / 1e6);
     figure.note("binary_mb", std::fs::metadata(&moa)?.len() as f64 / 1e6);
     Ok(figure)
 }
 
 /// The release binary: it is built into the same folder as this program.
-fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let moa = this.with_file_name("moa");
     ensure!(moa.is_file(), "{} is missing: cargo build --release -p moa", moa.display());
     Ok(moa)
 }
 
-fn remove(dir: &Path) -> Result<()> {
+/// Removes a folder, if it is there.
+pub fn remove(dir: &Path) -> Result<()> {
     match std::fs::remove_dir_all(dir) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             Err(e).with_context(|| format!("removing {}", dir.display()))
@@ -72,11 +79,11 @@ struct Node {
 
 impl Node {
     /// Starts `moa up`; answers once its socket answers, with the seconds until then.
-    fn start(moa: &Path, project: &Path) -> Result<(Self, f64)> {
+    fn start(moa: &Path, project: &Path, server: bool) -> Result<(Self, f64)> {
         let start = Instant::now();
         let mut command = Command::new(moa);
-        command.arg("up").current_dir(project).env("MOA_ALLOW_ROOT", "true");
-        command.env("MOA_SERVER_ENABLED", "false");
+        command.args(["up", "--listen", "127.0.0.1:0"]).current_dir(project);
+        command.env("MOA_ALLOW_ROOT", "true").env("MOA_SERVER_ENABLED", server.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut node = Self { process: command.spawn().context("moa up")? };
         let socket = project.join(".moa/moa.sock");

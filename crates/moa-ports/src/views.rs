@@ -32,9 +32,17 @@ pub trait Views: Send + Sync {
     async fn history(&self, run: RunId, after: u64, limit: usize)
     -> Result<Vec<HistoryRow>, Error>;
 
-    /// The history of all runs behind event number `after`, in order, at most `limit` rows. Never
-    /// skips a row that is committed late.
-    async fn events(&self, after: u64, limit: usize) -> Result<Vec<HistoryRow>, Error>;
+    /// The history of all runs behind event number `after`, in order. Never skips a row that is
+    /// committed late.
+    ///
+    /// At most `rows` rows, and none behind the one with which they hold `events` events or more: a
+    /// row may hold thousands. Empty only when there is none.
+    async fn events(
+        &self,
+        after: u64,
+        rows: usize,
+        events: usize,
+    ) -> Result<Vec<HistoryRow>, Error>;
 
     /// The newest event number.
     async fn last_event(&self) -> Result<u64, Error>;

@@ -314,9 +314,10 @@ macro_rules! pass_views {
             async fn events(
                 &self,
                 after: u64,
-                limit: usize,
+                rows: usize,
+                events: usize,
             ) -> Result<Vec<HistoryRow>, StoreError> {
-                self.readers.events(after, limit).await
+                self.readers.events(after, rows, events).await
             }
             async fn last_event(&self) -> Result<u64, StoreError> {
                 self.readers.last_event().await

@@ -63,8 +63,13 @@ impl Views for Readers {
         self.ask(move |conn| history(conn, run, after, limit)).await
     }
 
-    async fn events(&self, after: u64, limit: usize) -> Result<Vec<HistoryRow>, StoreError> {
-        self.ask(move |conn| events(conn, after, limit)).await
+    async fn events(
+        &self,
+        after: u64,
+        rows: usize,
+        most: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        self.ask(move |conn| events(conn, after, rows, most)).await
     }
 
     async fn last_event(&self) -> Result<u64, StoreError> {
@@ -176,14 +181,28 @@ pub(crate) fn history(
 }
 
 /// The history of all runs behind an event number.
-pub(crate) fn events(conn: &Connection, after: u64, limit: usize) -> Result<Vec<HistoryRow>, Fail> {
+pub(crate) fn events(
+    conn: &Connection,
+    after: u64,
+    limit: usize,
+    most: usize,
+) -> Result<Vec<HistoryRow>, Fail> {
     let mut stmt = conn.prepare_cached(&format!(
         "SELECT {}, r.id FROM history h CROSS JOIN runs r ON r.no = h.run_no \
          WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2",
         rows::HISTORY
     ))?;
-    let found = stmt.query(params![sql_count(after), sql_limit(limit)])?;
-    collect(found, |row| rows::history(row, rows::run_id(row, 4)?))
+    let mut found = stmt.query(params![sql_count(after), sql_limit(limit)])?;
+    let (mut all, mut held) = (Vec::new(), 0);
+    while let Some(row) = found.next()? {
+        let row: HistoryRow = rows::history(row, rows::run_id(row, 4)?)?;
+        held += row.events.len();
+        all.push(row);
+        if held >= most {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 /// Versions of a workflow, or of all, newest first.

@@ -82,7 +82,7 @@ fn contents(store: &SqliteStore) -> String {
     let ask = DueAsk::everything(Millis(1_750_000_100_000), 9);
     let due = answer(|reply| store.due(ask, reply)).expect("it is asked");
     let totals = block_on(store.totals()).expect("it is counted");
-    let events = block_on(store.events(0, 99)).expect("events are read");
+    let events = block_on(store.events(0, 99, usize::MAX)).expect("events are read");
     let workflows = block_on(store.workflows(None)).expect("they are listed");
     let rest = serde_json::to_string_pretty(&(events, totals, workflows)).expect("it is JSON");
     let all = TriggerFilter { limit: 99, ..TriggerFilter::default() };
@@ -324,7 +324,7 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     read::snapshot(conn, run)?;
     queries::find_runs(conn, "ab")?;
     queries::history(conn, run, 0, 9)?;
-    queries::events(conn, 0, 9)?;
+    queries::events(conn, 0, 9, 9)?;
     queries::pending(conn, run)?;
     queries::totals(conn)?;
     queries::fate(conn, run)?;

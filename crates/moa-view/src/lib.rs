@@ -10,6 +10,7 @@ pub mod check_format;
 pub mod events;
 pub mod exit;
 pub mod export;
+pub mod newest;
 pub mod node;
 pub mod outline;
 pub mod paint;

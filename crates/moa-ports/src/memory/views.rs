@@ -56,10 +56,22 @@ impl Views for MemoryStore {
         Ok(rows.take(limit).map(|(_, seq)| model.history[seq].clone()).collect())
     }
 
-    async fn events(&self, after: u64, limit: usize) -> Result<Vec<HistoryRow>, Error> {
+    async fn events(
+        &self,
+        after: u64,
+        rows: usize,
+        events: usize,
+    ) -> Result<Vec<HistoryRow>, Error> {
         let model = self.model();
-        let rows = model.history.range(after.saturating_add(1)..);
-        Ok(rows.take(limit).map(|(_, row)| row.clone()).collect())
+        let (mut found, mut held) = (Vec::new(), 0);
+        for row in model.history.range(after.saturating_add(1)..).take(rows).map(|(_, row)| row) {
+            held += row.events.len();
+            found.push(row.clone());
+            if held >= events {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     async fn last_event(&self) -> Result<u64, Error> {

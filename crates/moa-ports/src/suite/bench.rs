@@ -233,8 +233,13 @@ impl Bench {
     }
 
     /// See [`Views::events`].
-    pub fn events(&self, after: u64, limit: usize) -> Vec<HistoryRow> {
-        block_on(self.views().events(after, limit)).expect("events are read")
+    pub fn events(&self, after: u64, rows: usize) -> Vec<HistoryRow> {
+        self.events_within(after, rows, usize::MAX)
+    }
+
+    /// See [`Views::events`].
+    pub fn events_within(&self, after: u64, rows: usize, events: usize) -> Vec<HistoryRow> {
+        block_on(self.views().events(after, rows, events)).expect("events are read")
     }
 
     /// See [`Views::last_event`].

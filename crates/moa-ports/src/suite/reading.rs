@@ -150,6 +150,10 @@ fn events_are_read_behind_a_number(bench: &mut Bench) -> Verdict {
     assert_eq!(seqs(2, 99), [3, 4, 5]);
     assert_eq!(seqs(5, 99), [0; 0]);
     assert_eq!(bench.events(3, 1), bench.history(run(4), 0, 1));
+    let each = bench.events(0, 1)[0].events.len();
+    let within = |events| bench.events_within(0, 99, events).len();
+    assert_eq!([within(0), within(1), within(each), within(each + 1)], [1, 1, 1, 2]);
+    assert_eq!([within(4 * each), within(usize::MAX)], [4, 5]);
     Verdict::Passed
 }
 

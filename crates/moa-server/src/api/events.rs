@@ -3,7 +3,10 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
+use moa_core::ids::{Name, RunId};
+use moa_ports::views::HistoryRow;
 use moa_view::events::{Names, told, type_fits, type_of};
+use moa_view::newest::Newest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -14,9 +17,16 @@ use super::runs::start::idempotency_key;
 use crate::App;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Query};
+use crate::stream::mark::Mark;
 
+/// Events of an answer.
+const EVENTS_MAX: usize = 2000;
 /// Commits looked at by one question at most.
 const COMMITS_MAX: usize = 2000;
+/// Events looked at by one question at most, about.
+const LOOKED_MAX: usize = 50_000;
+/// Commits, and events about, read at once.
+const PART: (usize, usize) = (64, 4096);
 /// Events published by one request at most.
 const BATCH_MAX: usize = 100;
 
@@ -25,24 +35,26 @@ const BATCH_MAX: usize = 100;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// Only behind this event number: `next` of the answer before; the newest when not given.
+    /// Only behind this one: an event number (`sequence`), or the `id` of an event; `next` of the
+    /// answer before. The newest when not given.
     #[serde(default)]
-    pub after: Option<u64>,
+    after: Option<String>,
     /// Only of these types, with commas: `step.failed,run.*`.
     #[serde(default)]
-    pub types: Option<String>,
+    types: Option<String>,
     /// Only of this run.
     #[serde(default)]
-    pub run: Option<String>,
+    run: Option<String>,
     /// Only of runs of this workflow.
     #[serde(default)]
-    pub workflow: Option<String>,
+    workflow: Option<String>,
     /// Only of steps that are actions of this agent.
     #[serde(default)]
-    pub agent: Option<String>,
-    /// So many commits are looked at, up to 2000; 200 when not given.
+    agent: Option<String>,
+    /// At most so many, up to 2000; 200 when not given. An answer may hold fewer although there are
+    /// more: of much that nobody asked for, only a part is looked at.
     #[serde(default)]
-    pub limit: Option<usize>,
+    limit: Option<usize>,
 }
 
 /// Events of commits.
@@ -52,9 +64,74 @@ pub struct EventPage {
     #[schema(value_type = Vec<Object>)]
     events: Vec<Value>,
     /// `after` of the next question.
-    next: u64,
-    /// The newest event number.
+    next: String,
+    /// The newest event number: there is nothing more when `next` is the same.
     newest: u64,
+}
+
+/// What a filter asks for.
+pub struct Wanted {
+    patterns: Vec<String>,
+    run: Option<RunId>,
+    workflow: Option<Name>,
+    agent: Option<Name>,
+}
+
+impl Wanted {
+    /// Reads a filter: types with commas, a run by its id or a part of it, names.
+    ///
+    /// # Errors
+    /// There is no such run, or something is not a name.
+    pub async fn read(
+        app: &App,
+        types: Option<&str>,
+        run: Option<&str>,
+        workflow: Option<&str>,
+        agent: Option<&str>,
+    ) -> Result<Self> {
+        Ok(Self {
+            patterns: patterns(types),
+            run: match run {
+                Some(run) => Some(find(app, run).await?),
+                None => None,
+            },
+            workflow: workflow.map(name).transpose()?,
+            agent: agent.map(name).transpose()?,
+        })
+    }
+
+    /// Whether a commit may hold what is wanted.
+    pub fn has(&self, run: RunId, workflow: &Name) -> bool {
+        self.run.is_none_or(|wanted| wanted == run)
+            && self.workflow.as_ref().is_none_or(|wanted| wanted == workflow)
+    }
+
+    /// Whether an event of such a commit is wanted.
+    pub fn has_event(&self, kind: &str, agent: Option<&Name>) -> bool {
+        wanted(&self.patterns, kind)
+            && self.agent.as_ref().is_none_or(|wanted| agent == Some(wanted))
+    }
+
+    /// The events of a commit that are wanted, with their places in it.
+    async fn of(
+        &self,
+        app: &App,
+        names: &mut Names,
+        row: &HistoryRow,
+    ) -> Result<Vec<(usize, Value)>> {
+        let is_ours = self.run.is_none_or(|run| run == row.run)
+            && row.events.iter().any(|event| wanted(&self.patterns, type_of(event)));
+        if !is_ours {
+            return Ok(Vec::new());
+        }
+        let (workflow, steps) = names.of(app.reader(), row).await?;
+        if !self.has(row.run, &workflow) {
+            return Ok(Vec::new());
+        }
+        let fit = told(row, &workflow, &steps)
+            .filter(|event| self.has_event(type_of(event.event), event.agent));
+        Ok(fit.map(|event| (event.index, event.cloud_event())).collect())
+    }
 }
 
 /// Whether a type is wanted; no patterns want all.
@@ -79,35 +156,75 @@ pub async fn query(
     State(app): State<App>,
     Query(filter): Query<Filter>,
 ) -> Result<Json<EventPage>> {
-    let limit = limit(filter.limit, 200, COMMITS_MAX)?;
-    let patterns = patterns(filter.types.as_deref());
-    let run = match &filter.run {
-        Some(run) => Some(find(&app, run).await?),
-        None => None,
-    };
-    let of_workflow = filter.workflow.as_deref().map(name).transpose()?;
-    let of_agent = filter.agent.as_deref().map(name).transpose()?;
+    let limit = limit(filter.limit, 200, EVENTS_MAX)?;
+    let Filter { after, types, run, workflow, agent, .. } = &filter;
+    let wanted =
+        Wanted::read(&app, types.as_deref(), run.as_deref(), workflow.as_deref(), agent.as_deref());
+    let wanted = wanted.await?;
     let newest = app.reader().views.last_event().await?;
-    let after = filter.after.unwrap_or_else(|| newest.saturating_sub(limit as u64));
-    let rows = app.reader().views.events(after, limit).await?;
-    let mut names = Names::default();
-    let mut events = Vec::new();
-    for row in rows.iter().filter(|row| run.is_none_or(|run| run == row.run)) {
-        if !row.events.iter().any(|event| wanted(&patterns, type_of(event))) {
-            continue;
+    let (events, next) = match after {
+        Some(after) => behind(&app, &wanted, Mark::read(after)?, limit).await?,
+        None => (latest(&app, &wanted, newest, limit).await?, Mark::behind(newest)),
+    };
+    Ok(Json(EventPage { events, next: next.to_string(), newest }))
+}
+
+/// Events behind a mark, and the mark behind them.
+async fn behind(
+    app: &App,
+    wanted: &Wanted,
+    mut mark: Mark,
+    limit: usize,
+) -> Result<(Vec<Value>, Mark)> {
+    let (mut names, mut events) = (Names::default(), Vec::new());
+    let (mut commits, mut looked) = (0, 0);
+    while commits < COMMITS_MAX && looked < LOOKED_MAX {
+        let rows = app.reader().views.events(mark.read_from(), PART.0, PART.1).await?;
+        if rows.last().is_none_or(|row| row.seq <= mark.seq && mark.index.is_none()) {
+            break;
         }
-        let (workflow, steps) = names.of(app.reader(), row).await?;
-        if of_workflow.as_ref().is_some_and(|name| *name != workflow) {
-            continue;
+        for row in &rows {
+            for (index, event) in wanted.of(app, &mut names, row).await? {
+                if !mark.passes(row.seq, index) {
+                    continue;
+                }
+                if events.len() == limit {
+                    return Ok((events, mark));
+                }
+                mark = Mark { seq: row.seq, index: Some(index) };
+                events.push(event);
+            }
+            if row.seq >= mark.seq {
+                mark = Mark::behind(row.seq);
+            }
+            if events.len() == limit {
+                return Ok((events, mark));
+            }
+            commits += 1;
+            looked += row.events.len();
         }
-        let fit = told(row, &workflow, &steps).filter(|event| {
-            wanted(&patterns, type_of(event.event))
-                && of_agent.as_ref().is_none_or(|name| event.agent == Some(name))
-        });
-        events.extend(fit.map(|event| event.cloud_event()));
     }
-    let next = rows.last().map_or(after, |row| row.seq);
-    Ok(Json(EventPage { events, next, newest }))
+    Ok((events, mark))
+}
+
+/// The newest events, oldest first.
+async fn latest(app: &App, wanted: &Wanted, upto: u64, limit: usize) -> Result<Vec<Value>> {
+    let (mut names, mut newest) = (Names::default(), Newest::upto(upto));
+    // Newest first, until they are turned round.
+    let mut events = Vec::new();
+    let (mut commits, mut looked) = (0, 0);
+    while newest.left() > 0 && commits < COMMITS_MAX && looked < LOOKED_MAX && events.len() < limit
+    {
+        for row in newest.part(&*app.reader().views).await?.iter().rev() {
+            let of_row = wanted.of(app, &mut names, row).await?;
+            events.extend(of_row.into_iter().rev().map(|(_, event)| event));
+            commits += 1;
+            looked += row.events.len();
+        }
+    }
+    events.truncate(limit);
+    events.reverse();
+    Ok(events)
 }
 
 /// An event to publish.

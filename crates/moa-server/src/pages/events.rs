@@ -3,8 +3,8 @@
 use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::time::Millis;
-use moa_ports::views::HistoryRow;
 use moa_view::events::{Names, Told, told, type_of};
+use moa_view::newest::Newest;
 use moa_view::now;
 use serde::Deserialize;
 
@@ -20,6 +20,10 @@ use crate::extract::Query;
 const COMMITS: usize = 400;
 /// Events listed.
 const EVENTS: usize = 200;
+/// Events listed of one commit: it may hold thousands, and its run's page shows them.
+const LINES_A_COMMIT: usize = 100;
+/// Events looked at, about.
+const LOOKED: usize = 20_000;
 /// What people filter by most.
 const USUAL: &[(&str, &str)] = &[
     ("", "All"),
@@ -50,11 +54,9 @@ pub async fn show(
     let patterns = patterns(Some(&asked.types));
     let newest = app.reader().views.last_event().await?;
     let upto = asked.before.map_or(newest, |before| before.saturating_sub(1).min(newest));
-    let after = upto.saturating_sub(COMMITS as u64);
-    let mut rows = app.reader().views.events(after, COMMITS).await?;
-    rows.retain(|row| row.seq <= upto);
-    let lines = lines(&app, &rows, &patterns, now).await?;
-    let body = body(&asked, &lines, after);
+    let mut newest = Newest::upto(upto);
+    let lines = lines(&app, &mut newest, &patterns, now).await?;
+    let body = body(&asked, &lines, newest.left());
     let shown = Page {
         nav: "/events",
         title: "Events",
@@ -66,25 +68,28 @@ pub async fn show(
     Ok(page(&app, &who, shown))
 }
 
-/// The newest events that are wanted.
+/// The newest events that are wanted, until there are enough of them or enough was looked at.
 async fn lines(
     app: &App,
-    rows: &[HistoryRow],
+    newest: &mut Newest,
     patterns: &[String],
     now: Millis,
 ) -> Result<Vec<Markup>> {
-    let mut names = Names::default();
-    let mut lines = Vec::new();
-    for row in rows.iter().rev() {
-        if lines.len() >= EVENTS || !row.events.iter().any(|e| wanted(patterns, type_of(e))) {
-            continue;
+    let (mut names, mut lines) = (Names::default(), Vec::new());
+    let (mut commits, mut looked) = (0, 0);
+    while newest.left() > 0 && lines.len() < EVENTS && commits < COMMITS && looked < LOOKED {
+        for row in newest.part(&*app.reader().views).await?.iter().rev() {
+            commits += 1;
+            looked += row.events.len();
+            if !row.events.iter().any(|event| wanted(patterns, type_of(event))) {
+                continue;
+            }
+            let (workflow, steps) = names.of(app.reader(), row).await?;
+            let fit: Vec<_> = told(row, &workflow, &steps)
+                .filter(|event| wanted(patterns, type_of(event.event)))
+                .collect();
+            lines.extend(fit.iter().rev().take(LINES_A_COMMIT).map(|event| line(event, now)));
         }
-        let (workflow, steps) = names.of(app.reader(), row).await?;
-        let fit: Vec<_> = told(row, &workflow, &steps)
-            .filter(|event| wanted(patterns, type_of(event.event)))
-            .collect();
-        // One commit may hold thousands.
-        lines.extend(fit.iter().rev().take(EVENTS - lines.len()).map(|event| line(event, now)));
     }
     Ok(lines)
 }

@@ -4,18 +4,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::ws::Utf8Bytes;
-use moa_core::ids::{Name, RunId};
 use moa_view::events::Names;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::commit::Commit;
 use super::mark::Mark;
-use super::ring::{COMMITS, Ring};
+use super::ring::{COMMITS, EVENTS, Ring};
 use super::{BEAT, Filter};
 use crate::App;
-use crate::api::events::{patterns, wanted};
-use crate::api::runs::find;
-use crate::api::runs::list::name;
+use crate::api::events::Wanted;
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::serve::stopped;
@@ -34,39 +31,6 @@ pub struct Told {
     pub kind: &'static str,
     /// It as a CloudEvent, JSON.
     pub text: Utf8Bytes,
-}
-
-/// Which events are wanted.
-struct Wanted {
-    patterns: Vec<String>,
-    run: Option<RunId>,
-    workflow: Option<Name>,
-    agent: Option<Name>,
-}
-
-impl Wanted {
-    async fn read(app: &App, filter: &Filter) -> Result<Self> {
-        let run = match &filter.run {
-            Some(run) => Some(find(app, run).await?),
-            None => None,
-        };
-        Ok(Self {
-            patterns: patterns(filter.types.as_deref()),
-            run,
-            workflow: filter.workflow.as_deref().map(name).transpose()?,
-            agent: filter.agent.as_deref().map(name).transpose()?,
-        })
-    }
-
-    fn has(&self, commit: &Commit) -> bool {
-        self.run.is_none_or(|run| run == commit.run)
-            && self.workflow.as_ref().is_none_or(|name| *name == commit.workflow)
-    }
-
-    fn has_event(&self, event: &super::commit::Told) -> bool {
-        wanted(&self.patterns, event.kind)
-            && self.agent.as_ref().is_none_or(|name| event.agent.as_ref() == Some(name))
-    }
 }
 
 /// Events for one listener.
@@ -97,7 +61,15 @@ impl Feed {
         filter: &Filter,
         last: Option<&str>,
     ) -> Result<Self> {
-        let wanted = Wanted::read(app, filter).await?;
+        let Filter { types, run, workflow, agent, .. } = filter;
+        let wanted = Wanted::read(
+            app,
+            types.as_deref(),
+            run.as_deref(),
+            workflow.as_deref(),
+            agent.as_deref(),
+        );
+        let wanted = wanted.await?;
         let mark = last.or(filter.after.as_deref()).map(Mark::read).transpose()?;
         let place = app.stream_place()?;
         let ring = app.hub().join(app).await?;
@@ -160,13 +132,19 @@ impl Feed {
     fn part(&mut self) -> Part {
         let (mut part, mut bytes) = (Part::new(), 0);
         while let Some(commit) = self.commits.get(self.looked.0) {
-            let events = if self.wanted.has(commit) { &commit.events[..] } else { &[] };
+            let events = if self.wanted.has(commit.run, &commit.workflow) {
+                &commit.events[..]
+            } else {
+                &[]
+            };
             while let Some(event) = events.get(self.looked.1) {
                 if bytes >= PART_BYTES {
                     return part;
                 }
                 self.looked.1 += 1;
-                if self.mark.passes(commit.seq, event.index) && self.wanted.has_event(event) {
+                if self.mark.passes(commit.seq, event.index)
+                    && self.wanted.has_event(event.kind, event.agent.as_ref())
+                {
                     bytes += event.text.len();
                     let id = format!("{}.{}", commit.seq, event.index);
                     part.push(Told { id, kind: event.kind, text: event.text.clone() });
@@ -205,7 +183,7 @@ impl Feed {
         let _turn = self.app.hub().turn().await;
         let mut names = Names::default();
         let mut commits = Vec::new();
-        for row in &self.app.reader().views.events(from, COMMITS).await? {
+        for row in &self.app.reader().views.events(from, COMMITS, EVENTS).await? {
             commits.push(Arc::new(Commit::of(self.app.reader(), &mut names, row).await?));
         }
         Ok(commits)

@@ -1,9 +1,11 @@
 //! Where a stream is among the events.
 
+use std::fmt;
+
 use crate::error::{Problem, Result};
 
 /// A place among the events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Event number of a commit.
     pub seq: u64,
@@ -50,6 +52,15 @@ impl Mark {
     }
 }
 
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            None => write!(f, "{}", self.seq),
+            Some(index) => write!(f, "{}.{index}", self.seq),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +74,7 @@ mod tests {
         assert_eq!(part.read_from(), 6);
         assert!(!part.passes(7, 2) && part.passes(7, 3) && part.passes(8, 0));
         assert!(!part.passes(6, 5));
+        assert_eq!((whole.to_string(), part.to_string()), ("7".into(), "7.2".into()));
         for wrong in ["", "x", "-1", "7.", ".7", "7.2.1", "1e9"] {
             assert!(Mark::read(wrong).is_err(), "{wrong}");
         }

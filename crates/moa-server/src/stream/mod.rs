@@ -7,7 +7,7 @@
 
 mod commit;
 mod feed;
-mod mark;
+pub mod mark;
 mod ring;
 
 use std::time::Duration;

@@ -21,6 +21,8 @@ use crate::serve::stopped;
 
 /// Commits read at once.
 pub const COMMITS: usize = 64;
+/// Events read at once, about: a commit may hold thousands.
+pub const EVENTS: usize = 4096;
 /// Commits that are kept.
 const KEPT_MAX: usize = 4096;
 /// Bytes that they may take.
@@ -148,7 +150,8 @@ async fn fill(app: App, ring: Weak<Ring>, mut commits: broadcast::Receiver<Arc<C
                 }
             }
             Ok(more) => {
-                let is_all = more.len() < COMMITS;
+                let is_all = more.len() < COMMITS
+                    && more.iter().map(|commit| commit.events.len()).sum::<usize>() < EVENTS;
                 ring.push(more);
                 drop(ring);
                 if is_all {
@@ -167,7 +170,7 @@ async fn fill(app: App, ring: Weak<Ring>, mut commits: broadcast::Receiver<Arc<C
 }
 
 async fn read(app: &App, names: &mut Names, after: u64) -> Result<Vec<Commit>> {
-    let rows = app.reader().views.events(after, COMMITS).await?;
+    let rows = app.reader().views.events(after, COMMITS, EVENTS).await?;
     let mut commits = Vec::with_capacity(rows.len());
     for row in &rows {
         commits.push(Commit::of(app.reader(), names, row).await?);

@@ -110,7 +110,7 @@ pub fn everything(views: &dyn Views) -> Result<Everything, Error> {
             check: "a run is listed, but not there".to_owned(),
         })?);
     }
-    Ok((runs, block_on(views.events(0, usize::MAX))?))
+    Ok((runs, block_on(views.events(0, usize::MAX, usize::MAX))?))
 }
 
 /// Fills a store: `runs` runs of some steps, with outputs of all lengths; every third one ended.

@@ -18,6 +18,8 @@ use crate::reader::Reader;
 
 /// Events read at once, and at most in one look.
 const PART: usize = 500;
+/// Events of such a part, about: a commit may hold thousands.
+const PART_EVENTS: usize = 10_000;
 const PARTS_MAX: usize = 100;
 /// The longest time that a rule looks at.
 const KEPT: Span = Span::minutes(7 * 24 * 60);
@@ -39,7 +41,7 @@ pub async fn follow(
         if watch.after >= last {
             break;
         }
-        let rows = views.events(watch.after, PART).await?;
+        let rows = views.events(watch.after, PART, PART_EVENTS).await?;
         let Some(end) = rows.last().map(|row| row.seq) else { break };
         let runs = runs_of(&rows, views).await?;
         for row in &rows {

@@ -20,6 +20,8 @@ use crate::view::now;
 
 /// Rows read at once.
 const PAGE: usize = 1000;
+/// Events of such a page, about: a commit may hold thousands.
+const PAGE_EVENTS: usize = 10_000;
 /// Time after which the store is read even when nobody hints at something new.
 const READ_EVERY: Duration = Duration::from_secs(1);
 
@@ -251,7 +253,7 @@ async fn tail(args: TailArgs, layout: &Layout, context: &Context) -> Result {
     let last = reader.views.last_event().await?;
     let mut after = last.saturating_sub(args.lines);
     loop {
-        let rows = reader.views.events(after, PAGE).await?;
+        let rows = reader.views.events(after, PAGE, PAGE_EVENTS).await?;
         for row in &rows {
             printer.print(row).await?;
             after = row.seq;
@@ -260,7 +262,7 @@ async fn tail(args: TailArgs, layout: &Layout, context: &Context) -> Result {
         if context.ui.closed() {
             return Ok(Exit::Ok);
         }
-        if rows.len() == PAGE {
+        if !rows.is_empty() {
             continue;
         }
         if !args.follow {
@@ -346,12 +348,12 @@ async fn query(args: QueryArgs, layout: &Layout, context: &Context) -> Result {
         after = first_behind(&reader, since).await?;
     }
     while printer.left > 0 && !context.ui.closed() {
-        let rows = reader.views.events(after, PAGE).await?;
+        let rows = reader.views.events(after, PAGE, PAGE_EVENTS).await?;
         for row in &rows {
             printer.print(row).await?;
             after = row.seq;
         }
-        if rows.len() < PAGE {
+        if rows.is_empty() {
             break;
         }
     }
@@ -368,7 +370,7 @@ async fn first_behind(reader: &Reader, since: Millis) -> Result<u64> {
     let (mut low, mut high) = (0, reader.views.last_event().await?);
     while low < high {
         let middle = low + (high - low) / 2;
-        match reader.views.events(middle, 1).await?.first() {
+        match reader.views.events(middle, 1, 1).await?.first() {
             Some(row) if row.at < since => low = row.seq,
             Some(_) => high = middle,
             None => high = middle,

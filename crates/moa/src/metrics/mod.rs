@@ -44,6 +44,8 @@ const FILE: &str = "counters.json";
 const FORMAT: u32 = 1;
 /// Events read at once.
 const PART: usize = 500;
+/// Events of such a part, about: a commit may hold thousands.
+const PART_EVENTS: usize = 10_000;
 /// Days that are kept: more than a year and the one before it.
 const DAYS_MAX: usize = 800;
 /// Warnings that are kept beyond their period.
@@ -215,7 +217,7 @@ impl Counters {
         let first = names.iter().filter_map(|name| self.counters.get(name)).map(|c| c.after).min();
         let mut after = first.unwrap_or(last);
         while after < last {
-            let rows = views.events(after, PART).await?;
+            let rows = views.events(after, PART, PART_EVENTS).await?;
             let Some(end) = rows.last().map(|row| row.seq) else { break };
             let runs = runs_of(&rows, views).await?;
             self.count_rows(after, &rows, &runs, &names, (metrics, &days));

@@ -1,0 +1,71 @@
+//! B15: what it costs the engine that somebody has the dashboard open.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::task::JoinHandle;
+
+use super::client::Client;
+use super::load::rate;
+use super::node::Served;
+use super::runtime;
+use crate::options::Options;
+use crate::report::Figure;
+
+/// Pages that are open, each in a tab that is seen.
+const TABS: [&str; 3] = ["/dashboard", "/runs", "/events"];
+/// How often the script of a page looks whether something has changed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Steps a second with the dashboard open, as a share of those without; rounds of both in turn.
+pub fn open(options: &Options) -> Result<Figure> {
+    let node = Served::start(options, "b15")?;
+    let operators = node.tokens("operator", 4)?;
+    let viewer = node.tokens("viewer", 1)?.remove(0);
+    let runs = options.size(80, 8);
+    let runtime = runtime()?;
+    let (mut closed, mut opened) = (Vec::new(), Vec::new());
+    runtime.block_on(async {
+        // The first round also fills what is kept in memory.
+        rate(&node.address, &operators, runs).await?;
+        for _ in 0..options.size(5, 1) {
+            closed.push(rate(&node.address, &operators, runs).await?);
+            let tabs: Vec<_> = TABS.map(|path| tab(&node.address, &viewer, path)).into();
+            opened.push(rate(&node.address, &operators, runs).await?);
+            for tab in tabs {
+                tab.abort();
+                if let Ok(ended) = tab.await {
+                    ended?;
+                }
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    node.stop()?;
+    let closed = Figure::median(closed, "", "");
+    let opened = Figure::median(opened, "", "");
+    let share = opened.value() / closed.value() * 100.0;
+    let mut figure = Figure::new(share, "% of steps/s without", "> 97 %");
+    figure.note("steps_per_s_open", opened.value());
+    figure.note("steps_per_s_closed", closed.value());
+    figure.note("tabs", TABS.len() as f64);
+    Ok(figure)
+}
+
+/// Does what the script of a page does, until it is aborted.
+fn tab(address: &str, token: &str, path: &'static str) -> JoinHandle<Result<()>> {
+    let (address, token) = (address.to_owned(), token.to_owned());
+    tokio::spawn(async move {
+        let mut client = Client::connect(&address).await?;
+        let mut shown = String::new();
+        loop {
+            let mark = client.json(&token, "/live").await?;
+            let now = mark["now"].as_str().context("no mark")?;
+            if now != shown {
+                client.get(&token, path).await?;
+                now.clone_into(&mut shown);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    })
+}
