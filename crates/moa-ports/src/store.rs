@@ -64,6 +64,24 @@ pub enum Error {
     /// The call itself is wrong; a bug of ours.
     #[error("invalid call of the store: {0}")]
     Invalid(String),
+    /// A node elsewhere was asked, and refused or did not answer.
+    #[error("{}", .0.message)]
+    Elsewhere(Box<Elsewhere>),
+}
+
+/// What came of asking a node elsewhere, in the words of whoever asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The exit code of a command that fails so.
+    pub exit: u8,
+    /// What went wrong.
+    pub message: String,
+    /// Where.
+    pub place: Option<String>,
+    /// Longer text to show before it.
+    pub detail: Option<String>,
+    /// What to do next.
+    pub hints: Vec<String>,
 }
 
 /// The write side of a store.
@@ -256,7 +274,7 @@ pub enum CommitOutcome {
 }
 
 /// A run as loaded.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Its version.
     pub version: u64,
@@ -301,7 +319,7 @@ pub struct DueAsk {
 }
 
 /// The tasks of an agent that can be claimed and share a fairness key, or have none.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TaskQueue {
     /// The agent.
     pub agent: Name,

@@ -81,7 +81,7 @@ pub struct TriggerRow {
 }
 
 /// Which triggers, in order of workflow and [label](TriggerSpec::label).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TriggerFilter {
     /// Of this workflow.
     pub workflow: Option<Name>,
@@ -92,7 +92,7 @@ pub struct TriggerFilter {
 }
 
 /// Which occurrences of a trigger, the newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OccurrenceFilter {
     /// With this key.
     pub key: Option<String>,

@@ -99,7 +99,7 @@ pub trait Views: Send + Sync {
 }
 
 /// Which runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFilter {
     /// Of these statuses; empty = all.
     pub statuses: Vec<RunStatus>,
@@ -170,7 +170,7 @@ impl HistoryRow {
 }
 
 /// What a run waits for.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pending {
     /// Armed timers.
     pub timers: Vec<(TimerKey, Millis)>,
@@ -188,7 +188,7 @@ pub const PENDING_TASKS_MAX: usize = 10;
 pub const BEFORE_MAX: u64 = 1000;
 
 /// A task that can be claimed, and what is before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingTask {
     /// The step.
     pub inst: InstIx,

@@ -21,6 +21,7 @@ use moa_ports::views::Views;
 use moa_view::audit::Verdict;
 use moa_view::exit::Result;
 use moa_view::node::{NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun};
+use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
 use serde_json::{Map, Value as Json};
@@ -140,6 +141,10 @@ pub trait Control: Send + Sync {
 
     /// The workflows of the project's files, by name.
     async fn workflows(&self) -> Result<Vec<FileWorkflow>>;
+
+    /// The files of the project, as they are now; the settings file is among them only when it is
+    /// asked for.
+    async fn files(&self, settings: bool) -> Result<Vec<ProjectFile>>;
 
     /// What is wrong with a text, were it the file of this workflow; as diagnostics.
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>>;

@@ -68,3 +68,4 @@ pub use tests_section::{
     Comparison, Expect, MockOutcome, MockResult, StepExpectation, WorkflowTest,
 };
 pub use workflow::{Workflow, WorkflowSummary, compile, parse_workflow, validate_workflow};
+pub use yaml::document;

@@ -15,8 +15,9 @@ use moa_core::limits::{FILE_BYTES_MAX, FILE_DEPTH_MAX, FILE_NODES_MAX};
 use serde_json::{Number, Value as Json};
 
 use crate::codes;
+use crate::diagnostic::Diagnostic;
 use crate::read::Cx;
-use crate::source::too_large;
+use crate::source::{Source, too_large};
 
 /// One node of the tree.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,6 +108,18 @@ impl Node {
             _ => None,
         }
     }
+}
+
+/// A file of another kind as JSON, read as strictly as a project's files; `None` = it is empty or has
+/// errors.
+pub fn document(source: &Source) -> (Option<Json>, Vec<Diagnostic>) {
+    if is_blank(&source.text) {
+        return (None, Vec::new());
+    }
+    let mut cx = Cx::new(source);
+    let document = parse(&mut cx).map(|root| root.to_json());
+    let failed = cx.failed();
+    (document.filter(|_| !failed), cx.finish())
 }
 
 /// Parses the source of `cx` into a tree; `None` when there is none or its syntax is broken.

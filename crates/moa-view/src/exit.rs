@@ -31,6 +31,27 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// All of them.
+    const ALL: [Exit; 10] = [
+        Exit::Ok,
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Invalid,
+        Exit::NotFound,
+        Exit::Refused,
+        Exit::Unavailable,
+        Exit::Damaged,
+        Exit::Newer,
+        Exit::Interrupted,
+    ];
+
+    /// The exit with this code; [`Exit::Failed`] when there is none.
+    fn of(code: u8) -> Self {
+        Self::ALL.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Exit::Failed)
+    }
+}
+
 /// How to go on with a damaged store.
 pub const RESTORE: [&str; 3] = [
     "stop the node of the project",
@@ -129,6 +150,14 @@ impl Failure {
     }
 }
 
+impl From<Failure> for store::Error {
+    fn from(failure: Failure) -> Self {
+        let Failure { exit, message, place, detail, hints } = failure;
+        let told = store::Elsewhere { exit: exit as u8, message, place, detail, hints };
+        Self::Elsewhere(Box::new(told))
+    }
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         let message = error.to_string();
@@ -142,6 +171,10 @@ impl From<store::Error> for Failure {
             store::Error::Older { .. } => Self::refused(message)
                 .hint("a node of this moa upgrades it when it starts: `moa up`"),
             store::Error::Invalid(_) => Self::new(Exit::Refused, message),
+            store::Error::Elsewhere(told) => {
+                let store::Elsewhere { exit, message, place, detail, hints } = *told;
+                Self { exit: Exit::of(exit), message, place, detail, hints }
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod outline;
 pub mod paint;
 pub mod reader;
 pub mod result;
+pub mod rows;
 pub mod summary;
 pub mod target;
 pub mod text;

@@ -183,18 +183,30 @@ impl Reader {
                 .hint("versions are kept when a node serves them: `moa up`, `moa run`"));
         }
         let Some(label) = label else {
-            return Ok(versions[0].clone());
+            return self.whole(versions[0].clone()).await;
         };
         let fits = |v: &&WorkflowVersion| {
             v.version.as_deref() == Some(label) || v.hash.to_string().starts_with(label)
         };
-        versions.iter().find(fits).cloned().ok_or_else(|| {
+        let found = versions.iter().find(fits).cloned().ok_or_else(|| {
             let labels = versions.iter().filter_map(|v| v.version.as_deref());
             let failure = Failure::not_found(format!("workflow {name} has no version {label}"));
             match text::nearest(label, labels) {
                 Some(near) => failure.hint(format!("did you mean {near}?")),
                 None => failure.hint(format!("`moa workflows versions {name}` lists them")),
             }
+        })?;
+        self.whole(found).await
+    }
+
+    /// A version with its text and plan: a list from another machine comes without.
+    async fn whole(&self, version: WorkflowVersion) -> Result<WorkflowVersion> {
+        if !version.plan.is_empty() {
+            return Ok(version);
+        }
+        let whole = self.views.workflow(version.hash).await?;
+        whole.ok_or_else(|| {
+            damaged(format!("workflow version {} is not in the store", version.hash.short()))
         })
     }
 }

@@ -34,10 +34,9 @@ Exit codes: 0 ok, 1 a run failed, 2 usage, 3 invalid project files, 4 not found,
 /// Flags of every command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
-    /// The project's folder; default: the nearest folder above with a moa.yaml
-    #[arg(long, global = true, value_name = "DIR", env = "MOA_PROJECT", hide_env = true)]
-    #[arg(help_heading = "Global options")]
-    pub project: Option<PathBuf>,
+    /// What the command works on.
+    #[command(flatten)]
+    pub at: Where,
     /// Write JSON
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
@@ -54,6 +53,37 @@ pub struct Global {
     pub verbose: u8,
 }
 
+/// Flags that say what a command works on.
+#[derive(Clone, Default, Args)]
+#[group(skip)]
+pub struct Where {
+    /// The project's folder; default: the nearest folder above with a moa.yaml
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub project: Option<PathBuf>,
+    /// A node elsewhere, by the address of its API (MOA_URL)
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub url: Option<String>,
+    /// A node elsewhere, by its name in `moa context list` (MOA_CONTEXT)
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Global options")]
+    pub context: Option<String>,
+    /// A file with the token for it; '-' = stdin (MOA_TOKEN holds a token itself)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub token_file: Option<PathBuf>,
+    /// The token itself. Other users of this machine see it, by `ps`: better --token-file
+    #[arg(long, global = true, value_name = "TOKEN", help_heading = "Global options")]
+    pub token: Option<String>,
+    /// A file with the authority of its certificate, as PEM (MOA_CA_CERT)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub ca_cert: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Where {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The token is nobody's business.
+        f.debug_struct("Where").field("url", &self.url).field("context", &self.context).finish()
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -65,6 +95,8 @@ pub enum Command {
     Open(cmd::open::Args),
     #[command(subcommand)]
     Token(cmd::token::Command),
+    #[command(subcommand)]
+    Context(cmd::context::Command),
     Run(cmd::run::Args),
     /// Look at runs and change them
     #[command(subcommand)]

@@ -365,6 +365,9 @@ impl Config {
     }
 }
 
+/// Variables of moa that are no settings of a project.
+const OWN: [&str; 5] = ["MOA_PROJECT", "MOA_URL", "MOA_TOKEN", "MOA_CONTEXT", "MOA_CA_CERT"];
+
 /// The variable that gives a setting: `log.level` is `MOA_LOG_LEVEL`.
 fn variable(path: &str) -> String {
     format!("MOA_{}", path.replace('.', "_").to_ascii_uppercase())
@@ -375,7 +378,7 @@ fn variable(path: &str) -> String {
 fn known(env_file: &BTreeMap<String, String>, path: &str) -> Result<()> {
     let settings: Vec<String> = KEYS.iter().map(|key| variable(key.path)).collect();
     let is_odd = |name: &&String| {
-        let is_own = name.as_str() == "MOA_PROJECT" || name.starts_with("MOA_SECRET_");
+        let is_own = OWN.contains(&name.as_str()) || name.starts_with("MOA_SECRET_");
         name.starts_with("MOA_") && !is_own && !settings.contains(name)
     };
     for odd in env_file.keys().filter(is_odd) {

@@ -7,7 +7,7 @@ use moa_core::ids::RunId;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::node::{Options, Running, Start, lock};
-use crate::project::Layout;
+use crate::place::Place;
 use crate::reader::Reader;
 
 /// How long a node that is starting may take until it listens.
@@ -27,11 +27,17 @@ pub enum Host {
 }
 
 /// Connects to the node of the project, or starts one.
-pub async fn open(layout: &Layout) -> Result<(Host, Client)> {
+pub async fn open(place: &Place) -> Result<(Host, Client)> {
+    let layout = match place {
+        Place::Here(layout) => layout,
+        Place::There(remote) => {
+            return Ok((Host::Other { passing: false }, Client::of(remote.clone())));
+        }
+    };
     let deadline = tokio::time::Instant::now() + START_WAIT;
     let mut holder = None;
     while tokio::time::Instant::now() < deadline {
-        match Client::connect(&layout.state()).await {
+        match place.connect().await {
             Ok(Some(client)) => {
                 let passing = client.node.transient;
                 return Ok((Host::Other { passing }, client));
@@ -54,7 +60,7 @@ pub async fn open(layout: &Layout) -> Result<(Host, Client)> {
         };
         match Running::start(options).await? {
             Start::Running(running) => {
-                let client = Client::connect(&layout.state()).await?.ok_or_else(|| {
+                let client = place.connect().await?.ok_or_else(|| {
                     Failure::new(Exit::Unavailable, "the node that was just started is not there")
                 })?;
                 return Ok((Host::Own(running), client));
@@ -81,13 +87,13 @@ pub enum Asks {
 /// Connects to a node, or starts one, and asks something of it. It is asked again, of another node,
 /// when one that was there for another command has ended just then.
 pub async fn ask<T>(
-    layout: &Layout,
+    place: &Place,
     how: Asks,
     asks: impl AsyncFn(&mut Client) -> Result<T>,
 ) -> Result<(Host, T)> {
     let deadline = tokio::time::Instant::now() + START_WAIT;
     loop {
-        let (host, mut client) = open(layout).await?;
+        let (host, mut client) = open(place).await?;
         match host.or_failed(asks(&mut client)).await {
             Ok(answer) => return Ok((host, answer)),
             Err(failure)
@@ -108,14 +114,14 @@ pub async fn ask<T>(
 
 /// Connects to a node, or starts one, and has it execute a run that is there already: what did so
 /// has gone.
-pub async fn take_over(layout: &Layout, run: RunId) -> Result<Host> {
-    let (host, ()) = ask(layout, Asks::Again, async |client| client.serve(run).await).await?;
+pub async fn take_over(place: &Place, run: RunId) -> Result<Host> {
+    let (host, ()) = ask(place, Asks::Again, async |client| client.serve(run).await).await?;
     Ok(host)
 }
 
 /// Connects to a node that stays; refused when none runs.
-pub async fn require_lasting(layout: &Layout, what: &str) -> Result<Client> {
-    let client = require(layout, what).await?;
+pub async fn require_lasting(place: &Place, what: &str) -> Result<Client> {
+    let client = require(place, what).await?;
     if client.node.transient {
         let pid = client.node.pid;
         let text = format!("the node that runs (pid {pid}) ends with its own run, so {what}");
@@ -125,8 +131,8 @@ pub async fn require_lasting(layout: &Layout, what: &str) -> Result<Client> {
 }
 
 /// Connects to the node of the project; refused when none runs.
-pub async fn require(layout: &Layout, what: &str) -> Result<Client> {
-    Client::connect(&layout.state()).await?.ok_or_else(|| {
+pub async fn require(place: &Place, what: &str) -> Result<Client> {
+    place.connect().await?.ok_or_else(|| {
         Failure::refused(format!("no node serves this project, so {what}"))
             .hint("start one with `moa up`, then try again")
     })
@@ -157,10 +163,10 @@ impl Host {
 
     /// What the project's store holds. A node of our own is asked: a process that opens a database
     /// twice gives back the locks of both when it closes one.
-    pub fn reader(&self, layout: &Layout) -> Result<Reader> {
+    pub fn reader(&self, place: &Place) -> Result<Reader> {
         match self {
             Host::Own(running) => Ok(running.node.reader()),
-            Host::Other { .. } => crate::wire::require_reader(layout),
+            Host::Other { .. } => place.require_reader(),
         }
     }
 

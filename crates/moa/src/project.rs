@@ -10,10 +10,11 @@ use moa_core::ids::Name;
 use moa_core::schedule::Calendars;
 use moa_core::workflow::{NOTIFY_WORKFLOW, Plan, notify_workflow};
 use moa_spec::{Diagnostic, Settings, Source, Triggers, Workflow, WorkflowSummary, WorkflowTest};
+use moa_view::rows::ProjectFile;
 use serde_json::{Map, Value as Json, json};
 
 use crate::exit::{Exit, Failure, Result};
-use crate::files::{Beneath, Stamp};
+use crate::files::{Beneath, Content, Stamp};
 use crate::text;
 use crate::view;
 
@@ -231,11 +232,82 @@ pub fn load(layout: &Layout, last: Option<&Project>) -> Result<Loaded> {
         .map_err(|e| Failure::io(format!("can't open {}", layout.root.display()), &e))?;
     let mut loaded = Loaded::default();
     load_settings(&beneath, last, &mut loaded);
-    load_agents(&beneath, last, &mut loaded);
-    load_calendars(&beneath, last, &mut loaded);
-    load_workflows(&beneath, last, &mut loaded);
-    check_metrics(&mut loaded);
+    load_rest(&beneath, last, &mut loaded);
     Ok(loaded)
+}
+
+/// The same of files that came from elsewhere. Without the settings file, nothing is said of it.
+pub fn load_texts(files: Vec<ProjectFile>) -> Loaded {
+    let texts = Texts(files.into_iter().map(|file| (file.path, file.text)).collect());
+    let mut loaded = Loaded::default();
+    match texts.0.contains_key(SETTINGS_FILE) {
+        true => load_settings(&texts, None, &mut loaded),
+        false => loaded.settings_broken = true,
+    }
+    load_rest(&texts, None, &mut loaded);
+    loaded
+}
+
+fn load_rest(files: &dyn Files, last: Option<&Project>, loaded: &mut Loaded) {
+    load_agents(files, last, loaded);
+    load_calendars(files, last, loaded);
+    load_workflows(files, last, loaded);
+    check_metrics(loaded);
+}
+
+/// The files of a project as they are; the settings file only when it is asked for.
+pub fn texts(layout: &Layout, settings: bool) -> Result<Vec<ProjectFile>> {
+    let failed = |e: &std::io::Error| {
+        Failure::io(format!("can't read the files of {}", layout.root.display()), e)
+    };
+    let beneath = Beneath::new(&layout.root).map_err(|e| failed(&e))?;
+    let paths = paths(&beneath).map_err(|e| failed(&e))?;
+    let wanted = paths.into_iter().filter(|path| settings || path != SETTINGS_FILE);
+    let file = |path: String| {
+        let content = beneath.read(Path::new(&path)).ok();
+        let text = content.and_then(|content| String::from_utf8(content.bytes).ok());
+        ProjectFile { path, text }
+    };
+    Ok(wanted.map(file).collect())
+}
+
+/// Where the files of a project are read.
+trait Files {
+    /// The names in a folder, sorted; none when there is no such folder.
+    fn names(&self, folder: &str) -> std::io::Result<Vec<String>>;
+
+    /// A file.
+    fn content(&self, path: &str) -> std::io::Result<Content>;
+}
+
+impl Files for Beneath {
+    fn names(&self, folder: &str) -> std::io::Result<Vec<String>> {
+        self.list(Path::new(folder))
+    }
+
+    fn content(&self, path: &str) -> std::io::Result<Content> {
+        self.read(Path::new(path))
+    }
+}
+
+/// Files that came from elsewhere, by path.
+struct Texts(BTreeMap<String, Option<String>>);
+
+impl Files for Texts {
+    fn names(&self, folder: &str) -> std::io::Result<Vec<String>> {
+        let inside = |path: &String| {
+            let (of, name) = path.split_once('/')?;
+            (of == folder && !name.contains('/')).then(|| name.to_owned())
+        };
+        Ok(self.0.keys().filter_map(inside).collect())
+    }
+
+    fn content(&self, path: &str) -> std::io::Result<Content> {
+        let text = self.0.get(path).cloned().flatten();
+        let text = text.ok_or_else(|| std::io::Error::other("its node can't read it"))?;
+        let stamp = Stamp { ctime: 0, mtime: 0, size: text.len() as u64, inode: 0 };
+        Ok(Content { bytes: text.into_bytes(), stamp })
+    }
 }
 
 /// What counters name has to be there, sound or not.
@@ -279,7 +351,7 @@ fn is_yaml(name: &str) -> bool {
     yaml && !name.starts_with(['.', '#', '~'])
 }
 
-fn load_settings(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
+fn load_settings(beneath: &dyn Files, last: Option<&Project>, loaded: &mut Loaded) {
     let Some(source) = read(beneath, SETTINGS_FILE, loaded) else {
         loaded.settings_broken = true;
         loaded.project.settings = last.map(|p| p.settings.clone()).unwrap_or_default();
@@ -293,7 +365,7 @@ fn load_settings(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded)
     loaded.project.settings = settings.unwrap_or_else(before);
 }
 
-fn load_agents(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
+fn load_agents(beneath: &dyn Files, last: Option<&Project>, loaded: &mut Loaded) {
     let mut broken = false;
     let mut agents: BTreeMap<Name, (Arc<AgentSpec>, String)> = BTreeMap::new();
     for file in read_folder(beneath, "agents", loaded, &mut broken) {
@@ -327,7 +399,7 @@ fn load_agents(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
     broken_agents.retain(|id, _| last.is_some() || !project.agents.contains_key(id));
 }
 
-fn load_calendars(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
+fn load_calendars(beneath: &dyn Files, last: Option<&Project>, loaded: &mut Loaded) {
     let mut broken = false;
     for file in read_folder(beneath, "calendars", loaded, &mut broken) {
         let (days, found) = moa_spec::parse_calendar(&file.source);
@@ -346,7 +418,7 @@ fn load_calendars(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded
     }
 }
 
-fn load_workflows(beneath: &Beneath, last: Option<&Project>, loaded: &mut Loaded) {
+fn load_workflows(beneath: &dyn Files, last: Option<&Project>, loaded: &mut Loaded) {
     let mut unreadable = false;
     let files = read_folder(beneath, "workflows", loaded, &mut unreadable);
     loaded.unlisted = unreadable && files.is_empty() && loaded.broken.is_empty();
@@ -428,12 +500,12 @@ fn blame_agents(found: &mut [Diagnostic], broken: &BTreeMap<Name, String>) -> bo
 
 /// The files of a folder that are for us. What can't be read is a problem, and not among them.
 fn read_folder(
-    beneath: &Beneath,
+    beneath: &dyn Files,
     folder: &str,
     loaded: &mut Loaded,
     broken: &mut bool,
 ) -> Vec<File> {
-    let names = beneath.list(Path::new(folder)).unwrap_or_else(|e| {
+    let names = beneath.names(folder).unwrap_or_else(|e| {
         *broken = true;
         loaded.problems.other(folder, format!("can't be read: {e}"), "make it a folder");
         Vec::new()
@@ -497,8 +569,8 @@ fn take_out_both(folder: &str, first: Vec<File>, second: File, loaded: &mut Load
 }
 
 /// Reads one file; what is wrong with it becomes a problem.
-fn read(beneath: &Beneath, path: &str, loaded: &mut Loaded) -> Option<Source> {
-    let content = match beneath.read(Path::new(path)) {
+fn read(beneath: &dyn Files, path: &str, loaded: &mut Loaded) -> Option<Source> {
+    let content = match beneath.content(path) {
         Ok(content) => content,
         Err(e) => {
             loaded.known.insert(path.into(), None);

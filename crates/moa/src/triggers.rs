@@ -10,7 +10,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::exit::{Failure, Result};
 use crate::node::triggers;
-use crate::project::{self, Layout, Loaded};
+use crate::place::Place;
+use crate::project::Loaded;
 use crate::reader::Reader;
 use crate::text;
 
@@ -43,8 +44,8 @@ impl Which {
 
 /// The triggers of a project, in order of workflow and name. Those whose definition is gone are not
 /// among them.
-pub async fn known(layout: &Layout, reader: Option<&Reader>, which: Which) -> Result<Vec<Known>> {
-    of(&project::load(layout, None)?, reader, which).await
+pub async fn known(place: &Place, reader: Option<&Reader>, which: Which) -> Result<Vec<Known>> {
+    of(&place.load().await?, reader, which).await
 }
 
 /// The same of a project that is read already.
@@ -84,12 +85,12 @@ pub async fn of(loaded: &Loaded, reader: Option<&Reader>, which: Which) -> Resul
 
 /// The trigger that a person means: `WORKFLOW/NAME`, or the workflow when it has one only.
 pub async fn find(
-    layout: &Layout,
+    place: &Place,
     reader: Option<&Reader>,
     which: Which,
     name: &str,
 ) -> Result<Known> {
-    let loaded = project::load(layout, None)?;
+    let loaded = place.load().await?;
     let mut all = of(&loaded, reader, which).await?;
     let titles: Vec<String> = all.iter().map(|known| known.spec.title()).collect();
     if let Some(at) = titles.iter().position(|title| title == name) {

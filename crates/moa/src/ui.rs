@@ -166,6 +166,13 @@ impl Ui {
         self.err_raw(&format!("{word}: {}\n", text::safe(text)));
     }
 
+    /// Says something for whoever wants to know more: with `-v`.
+    pub fn detail(&self, text: &str) {
+        if self.verbose > 0 {
+            self.note(&text::safe(text));
+        }
+    }
+
     /// Says what may be done next; left out with `--quiet`.
     pub fn hint(&self, text: &str) {
         let word = paint(self.err_color, Style::Cyan, "hint");

@@ -492,9 +492,9 @@ pub fn list_logs(layout: &Layout, run: RunId) -> Result<Vec<LogFile>> {
 }
 
 /// A piece of an attempt's log.
-pub fn read_log(log: &LogFile, from: u64, max: usize) -> Result<LogPart> {
-    let part = moa_connectors::read_log(&log.path, from, max);
-    part.map_err(|e| Failure::io(format!("can't read {}", log.path.display()), &e))
+pub fn read_log(log: &Path, from: u64, max: usize) -> Result<LogPart> {
+    let part = moa_connectors::read_log(log, from, max);
+    part.map_err(|e| Failure::io(format!("can't read {}", log.display()), &e))
 }
 
 /// Removes what attempts of a run left in the project's state: for attempts outside of any run.

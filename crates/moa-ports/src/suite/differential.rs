@@ -521,6 +521,7 @@ fn classed(outcome: Result<BatchOutcome, Error>) -> Result<BatchOutcome, &'stati
         Error::Corrupt { .. } => "corrupt",
         Error::Newer { .. } => "newer",
         Error::Older { .. } => "older",
+        Error::Elsewhere(_) => "elsewhere",
     })
 }
 

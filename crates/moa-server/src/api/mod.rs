@@ -14,6 +14,7 @@ pub mod me;
 pub mod metrics;
 pub mod nodes;
 pub mod production;
+pub mod rows;
 pub mod rules;
 pub mod runs;
 pub mod secrets;
@@ -111,6 +112,7 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Viewer), routes!(metrics::scrape))
         .api(Least(Viewer), routes!(state::get))
         .api(Least(Viewer), routes!(me::get))
+        .api(Least(Viewer), routes!(rows::ask))
         .api(Least(Viewer), routes!(document_json))
         .api(Least(Admin), routes!(tokens::list))
         .api(Least(Admin), routes!(tokens::create))

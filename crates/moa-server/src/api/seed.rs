@@ -46,6 +46,7 @@ pub async fn execute(
     Json(asked): Json<ExecuteWorkflow>,
 ) -> Result<Response> {
     let new = NewRun {
+        texts: Default::default(),
         workflow: name(&asked.workflow)?,
         version: None,
         params: asked.params,

@@ -1,15 +1,13 @@
 //! Whether the audit log is as it was written.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use moa_ports::audit::{AuditEntry, AuditHash, AuditHead, Phase};
 use moa_ports::views::Views;
 pub use moa_view::audit::Verdict;
 
-use super::anchor::{self, Anchor, Anchors};
+use super::anchor::{Anchor, Anchors};
 use crate::exit::Result;
-use crate::project::Layout;
 
 /// Findings that are listed one by one.
 const FINDINGS_MAX: usize = 50;
@@ -116,20 +114,13 @@ impl Check {
     }
 }
 
-/// Checks the log of a project against the anchors that it has, those in `folder` (beside its health
-/// reports) among them, and those in `more`.
+/// Checks the log of a project against anchors.
 ///
 /// # Errors
 /// The store can't be read.
-pub async fn log(
-    layout: &Layout,
-    views: Option<&dyn Views>,
-    folder: &Path,
-    more: Vec<Anchors>,
-) -> Result<Verdict> {
+pub async fn log(views: Option<&dyn Views>, anchors: Vec<Anchors>) -> Result<Verdict> {
     let mut check = Check::default();
-    let own = anchor::all(&layout.root, &layout.state(), folder);
-    for (from, anchors) in own.into_iter().chain(more) {
+    for (from, anchors) in anchors {
         match anchors {
             Ok(anchors) => anchors.into_iter().for_each(|anchor| check.anchor(&from, anchor)),
             Err(wrong) => check.finding(wrong),

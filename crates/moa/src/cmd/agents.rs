@@ -16,7 +16,6 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::node::agents::Paused;
 use crate::node::{self, lock};
 use crate::project::{self, Layout, Loaded};
 use crate::table::{Cell, Table};
@@ -124,9 +123,9 @@ fn kind(spec: &AgentSpec) -> &'static str {
 }
 
 fn list(_args: ListArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let loaded = project::load(&layout, None)?;
-    let paused = Paused::read(&layout.state()).all();
+    let place = context.place()?;
+    let loaded = runtime()?.block_on(place.load())?;
+    let paused = runtime()?.block_on(place.paused())?;
     let Loaded { project, broken_agents, .. } = &loaded;
     let mut agents = wire::agents(project);
     // One of a file with errors doesn't become the one that is part of moa.
@@ -193,10 +192,10 @@ fn document(spec: &AgentSpec) -> Json {
 }
 
 fn show(args: ShowArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let loaded = project::load(&layout, None)?;
+    let place = context.place()?;
+    let loaded = runtime()?.block_on(place.load())?;
     let spec = find(&loaded, &args.agent, context)?;
-    let paused = Paused::read(&layout.state()).all().remove(&spec.id);
+    let paused = runtime()?.block_on(place.paused())?.remove(&spec.id);
     let ui = &context.ui;
     if ui.json {
         let mut document = document(&spec);
@@ -335,7 +334,7 @@ fn show_log(layout: &Layout, run: RunId, step: &str, attempt: u32, ui: &Ui) {
     let logs = wire::list_logs(layout, run).unwrap_or_default();
     let Some(log) = logs.iter().find(|l| l.step == step && l.attempt == attempt) else { return };
     let mut from = 0;
-    while let Ok(part) = wire::read_log(log, from, 64 << 10) {
+    while let Ok(part) = wire::read_log(&log.path, from, 64 << 10) {
         if part.next == from {
             break;
         }

@@ -9,6 +9,7 @@ use crate::alerts::Kept;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Host};
+use crate::place::Place;
 use crate::project::Layout;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -230,7 +231,7 @@ fn change(
     let by = by.unwrap_or_else(|| format!("user {}", rustix::process::geteuid().as_raw()));
     let runtime = runtime()?;
     let done = runtime.block_on(async {
-        let (host, mut client): (Host, Client) = host::open(layout).await?;
+        let (host, mut client): (Host, Client) = host::open(&Place::Here(layout.clone())).await?;
         let done = match over {
             true => client.resolve(alert, by, note).await,
             false => client.acknowledge(alert, by, note).await,

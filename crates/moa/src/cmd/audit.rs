@@ -1,6 +1,7 @@
 //! `moa audit`
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use moa_core::time::Millis;
 use moa_ports::audit::{Act, Phase};
@@ -12,6 +13,7 @@ use super::{Context, runtime};
 use crate::audit::{anchor, verify};
 use crate::exit::{Exit, Failure, Result};
 use crate::node;
+use crate::place::Place;
 use crate::project::{self, Layout};
 use crate::table::{Cell, Table};
 use crate::text;
@@ -93,8 +95,11 @@ impl ListArgs {
 
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let views = wire::open_views(&layout)?;
+    let place = context.place()?;
+    let views: Option<Arc<dyn Views>> = match &place {
+        Place::Here(layout) => wire::open_views(layout)?,
+        Place::There(remote) => Some(Arc::new(remote.clone())),
+    };
     let runtime = runtime()?;
     runtime.block_on(async {
         match command {
@@ -106,7 +111,7 @@ pub fn run(command: Command, context: &Context) -> Result {
                 list(&acts, context);
                 Ok(Exit::Ok)
             }
-            Command::Verify(args) => check(&layout, views.as_deref(), &args, context).await,
+            Command::Verify(args) => check(&place, views.as_deref(), &args, context).await,
         }
     })
 }
@@ -152,13 +157,19 @@ fn list(acts: &[Listed], context: &Context) {
 }
 
 async fn check(
-    layout: &Layout,
+    place: &Place,
     views: Option<&dyn Views>,
     args: &VerifyArgs,
     context: &Context,
 ) -> Result {
     let named = args.anchor.iter().map(|path| (path.display().to_string(), anchor::read(path)));
-    let verdict = verify::log(layout, views, &folder(layout)?, named.collect()).await?;
+    // Those of a node elsewhere are on its machine; whoever keeps copies of them can name those.
+    let mut anchors = match place {
+        Place::Here(layout) => anchor::all(&layout.root, &layout.state(), &folder(layout)?),
+        Place::There(_) => Vec::new(),
+    };
+    anchors.extend(named);
+    let verdict = verify::log(views, anchors).await?;
     if context.ui.json {
         context.ui.json(&json!({
             "whole": verdict.findings.is_empty(),

@@ -30,7 +30,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         context.ui.raw(config::default_file().as_bytes());
         return Ok(Exit::Ok);
     }
-    let layout = context.layout()?;
+    let layout = context.here()?;
     let loaded = project::load(&layout, None)?;
     let wrong = loaded.problems.only(|path| path == project::SETTINGS_FILE);
     if wrong.has_errors() {

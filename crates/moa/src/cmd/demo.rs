@@ -21,6 +21,7 @@ use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Failure, Result};
 use crate::live::{Mode, Screen};
 use crate::node;
+use crate::place::Place;
 use crate::project::Layout;
 use crate::reader::Reader;
 use crate::template;
@@ -59,6 +60,7 @@ pub struct Args {
 
 /// Shows moa at work.
 pub fn run(args: Args, context: &Context) -> Result {
+    context.require_here()?;
     context.no_json("a demonstration")?;
     let folder = match args.dir {
         Some(folder) => folder,
@@ -101,7 +103,8 @@ async fn play(layout: &Layout, folder: &Path, context: &Context) -> Result {
         let id = start(layout, workflow).await?;
         let mut act = Act { layout, node: &mut node, kill, killed: None, again: false };
         let mut screen = Screen::new(ui, true);
-        let watching = Watching { layout, reader: &reader, run: id, take_over: false };
+        let place = Place::Here(layout.clone());
+        let watching = Watching { place: &place, reader: &reader, run: id, take_over: false };
         let mut observe = |run: &Run, screen: &mut Screen<'_>| act.observe(run, screen);
         let followed = follow(context, watching, &mut screen, &mut observe).await?;
         let Followed::Ended(run) = followed else {

@@ -13,7 +13,9 @@ use super::{Context, runtime};
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, RESTORE, Result};
 use crate::node::{self, lock};
+use crate::place::Place;
 use crate::project::{self, Layout, Loaded};
+use crate::remote::Remote;
 use crate::secrets::SecretStore;
 use crate::ui::Style;
 use crate::{needed, text, wire};
@@ -83,7 +85,11 @@ impl Check {
 
 /// Checks everything.
 pub fn run(_args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
+    let layout = match &place {
+        Place::Here(layout) => layout.clone(),
+        Place::There(remote) => return elsewhere(&place, remote, context),
+    };
     let loaded = project::load(&layout, None)?;
     let mut checks = vec![Check::ok("versions", versions())];
     checks.push(files(&loaded));
@@ -97,7 +103,7 @@ pub fn run(_args: Args, context: &Context) -> Result {
     let mut exit = Exit::Ok;
     runtime.block_on(async {
         checks.push(store(&layout, &mut exit).await);
-        checks.extend(serving(&layout).await);
+        checks.extend(serving(&place).await);
     });
     runtime.shutdown_background();
     checks.push(shell());
@@ -106,6 +112,33 @@ pub fn run(_args: Args, context: &Context) -> Result {
     show(&checks, context);
     let bad = checks.iter().any(|check| check.status == Status::Error);
     Ok(if exit == Exit::Ok && bad { Exit::Failed } else { exit })
+}
+
+/// Checks what can be told of a node elsewhere: the rest is its machine's.
+fn elsewhere(place: &Place, remote: &Remote, context: &Context) -> Result {
+    let runtime = runtime()?;
+    let checks = runtime.block_on(async {
+        let mut checks = vec![Check::ok("versions", versions())];
+        match remote.me().await {
+            Ok(me) => checks.push(Check::ok("access", format!("{} ({})", me.name, me.role))),
+            // Nothing more would be answered.
+            Err(failure) => {
+                checks.push(Check::failed("access", &failure));
+                return checks;
+            }
+        }
+        match place.load().await {
+            Ok(loaded) => checks.push(files(&loaded)),
+            Err(failure) => checks.push(Check::failed("files", &failure)),
+        }
+        checks.extend(serving(place).await);
+        checks
+    });
+    runtime.shutdown_background();
+    show(&checks, context);
+    context.ui.hint("its store, disk and programs are checked by `moa doctor` on its machine");
+    let bad = checks.iter().any(|check| check.status == Status::Error);
+    Ok(if bad { Exit::Failed } else { Exit::Ok })
 }
 
 fn show(checks: &[Check], context: &Context) {
@@ -267,17 +300,19 @@ async fn store(layout: &Layout, exit: &mut Exit) -> Check {
     }
 }
 
-async fn serving(layout: &Layout) -> Vec<Check> {
-    match Client::connect(&layout.state()).await {
+async fn serving(place: &Place) -> Vec<Check> {
+    match place.connect().await {
         Ok(Some(mut client)) => {
-            let info = &client.node;
+            let status = client.status().await;
+            // One elsewhere has not said yet who it is.
+            let info = status.as_ref().map_or(&client.node, |status| &status.info);
             let what = match info.transient {
                 true => "serves what `moa run` started, and nothing else",
                 false => "serves the project",
             };
             let detail = format!("{what} (pid {}, moa {})", info.pid, info.moa);
             let old = info.moa != env!("CARGO_PKG_VERSION");
-            match client.status().await {
+            match status {
                 Ok(status) => vec![
                     node_of(detail, old, status.engine.degraded.as_deref()),
                     quarantined(&status.engine.quarantined),
@@ -285,7 +320,10 @@ async fn serving(layout: &Layout) -> Vec<Check> {
                 Err(failure) => vec![node_of(detail, old, None), Check::failed("runs", &failure)],
             }
         }
-        other => vec![not_serving(layout, other)],
+        other => match place {
+            Place::Here(layout) => vec![not_serving(layout, other)],
+            Place::There(_) => other.err().iter().map(|e| Check::failed("node", e)).collect(),
+        },
     }
 }
 

@@ -11,7 +11,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{Context, runtime};
 use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Result};
-use crate::project::{self, Layout, Loaded};
+use crate::place::Place;
+use crate::project::{self, Loaded};
 use crate::reader;
 use crate::secrets::SecretStore;
 use crate::ui::{Style, Ui};
@@ -31,15 +32,18 @@ impl Scope for Known {
 }
 
 /// Shows the plan of a run that isn't started.
-pub fn run(layout: &Layout, start: StartRun, context: &Context) -> Result {
-    let loaded = project::load(layout, None)?;
-    let plan = plan(layout, &start, &loaded, context)?;
+pub fn run(place: &Place, start: StartRun, context: &Context) -> Result {
+    let loaded = runtime()?.block_on(place.load())?;
+    let plan = plan(place, &start, &loaded, context)?;
     let params = project::check_params(&plan, start.params, &start.texts)?;
-    let secrets = SecretStore::of(layout, &loaded.project)?;
-    let agents = wire::agents(&loaded.project);
-    let refusal = needed::refusal(&plan, &loaded.project.workflows, &agents, &secrets);
-    if let Some(refusal) = refusal {
-        context.ui.warn(&refusal.message);
+    // Which secrets there are elsewhere, its node alone knows.
+    if let Place::Here(layout) = place {
+        let secrets = SecretStore::of(layout, &loaded.project)?;
+        let agents = wire::agents(&loaded.project);
+        let refusal = needed::refusal(&plan, &loaded.project.workflows, &agents, &secrets);
+        if let Some(refusal) = refusal {
+            context.ui.warn(&refusal.message);
+        }
     }
     let vars = plan.vars.iter().map(|(name, value)| (name.clone(), value.clone()));
     let known = Known {
@@ -63,14 +67,15 @@ pub fn run(layout: &Layout, start: StartRun, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-fn plan(layout: &Layout, start: &StartRun, loaded: &Loaded, context: &Context) -> Result<Plan> {
+fn plan(place: &Place, start: &StartRun, loaded: &Loaded, context: &Context) -> Result<Plan> {
     let name = &start.workflow;
     if let Some(version) = &start.version {
-        let reader = crate::wire::require_reader(layout)?;
+        let reader = place.require_reader()?;
         let kept = runtime()?.block_on(reader.version(name, Some(version)))?;
         return reader::plan(&kept);
     }
-    if loaded.broken.contains(name) || loaded.settings_broken {
+    let unusable = loaded.settings_broken && !place.is_elsewhere();
+    if loaded.broken.contains(name) || unusable {
         return Err(loaded.problems.of_workflow(name).failure(context.ui.err_color()));
     }
     match loaded.project.workflows.get(name) {

@@ -12,7 +12,7 @@ use super::{Context, params, runtime};
 use crate::control::client::{Client, Hints};
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
-use crate::project::Layout;
+use crate::place::{Outage, Place};
 use crate::reader::Reader;
 use crate::ui::{JsonArray, Style};
 use crate::view::events::{Names, Told, told, type_fits, type_of};
@@ -118,20 +118,20 @@ struct Filter {
 
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
         match command {
-            Command::Tail(args) => tail(args, &layout, context).await,
-            Command::Query(args) => query(args, &layout, context).await,
-            Command::Publish(args) => publish(args, &layout, context).await,
+            Command::Tail(args) => tail(args, &place, context).await,
+            Command::Query(args) => query(args, &place, context).await,
+            Command::Publish(args) => publish(args, &place, context).await,
         }
     });
     runtime.shutdown_background();
     exit
 }
 
-async fn publish(args: PublishArgs, layout: &Layout, context: &Context) -> Result {
+async fn publish(args: PublishArgs, place: &Place, context: &Context) -> Result {
     let data = match &args.data {
         Some(text) => params::json_or_text(text, "--data", "{\"amount\": 7}")?,
         None => {
@@ -145,7 +145,7 @@ async fn publish(args: PublishArgs, layout: &Layout, context: &Context) -> Resul
     let publish = async |client: &mut Client| {
         client.publish(args.event.clone(), data.clone(), args.key.clone()).await
     };
-    let (host, new) = host::ask(layout, asks, publish).await?;
+    let (host, new) = host::ask(place, asks, publish).await?;
     let served = host.is_lasting();
     host.close(Duration::ZERO).await;
     if context.ui.json {
@@ -191,6 +191,16 @@ impl<'a> Printer<'a> {
             left,
             array: None,
         })
+    }
+
+    /// Prints what is behind an event number, up to a limit; answers whether there may be more.
+    async fn print_behind(&mut self, after: &mut u64) -> Result<bool> {
+        let rows = self.reader.views.events(*after, PAGE, PAGE_EVENTS).await?;
+        for row in &rows {
+            self.print(row).await?;
+            *after = row.seq;
+        }
+        Ok(!rows.is_empty())
     }
 
     async fn print(&mut self, row: &HistoryRow) -> Result<()> {
@@ -242,27 +252,31 @@ fn show(context: &Context, event: &Told<'_>) {
     ui.line(line.trim_end());
 }
 
-async fn tail(args: TailArgs, layout: &Layout, context: &Context) -> Result {
+async fn tail(args: TailArgs, place: &Place, context: &Context) -> Result {
     let mut signals = Signals::new()?;
-    let mut hints = subscribe(layout).await;
-    let Some(reader) = wait_for_store(&args, layout, &mut signals).await? else {
+    let mut hints = subscribe(place).await;
+    let Some(reader) = wait_for_store(&args, place, &mut signals).await? else {
         return Ok(if args.follow { Exit::Interrupted } else { nothing(context) });
     };
     let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
     printer.array = (context.ui.json && !args.follow).then(|| JsonArray::new(&context.ui));
     let last = reader.views.last_event().await?;
     let mut after = last.saturating_sub(args.lines);
+    let mut say = |text: &str| context.ui.note(text);
+    let mut outage = Outage::default();
     loop {
-        let rows = reader.views.events(after, PAGE, PAGE_EVENTS).await?;
-        for row in &rows {
-            printer.print(row).await?;
-            after = row.seq;
-        }
+        let more = match printer.print_behind(&mut after).await {
+            Err(failure) if args.follow && outage.passes(place, &failure, &mut say) => false,
+            more => {
+                outage.over(&mut say);
+                more?
+            }
+        };
         context.ui.flush();
         if context.ui.closed() {
             return Ok(Exit::Ok);
         }
-        if !rows.is_empty() {
+        if more {
             continue;
         }
         if !args.follow {
@@ -273,7 +287,7 @@ async fn tail(args: TailArgs, layout: &Layout, context: &Context) -> Result {
             () = signals.next() => return Ok(Exit::Interrupted),
         };
         if gone {
-            hints = subscribe(layout).await;
+            hints = subscribe(place).await;
         }
     }
 }
@@ -281,11 +295,11 @@ async fn tail(args: TailArgs, layout: &Layout, context: &Context) -> Result {
 /// The store; with `--follow` it may still be made.
 async fn wait_for_store(
     args: &TailArgs,
-    layout: &Layout,
+    place: &Place,
     signals: &mut Signals,
 ) -> Result<Option<Reader>> {
     loop {
-        if let Some(reader) = crate::wire::open_reader(layout)? {
+        if let Some(reader) = place.open_reader()? {
             return Ok(Some(reader));
         }
         if !args.follow {
@@ -298,8 +312,8 @@ async fn wait_for_store(
     }
 }
 
-async fn subscribe(layout: &Layout) -> Option<Hints> {
-    let client = Client::connect(&layout.state()).await.ok().flatten()?;
+async fn subscribe(place: &Place) -> Option<Hints> {
+    let client = place.connect().await.ok().flatten()?;
     client.subscribe(None).await.ok()
 }
 
@@ -325,8 +339,8 @@ fn nothing(context: &Context) -> Exit {
     Exit::Ok
 }
 
-async fn query(args: QueryArgs, layout: &Layout, context: &Context) -> Result {
-    let Some(reader) = crate::wire::open_reader(layout)? else { return Ok(nothing(context)) };
+async fn query(args: QueryArgs, place: &Place, context: &Context) -> Result {
+    let Some(reader) = place.open_reader()? else { return Ok(nothing(context)) };
     let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
     printer.array = context.ui.json.then(|| JsonArray::new(&context.ui));
     if args.limit > 0 {
@@ -348,12 +362,7 @@ async fn query(args: QueryArgs, layout: &Layout, context: &Context) -> Result {
         after = first_behind(&reader, since).await?;
     }
     while printer.left > 0 && !context.ui.closed() {
-        let rows = reader.views.events(after, PAGE, PAGE_EVENTS).await?;
-        for row in &rows {
-            printer.print(row).await?;
-            after = row.seq;
-        }
-        if rows.is_empty() {
+        if !printer.print_behind(&mut after).await? {
             break;
         }
     }

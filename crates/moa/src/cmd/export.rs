@@ -30,8 +30,8 @@ pub struct Args {
 
 /// Writes every run.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let Some(reader) = crate::wire::open_reader(&layout)? else { return Ok(Exit::Ok) };
+    let place = context.place()?;
+    let Some(reader) = place.open_reader()? else { return Ok(Exit::Ok) };
     runtime()?.block_on(async {
         for id in ids(&reader, args.workflow).await? {
             // Read together with its history: it may go on meanwhile, so cut both at one version.

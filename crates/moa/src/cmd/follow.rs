@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until};
 use super::Context;
 use super::idle::Idle;
 use super::up::Signals;
-use crate::control::client::{Client, Hints};
-use crate::exit::Result;
+use crate::control::client::Hints;
+use crate::exit::{Exit, Result};
 use crate::live::{Mode, Screen};
-use crate::project::Layout;
+use crate::place::{Outage, Place};
 use crate::reader::Reader;
 
 /// Time between two drawings of a tree at least.
@@ -38,7 +38,7 @@ pub enum Followed {
 #[derive(Clone, Copy)]
 pub struct Watching<'a> {
     /// Its project.
-    pub layout: &'a Layout,
+    pub place: &'a Place,
     /// Its store.
     pub reader: &'a Reader,
     /// The run.
@@ -63,26 +63,27 @@ pub async fn follow(
     screen: &mut Screen<'_>,
     observe: &mut Observer<'_>,
 ) -> Result<Followed> {
-    let Watching { layout, reader, run: id, take_over } = watching;
+    let Watching { place, reader, run: id, take_over } = watching;
     let mut signals = Signals::new()?;
-    let mut source = Source::new(layout, id, take_over).await?;
+    let mut source = Source::new(place, id, take_over).await?;
     let mut idle = Idle::default();
+    let mut outage = Outage::default();
     loop {
         // Subscribed before read, so that nothing falls in between.
         let began = Instant::now();
-        let run = reader.run(id).await?;
+        let run = match read(reader, id, screen).await {
+            Err(failure) if outage.passes(place, &failure, &mut |text| screen.say(text)) => {
+                tokio::select! {
+                    () = tokio::time::sleep(DRAW_EVERY * 5) => continue,
+                    () = signals.next() => return Ok(Followed::Left),
+                }
+            }
+            run => {
+                outage.over(&mut |text| screen.say(text));
+                run?
+            }
+        };
         let ended = run.row.status.is_terminal();
-        let version = screen.version;
-        if run.version > version || screen.mode() == Mode::Tree {
-            let mut news = match screen.mode() {
-                Mode::Lines => reader.history(id, version).await?,
-                _ => Vec::new(),
-            };
-            // What happened since the run was read is shown the next time.
-            news.retain(|row| row.version <= run.version);
-            screen.version = run.version;
-            screen.show(&run, &news);
-        }
         let pause = match screen.mode() {
             Mode::Tree => DRAW_EVERY,
             Mode::Lines | Mode::Silent => Duration::ZERO,
@@ -98,7 +99,11 @@ pub async fn follow(
         if source.transient && take_over && source.gone.is_some() {
             return Ok(Followed::Alone);
         }
-        idle.look(watching, &run, source.transient, screen).await?;
+        match idle.look(watching, &run, source.transient, screen).await {
+            // It is found out again once the node answers.
+            Err(failure) if place.is_elsewhere() && failure.exit == Exit::Unavailable => {}
+            looked => looked?,
+        }
         tokio::select! {
             () = source.changed(screen) => {}
             () = signals.next() => return Ok(Followed::Left),
@@ -106,9 +111,26 @@ pub async fn follow(
     }
 }
 
+/// Reads the run, and shows what is new.
+async fn read(reader: &Reader, id: RunId, screen: &mut Screen<'_>) -> Result<Run> {
+    let run = reader.run(id).await?;
+    let version = screen.version;
+    if run.version > version || screen.mode() == Mode::Tree {
+        let mut news = match screen.mode() {
+            Mode::Lines => reader.history(id, version).await?,
+            _ => Vec::new(),
+        };
+        // What happened since the run was read is shown the next time.
+        news.retain(|row| row.version <= run.version);
+        screen.version = run.version;
+        screen.show(&run, &news);
+    }
+    Ok(run)
+}
+
 /// Tells when the store should be read again: by hints of the node, or by time.
 struct Source<'a> {
-    layout: &'a Layout,
+    place: &'a Place,
     run: RunId,
     hints: Option<Hints>,
     drawn: Instant,
@@ -121,18 +143,18 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    async fn new(layout: &'a Layout, run: RunId, transient: bool) -> Result<Self> {
+    async fn new(place: &'a Place, run: RunId, transient: bool) -> Result<Self> {
         let drawn = Instant::now();
         let (gone, said) = (Some(drawn), false);
         let mut source =
-            Self { layout, run, hints: None, drawn, pause: Duration::ZERO, gone, said, transient };
+            Self { place, run, hints: None, drawn, pause: Duration::ZERO, gone, said, transient };
         source.connect().await;
         Ok(source)
     }
 
     /// Subscribes to the run, if a node is there to ask.
     async fn connect(&mut self) {
-        let Ok(Some(client)) = Client::connect(&self.layout.state()).await else { return };
+        let Ok(Some(client)) = self.place.connect().await else { return };
         let transient = client.node.transient;
         if let Ok(hints) = client.subscribe(Some(self.run)).await {
             (self.hints, self.gone, self.transient) = (Some(hints), None, transient);
@@ -151,9 +173,12 @@ impl<'a> Source<'a> {
                 self.gone = Some(Instant::now());
             }
         } else {
-            tokio::time::sleep(DRAW_EVERY * 2).await;
+            // Elsewhere, it is the reading that says whether a node is there.
+            let elsewhere = self.place.is_elsewhere();
+            tokio::time::sleep(if elsewhere { READ_EVERY } else { DRAW_EVERY * 2 }).await;
             self.connect().await;
             match self.gone {
+                _ if elsewhere => {}
                 None if std::mem::take(&mut self.said) => {
                     screen.say("a node serves the project again");
                 }

@@ -15,7 +15,6 @@ use moa_ports::views::Pending;
 use tokio::time::Instant;
 
 use super::follow::Watching;
-use crate::control::client::Client;
 use crate::control::protocol::NodeStatus;
 use crate::exit::Result;
 use crate::live::Screen;
@@ -95,7 +94,7 @@ impl Idle {
             return Ok(());
         }
         // It may be ending just now.
-        let Ok(Some(mut client)) = Client::connect(&watching.layout.state()).await else {
+        let Ok(Some(mut client)) = watching.place.connect().await else {
             return Ok(());
         };
         let Ok(node) = client.status().await else { return Ok(()) };

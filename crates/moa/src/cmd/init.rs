@@ -42,6 +42,7 @@ pub struct Args {
 
 /// Makes a project.
 pub fn run(args: Args, context: &Context) -> Result {
+    context.require_here()?;
     let ui = &context.ui;
     let Some(folder) = args.name else {
         list(ui);

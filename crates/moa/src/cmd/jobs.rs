@@ -53,12 +53,12 @@ pub struct RunArgs {
 
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
         match command {
             Command::List(ListArgs {}) => {
-                let jobs = match Client::connect(&layout.state()).await? {
+                let jobs = match place.connect().await? {
                     Some(mut client) => client.jobs().await?,
                     None => jobs::idle(),
                 };
@@ -69,7 +69,7 @@ pub fn run(command: Command, context: &Context) -> Result {
                 if !jobs::ENTRIES.iter().any(|entry| entry.0 == name) {
                     return Err(jobs::unknown(&name));
                 }
-                let (host, mut client): (Host, Client) = host::open(&layout).await?;
+                let (host, mut client): (Host, Client) = host::open(&place).await?;
                 let done = client.run_job(&name).await;
                 host.close(std::time::Duration::ZERO).await;
                 show(&done?, context)

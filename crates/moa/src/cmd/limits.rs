@@ -9,10 +9,10 @@ use moa_ports::views::RunFilter;
 use serde_json::{Value as Json, json};
 
 use super::{Context, runtime};
-use crate::control::client::Client;
 use crate::control::protocol::NodeStatus;
 use crate::exit::{Exit, Failure, Result};
-use crate::project::{self, Layout, Loaded, Served};
+use crate::place::Place;
+use crate::project::Served;
 use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -50,10 +50,9 @@ struct Row {
 
 /// Shows them.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let loaded = project::load(&layout, None)?;
+    let place = context.place()?;
     let runtime = runtime()?;
-    let rows = runtime.block_on(rows(&layout, &loaded, args.agent.as_deref()));
+    let rows = runtime.block_on(rows(&place, args.agent.as_deref()));
     runtime.shutdown_background();
     let rows = rows?;
     if context.ui.json {
@@ -67,17 +66,18 @@ pub fn run(args: Args, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-async fn rows(layout: &Layout, loaded: &Loaded, only: Option<&str>) -> Result<Vec<Row>> {
+async fn rows(place: &Place, only: Option<&str>) -> Result<Vec<Row>> {
+    let loaded = place.load().await?;
     let agents = wire::agents(&loaded.project);
     if let Some(name) = only.filter(|n| !agents.keys().any(|a| a.as_str() == *n)) {
         let failure = Failure::not_found(format!("there is no agent {name}"));
         return Err(failure.hint("`moa agents list` lists them"));
     }
-    let status = match Client::connect(&layout.state()).await? {
+    let status = match place.connect().await? {
         Some(mut client) => Some(client.status().await?),
         None => None,
     };
-    let reader = wire::open_reader(layout)?;
+    let reader = place.open_reader()?;
     let used = match &reader {
         Some(reader) => reader.limits().await?,
         None => BTreeMap::new(),

@@ -1,10 +1,13 @@
 //! One file for each command: its arguments, and what it does.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
-use crate::cli::{Command, Global};
+use crate::cli::{Command, Global, Where};
 use crate::exit::{Failure, Result};
+use crate::place::Place;
 use crate::project::Layout;
+use crate::remote::{self, Chosen, Remote};
 use crate::ui::Ui;
 
 pub mod agents;
@@ -13,6 +16,7 @@ pub mod audit;
 pub mod backup;
 pub mod completions;
 pub mod config;
+pub mod context;
 pub mod demo;
 pub mod doctor;
 mod dry_run;
@@ -48,15 +52,16 @@ pub mod workflows;
 pub struct Context {
     /// Where it writes.
     pub ui: Ui,
-    /// The project's folder, if it was named.
-    pub project: Option<PathBuf>,
+    /// What the flags say of what it works on.
+    pub at: Where,
+    chosen: OnceLock<Chosen>,
 }
 
 impl Context {
     /// Takes the global flags.
     pub fn new(global: Global) -> Self {
         let ui = Ui::new(global.color, global.json, global.quiet, global.verbose);
-        Self { ui, project: global.project }
+        Self { ui, at: global.at, chosen: OnceLock::new() }
     }
 
     /// Refuses `--json` where the output is text of another language.
@@ -68,10 +73,68 @@ impl Context {
         }
     }
 
-    /// Finds the project.
-    pub fn layout(&self) -> Result<Layout> {
-        Layout::find(self.project.as_deref())
+    /// What it works on, as flags, environment and contexts say.
+    pub fn chosen(&self) -> Result<&Chosen> {
+        if let Some(chosen) = self.chosen.get() {
+            return Ok(chosen);
+        }
+        let chosen = remote::choose(&self.at)?;
+        if let Chosen::There { remote, .. } = &chosen {
+            if remote.is_open() {
+                let text = "the token goes over the network for everybody to read: use https://";
+                self.ui.warn(text);
+            }
+            self.ui.detail(&format!("asking {}, chosen by {}", remote.url(), remote.by()));
+        }
+        Ok(self.chosen.get_or_init(|| chosen))
     }
+
+    /// The project that it works on, wherever that is.
+    pub fn place(&self) -> Result<Place> {
+        match self.chosen()? {
+            Chosen::There { remote, .. } => Ok(Place::There(remote.clone())),
+            Chosen::Here => Ok(Place::Here(self.find()?)),
+        }
+    }
+
+    /// The project's folder, for what a node elsewhere can't be asked for.
+    pub fn layout(&self) -> Result<Layout> {
+        match self.chosen()? {
+            Chosen::There { remote, .. } => Err(not_elsewhere(remote)),
+            Chosen::Here => self.find(),
+        }
+    }
+
+    /// The project's folder, for what is of this machine by its nature: the current context changes
+    /// nothing about that, but whoever names a node means that node.
+    pub fn here(&self) -> Result<Layout> {
+        self.require_here()?;
+        self.find()
+    }
+
+    /// Refuses what is of this machine when another one is named.
+    pub fn require_here(&self) -> Result<()> {
+        match self.chosen() {
+            Ok(Chosen::There { remote, named: true }) => Err(not_elsewhere(remote)),
+            Ok(_) => Ok(()),
+            // What is of this machine doesn't need a good file of contexts.
+            Err(_) if self.at.url.is_none() && self.at.context.is_none() => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn find(&self) -> Result<Layout> {
+        let named = std::env::var_os("MOA_PROJECT").filter(|value| !value.is_empty());
+        let named = self.at.project.clone().or(named.map(PathBuf::from));
+        Layout::find(named.as_deref())
+    }
+}
+
+fn not_elsewhere(remote: &Remote) -> Failure {
+    let text = format!("this works on a folder of its own machine, and not on {}", remote.url());
+    Failure::refused(text)
+        .hint(format!("the node is chosen by {}; --context local is the folder here", remote.by()))
+        .hint("call it on that machine")
 }
 
 /// A runtime for one thread: commands wait more than they compute.
@@ -90,6 +153,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Up(args) => up::run(args, context),
         Command::Open(args) => open::run(args, context),
         Command::Token(command) => token::run(command, context),
+        Command::Context(command) => context::run(command, context),
         Command::Run(args) => run::run(args, context),
         Command::Runs(command) => runs::run(command, context),
         Command::Workflows(command) => workflows::run(command, context),

@@ -35,6 +35,7 @@ pub struct Args {
 
 /// Restores a backup.
 pub fn run(args: Args, context: &Context) -> Result {
+    context.require_here()?;
     let ui = &context.ui;
     let layout = match args.check || args.into.is_some() {
         true => None,

@@ -13,6 +13,7 @@ use crate::control::protocol::RuleRequest;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
 use crate::node::rules::unknown;
+use crate::place::Place;
 use crate::project::Layout;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -223,7 +224,7 @@ fn ask(request: RuleRequest, words: [&str; 2], context: &Context) -> Result {
         let asks =
             async |client: &mut crate::control::client::Client| client.rule(request.clone()).await;
         // Asked twice, it is so the second time.
-        let (host, done) = host::ask(&layout, Asks::Again, asks).await?;
+        let (host, done) = host::ask(&Place::Here(layout.clone()), Asks::Again, asks).await?;
         host.close(std::time::Duration::ZERO).await;
         let name = &done.name;
         if context.ui.json {
@@ -245,7 +246,8 @@ fn ask(request: RuleRequest, words: [&str; 2], context: &Context) -> Result {
 
 async fn rules(layout: &Layout) -> Result<Vec<Known>> {
     let reader = crate::wire::open_reader(layout)?;
-    let mut all = triggers::known(layout, reader.as_ref(), Which::All).await?;
+    let mut all =
+        triggers::known(&Place::Here(layout.clone()), reader.as_ref(), Which::All).await?;
     all.retain(|known| known.spec.rule);
     Ok(all)
 }

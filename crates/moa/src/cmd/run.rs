@@ -14,7 +14,7 @@ use crate::control::protocol::StartRun;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks, Host};
 use crate::live::{Mode, Screen};
-use crate::project::Layout;
+use crate::place::Place;
 use crate::reader::Reader;
 use crate::view::result::WorkflowResult;
 use crate::view::{self, summary, tree};
@@ -100,7 +100,7 @@ pub fn split_version(text: &str) -> Result<(Name, Option<String>)> {
 
 /// Runs a workflow.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let (name, version) = split_version(&args.workflow)?;
     let (object, texts) = args.params.read()?;
     let start = StartRun {
@@ -113,14 +113,14 @@ pub fn run(args: Args, context: &Context) -> Result {
         cause: "cli".into(),
     };
     if args.dry_run {
-        return super::dry_run::run(&layout, start, context);
+        return super::dry_run::run(&place, start, context);
     }
     let name = start.workflow.clone();
     let keyed = start.idempotency_key.is_some();
     // Where the node may end meanwhile, the run can be asked for again of the next one.
     let spare = format!("moa-run-{:016x}", crate::wire::random_u64());
     let needs_key = std::cell::Cell::new(false);
-    with_node(&layout, context, args.wait, Asks::Again, async |client| {
+    with_node(&place, context, args.wait, Asks::Again, async |client| {
         let mut start = start.clone();
         needs_key.set(needs_key.get() || client.is_passing());
         if !keyed && needs_key.get() {
@@ -150,7 +150,7 @@ pub fn run(args: Args, context: &Context) -> Result {
 /// Lets `start` start a run on the project's node, or on one of our own, and waits for its end. As in
 /// [`host::ask`], `start` may be called again.
 pub fn with_node(
-    layout: &Layout,
+    place: &Place,
     context: &Context,
     wait: Wait,
     how: Asks,
@@ -160,13 +160,13 @@ pub fn with_node(
     let exit = runtime.block_on(async {
         if wait.detach {
             let what = "nothing would go on with the run";
-            let mut client = host::require_lasting(layout, what).await?;
+            let mut client = host::require_lasting(place, what).await?;
             let id = start(&mut client).await?;
-            return detached(context, &crate::wire::require_reader(layout)?, id).await;
+            return detached(context, &place.require_reader()?, id).await;
         }
-        let (mut host, id) = host::ask(layout, how, start).await?;
-        let exit = match to_end(context, layout, &mut host, wait, id).await {
-            Ok(None) => return Ok(left(context, layout, host, id).await),
+        let (mut host, id) = host::ask(place, how, start).await?;
+        let exit = match to_end(context, place, &mut host, wait, id).await {
+            Ok(None) => return Ok(left(context, place, host, id).await),
             Ok(Some(exit)) => Ok(exit),
             Err(failure) => Err(failure),
         };
@@ -178,9 +178,9 @@ pub fn with_node(
 }
 
 /// Ends with a run that is not over, and says who goes on with it.
-async fn left(context: &Context, layout: &Layout, host: Host, id: RunId) -> Exit {
+async fn left(context: &Context, place: &Place, host: Host, id: RunId) -> Exit {
     let own = matches!(host, Host::Own(_));
-    let stays = match Client::connect(&layout.state()).await {
+    let stays = match place.connect().await {
         Ok(Some(client)) => !client.node.transient,
         _ => false,
     };
@@ -203,7 +203,7 @@ async fn left(context: &Context, layout: &Layout, host: Host, id: RunId) -> Exit
 /// Follows a run to its end; `None` = it is not over.
 async fn to_end(
     context: &Context,
-    layout: &Layout,
+    place: &Place,
     host: &mut Host,
     wait: Wait,
     id: RunId,
@@ -213,7 +213,7 @@ async fn to_end(
     }
     let mut screen = Screen::new(&context.ui, wait.watch);
     loop {
-        let followed = host.or_failed(follow_once(context, layout, host, &mut screen, id)).await?;
+        let followed = host.or_failed(follow_once(context, place, host, &mut screen, id)).await?;
         match followed {
             Followed::Ended(run) => {
                 finish(context, &run, screen.mode());
@@ -225,7 +225,7 @@ async fn to_end(
             Followed::Left => return Ok(None),
             Followed::Alone => {
                 screen.say("the node that executed the run has ended with its own; going on");
-                *host = host::take_over(layout, id).await?;
+                *host = host::take_over(place, id).await?;
             }
         }
     }
@@ -233,15 +233,15 @@ async fn to_end(
 
 async fn follow_once(
     context: &Context,
-    layout: &Layout,
+    place: &Place,
     host: &Host,
     screen: &mut Screen<'_>,
     id: RunId,
 ) -> Result<Followed> {
     // Closed before a node of our own opens the store: see `Host::reader`.
-    let reader = host.reader(layout)?;
+    let reader = host.reader(place)?;
     let take_over = matches!(host, Host::Other { passing: true });
-    let watching = Watching { layout, reader: &reader, run: id, take_over };
+    let watching = Watching { place, reader: &reader, run: id, take_over };
     follow(context, watching, screen, &mut no_observer).await
 }
 

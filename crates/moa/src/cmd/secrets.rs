@@ -12,6 +12,7 @@ use crate::control::protocol::{SecretLine, SecretText};
 use crate::exit::{Exit, Failure, Result};
 use crate::host;
 use crate::needed;
+use crate::place::Place;
 use crate::project;
 use crate::secrets::{self, SECRET_BYTES_MAX, SecretStore};
 use crate::table::{Cell, Table};
@@ -198,7 +199,7 @@ fn set(args: SetArgs, context: &Context) -> Result {
     }
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let (host, mut client) = host::open(&layout).await?;
+        let (host, mut client) = host::open(&Place::Here(layout.clone())).await?;
         let done = client.set_secret(name.clone(), SecretText::new(value)).await;
         host.close(std::time::Duration::ZERO).await;
         let (version, hidden_by) = done?;
@@ -220,7 +221,7 @@ fn delete(args: DeleteArgs, context: &Context) -> Result {
     let layout = context.layout()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let (host, mut client) = host::open(&layout).await?;
+        let (host, mut client) = host::open(&Place::Here(layout.clone())).await?;
         let done = client.delete_secret(args.name.clone()).await;
         host.close(std::time::Duration::ZERO).await;
         done?;
@@ -255,7 +256,7 @@ fn rotate(context: &Context) -> Result {
     let layout = context.layout()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let (host, mut client) = host::open(&layout).await?;
+        let (host, mut client) = host::open(&Place::Here(layout.clone())).await?;
         let done = client.rotate_key().await;
         host.close(std::time::Duration::ZERO).await;
         let rotated = done?;

@@ -111,7 +111,7 @@ pub struct PrintArgs {
 
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let layout = context.here()?;
     match command {
         Command::Install(InstallArgs { which, now }) => install(&layout, &which, now, context),
         Command::Uninstall(UninstallArgs { which }) => uninstall(&layout, &which, context),

@@ -8,12 +8,12 @@ use moa_ports::views::{RunFilter, Totals};
 use serde_json::{Value as Json, json};
 
 use super::{Context, runtime};
-use crate::control::client::Client;
 use crate::control::protocol::NodeStatus;
 use crate::exit::{Exit, Failure, Result};
 use crate::files;
 use crate::node;
-use crate::project::{self, Layout, Loaded};
+use crate::place::Place;
+use crate::project::{self, Loaded};
 use crate::view::{now, summary};
 use crate::wire;
 
@@ -42,20 +42,24 @@ const STATE_FILE: &str = "data/tasks/orchestrator_state.json";
 
 /// Shows the state.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
-    let document = runtime.block_on(document(&layout));
+    let document = runtime.block_on(document(&place));
     runtime.shutdown_background();
     let document = document?;
     let Some(file) = args.write else {
         context.ui.json(&document);
         return Ok(Exit::Ok);
     };
+    let Place::Here(layout) = &place else {
+        let text = "--write puts it in a file of the project's own machine";
+        return Err(Failure::usage(text).hint("print it, and put that in a file: moa state > FILE"));
+    };
     let path = match file {
         Some(file) => std::path::absolute(&file)
             .map_err(|e| Failure::io(format!("can't write {}", file.display()), &e))?,
         None => {
-            let named = project::load(&layout, None)?.project.settings.health.state_file;
+            let named = project::load(layout, None)?.project.settings.health.state_file;
             layout.root.join(named.as_deref().unwrap_or(STATE_FILE))
         }
     };
@@ -71,17 +75,23 @@ pub fn run(args: Args, context: &Context) -> Result {
 }
 
 /// The state as a document.
-pub async fn document(layout: &Layout) -> Result<Json> {
-    let status = match Client::connect(&layout.state()).await? {
+pub async fn document(place: &Place) -> Result<Json> {
+    let status = match place.connect().await? {
         Some(mut client) => Some(client.status().await?),
         None => None,
     };
-    let loaded = project::load(layout, None)?;
-    let settings = match node::read_config(layout, &loaded.project) {
-        Ok(config) => config.settings,
-        Err(_) => loaded.project.settings.clone(),
+    let loaded = place.load().await?;
+    let config = match place {
+        Place::Here(layout) => node::read_config(layout, &loaded.project).ok(),
+        Place::There(_) => None,
     };
-    let (totals, open) = match crate::wire::open_reader(layout)? {
+    let settings = config.map_or_else(|| loaded.project.settings.clone(), |c| c.settings);
+    let (root, store) = match place {
+        Place::Here(layout) => (json!(layout.root), json!(wire::database(layout))),
+        // Where it is on its machine is nothing for others.
+        Place::There(_) => (Json::Null, Json::Null),
+    };
+    let (totals, open) = match place.open_reader()? {
         Some(reader) => {
             let filter = RunFilter {
                 statuses: RunStatus::ALL.into_iter().filter(|s| !s.is_terminal()).collect(),
@@ -100,7 +110,7 @@ pub async fn document(layout: &Layout) -> Result<Json> {
         "moa": env!("CARGO_PKG_VERSION"),
         "project": {
             "name": settings.name,
-            "root": layout.root,
+            "root": root,
             "errors": errors,
             "warnings": warnings,
         },
@@ -110,11 +120,11 @@ pub async fn document(layout: &Layout) -> Result<Json> {
         "workflows": workflows(&loaded),
         "agents": agents(&loaded, status.as_ref()),
         "limits": {
-            "max_running": settings.limits.max_running,
+            "max_running": status.as_ref().map_or(settings.limits.max_running, |s| s.max_running),
             "stop_grace": settings.limits.stop_grace.to_string(),
             "attempt_log_bytes": settings.logs.attempt_max,
         },
-        "store": {"path": wire::database(layout), "schema": wire::SCHEMA},
+        "store": {"path": store, "schema": wire::SCHEMA},
     }))
 }
 

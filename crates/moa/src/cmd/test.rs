@@ -32,7 +32,7 @@ pub struct Args {
 
 /// Runs tests.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let layout = context.here()?;
     let loaded = project::load(&layout, None)?;
     let wanted = args.workflow.as_deref();
     let wanted = wanted.map(super::run::split_version).transpose()?.map(|(name, _)| name);

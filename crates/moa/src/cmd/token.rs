@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use moa_core::time::{Millis, Span};
 use moa_server::auth::role::Role;
-use moa_server::auth::tokens::{Entry, Kind, New, Tokens, is_over};
-use serde_json::{Value as Json, json};
+use moa_server::auth::tokens::{self, Entry, Kind, New, Tokens};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{Context, runtime};
 use crate::control::client::Client;
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
 use crate::node::tokens::failure;
+use crate::place::Place;
 use crate::project::Layout;
+use crate::remote::Remote;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
@@ -74,7 +77,10 @@ pub struct RevokeArgs {
 
 /// Does it.
 pub fn run(command: Command, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let layout = match context.place()? {
+        Place::Here(layout) => layout,
+        Place::There(remote) => return run_elsewhere(command, &remote, context),
+    };
     match command {
         Command::Create(args) => create(args, &layout, context),
         Command::List(ListArgs {}) => list(&Tokens::new(&layout.state()), context),
@@ -85,10 +91,37 @@ pub fn run(command: Command, context: &Context) -> Result {
 /// Asks the node of the project, or one for the time being: what is changed is in the audit log.
 fn ask<T>(layout: &Layout, asks: impl AsyncFn(&mut Client) -> Result<T>) -> Result<T> {
     runtime()?.block_on(async {
-        let (host, answer) = host::ask(layout, Asks::Once, asks).await?;
+        let (host, answer) = host::ask(&Place::Here(layout.clone()), Asks::Once, asks).await?;
         host.close(Duration::ZERO).await;
         Ok(answer)
     })
+}
+
+/// The same by the API of a node elsewhere.
+fn run_elsewhere(command: Command, remote: &Remote, context: &Context) -> Result {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        match command {
+            Command::Create(args) => {
+                let name = tokens::name(&args.name).map_err(Failure::usage)?;
+                let (entry, token) = remote.create_token(&name, args.role, args.expires).await?;
+                show_new(&entry, &token, context);
+            }
+            Command::List(ListArgs {}) => show_all(&remote.tokens().await?, context),
+            Command::Revoke(args) => {
+                // It is shown as it was: nobody knows it afterwards.
+                let all = remote.tokens().await?;
+                let entry = all.iter().find(|entry| entry.id == args.id);
+                let entry =
+                    entry.ok_or_else(|| failure(tokens::Error::Unknown(args.id.clone())))?;
+                remote.revoke_token(&args.id).await?;
+                show_revoked(entry, context);
+            }
+        }
+        Ok(Exit::Ok)
+    });
+    runtime.shutdown_background();
+    done
 }
 
 fn create(args: CreateArgs, layout: &Layout, context: &Context) -> Result {
@@ -96,74 +129,113 @@ fn create(args: CreateArgs, layout: &Layout, context: &Context) -> Result {
     let CreateArgs { name, role, .. } = args;
     let new = New { kind: Kind::Token, name, role, expires_at, of: None, owner: None };
     let (entry, token) = ask(layout, async |client| client.make_token(new.clone()).await)?;
-    let token = token.value();
+    show_new(&Line::from(&entry), token.value(), context);
+    Ok(Exit::Ok)
+}
+
+fn show_new(entry: &Line, token: &str, context: &Context) {
     if context.ui.json {
-        let mut document = document(&entry);
-        document["token"] = token.as_str().into();
+        let mut document = json!(entry);
+        document["token"] = token.into();
         context.ui.json(&document);
     } else {
-        context.ui.line(token);
-        context.ui.note(&format!("{} ({}); it is not shown again", entry.id, entry.role));
+        context.ui.line(&text::safe_line(token));
+        let id = text::safe_line(&entry.id);
+        context.ui.note(&format!("{id} ({}); it is not shown again", entry.role));
     }
-    Ok(Exit::Ok)
 }
 
 fn list(tokens: &Tokens, context: &Context) -> Result {
     let entries = tokens.list().map_err(failure)?;
+    show_all(&entries.iter().map(Line::from).collect::<Vec<_>>(), context);
+    Ok(Exit::Ok)
+}
+
+fn show_all(entries: &[Line], context: &Context) {
     if context.ui.json {
-        context.ui.json(&entries.iter().map(document).collect::<Vec<_>>());
-        return Ok(Exit::Ok);
+        return context.ui.json(&entries);
     }
     let now = now();
     let mut table = Table::new(&["ID", "KIND", "NAME", "ROLE", "USED", "ENDS"]);
     for entry in entries.iter() {
-        let age = |at: Option<Millis>| match at {
-            Some(at) => Cell::pair(text::relative(at, now), at.to_string()),
+        let age = |at: &Option<String>| match at {
+            Some(text) => match millis(text) {
+                Some(at) => Cell::pair(text::relative(at, now), text),
+                None => Cell::new(text),
+            },
             None => "never".into(),
         };
-        let ends = match is_over(entry, now) {
+        let over = entry.expires_at.as_deref().and_then(millis).is_some_and(|at| at <= now);
+        let ends = match over {
             true => Cell::new("is over").style(Style::Dim),
-            false => age(entry.expires_at),
+            false => age(&entry.expires_at),
         };
         table.row(vec![
             entry.id.as_str().into(),
-            kind(entry.kind).into(),
+            entry.kind.as_str().into(),
             entry.name.as_str().into(),
             entry.role.as_str().into(),
-            age(entry.last_used_at),
+            age(&entry.last_used_at),
             ends,
         ]);
     }
     table.print(&context.ui, "no tokens; `moa token create` makes one");
-    Ok(Exit::Ok)
+}
+
+fn millis(text: &str) -> Option<Millis> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    Some(Millis(at.as_millisecond()))
 }
 
 fn revoke(args: &RevokeArgs, layout: &Layout, context: &Context) -> Result {
     let entry = ask(layout, async |client| client.end_token(args.id.clone()).await)?;
-    if context.ui.json {
-        context.ui.json(&document(&entry));
-    } else {
-        context.ui.note(&format!("{} ({}) holds no more", entry.id, entry.name));
-    }
+    show_revoked(&Line::from(&entry), context);
     Ok(Exit::Ok)
 }
 
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Token => "token",
-        Kind::Session => "session",
+fn show_revoked(entry: &Line, context: &Context) {
+    if context.ui.json {
+        context.ui.json(entry);
+    } else {
+        let (id, name) = (text::safe_line(&entry.id), text::safe_line(&entry.name));
+        context.ui.note(&format!("{id} ({name}) holds no more"));
     }
 }
 
-fn document(entry: &Entry) -> Json {
-    let time = |at: Option<Millis>| at.map(|at| at.to_string());
-    json!({
-        "id": entry.id,
-        "kind": kind(entry.kind),
-        "name": entry.name,
-        "role": entry.role,
-        "created_at": entry.created_at.to_string(),
-        "expires_at": time(entry.expires_at),
-        "last_used_at": time(entry.last_used_at),
-    })
+/// A token or session, as the API tells it too.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// Its id.
+    pub id: String,
+    /// `token` or `session`.
+    kind: String,
+    /// What people call it.
+    name: String,
+    /// What it allows.
+    role: Role,
+    /// When it was made.
+    created_at: String,
+    /// When it ends.
+    expires_at: Option<String>,
+    /// When it was used last.
+    last_used_at: Option<String>,
+}
+
+impl From<&Entry> for Line {
+    fn from(entry: &Entry) -> Self {
+        let time = |at: Option<Millis>| at.map(|at| at.to_string());
+        let kind = match entry.kind {
+            Kind::Token => "token",
+            Kind::Session => "session",
+        };
+        Self {
+            id: entry.id.clone(),
+            kind: kind.into(),
+            name: entry.name.clone(),
+            role: entry.role,
+            created_at: entry.created_at.to_string(),
+            expires_at: time(entry.expires_at),
+            last_used_at: time(entry.last_used_at),
+        }
+    }
 }

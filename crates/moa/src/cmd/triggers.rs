@@ -96,7 +96,7 @@ pub fn run(command: Command, context: &Context) -> Result {
 
 /// Says what an event would do.
 pub fn test(args: TestArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let data = match &args.data {
         Some(text) => params::json_or_text(text, "--data", "{\"amount\": 7}")?,
         None => {
@@ -109,8 +109,8 @@ pub fn test(args: TestArgs, context: &Context) -> Result {
         }
     };
     runtime()?.block_on(async {
-        let reader = crate::wire::open_reader(&layout)?;
-        let known = triggers::find(&layout, reader.as_ref(), Which::All, &args.name).await?;
+        let reader = place.open_reader()?;
+        let known = triggers::find(&place, reader.as_ref(), Which::All, &args.name).await?;
         let kind = match &known.spec.source {
             Source::Event { event, .. } => event.clone(),
             Source::Outside { by, .. } => by.clone(),

@@ -12,6 +12,7 @@ use super::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::node::http::Wanted;
 use crate::node::{self, Node, Options, Running, Start, lock, supervisor, user};
+use crate::place::Place;
 use crate::project::{self, Layout};
 use crate::text;
 use crate::triggers::{self, Which};
@@ -55,7 +56,7 @@ pub struct Args {
 
 /// Serves the project.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let layout = context.here()?;
     check_user(&layout, args.allow_root, context)?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
@@ -111,7 +112,7 @@ async fn announce(running: &Running, layout: &Layout, context: &Context) {
     ui.note(&format!("  workflows  {workflows}"));
     // What can't be read is told by the commands about it.
     let reader = running.node.reader();
-    if let Ok(all) = triggers::known(layout, Some(&reader), Which::All).await
+    if let Ok(all) = triggers::known(&Place::Here(layout.clone()), Some(&reader), Which::All).await
         && !all.is_empty()
     {
         let now = now();

@@ -24,19 +24,29 @@ use super::protocol::{
 };
 use super::{REPLY_BYTES_MAX, read_line, socket};
 use crate::exit::{Exit, Failure, Result};
+use crate::remote::Remote;
 use crate::secrets::vault::Rotated;
 
 /// How long a node may take to greet; it may be opening a large store.
 const HELLO_WAIT: Duration = Duration::from_secs(5);
 
-/// A connection to a running node.
+/// A connection to a running node: to its socket, or to its API where it is elsewhere.
 pub struct Client {
-    read: BufReader<OwnedReadHalf>,
-    write: OwnedWriteHalf,
-    /// Which node it is.
+    link: Link,
+    /// Which node it is; one elsewhere is not asked.
     pub node: NodeInfo,
     /// Whether something was asked and not answered.
     broken: bool,
+}
+
+enum Link {
+    Socket(Box<Socket>),
+    Api(Remote),
+}
+
+struct Socket {
+    read: BufReader<OwnedReadHalf>,
+    write: OwnedWriteHalf,
 }
 
 impl Client {
@@ -58,15 +68,8 @@ impl Client {
             }
         };
         let (read, write) = stream.into_split();
-        let node = NodeInfo {
-            protocol: 0,
-            moa: String::new(),
-            pid: 0,
-            node: moa_core::ids::NodeId(0),
-            started_at: moa_core::time::Millis(0),
-            transient: false,
-        };
-        let mut client = Self { read: BufReader::new(read), write, node, broken: false };
+        let socket = Socket { read: BufReader::new(read), write };
+        let mut client = Self::new(Link::Socket(Box::new(socket)));
         let hello = client.ask(&Request::Hello { protocol: PROTOCOL });
         let reply = tokio::time::timeout(HELLO_WAIT, hello).await.map_err(|_| {
             Failure::new(Exit::Unavailable, "the node of this project doesn't answer")
@@ -77,6 +80,30 @@ impl Client {
             other => return Err(unexpected(&other)),
         }
         Ok(Some(client))
+    }
+
+    /// A node elsewhere, which serves its project for good.
+    pub fn of(remote: Remote) -> Self {
+        Self::new(Link::Api(remote))
+    }
+
+    fn new(link: Link) -> Self {
+        let node = NodeInfo {
+            protocol: 0,
+            moa: String::new(),
+            pid: 0,
+            node: moa_core::ids::NodeId(0),
+            started_at: moa_core::time::Millis(0),
+            transient: false,
+        };
+        Self { link, node, broken: false }
+    }
+
+    fn api(&self) -> Option<&Remote> {
+        match &self.link {
+            Link::Socket(_) => None,
+            Link::Api(remote) => Some(remote),
+        }
     }
 
     /// Whether the node is there for another command, and ends with that.
@@ -91,6 +118,9 @@ impl Client {
 
     /// Starts a run; also answers diagnostics when a broken edit was passed over.
     pub async fn start(&mut self, start: StartRun) -> Result<(Started, Option<String>)> {
+        if let Some(remote) = self.api() {
+            return remote.start(start).await;
+        }
         match self.ask(&Request::Start(Box::new(start))).await? {
             Reply::Started { outcome, warning } => Ok((outcome, warning)),
             other => Err(unexpected(&other)),
@@ -99,6 +129,9 @@ impl Client {
 
     /// Repeats a run in part.
     pub async fn fork(&mut self, fork: ForkRequest) -> Result<RunId> {
+        if let Some(remote) = self.api() {
+            return remote.fork(fork).await;
+        }
         match self.ask(&Request::Fork(Box::new(fork))).await? {
             Reply::Forked { run } => Ok(run),
             other => Err(unexpected(&other)),
@@ -107,6 +140,9 @@ impl Client {
 
     /// Changes a run.
     pub async fn change(&mut self, run: RunId, change: Change) -> Result<()> {
+        if let Some(remote) = self.api() {
+            return remote.change(run, change).await;
+        }
         match self.ask(&Request::Change { run, change }).await? {
             Reply::Changed => Ok(()),
             other => Err(unexpected(&other)),
@@ -119,6 +155,9 @@ impl Client {
         trigger: TriggerId,
         command: TriggerCommand,
     ) -> Result<TriggerAnswer> {
+        if let Some(remote) = self.api() {
+            return remote.trigger(trigger, command).await;
+        }
         match self.ask(&Request::Trigger { trigger, command }).await? {
             Reply::Triggered { answer } => Ok(*answer),
             other => Err(unexpected(&other)),
@@ -132,6 +171,9 @@ impl Client {
         data: Json,
         key: Option<String>,
     ) -> Result<bool> {
+        if let Some(remote) = self.api() {
+            return remote.publish(event, data, key).await;
+        }
         match self.ask(&Request::Publish { event, data, key }).await? {
             Reply::Published { new } => Ok(new),
             other => Err(unexpected(&other)),
@@ -148,6 +190,9 @@ impl Client {
 
     /// Lets an agent take no new task, or take them again; answers whether it was otherwise before.
     pub async fn switch_agent(&mut self, agent: Name, paused: Option<PausedAgent>) -> Result<bool> {
+        if let Some(remote) = self.api() {
+            return remote.switch_agent(&agent, paused).await;
+        }
         match self.ask(&Request::Agent { agent, paused }).await? {
             Reply::AgentSwitched { changed } => Ok(changed),
             other => Err(unexpected(&other)),
@@ -164,6 +209,9 @@ impl Client {
 
     /// What the node is doing.
     pub async fn status(&mut self) -> Result<NodeStatus> {
+        if let Some(remote) = self.api() {
+            return remote.status().await;
+        }
         match self.ask(&Request::Status).await? {
             Reply::Status(status) => Ok(*status),
             other => Err(unexpected(&other)),
@@ -172,6 +220,9 @@ impl Client {
 
     /// What is known of the internal jobs.
     pub async fn jobs(&mut self) -> Result<Vec<JobStatus>> {
+        if let Some(remote) = self.api() {
+            return remote.jobs().await;
+        }
         match self.ask(&Request::Jobs).await? {
             Reply::Jobs { jobs } => Ok(jobs),
             other => Err(unexpected(&other)),
@@ -206,6 +257,9 @@ impl Client {
 
     /// Does an internal job out of turn; answers when it is done.
     pub async fn run_job(&mut self, name: &str) -> Result<JobStatus> {
+        if let Some(remote) = self.api() {
+            return remote.run_job(name).await;
+        }
         match self.ask(&Request::RunJob { name: name.to_owned() }).await? {
             Reply::JobDone(status) => Ok(*status),
             other => Err(unexpected(&other)),
@@ -278,13 +332,20 @@ impl Client {
 
     /// Makes the connection a stream of commits.
     pub async fn subscribe(mut self, run: Option<RunId>) -> Result<Hints> {
-        match self.ask(&Request::Subscribe { run }).await? {
-            Reply::Subscribed => Ok(Hints::listen(self.read, self.write)),
-            other => Err(unexpected(&other)),
+        if let Some(remote) = self.api() {
+            return Ok(Hints(remote.listen(run).await?));
+        }
+        let reply = self.ask(&Request::Subscribe { run }).await?;
+        match (reply, self.link) {
+            (Reply::Subscribed, Link::Socket(socket)) => {
+                Ok(Hints::listen(socket.read, socket.write))
+            }
+            (other, _) => Err(unexpected(&other)),
         }
     }
 
     async fn ask(&mut self, request: &Request) -> Result<Reply> {
+        let Link::Socket(socket) = &mut self.link else { return Err(here_only(request)) };
         // It may hold a secret.
         let mut line = serde_json::to_vec(request)
             .map(Zeroizing::new)
@@ -295,8 +356,8 @@ impl Client {
                 .hint("what was asked for may have been done: look with `moa runs list`")
         };
         self.broken = true;
-        self.write.write_all(&line).await.map_err(gone)?;
-        let line = read_line(&mut self.read, REPLY_BYTES_MAX).await.map_err(gone)?;
+        socket.write.write_all(&line).await.map_err(gone)?;
+        let line = read_line(&mut socket.read, REPLY_BYTES_MAX).await.map_err(gone)?;
         let line = line.ok_or_else(|| gone(io::ErrorKind::UnexpectedEof.into()))?;
         self.broken = false;
         match serde_json::from_slice(&line) {
@@ -306,6 +367,14 @@ impl Client {
                 .hint("is it another version of moa? restart it")),
         }
     }
+}
+
+/// What the API has no path for.
+fn here_only(request: &Request) -> Failure {
+    let name = serde_json::to_value(request).ok();
+    let name = name.and_then(|v| v["op"].as_str().map(str::to_owned)).unwrap_or_default();
+    Failure::refused(format!("a node elsewhere can't be asked for that ({name})"))
+        .hint("do it on its machine, in the folder of its project")
 }
 
 fn unexpected(reply: &Reply) -> Failure {

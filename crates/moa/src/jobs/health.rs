@@ -18,6 +18,7 @@ use crate::audit::anchor::{self, Anchor};
 use crate::cmd::state;
 use crate::files::{Beneath, refuse_own};
 use crate::metrics::{Counters, Days};
+use crate::place::Place;
 use crate::project::Layout;
 
 /// The job.
@@ -131,8 +132,9 @@ impl Job for Health {
             remove_old(root, folder, now.ago(keep));
         }
         if let Some(file) = &self.settings.state_file {
-            let document =
-                state::document(&self.layout).await.map_err(|failure| failure.message)?;
+            let document = state::document(&Place::Here(self.layout.clone()))
+                .await
+                .map_err(|failure| failure.message)?;
             write(root, file.into(), &document).await?;
         }
         Ok(json!({"file": root.join(path)}))

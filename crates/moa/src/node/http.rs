@@ -27,6 +27,7 @@ use moa_server::control::{AttemptLog, Control, Drawing, Edit, Expect, FileWorkfl
 use moa_server::tls::Tls;
 use moa_server::{App, SignIn, serve};
 use moa_view::audit::Verdict;
+use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
 use serde_json::{Map, Value as Json, json};
@@ -36,7 +37,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::{Node, edit};
-use crate::audit::verify;
+use crate::audit::{anchor, verify};
 use crate::config::Config;
 use crate::control::protocol::{
     NodeStatus, PausedAgent, Reply, Request, RuleDone, RuleRequest, SecretLine, SecretText,
@@ -312,8 +313,11 @@ impl Control for Served {
     async fn verify_audit(&self) -> Result<Verdict> {
         let (layout, views) = (self.layout.clone(), self.node.views.clone());
         let folder = self.reports.clone();
-        to_the_end(async move { verify::log(&layout, Some(&*views), &folder, Vec::new()).await })
-            .await
+        to_the_end(async move {
+            let anchors = anchor::all(&layout.root, &layout.state(), &folder);
+            verify::log(Some(&*views), anchors).await
+        })
+        .await
     }
 
     async fn switch_agent(&self, agent: Name, paused: Option<PausedAgent>) -> Result<bool> {
@@ -464,6 +468,10 @@ impl Control for Served {
         Ok(names.into_iter().map(of).collect())
     }
 
+    async fn files(&self, settings: bool) -> Result<Vec<ProjectFile>> {
+        self.with_files(move |layout| project::texts(layout, settings)).await
+    }
+
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>> {
         let project = self.looked().await?.watched.lock().await.project.clone();
         let check = move |_: &Layout| Ok(project::check_text(&project, &name, text).json());
@@ -503,7 +511,7 @@ impl Control for Served {
                 |file: &wire::LogFile| file.attempt == log.attempt && step_of(file) == log.step;
             let file = wire::list_logs(layout, log.run)?.into_iter().find(fits);
             let file = file.ok_or_else(|| Failure::not_found("the log is gone"))?;
-            let wire::LogPart { left_out, bytes, next } = wire::read_log(&file, from, max)?;
+            let wire::LogPart { left_out, bytes, next } = wire::read_log(&file.path, from, max)?;
             Ok(LogPart { left_out, bytes, next })
         })
         .await

@@ -24,6 +24,7 @@ mod outputs;
 mod pages;
 mod production;
 mod project;
+mod remote;
 mod resources;
 mod rules;
 mod run;

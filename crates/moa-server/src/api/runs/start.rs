@@ -1,5 +1,7 @@
 //! Starting a run.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -33,6 +35,10 @@ pub struct NewRun {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub params: Map<String, Value>,
+    /// Params by name whose values are texts: each becomes what the workflow declares it to be, as on
+    /// the command line.
+    #[serde(default)]
+    pub texts: BTreeMap<String, String>,
     /// Priority, when not the workflow's.
     #[serde(default)]
     pub priority: Option<Urgency>,
@@ -92,7 +98,7 @@ pub async fn begin(
         workflow: new.workflow,
         version: new.version,
         params: new.params,
-        texts: Vec::new(),
+        texts: new.texts.into_iter().collect(),
         idempotency_key: idempotency_key(headers)?,
         priority: new.priority.map(Priority::from),
         cause: who.cause(),

@@ -375,6 +375,7 @@ pub async fn execute(
     body: Option<Json<Execute>>,
 ) -> Result<Response> {
     let Execute { version, params, priority } = body.map(|Json(body)| body).unwrap_or_default();
-    let new = NewRun { workflow: name(&workflow)?, version, params, priority };
+    let texts = Default::default();
+    let new = NewRun { workflow: name(&workflow)?, version, params, texts, priority };
     Ok(answer(begin(&app, &who, &headers, new).await?))
 }

@@ -115,7 +115,7 @@ impl Wish {
         words: [&str; 2],
         after: impl AsyncFn(&mut Client) -> Result,
     ) -> Result {
-        let layout = context.layout()?;
+        let place = context.place()?;
         let runtime = runtime()?;
         let exit = runtime.block_on(async {
             let asks = async |client: &mut Client| {
@@ -130,7 +130,7 @@ impl Wish {
                 }
                 after(client).await
             };
-            let (host, exit) = host::ask(&layout, Asks::Again, asks).await?;
+            let (host, exit) = host::ask(&place, Asks::Again, asks).await?;
             host.close(Duration::ZERO).await;
             Ok(exit)
         });

@@ -11,7 +11,7 @@ use crate::cmd::{Context, params, runtime};
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks, Host};
-use crate::project::Layout;
+use crate::place::Place;
 
 /// A run to pause.
 #[derive(Debug, clap::Args)]
@@ -121,17 +121,17 @@ pub fn signal(args: SignalArgs, context: &Context) -> Result {
 }
 
 fn apply(context: &Context, run: &str, change: Change, words: &str) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let id = find_open(&layout, run).await?;
+        let id = find_open(&place, run).await?;
         let ask = async |client: &mut Client| {
             client.change(id, change.clone()).await?;
             // What is asked behind it must not have it done twice.
             Ok(client.status().await.map(|status| status.engine.only))
         };
-        let (host, only) = host::ask(&layout, Asks::Once, ask).await?;
-        let done = done(&layout, &host, id, only).await;
+        let (host, only) = host::ask(&place, Asks::Once, ask).await?;
+        let done = done(&place, &host, id, only).await;
         // It was there for the change alone.
         host.close(Duration::ZERO).await;
         let Done { status, executed } = done?;
@@ -154,8 +154,8 @@ fn apply(context: &Context, run: &str, change: Change, words: &str) -> Result {
 }
 
 /// The run, if it has not ended. What is known without a node is said without one.
-async fn find_open(layout: &Layout, run: &str) -> Result<RunId> {
-    let reader = crate::wire::require_reader(layout)?;
+async fn find_open(place: &Place, run: &str) -> Result<RunId> {
+    let reader = place.require_reader()?;
     let id = reader.find(run).await?;
     let row = reader.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?.row;
     if row.status.is_terminal() {
@@ -176,12 +176,12 @@ struct Done {
 
 /// `only` = what the node serves, as far as it said so: one that has ended executes nothing.
 async fn done(
-    layout: &Layout,
+    place: &Place,
     host: &Host,
     id: RunId,
     only: Result<Option<Vec<RunId>>>,
 ) -> Result<Done> {
-    let reader = host.reader(layout)?;
+    let reader = host.reader(place)?;
     let status = reader.run(id).await?.row.status;
     let executed = match only {
         Ok(Some(only)) => reader.not_below(&only, [id]).await?.is_empty(),

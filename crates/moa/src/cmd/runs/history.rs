@@ -20,9 +20,9 @@ pub struct Args {
 
 /// Shows the history.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::require_reader(&layout)?;
+        let reader = place.require_reader()?;
         let id = reader.find(&args.run).await?;
         let history = reader.history(id, 0).await?;
         let mut names = Names::default();
@@ -69,9 +69,9 @@ pub struct ExportArgs {
 
 /// Writes a run.
 pub fn export(args: ExportArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::require_reader(&layout)?;
+        let reader = place.require_reader()?;
         let id = reader.find(&args.run).await?;
         let run = reader.run(id).await?;
         let history = reader.history(id, 0).await?;

@@ -55,8 +55,8 @@ fn status(text: &str) -> std::result::Result<RunStatus, String> {
 
 /// Lists runs.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let rows = match crate::wire::open_reader(&layout)? {
+    let place = context.place()?;
+    let rows = match place.open_reader()? {
         Some(reader) => runtime()?.block_on(read(&args, &reader))?,
         None => Vec::new(),
     };

@@ -1,7 +1,6 @@
 //! `moa runs logs`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use moa_core::ids::RunId;
@@ -10,13 +9,12 @@ use serde_json::json;
 use crate::cmd::up::Signals;
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::project::Layout;
+use crate::logs::{self, Log};
+use crate::place::{Outage, Place};
 use crate::reader::Reader;
 use crate::ui::Style;
-use crate::wire::{self, LogFile};
+use crate::wire;
 
-/// Bytes read at once.
-const PIECE: usize = 64 << 10;
 /// Time between two looks for more.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -42,9 +40,9 @@ pub struct Args {
 
 /// Shows logs.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::require_reader(&layout)?;
+        let reader = place.require_reader()?;
         let id = reader.find(&args.run).await?;
         let run = reader.run(id).await?;
         if let Some(step) = &args.step {
@@ -55,17 +53,18 @@ pub fn run(args: Args, context: &Context) -> Result {
             }
         }
         if context.ui.json {
-            return documents(&args, &layout, id, context);
+            return documents(&args, &place, id, context).await;
         }
-        let mut tail = Tail { shown: BTreeMap::new(), context, several: args.step.is_none() };
+        let several = args.step.is_none();
+        let mut tail = Tail { shown: BTreeMap::new(), place: &place, run: id, context, several };
         if args.follow {
-            return follow(&args, &layout, &reader, id, &mut tail).await;
+            return follow(&args, &reader, &mut tail).await;
         }
-        let logs = select(&args, &layout, id)?;
+        let logs = select(&args, &place, id).await?;
         if logs.is_empty() {
             context.ui.note("nothing was written");
         }
-        tail.more(&logs)?;
+        tail.more(&logs).await?;
         tail.finish();
         Ok(Exit::Ok)
     })
@@ -76,24 +75,17 @@ fn fits(name: &str, wanted: &str) -> bool {
     name == wanted || name.split('[').next() == Some(wanted)
 }
 
-fn name(log: &LogFile) -> String {
-    match log.iteration.as_str() {
-        "" => log.step.clone(),
-        iteration => format!("{}[{iteration}]", log.step),
-    }
-}
-
-fn select(args: &Args, layout: &Layout, run: RunId) -> Result<Vec<LogFile>> {
-    let mut logs = wire::list_logs(layout, run)?;
+async fn select(args: &Args, place: &Place, run: RunId) -> Result<Vec<Log>> {
+    let mut logs = logs::list(place, run).await?;
     if let Some(step) = &args.step {
-        logs.retain(|log| fits(&name(log), step));
+        logs.retain(|log| fits(&log.name, step));
     }
     match (args.attempt, &args.step) {
         (Some(attempt), _) => logs.retain(|log| log.attempt == attempt),
         (None, None) => {}
         (None, Some(_)) => {
-            let newest = |log: &LogFile| {
-                let of_step = logs.iter().filter(|other| name(other) == name(log));
+            let newest = |log: &Log| {
+                let of_step = logs.iter().filter(|other| other.name == log.name);
                 of_step.map(|other| other.attempt).max() == Some(log.attempt)
             };
             logs = logs.iter().filter(|log| newest(log)).cloned().collect();
@@ -102,13 +94,13 @@ fn select(args: &Args, layout: &Layout, run: RunId) -> Result<Vec<LogFile>> {
     Ok(logs)
 }
 
-fn documents(args: &Args, layout: &Layout, run: RunId, context: &Context) -> Result {
+async fn documents(args: &Args, place: &Place, run: RunId, context: &Context) -> Result {
     let mut documents = Vec::new();
-    for log in select(args, layout, run)? {
+    for log in select(args, place, run).await? {
         let mut text = Vec::new();
         let (mut from, mut left_out) = (0, 0);
         loop {
-            let part = wire::read_log(&log, from, PIECE)?;
+            let part = logs::part(place, run, &log, from).await?;
             if part.next == from {
                 break;
             }
@@ -117,7 +109,7 @@ fn documents(args: &Args, layout: &Layout, run: RunId, context: &Context) -> Res
             text.extend(part.bytes);
         }
         documents.push(json!({
-            "step": name(&log),
+            "step": log.name,
             "attempt": log.attempt,
             "path": log.path,
             "bytes": log.bytes,
@@ -129,18 +121,20 @@ fn documents(args: &Args, layout: &Layout, run: RunId, context: &Context) -> Res
     Ok(Exit::Ok)
 }
 
-async fn follow(
-    args: &Args,
-    layout: &Layout,
-    reader: &Reader,
-    run: RunId,
-    tail: &mut Tail<'_>,
-) -> Result {
+async fn follow(args: &Args, reader: &Reader, tail: &mut Tail<'_>) -> Result {
     let mut signals = Signals::new()?;
+    let ui = &tail.context.ui;
+    let mut say = |text: &str| ui.note(text);
+    let mut outage = Outage::default();
     loop {
         // Asked before the logs are read: what is written up to the end is shown.
-        let ended = reader.run(run).await?.row.status.is_terminal();
-        tail.more(&select(args, layout, run)?)?;
+        let ended = match look(args, reader, tail).await {
+            Err(failure) if outage.passes(tail.place, &failure, &mut say) => false,
+            looked => {
+                outage.over(&mut say);
+                looked?
+            }
+        };
         tail.context.ui.flush();
         if ended || tail.context.ui.closed() {
             tail.finish();
@@ -153,23 +147,32 @@ async fn follow(
     }
 }
 
+/// Shows what there is by now; answers whether the run is over.
+async fn look(args: &Args, reader: &Reader, tail: &mut Tail<'_>) -> Result<bool> {
+    let ended = reader.run(tail.run).await?.row.status.is_terminal();
+    let logs = select(args, tail.place, tail.run).await?;
+    tail.more(&logs).await?;
+    Ok(ended)
+}
+
 /// Shows logs as they grow.
 struct Tail<'a> {
-    /// By file: where to go on, and the line that isn't ended yet.
-    shown: BTreeMap<PathBuf, (u64, Vec<u8>, String)>,
+    /// By step and attempt: where to go on, and the line that isn't ended yet.
+    shown: BTreeMap<(String, u32), (u64, Vec<u8>)>,
+    place: &'a Place,
+    run: RunId,
     context: &'a Context,
     /// Whether lines say whose they are.
     several: bool,
 }
 
 impl Tail<'_> {
-    fn more(&mut self, logs: &[LogFile]) -> Result<()> {
+    async fn more(&mut self, logs: &[Log]) -> Result<()> {
         for log in logs {
-            let label = format!("{}.{}", name(log), log.attempt);
-            let entry = self.shown.entry(log.path.clone());
-            let (mut from, mut rest, label) = entry.or_insert((0, Vec::new(), label)).clone();
+            let key = (log.name.clone(), log.attempt);
             loop {
-                let part = wire::read_log(log, from, PIECE)?;
+                let (mut from, mut rest) = self.shown.get(&key).cloned().unwrap_or_default();
+                let part = logs::part(self.place, self.run, log, from).await?;
                 if part.next == from {
                     break;
                 }
@@ -181,26 +184,27 @@ impl Tail<'_> {
                 rest.extend(part.bytes);
                 if let Some(end) = rest.iter().rposition(|b| *b == b'\n') {
                     let tail = rest.split_off(end + 1);
-                    self.write(&label, &rest);
+                    self.write(&key, &rest);
                     rest = tail;
                 }
+                // Whatever goes wrong from here on, this part is not shown again.
+                self.shown.insert(key.clone(), (from, rest));
             }
-            self.shown.insert(log.path.clone(), (from, rest, label));
         }
         Ok(())
     }
 
     fn finish(&mut self) {
-        let rests: Vec<_> = self.shown.values().cloned().collect();
-        for (_, rest, label) in rests {
+        let rests = std::mem::take(&mut self.shown);
+        for (key, (_, rest)) in rests {
             if !rest.is_empty() {
-                self.write(&label, &rest);
+                self.write(&key, &rest);
                 self.context.ui.line("");
             }
         }
     }
 
-    fn write(&self, label: &str, bytes: &[u8]) {
+    fn write(&self, (name, attempt): &(String, u32), bytes: &[u8]) {
         let ui = &self.context.ui;
         if !self.several && !ui.out_tty() {
             return ui.raw(bytes);
@@ -209,7 +213,8 @@ impl Tail<'_> {
         if !self.several {
             return ui.raw(text.as_bytes());
         }
-        let label = ui.paint(Style::Dim, &format!("{label} |"));
+        let label = crate::text::safe_line(name).into_owned();
+        let label = ui.paint(Style::Dim, &format!("{label}.{attempt} |"));
         for line in text.split_inclusive('\n') {
             ui.raw(format!("{label} {line}").as_bytes());
         }

@@ -8,8 +8,8 @@ use crate::cmd::run::{Wait, with_node};
 use crate::cmd::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::host::Asks;
+use crate::place::Place;
 use crate::project;
-use crate::project::Layout;
 
 /// Do again what failed.
 #[derive(Debug, clap::Args)]
@@ -86,11 +86,11 @@ fn repeat(
     changes: Option<params::Args>,
     wait: Wait,
 ) -> Result {
-    let layout = context.layout()?;
-    let (id, params) = runtime()?.block_on(prepare(&layout, run, changes))?;
+    let place = context.place()?;
+    let (id, params) = runtime()?.block_on(prepare(&place, run, changes))?;
     let whole = from == ForkFrom::Start;
     let request = ForkRequest { run: id, from, params, idempotency_key: None, cause: "cli".into() };
-    with_node(&layout, context, wait, Asks::Once, async |client| {
+    with_node(&place, context, wait, Asks::Once, async |client| {
         let forked = client.fork(request.clone()).await;
         let new = forked.map_err(|failure| unknown_step(failure, id))?;
         context.ui.note(&match whole {
@@ -116,11 +116,11 @@ fn unknown_step(mut failure: Failure, run: RunId) -> Failure {
 
 /// Finds the run and the params of the new one: those of the old one, with the changes.
 async fn prepare(
-    layout: &Layout,
+    place: &Place,
     run: &str,
     changes: Option<params::Args>,
 ) -> Result<(RunId, Option<Json>)> {
-    let reader = crate::wire::require_reader(layout)?;
+    let reader = place.require_reader()?;
     let id = reader.find(run).await?;
     let run = reader.run(id).await?;
     if !run.row.status.is_terminal() {

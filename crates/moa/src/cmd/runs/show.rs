@@ -28,9 +28,9 @@ pub struct Args {
 
 /// Shows a run.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::require_reader(&layout)?;
+        let reader = place.require_reader()?;
         let id = reader.find(&args.run).await?;
         let mut look = crate::show::look(&context.ui, args.all);
         let run = match args.at {
@@ -70,12 +70,12 @@ pub struct WatchArgs {
 
 /// Shows a run until it is over.
 pub fn watch(args: WatchArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::require_reader(&layout)?;
+        let reader = place.require_reader()?;
         let id = reader.find(&args.run).await?;
         let mut screen = Screen::new(&context.ui, true);
-        let watching = Watching { layout: &layout, reader: &reader, run: id, take_over: false };
+        let watching = Watching { place: &place, reader: &reader, run: id, take_over: false };
         match follow(context, watching, &mut screen, &mut no_observer).await? {
             Followed::Ended(run) => {
                 start::finish(context, &run, screen.mode());

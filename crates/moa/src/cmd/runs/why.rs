@@ -1,9 +1,7 @@
 //! `moa runs why`
 
 use crate::cmd::{Context, runtime};
-use crate::control::client::Client;
 use crate::exit::{Exit, Result};
-use crate::project;
 use crate::text;
 use crate::ui::{Style, Ui};
 use crate::view::why::{Answer, Limits, Reason, answer};
@@ -26,17 +24,17 @@ pub struct Args {
 
 /// Answers why.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::require_reader(&layout)?;
+        let reader = place.require_reader()?;
         let id = reader.find(&args.run).await?;
         let run = reader.run(id).await?;
         let pending = reader.views.pending(id).await?;
-        let node = match Client::connect(&layout.state()).await? {
+        let node = match place.connect().await? {
             Some(mut client) => Some(client.status().await?),
             None => None,
         };
-        let agents = wire::agents(&project::load(&layout, None)?.project);
+        let agents = wire::agents(&place.load().await?.project);
         let limits = Limits { agents, used: reader.limits().await? };
         let alone = match node.as_ref().and_then(|node| node.engine.only.as_ref()) {
             Some(only) => {

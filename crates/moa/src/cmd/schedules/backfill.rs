@@ -14,7 +14,7 @@ use crate::backfills::{Remembered, may_refuse};
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
-use crate::project::{self, Layout};
+use crate::place::Place;
 use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -90,12 +90,12 @@ pub struct Args {
 
 /// Starts or cancels a backfill, or says what it would do.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let reader = crate::wire::open_reader(&layout)?;
+        let reader = place.open_reader()?;
         let which = Which::Schedules;
-        let known = triggers::find(&layout, reader.as_ref(), which, &args.schedule).await?;
+        let known = triggers::find(&place, reader.as_ref(), which, &args.schedule).await?;
         let table = known.table()?;
         let command = match (&args.from, &args.to) {
             (Some(from), Some(to)) => {
@@ -107,7 +107,7 @@ pub fn run(args: Args, context: &Context) -> Result {
                     return Err(failure.hint(hint));
                 }
                 if args.dry_run {
-                    return dry_run(&known, &table, &request, reader.as_ref(), &layout, context)
+                    return dry_run(&known, &table, &request, reader.as_ref(), &place, context)
                         .await;
                 }
                 TriggerCommand::Backfill(request)
@@ -116,7 +116,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         };
         drop(reader);
         let asks = if args.key.is_some() { Asks::Again } else { Asks::Once };
-        let (answer, served) = change::ask(&layout, &known, asks, command).await?;
+        let (answer, served) = change::ask(&place, &known, asks, command).await?;
         show(&known, &answer, served, context);
         Ok(Exit::Ok)
     });
@@ -177,7 +177,7 @@ async fn dry_run(
     table: &Timetable,
     request: &BackfillRequest,
     reader: Option<&Reader>,
-    layout: &Layout,
+    place: &Place,
     context: &Context,
 ) -> Result {
     // What has not been judged yet is the schedule's own.
@@ -189,7 +189,7 @@ async fn dry_run(
         let text = format!("the range has {counted} slots; a backfill has at most {most}");
         return Err(Failure::refused(text).hint("choose a shorter range"));
     }
-    let what = remembered(known, reader, request.from..to, layout).await?;
+    let what = remembered(known, reader, request.from..to, place).await?;
     let mut slots: Vec<Slot> = table.slots(request.from..to).collect();
     if request.reverse {
         slots.reverse();
@@ -265,11 +265,11 @@ async fn remembered(
     known: &Known,
     reader: Option<&Reader>,
     range: Range<Millis>,
-    layout: &Layout,
+    place: &Place,
 ) -> Result<Remembered> {
     let (Some(reader), Some(row)) = (reader, &known.row) else {
         return Ok(Remembered::default());
     };
-    let age = project::load(layout, None)?.project.settings.retention.occurrences.age;
+    let age = place.load().await?.project.settings.retention.occurrences.age;
     Remembered::read(&*reader.views, row, range, age).await
 }

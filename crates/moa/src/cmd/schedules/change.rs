@@ -12,7 +12,7 @@ use crate::cmd::{Context, params, runtime};
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
-use crate::project::Layout;
+use crate::place::Place;
 use crate::reader::Reader;
 use crate::triggers::{self, Known, Which};
 use crate::wire;
@@ -107,13 +107,11 @@ fn switch(
     which: Which,
     context: &Context,
 ) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let known =
-            triggers::find(&layout, crate::wire::open_reader(&layout)?.as_ref(), which, name)
-                .await?;
-        let (host, mut client) = host::open(&layout).await?;
+        let known = triggers::find(&place, place.open_reader()?.as_ref(), which, name).await?;
+        let (host, mut client) = host::open(&place).await?;
         let done = client.trigger(known.spec.id(), command).await;
         host.close(std::time::Duration::ZERO).await;
         let changed = done? != TriggerAnswer::Unchanged;
@@ -132,11 +130,11 @@ fn switch(
 
 /// Starts a run by hand.
 pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let reader = crate::wire::open_reader(&layout)?;
-        let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
+        let reader = place.open_reader()?;
+        let known = triggers::find(&place, reader.as_ref(), which, &args.name).await?;
         let params = given(&args.params, &known, reader.as_ref()).await?;
         drop(reader);
         let keyed = args.key.is_some();
@@ -148,7 +146,7 @@ pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
             overlap: args.overlap,
             priority: args.priority,
         };
-        let (answer, served) = ask(&layout, &known, asks, command).await?;
+        let (answer, served) = ask(&place, &known, asks, command).await?;
         show(&known, &answer, Asked { which, keyed, served }, context)
     });
     runtime.shutdown_background();
@@ -158,14 +156,14 @@ pub fn start(args: StartArgs, which: Which, context: &Context) -> Result {
 /// Asks a node, or does it without one; answers also whether a node is there that acts on it. A store
 /// that is open for reading must have been closed before.
 pub async fn ask(
-    layout: &Layout,
+    place: &Place,
     known: &Known,
     asks: Asks,
     command: TriggerCommand,
 ) -> Result<(TriggerAnswer, bool)> {
     let id = known.spec.id();
     let done = async |client: &mut Client| client.trigger(id, command.clone()).await;
-    let (host, answer) = host::ask(layout, asks, done).await?;
+    let (host, answer) = host::ask(place, asks, done).await?;
     let served = host.is_lasting();
     host.close(Duration::ZERO).await;
     Ok((answer, served))

@@ -8,7 +8,6 @@ use serde_json::Value as Json;
 
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::project;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::triggers::{self, Known, Which};
@@ -90,10 +89,10 @@ fn outcome(text: &str) -> std::result::Result<Outcome, String> {
 
 /// Lists triggers.
 pub fn list(ListArgs {}: ListArgs, which: Which, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::open_reader(&layout)?;
-        let loaded = project::load(&layout, None)?;
+        let reader = place.open_reader()?;
+        let loaded = place.load().await?;
         let all = triggers::of(&loaded, reader.as_ref(), which).await?;
         for broken in &loaded.broken {
             let what = which.word();
@@ -140,11 +139,11 @@ fn row(known: &Known) -> Vec<Cell> {
 
 /// Lists slots to come.
 pub fn next(args: NextArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::open_reader(&layout)?;
+        let reader = place.open_reader()?;
         let which = Which::Schedules;
-        let known = triggers::find(&layout, reader.as_ref(), which, &args.schedule).await?;
+        let known = triggers::find(&place, reader.as_ref(), which, &args.schedule).await?;
         let table = known.table()?;
         let zone = &table.schedule().zone;
         let after = args.after.as_deref().map(|text| instant(text, zone)).transpose()?;
@@ -176,10 +175,10 @@ pub fn next(args: NextArgs, context: &Context) -> Result {
 
 /// Lists what became of occurrences.
 pub fn slots(args: SlotsArgs, which: Which, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::open_reader(&layout)?;
-        let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
+        let reader = place.open_reader()?;
+        let known = triggers::find(&place, reader.as_ref(), which, &args.name).await?;
         let utc = Zone::utc();
         let zone = known.spec.schedule().map_or(&utc, |source| &source.schedule.zone);
         let filter = OccurrenceFilter {

@@ -8,7 +8,6 @@ use serde_json::json;
 
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Result};
-use crate::node;
 use crate::reader::Reader;
 use crate::text;
 use crate::triggers::{self, Known, Which};
@@ -36,12 +35,12 @@ pub struct Args {
 
 /// Answers why.
 pub fn run(args: Args, which: Which, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let reader = crate::wire::open_reader(&layout)?;
-        let known = triggers::find(&layout, reader.as_ref(), which, &args.name).await?;
+        let reader = place.open_reader()?;
+        let known = triggers::find(&place, reader.as_ref(), which, &args.name).await?;
         match &args.instant {
-            None => now_and_here(&known, node::triggers::held_back(&layout.state()), context),
+            None => now_and_here(&known, place.held_back().await?, context),
             Some(text) => {
                 let table = known.table()?;
                 let at = instant(text, &table.schedule().zone)?;

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cmd::Context;
+use moa_core::ids::Name;
+
+use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
+use crate::place::Place;
 use crate::project::{self, Layout, Problems};
+use crate::remote::Remote;
 use crate::secrets::SecretStore;
 use crate::{needed, text};
 
@@ -30,7 +34,10 @@ pub struct ValidateArgs {
 
 /// Reports mistakes.
 pub fn validate(args: ValidateArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let layout = match context.place()? {
+        Place::Here(layout) => layout,
+        Place::There(remote) => return validate_elsewhere(&args, &remote, context),
+    };
     let mut loaded = project::load(&layout, None)?;
     match SecretStore::of(&layout, &loaded.project) {
         Ok(secrets) => {
@@ -58,6 +65,29 @@ pub fn validate(args: ValidateArgs, context: &Context) -> Result {
     let of_files = |code: &str| code != needed::NO_SECRET;
     let warned = problems.diagnostics.iter().any(|d| !d.is_error() && of_files(d.code));
     let bad = errors > 0 || args.strict && warned;
+    Ok(if bad { Exit::Invalid } else { Exit::Ok })
+}
+
+/// Checks the files of a node elsewhere; or files of this machine, as if they were workflows there.
+fn validate_elsewhere(args: &ValidateArgs, remote: &Remote, context: &Context) -> Result {
+    let loaded = runtime()?.block_on(remote.project())?;
+    let mut problems = loaded.problems;
+    if !args.files.is_empty() {
+        problems = Problems::default();
+    }
+    for file in &args.files {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let name = Name::new(stem)
+            .map_err(|e| Failure::usage(format!("{stem:?} can't be a workflow: {e}")))?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|e| Failure::io(format!("can't read {}", file.display()), &e))?;
+        let found = project::check_text(&loaded.project, &name, text);
+        problems.diagnostics.extend(found.diagnostics);
+        problems.sources.extend(found.sources);
+    }
+    report(&problems, context);
+    let (errors, warnings) = problems.counts();
+    let bad = errors > 0 || args.strict && warnings > 0;
     Ok(if bad { Exit::Invalid } else { Exit::Ok })
 }
 

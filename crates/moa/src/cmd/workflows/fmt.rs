@@ -50,7 +50,7 @@ pub fn fmt(args: FmtArgs, context: &Context) -> Result {
     let targets = match args.files.is_empty() {
         false => {
             // Files can be formatted where no project is.
-            let root = context.layout().ok().map(|layout| layout.root);
+            let root = context.here().ok().map(|layout| layout.root);
             let named = args.files.iter().map(|file| named(file, root.as_deref()));
             named.collect::<Result<_>>()?
         }
@@ -86,7 +86,7 @@ pub fn fmt(args: FmtArgs, context: &Context) -> Result {
 
 /// All files of the project that can be formatted. Those that can't be read are problems.
 fn of_project(context: &Context, broken: &mut Problems) -> Result<Vec<Target>> {
-    let layout = context.layout()?;
+    let layout = context.here()?;
     let loaded = project::load(&layout, None)?;
     let unread = |path: &str| loaded.known.get(path).is_none_or(Option::is_none);
     broken.others = loaded.problems.only(unread).others;

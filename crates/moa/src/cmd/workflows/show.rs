@@ -32,8 +32,7 @@ pub struct ListArgs {}
 
 /// Lists workflows.
 pub fn list(_args: ListArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let loaded = project::load(&layout, None)?;
+    let loaded = runtime()?.block_on(context.place()?.load())?;
     let Loaded { project, problems, broken, .. } = &loaded;
     let mut rows: Vec<(&Name, Option<&Plan>)> =
         project.workflows.iter().map(|(name, w)| (name, Some(&w.plan))).collect();
@@ -107,14 +106,14 @@ pub struct Args {
 
 /// What the project's file, or the store for an older version, says.
 fn find(text: &str, context: &Context) -> Result<(Plan, Source)> {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let (name, version) = split_version(text)?;
     if let Some(version) = version {
-        let reader = crate::wire::require_reader(&layout)?;
+        let reader = place.require_reader()?;
         let kept = runtime()?.block_on(reader.version(&name, Some(&version)))?;
         return Ok((reader::plan(&kept)?, Source::new(format!("{text}.yaml"), kept.source)));
     }
-    let mut loaded = project::load(&layout, None)?;
+    let mut loaded = runtime()?.block_on(place.load())?;
     if let Some(served) = loaded.project.workflows.remove(&name) {
         return Ok((served.plan.clone(), served.source.clone()));
     }
@@ -184,7 +183,7 @@ fn param_words(param: &ParamSpec) -> String {
 }
 
 fn newest_runs(name: &Name, context: &Context) -> Result {
-    let Some(reader) = crate::wire::open_reader(&context.layout()?)? else { return Ok(Exit::Ok) };
+    let Some(reader) = context.place()?.open_reader()? else { return Ok(Exit::Ok) };
     let filter =
         RunFilter { workflow: Some(name.clone()), limit: RUNS_SHOWN, ..RunFilter::default() };
     let runs = runtime()?.block_on(reader.views.runs(&filter))?;
@@ -235,7 +234,7 @@ pub fn graph(args: GraphArgs, context: &Context) -> Result {
 
 /// The versions that the project's files say now.
 pub fn hashes_of_files(context: &Context) -> Result<BTreeMap<Name, VersionHash>> {
-    let loaded = project::load(&context.layout()?, None)?;
+    let loaded = runtime()?.block_on(context.place()?.load())?;
     let workflows = loaded.project.workflows.into_iter();
     Ok(workflows.map(|(name, served)| (name, served.plan.hash)).collect())
 }

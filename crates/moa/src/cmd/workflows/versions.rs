@@ -27,9 +27,9 @@ pub struct Args {
 
 /// Lists versions.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let name = args.workflow.as_deref().map(split_version).transpose()?.map(|(name, _)| name);
-    let versions = match crate::wire::open_reader(&layout)? {
+    let versions = match place.open_reader()? {
         Some(reader) => runtime()?.block_on(reader.views.workflows(name.as_ref()))?,
         None => Vec::new(),
     };

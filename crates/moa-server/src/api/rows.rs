@@ -1,0 +1,42 @@
+//! Rows of the store, for commands of moa on other machines.
+
+use axum::extract::State;
+use moa_view::rows::{self, Ask, Question};
+use serde_json::Value;
+
+use crate::App;
+use crate::auth::Identity;
+use crate::auth::role::Role;
+use crate::error::Result;
+use crate::extract::Json;
+
+/// Rows of the store
+///
+/// What a command of moa on another machine reads: a question of [`moa_view::rows`] and its answer,
+/// the row as the store has it. Its form belongs to the version of moa (`format`); programs use the
+/// other paths, which stay. The audit log takes the role admin.
+#[utoipa::path(
+    post, path = "/api/v1/rows", tag = "state",
+    request_body = Object,
+    responses((status = 200, description = "The rows", body = Value)),
+)]
+pub async fn ask(
+    State(app): State<App>,
+    who: Identity,
+    Json(question): Json<Value>,
+) -> Result<Json<Value>> {
+    let ask = Question::read(question)?;
+    if ask.is_audit() {
+        who.must_be(Role::Admin)?;
+    }
+    let control = app.control();
+    let answer = match ask {
+        Ask::Status => rows::json(control.status().await)?,
+        Ask::Jobs => rows::json(control.jobs())?,
+        Ask::HeldBack => rows::json(control.held_back().await)?,
+        // Settings may say more than is shown to everybody who looks at runs.
+        Ask::Files => rows::json(control.files(who.role == Role::Admin).await?)?,
+        ask => rows::answer(&*app.reader().views, ask).await?.unwrap_or_default(),
+    };
+    Ok(Json(answer))
+}

@@ -1,0 +1,201 @@
+//! What the store holds, row by row, as it goes from a node to a command on another machine.
+//!
+//! A command that reads asks [`Views`]; on another machine each of its questions becomes an [`Ask`],
+//! and the answer is the same row. So there is one way of showing things, whoever shows them. Absent
+//! by intent: whatever changes something, secrets, and what only a node itself needs.
+
+use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::trigger::TriggerId;
+use moa_ports::store::WorkflowVersion;
+use moa_ports::triggers::{OccurrenceFilter, TriggerFilter};
+use moa_ports::views::{RunFilter, Views};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::exit::{Exit, Failure, Result};
+
+/// The number of this form. It grows with each change after which an older moa would misread a row.
+pub const FORMAT: u32 = 1;
+/// Rows with events of a history answered at once.
+pub const COMMITS_MAX: usize = 200;
+/// Events of those rows, about.
+pub const EVENTS_MAX: usize = 5000;
+/// Other rows answered at once.
+pub const ROWS_MAX: usize = 500;
+
+/// A question, with the form in which its answer is understood.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    /// [`FORMAT`] of whoever asks.
+    pub format: u32,
+    /// What is asked.
+    pub ask: Ask,
+}
+
+/// What can be asked; see the method of the same name of [`Views`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// Runs; at most [`ROWS_MAX`].
+    Runs(RunFilter),
+    /// A run with its steps.
+    Run(RunId),
+    /// Runs by digits of their ids.
+    FindRuns(String),
+    /// The history of a run; at most [`COMMITS_MAX`] rows.
+    History {
+        /// The run.
+        run: RunId,
+        /// Behind this version.
+        after: u64,
+        /// So many rows.
+        limit: usize,
+    },
+    /// The history of all runs; at most [`COMMITS_MAX`] rows and about [`EVENTS_MAX`] events.
+    Events {
+        /// Behind this event number.
+        after: u64,
+        /// So many rows.
+        rows: usize,
+        /// So many events.
+        events: usize,
+    },
+    /// The newest event number.
+    LastEvent,
+    /// Versions of workflows, without their text and plan.
+    Workflows(Option<Name>),
+    /// A version with its text and plan.
+    Workflow(VersionHash),
+    /// What a run waits for.
+    Pending(RunId),
+    /// Triggers; at most [`ROWS_MAX`].
+    Triggers(TriggerFilter),
+    /// A trigger.
+    Trigger(TriggerId),
+    /// Occurrences of a trigger; at most [`ROWS_MAX`].
+    Occurrences {
+        /// The trigger.
+        trigger: TriggerId,
+        /// Which.
+        filter: OccurrenceFilter,
+    },
+    /// Numbers for the whole store.
+    Totals,
+    /// What has been used of agents' limits.
+    Limits,
+    /// The audit log; at most [`ROWS_MAX`] entries.
+    Audit {
+        /// Behind this entry.
+        after: u64,
+        /// So many entries.
+        limit: usize,
+    },
+    /// The newest entry of the audit log.
+    AuditHead,
+    /// What the node is doing ([`crate::node::NodeStatus`]).
+    Status,
+    /// What the node does beside its runs.
+    Jobs,
+    /// Until when the node holds missed slots back.
+    HeldBack,
+    /// The files of the project ([`ProjectFile`]).
+    Files,
+}
+
+/// A file of a project: what its definitions say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectFile {
+    /// Relative to the project: `workflows/build.yaml`.
+    pub path: String,
+    /// What it holds; `None` = it can't be read, or isn't text.
+    pub text: Option<String>,
+}
+
+impl Question {
+    /// A question as this moa asks it.
+    pub fn new(ask: Ask) -> Self {
+        Self { format: FORMAT, ask }
+    }
+
+    /// Reads a question.
+    ///
+    /// # Errors
+    /// It is asked in another form, by another version of moa; or it is none.
+    pub fn read(text: Json) -> Result<Ask> {
+        let format = text["format"].as_u64();
+        if format.is_some_and(|format| format != u64::from(FORMAT)) {
+            let format = format.unwrap_or_default();
+            let text = format!(
+                "this node (moa {}) answers such questions in form {FORMAT}, and not in form {format}",
+                env!("CARGO_PKG_VERSION")
+            );
+            return Err(Failure::refused(text).hint("use the same version of moa on both sides"));
+        }
+        let question: Question = serde_json::from_value(text)
+            .map_err(|e| Failure::usage(format!("this is no question: {e}")))?;
+        Ok(question.ask)
+    }
+}
+
+impl Ask {
+    /// Whether the audit log is asked for.
+    pub fn is_audit(&self) -> bool {
+        matches!(self, Ask::Audit { .. } | Ask::AuditHead)
+    }
+}
+
+/// Answers what the store knows; `None` = the node itself is asked.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
+    let rows = |limit: usize| limit.min(ROWS_MAX);
+    let commits = |limit: usize| limit.min(COMMITS_MAX);
+    let answer = match ask {
+        Ask::Runs(filter) => {
+            let filter = RunFilter { limit: rows(filter.limit), ..filter };
+            json(views.runs(&filter).await?)
+        }
+        Ask::Run(run) => json(views.run(run).await?),
+        Ask::FindRuns(digits) => json(views.find_runs(&digits).await?),
+        Ask::History { run, after, limit } => {
+            json(views.history(run, after, commits(limit)).await?)
+        }
+        Ask::Events { after, rows, events } => {
+            json(views.events(after, commits(rows), events.min(EVENTS_MAX)).await?)
+        }
+        Ask::LastEvent => json(views.last_event().await?),
+        Ask::Workflows(name) => {
+            let bare =
+                |v: WorkflowVersion| WorkflowVersion { source: "".into(), plan: "".into(), ..v };
+            let versions = views.workflows(name.as_ref()).await?;
+            json(versions.into_iter().map(bare).collect::<Vec<_>>())
+        }
+        Ask::Workflow(hash) => json(views.workflow(hash).await?),
+        Ask::Pending(run) => json(views.pending(run).await?),
+        Ask::Triggers(filter) => {
+            let filter = TriggerFilter { limit: rows(filter.limit), ..filter };
+            json(views.triggers(&filter).await?)
+        }
+        Ask::Trigger(id) => json(views.trigger(id).await?),
+        Ask::Occurrences { trigger, filter } => {
+            let filter = OccurrenceFilter { limit: rows(filter.limit), ..filter };
+            json(views.occurrences(trigger, &filter).await?)
+        }
+        Ask::Totals => json(views.totals().await?),
+        Ask::Limits => json(views.limits().await?),
+        Ask::Audit { after, limit } => json(views.audit(after, rows(limit)).await?),
+        Ask::AuditHead => json(views.audit_head().await?),
+        Ask::Status | Ask::Jobs | Ask::HeldBack | Ask::Files => return Ok(None),
+    };
+    answer.map(Some)
+}
+
+/// An answer as it is sent.
+///
+/// # Errors
+/// It can't be written as JSON; a fault of moa.
+pub fn json(answer: impl Serialize) -> Result<Json> {
+    serde_json::to_value(answer)
+        .map_err(|e| Failure::new(Exit::Failed, format!("an answer can't be written as JSON: {e}")))
+}

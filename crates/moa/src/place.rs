@@ -1,0 +1,119 @@
+//! What a command works on: a project of this machine, or one that a node elsewhere serves.
+//!
+//! Commands read by a [`Reader`] and ask by a [`Client`], and show what comes by the same code: only
+//! these two know where it comes from. What needs the project's folder takes [`Layout`] itself, which a
+//! project elsewhere has none of.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use moa_core::ids::Name;
+use moa_core::time::Millis;
+use moa_view::node::PausedAgent;
+use moa_view::rows::Ask;
+
+use crate::control::client::Client;
+use crate::exit::{Exit, Failure, Result};
+use crate::node;
+use crate::project::{self, Layout, Loaded};
+use crate::reader::Reader;
+use crate::remote::Remote;
+use crate::{text, wire};
+
+/// What a command works on.
+#[derive(Clone)]
+pub enum Place {
+    /// A project of this machine.
+    Here(Layout),
+    /// The project of a node elsewhere.
+    There(Remote),
+}
+
+impl Place {
+    /// The read side of the store; `None` when nothing has run in it yet.
+    pub fn open_reader(&self) -> Result<Option<Reader>> {
+        match self {
+            Self::Here(layout) => wire::open_reader(layout),
+            Self::There(remote) => Ok(Some(remote.reader())),
+        }
+    }
+
+    /// The read side of the store, or says that nothing has run in it yet.
+    pub fn require_reader(&self) -> Result<Reader> {
+        match self {
+            Self::Here(layout) => wire::require_reader(layout),
+            Self::There(remote) => Ok(remote.reader()),
+        }
+    }
+
+    /// The node; `None` when none runs. One elsewhere is not asked yet whether it is there.
+    pub async fn connect(&self) -> Result<Option<Client>> {
+        match self {
+            Self::Here(layout) => Client::connect(&layout.state()).await,
+            Self::There(remote) => Ok(Some(Client::of(remote.clone()))),
+        }
+    }
+
+    /// What the project's files say.
+    pub async fn load(&self) -> Result<Loaded> {
+        match self {
+            Self::Here(layout) => project::load(layout, None),
+            Self::There(remote) => remote.project().await,
+        }
+    }
+
+    /// Until when missed slots are held back, because nodes were started too often lately.
+    pub async fn held_back(&self) -> Result<Option<Millis>> {
+        match self {
+            Self::Here(layout) => Ok(node::triggers::held_back(&layout.state())),
+            Self::There(remote) => remote.ask(Ask::HeldBack).await,
+        }
+    }
+
+    /// Agents that take no new tasks.
+    pub async fn paused(&self) -> Result<BTreeMap<Name, PausedAgent>> {
+        match self {
+            Self::Here(layout) => Ok(node::agents::Paused::read(&layout.state()).all()),
+            Self::There(remote) => Ok(remote.status().await?.paused),
+        }
+    }
+
+    /// Whether it is elsewhere.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::There(_))
+    }
+}
+
+/// A node elsewhere that doesn't answer for a while: whoever follows something waits for it, and takes
+/// up where it was.
+#[derive(Default)]
+pub struct Outage {
+    since: Option<Instant>,
+    said: bool,
+}
+
+/// How long a node may be gone before that is said.
+const SAY_AFTER: Duration = Duration::from_secs(2);
+
+impl Outage {
+    /// Whether a failure may be over by itself, so that it is waited for.
+    pub fn passes(&mut self, place: &Place, failure: &Failure, say: &mut dyn FnMut(&str)) -> bool {
+        if !place.is_elsewhere() || failure.exit != Exit::Unavailable {
+            return false;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !self.said && since.elapsed() > SAY_AFTER {
+            self.said = true;
+            say(&format!("{}; trying again", text::safe_line(&failure.message)));
+        }
+        true
+    }
+
+    /// It answers again.
+    pub fn over(&mut self, say: &mut dyn FnMut(&str)) {
+        self.since = None;
+        if std::mem::take(&mut self.said) {
+            say("the node answers again");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What changes something on a node elsewhere.
+
+use moa_core::ids::{Name, RunId};
+use moa_core::time::Span;
+use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
+use moa_core::workflow::Priority;
+use moa_engine::handle::{Change, ForkFrom, ForkRequest, Started};
+use moa_engine::jobs::JobStatus;
+use moa_ports::triggers::TriggerRow;
+use moa_server::auth::role::Role;
+use moa_view::node::{NodeStatus, PausedAgent, StartRun};
+use moa_view::rows::Ask;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+
+use zeroize::Zeroizing;
+
+use super::project::percent_encoded;
+use super::{Call, Remote};
+use crate::cmd::context::Me;
+use crate::cmd::token::Line as TokenLine;
+use crate::exit::{Failure, Result};
+use crate::text;
+
+#[derive(Debug, Deserialize)]
+struct TokenList {
+    tokens: Vec<TokenLine>,
+}
+
+#[derive(Deserialize)]
+struct MadeToken {
+    id: String,
+    token: Zeroizing<String>,
+}
+
+/// What became of a start.
+#[derive(Debug, Deserialize)]
+struct StartedRun {
+    run: Option<RunId>,
+    outcome: String,
+    warning: Option<String>,
+}
+
+/// A trigger or agent after a switch.
+#[derive(Debug, Deserialize)]
+struct Switched {
+    changed: bool,
+}
+
+/// What became of events.
+#[derive(Debug, Deserialize)]
+struct Published {
+    new: usize,
+}
+
+/// A backfill that has begun.
+#[derive(Debug, Deserialize)]
+struct Begun {
+    number: u32,
+}
+
+/// A key that is nobody else's: with it, a request may be sent again.
+fn new_key() -> String {
+    format!("cli-{:016x}{:016x}", crate::wire::random_u64(), crate::wire::random_u64())
+}
+
+fn priority_of(priority: Option<Priority>) -> Json {
+    priority.map_or(Json::Null, |priority| json!(priority))
+}
+
+impl Remote {
+    /// Starts a run, once, however often the connection breaks; also answers diagnostics when a
+    /// broken edit was passed over.
+    pub async fn start(&self, start: StartRun) -> Result<(Started, Option<String>)> {
+        let StartRun { workflow, version, params, texts, idempotency_key, priority, .. } = start;
+        let texts: Map<String, Json> = texts.into_iter().map(|(n, t)| (n, t.into())).collect();
+        let body = json!({
+            "workflow": workflow, "version": version, "params": params, "texts": texts,
+            "priority": priority_of(priority),
+        });
+        let call = Call::post("/api/v1/runs", Some(body));
+        let started: StartedRun =
+            self.json(call.keyed(idempotency_key.unwrap_or_else(new_key))).await?;
+        let outcome = match (started.outcome.as_str(), started.run) {
+            ("existing", Some(run)) => Started::Existing { run },
+            (_, Some(run)) => Started::New { run },
+            (_, None) => Started::Skipped,
+        };
+        Ok((outcome, started.warning.map(|warning| text::safe(&warning).into_owned())))
+    }
+
+    /// Repeats a run in part.
+    pub async fn fork(&self, fork: ForkRequest) -> Result<RunId> {
+        let ForkRequest { run, from, params, idempotency_key, .. } = fork;
+        let (path, body) = match (from, params) {
+            (ForkFrom::Failed, None) => ("retry", None),
+            (ForkFrom::Step(step), None) => ("rerun", Some(json!({"from": step}))),
+            (ForkFrom::Step(step), Some(params)) => {
+                ("fork", Some(json!({"from": step, "params": params})))
+            }
+            (ForkFrom::Start, params) => {
+                ("fork", Some(json!({"params": params.unwrap_or_else(|| json!({}))})))
+            }
+            (ForkFrom::Failed, Some(_)) => {
+                return Err(Failure::usage("a retry takes the params of the first run"));
+            }
+        };
+        let path = format!("/api/v1/runs/{run}/{path}");
+        let key = idempotency_key.unwrap_or_else(new_key);
+        let started: StartedRun = self.json(Call::post(&path, body).keyed(key)).await?;
+        started.run.ok_or_else(|| Failure::refused("no run was started"))
+    }
+
+    /// Changes a run.
+    pub async fn change(&self, run: RunId, change: Change) -> Result<()> {
+        let (act, body) = match change {
+            Change::Pause => ("pause", None),
+            Change::Resume => ("resume", None),
+            Change::Cancel { reason } => ("cancel", Some(json!({"reason": reason}))),
+            Change::Terminate { reason } => ("terminate", Some(json!({"reason": reason}))),
+            Change::Signal { name, key, payload } => {
+                let key = key.unwrap_or_else(new_key);
+                ("signal", Some(json!({"name": name, "key": key, "payload": payload})))
+            }
+            Change::Event { .. } => {
+                return Err(Failure::refused("a node elsewhere takes no event for one run alone"));
+            }
+        };
+        let path = format!("/api/v1/runs/{run}/{act}");
+        let call = Call::post(&path, body);
+        // The same signal has the same key; a run can't be paused or resumed twice over.
+        let call = if matches!(act, "signal") { call.repeatable() } else { call };
+        self.json::<Json>(call).await.map(drop)
+    }
+
+    /// Does something with a trigger.
+    pub async fn trigger(&self, id: TriggerId, command: TriggerCommand) -> Result<TriggerAnswer> {
+        let at = |act: &str| format!("/api/v1/triggers/{id}/{act}");
+        match command {
+            TriggerCommand::Pause { reason, .. } => {
+                self.switch(&at("pause"), Some(json!({"reason": reason}))).await
+            }
+            TriggerCommand::Resume => self.switch(&at("resume"), None).await,
+            TriggerCommand::CancelBackfill { number } => {
+                self.switch(&at("backfill/cancel"), Some(json!({"number": number}))).await
+            }
+            TriggerCommand::Start { key, params, overlap, priority, .. } => {
+                let mut body = json!({"overlap": overlap, "priority": priority_of(priority)});
+                if let Some(params) = params {
+                    body["params"] = (*params).clone();
+                }
+                self.json(Call::post(&at("start"), Some(body)).keyed(key)).await.map(
+                    |decided: Decided| TriggerAnswer::Decided {
+                        outcome: decided.outcome,
+                        run: decided.run,
+                        reason: decided.reason,
+                    },
+                )
+            }
+            TriggerCommand::Backfill(request) => {
+                let body = json!({
+                    "from": request.from.to_string(), "to": request.to.to_string(),
+                    "reverse": request.reverse, "at_once": request.at_once,
+                    "reprocess": request.reprocess, "forgotten": request.forgotten,
+                    "priority": priority_of(request.priority),
+                });
+                let path = at("backfill");
+                let call = Call::post(&path, Some(body)).keyed(request.key);
+                let begun: Begun = self.json(call).await?;
+                self.backfill(id, begun.number).await
+            }
+        }
+    }
+
+    async fn switch(&self, path: &str, body: Option<Json>) -> Result<TriggerAnswer> {
+        let switched: Switched = self.json(Call::post(path, body).repeatable()).await?;
+        Ok(if switched.changed { TriggerAnswer::Done } else { TriggerAnswer::Unchanged })
+    }
+
+    async fn backfill(&self, id: TriggerId, number: u32) -> Result<TriggerAnswer> {
+        let row: Option<TriggerRow> = self.ask(Ask::Trigger(id)).await?;
+        let backfills = row.map(|row| row.state.backfills).unwrap_or_default();
+        let found = backfills.into_iter().find(|backfill| backfill.number == number);
+        let gone = || Failure::refused(format!("backfill {number} has begun, and is over"));
+        Ok(TriggerAnswer::Backfill(found.ok_or_else(gone)?))
+    }
+
+    /// Publishes an event; answers whether it is new.
+    pub async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
+        let key = key.unwrap_or_else(new_key);
+        let body = json!({"type": event, "data": data, "key": key});
+        let call = Call::post("/api/v1/events", Some(body)).repeatable();
+        let published: Published = self.json(call).await?;
+        Ok(published.new > 0)
+    }
+
+    /// Lets an agent take no new task, or take them again; answers whether it was otherwise before.
+    pub async fn switch_agent(&self, agent: &Name, paused: Option<PausedAgent>) -> Result<bool> {
+        let (act, body) = match paused {
+            Some(paused) => ("pause", Some(json!({"reason": paused.reason}))),
+            None => ("resume", None),
+        };
+        let path = format!("/api/v1/agents/{agent}/{act}");
+        let switched: Switched = self.json(Call::post(&path, body).repeatable()).await?;
+        Ok(switched.changed)
+    }
+
+    /// What the node is doing.
+    pub async fn status(&self) -> Result<NodeStatus> {
+        self.ask(Ask::Status).await
+    }
+
+    /// Who we are to it.
+    pub async fn me(&self) -> Result<Me> {
+        self.json(Call::get("/api/v1/me")).await
+    }
+
+    /// Its tokens and sessions.
+    pub async fn tokens(&self) -> Result<Vec<TokenLine>> {
+        let list: TokenList = self.json(Call::get("/api/v1/tokens")).await?;
+        Ok(list.tokens)
+    }
+
+    /// Makes a token; answers it with its secret.
+    pub async fn create_token(
+        &self,
+        name: &str,
+        role: Role,
+        expires: Option<Span>,
+    ) -> Result<(TokenLine, Zeroizing<String>)> {
+        let expires = expires.map(|span| span.to_string());
+        let body = json!({"name": name, "role": role, "expires_in": expires});
+        let made: MadeToken = self.json(Call::post("/api/v1/tokens", Some(body))).await?;
+        let line = self.tokens().await?.into_iter().find(|line| line.id == made.id);
+        let gone = || Failure::refused("the token was made, and is gone already");
+        Ok((line.ok_or_else(gone)?, made.token))
+    }
+
+    /// Ends a token or session.
+    pub async fn revoke_token(&self, id: &str) -> Result<()> {
+        let path = format!("/api/v1/tokens/{}", percent_encoded(id));
+        let call = Call { method: Method::DELETE, again: false, ..Call::get(&path) };
+        self.call(call).await.map(drop)
+    }
+
+    /// What is known of its jobs.
+    pub async fn jobs(&self) -> Result<Vec<JobStatus>> {
+        self.ask(Ask::Jobs).await
+    }
+
+    /// Does a job out of turn; answers when it is done.
+    pub async fn run_job(&self, name: &str) -> Result<JobStatus> {
+        let path = format!("/api/v1/jobs/{}/run", percent_encoded(name));
+        self.json::<Json>(Call::post(&path, None)).await?;
+        let job = self.jobs().await?.into_iter().find(|job| job.name == name);
+        job.ok_or_else(|| Failure::not_found(format!("there is no job {name}")))
+    }
+}
+
+/// What became of a start of a trigger.
+#[derive(Debug, Deserialize)]
+struct Decided {
+    outcome: moa_core::trigger::Outcome,
+    run: Option<RunId>,
+    reason: Option<String>,
+}

@@ -1,0 +1,351 @@
+//! A node on another machine, or of another user: its API, as commands use it.
+//!
+//! What is read comes as the rows that the store has ([`views`]), so that everything is shown by the
+//! code that shows a project of this machine; what changes something goes to the API's own paths
+//! ([`acts`]). Whoever answers there is not trusted: an answer has a limit, its text is shown as any
+//! text, and a token goes to the address that it was given for and nowhere else.
+
+mod acts;
+mod answer;
+mod contexts;
+mod events;
+mod project;
+mod views;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moa_view::rows::{Ask, Question};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Method, Url};
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use zeroize::Zeroizing;
+
+use crate::exit::{Exit, Failure, Result};
+use crate::reader::Reader;
+pub use contexts::{Chosen, Contexts, LOCAL, Stored, by, choose, token_of_flags};
+
+/// Bytes of an answer at most.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// How long a connection may take.
+const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How long an answer may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(100);
+/// How long a node may let wait that has too many requests, all waits of a request together.
+const BUSY_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Pauses before what broke is asked again.
+const AGAIN_AFTER: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(5),
+];
+/// Bytes of a file of certificates at most.
+const CERTIFICATES_BYTES_MAX: u64 = 1 << 20;
+
+/// A node that is reached by its API.
+#[derive(Clone)]
+pub struct Remote(Arc<Inner>);
+
+struct Inner {
+    url: Url,
+    /// How it was chosen, for people: `--url`, `the context prod`.
+    by: String,
+    token: Option<Token>,
+    client: Client,
+}
+
+/// A token, and where it came from.
+#[derive(Clone)]
+pub struct Token {
+    /// It.
+    pub text: Zeroizing<String>,
+    /// Where it came from, for people: `MOA_TOKEN`.
+    pub from: String,
+}
+
+/// A request.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    query: Vec<(&'a str, String)>,
+    body: Option<Json>,
+    key: Option<String>,
+    /// Whether it may be sent again when nobody knows what became of it.
+    again: bool,
+}
+
+impl<'a> Call<'a> {
+    fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, query: Vec::new(), body: None, key: None, again: true }
+    }
+
+    fn post(path: &'a str, body: Option<Json>) -> Self {
+        Self { method: Method::POST, body, again: false, ..Self::get(path) }
+    }
+
+    /// The same key is the same request, so it may be sent again.
+    fn keyed(self, key: String) -> Self {
+        Self { key: Some(key), again: true, ..self }
+    }
+
+    fn repeatable(self) -> Self {
+        Self { again: true, ..self }
+    }
+}
+
+/// What a node answered.
+struct Answer {
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// Why there is no answer.
+enum Broken {
+    /// Nothing was sent.
+    Unreached(Failure),
+    /// Nobody knows what became of it.
+    Unknown(Failure),
+    /// The node has too many requests.
+    Busy(Duration, Failure),
+    /// It was refused, or the answer makes no sense.
+    Refused(Failure),
+}
+
+impl Remote {
+    /// A node at an address.
+    ///
+    /// # Errors
+    /// It is no address, or there are no certificates by which a node could be known.
+    pub fn new(
+        url: &str,
+        by: String,
+        token: Option<Token>,
+        ca_cert: Option<&Path>,
+    ) -> Result<Self> {
+        let url = address(url)?;
+        let client = client(ca_cert)?;
+        Ok(Self(Arc::new(Inner { url, by, token, client })))
+    }
+
+    /// Its address, for people.
+    pub fn url(&self) -> &str {
+        self.0.url.as_str().trim_end_matches('/')
+    }
+
+    /// How it was chosen, for people.
+    pub fn by(&self) -> &str {
+        &self.0.by
+    }
+
+    /// Where its token came from, for people.
+    pub fn token_from(&self) -> Option<&str> {
+        self.0.token.as_ref().map(|token| token.from.as_str())
+    }
+
+    /// Whether a token goes over a network in the clear.
+    pub fn is_open(&self) -> bool {
+        let host = self.0.url.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let is_here = bare == "localhost"
+            || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        self.0.url.scheme() == "http" && !is_here && self.0.token.is_some()
+    }
+
+    /// What its store holds.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::new(self.clone()))
+    }
+
+    /// Asks for rows.
+    pub async fn ask<T: DeserializeOwned>(&self, ask: Ask) -> Result<T> {
+        let question = serde_json::to_value(Question::new(ask))
+            .map_err(|e| Failure::usage(format!("the question can't be written: {e}")))?;
+        let call = Call::post("/api/v1/rows", Some(question)).repeatable();
+        self.json(call).await
+    }
+
+    /// Sends a request, and reads the JSON of its answer.
+    async fn json<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T> {
+        let path = call.path.to_owned();
+        let answer = self.call(call).await?;
+        answer::read(self, &path, &answer.headers, &answer.body)
+    }
+
+    /// Sends a request: again where that does no harm, and later when the node asks for that.
+    async fn call(&self, call: Call<'_>) -> Result<Answer> {
+        let began = Instant::now();
+        let mut pauses = AGAIN_AFTER.into_iter();
+        let mut sent = false;
+        loop {
+            match self.once(&call).await {
+                Ok(answer) => return Ok(answer),
+                Err(Broken::Refused(failure)) => return Err(failure),
+                Err(Broken::Busy(wait, failure)) => {
+                    if began.elapsed() + wait > BUSY_WAIT_MAX {
+                        return Err(failure);
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+                // A node that was never there is said at once.
+                Err(Broken::Unreached(failure)) if !sent => return Err(failure),
+                Err(Broken::Unreached(failure) | Broken::Unknown(failure)) => {
+                    sent = true;
+                    let Some(pause) = pauses.next().filter(|_| call.again) else {
+                        return Err(failure);
+                    };
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn once(&self, call: &Call<'_>) -> std::result::Result<Answer, Broken> {
+        let request = self.request(call).timeout(ANSWER_WAIT);
+        let mut response = request.send().await.map_err(|e| self.broken(call, &e))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let max = if status.is_success() { ANSWER_BYTES_MAX } else { answer::PROBLEM_BYTES_MAX };
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.broken(call, &e))? {
+            if body.len() + chunk.len() > max {
+                let text = format!("{} answers more than {max} bytes", self.url());
+                let failure = Failure::refused(text).hint("ask for less: --limit");
+                return Err(Broken::Refused(failure));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        match status.is_success() {
+            true => Ok(Answer { headers, body }),
+            false => Err(answer::refusal(self, call.path, status, &headers, &body)),
+        }
+    }
+
+    fn request(&self, call: &Call<'_>) -> reqwest::RequestBuilder {
+        let mut url = self.0.url.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}{}", call.path));
+        for (name, value) in &call.query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut request = self.0.client.request(call.method.clone(), url);
+        if let Some(token) = &self.0.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", *token.text))
+                .unwrap_or_else(|_| HeaderValue::from_static(""));
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(key) = &call.key {
+            request = request.header("Idempotency-Key", key);
+        }
+        if let Some(body) = &call.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        request
+    }
+
+    /// What a broken connection means.
+    fn broken(&self, call: &Call<'_>, error: &reqwest::Error) -> Broken {
+        let why = chain(error);
+        if error.is_connect() {
+            return Broken::Unreached(self.unreached(&why));
+        }
+        let text = match error.is_timeout() {
+            true => format!("{} takes too long to answer", self.url()),
+            false => format!("the connection to {} broke: {why}", self.url()),
+        };
+        let failure = self.chosen(Failure::new(Exit::Unavailable, text));
+        Broken::Unknown(match call.again {
+            true => failure,
+            false => {
+                failure.hint("what was asked for may have been done: look before you ask again")
+            }
+        })
+    }
+
+    fn unreached(&self, why: &str) -> Failure {
+        let text = format!("{} can't be reached: {why}", self.url());
+        let failure = Failure::new(Exit::Unavailable, text);
+        let failure = match why.contains("certificate") || why.contains("UnknownIssuer") {
+            true => failure.hint("--ca-cert FILE names the authority of its certificate"),
+            false => failure.hint("does `moa up` run there, and listen on that address?"),
+        };
+        self.chosen(failure)
+    }
+
+    /// Says how the node was chosen.
+    fn chosen(&self, failure: Failure) -> Failure {
+        failure.hint(format!("the node is chosen by {}", self.by()))
+    }
+}
+
+/// An address of a node, checked.
+///
+/// # Errors
+/// It is none.
+pub fn address(text: &str) -> Result<Url> {
+    let example = "write https://moa.example.com or http://127.0.0.1:3020";
+    let wrong = |why: &str| Failure::usage(format!("{text:?} is no address: {why}")).hint(example);
+    let url = Url::parse(text).map_err(|e| wrong(&e.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(wrong("it begins with neither http:// nor https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Failure::usage("an address holds no name and password")
+            .hint("give a token with --token-file or MOA_TOKEN"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("it holds more than a host and a path"));
+    }
+    Ok(url)
+}
+
+fn client(ca_cert: Option<&Path>) -> Result<Client> {
+    // Fails when there is one already, which is then used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let roots = ca_cert.map(certificates).transpose()?;
+    let builder = || {
+        let builder = Client::builder()
+            // A token goes to nobody that another one names.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_WAIT)
+            .user_agent(concat!("moa/", env!("CARGO_PKG_VERSION")));
+        match &roots {
+            Some(roots) => builder.tls_certs_merge(roots.clone()),
+            None => builder,
+        }
+    };
+    let built = builder().build().or_else(|_| match &roots {
+        // A machine without authorities of its own still has the one that was named.
+        Some(roots) => builder().tls_certs_only(roots.clone()).build(),
+        None => builder().tls_certs_only([]).build(),
+    });
+    built.map_err(|e| Failure::new(Exit::Unavailable, format!("can't speak HTTP: {}", chain(&e))))
+}
+
+fn certificates(path: &Path) -> Result<Vec<reqwest::Certificate>> {
+    use std::io::Read;
+    let mut pem = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(CERTIFICATES_BYTES_MAX).read_to_end(&mut pem))
+        .map_err(|e| Failure::io(format!("can't read {}", path.display()), &e))?;
+    let wrong = || {
+        Failure::usage(format!("{} holds no certificate", path.display()))
+            .hint("it is a PEM file: -----BEGIN CERTIFICATE-----")
+    };
+    let roots = reqwest::Certificate::from_pem_bundle(&pem).map_err(|_| wrong())?;
+    if roots.is_empty() { Err(wrong()) } else { Ok(roots) }
+}
+
+/// An error and what caused it, without the address, which is said beside it.
+fn chain(error: &reqwest::Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    // The outer ones say in general what the innermost says in particular.
+    causes.pop().unwrap_or_else(|| error.to_string())
+}

@@ -1,0 +1,165 @@
+//! The read side of a store elsewhere: each question is asked over the API.
+
+use async_trait::async_trait;
+use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::run::RunStatus;
+use moa_core::time::Millis;
+use moa_core::trigger::{Occurrence, TriggerId};
+use moa_ports::artifacts::ArtifactHash;
+use moa_ports::audit::{AuditEntry, AuditHead};
+use moa_ports::limit::LimitRow;
+use moa_ports::sealed::SealedRow;
+use moa_ports::store::{Error, Snapshot, WorkflowVersion};
+use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
+use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use moa_view::rows::{Ask, COMMITS_MAX, ROWS_MAX};
+use serde::de::DeserializeOwned;
+
+use super::Remote;
+use crate::exit::Failure;
+
+type Result<T> = std::result::Result<T, Error>;
+
+impl Remote {
+    async fn row<T: DeserializeOwned>(&self, ask: Ask) -> Result<T> {
+        Ok(self.ask(ask).await?)
+    }
+
+    /// Asks for parts until there are `limit` rows, or no more.
+    async fn rows<T: DeserializeOwned>(
+        &self,
+        limit: usize,
+        part: usize,
+        mut ask: impl FnMut(Option<&T>, usize) -> Ask,
+    ) -> Result<Vec<T>> {
+        let mut rows: Vec<T> = Vec::new();
+        while rows.len() < limit {
+            let wanted = part.min(limit - rows.len());
+            let more: Vec<T> = self.row(ask(rows.last(), wanted)).await?;
+            let done = more.len() < wanted;
+            rows.extend(more.into_iter().take(wanted));
+            if done {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// What only the machine of the store itself may ask.
+fn not_told<T>(what: &str) -> Result<T> {
+    Err(Failure::refused(format!("a node tells nobody elsewhere {what}")).into())
+}
+
+#[async_trait]
+impl Views for Remote {
+    async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
+        self.rows(filter.limit, ROWS_MAX, |last: Option<&RunSummary>, limit| {
+            let before = last.map(|run| run.run).or(filter.before);
+            Ask::Runs(RunFilter { before, limit, ..filter.clone() })
+        })
+        .await
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<Snapshot>> {
+        self.row(Ask::Run(run)).await
+    }
+
+    async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>> {
+        self.row(Ask::FindRuns(digits.to_owned())).await
+    }
+
+    async fn history(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<HistoryRow>> {
+        self.rows(limit, COMMITS_MAX, |last: Option<&HistoryRow>, limit| {
+            let after = last.map_or(after, |row| row.version);
+            Ask::History { run, after, limit }
+        })
+        .await
+    }
+
+    async fn events(&self, after: u64, rows: usize, events: usize) -> Result<Vec<HistoryRow>> {
+        self.row(Ask::Events { after, rows, events }).await
+    }
+
+    async fn last_event(&self) -> Result<u64> {
+        self.row(Ask::LastEvent).await
+    }
+
+    async fn workflows(&self, workflow: Option<&Name>) -> Result<Vec<WorkflowVersion>> {
+        self.row(Ask::Workflows(workflow.cloned())).await
+    }
+
+    async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>> {
+        self.row(Ask::Workflow(hash)).await
+    }
+
+    async fn pending(&self, run: RunId) -> Result<Pending> {
+        self.row(Ask::Pending(run)).await
+    }
+
+    async fn triggers(&self, filter: &TriggerFilter) -> Result<Vec<TriggerRow>> {
+        self.rows(filter.limit, ROWS_MAX, |last: Option<&TriggerRow>, limit| {
+            let last = last.map(|row| (row.spec.workflow.clone(), row.spec.label()));
+            let after = last.or_else(|| filter.after.clone());
+            Ask::Triggers(TriggerFilter { after, limit, ..filter.clone() })
+        })
+        .await
+    }
+
+    async fn trigger(&self, id: TriggerId) -> Result<Option<TriggerRow>> {
+        self.row(Ask::Trigger(id)).await
+    }
+
+    async fn occurrences(
+        &self,
+        trigger: TriggerId,
+        filter: &OccurrenceFilter,
+    ) -> Result<Vec<Occurrence>> {
+        self.rows(filter.limit, ROWS_MAX, |last: Option<&Occurrence>, limit| {
+            let after = last.map(|o| (o.at, o.key.clone())).or_else(|| filter.after.clone());
+            let filter = OccurrenceFilter { after, limit, ..filter.clone() };
+            Ask::Occurrences { trigger, filter }
+        })
+        .await
+    }
+
+    async fn totals(&self) -> Result<Totals> {
+        self.row(Ask::Totals).await
+    }
+
+    async fn fates(&self, _runs: &[RunId]) -> Result<Vec<Fate>> {
+        not_told("what may be deleted")
+    }
+
+    async fn artifact_fates(&self, _artifacts: &[ArtifactHash]) -> Result<Vec<Fate>> {
+        not_told("what may be deleted")
+    }
+
+    async fn ended_beyond(&self, _status: RunStatus, _keep: u64) -> Result<Option<Millis>> {
+        not_told("what may be deleted")
+    }
+
+    async fn limits(&self) -> Result<Vec<LimitRow>> {
+        self.row(Ask::Limits).await
+    }
+
+    async fn sealed(&self) -> Result<Vec<SealedRow>> {
+        not_told("its secrets")
+    }
+
+    async fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditEntry>> {
+        self.rows(limit, ROWS_MAX, |last: Option<&AuditEntry>, limit| {
+            let after = last.map_or(after, |entry| entry.seq);
+            Ask::Audit { after, limit }
+        })
+        .await
+    }
+
+    async fn audit_head(&self) -> Result<Option<AuditHead>> {
+        self.row(Ask::AuditHead).await
+    }
+
+    async fn verify(&self) -> Result<Vec<String>> {
+        not_told("whether its store is whole: `moa doctor` says so on its machine")
+    }
+}

@@ -1,0 +1,252 @@
+//! The command line on a node elsewhere: called in an empty folder, by the API alone.
+
+mod breaks;
+mod contexts;
+mod stranger;
+
+use std::process::Command;
+
+use serde_json::Value as Json;
+
+use crate::http::Api;
+use crate::project::{Node, Project, Said, moa};
+
+/// Somebody on another machine, so to speak.
+pub struct Elsewhere {
+    dir: tempfile::TempDir,
+    pub url: String,
+    pub token: String,
+}
+
+impl Elsewhere {
+    pub fn new(project: &Project, node: &Node, role: &str) -> Self {
+        let api = Api::with_role(project, node, role);
+        Self::at(&format!("http://{}", api.address), api.token())
+    }
+
+    pub fn at(url: &str, token: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self { dir, url: url.to_owned(), token: token.to_owned() }
+    }
+
+    /// A command of theirs, which nothing says what it works on.
+    pub fn bare(&self, args: &[&str]) -> Command {
+        let mut command = moa();
+        command.current_dir(self.dir.path()).env("HOME", self.dir.path()).args(args);
+        command
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bare(args);
+        command.env("MOA_URL", &self.url).env("MOA_TOKEN", &self.token);
+        command
+    }
+
+    pub fn call(&self, args: &[&str]) -> Said {
+        self.command(args).output().expect("it can be started").into()
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+const SHOP: &str = "\
+name: Shop
+version: 1.2.0
+params:
+  n: {type: integer, default: 1}
+  name: {type: string, default: you}
+schedule: {cron: '0 3 * * *', timezone: Europe/Berlin}
+on: {event: order.paid}
+steps:
+  - {id: log, run: 'echo hello $NAME; echo more >&2', env: {NAME: '${{ params.name }}'}}
+  - {id: say, run: \"echo '{\\\"twice\\\": 4}'\"}
+  - id: each
+    foreach: {in: '[1, 2]', as: i}
+    steps: [{id: pack, run: 'echo ${{ i }}'}]
+  - {id: bad, run: 'echo oh >&2; exit 3', retry: never, continue: true}
+outputs: {twice: say.twice}
+";
+
+const ASK: &str = "steps: [{id: ask, approve: {title: 'go on?'}}]\n";
+
+fn shop() -> Project {
+    let project = Project::with("shop", SHOP);
+    project.workflow("ask", ASK);
+    project.write("agents/writer.yaml", "command: [echo, '{}']\nconcurrency: 2\n");
+    project
+}
+
+/// Commands that only look.
+const LOOKS: &[&[&str]] = &[
+    &["runs", "list"],
+    &["runs", "list", "--status", "succeeded", "-n", "1"],
+    &["runs", "show", "last"],
+    &["runs", "show", "last", "--all", "--at", "3"],
+    &["runs", "history", "last"],
+    &["runs", "logs", "last"],
+    &["runs", "logs", "last", "pack"],
+    &["runs", "logs", "last", "say", "--attempt", "1"],
+    &["runs", "export", "last"],
+    &["runs", "export", "last", "--check-format"],
+    &["runs", "why", "last"],
+    &["runs", "show", "ffffffff"],
+    &["runs", "logs", "last", "nothing"],
+    &["workflows", "list"],
+    &["workflows", "show", "shop"],
+    &["workflows", "show", "shop@1.2.0"],
+    &["workflows", "show", "shop", "--source"],
+    &["workflows", "show", "shoop"],
+    &["workflows", "graph", "shop"],
+    &["workflows", "graph", "shop", "--format", "dot"],
+    &["workflows", "versions"],
+    &["workflows", "versions", "shop"],
+    &["workflows", "diff", "shop", "ask"],
+    &["workflows", "validate"],
+    &["schedules", "list"],
+    &["schedules", "next", "shop/1", "-n", "3", "--after", "2027-03-28"],
+    &["schedules", "slots", "shop/1"],
+    &["schedules", "why", "shop/1", "2026-03-29T02:30"],
+    &["schedules", "next", "nothing"],
+    &["triggers", "list"],
+    &["triggers", "history", "shop/2"],
+    &["triggers", "test", "shop/2", "--data", "{}"],
+    &["agents", "list"],
+    &["agents", "show", "writer"],
+    &["agents", "show", "wroter"],
+    &["limits"],
+    &["events", "query", "--type", "step.*"],
+    &["events", "query", "--run", "last"],
+    &["events", "tail", "-n", "5"],
+    &["token", "list"],
+    &["audit", "list"],
+    &["export"],
+    &["run", "shop", "--dry-run"],
+];
+
+#[test]
+fn what_is_shown_is_the_same_here_and_elsewhere() {
+    let project = shop();
+    project.run("shop");
+    let node = project.up();
+    let there = Elsewhere::new(&project, &node, "admin");
+    // The token notes its first use.
+    there.call(&["runs", "list"]).expect(0);
+    for args in LOOKS {
+        for json in [false, true] {
+            let mut args = args.to_vec();
+            if json {
+                args.push("--json");
+            }
+            let (mine, theirs) = (project.call(&args), there.call(&args));
+            assert_eq!(theirs.code, mine.code, "{args:?}: {}{}", theirs.err, mine.err);
+            let same = |said: &Said| {
+                // A log's file is its machine's own; ages grow between two calls.
+                let lines = said.out.lines().filter(|line| !line.contains("\"path\":"));
+                let lines = lines.filter(|line| !line.ends_with(" ago") && !line.contains(" ago)"));
+                lines.collect::<Vec<_>>().join("\n")
+            };
+            assert_eq!(same(&theirs), same(&mine), "{args:?}");
+            if mine.code != 0 {
+                assert_eq!(theirs.err, mine.err, "{args:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_done_elsewhere_is_done() {
+    let project = shop();
+    let node = project.up();
+    let there = Elsewhere::new(&project, &node, "admin");
+    let run = there.call(&["run", "shop", "-p", "n=7", "-p", "name=ann", "--json"]).expect(0);
+    assert_eq!(run.json()["status"], "success");
+    let last = project.call(&["runs", "show", "last", "--json"]).expect(0).json();
+    assert_eq!(last["params"]["n"], 7, "texts become what is declared: {last}");
+    assert_eq!(last["cause"], "api (admin)");
+    let wrong = there.call(&["run", "shop", "-p", "n=many"]).expect(2);
+    assert!(wrong.err.contains("the params don't fit"), "{}", wrong.err);
+
+    let keyed = ["run", "shop", "--idempotency-key", "k", "--detach"];
+    let (one, two) = (there.call(&keyed).expect(0), there.call(&keyed).expect(0));
+    assert_eq!(one.out, two.out);
+    there.call(&["runs", "watch", one.out.trim()]).expect(0);
+    for again in [
+        &["runs", "fork", "last", "-p", "name=bob"][..],
+        &["runs", "rerun", "last", "--from", "say"],
+    ] {
+        there.call(again).expect(0);
+    }
+    let forked = project.call(&["runs", "show", "last", "--json"]).expect(0).json();
+    assert_eq!(forked["params"]["name"], "bob");
+    there.call(&["runs", "rerun", "last", "--from", "nothing"]).expect(4);
+
+    let asked = there.call(&["run", "ask", "--detach"]).expect(0).out.trim().to_owned();
+    until(&there, &["runs", "show", &asked, "--json"], |run| run["status"] == "waiting");
+    let why = there.call(&["runs", "why", &asked]).expect(0);
+    assert!(why.out.contains("moa runs signal"), "{}", why.out);
+    let done = there.call(&["runs", "pause", &asked, "--json"]).expect(0).json();
+    assert_eq!((&done["done"], &done["executed"]), (&true.into(), &true.into()));
+    there.call(&["runs", "resume", &asked]).expect(0);
+    there.call(&["runs", "signal", &asked, "approve.ask", "-p", "approved=true"]).expect(0);
+    there.call(&["runs", "watch", &asked]).expect(0);
+    there.call(&["runs", "cancel", &asked]).expect(5);
+}
+
+#[test]
+fn triggers_jobs_and_tokens_are_acted_on_elsewhere() {
+    let project = shop();
+    let node = project.up();
+    let there = Elsewhere::new(&project, &node, "admin");
+    let switched = there.call(&["schedules", "pause", "shop/1", "--json"]).expect(0).json();
+    assert_eq!(switched["changed"], true);
+    let again = there.call(&["schedules", "pause", "shop/1", "--json"]).expect(0).json();
+    assert_eq!(again["changed"], false);
+    there.call(&["schedules", "resume", "shop/1"]).expect(0);
+    there.call(&["schedules", "trigger", "shop/1", "--key", "once"]).expect(0);
+    let range = ["schedules", "backfill", "shop/1", "2026-01-01", "2026-01-03"];
+    let would = there.call(&[&range[..], &["--dry-run", "--json"]].concat()).expect(0).json();
+    assert_eq!(would.as_array().map(Vec::len), Some(2));
+    let begun = there.call(&[&range[..], &["--forgotten", "--json"]].concat()).expect(0).json();
+    assert_eq!(begun["slots"], 2);
+
+    let publish = ["events", "publish", "order.paid", "-p", "n=1", "--key", "a", "--json"];
+    assert_eq!(there.call(&publish).expect(0).json()["new"], true);
+    assert_eq!(there.call(&publish).expect(0).json()["new"], false);
+    let job = there.call(&["jobs", "run", "retention", "--json"]).expect(0).json();
+    assert!(job["last"]["started_at"].is_number() && job["last"]["error"].is_null(), "{job}");
+    let listed = there.call(&["jobs", "list", "--json"]).expect(0).json();
+    assert!(listed.as_array().is_some_and(|jobs| jobs.len() > 3), "{listed}");
+
+    let made = there.call(&["token", "create", "t", "--role", "viewer", "--json"]).expect(0).json();
+    let (id, secret) = (made["id"].as_str().expect("an id"), made["token"].as_str());
+    let viewer = Elsewhere::at(&there.url, secret.expect("a token"));
+    viewer.call(&["runs", "list"]).expect(0);
+    let refused = viewer.call(&["runs", "retry", "last"]).expect(5);
+    let needs = "this takes the role operator, and yours is viewer";
+    assert!(refused.err.contains(needs), "{}", refused.err);
+    assert!(viewer.call(&["audit", "list"]).expect(5).err.contains("role admin"));
+    there.call(&["token", "revoke", id]).expect(0);
+    viewer.call(&["runs", "list"]).expect(5);
+
+    there.call(&["audit", "verify"]).expect(0);
+    assert_eq!(there.call(&["state", "--json"]).expect(0).json()["project"]["name"], "shop");
+    let checks = there.call(&["doctor", "--json"]).expect(0).json();
+    let access = checks.as_array().and_then(|all| all.iter().find(|c| c["check"] == "access"));
+    assert_eq!(access.map(|check| &check["detail"]), Some(&"admin (admin)".into()));
+
+    std::fs::write(there.path("draft.yaml"), "steps: [{id: a, agent: nobody}]\n").expect("a file");
+    let found = there.call(&["workflows", "validate", "draft.yaml", "--json"]).expect(3).json();
+    assert_eq!(found[0]["path"], "workflows/draft.yaml", "{found}");
+}
+
+/// Asks until an answer fits.
+pub fn until(there: &Elsewhere, args: &[&str], fits: impl Fn(&Json) -> bool) -> Json {
+    loop {
+        let said = there.call(args).expect(0).json();
+        if fits(&said) {
+            return said;
+        }
+    }
+}
