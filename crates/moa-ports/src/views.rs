@@ -111,6 +111,10 @@ pub struct RunFilter {
     pub parent: Option<RunId>,
     /// Older than this run (the last one of the page before).
     pub before: Option<RunId>,
+    /// Younger than this run (the last one of the page before, with `oldest_first`).
+    pub after: Option<RunId>,
+    /// The oldest first, not the newest.
+    pub oldest_first: bool,
     /// At most so many.
     pub limit: usize,
 }

@@ -85,7 +85,7 @@ impl AlertRule {
             notify: None,
             rate: 0.5,
             runs: 5,
-            window: Span::minutes(60),
+            window: if rule == Rule::Missed { Span::minutes(24 * 60) } else { Span::minutes(60) },
             after,
             failures: 5,
             free: 500 << 20,

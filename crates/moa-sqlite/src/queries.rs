@@ -219,13 +219,17 @@ pub(crate) fn workflows(
     collect(found, rows::workflow)
 }
 
-/// Runs that fit a filter, newest first.
+/// Runs that fit a filter, in its order.
 pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSummary>, Fail> {
     let mut sql = format!("SELECT {} FROM runs r WHERE 1", rows::SUMMARY);
     let mut values: Vec<Value> = Vec::new();
     if let Some(before) = filter.before {
         sql.push_str(" AND r.id < ?");
         values.push(Value::Blob(before.to_bytes().to_vec()));
+    }
+    if let Some(after) = filter.after {
+        sql.push_str(" AND r.id > ?");
+        values.push(Value::Blob(after.to_bytes().to_vec()));
     }
     if let Some(workflow) = &filter.workflow {
         sql.push_str(" AND r.workflow = ?");
@@ -248,7 +252,8 @@ pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSumma
             filter.statuses.iter().map(|&status| (status as u8).to_string()).collect();
         sql.push_str(&format!(" AND r.status IN ({})", numbers.join(", ")));
     }
-    sql.push_str(" ORDER BY r.id DESC LIMIT ?");
+    let order = if filter.oldest_first { "ASC" } else { "DESC" };
+    sql.push_str(&format!(" ORDER BY r.id {order} LIMIT ?"));
     values.push(Value::Integer(sql_limit(filter.limit)));
     let mut stmt = conn.prepare_cached(&sql)?;
     collect(stmt.query(params_from_iter(values))?, rows::summary)

@@ -292,6 +292,7 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     let all = RunFilter { limit: 9, ..RunFilter::default() };
     let filters = [
         RunFilter { before: Some(run), ..all.clone() },
+        RunFilter { after: Some(run), oldest_first: true, ..all.clone() },
         RunFilter { workflow: Some(build::name("build")), ..all.clone() },
         RunFilter { parent: Some(run), ..all.clone() },
         RunFilter { except: Some(build::name("build")), ..all.clone() },

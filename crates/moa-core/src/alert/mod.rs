@@ -58,6 +58,8 @@ pub enum Rule {
     FailureRate,
     /// A schedule is late.
     Late,
+    /// The newest slot of a schedule was missed, and is not caught up.
+    Missed,
     /// A task waits or runs for too long.
     Stuck,
     /// An agent fails again and again.
@@ -78,9 +80,10 @@ pub enum Rule {
 
 impl Rule {
     /// All there are.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FailureRate,
         Self::Late,
+        Self::Missed,
         Self::Stuck,
         Self::AgentDown,
         Self::Breaker,
@@ -96,6 +99,7 @@ impl Rule {
         match self {
             Self::FailureRate => "failure_rate",
             Self::Late => "late",
+            Self::Missed => "missed",
             Self::Stuck => "stuck",
             Self::AgentDown => "agent_down",
             Self::Breaker => "breaker",
@@ -346,6 +350,12 @@ impl Book {
             self.open.values().filter(|alert| alert.raised_at.is_some()).collect();
         open.sort_by_key(|alert| (std::cmp::Reverse(alert.severity), alert.raised_at));
         open
+    }
+
+    /// What the alerts of a rule are about that are not over, raised or not yet.
+    pub fn about(&self, rule: Rule) -> impl Iterator<Item = &str> {
+        let of_rule = self.open.values().filter(move |alert| alert.rule == rule);
+        of_rule.filter_map(|alert| alert.key.split_once('/').map(|(_, about)| about))
     }
 
     /// Alerts that are over, the newest first.

@@ -1,5 +1,7 @@
 //! The read side of the memory store.
 
+use std::ops::Bound;
+
 use async_trait::async_trait;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
@@ -21,12 +23,17 @@ use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Vie
 impl Views for MemoryStore {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, Error> {
         let model = self.model();
-        let newest_first = match filter.before {
-            Some(before) => model.runs.range(..before),
-            None => model.runs.range(..),
-        };
-        let fit = newest_first.rev().filter(|(_, run)| fits(filter, run));
-        Ok(fit.take(filter.limit).map(|(_, run)| summary(run)).collect())
+        let from = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let to = filter.before.map_or(Bound::Unbounded, Bound::Excluded);
+        let nothing = filter.after.zip(filter.before).is_some_and(|(from, to)| from >= to);
+        if nothing {
+            return Ok(Vec::new());
+        }
+        let fit = model.runs.range((from, to)).filter(|(_, run)| fits(filter, run));
+        Ok(match filter.oldest_first {
+            true => fit.take(filter.limit).map(|(_, run)| summary(run)).collect(),
+            false => fit.rev().take(filter.limit).map(|(_, run)| summary(run)).collect(),
+        })
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>, Error> {

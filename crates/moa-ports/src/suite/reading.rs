@@ -45,6 +45,16 @@ fn runs_are_listed_newest_first_in_pages(bench: &mut Bench) -> Verdict {
     assert_eq!(page(Some(run(4))), [3, 2].map(run));
     assert_eq!(page(Some(run(2))), [run(1)]);
     assert_eq!(page(Some(run(1))), []);
+    let up = RunFilter { oldest_first: true, limit: 2, ..filter() };
+    let page = |after: Option<RunId>| listed(bench, &RunFilter { after, ..up.clone() });
+    assert_eq!(page(None), [1, 2].map(run));
+    assert_eq!(page(Some(run(2))), [3, 4].map(run));
+    assert_eq!(page(Some(run(5))), []);
+    let between = RunFilter { after: Some(run(1)), before: Some(run(4)), ..up.clone() };
+    assert_eq!(listed(bench, &between), [2, 3].map(run));
+    assert_eq!(listed(bench, &RunFilter { oldest_first: false, ..between }), [3, 2].map(run));
+    let none = RunFilter { after: Some(run(4)), before: Some(run(2)), ..up };
+    assert_eq!(listed(bench, &none), []);
     assert_eq!(listed(bench, &RunFilter { limit: 0, ..filter() }), []);
     Verdict::Passed
 }

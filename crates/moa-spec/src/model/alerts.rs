@@ -51,7 +51,7 @@ record! {
         rate: Option<At<f64>>,
         /// Of `failure_rate`: so many runs have to have ended.
         runs: Option<At<u32>>,
-        /// Of `failure_rate` and `dead`: the time that is looked at.
+        /// Of `failure_rate`, `missed` and `dead`: the time that is looked at.
         window: Option<At<Duration>>,
         /// Of `late` and `stuck`: how late, how long.
         after: Option<At<Duration>>,

@@ -11,6 +11,7 @@ use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::target::Outlook;
 use moa_core::time::Millis;
+use moa_core::trigger::Outcome;
 use moa_core::workflow::notify_workflow;
 use moa_engine::jobs::Instants;
 use moa_ports::triggers::TriggerFilter;
@@ -44,6 +45,17 @@ pub struct Look<'a> {
     pub counters: &'a Counters,
     /// The folder of the project's state.
     pub state: &'a Path,
+    /// Where to look for tasks that are stuck.
+    pub stuck: Stuck,
+}
+
+/// Which of the old runs are looked at for tasks that are stuck.
+#[derive(Debug, Clone, Default)]
+pub struct Stuck {
+    /// Runs that were found before.
+    pub known: Vec<RunId>,
+    /// And those after this one: it was the last of the look before. `None` = from the oldest on.
+    pub after: Option<RunId>,
 }
 
 /// What was found, by which rules; and what could not be looked at.
@@ -55,6 +67,8 @@ pub struct Found {
     pub looked: BTreeSet<Rule>,
     /// Why others were not.
     pub failed: Vec<String>,
+    /// After which run the next look goes on with what may be stuck; `None` = it starts anew.
+    pub stuck_after: Option<RunId>,
 }
 
 impl Look<'_> {
@@ -68,7 +82,8 @@ impl Look<'_> {
                 continue;
             }
             match self.one(*rule, spec).await {
-                Ok(findings) => {
+                Ok((findings, next)) => {
+                    found.stuck_after = next.or(found.stuck_after);
                     found.looked.insert(*rule);
                     found.findings.extend(findings);
                 }
@@ -80,18 +95,20 @@ impl Look<'_> {
         found
     }
 
-    async fn one(&self, rule: Rule, spec: &AlertRule) -> Result<Vec<Finding>> {
-        Ok(match rule {
+    async fn one(&self, rule: Rule, spec: &AlertRule) -> Result<(Vec<Finding>, Option<RunId>)> {
+        let findings = match rule {
             Rule::FailureRate => self.failure_rate(spec),
             Rule::Late => self.late(spec).await?,
-            Rule::Stuck => self.stuck(spec).await?,
+            Rule::Missed => self.missed(spec).await?,
+            Rule::Stuck => return self.stuck(spec).await,
             Rule::AgentDown => self.agent_down(spec),
             Rule::Breaker | Rule::Quota => self.limits(rule, spec).await?,
             Rule::Target => self.targets(spec),
             Rule::Disk => self.disk(spec)?,
             Rule::Dead => self.dead(spec),
             Rule::Channel => self.channels(spec),
-        })
+        };
+        Ok((findings, None))
     }
 
     fn finding(
@@ -139,20 +156,50 @@ impl Look<'_> {
         Ok(late.map(finding).collect())
     }
 
-    /// Only runs that are old enough can hold such a task, so that young ones are not read.
-    async fn stuck(&self, spec: &AlertRule) -> Result<Vec<Finding>> {
+    /// Schedules whose newest slot nobody served, and that have started nothing since.
+    async fn missed(&self, spec: &AlertRule) -> Result<Vec<Finding>> {
+        let filter = TriggerFilter { limit: TRIGGERS_MAX, ..TriggerFilter::default() };
+        let rows = self.views.triggers(&filter).await?;
+        let missed = rows.into_iter().filter_map(|row| {
+            let last = row.state.last.filter(|last| last.outcome == Outcome::Missed)?;
+            let lately = self.at.wall.since(last.decided_at) <= spec.window;
+            (lately && !row.state.removed && row.state.paused.is_none())
+                .then_some((row.spec, last.at))
+        });
+        let finding = |(trigger, at): (Arc<moa_core::trigger::TriggerSpec>, Millis)| {
+            let name = trigger.title();
+            let title = format!("A slot of {name} was missed");
+            let text = format!(
+                "No node served {at}, and it is not caught up.\n\
+                 moa schedules slots {name} --outcome missed\nmoa schedules trigger {name}"
+            );
+            self.finding((Rule::Missed, spec), name, title, text)
+        };
+        Ok(missed.map(finding).collect())
+    }
+
+    /// Only runs that are old enough can hold such a task, so that young ones are not read. Of those
+    /// that are so many that one look does not reach them all, the next one goes on; what was found
+    /// before is looked at each time.
+    async fn stuck(&self, spec: &AlertRule) -> Result<(Vec<Finding>, Option<RunId>)> {
         let oldest = self.at.wall.0.saturating_sub_unsigned(spec.after.0).max(0);
         let filter = RunFilter {
             statuses: vec![RunStatus::Running],
             before: Some(RunId::v7(oldest.unsigned_abs(), 0)),
+            after: self.stuck.after,
+            oldest_first: true,
             except: Some(notify_workflow()),
             limit: RUNS_MAX,
             ..RunFilter::default()
         };
+        let page = self.views.runs(&filter).await?;
+        let next = page.last().map(|last| last.run).filter(|_| page.len() >= RUNS_MAX);
+        let page = page.into_iter().map(|summary| summary.run);
         let mut findings = Vec::new();
-        for summary in self.views.runs(&filter).await? {
-            let Some(run) = self.views.run(summary.run).await? else { continue };
-            let stuck = run.steps.iter().find_map(|step| {
+        for id in self.stuck.known.iter().copied().chain(page).collect::<BTreeSet<_>>() {
+            let Some(run) = self.views.run(id).await? else { continue };
+            let running = run.row.status == RunStatus::Running;
+            let stuck = run.steps.iter().filter(|_| running).find_map(|step| {
                 let (since, how) = match step.status {
                     StepStatus::Ready => (step.ready_at?, "waits for its turn"),
                     StepStatus::Running => (step.started_at?, "runs"),
@@ -161,12 +208,11 @@ impl Look<'_> {
                 (self.at.engine.since(since) > spec.after).then_some((since, how))
             });
             let Some((since, how)) = stuck else { continue };
-            let (id, workflow) = (summary.run, &summary.workflow);
-            let title = format!("A run of {workflow} is stuck");
+            let title = format!("A run of {} is stuck", run.row.workflow);
             let text = format!("A task of run {id} {how} since {since}.\nmoa runs why {id}");
             findings.push(self.finding((Rule::Stuck, spec), id.to_string(), title, text));
         }
-        Ok(findings)
+        Ok((findings, next))
     }
 
     fn agent_down(&self, spec: &AlertRule) -> Vec<Finding> {
@@ -274,5 +320,102 @@ impl Look<'_> {
                 self.finding((Rule::Channel, spec), channel.as_str(), title, text)
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use moa_core::trigger::Last;
+    use moa_ports::memory::MemoryStore;
+    use moa_ports::store::Store;
+    use moa_ports::suite::{answer, build};
+
+    use super::*;
+
+    /// More old runs than one look reaches, of which the last is stuck.
+    fn many() -> (MemoryStore, RunId) {
+        let store = MemoryStore::single();
+        let last = RUNS_MAX as u64 + 50;
+        let commits = (1..=last).map(|n| {
+            let run = build::create(build::row_in(build::run(n), RunStatus::Running));
+            let mut step = build::running(0, 1, moa_core::ids::NodeId(1));
+            step.started_at = Some(build::NOW).filter(|_| n == last || n == 1);
+            build::with_steps(run, vec![step])
+        });
+        let written = answer(|reply| store.commit(build::batch(commits.collect()), reply));
+        written.expect("it is written");
+        (store, build::run(last))
+    }
+
+    async fn look(store: &MemoryStore, stuck: Stuck) -> Found {
+        let settings = Settings::default();
+        let at = build::NOW.after(moa_core::time::Span::minutes(60 * 24 * 400));
+        let look = Look {
+            at: Instants { wall: at, engine: at },
+            settings: &settings,
+            views: store,
+            agents: &Agents::default(),
+            watch: &Watch::default(),
+            counters: &Counters::default(),
+            state: Path::new("/"),
+            stuck,
+        };
+        look.all().await
+    }
+
+    #[tokio::test]
+    async fn a_schedule_whose_slot_was_missed_is_found_until_it_starts_something() {
+        let store = MemoryStore::single();
+        let at = build::NOW.after(moa_core::time::Span::minutes(60 * 24 * 400));
+        let write = |expected: u64, outcome: Outcome, days: u64| {
+            let mut commit = build::trigger();
+            let ago = moa_core::time::Span::minutes(60 * 24 * days);
+            let decided_at = Millis(at.0.saturating_sub_unsigned(ago.0));
+            let (key, run) = ("a".to_owned(), None);
+            let last = Last { key, at: build::NOW, outcome, run, decided_at };
+            (commit.expected, commit.state.last) = (expected, Some(last));
+            (commit.amendments, commit.messages) = (Vec::new(), Vec::new());
+            let record = &mut commit.records[0];
+            record.occurrence.key = format!("{expected}");
+            record.occurrence.outcome = outcome;
+            (record.occurrence.count, record.occurrence.decided_at) = (3, decided_at);
+            commit.state.counts.insert(outcome, 3);
+            let batch = moa_ports::store::Batch { triggers: vec![commit], ..build::batch(vec![]) };
+            answer(|reply| store.commit(batch, reply)).expect("it is written");
+        };
+        let found = async || {
+            let found = look(&store, Stuck::default()).await.findings;
+            let missed = found.into_iter().filter(|finding| finding.rule == Rule::Missed);
+            missed.map(|finding| finding.about).collect::<Vec<_>>()
+        };
+        write(0, Outcome::Missed, 0);
+        assert_eq!(found().await, ["build/nightly"]);
+        let row = store.triggers(&TriggerFilter { limit: 9, ..TriggerFilter::default() }).await;
+        let row = row.expect("it is read").pop();
+        let known = crate::triggers::Known { spec: row.clone().expect("one").spec, row };
+        let missed = crate::view::trigger::missed_lately(&store, &known, at).await;
+        assert_eq!(missed.expect("it is read"), 3);
+        write(1, Outcome::Started, 0);
+        assert_eq!(found().await, [""; 0]);
+        write(2, Outcome::Missed, 2);
+        assert_eq!(found().await, [""; 0], "it is long ago");
+    }
+
+    fn stuck(found: &Found) -> Vec<String> {
+        let stuck = found.findings.iter().filter(|finding| finding.rule == Rule::Stuck);
+        stuck.map(|finding| finding.about.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn however_many_runs_are_old_the_stuck_ones_are_found_and_stay_found() {
+        let (store, last) = many();
+        let first = look(&store, Stuck::default()).await;
+        assert_eq!(stuck(&first), [build::run(1).to_string()], "the oldest first");
+        let known = vec![build::run(1)];
+        let second = look(&store, Stuck { known, after: first.stuck_after }).await;
+        assert_eq!(stuck(&second), [build::run(1).to_string(), last.to_string()]);
+        assert_eq!(second.stuck_after, None, "the next one starts anew");
+        let third = look(&store, Stuck { known: vec![last], after: None }).await;
+        assert_eq!(stuck(&third), [build::run(1).to_string(), last.to_string()]);
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use moa_core::alert::{Acknowledged, Alert, Book, Message, Refused, Severity};
+use moa_core::alert::{Acknowledged, Alert, Book, Message, Refused, Rule, Severity};
+use moa_core::ids::RunId;
 use moa_core::time::Millis;
 use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::Views;
@@ -16,7 +17,7 @@ use tokio::sync::Mutex;
 use super::metrics::Counting;
 use crate::alerts::Kept;
 use crate::alerts::follow::follow;
-use crate::alerts::look::{Agents, Look};
+use crate::alerts::look::{Agents, Look, Stuck};
 use crate::exit::{Failure, Result};
 use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
@@ -31,8 +32,8 @@ pub struct Alerting {
     counting: Arc<Counting>,
     /// Tells people; `None` = this node is there for one run, and looks at nothing.
     notifier: Option<Arc<dyn Tell>>,
-    /// One at a time reads and writes.
-    turn: Mutex<()>,
+    /// One at a time reads and writes. The run up to which the last look for what is stuck came.
+    turn: Mutex<Option<RunId>>,
 }
 
 impl Alerting {
@@ -102,7 +103,7 @@ impl Alerting {
     }
 
     async fn look(&self, at: Instants, notifier: &dyn Tell) -> std::result::Result<Json, String> {
-        let _turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
         let before = self.read().await.map_err(|failure| failure.message)?;
         let mut kept = match before.clone() {
             Some(kept) => kept,
@@ -125,8 +126,13 @@ impl Alerting {
             watch: &kept.watch,
             counters: &counters,
             state: &self.state,
+            stuck: Stuck {
+                known: kept.book.about(Rule::Stuck).filter_map(|id| id.parse().ok()).collect(),
+                after: *turn,
+            },
         };
         let found = look.all().await;
+        *turn = found.stuck_after;
         failed.extend(found.failed);
         let alerts = &self.settings.alerts;
         let open = opened(&kept);

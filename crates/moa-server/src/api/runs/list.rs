@@ -107,9 +107,9 @@ pub async fn list(State(app): State<App>, Query(asked): Query<Filter>) -> Result
         workflow: asked.workflow.as_deref().map(name).transpose()?,
         // What tells people something is none of the work, unless it is asked for.
         except: asked.workflow.is_none().then(notify_workflow),
-        parent: None,
         before: asked.cursor.as_deref().map(cursor).transpose()?,
         limit: limit + 1,
+        ..RunFilter::default()
     };
     if let Some(parent) = &asked.parent {
         filter.parent = Some(super::find(&app, parent).await?);

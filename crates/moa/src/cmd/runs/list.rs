@@ -104,9 +104,8 @@ async fn read(args: &Args, reader: &Reader) -> Result<Vec<RunSummary>> {
         statuses: args.status.clone(),
         workflow: args.workflow.clone(),
         except: (!args.all && args.workflow.is_none()).then(notify_workflow),
-        parent: None,
-        before: None,
         limit: PAGE,
+        ..RunFilter::default()
     };
     if let Some(parent) = &args.parent {
         filter.parent = Some(reader.find(parent).await?);
