@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use moa_core::schedule::{Explanation, Moment, Slot, Timetable, Zone};
-use moa_core::time::Millis;
+use moa_core::time::{Millis, Span};
 use moa_core::trigger::{
     Backfill, Dependency, Occurrence, Origin, Outcome, ScheduleSource, Source, Trigger,
     TriggerSpec, TriggerState,
 };
-use moa_ports::triggers::TriggerRow;
+use moa_ports::store;
+use moa_ports::triggers::{OccurrenceFilter, TriggerRow};
+use moa_ports::views::Views;
 use serde_json::{Value as Json, json};
 
 use crate::exit::{Exit, Failure, Result};
@@ -21,6 +23,31 @@ pub struct Known {
     pub spec: Arc<TriggerSpec>,
     /// What the store has.
     pub row: Option<TriggerRow>,
+}
+
+/// How far back slots that were missed are told of.
+pub const MISSED_WITHIN: Span = Span::minutes(7 * 24 * 60);
+/// Records of missed slots that are read.
+const MISSED_READ_MAX: usize = 1000;
+
+/// How many slots of a trigger were found missed lately; 0 for one that no node has served.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn missed_lately(
+    views: &dyn Views,
+    known: &Known,
+    now: Millis,
+) -> std::result::Result<u64, store::Error> {
+    let Some(row) = &known.row else { return Ok(0) };
+    if !row.state.counts.contains_key(&Outcome::Missed) {
+        return Ok(0);
+    }
+    let (outcomes, limit) = (vec![Outcome::Missed], MISSED_READ_MAX);
+    let filter = OccurrenceFilter { outcomes, limit, ..OccurrenceFilter::default() };
+    let missed = views.occurrences(known.spec.id(), &filter).await?;
+    let lately = missed.iter().filter(|o| now.since(o.decided_at) <= MISSED_WITHIN);
+    Ok(lately.map(|o| o.count).sum())
 }
 
 impl Known {

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use moa_core::time::Millis;
 use moa_core::trigger::Source;
+use moa_ports::triggers::TriggerRow;
 use moa_spec::rule_document;
 pub use moa_view::trigger::{Known, backfill, style, when};
 use serde_json::{Map, Value as Json, json};
 
-use crate::exit::{Failure, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::node::triggers;
 use crate::place::Place;
 use crate::project::Loaded;
@@ -81,6 +82,28 @@ pub async fn of(loaded: &Loaded, reader: Option<&Reader>, which: Which) -> Resul
     all.retain(|known| which == Which::All || known.spec.schedule().is_some());
     all.sort_by_key(|known| known.spec.title());
     Ok(all)
+}
+
+/// The same, also of one that is removed: what became of its occurrences is kept for a while.
+pub async fn find_past(
+    place: &Place,
+    reader: Option<&Reader>,
+    which: Which,
+    name: &str,
+) -> Result<Known> {
+    let failure = match find(place, reader, which, name).await {
+        Err(failure) if failure.exit == Exit::NotFound => failure,
+        found => return found,
+    };
+    let Some(reader) = reader else { return Err(failure) };
+    let mut rows = triggers::all(&*reader.views).await?;
+    rows.retain(|row| which == Which::All || row.spec.schedule().is_some());
+    let of_workflow = |row: &&TriggerRow| !row.spec.rule && row.spec.workflow.as_str() == name;
+    let titled = rows.iter().find(|row| row.spec.title() == name);
+    let only = || Some(rows.iter().filter(of_workflow)).filter(|all| all.clone().count() == 1);
+    let row = titled.or_else(|| only()?.next()).cloned();
+    let row = row.ok_or(failure)?;
+    Ok(Known { spec: row.spec.clone(), row: Some(row) })
 }
 
 /// The trigger that a person means: `WORKFLOW/NAME`, or the workflow when it has one only.

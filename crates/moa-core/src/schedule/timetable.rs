@@ -125,6 +125,38 @@ impl Timetable {
         }
     }
 
+    /// The first and the last slot of a half-open range that are on days which don't count; `None`
+    /// when there is none, or none that is found within [`SCHEDULE_SEARCH_YEARS_MAX`] years.
+    pub fn off_bounds(&self, range: Range<Millis>) -> Option<(Millis, Millis)> {
+        let end = range.end.min(self.search_end(range.start));
+        let start_of = |day: Day| Millis(self.zone.first_instant(day.wall()) * 1000);
+        let mut after = Millis(range.start.0.saturating_sub(1));
+        let first = loop {
+            let at = self.next_raw(after).filter(|at| *at < end)?;
+            let day = self.day(at);
+            if self.off(day).is_some() {
+                break at;
+            }
+            after = Millis(start_of(day.plus(1)).0 - 1).max(at);
+        };
+        let mut day = self.day(Millis(end.0 - 1));
+        loop {
+            let from = start_of(day).max(first);
+            let to = start_of(day.plus(1)).min(end);
+            let slots = std::iter::successors(Some(Millis(from.0 - 1)), |at| self.next_raw(*at));
+            let of_day = slots.skip(1).take_while(|at| *at < to);
+            if self.off(day).is_some()
+                && let Some(last) = of_day.last()
+            {
+                return Some((first, last));
+            }
+            if from == first {
+                return Some((first, first));
+            }
+            day = day.plus(-1);
+        }
+    }
+
     /// The next `count` slots after `after`: what a person wants to see before it happens. The same
     /// code as everything else uses.
     pub fn preview(&self, after: Millis, count: usize) -> Vec<Slot> {

@@ -200,7 +200,7 @@ impl Tx<'_, '_> {
         outcome: Outcome,
         reason: Option<String>,
     ) {
-        let (first, last) = self.bounds(from, to);
+        let (first, last) = self.bounds(from, to, outcome);
         let mut occurrence = self.range(first, last, count, outcome, reason);
         occurrence.key = format!("{}..{}", key(from), key(to));
         self.count_many(outcome, count);
@@ -211,8 +211,12 @@ impl Tx<'_, '_> {
     }
 
     /// The first and the last slot of a half-open range; its bounds where there is none that counts.
-    fn bounds(&self, from: Millis, to: Millis) -> (Millis, Millis) {
+    fn bounds(&self, from: Millis, to: Millis, outcome: Outcome) -> (Millis, Millis) {
         let table = self.trigger.table.as_ref();
+        if outcome == Outcome::SkippedCalendar {
+            let off = table.and_then(|table| table.off_bounds(from..to));
+            return off.unwrap_or((from, Millis(to.0.saturating_sub(1))));
+        }
         let first = table.and_then(|t| t.next_slot(Millis(from.0.saturating_sub(1))));
         let last = table.and_then(|t| t.newest(from..to, 1).pop_back());
         match (first, last) {

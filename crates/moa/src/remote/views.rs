@@ -55,8 +55,12 @@ fn not_told<T>(what: &str) -> Result<T> {
 impl Views for Remote {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
         self.rows(filter.limit, ROWS_MAX, |last: Option<&RunSummary>, limit| {
-            let before = last.map(|run| run.run).or(filter.before);
-            Ask::Runs(RunFilter { before, limit, ..filter.clone() })
+            let last = last.map(|run| run.run);
+            let (after, before) = match filter.oldest_first {
+                true => (last.or(filter.after), filter.before),
+                false => (filter.after, last.or(filter.before)),
+            };
+            Ask::Runs(RunFilter { after, before, limit, ..filter.clone() })
         })
         .await
     }

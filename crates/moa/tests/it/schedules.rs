@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::http::Api;
 use crate::project::Project;
 
 const SCHEDULE: &str = "\
@@ -298,13 +299,44 @@ schedule: {every: 1s, overlap: buffer_all}
 steps: [{id: go, wait_for: {signal: go}}]
 ";
     let project = Project::with("tick", text);
-    let _node = project.up();
+    let node = project.up();
     let all = wait_for(&project, "tick", "buffered", 2);
     assert_eq!(with(&all, "started").len(), 1, "{all:?}");
     let args = ["schedules", "slots", "tick", "--outcome", "buffered", "-n", "1", "--json"];
     let newest = project.call(&args).expect(0).json();
     assert_eq!(newest.as_array().map(Vec::len), Some(1), "{newest}");
     assert_eq!(newest[0]["reason"], "it waits for a run of the schedule to end");
+    let api = Api::with_role(&project, &node, "viewer");
+    let path = format!("/api/v1/triggers/{}/slots", title(&project).replace('/', "%2F"));
+    let page = api.get(&path).expect(200).json();
+    let listed = page["occurrences"].as_array().expect("a list");
+    assert!(with(listed, "buffered").len() >= 2, "{page}");
+    assert_eq!(with(listed, "started").len(), 1, "{page}");
+}
+
+/// The only schedule's name.
+fn title(project: &Project) -> String {
+    let all = project.call(&["schedules", "list", "--json"]).expect(0).json();
+    assert_eq!(all[0]["missed_7d"], 0, "{all}");
+    all[0]["name"].as_str().expect("a name").to_owned()
+}
+
+#[test]
+fn what_became_of_slots_is_shown_when_the_schedule_is_removed() {
+    let project = Project::with("report", EVERY_SECOND);
+    let node = project.up();
+    wait_for(&project, "report", "started", 1);
+    let title = title(&project);
+    node.stop();
+    std::fs::remove_file(project.root.join("workflows/report.yaml")).expect("removed");
+    for name in [title.as_str(), "report"] {
+        assert!(!with(&slots(&project, name), "started").is_empty(), "{name}");
+    }
+    let node = project.up();
+    assert!(!with(&slots(&project, &title), "started").is_empty());
+    node.stop();
+    project.call(&["schedules", "slots", "reprot"]).expect(4);
+    project.call(&["schedules", "why", &title]).expect(4);
 }
 
 #[test]

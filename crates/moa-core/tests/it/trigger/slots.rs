@@ -52,6 +52,21 @@ fn after_a_stop_the_newest_slot_runs_once_and_the_others_are_recorded() {
 }
 
 #[test]
+fn a_range_of_days_that_do_not_count_goes_from_slot_to_slot() {
+    let spec = every("10m", |schedule| {
+        schedule.calendar.exclude = vec!["weekends".parse().expect("a rule")];
+    });
+    let mut bench = Bench::new(spec);
+    // From Friday morning to the Wednesday after the next weekend, nobody looks.
+    bench.sleep(Span::minutes(60 * 24 * 12));
+    let off = bench.records.values().find(|o| o.outcome == Outcome::SkippedCalendar);
+    let off = off.expect("they are recorded");
+    let shown = (off.at.to_string(), off.last.map(|last| last.to_string()), off.count);
+    let last = Some("2027-01-24T23:50:00.000Z".to_owned());
+    assert_eq!(shown, ("2027-01-16T00:00:00.000Z".into(), last, 4 * 144));
+}
+
+#[test]
 fn a_restart_storm_defers_what_was_missed() {
     let mut bench = Bench::new(every("1h", |_| {}));
     bench.catch_up_from = Some(hour(5));

@@ -8,7 +8,7 @@ use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, Outcome};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_view::now;
-use moa_view::trigger::{Known, explanation, instant, occurrence, slot};
+use moa_view::trigger::{Known, explanation, instant, missed_lately, occurrence, slot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -93,7 +93,13 @@ async fn all(app: &App, filter: Filter, clocks: bool) -> Result<Json<TriggerList
     let mut known = known(app, workflow).await?;
     known.retain(|known| !clocks || known.spec.schedule().is_some());
     let now = now();
-    Ok(Json(TriggerList { triggers: known.iter().map(|known| known.json(now)).collect() }))
+    let mut triggers = Vec::with_capacity(known.len());
+    for known in &known {
+        let mut row = known.json(now);
+        row["missed_7d"] = missed_lately(&*app.reader().views, known, now).await?.into();
+        triggers.push(row);
+    }
+    Ok(Json(TriggerList { triggers }))
 }
 
 /// Triggers of all kinds
@@ -210,6 +216,8 @@ pub struct OccurrencePage {
 }
 
 /// What became of the occurrences of a trigger
+///
+/// The first page begins with those that wait: for a run to end, for other workflows, for their turn.
 #[utoipa::path(
     get, path = "/api/v1/triggers/{trigger}/slots", tag = "triggers",
     params(("trigger" = String, Path, description = "The trigger"), Past),
@@ -237,6 +245,17 @@ pub async fn slots(
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|last| format!("{}_{}", last.at.0, last.key));
+    if filter.after.is_none()
+        && let Some(trigger) = known.stored()?
+    {
+        let fits = |o: &Occurrence| {
+            (filter.outcomes.is_empty() || filter.outcomes.contains(&o.outcome))
+                && filter.from.is_none_or(|from| o.at >= from)
+                && filter.to.is_none_or(|to| o.at < to)
+        };
+        found.extend(trigger.waiting_slots().into_iter().filter(fits));
+        found.sort_by_key(|o| std::cmp::Reverse(o.at));
+    }
     Ok(Json(OccurrencePage { occurrences: found.iter().map(occurrence).collect(), next }))
 }
 

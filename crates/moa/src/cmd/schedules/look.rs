@@ -13,8 +13,8 @@ use crate::text;
 use crate::triggers::{self, Known, Which};
 use crate::ui::Style;
 use crate::view::now;
-use crate::view::trigger::instant;
-use crate::view::trigger::{how, occurrence as document, slot as slot_document};
+use crate::view::trigger::{how, instant, missed_lately};
+use crate::view::trigger::{occurrence as document, slot as slot_document};
 
 /// List them.
 #[derive(Debug, clap::Args)]
@@ -101,23 +101,40 @@ pub fn list(ListArgs {}: ListArgs, which: Which, context: &Context) -> Result {
                  `moa workflows validate {broken}` says more"
             ));
         }
+        let mut missed = Vec::with_capacity(all.len());
+        for known in &all {
+            missed.push(match &reader {
+                Some(reader) => missed_lately(&*reader.views, known, now()).await?,
+                None => 0,
+            });
+        }
         if context.ui.json {
-            let rows: Vec<Json> = all.iter().map(|known| known.json(now())).collect();
-            context.ui.json(&rows);
+            let rows = all.iter().zip(&missed).map(|(known, missed)| {
+                let mut row = known.json(now());
+                row["missed_7d"] = (*missed).into();
+                row
+            });
+            context.ui.json(&rows.collect::<Vec<Json>>());
             return Ok(Exit::Ok);
         }
         let head = if which == Which::All { "TRIGGER" } else { "SCHEDULE" };
-        let mut table = Table::new(&[head, "STATE", "WHEN", "NEXT", "LAST", "OUTCOME"]);
-        all.iter().for_each(|known| table.row(row(known)));
+        let columns = [head, "STATE", "WHEN", "NEXT", "LAST", "OUTCOME", "MISSED 7D"];
+        let mut table = Table::new(&columns);
+        all.iter().zip(&missed).for_each(|(known, missed)| table.row(row(known, *missed)));
         table.print(
             &context.ui,
             "no workflow has one; `schedule:` and `on:` of a workflow make them",
         );
+        if let Some((known, _)) = all.iter().zip(&missed).find(|(_, missed)| **missed > 0) {
+            let name = known.spec.title();
+            let hint = format!("`moa schedules slots {name} --outcome missed` shows what was missed");
+            context.ui.hint(&hint);
+        }
         Ok(Exit::Ok)
     })
 }
 
-fn row(known: &Known) -> Vec<Cell> {
+fn row(known: &Known, missed: u64) -> Vec<Cell> {
     let at = |at: Option<Millis>| match at {
         Some(at) => Cell::pair(text::relative(at, now()), at.to_string()),
         None => "-".into(),
@@ -134,6 +151,10 @@ fn row(known: &Known) -> Vec<Cell> {
         last.map_or("-".into(), |last| {
             Cell::new(last.outcome.as_str()).style(triggers::style(last.outcome))
         }),
+        match missed {
+            0 => "-".into(),
+            n => Cell::new(n.to_string()).style(Style::Yellow),
+        },
     ]
 }
 
@@ -178,7 +199,7 @@ pub fn slots(args: SlotsArgs, which: Which, context: &Context) -> Result {
     let place = context.place()?;
     runtime()?.block_on(async {
         let reader = place.open_reader()?;
-        let known = triggers::find(&place, reader.as_ref(), which, &args.name).await?;
+        let known = triggers::find_past(&place, reader.as_ref(), which, &args.name).await?;
         let utc = Zone::utc();
         let zone = known.spec.schedule().map_or(&utc, |source| &source.schedule.zone);
         let filter = OccurrenceFilter {
