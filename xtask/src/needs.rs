@@ -1,7 +1,8 @@
 //! What the tests need of the machine beside Rust, and how to get it.
 //!
 //! Every need names the package that brings it and the tests that are left out without it, so that
-//! nothing is ever left out silently. Absent: anything that isn't in a distribution's own packages.
+//! nothing is ever left out silently. The one thing that isn't in a distribution's own packages is
+//! axe-core, which finds what people can't see or reach on a page.
 
 use std::path::Path;
 use std::process::Command;
@@ -63,6 +64,27 @@ pub const NEEDS: &[Need] = &[
         tests: "a Prometheus that scrapes a node",
     },
     Need {
+        program: "chromium",
+        package: "chromium",
+        always: false,
+        root: false,
+        tests: "the dashboard in a browser",
+    },
+    Need {
+        program: "chromedriver",
+        package: "chromium-driver",
+        always: false,
+        root: false,
+        tests: "the dashboard in a browser",
+    },
+    Need {
+        program: "npm",
+        package: "npm",
+        always: false,
+        root: false,
+        tests: "whether everybody can use the dashboard (axe-core)",
+    },
+    Need {
         program: "mkfs.ext4",
         package: "e2fsprogs",
         always: false,
@@ -77,6 +99,48 @@ pub const NEEDS: &[Need] = &[
         tests: "power cuts, the full disk (file systems of their own)",
     },
 ];
+
+/// The version of axe-core, and what the registry says of its archive.
+const AXE: [&str; 2] = [
+    "axe-core@4.10.3",
+    "sha512-Xm7bpRXnDSX2YE2YFfBk2FnF0ep6tmG7xPh8iHee8MIcrgq762Nkce856dYtJYLkuIoYZvGfTs/PbZhideTcEg==",
+];
+
+/// Puts axe-core into the folder `browser` of the target folder, unless it is there.
+///
+/// # Errors
+/// Why it isn't there, for people.
+pub fn provide_axe(target: &Path) -> Result<(), String> {
+    let folder = target.join("browser");
+    let [package, digest] = AXE;
+    let is_there = || {
+        // npm notes the digest of what it unpacked, after it has compared it.
+        let lock = std::fs::read_to_string(folder.join("node_modules/.package-lock.json"));
+        lock.is_ok_and(|lock| lock.contains(digest))
+    };
+    if is_there() {
+        return Ok(());
+    }
+    let left_out = |why: String| {
+        format!("{package} is missing ({why}). Left out: whether everybody can use the dashboard")
+    };
+    if !command::exists("npm") {
+        return Err(left_out("no npm".into()));
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| left_out(e.to_string()))?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit"]);
+    npm.args(["--no-fund", "--silent", "--prefix"]).arg(&folder).arg(package);
+    command::run(npm).map_err(left_out)?;
+    match is_there() {
+        true => Ok(()),
+        false => {
+            // What isn't what was asked for is not used.
+            let _ = std::fs::remove_dir_all(&folder);
+            Err(left_out("the registry has another archive by that name".into()))
+        }
+    }
+}
 
 /// What could not be had.
 pub struct Missing {

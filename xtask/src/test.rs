@@ -49,7 +49,10 @@ pub fn run(root: &Path, args: &[String]) -> Result<(), String> {
 
 /// Provides what tests need. Answers what is missing, which in CI is an error.
 pub fn set_up(root: &Path) -> Result<Vec<String>, String> {
-    let missing = needs::provide();
+    let mut missing = needs::provide();
+    if let Err(line) = needs::provide_axe(&target(root)) {
+        missing.programs.push(line);
+    }
     for line in missing.programs.iter().chain(&missing.rights) {
         eprintln!("{line}");
     }

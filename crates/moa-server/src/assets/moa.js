@@ -256,6 +256,9 @@
     draw();
   }
 
+  // On a phone the list of pages is wider than the screen.
+  const here = document.querySelector(".side nav [aria-current]");
+  if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 60;
   for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight;
   tick();
   setInterval(tick, 1000);

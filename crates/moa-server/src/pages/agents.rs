@@ -88,6 +88,9 @@ pub async fn card(app: &App) -> Result<Markup> {
         "running" => 3,
         _ => 4,
     };
+    let all = shown.len();
+    shown.retain(|((word, _), spec)| *word != "free" || fleet.ready(&spec.id) > 0);
+    let free = all - shown.len();
     shown.sort_by_key(|((word, _), spec)| (rank(word), spec.id.clone()));
     let busy: u32 = fleet.status.engine.running.values().sum();
     let most = fleet.status.max_running;
@@ -114,6 +117,7 @@ pub async fn card(app: &App) -> Result<Markup> {
                 }
                 @if shown.len() > SHORT { p class="dim" { "… and " (shown.len() - SHORT) " more" } }
             }
+            @if free > 0 { p class="dim" { (text::plural(free, "agent")) " free" } }
         }
     })
 }

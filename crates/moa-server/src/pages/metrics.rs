@@ -355,7 +355,7 @@ fn counter(counted: &Counted) -> Markup {
 /// The word of an outlook, with its sign and class.
 fn outlook(outlook: Outlook) -> Markup {
     let (class, sign, word) = match outlook {
-        Outlook::Open => ("pending", "○", "too early to say"),
+        Outlook::Open => ("pending", "○", "too early"),
         Outlook::TooLittle => ("failed", "▼", "too little"),
         Outlook::Enough => ("waiting", "◷", "enough"),
         Outlook::Good => ("succeeded", "✓", "good"),
@@ -369,22 +369,23 @@ fn outlook(outlook: Outlook) -> Markup {
 /// Targets as a table, for this page and the overview.
 pub fn standings(targets: &[Standing]) -> Markup {
     html! {
-        table {
+        table class="stack" {
             thead { tr {
-                th { "Counter" } th class="num" { "So far" } th class="num" { "Wanted" }
-                th class="num" { "Heading for" } th { "Outlook" }
+                th { "Counter" } th class="num" { "So far" } th class="num" { "Heading for" }
+                th { "Outlook" }
             } }
             tbody {
                 @for standing in targets {
                     tr data-key={ (standing.metric) " " (standing.period.as_str()) } {
-                        td {
+                        td class="wide" {
                             (standing.metric) " " span class="dim" { "this " (standing.period.as_str()) }
                             (progress(standing))
                         }
-                        td class="num" { (number(standing.count)) }
-                        td class="num" { (wanted(standing)) }
-                        td class="num" { (standing.forecast.map_or("–".into(), rounded)) }
-                        td class="nowrap" { (outlook(standing.outlook)) }
+                        td class="num" {
+                            (number(standing.count)) div class="dim" { (wanted(standing)) }
+                        }
+                        td class="num spare" { (standing.forecast.map_or("–".into(), rounded)) }
+                        td { (outlook(standing.outlook)) }
                     }
                 }
             }
@@ -400,7 +401,8 @@ fn progress(standing: &Standing) -> Markup {
 
 fn wanted(standing: &Standing) -> String {
     let bounds = &standing.bounds;
-    let words = [(bounds.minimum, "at least "), (bounds.target, ""), (bounds.maximum, "at most ")];
+    let words =
+        [(bounds.target, "of "), (bounds.minimum, "at least "), (bounds.maximum, "at most ")];
     let said = words.iter().filter_map(|(bound, word)| {
         let bound = (*bound)?;
         Some(format!("{word}{}", rounded(bound)))

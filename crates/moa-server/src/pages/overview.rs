@@ -91,7 +91,7 @@ async fn needed(app: &App, waits: &[(Run, Vec<StepRow>)], now: Millis) -> Result
             h2 { "Waits for somebody" a href="/inbox" { "inbox" } }
             (asking(waits, now))
         }
-        section class="card" {
+        section class="card first" {
             h2 { "Wrong or late" a href="/alerts" { "alerts" } }
             @if book.open().is_empty() && late.is_empty() {
                 (parts::empty("Nothing is wrong, nothing is late", &html! {}))

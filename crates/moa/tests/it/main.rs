@@ -6,6 +6,7 @@ mod alone;
 mod api;
 mod audit;
 mod backup;
+mod browser;
 mod change;
 mod contract;
 mod demo;

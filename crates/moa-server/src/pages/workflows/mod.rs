@@ -159,7 +159,9 @@ fn row(file: &FileWorkflow, last: Option<&RunSummary>, now: Millis) -> Markup {
         tr data-to=(path) data-key=(file.name) {
             td {
                 a href=(path) { (file.name) }
-                @if file.broken { " " (parts::status("failed", "✗")) " in its file" }
+                @if file.broken {
+                    div class="failed" { span class="sign" aria-hidden="true" { "✗ " } "mistakes in its file" }
+                }
             }
             td class="nowrap" {
                 @match last {

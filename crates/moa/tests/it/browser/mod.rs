@@ -1,0 +1,5 @@
+//! The dashboard in a real browser.
+
+mod driver;
+mod journeys;
+mod looks;
