@@ -111,6 +111,7 @@ impl World {
             store_id: "bench".into(),
             channels: Channels::default(),
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
+            traced: None,
         };
         let handle = Engine::start(
             EngineOptions {
@@ -270,6 +271,7 @@ async fn start(handle: &Handle, workflow: &str, params: Json) -> Result<RunId> {
         params,
         idempotency_key: None,
         priority: None,
+        trace: None,
         cause: "bench".into(),
     };
     match handle.start_run(request).await? {

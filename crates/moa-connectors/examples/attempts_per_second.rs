@@ -14,6 +14,7 @@ use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
 use moa_core::template::Rendered;
 use moa_core::time::Millis;
+use moa_core::trace::TraceContext;
 use moa_ports::agent::{Completion, Completions, Secrets, Task, Worker as _};
 use serde_json::json;
 
@@ -59,6 +60,7 @@ impl Bench {
             store_id: "example".to_owned(),
             channels: Channels::default(),
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
+            traced: None,
         };
         let worker = LocalWorker::new(options, Arc::new(Sink(sender)));
         Ok(Self { worker, done, params: Arc::default(), _dir: dir })
@@ -68,6 +70,7 @@ impl Bench {
         let run = RunId(u128::from(number));
         self.worker.start(Task {
             run,
+            trace: TraceContext::of(run),
             workflow: Name::new("example")?,
             inst: 0,
             step: "step".to_owned(),

@@ -15,6 +15,7 @@ mod http;
 mod log;
 mod noop;
 mod notify;
+pub mod otlp;
 pub mod output;
 mod prepare;
 mod process;

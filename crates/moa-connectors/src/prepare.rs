@@ -75,6 +75,7 @@ pub(crate) fn prepare(
         headers,
         project_dir: shared.project_dir.clone(),
         work_dir: shared.state_dir.join("work").join(task.run.to_string()),
+        traced: shared.traced,
     };
     Ok(Prepared { ctx, limit, log, redactor })
 }

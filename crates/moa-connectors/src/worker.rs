@@ -64,6 +64,8 @@ pub struct WorkerOptions {
     pub channels: Channels,
     /// Bytes kept of the log of one attempt.
     pub log_bytes_max: u64,
+    /// The share of the traces that is sent, from 0 to 1; `None` = there are no traces.
+    pub traced: Option<f64>,
 }
 
 /// Runs agents in this process.
@@ -82,6 +84,7 @@ pub(crate) struct Shared {
     pub project_dir: Arc<PathBuf>,
     pub state_dir: PathBuf,
     pub log_shape: Shape,
+    pub traced: Option<f64>,
     /// What most attempts have, made once.
     pub null: Arc<Json>,
     pub no_texts: Arc<BTreeMap<String, String>>,
@@ -143,6 +146,7 @@ impl LocalWorker {
                 project_dir: Arc::new(options.project_dir),
                 state_dir: options.state_dir,
                 log_shape: Shape::new(options.log_bytes_max),
+                traced: options.traced,
                 null: Arc::new(Json::Null),
                 no_texts: Arc::default(),
                 no_secrets: Arc::default(),

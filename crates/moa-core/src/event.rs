@@ -10,6 +10,7 @@ use crate::ids::{Name, NodeId, RunId, VersionHash};
 use crate::run::{Fairness, ParentRef, Phase, Seed, TriggerRef};
 use crate::step::{SkipReason, StepError, WaitReason};
 use crate::time::Millis;
+use crate::trace::TraceContext;
 use crate::workflow::Priority;
 
 /// Index of a step instance in its run.
@@ -259,6 +260,9 @@ pub struct RunCreated {
     /// Whose tasks its tasks are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fairness: Option<Fairness>,
+    /// The trace that it is part of, when that is neither its own nor its parent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// Who or what started it, for people.
     pub cause: String,
 }

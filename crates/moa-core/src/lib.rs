@@ -25,5 +25,6 @@ pub mod step;
 pub mod target;
 pub mod template;
 pub mod time;
+pub mod trace;
 pub mod trigger;
 pub mod workflow;

@@ -13,6 +13,7 @@ use crate::event::InstIx;
 use crate::ids::{Name, NodeId, RunId, VersionHash};
 use crate::step::{SkipReason, StepError, StepStatus, WaitReason};
 use crate::time::Millis;
+use crate::trace::TraceContext;
 use crate::trigger::TriggerId;
 use crate::workflow::{BodyIx, Priority, StepIx};
 
@@ -191,6 +192,14 @@ pub struct RunRow {
     pub extra: RunExtra,
 }
 
+impl RunRow {
+    /// The trace that it is part of.
+    pub fn trace(&self) -> TraceContext {
+        let own = || TraceContext::of(self.parent.map_or(self.run, |parent| parent.run));
+        self.extra.trace.unwrap_or_else(own)
+    }
+}
+
 /// Parts of a run's row that few runs have; kept as one JSON value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -204,6 +213,9 @@ pub struct RunExtra {
     /// Whose tasks its tasks are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fairness: Option<Fairness>,
+    /// The trace that it is part of, when that is neither its own nor its parent's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// Why it is being cancelled, once somebody asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<String>,

@@ -65,6 +65,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         params: json!({}),
         idempotency_key: None,
         priority: None,
+        trace: None,
         cause: String::new(),
     };
     let begun = Instant::now();

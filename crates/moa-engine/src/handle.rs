@@ -12,6 +12,7 @@ use moa_core::machine::Emitted;
 use moa_core::run::RunStatus;
 use moa_core::schema::Schemas;
 use moa_core::time::Millis;
+use moa_core::trace::TraceContext;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId, TriggerInput, TriggerSpec};
 use moa_core::workflow::Priority;
 use moa_ports::agent::{Completions, Worker};
@@ -74,6 +75,9 @@ pub struct StartRequest {
     /// Priority, when not the workflow's.
     #[serde(default)]
     pub priority: Option<Priority>,
+    /// The span that it is started from, if somebody outside said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// Who or what starts it, for people.
     pub cause: String,
 }

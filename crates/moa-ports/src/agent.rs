@@ -11,6 +11,8 @@ use moa_core::ids::{Name, RunId};
 use moa_core::machine::Outcome;
 use moa_core::template::Rendered;
 use moa_core::time::{Millis, Span};
+use moa_core::trace::{SpanId, TraceContext};
+use moa_core::workflow::NOTIFY_WORKFLOW;
 use serde_json::Value as Json;
 pub use tokio_util::sync::CancellationToken;
 
@@ -19,6 +21,8 @@ pub use tokio_util::sync::CancellationToken;
 pub struct Task {
     /// The run.
     pub run: RunId,
+    /// The trace that the run is part of.
+    pub trace: TraceContext,
     /// The workflow's id.
     pub workflow: Name,
     /// The step instance: with `run` and `attempt`, the attempt's identity.
@@ -48,6 +52,18 @@ pub struct Task {
     pub once: bool,
     /// When it was leased.
     pub leased_at: Millis,
+}
+
+impl Task {
+    /// The header `traceparent` of what the attempt calls, where this share of the traces is sent.
+    /// What tells people something is no part of a trace.
+    pub fn trace_parent(&self, share: f64) -> Option<String> {
+        if self.workflow.as_str() == NOTIFY_WORKFLOW {
+            return None;
+        }
+        let span = SpanId::of_attempt(self.run, self.inst, self.attempt);
+        Some(self.trace.header(span, share))
+    }
 }
 
 /// Why an attempt did not succeed. All that an agent may say.
@@ -116,6 +132,8 @@ pub struct TaskCtx {
     pub project_dir: Arc<PathBuf>,
     /// A folder of the run's own; made when first needed.
     pub work_dir: PathBuf,
+    /// The share of the traces that is sent, from 0 to 1; `None` = there are no traces.
+    pub traced: Option<f64>,
 }
 
 /// Which of its two streams an attempt wrote to.

@@ -123,6 +123,7 @@ impl World {
             params,
             idempotency_key: key.clone(),
             priority: None,
+            trace: None,
             cause: "a user".into(),
         };
         let token = self.ask(p, Asked::Start { run, key, workflow });

@@ -35,6 +35,7 @@ mod shell_words;
 mod source;
 mod suggest;
 mod tests_section;
+mod tracing;
 mod workflow;
 mod yaml;
 
@@ -67,5 +68,6 @@ pub use source::Source;
 pub use tests_section::{
     Comparison, Expect, MockOutcome, MockResult, StepExpectation, WorkflowTest,
 };
+pub use tracing::{Otlp, Tracing};
 pub use workflow::{Workflow, WorkflowSummary, compile, parse_workflow, validate_workflow};
 pub use yaml::document;

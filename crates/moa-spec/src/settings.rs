@@ -19,6 +19,7 @@ use crate::notify::Notify;
 use crate::read::{At, Cx, Field};
 use crate::retention::Retention;
 use crate::source::Source;
+use crate::tracing::Tracing;
 use crate::yaml::{self, Node};
 
 /// Settings of a project, with defaults where the file says nothing.
@@ -50,6 +51,8 @@ pub struct Settings {
     pub targets: BTreeMap<Name, Target>,
     /// The report that a node writes each hour.
     pub health: Health,
+    /// Traces of runs.
+    pub tracing: Tracing,
     /// The API and the dashboard.
     pub server: Server,
     /// Whether a node may run as root.
@@ -170,6 +173,7 @@ impl Default for Settings {
             metrics: BTreeMap::new(),
             targets: BTreeMap::new(),
             health: Health::default(),
+            tracing: Tracing::default(),
             server: Server::default(),
             allow_root: false,
             given: BTreeMap::new(),
@@ -238,6 +242,9 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
         *env_file = from.env_file.as_ref().map_or(env_file.clone(), |at| at.value.clone());
         *folder = from.folder.as_ref().map_or(folder.clone(), |at| at.value.clone());
         *key_file = from.key_file.as_ref().map(|at| at.value.clone());
+    }
+    if let Some(tracing) = &file.tracing {
+        crate::tracing::take(tracing, &mut settings.tracing, cx);
     }
     if let Some(server) = &file.server {
         self::server(server, &mut settings.server, cx);

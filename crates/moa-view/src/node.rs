@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use moa_core::ids::{Name, NodeId, VersionHash};
 use moa_core::time::Millis;
+use moa_core::trace::TraceContext;
 use moa_core::workflow::Priority;
 use moa_engine::handle;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,9 @@ pub struct StartRun {
     /// Priority, when not the workflow's.
     #[serde(default)]
     pub priority: Option<Priority>,
+    /// The span that it is started from, if somebody outside said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
     /// Who asks, for people.
     pub cause: String,
 }
@@ -66,6 +70,9 @@ pub struct NodeStatus {
     /// Agents that take no new tasks.
     #[serde(default)]
     pub paused: BTreeMap<Name, PausedAgent>,
+    /// How far traces have been sent, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traces: Option<TracesStatus>,
 }
 
 /// Why an agent takes no new tasks.
@@ -148,4 +155,19 @@ pub struct SecretLine {
     pub changed_at: Option<String>,
     /// The workflows and agents that use it.
     pub used_by: Vec<String>,
+}
+
+/// How far traces have been sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracesStatus {
+    /// Events of the history that were not looked at yet.
+    pub behind: u64,
+    /// Spans that the collector took since the node's start.
+    pub sent: u64,
+    /// Spans that it will never take.
+    pub dropped: u64,
+    /// Requests that failed.
+    pub failures: u64,
+    /// Why the last request failed; `None` = it did not.
+    pub error: Option<String>,
 }

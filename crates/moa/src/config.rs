@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::text;
+use crate::traces::standard;
 
 /// One setting that may be given outside the file too.
 struct Key {
@@ -26,7 +27,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 35] = [
+const KEYS: [Key; 39] = [
     Key {
         path: "name",
         text: true,
@@ -196,6 +197,33 @@ const KEYS: [Key; 35] = [
         about: "A file that the whole state is written to each hour, relative to the project",
     },
     Key {
+        path: "tracing.otlp.endpoint",
+        text: true,
+        take: |to, from| {
+            let (to, from) = (&mut to.tracing.otlp, from.tracing.otlp);
+            (to.endpoint, to.exact) = (from.endpoint, false);
+        },
+        about: "The collector that gets traces of runs, by OTLP over HTTP: http://127.0.0.1:4318",
+    },
+    Key {
+        path: "tracing.otlp.service_name",
+        text: true,
+        take: |to, from| to.tracing.otlp.service_name = from.tracing.otlp.service_name,
+        about: "The name under which the traces are shown",
+    },
+    Key {
+        path: "tracing.otlp.sample",
+        text: false,
+        take: |to, from| to.tracing.otlp.sample = from.tracing.otlp.sample,
+        about: "The share of the traces that is sent, from 0 to 1",
+    },
+    Key {
+        path: "tracing.otlp.timeout",
+        text: false,
+        take: |to, from| to.tracing.otlp.timeout = from.tracing.otlp.timeout,
+        about: "How long the collector may take to answer",
+    },
+    Key {
         path: "server.enabled",
         text: false,
         take: |to, from| to.server.enabled = from.server.enabled,
@@ -302,6 +330,9 @@ impl Config {
         let mut settings = file;
         let env_path = settings.secrets.env_file.clone();
         known(env_file, &env_path)?;
+        for (key, name) in standard::lay_over(&mut settings.tracing.otlp, &environment) {
+            origins.insert(key.into(), Origin::Environment(name.into()));
+        }
         for key in &KEYS {
             let name = variable(key.path);
             let given = match environment(&name) {
@@ -437,7 +468,7 @@ fn flatten(prefix: &str, value: &Json, found: &mut impl FnMut(&str, &Json)) {
 /// A value as people write it.
 fn shown(key: &str, value: &Json) -> Json {
     match (key, value.as_u64()) {
-        ("limits.stop_grace", Some(ms)) => Span(ms).to_string().into(),
+        ("limits.stop_grace" | "tracing.otlp.timeout", Some(ms)) => Span(ms).to_string().into(),
         (key, Some(bytes)) if is_size(key) => size(bytes).into(),
         _ => value.clone(),
     }

@@ -32,6 +32,7 @@ mod show;
 mod soak;
 mod table;
 mod template;
+mod traces;
 mod triggers;
 mod tzdata;
 mod ui;

@@ -101,6 +101,11 @@ pub fn missing(project: &Project, agents: &Agents, secrets: &dyn Secrets) -> BTr
     let mut names: BTreeSet<String> = found.needs.into_iter().map(|need| need.secret).collect();
     let channels = project.settings.notify.channels.values();
     names.extend(channels.flat_map(|channel| channel.secrets()).map(Name::to_string));
+    let headers = project.settings.tracing.otlp.headers.values();
+    names.extend(headers.filter_map(|value| match value {
+        moa_spec::Secretive::Secret(name) => Some(name.to_string()),
+        moa_spec::Secretive::Plain(_) => None,
+    }));
     names.into_iter().filter(|name| secrets.get(name).is_none()).collect()
 }
 

@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 #[cfg(test)]
 pub use moa_connectors::append_once;
+pub use moa_connectors::otlp;
 pub use moa_connectors::{Kept, LogFile, LogPart, RunFolder, StateFiles};
 
 use crate::exit::{Exit, Failure, Result};
@@ -278,6 +279,7 @@ impl Worker {
             store_id: store_id.clone(),
             channels: channels(settings),
             log_bytes_max: settings.logs.attempt_max,
+            traced: settings.tracing.share(),
         };
         Ok(Self {
             agents,
@@ -290,7 +292,9 @@ impl Worker {
     }
 
     fn start(&self, completions: Arc<dyn Completions>) -> Option<Arc<LocalWorker>> {
-        let options = self.options.lock().ok()?.take()?;
+        let mut options = self.options.lock().ok()?.take()?;
+        // What is no part of a run is in no trace.
+        options.traced = None;
         Some(LocalWorker::new(options, completions))
     }
 

@@ -2,9 +2,9 @@
 //!
 //! **Kind `http`**: one request for each attempt. Its body is the document that a program gets on
 //! standard input (see `process`); its headers are the agent's own, `Idempotency-Key`, `MOA-Run-Id`,
-//! `MOA-Step` and `MOA-Attempt`. Of several URLs the least loaded healthy one is called.
+//! `MOA-Step` and `MOA-Attempt`, and `traceparent` where there are traces. Of several URLs the least loaded healthy one is called.
 //! **Built-in `http`**: the request that `params` describe (`url`, `method`, `headers`, `body`), with
-//! an `Idempotency-Key`.
+//! an `Idempotency-Key`, and `traceparent` where there are traces.
 //!
 //! *Answer*: a 2xx body is the result: JSON as it is, nothing as null, other text as
 //! `{"text": ...}`. 202 means "will call back", for which there is no way yet: a permanent failure.
@@ -176,6 +176,14 @@ fn add_header(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Ta
     Ok(())
 }
 
+/// Says of which span the request is, unless the agent or the step says something else after it.
+fn add_trace(headers: &mut HeaderMap, ctx: &TaskCtx, task: &Task) -> Result<(), TaskError> {
+    match ctx.traced.and_then(|share| task.trace_parent(share)) {
+        Some(parent) => add_header(headers, "traceparent", &parent),
+        None => Ok(()),
+    }
+}
+
 fn method(text: &str) -> Result<Method, TaskError> {
     Method::from_bytes(text.to_ascii_uppercase().as_bytes())
         .map_err(|_| TaskError::Permanent(format!("{text:?} is no HTTP method")))
@@ -204,6 +212,7 @@ impl Service {
         if body.is_some() {
             headers.insert("content-type", HeaderValue::from_static("application/json"));
         }
+        add_trace(&mut headers, ctx, task)?;
         for (name, value) in &*ctx.headers {
             add_header(&mut headers, name, value)?;
         }
@@ -257,7 +266,8 @@ impl Request {
         Self { client }
     }
 
-    fn call(params: &Json, task: &Task) -> Result<(Url, Call), TaskError> {
+    fn call(ctx: &TaskCtx, task: &Task) -> Result<(Url, Call), TaskError> {
+        let params = &ctx.params;
         let permanent = |why: &str| TaskError::Permanent(why.to_owned());
         let params =
             params.as_object().ok_or_else(|| permanent("an http step needs params with `url`"))?;
@@ -289,6 +299,7 @@ impl Request {
             None => Method::GET,
         };
         add_header(&mut headers, "idempotency-key", &task.idempotency_key)?;
+        add_trace(&mut headers, ctx, task)?;
         match params.get("headers") {
             None | Some(Json::Null) => {}
             Some(Json::Object(map)) => {
@@ -313,7 +324,7 @@ impl Request {
 #[async_trait]
 impl Agent for Request {
     async fn run(&self, ctx: TaskCtx, task: Arc<Task>) -> Result<Output, TaskError> {
-        let (url, call) = Self::call(&ctx.params, &task)?;
+        let (url, call) = Self::call(&ctx, &task)?;
         call.send(self.client.get()?, url, &ctx).await.result
     }
 }

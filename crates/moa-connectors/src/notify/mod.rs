@@ -99,6 +99,8 @@ struct Tools {
     secrets: Arc<dyn Secrets>,
     project_dir: Arc<PathBuf>,
     files: Arc<file::Files>,
+    /// The header `traceparent` of what is sent, where there are traces.
+    trace: Option<String>,
     /// Secrets that were used, so that they are in nothing that is said.
     used: std::sync::Mutex<Vec<String>>,
 }
@@ -239,6 +241,7 @@ impl Agent for Notify {
             secrets: self.secrets.clone(),
             project_dir: ctx.project_dir.clone(),
             files: self.files.clone(),
+            trace: ctx.traced.and_then(|share| task.trace_parent(share)),
             used: Default::default(),
         };
         let channel = self.channels.channel(&note.channel);

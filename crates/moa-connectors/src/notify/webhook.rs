@@ -43,6 +43,9 @@ impl Deliver for Webhook {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         header(&mut headers, "webhook-id", &id)?;
         header(&mut headers, "webhook-timestamp", &second)?;
+        if let Some(parent) = &tools.trace {
+            header(&mut headers, "traceparent", parent)?;
+        }
         if let Some(secret) = &self.secret {
             let secret = tools.reveal(secret)?;
             let signed = signatures(&secret, &format!("{id}.{second}.{body}"))?;

@@ -6,7 +6,8 @@
 //! `MOA_ACTION`, `MOA_IDEMPOTENCY_KEY`, `MOA_DEADLINE` (RFC 3339), `MOA_OUTPUT` (a file for the
 //! result), `MOA_PROJECT` and `MOA_WORK_DIR` (folders of the project and of the run), `MOA_NODE` and
 //! `MOA_STORE_ID` (whose process this is), and `MOA_PARAM_<NAME>` for each param that is a text, a
-//! number, a boolean or null, unless it is long or holds a NUL.
+//! number, a boolean or null, unless it is long or holds a NUL. Where there are traces, also
+//! `TRACEPARENT`, unless the agent or the step has one of its own.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -79,6 +80,9 @@ impl Processes {
         add("MOA_OUTPUT", output.as_os_str());
         add("MOA_PROJECT", ctx.project_dir.as_os_str());
         add("MOA_WORK_DIR", ctx.work_dir.as_os_str());
+        if let Some(parent) = ctx.traced.and_then(|share| task.trace_parent(share)) {
+            all.entry("TRACEPARENT".into()).or_insert_with(|| parent.into());
+        }
         Ok(all)
     }
 

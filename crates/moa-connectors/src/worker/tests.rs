@@ -12,6 +12,7 @@ use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::template::{Rendered, SecretSlot};
 use moa_core::time::{Millis, Span};
+use moa_core::trace::TraceContext;
 use moa_ports::agent::{
     Agent, Completion, Completions, Output, Secrets, Task, TaskCtx, TaskError, Worker as _,
 };
@@ -106,6 +107,7 @@ fn world_on(runtime: tokio::runtime::Runtime) -> World {
         store_id: "unit".to_owned(),
         channels: Channels::default(),
         log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
+        traced: None,
     };
     let worker = LocalWorker::new(options, Arc::new(Sink(Mutex::new(sender))));
     World { runtime, worker, done }
@@ -114,6 +116,7 @@ fn world_on(runtime: tokio::runtime::Runtime) -> World {
 fn task(agent: &str, action: &str) -> Task {
     Task {
         run: RunId(1),
+        trace: TraceContext::of(RunId(1)),
         workflow: Name::new("flow").expect("a name"),
         inst: 0,
         step: "step".to_owned(),

@@ -15,6 +15,7 @@ use moa_core::machine::Outcome;
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::template::{Rendered, SecretSlot};
 use moa_core::time::{Millis, Span};
+use moa_core::trace::TraceContext;
 use moa_ports::agent::{Completion, Completions, Secrets, Task, Worker as _};
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
@@ -93,6 +94,7 @@ impl World {
             store_id: store_id.clone(),
             channels,
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
+            traced: None,
         };
         let worker = LocalWorker::new(options, Arc::new(Sink(sender)));
         Self { dir, agents, worker, store_id, node, done: Mutex::new(receiver) }
@@ -111,6 +113,7 @@ impl World {
             store_id: "lone".to_owned(),
             channels: Channels::default(),
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
+            traced: None,
         };
         drop(LocalWorker::new(options, Arc::new(Sink(sender))));
     }
@@ -128,6 +131,7 @@ impl World {
         let run = RunId(u128::from(number()));
         Task {
             run,
+            trace: TraceContext::of(run),
             workflow: name("flow"),
             inst: 3,
             step: "step".to_owned(),

@@ -310,6 +310,7 @@ impl Tx<'_> {
             parent: crate::run::ParentRef { run: self.run.row.run, step: inst, depth },
             priority: self.run.row.priority,
             fairness: self.run.row.extra.fairness.clone(),
+            trace: (depth > 1 || self.run.row.extra.trace.is_some()).then(|| self.run.row.trace()),
         };
         let body = MessageBody::StartChild(Box::new(start));
         self.effects.push(Effect::Send { to: child, body });

@@ -39,6 +39,7 @@ impl Run {
                 cause: created.cause.clone(),
                 concurrency_key: created.concurrency_key.clone(),
                 fairness: created.fairness.clone(),
+                trace: created.trace,
                 forked_from: created.seed.as_ref().map(|s| s.run),
                 ..RunExtra::default()
             },

@@ -10,6 +10,7 @@ use crate::ids::{Name, RunId};
 use crate::run::{Fairness, ParentRef, TriggerRef};
 use crate::step::StepError;
 use crate::time::{Millis, Span};
+use crate::trace::TraceContext;
 use crate::trigger::TriggerInput;
 use crate::workflow::Priority;
 
@@ -202,6 +203,9 @@ pub struct StartChild {
     /// Whose tasks its tasks are, when its workflow doesn't say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fairness: Option<Fairness>,
+    /// The trace of who started it, when that is not its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// The start of a run by a trigger.

@@ -400,6 +400,24 @@ impl Run {
         path.join(".")
     }
 
+    /// The step instance that an instance stands in: the container of its branch, or the loop whose
+    /// body it is part of. What undoes a step stands where that step does.
+    pub fn container(&self, inst: InstIx) -> Option<InstIx> {
+        let mut at = inst;
+        loop {
+            let place = self.steps.get(at as usize)?;
+            if let Some(parent) = self.graph.step(place.row.plan).parent {
+                return Some(self.sibling(at, parent));
+            }
+            let scope = &self.scopes[place.scope as usize];
+            let owner = scope.owner?;
+            if loop_body(self.kind(owner)) == Some(scope.body) {
+                return Some(owner);
+            }
+            at = owner;
+        }
+    }
+
     /// How people name an instance: `lint`, or `lint[2]` inside a loop.
     pub fn step_name(&self, inst: InstIx) -> String {
         let id = &self.graph.step(self.steps[inst as usize].row.plan).id;

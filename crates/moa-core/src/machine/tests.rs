@@ -64,6 +64,7 @@ impl Solo {
             seed: None,
             concurrency_key: None,
             fairness: None,
+            trace: None,
             cause: "test".into(),
         };
         let made =

@@ -369,6 +369,7 @@ impl Node {
             }
             after = Some(After::Start(Box::new(Task {
                 run: id,
+                trace: live.run.row.trace(),
                 workflow: live.run.row.workflow.clone(),
                 inst,
                 step: a.step,

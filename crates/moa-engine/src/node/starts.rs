@@ -305,6 +305,7 @@ impl Node {
                     seed: None,
                     concurrency_key: None,
                     fairness: start.fairness.clone(),
+                    trace: start.trace,
                     cause: format!("run {}", start.parent.run),
                 };
                 let asker = Asker::Parent(message);
@@ -340,6 +341,7 @@ impl Node {
             seed: None,
             concurrency_key: None,
             fairness: None,
+            trace: None,
             cause,
         };
         self.begin(now, created, graph, None, Asker::Trigger(message));
@@ -370,6 +372,7 @@ impl Node {
             seed: None,
             concurrency_key: None,
             fairness: None,
+            trace: request.trace,
             cause: request.cause,
         };
         self.begin(now, created, graph, request.idempotency_key, Asker::Start(token));
@@ -513,6 +516,7 @@ impl Node {
                     },
                     priority: creation.created.priority,
                     fairness: creation.created.fairness.clone(),
+                    trace: creation.created.trace,
                 };
                 let reason = "its concurrency key is used up, and the workflow says skip";
                 self.child_impossible(message, creation.created.run, &start, reason.into());
@@ -568,6 +572,7 @@ impl Node {
             seed: seed.map(Arc::new),
             concurrency_key: None,
             fairness: live.run.row.extra.fairness.clone(),
+            trace: None,
             cause: request.cause,
         };
         self.begin(now, created, graph, request.idempotency_key, Asker::Fork(token));

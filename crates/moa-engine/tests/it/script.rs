@@ -88,6 +88,7 @@ pub fn request(workflow: &str, params: Json) -> StartRequest {
         params,
         idempotency_key: None,
         priority: None,
+        trace: None,
         cause: "test".into(),
     }
 }

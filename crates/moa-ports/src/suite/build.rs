@@ -208,6 +208,7 @@ pub fn created(row: &RunRow) -> Event {
         seed: None,
         concurrency_key: row.extra.concurrency_key.clone(),
         fairness: row.extra.fairness.clone(),
+        trace: row.extra.trace,
         cause: row.extra.cause.clone(),
     }))
 }

@@ -132,12 +132,26 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    fn traces(&self, out: &mut Out<'_>) -> Result<(), Error> {
+        let Some(traces) = &self.status.traces else { return Ok(()) };
+        let about = "Events that no trace was made of yet";
+        out.gauge("moa_traces_behind_events", about, traces.behind as f64)?;
+        let spans = [("sent", traces.sent as f64), ("dropped", traces.dropped as f64)];
+        let about = "Spans that the collector took, or will never take";
+        out.counters("moa_traces_spans", about, "outcome", spans.into_iter())?;
+        let about = "Requests that the collector did not take";
+        out.counter("moa_traces_failures", about, traces.failures as f64)
+    }
+}
+
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let out = &mut Out(encoder);
         self.runs(out)?;
         self.agents(out)?;
         self.node(out)?;
+        self.traces(out)?;
         self.requests.encode(out)?;
         self.process.encode(out)
     }

@@ -19,6 +19,7 @@ pub mod on;
 pub mod rule;
 pub mod schedule;
 pub mod settings;
+pub mod tracing;
 
 pub use committee::{Quorum, Share};
 

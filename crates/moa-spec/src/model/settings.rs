@@ -4,6 +4,7 @@ use crate::choice;
 use crate::model::alerts::AlertsFile;
 use crate::model::notify::NotifyFile;
 use crate::model::schedule::ZoneText;
+use crate::model::tracing::TracingFile;
 use crate::read::At;
 use crate::record;
 use crate::retention::UpTo;
@@ -39,6 +40,8 @@ record! {
         targets: Option<Entries<TargetFile>>,
         /// The report that a node writes each hour.
         health: Option<HealthFile>,
+        /// Traces of runs, for whoever collects them.
+        tracing: Option<TracingFile>,
         /// The API and the dashboard.
         server: Option<ServerFile>,
         /// Whether a node may run as root; false when not given.

@@ -11,6 +11,7 @@ use moa_core::machine::Outcome;
 use moa_core::step::StepError;
 use moa_core::template::{Rendered, Template};
 use moa_core::time::Span;
+use moa_core::trace::TraceContext;
 use moa_ports::agent::Task;
 use serde_json::{Map, Value as Json, json};
 
@@ -313,6 +314,7 @@ fn task(agent: Name, action: String, params: Json, timeout: Option<Span>) -> Res
     };
     Ok(Task {
         run,
+        trace: TraceContext::of(run),
         workflow: Name::new("agent-test").expect("these are letters and a hyphen"),
         inst: 0,
         step: "test".into(),

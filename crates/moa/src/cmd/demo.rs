@@ -149,6 +149,7 @@ async fn start(layout: &Layout, workflow: &str) -> Result<RunId> {
         texts: Vec::new(),
         idempotency_key: None,
         priority: None,
+        trace: None,
         cause: "demo".into(),
     };
     match client.start(start).await?.0 {

@@ -110,6 +110,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         texts,
         idempotency_key: args.idempotency_key.clone(),
         priority: args.priority,
+        trace: None,
         cause: "cli".into(),
     };
     if args.dry_run {

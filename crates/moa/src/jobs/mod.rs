@@ -7,6 +7,7 @@ pub mod files;
 pub mod health;
 pub mod metrics;
 pub mod samples;
+pub mod traces;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +35,8 @@ pub struct Jobs {
     pub alerts: alerts::Alerts,
     /// Keeps what is done over time.
     pub samples: samples::Samples,
+    /// Sends traces of runs to a collector.
+    pub traces: traces::Traces,
 }
 
 /// A job's name, what it is for, and when it is done.
@@ -44,7 +47,7 @@ const fn every(minutes: u64, first: First) -> Rhythm {
 }
 
 /// What the jobs are called, in the order of [`Jobs::list`].
-pub const ENTRIES: [Entry; 6] = [
+pub const ENTRIES: [Entry; 7] = [
     ("retention", "deletes old runs from the store", every(1, First::AtOnce)),
     (
         "files",
@@ -67,12 +70,17 @@ pub const ENTRIES: [Entry; 6] = [
         "keeps what is done over time, for the charts",
         Rhythm { every: Span::seconds(15), first: First::AtOnce },
     ),
+    (
+        "traces",
+        "sends traces of runs to a collector",
+        Rhythm { every: Span::seconds(5), first: First::AtOnce },
+    ),
 ];
 
 impl Jobs {
     /// In the order of [`ENTRIES`]. Taken apart in whole, so that none is forgotten.
     fn list(self) -> [Arc<dyn Job>; ENTRIES.len()] {
-        let Jobs { retention, files, metrics, health, alerts, samples } = self;
+        let Jobs { retention, files, metrics, health, alerts, samples, traces } = self;
         [
             Arc::new(retention),
             Arc::new(files),
@@ -80,6 +88,7 @@ impl Jobs {
             Arc::new(health),
             Arc::new(alerts),
             Arc::new(samples),
+            Arc::new(traces),
         ]
     }
 }
@@ -94,6 +103,8 @@ pub struct Housekeeping {
     pub sampling: Arc<samples::Sampling>,
     /// The counters, for whoever shows them.
     pub counting: Arc<metrics::Counting>,
+    /// What sends traces of the project.
+    pub traces: Arc<traces::Sending>,
     clock: Clock,
     /// Told whenever a job was asked for or has ended.
     changed: watch::Sender<()>,
@@ -101,20 +112,29 @@ pub struct Housekeeping {
 
 impl Housekeeping {
     /// Of a node that starts now.
-    pub fn new(jobs: Jobs) -> Arc<Self> {
+    fn new(jobs: Jobs) -> Arc<Self> {
         let clock = Clock::start();
         let driver = Mutex::new(Driver::new(clock.now(), &ENTRIES));
         let (alerting, sampling) = (jobs.alerts.0.clone(), jobs.samples.0.clone());
         let counting = jobs.metrics.counting.clone();
+        let traces = jobs.traces.0.clone();
         Arc::new(Self {
             jobs: jobs.list(),
             driver,
             alerting,
             sampling,
             counting,
+            traces,
             clock,
             changed: watch::Sender::new(()),
         })
+    }
+
+    /// The same, ready for runs that start from now on.
+    pub async fn begin(jobs: Jobs) -> Arc<Self> {
+        let jobs = Self::new(jobs);
+        jobs.traces.begin().await;
+        jobs
     }
 
     fn driver(&self) -> MutexGuard<'_, Driver> {

@@ -54,6 +54,7 @@ use crate::jobs::alerts::{Alerting, Alerts};
 use crate::jobs::health::Health;
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::samples::{Samples, Sampling};
+use crate::jobs::traces::{Sending, Traces};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::metrics::Days;
 use crate::node::notifier::{Notifier, Tell};
@@ -169,8 +170,8 @@ impl Running {
         let engine = worker.engine(options, &stores)?;
         let paused = agents::begin(&state, &engine, &worker, &watched);
         secrets::warn(&watched.project, &worker, &secrets);
-        let jobs =
-            Housekeeping::new(jobs(&layout, settings, &stores, &engine, &worker, transient)?);
+        let made = jobs(&layout, settings, &stores, (&engine, &worker, &secrets), transient)?;
+        let jobs = Housekeeping::begin(made).await;
         let listener = Listener::bind(&state)?;
         let reactions = match transient {
             true => triggers::Reactions::default(),
@@ -224,6 +225,7 @@ impl Running {
             // Aborted, or ended already.
             let _ = task.await;
         }
+        self.node.jobs.traces.send_last().await;
         self.acts.end().await;
         tracing::info!(node = %self.node.info.node, "the node has stopped");
     }
@@ -260,8 +262,7 @@ fn jobs(
     layout: &Layout,
     settings: &Settings,
     stores: &Stores,
-    engine: &Handle,
-    worker: &Worker,
+    (engine, worker, secrets): (&Handle, &Worker, &SecretStore),
     transient: bool,
 ) -> Result<Jobs> {
     let (store, views) = (stores.store.clone(), stores.views.clone());
@@ -311,6 +312,7 @@ fn jobs(
             },
             engine: engine.clone(),
         },
+        traces: Traces(Sending::new(layout, settings, stores.views.clone(), secrets.clone())),
     })
 }
 
@@ -565,6 +567,7 @@ impl Node {
             params: Json::Object(params.clone()),
             idempotency_key: start.idempotency_key,
             priority: start.priority,
+            trace: start.trace,
             cause: start.cause,
         };
         let started = self.engine.start_run(request).await?;
@@ -735,6 +738,7 @@ impl Node {
             workflows: workflows.map(|(name, w)| (name.clone(), w.plan.hash)).collect(),
             warning: warning(&watched),
             paused: self.paused.all(),
+            traces: self.jobs.traces.status(),
         }
     }
 }

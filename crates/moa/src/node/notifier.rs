@@ -90,6 +90,7 @@ impl Tell for Notifier {
             }),
             idempotency_key: Some(format!("{NOTIFY_WORKFLOW}/{channel}/{key}")),
             priority: None,
+            trace: None,
             cause: "moa".to_owned(),
         };
         self.engine.start_run(request).await?;

@@ -247,13 +247,18 @@ impl SecretStore {
 
     /// Takes every secret that is known by name out of what is about to be written.
     pub fn redact(&self, value: &mut Json) {
+        self.redactor().json(value);
+    }
+
+    /// What takes every secret that is known by name now out of what is about to be written.
+    pub fn redactor(&self) -> Redactor {
         let secrets: Vec<_> = self
             .names()
             .iter()
             .flat_map(|name| self.all(name))
             .filter_map(|(_, v)| v.ok())
             .collect();
-        Redactor::new(secrets.iter().map(|secret| secret.as_str())).json(value);
+        Redactor::new(secrets.iter().map(|secret| secret.as_str()))
     }
 }
 

@@ -253,6 +253,7 @@ impl Soak {
             params: Json::Object(params),
             idempotency_key: None,
             priority: None,
+            trace: None,
             cause: "a person".into(),
         };
         self.world.start(request).expect("it is started");

@@ -37,6 +37,7 @@ mod smoke;
 mod snapshots;
 mod stream;
 mod tls;
+mod traces;
 mod triggers;
 mod windows;
 #[allow(dead_code, reason = "some faults are ordered by the tests of moa-connectors alone")]

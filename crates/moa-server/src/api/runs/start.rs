@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use moa_core::ids::Name;
+use moa_core::trace::TraceContext;
 use moa_core::workflow::Priority;
 use moa_view::node::StartRun;
 use serde::Deserialize;
@@ -84,6 +85,12 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>> {
     }
 }
 
+/// The span that a request is made from. What is not understood is passed over, as W3C Trace Context
+/// wants it.
+fn trace(headers: &HeaderMap) -> Option<TraceContext> {
+    TraceContext::from_header(headers.get("traceparent")?.to_str().ok()?)
+}
+
 /// Starts it for somebody.
 ///
 /// # Errors
@@ -101,6 +108,7 @@ pub async fn begin(
         texts: new.texts.into_iter().collect(),
         idempotency_key: idempotency_key(headers)?,
         priority: new.priority.map(Priority::from),
+        trace: trace(headers),
         cause: who.cause(),
     };
     let (started, warning) = app.control().start_run(start).await?;
@@ -124,7 +132,10 @@ pub fn answer(started: StartedRun) -> Response {
 /// sent again: it starts one run.
 #[utoipa::path(
     post, path = "/api/v1/runs", tag = "runs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key starts one run")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key starts one run"),
+        ("traceparent" = Option<String>, Header, description = "The span that it is part of"),
+    ),
     request_body = NewRun,
     responses(
         (status = 201, description = "It exists now; `Location` names it", body = StartedRun),

@@ -41,6 +41,7 @@ pub async fn start(
         texts: texts.collect(),
         idempotency_key: of("key").map(|key| format!("form-{key}")),
         priority: priority.transpose()?,
+        trace: None,
         cause: who.cause(),
     };
     match app.control().start_run(start).await?.0 {

@@ -92,6 +92,7 @@ pub fn play(project: &Project, plan: &Plan, test: &WorkflowTest) -> Played {
         params: Json::Object(params),
         idempotency_key: None,
         priority: None,
+        trace: None,
         cause: "test".into(),
     };
     let id = match world.start(request) {
