@@ -53,7 +53,7 @@ const BODY_WAIT: Duration = Duration::from_secs(15);
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 /// How a server is started.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// The project's name, for people.
     pub project: String,
@@ -67,6 +67,10 @@ pub struct Options {
     pub public_url: Option<String>,
     /// Whether it speaks TLS itself.
     pub tls: bool,
+    /// Whose JWTs are believed.
+    pub jwt: Vec<auth::jwt::Issuer>,
+    /// Sign-in with a provider.
+    pub oidc: Option<auth::oidc::Oidc>,
 }
 
 /// What handlers work with.
@@ -91,7 +95,7 @@ struct Inner {
 impl App {
     /// A server for a node; streams end when `ending` says true.
     pub fn new(options: Options, control: Arc<dyn Control>, ending: watch::Receiver<bool>) -> Self {
-        let Options { project, state, address, hosts, public_url, tls } = options;
+        let Options { project, state, address, hosts, public_url, tls, jwt, oidc } = options;
         let secure = tls || public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         let scheme = if tls { "https" } else { "http" };
         let base_url =
@@ -101,7 +105,7 @@ impl App {
             base_url: base_url.trim_end_matches('/').to_owned(),
             reader: Reader::new(control.views()),
             control,
-            auth: Arc::new(Auth::new(&state, address.port(), secure)),
+            auth: Arc::new(Auth::new(&state, address.port(), secure, jwt, oidc)),
             hosts: Hosts::new(&hosts, public_url.as_deref()),
             secure,
             document: table().1,

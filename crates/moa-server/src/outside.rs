@@ -41,6 +41,8 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
     let id = tag_of(request.headers());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let html = wants_html(request.headers()) && !path.starts_with("/api/");
+    // Who fails at signing in is told why, and not asked again.
+    let leads = html && method == Method::GET && !path.starts_with("/sign-in/");
     let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str()).to_owned();
     let from_elsewhere = is_led_here(request.headers());
     let is_named = guard::is_named(request.headers());
@@ -55,10 +57,8 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
         }
         let allow = response.headers().get(header::ALLOW).cloned();
         response = match problem.code {
-            Code::Unauthenticated if html && method == Method::GET && from_elsewhere => {
-                pages::sign_in::once_more(&asked)
-            }
-            Code::Unauthenticated if html && method == Method::GET => {
+            Code::Unauthenticated if leads && from_elsewhere => pages::sign_in::once_more(&asked),
+            Code::Unauthenticated if leads => {
                 Redirect::to(&pages::sign_in::path_to(&asked)).into_response()
             }
             _ if html => pages::problem(&problem, &id),

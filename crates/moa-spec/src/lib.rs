@@ -7,6 +7,7 @@
 //! not with the engine. Absent by intent: files (callers read them), clocks, the store.
 //! Start reading at [`parse_workflow`].
 
+mod access;
 mod agents;
 mod alerts;
 mod calendar;
@@ -39,6 +40,7 @@ mod tracing;
 mod workflow;
 mod yaml;
 
+pub use access::{ClaimRules, JwtAlgorithm, JwtIssuer, JwtKeys, Oidc, RoleText};
 pub use agents::{parse_agents, stands_twice};
 pub use alerts::{AlertRule, Alerts};
 pub use calendar::parse_calendar;

@@ -9,6 +9,7 @@ use moa_core::schedule::Zone;
 use moa_core::time::Span;
 use serde::Serialize;
 
+use crate::access::{JwtIssuer, Oidc};
 use crate::alerts::Alerts;
 use crate::codes;
 use crate::diagnostic::Diagnostic;
@@ -126,6 +127,12 @@ pub struct Server {
     pub public_url: Option<String>,
     /// TLS of its own.
     pub tls: Tls,
+    /// Whose JWTs are believed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jwt: Vec<JwtIssuer>,
+    /// Sign-in with a provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<Oidc>,
 }
 
 /// TLS of the API and the dashboard: both files, or none.
@@ -140,7 +147,15 @@ pub struct Tls {
 impl Default for Server {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 3020));
-        Self { enabled: true, listen, hosts: Vec::new(), public_url: None, tls: Tls::default() }
+        Self {
+            enabled: true,
+            listen,
+            hosts: Vec::new(),
+            public_url: None,
+            tls: Tls::default(),
+            jwt: Vec::new(),
+            oidc: None,
+        }
     }
 }
 
@@ -288,6 +303,9 @@ fn server(file: &ServerFile, server: &mut Server, cx: &mut Cx) {
         }
         server.hosts.push(host.value.clone());
     }
+    let issuers = file.jwt.iter().flatten();
+    server.jwt = issuers.filter_map(|issuer| crate::access::jwt(issuer, cx)).collect();
+    server.oidc = file.oidc.as_ref().and_then(|oidc| crate::access::oidc(oidc, cx));
     if let Some(tls) = &file.tls {
         let path = |path: &Option<At<String>>| path.as_ref().map(|path| path.value.clone());
         server.tls = Tls { cert: path(&tls.cert), key: path(&tls.key) };

@@ -70,6 +70,13 @@ pub fn agents_of(
     found.used
 }
 
+/// The secrets that its server checks with who somebody is.
+fn of_server(project: &Project) -> impl Iterator<Item = &Name> {
+    let server = &project.settings.server;
+    let oidc = server.oidc.iter().filter_map(|oidc| oidc.client_secret.as_ref());
+    server.jwt.iter().filter_map(|issuer| issuer.secret()).chain(oidc)
+}
+
 /// The secrets that the project's workflows and agents use, and by what they are used.
 pub fn uses(project: &Project, agents: &Agents) -> BTreeMap<String, BTreeSet<String>> {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -89,6 +96,9 @@ pub fn uses(project: &Project, agents: &Agents) -> BTreeMap<String, BTreeSet<Str
     let mut found = Found::new(&project.workflows, agents);
     agents.values().for_each(|spec| found.agent(spec));
     add(found, &str::to_owned);
+    for name in of_server(project) {
+        uses.entry(name.to_string()).or_default().insert("server".into());
+    }
     uses
 }
 
@@ -106,6 +116,7 @@ pub fn missing(project: &Project, agents: &Agents, secrets: &dyn Secrets) -> BTr
         moa_spec::Secretive::Secret(name) => Some(name.to_string()),
         moa_spec::Secretive::Plain(_) => None,
     }));
+    names.extend(of_server(project).map(Name::to_string));
     names.into_iter().filter(|name| secrets.get(name).is_none()).collect()
 }
 

@@ -6,9 +6,12 @@
 //! this site alone; what it changes needs a CSRF token too. [`guard`] looks at hosts and origins.
 //! Absent by intent: passwords.
 
+pub mod fetch;
 pub mod guard;
+pub mod jwt;
 pub mod limiter;
 pub mod links;
+pub mod oidc;
 pub mod role;
 pub mod tokens;
 
@@ -31,6 +34,7 @@ use moa_view::now;
 
 use self::limiter::Limiter;
 use self::links::Links;
+use self::oidc::Oidc;
 use self::role::{Access, Role};
 use self::tokens::{Entry, Kind, New, Tokens};
 use crate::App;
@@ -75,6 +79,11 @@ pub enum Via {
         /// What its changes have to carry.
         csrf: String,
     },
+    /// With a JWT in the request.
+    Jwt {
+        /// When it ends.
+        until: Millis,
+    },
 }
 
 impl Identity {
@@ -86,7 +95,7 @@ impl Identity {
     /// The CSRF token, for who has a session.
     pub fn csrf(&self) -> Option<&str> {
         match &self.via {
-            Via::Token => None,
+            Via::Token | Via::Jwt { .. } => None,
             Via::Session { csrf } => Some(csrf),
         }
     }
@@ -131,6 +140,10 @@ pub struct Auth {
     pub tokens: Arc<Tokens>,
     /// One-time links.
     pub links: Links,
+    /// Whose JWTs are believed.
+    issuers: Vec<jwt::Issuer>,
+    /// Sign-in with a provider.
+    pub oidc: Option<Oidc>,
     wrong: Limiter,
     requests: DefaultKeyedRateLimiter<String>,
     sign_ins: DefaultKeyedRateLimiter<String>,
@@ -140,11 +153,19 @@ pub struct Auth {
 
 impl Auth {
     /// With the tokens of a state folder. `secure` = browsers come through TLS.
-    pub fn new(folder: &Path, port: u16, secure: bool) -> Self {
+    pub fn new(
+        folder: &Path,
+        port: u16,
+        secure: bool,
+        issuers: Vec<jwt::Issuer>,
+        oidc: Option<Oidc>,
+    ) -> Self {
         let quota = Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_BURST);
         Self {
             tokens: Arc::new(Tokens::new(folder)),
             links: Links::new(folder),
+            issuers,
+            oidc,
             wrong: Limiter::default(),
             requests: RateLimiter::keyed(quota),
             sign_ins: RateLimiter::keyed(Quota::per_minute(SIGN_INS)),
@@ -180,6 +201,9 @@ impl Auth {
     /// Whether somebody still is who they were: nobody revoked it, and it is not over.
     pub fn holds(&self, who: &Identity) -> bool {
         let now = now();
+        if let Via::Jwt { until } = who.via {
+            return now < until;
+        }
         let known = |id: &str, entries: &[Entry]| {
             entries.iter().find(|entry| entry.id == id && !tokens::is_over(entry, now)).cloned()
         };
@@ -202,6 +226,33 @@ impl Auth {
             .hint("`moa token create` makes a token; `moa open` opens the dashboard")
     }
 
+    /// The problem of somebody whom an issuer's word doesn't let in.
+    pub fn refused(&self, refused: jwt::Refused, address: IpAddr, what: &str) -> Problem {
+        match refused {
+            jwt::Refused::Token(why) => {
+                tracing::info!(%address, "{what} is refused: {why}");
+                self.wrong(address, what)
+            }
+            jwt::Refused::NoRole(why) => Problem::new(Code::Forbidden, why)
+                .hint("the settings say which claims give which roles"),
+            jwt::Refused::Unavailable(why) => Problem::new(Code::Unavailable, why),
+        }
+    }
+
+    /// The name of a cookie that belongs to this server, as [`Auth::cookie`] has one.
+    pub fn cookie_of_sign_in(&self) -> String {
+        format!("{}_oidc", self.cookie.trim_start_matches("__Host-"))
+    }
+
+    /// A cookie for the way back from a provider, which leads here from another site; empty = it is
+    /// taken away.
+    pub fn sign_in_cookie(&self, value: &str) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let age = if value.is_empty() { 0 } else { oidc::TAKES_MAX };
+        let (name, path) = (self.cookie_of_sign_in(), oidc::BACK);
+        format!("{name}={value}; Path={path}; Max-Age={age}; HttpOnly; SameSite=Lax{secure}")
+    }
+
     /// Who sends these headers.
     async fn identify(&self, headers: &HeaderMap, address: IpAddr) -> Result<Option<Identity>> {
         let now = now();
@@ -210,6 +261,10 @@ impl Auth {
                 Problem::new(Code::Unauthenticated, "the Authorization header holds no token")
                     .hint("send `Authorization: Bearer TOKEN`")
             })?;
+            if !self.issuers.is_empty() && jwt::looks_like_one(token) {
+                let who = jwt::identify(&self.issuers, token).await;
+                return who.map(Some).map_err(|refused| self.refused(refused, address, "a JWT"));
+            }
             let Some(entry) = self.tokens.find(token, Kind::Token, now)? else {
                 return Err(self.wrong(address, "a token"));
             };
@@ -227,9 +282,7 @@ impl Auth {
     }
 
     fn session<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|c| c.to_str().ok());
-        let mut pairs = cookies.flat_map(|c| c.split(';')).filter_map(|c| c.trim().split_once('='));
-        pairs.find(|(name, _)| *name == self.cookie).map(|(_, value)| value)
+        cookie_of(headers, &self.cookie)
     }
 
     async fn note_use(&self, entry: &Entry, now: Millis) {
@@ -273,6 +326,13 @@ fn take(
         retry_after: Some(wait),
         ..Problem::new(Code::TooManyRequests, text)
     })
+}
+
+/// The value of a cookie.
+pub fn cookie_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|c| c.to_str().ok());
+    let mut pairs = cookies.flat_map(|c| c.split(';')).filter_map(|c| c.trim().split_once('='));
+    pairs.find(|(own, _)| *own == name).map(|(_, value)| value)
 }
 
 /// The token of an `Authorization` header.
@@ -347,6 +407,7 @@ impl Asker {
         let who = match who {
             None => "nobody".into(),
             Some(Identity { id, name, via: Via::Token, .. }) => format!("token:{id} ({name})"),
+            Some(Identity { id, name, via: Via::Jwt { .. }, .. }) => format!("jwt:{id} ({name})"),
             Some(Identity { id, name, .. }) => format!("session:{id} ({name})"),
         };
         Self { who, from: format!("http {address}") }

@@ -35,7 +35,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::App;
 use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{Admin, Approver, Operator, Viewer};
-use crate::auth::{CSRF_FIELD, Identity};
+use crate::auth::{CSRF_FIELD, Identity, oidc};
 use crate::error::Problem;
 use crate::routes::Routes;
 
@@ -63,6 +63,8 @@ pub fn add(routes: Routes) -> Routes {
     routes
         .page(Public, "GET", "/sign-in", get(sign_in::show))
         .page(Public, "POST", "/sign-in", post(sign_in::sign_in).layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX)))
+        .page(Public, "GET", oidc::START, get(sign_in::oidc::begin))
+        .page(Public, "GET", oidc::BACK, get(sign_in::oidc::back))
         .page(Least(Viewer), "POST", "/sign-out", post(sign_in::sign_out))
         .page(Public, "GET", "/assets/{name}", get(assets::get))
         .page(Least(Viewer), "GET", "/live", get(live::get))

@@ -10,6 +10,7 @@ use moa_core::expr::Program;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
+pub mod access;
 pub mod agent;
 pub mod alerts;
 mod committee;

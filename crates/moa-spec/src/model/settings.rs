@@ -1,6 +1,7 @@
 //! The settings file `moa.yaml`, key by key.
 
 use crate::choice;
+use crate::model::access::{JwtFile, OidcFile};
 use crate::model::alerts::AlertsFile;
 use crate::model::notify::NotifyFile;
 use crate::model::schedule::ZoneText;
@@ -176,6 +177,10 @@ record! {
         public_url: Option<At<String>>,
         /// TLS of its own; plain HTTP when not given.
         tls: Option<TlsFile>,
+        /// Whose JWTs are believed, beside moa's own tokens.
+        jwt: Option<Vec<JwtFile>>,
+        /// Sign-in of browsers with an OpenID Connect provider.
+        oidc: Option<OidcFile>,
     }
 
     /// TLS of the API and the dashboard.

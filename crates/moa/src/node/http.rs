@@ -6,6 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use moa_connectors::StateFiles;
@@ -36,6 +37,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use super::issuers::Issuers;
 use super::{Node, edit};
 use crate::audit::{anchor, verify};
 use crate::config::Config;
@@ -51,6 +53,8 @@ use crate::wire;
 
 /// Threads that requests are answered on.
 const THREADS: usize = 2;
+/// How long an issuer of JWTs or a provider may take to answer.
+const ISSUER_WAIT: Duration = Duration::from_secs(10);
 
 /// Whether and where the API is served.
 #[derive(Debug, Clone, Copy, Default)]
@@ -153,6 +157,9 @@ impl Http {
         layout: &Layout,
         config: &Config,
     ) -> Result<Self> {
+        let server = &config.settings.server;
+        let wait = shortened(ISSUER_WAIT);
+        let issuers = Issuers::new(layout, server, &node.secrets, wait)?;
         let make = || {
             let address = listener.local_addr()?;
             listener.set_nonblocking(true)?;
@@ -164,7 +171,6 @@ impl Http {
             Ok((address, runtime))
         };
         let (address, runtime) = make().map_err(|e| Failure::io("can't start the server", &e))?;
-        let server = &config.settings.server;
         let folder = layout.root.file_name().map(|name| name.to_string_lossy().into_owned());
         let options = moa_server::Options {
             project: config.settings.name.clone().or(folder).unwrap_or_else(|| "moa".into()),
@@ -173,6 +179,8 @@ impl Http {
             hosts: server.hosts.clone(),
             public_url: server.public_url.clone(),
             tls: tls.is_some(),
+            jwt: issuers.jwt,
+            oidc: issuers.oidc,
         };
         let reports = PathBuf::from(&config.settings.health.folder);
         let config = node.config(config);
@@ -198,6 +206,13 @@ impl Http {
             let _ = task.await;
         }
     }
+}
+
+/// A wait, or a shorter one that a test wants.
+fn shortened(wait: Duration) -> Duration {
+    let wanted = std::env::var("MOA_TEST_SERVER_WAIT_MS").ok();
+    let wanted = wanted.and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    wanted.map_or(wait, |wanted| wanted.min(wait))
 }
 
 impl Drop for Http {

@@ -9,6 +9,7 @@
 pub mod agents;
 mod edit;
 pub mod http;
+mod issuers;
 pub mod lock;
 pub mod log;
 mod looks;

@@ -3,6 +3,8 @@
 //! A link only shows a page with a button: what follows links by itself (previews, scanners) uses up
 //! no code.
 
+pub mod oidc;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -13,6 +15,7 @@ use url::form_urlencoded;
 
 use super::bare;
 use crate::App;
+use crate::auth::oidc::START;
 use crate::auth::tokens::{Entry, Kind, New};
 use crate::auth::{Asker, Auth, Identity};
 use crate::error::{Problem, Result};
@@ -62,7 +65,8 @@ fn own_path(text: &str) -> Option<&str> {
         && !rest.starts_with('/')
         && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     let path = text.split(['?', '#']).next().unwrap_or_default();
-    (is_plain && !["/sign-in", "/sign-out"].contains(&path)).then_some(text)
+    let is_way = ["/sign-in", "/sign-out"].contains(&path) || path.starts_with("/sign-in/");
+    (is_plain && !is_way).then_some(text)
 }
 
 /// A page that only asks for itself once more: this time the browser comes from here, and sends the
@@ -88,12 +92,13 @@ pub(super) fn onward(path: &str) -> Markup {
 
 /// The page that asks for a token, or for one click behind a link.
 pub async fn show(State(app): State<App>, Query(link): Query<Link>) -> Markup {
+    let to = link.to.as_deref().and_then(own_path);
     let body = html! {
         form method="post" action="/sign-in" class="sign-in" {
-            @if let Some(to) = link.to.as_deref().and_then(own_path) {
+            @if let Some(to) = to {
                 input type="hidden" name="to" value=(to);
             }
-            @match link.code {
+            @match &link.code {
                 Some(code) => {
                     input type="hidden" name="code" value=(code);
                     p { "This link signs this browser in, once." }
@@ -109,7 +114,18 @@ pub async fn show(State(app): State<App>, Query(link): Query<Link>) -> Markup {
             button class="button primary" autofocus { "Sign in" }
         }
     };
-    bare(app.project(), "Sign in", &body)
+    bare(app.project(), "Sign in", &html! { (body) (other_ways(&app, to, link.code.is_none())) })
+}
+
+/// The way by a provider, where one is set up.
+fn other_ways(app: &App, to: Option<&str>, wanted: bool) -> Markup {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let query = query.append_pair("to", to.unwrap_or("/")).finish();
+    html! {
+        @if let Some(oidc) = app.auth().oidc.as_ref().filter(|_| wanted) {
+            p { a class="button" href={ (START) "?" (query) } { (oidc.label()) } }
+        }
+    }
 }
 
 /// Opens a session.
@@ -191,6 +207,7 @@ mod tests {
             " /runs",
             "/ü",
             "/sign-in?to=/runs",
+            "/sign-in/oidc/callback?code=x",
             "/sign-out",
         ] {
             assert_eq!(own_path(text), None, "{text:?}");
