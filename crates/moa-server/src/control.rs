@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
+use moa_core::time::Span;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
@@ -83,6 +84,19 @@ pub trait Control: Send + Sync {
 
     /// At most `max` bytes of an artifact from byte `from`, and how many it has.
     async fn artifact(&self, hash: ArtifactHash, from: u64, max: usize) -> Result<(Vec<u8>, u64)>;
+
+    /// Who is called when something happens, by name: the section `webhooks` of the settings. With
+    /// each, the channel that delivers.
+    fn webhooks(&self) -> Vec<(Name, Name, Json)>;
+
+    /// Has a webhook called that says nothing; answers the id of what it is told.
+    async fn test_webhook(&self, webhook: Name) -> Result<String>;
+
+    /// The webhooks of a workflow, by the names of their triggers.
+    async fn hooks(&self, workflow: &Name) -> Result<Vec<Hook>>;
+
+    /// Hands a webhook to its trigger; answers whether it is new, when that is durable.
+    async fn hooked(&self, event: String, data: Json, key: String) -> Result<bool>;
 
     /// Publishes an event; answers whether it is new.
     async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool>;
@@ -163,6 +177,34 @@ pub trait Control: Send + Sync {
 
     /// At most `max` bytes of a log, from byte `from` of what the attempt wrote.
     async fn log_part(&self, log: AttemptLog, from: u64, max: usize) -> Result<LogPart>;
+}
+
+/// A webhook that starts runs of a workflow.
+#[derive(Debug, Clone)]
+pub struct Hook {
+    /// The name of its trigger.
+    pub trigger: Name,
+    /// The type of the event that it is to the trigger.
+    pub event: String,
+    /// How it is signed.
+    pub signature: Signature,
+    /// What it is signed with, where it is.
+    pub secret: Option<Zeroizing<String>>,
+    /// How old it may be, by the time that is signed.
+    pub tolerance: Span,
+}
+
+/// How a webhook is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    /// As Standard Webhooks are.
+    Standard,
+    /// As GitHub does it.
+    Github,
+    /// As Slack does it.
+    Slack,
+    /// Not at all.
+    None,
 }
 
 /// What a file has to be for it to be written.

@@ -13,6 +13,7 @@ pub mod control;
 pub mod error;
 pub mod exposition;
 pub mod extract;
+pub mod hooks;
 pub mod outside;
 pub mod pages;
 pub mod routes;

@@ -37,6 +37,7 @@ mod source;
 mod suggest;
 mod tests_section;
 mod tracing;
+mod webhooks;
 mod workflow;
 mod yaml;
 
@@ -51,7 +52,7 @@ pub use diff::{FieldChange, PlanChange, diff};
 pub use fmt::format;
 pub use graph::{graph_dot, graph_mermaid};
 pub use json_schema::OutputSchemas;
-pub use lower::{Schedules, Triggers};
+pub use lower::{Hook, Schedules, Signature, Triggers};
 pub use metrics::{Health, Metric, OWN_METRICS, Target, check_metrics};
 pub use notify::{Channel, Mail, MailTls, Notify, Secretive, Slack, Webhook};
 pub use params::{ParamError, check_params, free_param, param_from_text};
@@ -71,5 +72,6 @@ pub use tests_section::{
     Comparison, Expect, MockOutcome, MockResult, StepExpectation, WorkflowTest,
 };
 pub use tracing::{Otlp, Tracing};
+pub use webhooks::{Subscription, channel_of};
 pub use workflow::{Workflow, WorkflowSummary, compile, parse_workflow, validate_workflow};
 pub use yaml::document;

@@ -10,7 +10,7 @@ use crate::codes;
 use crate::model::notify::{ChannelFile, MailFile, NotifyFile, SlackFile, WebhookFile};
 pub use crate::model::notify::{MailTls, Secretive};
 use crate::read::{At, Cx};
-use crate::scalar::name;
+use crate::scalar::{Duration, name};
 use crate::settings::writable;
 
 /// How long the receiver of a webhook may take, and how long at most.
@@ -49,10 +49,24 @@ impl Channel {
             Self::Mail(mail) => mail.login.iter().flat_map(|(user, key)| [user, key]).collect(),
             Self::Webhook(webhook) => webhook.secret.iter().chain([&webhook.url]).collect(),
         };
-        all.into_iter().filter_map(|value| match value {
-            Secretive::Plain(_) => None,
-            Secretive::Secret(name) => Some(name),
-        })
+        all.into_iter().filter_map(Secretive::secret)
+    }
+}
+
+impl Secretive {
+    /// The secret that it names, if it names one.
+    pub fn secret(&self) -> Option<&Name> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Secret(name) => Some(name),
+        }
+    }
+}
+
+impl Webhook {
+    /// The secrets that it needs.
+    pub fn secrets(&self) -> impl Iterator<Item = &Name> {
+        self.secret.iter().chain([&self.url]).filter_map(Secretive::secret)
     }
 }
 
@@ -142,25 +156,36 @@ fn slack(file: &SlackFile, cx: &mut Cx) -> Channel {
 }
 
 fn webhook(file: &WebhookFile, cx: &mut Cx) -> Channel {
-    if let Secretive::Plain(url) = &file.url.value
-        && !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme))
+    let WebhookFile { url, secret, timeout, .. } = file;
+    Channel::Webhook(receiver(url, secret.as_ref(), timeout.as_ref(), cx))
+}
+
+/// A receiver of POSTs.
+pub(crate) fn receiver(
+    url: &At<Secretive>,
+    key: Option<&At<Secretive>>,
+    timeout: Option<&At<Duration>>,
+    cx: &mut Cx,
+) -> Webhook {
+    if let Secretive::Plain(text) = &url.value
+        && !["http://", "https://"].iter().any(|scheme| text.starts_with(scheme))
     {
-        let message = format!("{url:?} is no address of a webhook");
-        let d = cx.error(codes::WRONG_VALUE, file.url.span.clone(), message);
+        let message = format!("{text:?} is no address of a webhook");
+        let d = cx.error(codes::WRONG_VALUE, url.span.clone(), message);
         d.help("write https://HOST/PATH, or ${{ secrets.NAME }}");
     }
-    let timeout = file.timeout.as_ref().map_or(WEBHOOK_TIMEOUT_DEFAULT, |given| {
+    let timeout = timeout.map_or(WEBHOOK_TIMEOUT_DEFAULT, |given| {
         if given.value.0 > WEBHOOK_TIMEOUT_MAX || given.value.0.0 == 0 {
             let message = "a receiver gets up to 2m to answer".into();
             cx.error(codes::WRONG_VALUE, given.span.clone(), message).help("write 10s");
         }
         given.value.0
     });
-    Channel::Webhook(Webhook {
-        url: file.url.value.clone(),
-        secret: file.secret.as_ref().map(|key| secret(key, "what a webhook is signed with", cx)),
+    Webhook {
+        url: url.value.clone(),
+        secret: key.map(|key| secret(key, "what a webhook is signed with", cx)),
         timeout,
-    })
+    }
 }
 
 fn mail(file: &MailFile, cx: &mut Cx) -> Channel {

@@ -21,6 +21,7 @@ use crate::read::{At, Cx, Field};
 use crate::retention::Retention;
 use crate::source::Source;
 use crate::tracing::Tracing;
+use crate::webhooks::Subscription;
 use crate::yaml::{self, Node};
 
 /// Settings of a project, with defaults where the file says nothing.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub notify: Notify,
     /// What is looked at, and who is told how.
     pub alerts: Alerts,
+    /// Who is called when something happens, by name.
+    pub webhooks: BTreeMap<Name, Subscription>,
     /// Where secrets come from.
     pub secrets: Secrets,
     /// How long what has ended is kept.
@@ -182,6 +185,7 @@ impl Default for Settings {
             logs: Logs { attempt_max: ATTEMPT_LOG_BYTES_DEFAULT },
             notify: Notify::default(),
             alerts: Alerts::default(),
+            webhooks: BTreeMap::new(),
             secrets: Secrets::default(),
             retention: Retention::default(),
             timezone: Zone::utc(),
@@ -252,6 +256,8 @@ fn settings(file: &SettingsFile, cx: &mut Cx) -> Settings {
     if let Some(notify) = &file.notify {
         crate::notify::take(notify, &mut settings.notify, cx);
     }
+    let Settings { notify, webhooks, .. } = &mut settings;
+    crate::webhooks::take(file, notify, webhooks, cx);
     if let Some(from) = &file.secrets {
         let Secrets { env_file, folder, key_file } = &mut settings.secrets;
         *env_file = from.env_file.as_ref().map_or(env_file.clone(), |at| at.value.clone());

@@ -7,6 +7,7 @@
 pub mod attempts;
 pub mod audit;
 pub mod check_format;
+pub mod deliveries;
 pub mod events;
 pub mod exit;
 pub mod export;

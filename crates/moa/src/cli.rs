@@ -133,6 +133,8 @@ pub enum Command {
     #[command(subcommand)]
     Notify(cmd::notify::Command),
     #[command(subcommand)]
+    Webhooks(cmd::webhooks::Command),
+    #[command(subcommand)]
     Secrets(cmd::secrets::Command),
     #[command(subcommand)]
     Audit(cmd::audit::Command),

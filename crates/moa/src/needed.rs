@@ -80,7 +80,9 @@ fn of_server(project: &Project) -> impl Iterator<Item = &Name> {
 /// The secrets that the project's workflows and agents use, and by what they are used.
 pub fn uses(project: &Project, agents: &Agents) -> BTreeMap<String, BTreeSet<String>> {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut add = |found: Found<'_>, by: &dyn Fn(&str) -> String| {
+    let add = |uses: &mut BTreeMap<String, BTreeSet<String>>,
+               found: Found<'_>,
+               by: &dyn Fn(&str) -> String| {
         for need in found.needs {
             uses.entry(need.secret).or_default().insert(by(&need.by));
         }
@@ -88,17 +90,22 @@ pub fn uses(project: &Project, agents: &Agents) -> BTreeMap<String, BTreeSet<Str
     for (name, served) in &project.workflows {
         let mut found = Found::new(&project.workflows, agents);
         found.plan(&served.plan);
-        add(found, &|by| match by.starts_with("agent ") {
+        add(&mut uses, found, &|by| match by.starts_with("agent ") {
             true => by.to_owned(),
             false => format!("workflow {name}"),
         });
+        let hooks = served.triggers.iter().flat_map(|triggers| &triggers.hooks);
+        for secret in hooks.filter_map(|hook| hook.secret.as_ref()) {
+            let by = format!("workflow {name}");
+            uses.entry(secret.to_string()).or_default().insert(by);
+        }
     }
     let mut found = Found::new(&project.workflows, agents);
     agents.values().for_each(|spec| found.agent(spec));
-    add(found, &str::to_owned);
     for name in of_server(project) {
         uses.entry(name.to_string()).or_default().insert("server".into());
     }
+    add(&mut uses, found, &str::to_owned);
     uses
 }
 
@@ -117,6 +124,8 @@ pub fn missing(project: &Project, agents: &Agents, secrets: &dyn Secrets) -> BTr
         moa_spec::Secretive::Plain(_) => None,
     }));
     names.extend(of_server(project).map(Name::to_string));
+    let webhooks = project.settings.webhooks.values().filter(|webhook| webhook.active);
+    names.extend(webhooks.flat_map(|webhook| webhook.receiver.secrets()).map(Name::to_string));
     names.into_iter().filter(|name| secrets.get(name).is_none()).collect()
 }
 

@@ -417,8 +417,21 @@ impl Drop for Worker {
 }
 
 fn channels(settings: &Settings) -> Channels {
-    let declared = settings.notify.channels.iter();
-    Channels { declared: declared.map(|(name, c)| (name.clone(), channel(c))).collect() }
+    let told = settings.notify.channels.iter().map(|(name, c)| (name.clone(), channel(c)));
+    let called = settings.webhooks.iter().map(|(name, subscription)| {
+        let webhook = Webhook { events: true, ..webhook(&subscription.receiver) };
+        (moa_spec::channel_of(name), Channel::Webhook(webhook))
+    });
+    Channels { declared: told.chain(called).collect() }
+}
+
+fn webhook(webhook: &moa_spec::Webhook) -> Webhook {
+    Webhook {
+        url: secretive(&webhook.url),
+        secret: webhook.secret.as_ref().map(secretive),
+        timeout: webhook.timeout,
+        events: false,
+    }
 }
 
 fn channel(channel: &moa_spec::Channel) -> Channel {
@@ -440,11 +453,7 @@ fn channel(channel: &moa_spec::Channel) -> Channel {
                 to: mail.to.clone(),
             }))
         }
-        moa_spec::Channel::Webhook(webhook) => Channel::Webhook(Webhook {
-            url: secretive(&webhook.url),
-            secret: webhook.secret.as_ref().map(secretive),
-            timeout: webhook.timeout,
-        }),
+        moa_spec::Channel::Webhook(webhook) => Channel::Webhook(self::webhook(webhook)),
     }
 }
 

@@ -29,13 +29,15 @@ pub struct Webhook {
     pub secret: Option<Secretive>,
     /// How long the receiver may take to answer.
     pub timeout: Span,
+    /// Whether it is called with what happened itself, an event, and not with what people are told.
+    pub events: bool,
 }
 
 #[async_trait]
 impl Deliver for Webhook {
     async fn deliver(&self, note: &Note, tools: &Tools) -> Result<Json, TaskError> {
         let url = tools.reveal(&self.url)?;
-        let body = document(note).to_string();
+        let body = if self.events { event(note) } else { document(note) }.to_string();
         // A full stop ends the id in what is signed.
         let id = note.key.replace('.', "-");
         let second = now().0.div_euclid(1000).to_string();
@@ -64,6 +66,12 @@ fn document(note: &Note) -> Json {
         "timestamp": note.time.to_string(),
         "data": note.document(),
     })
+}
+
+/// An event as Standard Webhooks have it.
+fn event(note: &Note) -> Json {
+    let event = note.about.clone().unwrap_or_default();
+    json!({ "type": event["type"], "timestamp": event["time"], "data": event })
 }
 
 fn header(headers: &mut HeaderMap, name: &'static str, value: &str) -> Result<(), TaskError> {

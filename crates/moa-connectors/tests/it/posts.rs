@@ -28,6 +28,7 @@ fn hook(url: &str, timeout: Span) -> World {
         url: Secretive::Plain(url.to_owned()),
         secret: Some(Secretive::Secret(name("KEY"))),
         timeout,
+        events: false,
     });
     let declared = BTreeMap::from([(name("c"), webhook)]);
     World::with(Channels { declared }, [("KEY".to_owned(), KEY.to_owned())])

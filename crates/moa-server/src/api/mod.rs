@@ -23,6 +23,7 @@ pub mod state;
 pub mod tasks;
 pub mod tokens;
 pub mod triggers;
+pub mod webhooks;
 pub mod workflows;
 
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
@@ -143,6 +144,12 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Admin), routes!(production::config))
         .api(Least(Viewer), routes!(jobs::list))
         .api(Least(Admin), routes!(jobs::run))
+        .api(Least(Viewer), routes!(webhooks::list))
+        .api(Least(Viewer), routes!(webhooks::deliveries))
+        .api(Least(Operator), routes!(webhooks::test))
+        .api(Least(Operator), routes!(webhooks::redeliver))
+        .api(Public, routes!(crate::hooks::of_workflow))
+        .api(Public, routes!(crate::hooks::of_trigger))
         .api(Least(Operator), routes!(seed::execute))
         .api(Least(Viewer), routes!(seed::run))
         .api(Least(Viewer), routes!(seed::agents))

@@ -21,6 +21,7 @@ mod collect;
 mod committee;
 mod declared;
 mod header;
+mod hook;
 mod ids;
 mod kind;
 mod limit;
@@ -31,6 +32,7 @@ mod schedule;
 
 pub(crate) use build::env_entry;
 pub(crate) use header::{check_schema, retry_policy};
+pub use hook::{Hook, Signature};
 use ids::RESERVED;
 pub(crate) use limit::agent_limits;
 pub use on::Triggers;

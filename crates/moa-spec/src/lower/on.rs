@@ -14,6 +14,7 @@ use moa_core::workflow::ParamSpec;
 use serde_json::json;
 
 use super::header::priority;
+use super::hook::{self, Hook};
 use super::schedule::{Schedules, calendars_of, check_given, overlap, positive, trigger};
 use crate::codes;
 use crate::model::WorkflowFile;
@@ -33,6 +34,8 @@ pub struct Triggers {
     pub after: Vec<Dependency>,
     /// By other happenings.
     pub on: Vec<TriggerSpec>,
+    /// How the webhooks among these show who sends them.
+    pub hooks: Vec<Hook>,
 }
 
 impl Triggers {
@@ -135,7 +138,7 @@ pub(crate) fn triggers(
         let d = cx.warn(codes::NO_EFFECT, span, message);
         d.help("name the workflows that it waits for: `after: [other]`");
     }
-    let mut on = Vec::new();
+    let (mut on, mut hooks) = (Vec::new(), Vec::new());
     let entries = file.on.as_ref().map(|many| many.0.as_slice()).unwrap_or_default();
     for (n, entry) in entries.iter().enumerate() {
         let span = span_of(entry);
@@ -144,9 +147,13 @@ pub(crate) fn triggers(
             cx.error(codes::WRONG_VALUE, span, message).help("split the workflow");
             break;
         }
-        on.extend(one(entry, n + 1, workflow, params, &mut names, cx));
+        let spec = one(entry, n + 1, workflow, params, &mut names, cx);
+        if let (Some(file), Some(spec)) = (&entry.webhook, &spec) {
+            hooks.extend(hook::hook(file, spec, cx));
+        }
+        on.extend(spec);
     }
-    Triggers { schedules, after, on }
+    Triggers { schedules, after, on, hooks }
 }
 
 fn span_of(entry: &OnFile) -> Range<usize> {
@@ -206,15 +213,14 @@ fn one(
     names: &mut BTreeSet<Name>,
     cx: &mut Cx,
 ) -> Option<TriggerSpec> {
-    for (key, raw) in [("mail", &entry.mail), ("webhook", &entry.webhook)] {
-        let Some(raw) = raw else { continue };
-        let message = format!("this version of moa does not start runs by `{key}` yet");
+    if let Some(raw) = &entry.mail {
+        let message = "this version of moa does not start runs by `mail` yet".into();
         cx.warn(codes::NOT_YET, raw.node.span.clone(), message);
     }
-    let source = source(entry, cx)?;
     // Invariant: it is a name.
     let own = Name::new(&format!("on_{position}")).ok()?;
     let name = entry.id.as_ref().map_or(own, |id| id.value.0.clone());
+    let source = source(entry, workflow, &name, cx)?;
     if !names.insert(name.clone()) {
         let span = entry.id.as_ref().map_or(span_of(entry), |id| id.span.clone());
         let message = format!("two triggers have the id `{name}`");
@@ -240,7 +246,7 @@ fn one(
 }
 
 /// What the entry reacts to.
-fn source(entry: &OnFile, cx: &mut Cx) -> Option<Source> {
+fn source(entry: &OnFile, workflow: &Name, name: &Name, cx: &mut Cx) -> Option<Source> {
     let kinds: Vec<&str> = ["workflow", "event", "file", "mail", "webhook"]
         .into_iter()
         .filter(|key| entry.place.key(key).is_some())
@@ -252,12 +258,15 @@ fn source(entry: &OnFile, cx: &mut Cx) -> Option<Source> {
         }
     };
     misfit("status", "workflow", cx);
-    misfit("match", "event", cx);
+    if !kinds.contains(&"webhook") {
+        misfit("match", "event", cx);
+    }
     misfit("stable", "file", cx);
     misfit("changes", "file", cx);
     if kinds.len() != 1 {
         let found = if kinds.is_empty() { "none".into() } else { kinds.join(" and ") };
-        let message = format!("expected one of `workflow`, `event` and `file`, found {found}");
+        let message =
+            format!("expected one of `workflow`, `event`, `file` and `webhook`, found {found}");
         let d = cx.error(codes::MISFIT, span_of(entry), message);
         d.help("write an entry of its own for each");
         return None;
@@ -267,8 +276,11 @@ fn source(entry: &OnFile, cx: &mut Cx) -> Option<Source> {
         let of = Dependency { workflow: name.value.0.clone(), status, cycles: Vec::new() };
         return Some(Source::Runs { of: vec![of], all: false });
     }
+    let matches = entry.r#match.as_ref().map(|expr| expr.program.clone());
+    if entry.webhook.is_some() {
+        return Some(Source::Event { event: hook::event(workflow, name), matches });
+    }
     if let Some(event) = &entry.event {
-        let matches = entry.r#match.as_ref().map(|expr| expr.program.clone());
         return Some(Source::Event { event: event.value.0.clone(), matches });
     }
     let pattern = entry.file.as_ref()?;

@@ -104,7 +104,10 @@ impl Field for Secretive {
             let d = cx.error(codes::WRONG_VALUE, node.span.clone(), message);
             d.help("write ${{ secrets.NAME }}, and nothing beside it");
         }
-        name.map(Self::Secret)
+        let name = name?;
+        let (value, span) = (name.to_string(), node.span.clone());
+        cx.secrets.push(At { value, span });
+        Some(Self::Secret(name))
     }
 }
 

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
 use super::PriorityText;
+use super::notify::Secretive;
 use super::schedule::{OverlapText, ScheduleFailureFile};
 use crate::codes;
 use crate::read::{At, Cx, Field};
@@ -18,7 +19,7 @@ use crate::yaml::{Data, Node};
 use crate::{choice, record};
 
 record! {
-    /// What starts runs: exactly one of `workflow`, `event`, `file`.
+    /// What starts runs: exactly one of `workflow`, `event`, `file`, `webhook`.
     pub struct OnFile as "an entry of `on`" {
         /// Its name among the workflow's triggers. Without it: `on_` and its position, from 1.
         id: Option<At<NameText>>,
@@ -30,7 +31,7 @@ record! {
         status: Option<At<EndText>>,
         /// Each event of this type starts one.
         event: Option<At<EventText>>,
-        /// Expression over `event`: others are passed over.
+        /// Expression over `event`: others are passed over. Of `event` and `webhook`.
         r#match: Option<Expr>,
         /// Each file that comes to match this pattern, beneath the project's folder, starts one.
         file: Option<At<GlobText>>,
@@ -40,8 +41,8 @@ record! {
         changes: Option<At<bool>>,
         /// A mailbox.
         mail: Option<Raw>,
-        /// Calls from outside.
-        webhook: Option<Raw>,
+        /// Each webhook that comes to `/hooks/WORKFLOW/ID` starts one.
+        webhook: Option<HookFile>,
         /// What happens while a run of it is going on; `allow` when not given.
         overlap: Option<At<OverlapText>>,
         /// What waited for so long isn't started.
@@ -58,6 +59,16 @@ record! {
         guard: Option<Short<At<Off>, GuardFile>>,
         /// Params of its runs; expressions over `event`, and `events` of those that share a run.
         params: Option<Tmpl>,
+    }
+
+    /// How a webhook shows who sends it.
+    pub struct HookFile as "`webhook`" {
+        /// How it is signed; `standard` when not given.
+        signature: Option<At<SignatureText>>,
+        /// What it is signed with: `${{ secrets.NAME }}`.
+        secret: Option<At<Secretive>>,
+        /// How old it may be, by the time that is signed; `5m` when not given.
+        tolerance: Option<At<Duration>>,
     }
 
     /// One run for all that comes in a burst.
@@ -96,6 +107,18 @@ record! {
 }
 
 choice! {
+    /// How a webhook is signed.
+    pub enum SignatureText as "a way to sign webhooks" {
+        /// As Standard Webhooks are.
+        Standard = "standard",
+        /// As GitHub does it, and Gitea and Forgejo.
+        Github = "github",
+        /// As Slack does it.
+        Slack = "slack",
+        /// Not at all: whoever reaches the address starts runs.
+        None = "none",
+    }
+
     /// How a run has to end to count.
     pub enum EndText as "a way to end" {
         /// All went well.

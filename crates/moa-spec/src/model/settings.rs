@@ -3,13 +3,13 @@
 use crate::choice;
 use crate::model::access::{JwtFile, OidcFile};
 use crate::model::alerts::AlertsFile;
-use crate::model::notify::NotifyFile;
+use crate::model::notify::{NotifyFile, Secretive};
 use crate::model::schedule::ZoneText;
 use crate::model::tracing::TracingFile;
 use crate::read::At;
 use crate::record;
 use crate::retention::UpTo;
-use crate::scalar::{Duration, Entries, Expr, Label, NameText, Size};
+use crate::scalar::{Duration, Entries, Expr, Label, Many, NameText, Size};
 
 record! {
     /// Settings of a project.
@@ -28,6 +28,8 @@ record! {
         notify: Option<NotifyFile>,
         /// What is looked at, and who is told how.
         alerts: Option<AlertsFile>,
+        /// Who is called when something happens, by name.
+        webhooks: Option<Entries<SubscriptionFile>>,
         /// Where secrets come from.
         secrets: Option<SecretsFile>,
         /// How long what has ended is kept.
@@ -47,6 +49,23 @@ record! {
         server: Option<ServerFile>,
         /// Whether a node may run as root; false when not given.
         allow_root: Option<At<bool>>,
+    }
+
+    /// A receiver that is called when something happens: a POST with JSON, signed as Standard Webhooks
+    /// are.
+    pub struct SubscriptionFile as "a webhook" {
+        /// The address: a text, or `${{ secrets.NAME }}`.
+        url: At<Secretive>,
+        /// What it is signed with: `${{ secrets.NAME }}`; not signed when not given.
+        secret: Option<At<Secretive>>,
+        /// Types of events: `run.failed`, `run.*`; the ends of runs when not given.
+        types: Option<Many<At<String>>>,
+        /// Only of runs of these workflows.
+        workflows: Option<Many<At<NameText>>>,
+        /// Whether it is called; true when not given. What happens meanwhile is not made up for.
+        active: Option<At<bool>>,
+        /// How long the receiver may take to answer; 10s when not given.
+        timeout: Option<At<Duration>>,
     }
 
     /// A counter: of runs that succeed, or, with `step`, `agent` or `action`, of steps that do.

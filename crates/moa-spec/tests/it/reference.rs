@@ -9,14 +9,15 @@ use moa_spec::model::agent::{
 };
 use moa_spec::model::alerts::{AlertRuleFile, AlertsFile, QuietFile};
 use moa_spec::model::notify::{ChannelFile, MailFile, NotifyFile, SlackFile, WebhookFile};
-use moa_spec::model::on::{AfterFile, BatchFile, DebounceFile, GuardFile, OnFile};
+use moa_spec::model::on::{AfterFile, BatchFile, DebounceFile, GuardFile, HookFile, OnFile};
 use moa_spec::model::rule::RuleFile;
 use moa_spec::model::schedule::{
     CalendarFile, CatchUpFile, ScheduleFailureFile, ScheduleFile, WindowFile,
 };
 use moa_spec::model::settings::{
     BoundsFile, ByAgeAndCountFile, ByAgeAndSizeFile, ByAgeFile, HealthFile, LogFile, LogsFile,
-    MetricFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits, TargetFile,
+    MetricFile, RetentionFile, SecretsFile, SettingsFile, SettingsLimits, SubscriptionFile,
+    TargetFile,
 };
 use moa_spec::model::{
     ApproveFile, Case, ConcurrencyFile, Defaults, EmitFile, ErrorHandling, FailFile, ForeachFile,
@@ -65,6 +66,7 @@ fn every_key_is_in_the_reference() {
     documented!("files.md", HttpFile, SettingsFile, SettingsLimits, LogFile, LogsFile, NotifyFile);
     documented!("files.md", MetricFile, TargetFile, BoundsFile, HealthFile);
     documented!("files.md", SecretsFile, RetentionFile);
+    documented!("../webhooks.md", HookFile, SubscriptionFile);
     documented!("../alerts.md", AlertsFile, QuietFile, AlertRuleFile);
     documented!("../alerts.md", ChannelFile, SlackFile, MailFile, WebhookFile);
     documented!("files.md", ByAgeFile, ByAgeAndCountFile, ByAgeAndSizeFile);

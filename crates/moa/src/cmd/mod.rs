@@ -46,6 +46,7 @@ pub mod test;
 pub mod token;
 pub mod triggers;
 pub mod up;
+pub mod webhooks;
 pub mod workflows;
 
 /// What every command has at hand.
@@ -171,6 +172,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Jobs(command) => jobs::run(command, context),
         Command::Alerts(command) => alerts::run(command, context),
         Command::Notify(command) => notify::run(command, context),
+        Command::Webhooks(command) => webhooks::run(command, context),
         Command::Backup(args) => backup::run(args, context),
         Command::Secrets(command) => secrets::run(command, context),
         Command::Audit(command) => audit::run(command, context),

@@ -8,6 +8,7 @@ pub mod health;
 pub mod metrics;
 pub mod samples;
 pub mod traces;
+pub mod webhooks;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,8 @@ pub struct Jobs {
     pub samples: samples::Samples,
     /// Sends traces of runs to a collector.
     pub traces: traces::Traces,
+    /// Calls whoever wants to hear of what happens.
+    pub webhooks: webhooks::Calls,
 }
 
 /// A job's name, what it is for, and when it is done.
@@ -47,7 +50,7 @@ const fn every(minutes: u64, first: First) -> Rhythm {
 }
 
 /// What the jobs are called, in the order of [`Jobs::list`].
-pub const ENTRIES: [Entry; 7] = [
+pub const ENTRIES: [Entry; 8] = [
     ("retention", "deletes old runs from the store", every(1, First::AtOnce)),
     (
         "files",
@@ -75,12 +78,17 @@ pub const ENTRIES: [Entry; 7] = [
         "sends traces of runs to a collector",
         Rhythm { every: Span::seconds(5), first: First::AtOnce },
     ),
+    (
+        "webhooks",
+        "calls whoever wants to hear of what happens",
+        Rhythm { every: Span::seconds(2), first: First::AtOnce },
+    ),
 ];
 
 impl Jobs {
     /// In the order of [`ENTRIES`]. Taken apart in whole, so that none is forgotten.
     fn list(self) -> [Arc<dyn Job>; ENTRIES.len()] {
-        let Jobs { retention, files, metrics, health, alerts, samples, traces } = self;
+        let Jobs { retention, files, metrics, health, alerts, samples, traces, webhooks } = self;
         [
             Arc::new(retention),
             Arc::new(files),
@@ -89,6 +97,7 @@ impl Jobs {
             Arc::new(alerts),
             Arc::new(samples),
             Arc::new(traces),
+            Arc::new(webhooks),
         ]
     }
 }
@@ -101,6 +110,8 @@ pub struct Housekeeping {
     pub alerting: Arc<alerts::Alerting>,
     /// What is done over time, for whoever draws it.
     pub sampling: Arc<samples::Sampling>,
+    /// Who is called when something happens.
+    pub calls: Arc<webhooks::Webhooks>,
     /// The counters, for whoever shows them.
     pub counting: Arc<metrics::Counting>,
     /// What sends traces of the project.
@@ -118,11 +129,13 @@ impl Housekeeping {
         let (alerting, sampling) = (jobs.alerts.0.clone(), jobs.samples.0.clone());
         let counting = jobs.metrics.counting.clone();
         let traces = jobs.traces.0.clone();
+        let calls = jobs.webhooks.0.clone();
         Arc::new(Self {
             jobs: jobs.list(),
             driver,
             alerting,
             sampling,
+            calls,
             counting,
             traces,
             clock,

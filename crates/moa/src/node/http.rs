@@ -24,7 +24,9 @@ use moa_ports::artifacts::ArtifactHash;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::auth::tokens::{Entry, New};
-use moa_server::control::{AttemptLog, Control, Drawing, Edit, Expect, FileWorkflow, LogPart};
+use moa_server::control::{
+    AttemptLog, Control, Drawing, Edit, Expect, FileWorkflow, Hook, LogPart,
+};
 use moa_server::tls::Tls;
 use moa_server::{App, SignIn, serve};
 use moa_view::audit::Verdict;
@@ -183,8 +185,14 @@ impl Http {
             oidc: issuers.oidc,
         };
         let reports = PathBuf::from(&config.settings.health.folder);
+        let webhooks = config.settings.webhooks.iter().map(|(name, one)| {
+            let document = serde_json::to_value(one).unwrap_or_default();
+            (name.clone(), moa_spec::channel_of(name), document)
+        });
+        let webhooks = webhooks.collect();
         let config = node.config(config);
-        let served = Served { node: node.clone(), layout: layout.clone(), config, reports };
+        let served =
+            Served { node: node.clone(), layout: layout.clone(), config, reports, webhooks };
         let (stop, stopped) = watch::channel(false);
         let app = App::new(options, Arc::new(served), stopped.clone());
         let sign_in = app.sign_in();
@@ -231,6 +239,8 @@ struct Served {
     config: Vec<Setting>,
     /// The folder of the health reports.
     reports: PathBuf,
+    /// Who is called when something happens, and over which channel.
+    webhooks: Vec<(Name, Name, Json)>,
 }
 
 impl Served {
@@ -369,6 +379,33 @@ impl Control for Served {
             })
         })
         .await
+    }
+
+    fn webhooks(&self) -> Vec<(Name, Name, Json)> {
+        self.webhooks.clone()
+    }
+
+    async fn test_webhook(&self, webhook: Name) -> Result<String> {
+        let deed = Deed::new("webhook.test", webhook.as_str());
+        let (node, actor) = (self.node.clone(), actor());
+        to_the_end(async move {
+            let came = |done: &Result<String>| match done {
+                Ok(id) => Came::Done { object: None, after: Some(json!({"id": id})) },
+                Err(failure) => Came::Refused(failure.message.clone()),
+            };
+            node.audit().act(&actor, deed, node.test_webhook(&webhook), came).await
+        })
+        .await
+    }
+
+    async fn hooks(&self, workflow: &Name) -> Result<Vec<Hook>> {
+        let (node, workflow) = (self.node.clone(), workflow.clone());
+        to_the_end(async move { node.hooks(&workflow).await }).await
+    }
+
+    async fn hooked(&self, event: String, data: Json, key: String) -> Result<bool> {
+        let node = self.node.clone();
+        to_the_end(async move { node.publish(event, data, Some(key)).await }).await
     }
 
     async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {

@@ -8,6 +8,7 @@
 
 pub mod agents;
 mod edit;
+mod hooks;
 pub mod http;
 mod issuers;
 pub mod lock;
@@ -56,6 +57,7 @@ use crate::jobs::health::Health;
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::samples::{Samples, Sampling};
 use crate::jobs::traces::{Sending, Traces};
+use crate::jobs::webhooks::{Calls, Webhooks};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::metrics::Days;
 use crate::node::notifier::{Notifier, Tell};
@@ -287,8 +289,9 @@ fn jobs(
             stores.views.clone(),
             Box::new(worker.agents_now()),
             counting.clone(),
-            notifier,
+            notifier.clone(),
         )),
+        webhooks: Calls(Arc::new(Webhooks::new(layout, settings, stores.views.clone(), notifier))),
         health: Health {
             layout: layout.clone(),
             settings: settings.health.clone(),
@@ -715,6 +718,11 @@ impl Node {
     /// The read side of its store.
     pub fn views(&self) -> &dyn Views {
         &*self.views
+    }
+
+    /// Has a webhook called that says nothing; answers the id of what it is told.
+    pub async fn test_webhook(&self, name: &Name) -> Result<String> {
+        self.jobs.calls.test(name).await
     }
 
     /// What is known of its jobs.

@@ -118,8 +118,10 @@ fn every_documented_call_answers_as_documented() {
         "moa.yaml",
         "targets: {tasks_completed: {day: {minimum: 5, target: 9}}}\n\
          alerts: {rules: {disk: {free: 1000TiB}}}\n\
-         secrets: {key_file: ../key}\n",
+         secrets: {key_file: ../key}\n\
+         webhooks: {nobody: {url: 'http://127.0.0.1:9/', types: [run.failed]}}\n",
     );
+    project.workflow("hook", "on: {webhook: {signature: none}}\nsteps: [{run: 'true'}]\n");
     let key = project.outside().join("key");
     project.call(&["secrets", "new-key", key.to_str().expect("UTF-8")]).expect(0);
     let node = project.up();
@@ -141,6 +143,7 @@ fn every_documented_call_answers_as_documented() {
     alerts_and_metrics(&mut c);
     edits(&mut c);
     rules(&mut c);
+    webhooks(&mut c);
     secrets_and_audit(&mut c);
     let made = c.call("POST", "/api/v1/tokens", &[], Some(json!({"name": "t", "role": "viewer"})));
     let id = made.expect(201).json()["id"].as_str().expect("an id").to_owned();
@@ -239,6 +242,15 @@ fn edits(c: &mut Contract) {
     assert!(diff["text"].as_str().is_some_and(|text| text.contains("+version: '2'")), "{diff}");
 }
 
+fn webhooks(c: &mut Contract) {
+    c.call("GET", "/api/v1/webhooks", &[], None).expect(200);
+    c.call("POST", "/api/v1/webhooks/{webhook}/test", &["nobody"], None).expect(202);
+    let path = "/api/v1/webhooks/{webhook}/deliveries";
+    let all = c.call("GET", path, &["nobody"], None).expect(200).json();
+    assert_eq!(all["deliveries"][0]["type"], "moa.webhook.test", "{all}");
+    c.call("POST", "/api/v1/webhooks/{webhook}/redeliver", &["nobody"], None).expect(200);
+}
+
 fn rules(c: &mut Contract) {
     let rule = json!({"name": "paid", "run": "hello", "on": {"event": "order.paid"}});
     c.call("POST", "/api/v1/rules", &[], Some(rule.clone())).expect(201);
@@ -333,6 +345,9 @@ fn agents_and_events(c: &mut Contract) {
     c.call("POST", "/api/v1/jobs/{job}/run", &["retention"], None).expect(200);
     c.call("GET", "/api/v1/events?after=0&types=run.*", &[], None).expect(200);
     let event = json!({"type": "order.paid", "data": {"n": 1}, "key": "one"});
+    c.call("POST", "/hooks/{workflow}", &["hook"], Some(json!({"a": 1}))).expect(202);
+    let path = "/hooks/{workflow}/{trigger}";
+    c.call("POST", path, &["hook", "on_1"], Some(json!({"a": 1}))).expect(202);
     let first = c.call("POST", "/api/v1/events", &[], Some(event.clone())).expect(200).json();
     let again = c.call("POST", "/api/v1/events", &[], Some(event)).expect(200).json();
     assert_eq!((&first["new"], &again["new"]), (&json!(1), &json!(0)));

@@ -1,0 +1,243 @@
+//! Webhooks out: who is called when something happens, and what became of the calls.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use moa_core::ids::{Name, RunId};
+use moa_engine::handle::{ForkFrom, ForkRequest};
+use moa_view::deliveries::{self, Delivery, Which};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use super::runs::find;
+use super::runs::list::{cursor, limit, name};
+use crate::App;
+use crate::auth::Identity;
+use crate::error::{Problem, Result};
+use crate::extract::{Json, Path, Query};
+
+/// Deliveries of a page, and those made again at once, at most.
+const DELIVERIES_MAX: usize = 200;
+
+/// A receiver that is called when something happens.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WebhookItem {
+    /// Its name.
+    webhook: String,
+    /// Its address; a secret is named, not shown.
+    url: Value,
+    /// Whether calls are signed.
+    signed: bool,
+    /// Types of events: `run.failed`, `run.*`.
+    types: Value,
+    /// Only of runs of these workflows; all when there are none.
+    workflows: Value,
+    /// Whether it is called.
+    active: bool,
+}
+
+/// Receivers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WebhookList {
+    /// By name.
+    webhooks: Vec<WebhookItem>,
+}
+
+/// Who is called when something happens
+///
+/// The section `webhooks` of moa.yaml, as the node started with it.
+#[utoipa::path(
+    get, path = "/api/v1/webhooks", tag = "webhooks",
+    responses((status = 200, description = "By name", body = WebhookList)),
+)]
+pub async fn list(State(app): State<App>) -> Json<WebhookList> {
+    let item = |(name, _, one): (Name, Name, Value)| WebhookItem {
+        webhook: name.to_string(),
+        url: one["url"].clone(),
+        signed: !one["secret"].is_null(),
+        types: one["types"].clone(),
+        workflows: one.get("workflows").cloned().unwrap_or_else(|| json!([])),
+        active: one["active"] == true,
+    };
+    Json(WebhookList { webhooks: app.control().webhooks().into_iter().map(item).collect() })
+}
+
+/// The channel that delivers a webhook.
+fn channel(app: &App, webhook: &str) -> Result<Name> {
+    let webhook = name(webhook)?;
+    let known = app.control().webhooks().into_iter().find(|(name, ..)| *name == webhook);
+    let unknown = || {
+        Problem::not_found(format!("there is no webhook {webhook}"))
+            .hint("/api/v1/webhooks lists them")
+    };
+    Ok(known.ok_or_else(unknown)?.1)
+}
+
+/// Which deliveries.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// Only those that were given up, and not made again.
+    #[serde(default)]
+    dead: bool,
+    /// At most so many, up to 200; 50 when not given.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Go on where a page ended: its `next`.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+/// A delivery.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeliveryItem {
+    /// The run that delivers it.
+    run: String,
+    /// What receivers know it by: `webhook-id`.
+    id: String,
+    /// The type of its event.
+    r#type: String,
+    /// `delivered`; `dead`, when it was given up; `open`, while it is tried; `stopped` by somebody.
+    state: &'static str,
+    /// When it was first to be delivered.
+    created_at: String,
+    /// Why it is dead.
+    error: Option<String>,
+}
+
+impl From<Delivery> for DeliveryItem {
+    fn from(delivery: Delivery) -> Self {
+        let Delivery { run, id, kind, state, created_at, error } = delivery;
+        Self { run, id, r#type: kind, state, created_at, error }
+    }
+}
+
+/// Deliveries.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeliveryPage {
+    /// The newest first.
+    deliveries: Vec<DeliveryItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
+}
+
+/// What became of calls
+#[utoipa::path(
+    get, path = "/api/v1/webhooks/{webhook}/deliveries", tag = "webhooks",
+    params(("webhook" = String, Path, description = "Its name"), Filter),
+    responses((status = 200, description = "The newest first", body = DeliveryPage)),
+)]
+pub async fn deliveries(
+    State(app): State<App>,
+    Path(webhook): Path<String>,
+    Query(asked): Query<Filter>,
+) -> Result<Json<DeliveryPage>> {
+    let which = Which {
+        channel: channel(&app, &webhook)?,
+        dead: asked.dead,
+        before: asked.cursor.as_deref().map(cursor).transpose()?,
+        limit: limit(asked.limit, 50, DELIVERIES_MAX)?,
+    };
+    let (found, next) = deliveries::list(&*app.reader().views, &which).await?;
+    let deliveries = found.into_iter().map(DeliveryItem::from).collect();
+    Ok(Json(DeliveryPage { deliveries, next: next.map(|run| run.to_string()) }))
+}
+
+/// A test that is on its way.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TestCall {
+    /// What its receiver knows it by; its deliveries say what became of it.
+    id: String,
+}
+
+/// Try a webhook
+///
+/// Its receiver is called with an event of the type `moa.webhook.test`, as with any other one.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/{webhook}/test", tag = "webhooks",
+    params(("webhook" = String, Path, description = "Its name")),
+    responses((status = 202, description = "It will be delivered", body = TestCall)),
+)]
+pub async fn test(
+    State(app): State<App>,
+    Path(webhook): Path<String>,
+) -> Result<(StatusCode, Json<TestCall>)> {
+    channel(&app, &webhook)?;
+    let id = app.control().test_webhook(name(&webhook)?).await?;
+    Ok((StatusCode::ACCEPTED, Json(TestCall { id })))
+}
+
+/// Which calls are made again.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Redeliver {
+    /// The runs that were to deliver them; the newest 200 dead ones when not given.
+    #[serde(default)]
+    runs: Option<Vec<String>>,
+}
+
+/// A call that is made again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Redelivered {
+    /// The run that gave it up.
+    run: String,
+    /// The run that delivers it now.
+    new_run: String,
+}
+
+/// Calls that are made again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RedeliveredList {
+    /// Each of them; its receiver knows it by the same id.
+    redelivered: Vec<Redelivered>,
+}
+
+/// Make calls again that were given up
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/{webhook}/redeliver", tag = "webhooks",
+    params(("webhook" = String, Path, description = "Its name")),
+    request_body = Option<Redeliver>,
+    responses((status = 200, description = "They are on their way", body = RedeliveredList)),
+)]
+pub async fn redeliver(
+    State(app): State<App>,
+    who: Identity,
+    Path(webhook): Path<String>,
+    body: Option<Json<Redeliver>>,
+) -> Result<Json<RedeliveredList>> {
+    let channel = channel(&app, &webhook)?;
+    let named = body.and_then(|Json(body)| body.runs);
+    let mut runs: Vec<RunId> = Vec::new();
+    match named {
+        Some(named) if named.len() > DELIVERIES_MAX => {
+            return Err(Problem::invalid(format!("at most {DELIVERIES_MAX} at once")));
+        }
+        Some(named) => {
+            for text in named {
+                let run = find(&app, &text).await?;
+                let known = app.reader().run(run).await?;
+                if !deliveries::is_over(&known.row.params, &channel) {
+                    let text = format!("run {run} delivers nothing to {webhook}");
+                    return Err(Problem::not_found(text));
+                }
+                runs.push(run);
+            }
+        }
+        None => {
+            let which = Which { channel, dead: true, before: None, limit: DELIVERIES_MAX };
+            let (dead, _) = deliveries::list(&*app.reader().views, &which).await?;
+            runs.extend(dead.into_iter().filter_map(|delivery| delivery.run.parse::<RunId>().ok()));
+        }
+    }
+    let mut redelivered = Vec::new();
+    for run in runs {
+        // Asked twice, it is made again once.
+        let idempotency_key = Some(format!("redeliver/{run}"));
+        let (from, cause) = (ForkFrom::Failed, who.cause());
+        let request = ForkRequest { run, from, params: None, idempotency_key, cause };
+        let new_run = app.control().fork(request).await?.to_string();
+        redelivered.push(Redelivered { run: run.to_string(), new_run });
+    }
+    Ok(Json(RedeliveredList { redelivered }))
+}

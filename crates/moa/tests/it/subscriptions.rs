@@ -1,0 +1,137 @@
+//! Webhooks out: who is called when something happens, with the real binary and a real receiver.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+
+use crate::http::Api;
+use crate::notify::{Receiving, Told};
+use crate::project::{Node, Project};
+
+const WORK: &str = "steps: [{run: 'true'}]\n";
+const FAIL: &str = "steps: [{run: 'false', retry: {max_attempts: 1}}]\n";
+
+fn project(url: &str, more: &str) -> Project {
+    let project = Project::with("work", WORK);
+    project.workflow("fail", FAIL);
+    project.write(
+        "moa.yaml",
+        &format!(
+            "name: shop\nwebhooks:\n  billing: {{url: '{url}', secret: '${{{{ secrets.KEY }}}}', \
+             {more}}}\n  off: {{url: '{url}', active: false, types: '*'}}\n"
+        ),
+    );
+    project.write(".env", "KEY=0123456789abcdef0123456789abcdef\n");
+    project
+}
+
+/// Starts a node, and waits until what happens from now on is told.
+fn up(project: &Project) -> Node {
+    let node = project.up();
+    project.call(&["jobs", "run", "webhooks"]).expect(0);
+    node
+}
+
+fn dead(project: &Project) -> Vec<Json> {
+    let said = project.call(&["webhooks", "dead", "billing", "--json"]).expect(0).json();
+    said.as_array().expect("an array").clone()
+}
+
+fn next(receiver: &Receiving) -> Told {
+    receiver.next()
+}
+
+#[test]
+fn what_happens_is_told_once_also_over_a_kill() {
+    // Every third call gets no answer worth anything.
+    let receiver = Receiving::new(|n| Some(if n % 3 == 0 { "503 Later" } else { "200 OK" }));
+    let project = project(&receiver.url, "types: [run.succeeded, run.failed]");
+    let mut node = up(&project);
+    let mut expected = BTreeSet::new();
+    for round in 0..3 {
+        for workflow in ["work", "fail", "work"] {
+            let code = i32::from(workflow == "fail");
+            let said = project.call(&["run", workflow, "--json"]).expect(code).json();
+            let run = said["workflowId"].as_str().expect("an id").to_owned();
+            expected.insert((run, if code == 0 { "run.succeeded" } else { "run.failed" }));
+        }
+        if round < 2 {
+            // Whatever it was at.
+            node.kill();
+            node = up(&project);
+        }
+    }
+    let (mut told, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    while told.len() < expected.len() {
+        let call = next(&receiver);
+        let (kind, data) = (&call.body["type"], &call.body["data"]);
+        assert_eq!(data["type"], *kind);
+        assert_eq!(data["specversion"], "1.0");
+        let run = data["data"]["run"].as_str().unwrap_or_default().to_owned();
+        let kind = kind.as_str().unwrap_or_default().trim_start_matches("moa.").to_owned();
+        // Tried again, it has the same id; and no two have one.
+        if told.insert((run, kind)) {
+            assert!(ids.insert(call.id.clone()), "{}", call.id);
+        } else {
+            assert!(ids.contains(&call.id), "{}", call.id);
+        }
+    }
+    let expected: BTreeSet<_> =
+        expected.into_iter().map(|(run, kind)| (run, kind.to_owned())).collect();
+    assert_eq!(told, expected);
+    drop(node);
+}
+
+#[test]
+fn what_is_refused_for_good_is_dead_until_it_is_made_again() {
+    let receiver = Receiving::new(|n| Some(if n == 0 { "410 Gone" } else { "200 OK" }));
+    let project = project(&receiver.url, "types: '*.failed', workflows: [fail]");
+    let node = up(&project);
+    let api = Api::with_role(&project, &node, "operator");
+    project.call(&["run", "work"]).expect(0);
+    project.call(&["run", "fail"]).expect(1);
+    let first = next(&receiver);
+    assert!(first.body["type"].as_str().is_some_and(|kind| kind.ends_with(".failed")));
+    let path = "/api/v1/webhooks/billing/deliveries";
+    let is_dead = |page: &Json| page["deliveries"][0]["id"] == json!(first.id);
+    let page = api.until(&format!("{path}?dead=true"), is_dead);
+    let why = page["deliveries"][0]["error"].as_str().unwrap_or_default();
+    assert!(why.contains("410"), "{page}");
+    let listed = dead(&project);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    // Nobody is told twice by asking twice.
+    for _ in 0..2 {
+        let run = listed[0]["run"].as_str().expect("an id");
+        project.call(&["webhooks", "redeliver", "billing", run]).expect(0);
+    }
+    while next(&receiver).id != first.id {}
+    let delivered = |page: &Json| {
+        let all = page["deliveries"].as_array().expect("a list").iter();
+        all.filter(|d| d["id"] == json!(first.id) && d["state"] == "delivered").count() == 1
+    };
+    api.until(path, delivered);
+    assert_eq!(dead(&project), Vec::<Json>::new());
+    let none = api.post("/api/v1/webhooks/billing/redeliver", &json!({})).expect(200).json();
+    assert_eq!(none["redelivered"], json!([]));
+    api.post("/api/v1/webhooks/off/test", &json!({})).refused(404, "not_found");
+    api.post("/api/v1/webhooks/other/test", &json!({})).refused(404, "not_found");
+    let run = api.get("/api/v1/runs?workflow=work").expect(200).json()["runs"][0]["run"].clone();
+    let asked = json!({"runs": [run]});
+    api.post("/api/v1/webhooks/billing/redeliver", &asked).refused(404, "not_found");
+}
+
+#[test]
+fn a_test_says_what_came_of_it() {
+    let receiver = Receiving::new(|n| (n > 0).then_some("204 No Content"));
+    let project = project(&receiver.url, "timeout: 200ms");
+    // The first call hangs.
+    let said = project.call(&["webhooks", "test", "billing"]).expect(1);
+    assert!(said.err.contains("no answer within"), "{}", said.err);
+    project.call(&["webhooks", "test", "billing"]).expect(0);
+    let told = next(&receiver);
+    assert_eq!(told.body["type"], "moa.webhook.test");
+    project.call(&["webhooks", "test", "biling"]).expect(4);
+    let listed = project.call(&["webhooks", "list", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["types"], json!(["run.succeeded", "run.failed", "run.cancelled"]));
+    assert_eq!(listed[1]["active"], false);
+}
