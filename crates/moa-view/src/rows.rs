@@ -98,6 +98,8 @@ pub enum Ask {
     Jobs,
     /// Until when the node holds missed slots back.
     HeldBack,
+    /// What is wrong, open and past ([`moa_core::alert::Book`]).
+    Alerts,
     /// The files of the project ([`ProjectFile`]).
     Files,
 }
@@ -186,7 +188,7 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         Ask::Limits => json(views.limits().await?),
         Ask::Audit { after, limit } => json(views.audit(after, rows(limit)).await?),
         Ask::AuditHead => json(views.audit_head().await?),
-        Ask::Status | Ask::Jobs | Ask::HeldBack | Ask::Files => return Ok(None),
+        Ask::Status | Ask::Jobs | Ask::HeldBack | Ask::Alerts | Ask::Files => return Ok(None),
     };
     answer.map(Some)
 }

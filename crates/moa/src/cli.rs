@@ -93,6 +93,7 @@ pub enum Command {
     Demo(cmd::demo::Args),
     Up(cmd::up::Args),
     Open(cmd::open::Args),
+    Top(cmd::top::Args),
     #[command(subcommand)]
     Token(cmd::token::Command),
     #[command(subcommand)]

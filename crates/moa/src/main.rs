@@ -32,6 +32,7 @@ mod show;
 mod soak;
 mod table;
 mod template;
+mod top;
 mod traces;
 mod triggers;
 mod tzdata;

@@ -5,13 +5,16 @@
 //! project elsewhere has none of.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
+use moa_core::alert::Book;
 use moa_core::ids::Name;
 use moa_core::time::Millis;
 use moa_view::node::PausedAgent;
 use moa_view::rows::Ask;
 
+use crate::alerts::Kept;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::node;
@@ -27,6 +30,15 @@ pub enum Place {
     Here(Layout),
     /// The project of a node elsewhere.
     There(Remote),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Here(layout) => layout.root.display().fmt(f),
+            Self::There(remote) => f.write_str(remote.url()),
+        }
+    }
 }
 
 impl Place {
@@ -67,6 +79,14 @@ impl Place {
         match self {
             Self::Here(layout) => Ok(node::triggers::held_back(&layout.state())),
             Self::There(remote) => remote.ask(Ask::HeldBack).await,
+        }
+    }
+
+    /// What is wrong, as far as a node has noticed.
+    pub async fn alerts(&self) -> Result<Book> {
+        match self {
+            Self::Here(layout) => Ok(Kept::read(&layout.state())?.unwrap_or_default().book),
+            Self::There(remote) => remote.ask(Ask::Alerts).await,
         }
     }
 

@@ -44,6 +44,7 @@ pub mod service;
 pub mod state;
 pub mod test;
 pub mod token;
+pub mod top;
 pub mod triggers;
 pub mod up;
 pub mod webhooks;
@@ -153,6 +154,7 @@ pub fn dispatch(command: Command, context: &Context) -> Result {
         Command::Demo(args) => demo::run(args, context),
         Command::Up(args) => up::run(args, context),
         Command::Open(args) => open::run(args, context),
+        Command::Top(args) => top::run(args, context),
         Command::Token(command) => token::run(command, context),
         Command::Context(command) => context::run(command, context),
         Command::Run(args) => run::run(args, context),

@@ -42,6 +42,7 @@ mod snapshots;
 mod stream;
 mod subscriptions;
 mod tls;
+mod top;
 mod traces;
 mod triggers;
 mod windows;
