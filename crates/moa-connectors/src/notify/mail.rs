@@ -7,18 +7,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::commands::Auth;
 use lettre::transport::smtp::{Error, extension::ClientId};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use moa_ports::agent::TaskError;
 use serde_json::{Value as Json, json};
 
 use super::{Deliver, Note, Secretive, Tools, text};
 
-/// How long the server may take for each of its answers, and for all.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const TIMEOUT: Duration = Duration::from_secs(90);
+/// How long the server may take to be there, for the login, for all of the mail, for the goodbye.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+const MAIL_TIMEOUT: Duration = Duration::from_secs(60);
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The ways to log in, and questions of a server that are answered.
+const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+const CHALLENGES_MAX: usize = 10;
 /// Characters of a subject, and of a body.
 const SUBJECT_CHARS_MAX: usize = 200;
 const BODY_CHARS_MAX: usize = 100_000;
@@ -55,39 +59,81 @@ pub enum MailTls {
 impl Deliver for Mail {
     async fn deliver(&self, note: &Note, tools: &Tools) -> Result<Json, TaskError> {
         let message = self.message(note)?;
-        let transport = self.transport(tools)?;
-        let sent = tokio::time::timeout(TIMEOUT, transport.send(message)).await;
-        match sent {
-            Ok(Ok(_)) => Ok(json!({ "by": "mail", "to": self.to })),
-            Ok(Err(error)) => Err(classify(&error)),
-            Err(_) => Err(TaskError::Retryable(format!(
-                "the mail server didn't take it within {TIMEOUT:?}"
-            ))),
+        let login = match &self.login {
+            Some((user, password)) => Some((tools.reveal(user)?, tools.reveal(password)?)),
+            None => None,
+        };
+        let mut connection = self.connect().await?;
+        if let Some((user, password)) = login {
+            let credentials = Credentials::new(user, password);
+            within(ANSWER_TIMEOUT, "the login", log_in(&mut connection, &credentials)).await?;
+        }
+        let (envelope, bytes) = (message.envelope().clone(), message.formatted());
+        within(MAIL_TIMEOUT, "the mail", connection.send(&envelope, &bytes)).await?;
+        // It has the mail: how it takes the goodbye changes nothing.
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, connection.abort()).await;
+        Ok(json!({ "by": "mail", "to": self.to }))
+    }
+}
+
+/// Waits for the server, but not without end: a connection alone says nothing.
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, TaskError> {
+    match tokio::time::timeout(limit, step).await {
+        Ok(done) => done.map_err(|error| classify(&error)),
+        Err(_) => {
+            let why = format!("the mail server gave no answer to {what} within {limit:?}");
+            Err(TaskError::Retryable(why))
         }
     }
 }
 
+/// Logs in. Unlike the library's own, it takes no for an answer at once: it doesn't wait for a
+/// goodbye of a server that has refused.
+async fn log_in(
+    connection: &mut AsyncSmtpConnection,
+    credentials: &Credentials,
+) -> Result<(), Error> {
+    let offered = connection.server_info().get_auth_mechanism(&MECHANISMS);
+    let Some(mechanism) = offered else {
+        // Says so.
+        return connection.auth(&MECHANISMS, credentials).await.map(drop);
+    };
+    let mut response = connection.command(Auth::new(mechanism, credentials.clone(), None)?).await?;
+    for _ in 0..CHALLENGES_MAX {
+        if !response.has_code(334) {
+            return Ok(());
+        }
+        let answer = Auth::new_from_response(mechanism, credentials.clone(), &response)?;
+        response = connection.command(answer).await?;
+    }
+    Ok(())
+}
+
 impl Mail {
-    fn transport(&self, tools: &Tools) -> Result<AsyncSmtpTransport<Tokio1Executor>, TaskError> {
+    /// A connection that is as secret as it has to be.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, TaskError> {
         let parameters = || {
             let made = TlsParameters::new(self.host.clone());
             made.map_err(|e| TaskError::Retryable(format!("no TLS: {}", told(&e))))
         };
-        let tls = match self.tls {
-            MailTls::Starttls => Tls::Required(parameters()?),
-            MailTls::Tls => Tls::Wrapper(parameters()?),
-            MailTls::None => Tls::None,
+        let wrapper = match self.tls {
+            MailTls::Tls => Some(parameters()?),
+            MailTls::Starttls | MailTls::None => None,
         };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&self.host)
-            .port(self.port)
-            .tls(tls)
-            .hello_name(ClientId::Ipv4(std::net::Ipv4Addr::LOCALHOST))
-            .timeout(Some(ANSWER_TIMEOUT));
-        if let Some((user, password)) = &self.login {
-            let (user, password) = (tools.reveal(user)?, tools.reveal(password)?);
-            builder = builder.credentials(Credentials::new(user, password));
+        let hello = ClientId::Ipv4(std::net::Ipv4Addr::LOCALHOST);
+        let server = (self.host.as_str(), self.port);
+        let limit = Some(ANSWER_TIMEOUT);
+        let connecting = AsyncSmtpConnection::connect_tokio1(server, limit, &hello, wrapper, None);
+        let mut connection = within(ANSWER_TIMEOUT, "the connection", connecting).await?;
+        if self.tls == MailTls::Starttls {
+            let encrypting = connection.starttls(parameters()?, &hello);
+            within(ANSWER_TIMEOUT, "STARTTLS", encrypting).await?;
         }
-        Ok(builder.build())
+        Ok(connection)
     }
 
     fn message(&self, note: &Note) -> Result<Message, TaskError> {

@@ -158,3 +158,25 @@ fn a_login_is_made_and_its_password_never_shown() {
     let why = failed(ErrorKind::Permanent, world.run(send(&world, "t", "m")));
     assert!(why.contains("there is no secret `NONE`"), "{why}");
 }
+
+#[test]
+fn a_refused_password_is_told_at_once_whatever_the_server_does_then() {
+    let login = || Some((Secretive::Plain("moa".into()), Secretive::Secret(name("TOKEN"))));
+    // It asks for the name, refuses what it gets, and doesn't say goodbye.
+    let refusals =
+        Refusals::from([("AUTH", "334 VXNlcm5hbWU6"), ("BW9H", "535 5.7.8 wrong"), ("QUIT", "")]);
+    let server = SmtpServer::new(&["AUTH LOGIN"], refusals);
+    let world = world(&server, MailTls::None, login());
+    let why = failed(ErrorKind::Permanent, world.run(send(&world, "t", "m")));
+    assert!(why.contains("(535)") && why.contains("wrong"), "{why}");
+    assert!(!server.session().commands.iter().any(|c| c.starts_with("MAIL")));
+}
+
+#[test]
+fn a_server_that_says_nothing_to_a_login_is_not_waited_for_without_end() {
+    let login = Some((Secretive::Plain("moa".into()), Secretive::Secret(name("TOKEN"))));
+    let server = SmtpServer::new(&["AUTH PLAIN"], Refusals::from([("AUTH", "")]));
+    let world = world(&server, MailTls::None, login);
+    let why = failed(ErrorKind::Retryable, world.run(send(&world, "t", "m")));
+    assert!(why.contains("no answer to the login"), "{why}");
+}

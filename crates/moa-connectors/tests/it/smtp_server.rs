@@ -15,6 +15,7 @@ pub struct Session {
 }
 
 /// What the server answers with instead of yes, by verb: `RCPT`, `DATA`, or `.` for the mail itself.
+/// Empty = it says nothing.
 pub type Refusals = BTreeMap<&'static str, &'static str>;
 
 pub struct SmtpServer {
@@ -57,6 +58,7 @@ fn converse(stream: TcpStream, extensions: &[&str], refusals: &Refusals, sender:
         session.commands.push(command);
         let refusal = refusals.get(verb.as_str());
         match (verb.as_str(), refusal) {
+            (_, Some(&"")) => true,
             (_, Some(refusal)) => say(refusal),
             ("EHLO", None) => {
                 for extension in extensions {
