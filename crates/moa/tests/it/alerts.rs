@@ -132,3 +132,192 @@ fn nobody_looks_where_that_is_not_wanted() {
     look(&project);
     assert_eq!(keys(&project), [""; 0]);
 }
+
+/// What is wrong is raised and told once, somebody takes notice of it, and it is over by itself.
+/// `wrong` makes it wrong, as often as it has to; `over` ends it.
+fn goes_round(
+    project: &Project,
+    receiver: &Receiving,
+    (key, title): (&str, &str),
+    wrong: impl Fn(),
+    over: impl FnOnce(),
+) {
+    let is_open = || keys(project).iter().any(|open| open.starts_with(key));
+    while !is_open() {
+        wrong();
+        look(project);
+    }
+    let told = receiver.next().body;
+    assert_eq!(told["type"], "alert.raised", "{told}");
+    assert_eq!(told["data"]["title"], title);
+    let whole = told["data"]["about"]["alerts"][0]["key"].as_str().expect("a key").to_owned();
+    assert!(whole.starts_with(key), "{told}");
+    look(project);
+    look(project);
+    assert!(receiver.requests.try_recv().is_err(), "{key} was told twice");
+    project.call(&["alerts", "ack", &whole, "--note", "seen"]).expect(0);
+    over();
+    while is_open() {
+        look(project);
+    }
+    let told = receiver.next().body;
+    assert_eq!(told["type"], "alert.resolved", "{told}");
+    assert_eq!(told["data"]["title"], format!("Resolved: {title}"));
+    let all = project.call(&["alerts", "list", "--all", "--json"]).expect(0).json();
+    let one = all.as_array().and_then(|all| all.iter().find(|a| a["key"] == whole.as_str()));
+    let one = one.expect("it is kept");
+    assert_eq!((&one["state"], &one["acknowledged"]["note"]), (&json!("resolved"), &json!("seen")));
+    assert!(receiver.requests.try_recv().is_err(), "{key} was told twice");
+}
+
+/// The agent of [`project`], with a limit.
+fn limit(project: &Project, limit: &str) {
+    let agent = project.read("agents/writer.yaml");
+    let kept = agent.lines().next().expect("a line").to_owned();
+    project.write("agents/writer.yaml", &format!("{kept}\n{limit}"));
+}
+
+#[test]
+fn a_breaker_that_opens_goes_round() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let project = project(&receiver.url, "rules: {}");
+    // What a program refuses says nothing of its health, other failures do.
+    project.write(
+        "agents/writer.yaml",
+        &project.read("agents/writer.yaml").replace("exit 2", "exit 1"),
+    );
+    limit(&project, "circuit_breaker: {failures: 2, within: 10m, open_for: 1h}\n");
+    let _node = project.up();
+    let about = ("breaker/writer", "The breaker of writer is open");
+    fail(&project);
+    fail(&project);
+    goes_round(&project, &receiver, about, || {}, || limit(&project, ""));
+}
+
+#[test]
+fn a_quota_that_is_used_up_goes_round() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let project = project(&receiver.url, "rules: {quota: {enabled: true}}");
+    limit(&project, "quota: 1/month\n");
+    project.write("ok", "");
+    let _node = project.up();
+    project.run("letters");
+    let about = ("quota/writer", "The quota of writer is used up");
+    goes_round(&project, &receiver, about, || {}, || limit(&project, "quota: 5/month\n"));
+}
+
+#[test]
+fn a_run_that_is_stuck_goes_round() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let project = project(&receiver.url, "rules: {stuck: {after: 1s}}");
+    project.workflow("hold", "steps: [{run: 'until test -e go; do sleep 0.05; done'}]\n");
+    let _node = project.up();
+    let run = project.call(&["run", "hold", "--detach"]).expect(0).out.trim().to_owned();
+    let about = (format!("stuck/{run}"), "A run of hold is stuck");
+    let over = || {
+        project.write("go", "");
+        project.call(&["runs", "watch", &run]).expect(0);
+    };
+    goes_round(&project, &receiver, (&about.0, about.1), || {}, over);
+}
+
+#[test]
+fn steps_that_fail_for_good_go_round() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let rules = "dead: {enabled: true, window: 3s}, failure_rate: {enabled: false}, \
+                 agent_down: {enabled: false}";
+    let project = project(&receiver.url, &format!("rules: {{{rules}}}"));
+    let _node = project.up();
+    look(&project);
+    // It is over once it is older than what is looked at.
+    let about = ("dead/", "Steps of letters have failed for good");
+    fail(&project);
+    look(&project);
+    while keys(&project).is_empty() {
+        fail(&project);
+        look(&project);
+    }
+    let told = receiver.next().body;
+    assert_eq!((&told["type"], &told["data"]["title"]), (&json!("alert.raised"), &json!(about.1)));
+    let key = told["data"]["about"]["alerts"][0]["key"].as_str().expect("a key");
+    assert!(key.starts_with(about.0), "{key}");
+    while !keys(&project).is_empty() {
+        look(&project);
+    }
+    assert_eq!(receiver.next().body["data"]["title"], format!("Resolved: {}", about.1));
+    assert!(receiver.requests.try_recv().is_err(), "it was told twice");
+}
+
+#[test]
+fn a_target_that_will_be_missed_goes_round() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let project = project(&receiver.url, "rules: {}");
+    let settings = project.read("moa.yaml");
+    let more = "metrics: {letters: {workflow: letters}}\n\
+                targets: {letters: {year: {minimum: 1}}}\n";
+    project.write("moa.yaml", &format!("{settings}{more}"));
+    let counter = json!({"after": 0, "since": "2020-01-01", "total": 0.0, "days": {}});
+    let counters = json!({"format": 1, "counters": {"letters": counter}});
+    project.write(".moa/counters.json", &counters.to_string());
+    let _node = project.up();
+    let about = ("target/", "letters will be below its minimum");
+    let over = || {
+        project.write("ok", "");
+        project.run("letters");
+    };
+    goes_round(&project, &receiver, about, || {}, over);
+}
+
+#[test]
+fn a_trigger_that_nobody_serves_goes_round() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let project = project(&receiver.url, "rules: {late: {after: 1s}, missed: {enabled: false}}");
+    project.workflow("tick", "steps: [{run: 'true'}]\nschedule: {every: 1s, overlap: skip}\n");
+    let _node = project.up();
+    // Something holds the store, so that nothing can be made durable, and no trigger be served.
+    let store = rusqlite::Connection::open(project.root.join(".moa/moa.db")).expect("the store");
+    store.execute_batch("BEGIN IMMEDIATE").expect("it is free now and then");
+    while keys(&project).is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(keys(&project), ["late/tick/1"]);
+    store.execute_batch("ROLLBACK").expect("it can be given back");
+    let told = receiver.next().body;
+    assert_eq!(told["data"]["title"], "The trigger tick/1 is late", "{told}");
+    assert_eq!(told["type"], "alert.raised");
+    while !keys(&project).is_empty() {
+        look(&project);
+    }
+    assert_eq!(receiver.next().body["data"]["title"], "Resolved: The trigger tick/1 is late");
+}
+
+#[test]
+fn in_quiet_hours_only_what_is_bad_enough_is_told_at_once() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    // The hours around this one, whenever that is.
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let hour = |by: i8| format!("{:02}:00", (now.hour() + 24 + by).rem_euclid(24));
+    let rules = "failure_rate: {runs: 1}, agent_down: {failures: 1}";
+    let quiet = format!("quiet: {{from: '{}', to: '{}', timezone: UTC}}", hour(-2), hour(3));
+    let project = project(&receiver.url, &format!("{quiet}, rules: {{{rules}}}"));
+    let _node = project.up();
+    look(&project);
+    fail(&project);
+    look(&project);
+    assert_eq!(keys(&project), ["agent_down/writer", "failure_rate/letters"]);
+    let told = receiver.next().body;
+    assert_eq!(told["data"]["title"], "The agent writer is down", "{told}");
+    look(&project);
+    assert!(receiver.requests.try_recv().is_err(), "a warning was told at night");
+    // What is over by the morning is not told then.
+    project.write("ok", "");
+    project.run("letters");
+    project.run("letters");
+    project.run("letters");
+    while !keys(&project).is_empty() {
+        look(&project);
+    }
+    let told = receiver.next().body;
+    assert_eq!(told["data"]["title"], "Resolved: The agent writer is down", "{told}");
+    assert!(receiver.requests.try_recv().is_err(), "a warning was told at night");
+}
