@@ -16,6 +16,9 @@ use crate::sealed::SealedRow;
 use crate::store::{Error, Message, MessageId, Snapshot, TaskQueue, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 
+/// Bytes of stored history that a store reads at once: a part ends with the row that goes beyond.
+pub const PART_BYTES: usize = 4 << 20;
+
 /// The read side of a store.
 #[async_trait]
 pub trait Views: Send + Sync {
@@ -28,21 +31,26 @@ pub trait Views: Send + Sync {
     /// Runs whose id starts or ends with these hexadecimal digits (hyphens left out); at most 10.
     async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>, Error>;
 
-    /// The history of a run behind version `after`, at most `limit` rows.
-    async fn history(&self, run: RunId, after: u64, limit: usize)
-    -> Result<Vec<HistoryRow>, Error>;
+    /// The history of a run behind version `after`, in order, at most `rows` rows; fewer when they
+    /// are large ([`PART_BYTES`]). Empty only when there is none.
+    async fn history(&self, run: RunId, after: u64, rows: usize) -> Result<Vec<HistoryRow>, Error>;
 
     /// The history of all runs behind event number `after`, in order. Never skips a row that is
     /// committed late.
     ///
     /// At most `rows` rows, and none behind the one with which they hold `events` events or more: a
-    /// row may hold thousands. Empty only when there is none.
+    /// row may hold thousands. Fewer when they are large ([`PART_BYTES`]). Empty only when there is
+    /// none.
     async fn events(
         &self,
         after: u64,
         rows: usize,
         events: usize,
     ) -> Result<Vec<HistoryRow>, Error>;
+
+    /// The history of all runs up to event number `upto`, newest first; as much as [`Self::events`].
+    async fn latest(&self, upto: u64, rows: usize, events: usize)
+    -> Result<Vec<HistoryRow>, Error>;
 
     /// The newest event number.
     async fn last_event(&self) -> Result<u64, Error>;

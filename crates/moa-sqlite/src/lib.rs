@@ -319,6 +319,14 @@ macro_rules! pass_views {
             ) -> Result<Vec<HistoryRow>, StoreError> {
                 self.readers.events(after, rows, events).await
             }
+            async fn latest(
+                &self,
+                upto: u64,
+                rows: usize,
+                events: usize,
+            ) -> Result<Vec<HistoryRow>, StoreError> {
+                self.readers.latest(upto, rows, events).await
+            }
             async fn last_event(&self) -> Result<u64, StoreError> {
                 self.readers.last_event().await
             }

@@ -14,8 +14,8 @@ use moa_ports::sealed::SealedRow;
 use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
-    BEFORE_MAX, Fate, HistoryRow, PENDING_TASKS_MAX, Pending, PendingTask, RunFilter, RunSummary,
-    Totals, Views,
+    BEFORE_MAX, Fate, HistoryRow, PART_BYTES, PENDING_TASKS_MAX, Pending, PendingTask, RunFilter,
+    RunSummary, Totals, Views,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -70,6 +70,15 @@ impl Views for Readers {
         most: usize,
     ) -> Result<Vec<HistoryRow>, StoreError> {
         self.ask(move |conn| events(conn, after, rows, most)).await
+    }
+
+    async fn latest(
+        &self,
+        upto: u64,
+        rows: usize,
+        most: usize,
+    ) -> Result<Vec<HistoryRow>, StoreError> {
+        self.ask(move |conn| latest(conn, upto, rows, most)).await
     }
 
     async fn last_event(&self) -> Result<u64, StoreError> {
@@ -172,12 +181,12 @@ pub(crate) fn history(
     limit: usize,
 ) -> Result<Vec<HistoryRow>, Fail> {
     let mut stmt = conn.prepare_cached(&format!(
-        "SELECT {} FROM runs r CROSS JOIN history h ON h.run_no = r.no \
+        "SELECT {}, r.id FROM runs r CROSS JOIN history h ON h.run_no = r.no \
          WHERE r.id = ?1 AND h.version > ?2 ORDER BY h.version LIMIT ?3",
         rows::HISTORY
     ))?;
     let found = stmt.query(params![run.to_bytes(), sql_count(after), sql_limit(limit)])?;
-    collect(found, |row| rows::history(row, run))
+    part(found, usize::MAX)
 }
 
 /// The history of all runs behind an event number.
@@ -192,13 +201,33 @@ pub(crate) fn events(
          WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2",
         rows::HISTORY
     ))?;
-    let mut found = stmt.query(params![sql_count(after), sql_limit(limit)])?;
-    let (mut all, mut held) = (Vec::new(), 0);
+    part(stmt.query(params![sql_count(after), sql_limit(limit)])?, most)
+}
+
+/// The history of all runs up to an event number, newest first.
+pub(crate) fn latest(
+    conn: &Connection,
+    upto: u64,
+    limit: usize,
+    most: usize,
+) -> Result<Vec<HistoryRow>, Fail> {
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {}, r.id FROM history h CROSS JOIN runs r ON r.no = h.run_no \
+         WHERE h.seq <= ?1 ORDER BY h.seq DESC LIMIT ?2",
+        rows::HISTORY
+    ))?;
+    part(stmt.query(params![sql_count(upto), sql_limit(limit)])?, most)
+}
+
+/// Rows of the history until they hold so many events, or so many bytes.
+fn part(mut found: rusqlite::Rows<'_>, most: usize) -> Result<Vec<HistoryRow>, Fail> {
+    let (mut all, mut held, mut bytes) = (Vec::new(), 0, 0);
     while let Some(row) = found.next()? {
+        bytes += row.get_ref(3)?.as_bytes().map_or(0, <[u8]>::len);
         let row: HistoryRow = rows::history(row, rows::run_id(row, 4)?)?;
         held += row.events.len();
         all.push(row);
-        if held >= most {
+        if held >= most || bytes >= PART_BYTES {
             break;
         }
     }

@@ -326,6 +326,7 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     queries::find_runs(conn, "ab")?;
     queries::history(conn, run, 0, 9)?;
     queries::events(conn, 0, 9, 9)?;
+    queries::latest(conn, 9, 9, 9)?;
     queries::pending(conn, run)?;
     queries::totals(conn)?;
     queries::fate(conn, run)?;

@@ -102,9 +102,11 @@ impl Names {
             }
             let run = match reader.run(row.run).await {
                 Ok(run) => run,
-                // Pruned meanwhile: its numbers are all that is left.
-                Err(failure) if failure.exit == Exit::NotFound => {
-                    let gone = Name::new("deleted").expect("these are letters");
+                // Pruned meanwhile, or damaged: its numbers are all that is left, and what happened
+                // in other runs is told all the same.
+                Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::Damaged) => {
+                    let gone = if failure.exit == Exit::NotFound { "deleted" } else { "damaged" };
+                    let gone = Name::new(gone).expect("these are letters");
                     return Ok((gone, HashMap::new()));
                 }
                 Err(failure) => return Err(failure),

@@ -11,7 +11,6 @@ pub mod deliveries;
 pub mod events;
 pub mod exit;
 pub mod export;
-pub mod newest;
 pub mod node;
 pub mod outline;
 pub mod paint;

@@ -149,11 +149,10 @@ impl Reader {
         loop {
             let after = rows.last().map_or(after, |row| row.version);
             let more = self.views.history(id, after, HISTORY_ROWS).await?;
-            let done = more.len() < HISTORY_ROWS;
-            rows.extend(more);
-            if done {
+            if more.is_empty() {
                 return Ok(rows);
             }
+            rows.extend(more);
         }
     }
 

@@ -60,6 +60,15 @@ pub enum Ask {
         /// So many events.
         events: usize,
     },
+    /// The history of all runs, newest first; at most [`COMMITS_MAX`] rows and about [`EVENTS_MAX`] events.
+    Latest {
+        /// Up to this event number.
+        upto: u64,
+        /// So many rows.
+        rows: usize,
+        /// So many events.
+        events: usize,
+    },
     /// The newest event number.
     LastEvent,
     /// Versions of workflows, without their text and plan.
@@ -165,6 +174,9 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         }
         Ask::Events { after, rows, events } => {
             json(views.events(after, commits(rows), events.min(EVENTS_MAX)).await?)
+        }
+        Ask::Latest { upto, rows, events } => {
+            json(views.latest(upto, commits(rows), events.min(EVENTS_MAX)).await?)
         }
         Ask::LastEvent => json(views.last_event().await?),
         Ask::Workflows(name) => {

@@ -70,15 +70,19 @@ impl Views for MemoryStore {
         events: usize,
     ) -> Result<Vec<HistoryRow>, Error> {
         let model = self.model();
-        let (mut found, mut held) = (Vec::new(), 0);
-        for row in model.history.range(after.saturating_add(1)..).take(rows).map(|(_, row)| row) {
-            held += row.events.len();
-            found.push(row.clone());
-            if held >= events {
-                break;
-            }
-        }
-        Ok(found)
+        let behind = model.history.range(after.saturating_add(1)..).map(|(_, row)| row);
+        Ok(part(behind.take(rows), events))
+    }
+
+    async fn latest(
+        &self,
+        upto: u64,
+        rows: usize,
+        events: usize,
+    ) -> Result<Vec<HistoryRow>, Error> {
+        let model = self.model();
+        let before = model.history.range(..=upto).rev().map(|(_, row)| row);
+        Ok(part(before.take(rows), events))
     }
 
     async fn last_event(&self) -> Result<u64, Error> {
@@ -229,4 +233,17 @@ fn faults(model: &Model, run: &Run) -> Vec<String> {
         }
     }
     faults
+}
+
+/// Rows until they hold so many events.
+fn part<'a>(rows: impl Iterator<Item = &'a HistoryRow>, events: usize) -> Vec<HistoryRow> {
+    let (mut found, mut held) = (Vec::new(), 0);
+    for row in rows {
+        held += row.events.len();
+        found.push(row.clone());
+        if held >= events {
+            break;
+        }
+    }
+    found
 }

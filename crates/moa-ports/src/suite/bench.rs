@@ -242,6 +242,11 @@ impl Bench {
         block_on(self.views().events(after, rows, events)).expect("events are read")
     }
 
+    /// See [`Views::latest`].
+    pub fn latest(&self, upto: u64, rows: usize, events: usize) -> Vec<HistoryRow> {
+        block_on(self.views().latest(upto, rows, events)).expect("events are read")
+    }
+
     /// See [`Views::last_event`].
     pub fn last_event(&self) -> u64 {
         block_on(self.views().last_event()).expect("the newest event has a number")

@@ -418,7 +418,11 @@ impl Pair {
             0 => self.both("load", |b| b.load_all(vec![run, RunId(5)])).map(drop),
             1 => self.both("run", |b| b.view_run(run)).map(drop),
             2 => self.both("history", |b| b.history(run, after, limit)).map(drop),
-            3 => self.both("events", |b| b.events_within(after * 5, limit, 7)).map(drop),
+            3 => self
+                .both("events", |b| {
+                    (b.events_within(after * 5, limit, 7), b.latest(after * 5, limit, 7))
+                })
+                .map(drop),
             4 => self.both("pending", |b| b.pending(run)).map(drop),
             5 => self.both("totals", Bench::totals).map(drop),
             6 => {

@@ -164,6 +164,13 @@ fn events_are_read_behind_a_number(bench: &mut Bench) -> Verdict {
     let within = |events| bench.events_within(0, 99, events).len();
     assert_eq!([within(0), within(1), within(each), within(each + 1)], [1, 1, 1, 2]);
     assert_eq!([within(4 * each), within(usize::MAX)], [4, 5]);
+    let back = |upto, rows, events| -> Vec<u64> {
+        bench.latest(upto, rows, events).iter().map(|row| row.seq).collect()
+    };
+    assert_eq!(back(9, 99, usize::MAX), [5, 4, 3, 2, 1]);
+    assert_eq!((back(3, 2, usize::MAX), back(4, 99, each + 1)), (vec![3, 2], vec![4, 3]));
+    assert_eq!((back(0, 9, 9), back(5, 9, 0)), (vec![], vec![5]));
+    assert_eq!(bench.latest(3, 1, 1), bench.events(2, 1));
     Verdict::Passed
 }
 

@@ -1,6 +1,6 @@
 //! Agents: what they are, and how they are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use moa_core::time::{Millis, Span};
 use moa_core::workflow::StepKind;
 use moa_ports::views::HistoryRow;
 use moa_view::attempts::{Attempt, Outcome, of_history};
-use moa_view::newest::Newest;
 use moa_view::node::{NodeStatus, PausedAgent};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
@@ -30,7 +29,7 @@ use crate::extract::{Json, Path, Query};
 /// How long a drain is waited for.
 const DRAIN_WAIT: Duration = Duration::from_secs(20);
 /// Commits that an agent's metrics are made from.
-const COMMITS: u64 = 1000;
+const COMMITS: usize = 1000;
 /// Events that are looked at, about.
 const EVENTS: usize = 20_000;
 
@@ -383,18 +382,9 @@ pub async fn metrics(
 /// it took, whether it failed. One that was given back because its node stopped does not count.
 async fn attempts_of(app: &App, spec: &AgentSpec) -> Result<Vec<(Millis, u64, bool)>> {
     let views = &app.reader().views;
-    let last = views.last_event().await?;
-    let mut newest = Newest::upto(last);
-    let mut rows = VecDeque::new();
-    let mut looked = 0;
-    while newest.left() > last.saturating_sub(COMMITS) && looked < EVENTS {
-        for row in newest.part(&**views).await?.into_iter().rev() {
-            looked += row.events.len();
-            rows.push_front(row);
-        }
-    }
+    let rows = views.latest(u64::MAX, COMMITS, EVENTS).await?;
     let mut by_run: BTreeMap<RunId, Vec<HistoryRow>> = BTreeMap::new();
-    for row in rows {
+    for row in rows.into_iter().rev() {
         by_run.entry(row.run).or_default().push(row);
     }
     let mut ended = Vec::new();

@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, header};
 use moa_core::ids::{Name, RunId};
 use moa_ports::views::HistoryRow;
 use moa_view::events::{Names, told, type_fits, type_of};
-use moa_view::newest::Newest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -26,7 +25,7 @@ const COMMITS_MAX: usize = 2000;
 /// Events looked at by one question at most, about.
 const LOOKED_MAX: usize = 50_000;
 /// Commits, and events about, read at once.
-const PART: (usize, usize) = (64, 4096);
+pub const PART: (usize, usize) = (64, 4096);
 /// Events published by one request at most.
 const BATCH_MAX: usize = 100;
 
@@ -208,14 +207,16 @@ async fn behind(
 }
 
 /// The newest events, oldest first.
-async fn latest(app: &App, wanted: &Wanted, upto: u64, limit: usize) -> Result<Vec<Value>> {
-    let (mut names, mut newest) = (Names::default(), Newest::upto(upto));
+async fn latest(app: &App, wanted: &Wanted, mut upto: u64, limit: usize) -> Result<Vec<Value>> {
+    let mut names = Names::default();
     // Newest first, until they are turned round.
     let mut events = Vec::new();
     let (mut commits, mut looked) = (0, 0);
-    while newest.left() > 0 && commits < COMMITS_MAX && looked < LOOKED_MAX && events.len() < limit
-    {
-        for row in newest.part(&*app.reader().views).await?.iter().rev() {
+    while commits < COMMITS_MAX && looked < LOOKED_MAX && events.len() < limit {
+        let rows = app.reader().views.latest(upto, PART.0, PART.1).await?;
+        let Some(oldest) = rows.last() else { break };
+        upto = oldest.seq.saturating_sub(1);
+        for row in &rows {
             let of_row = wanted.of(app, &mut names, row).await?;
             events.extend(of_row.into_iter().rev().map(|(_, event)| event));
             commits += 1;
@@ -337,7 +338,8 @@ fn checked(version: &str, id: &str, source: &str, kind: String, data: Value) -> 
     if id.is_empty() || source.is_empty() || kind.is_empty() {
         return Err(Problem::invalid("id, source and type must not be empty"));
     }
-    Ok(NewEvent { kind, data, key: Some(format!("{source} {id}")) })
+    // The length keeps apart what only together are equal, and a CloudEvent from a plain key.
+    Ok(NewEvent { kind, data, key: Some(format!("cloudevent {}:{source} {id}", source.len())) })
 }
 
 fn binary(headers: &HeaderMap, kind: &str, body: &[u8]) -> Result<NewEvent> {
@@ -414,7 +416,7 @@ mod tests {
             let read = read.expect("it is an event");
             assert_eq!(read.len(), 1);
             assert_eq!(read[0].kind, "order.paid");
-            assert_eq!(read[0].key.as_deref(), Some("/shop 7"));
+            assert_eq!(read[0].key.as_deref(), Some("cloudevent 5:/shop 7"));
             assert_eq!(read[0].data["n"], 1);
         }
     }

@@ -4,14 +4,13 @@ use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::time::Millis;
 use moa_view::events::{Names, Told, told, type_of};
-use moa_view::newest::Newest;
 use moa_view::now;
 use serde::Deserialize;
 
 use super::run::step;
 use super::{Page, live, page, parts};
 use crate::App;
-use crate::api::events::{patterns, wanted};
+use crate::api::events::{PART, patterns, wanted};
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::Query;
@@ -52,11 +51,9 @@ pub async fn show(
     let live = if asked.before.is_none() { live::ask(&app).await? } else { None };
     let now = now();
     let patterns = patterns(Some(&asked.types));
-    let newest = app.reader().views.last_event().await?;
-    let upto = asked.before.map_or(newest, |before| before.saturating_sub(1).min(newest));
-    let mut newest = Newest::upto(upto);
-    let lines = lines(&app, &mut newest, &patterns, now).await?;
-    let body = body(&asked, &lines, newest.left());
+    let mut upto = asked.before.map_or(u64::MAX, |before| before.saturating_sub(1));
+    let lines = lines(&app, &mut upto, &patterns, now).await?;
+    let body = body(&asked, &lines, upto);
     let shown = Page {
         nav: "/events",
         title: "Events",
@@ -68,17 +65,18 @@ pub async fn show(
     Ok(page(&app, &who, shown))
 }
 
-/// The newest events that are wanted, until there are enough of them or enough was looked at.
-async fn lines(
-    app: &App,
-    newest: &mut Newest,
-    patterns: &[String],
-    now: Millis,
-) -> Result<Vec<Markup>> {
+/// The newest events that are wanted, until there are enough of them or enough was looked at; leaves
+/// in `upto` the event number from which on nothing was, and 0 when there is nothing more.
+async fn lines(app: &App, upto: &mut u64, patterns: &[String], now: Millis) -> Result<Vec<Markup>> {
     let (mut names, mut lines) = (Names::default(), Vec::new());
     let (mut commits, mut looked) = (0, 0);
-    while newest.left() > 0 && lines.len() < EVENTS && commits < COMMITS && looked < LOOKED {
-        for row in newest.part(&*app.reader().views).await?.iter().rev() {
+    while lines.len() < EVENTS && commits < COMMITS && looked < LOOKED {
+        let rows = app.reader().views.latest(*upto, PART.0, PART.1).await?;
+        *upto = rows.last().map_or(0, |oldest| oldest.seq.saturating_sub(1));
+        if rows.is_empty() {
+            break;
+        }
+        for row in &rows {
             commits += 1;
             looked += row.events.len();
             if !row.events.iter().any(|event| wanted(patterns, type_of(event))) {

@@ -23,6 +23,9 @@ pub type Part = Vec<Told>;
 /// Bytes of a part: it ends with the event that goes beyond.
 const PART_BYTES: usize = 64 << 10;
 
+/// Bytes of commits that a listener holds while it is slow, but for a larger one.
+const HELD_BYTES: usize = 256 << 10;
+
 /// An event to send.
 pub struct Told {
     /// `7.2`.
@@ -165,17 +168,31 @@ impl Feed {
         let from = self.mark.read_from();
         let kept = match self.ring.behind(from) {
             Ok(commits) => {
-                self.commits = commits;
+                self.hold(commits);
                 return Ok(!self.commits.is_empty());
             }
             Err(kept) => kept,
         };
-        self.commits = self.old(from).await?;
-        if self.commits.is_empty() {
+        let old = self.old(from).await?;
+        if old.is_empty() {
             // What was there was committed before, and is pruned.
             self.mark = Mark::behind(kept);
         }
+        self.hold(old);
         Ok(true)
+    }
+
+    /// Holds the first of some commits until they are sent; the others are read again.
+    fn hold(&mut self, mut commits: Vec<Arc<Commit>>) {
+        let mut bytes = 0;
+        let is_within = |commit: &Arc<Commit>| {
+            let is_first = bytes == 0;
+            bytes += commit.bytes();
+            is_first || bytes <= HELD_BYTES
+        };
+        let held = commits.iter().map(is_within).take_while(|within| *within).count();
+        commits.truncate(held);
+        self.commits = commits;
     }
 
     /// Commits that the ring has no more, or never had.

@@ -20,6 +20,7 @@ use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::SinkExt;
 use serde::Deserialize;
+use tokio::time::MissedTickBehavior;
 use utoipa::IntoParams;
 
 use self::feed::{Feed, Part};
@@ -136,20 +137,24 @@ fn server_sent(
 /// Tells a WebSocket what happens, until either side ends it.
 async fn tell(mut socket: WebSocket, mut feed: Feed) {
     let mut beats = tokio::time::interval(BEAT);
+    // A long send makes no two beats follow each other at once.
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Whether the client has answered since the beat before.
     let mut alive = true;
     loop {
         let sent = tokio::select! {
-            part = feed.next() => match part {
-                Some(part) => tokio::time::timeout(SEND_WAIT, send(&mut socket, part)).await,
-                None => break,
-            },
+            // What the client said is heard before it is judged.
+            biased;
             came = socket.recv() => match came {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => {
                     alive = true;
                     continue;
                 }
+            },
+            part = feed.next() => match part {
+                Some(part) => tokio::time::timeout(SEND_WAIT, send(&mut socket, part)).await,
+                None => break,
             },
             _ = beats.tick() => {
                 if !alive {

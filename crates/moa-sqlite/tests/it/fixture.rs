@@ -110,7 +110,15 @@ pub fn everything(views: &dyn Views) -> Result<Everything, Error> {
             check: "a run is listed, but not there".to_owned(),
         })?);
     }
-    Ok((runs, block_on(views.events(0, usize::MAX, usize::MAX))?))
+    let mut history: Vec<HistoryRow> = Vec::new();
+    loop {
+        let after = history.last().map_or(0, |row| row.seq);
+        let part = block_on(views.events(after, usize::MAX, usize::MAX))?;
+        if part.is_empty() {
+            return Ok((runs, history));
+        }
+        history.extend(part);
+    }
 }
 
 /// Fills a store: `runs` runs of some steps, with outputs of all lengths; every third one ended.

@@ -7,5 +7,6 @@ mod faults;
 mod fixture;
 mod log;
 mod opening;
+mod parts;
 mod retention;
 mod rules;

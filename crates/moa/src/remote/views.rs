@@ -12,7 +12,7 @@ use moa_ports::sealed::SealedRow;
 use moa_ports::store::{Error, Snapshot, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
-use moa_view::rows::{Ask, COMMITS_MAX, ROWS_MAX};
+use moa_view::rows::{Ask, ROWS_MAX};
 use serde::de::DeserializeOwned;
 
 use super::Remote;
@@ -74,15 +74,15 @@ impl Views for Remote {
     }
 
     async fn history(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<HistoryRow>> {
-        self.rows(limit, COMMITS_MAX, |last: Option<&HistoryRow>, limit| {
-            let after = last.map_or(after, |row| row.version);
-            Ask::History { run, after, limit }
-        })
-        .await
+        self.row(Ask::History { run, after, limit }).await
     }
 
     async fn events(&self, after: u64, rows: usize, events: usize) -> Result<Vec<HistoryRow>> {
         self.row(Ask::Events { after, rows, events }).await
+    }
+
+    async fn latest(&self, upto: u64, rows: usize, events: usize) -> Result<Vec<HistoryRow>> {
+        self.row(Ask::Latest { upto, rows, events }).await
     }
 
     async fn last_event(&self) -> Result<u64> {

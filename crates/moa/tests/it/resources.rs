@@ -98,6 +98,10 @@ fn many_runs_are_changed_after_a_look_at_what_would_be_done() {
     let bulk = |body: Json| api.post("/api/v1/runs/bulk", &body);
     bulk(json!({"action": "cancel", "filter": {}})).refused(400, "invalid_request");
     bulk(json!({"action": "cancel"})).refused(400, "invalid_request");
+    for status in ["", " ", ","] {
+        let none = json!({"action": "cancel", "filter": {"status": status}, "dry_run": false});
+        bulk(none).refused(400, "invalid_request");
+    }
     let asked = json!({"action": "cancel", "filter": {"workflow": "ask"}, "limit": 2});
     let would = bulk(asked.clone()).expect(200).json();
     assert_eq!(words(&would["results"], "outcome"), ["would", "would"], "{would}");

@@ -74,7 +74,7 @@ async fn of(app: &App, run: RunId, only: Option<&str>) -> Result<Vec<ArtifactIte
             }
         }
         match rows.last() {
-            Some(last) if rows.len() == ROWS => after = last.version,
+            Some(last) if only.is_none() || found.is_empty() => after = last.version,
             _ => return Ok(found),
         }
     }

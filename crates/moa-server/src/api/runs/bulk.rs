@@ -194,12 +194,15 @@ async fn chosen(app: &App, asked: &BulkChange) -> Result<Chosen> {
 }
 
 async fn by_filter(app: &App, which: &Which, limit: usize) -> Result<Chosen> {
-    if which.status.is_none() && which.workflow.is_none() && which.parent.is_none() {
-        let problem = Problem::invalid("the filter fits every run");
-        return Err(problem.hint("say `status: open` at the least"));
+    // An empty text is what an unset variable of a script leaves behind: it means nothing, not all.
+    let statuses = which.status.as_deref().map(statuses).transpose()?;
+    let names_none = statuses.as_ref().is_some_and(Vec::is_empty);
+    if names_none || statuses.is_none() && which.workflow.is_none() && which.parent.is_none() {
+        let text = if names_none { "the status is empty" } else { "the filter fits every run" };
+        return Err(Problem::invalid(text).hint("say `status: open` at the least"));
     }
     let mut filter = RunFilter {
-        statuses: which.status.as_deref().map_or(Ok(Vec::new()), statuses)?,
+        statuses: statuses.unwrap_or_default(),
         workflow: which.workflow.as_deref().map(name).transpose()?,
         except: which.workflow.is_none().then(moa_core::workflow::notify_workflow),
         before: which.cursor.as_deref().map(cursor).transpose()?,

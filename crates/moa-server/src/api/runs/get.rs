@@ -141,19 +141,17 @@ pub async fn history(
 ) -> Result<Json<History>> {
     let limit = list::limit(part.limit, COMMITS, COMMITS_MAX)?;
     let id = find(&app, &run).await?;
-    if app.reader().views.run(id).await?.is_none() {
-        return Err(moa_view::exit::Failure::unknown_run(id).into());
-    }
-    let mut rows = app.reader().views.history(id, part.after, limit + 1).await?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
+    let known = app.reader().views.run(id).await?;
+    let known = known.ok_or_else(|| moa_view::exit::Failure::unknown_run(id))?;
+    let rows = app.reader().views.history(id, part.after, limit).await?;
     let mut names = Names::default();
     let mut events = Vec::new();
     for row in &rows {
         let (workflow, steps) = names.of(app.reader(), row).await?;
         events.extend(told(row, &workflow, &steps).map(|event| event.cloud_event()));
     }
-    let next = rows.last().filter(|_| more).map(|row| row.version);
+    // A part may be shorter than asked for.
+    let next = rows.last().map(|row| row.version).filter(|version| *version < known.version);
     Ok(Json(History { events, next }))
 }
 

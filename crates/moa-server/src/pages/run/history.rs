@@ -34,9 +34,9 @@ pub async fn show(
     Query(part): Query<Part>,
 ) -> Result<Markup> {
     let shown = Shown::find(&app, &run, None).await?;
-    let mut rows = app.reader().views.history(shown.id(), part.after, COMMITS + 1).await?;
-    let more = rows.len() > COMMITS;
-    rows.truncate(COMMITS);
+    let rows = app.reader().views.history(shown.id(), part.after, COMMITS).await?;
+    // A part may be shorter than asked for.
+    let more = rows.last().is_some_and(|row| row.version < shown.run.version);
     let mut names = Names::default();
     let mut lines = Vec::new();
     for row in &rows {
