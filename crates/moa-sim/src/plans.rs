@@ -14,6 +14,7 @@ use moa_core::workflow::{
 use serde_json::{Value as Json, json};
 
 use crate::agents;
+use crate::plant::Plant;
 use crate::random::Random;
 use crate::schemas;
 use crate::swarm::Swarm;
@@ -49,11 +50,16 @@ pub fn emitter(event: &str) -> Plan {
     plan
 }
 
-/// The same plan, but that its tasks are nobody's.
-pub fn without_fairness(plan: &str) -> String {
-    let mut plan: Plan = serde_json::from_str(plan).expect("it was written as one");
-    plan.fairness = None;
-    serde_json::to_string(&plan).expect("a plan has no maps with odd keys")
+/// A stored plan as a node with a planted bug reads it: without whose its tasks are, or without what
+/// handles that its time is over.
+pub fn tamper(plant: Plant, text: &mut String) {
+    let mut plan: Plan = serde_json::from_str(text).expect("it was written as one");
+    match plant {
+        Plant::ForgottenTurns => plan.fairness = None,
+        Plant::UnhandledTimeout if plan.timeout.is_some() => plan.on_failure = None,
+        _ => return,
+    }
+    *text = serde_json::to_string(&plan).expect("a plan has no maps with odd keys");
 }
 
 fn blank(workflow: Name, version: u64) -> Plan {

@@ -55,6 +55,12 @@ pub enum Plant {
     HiddenKey,
     /// A slot of a paused trigger is written as started.
     PausedStart,
+    /// Slots of days that don't count are written as if they did.
+    CalendarStart,
+    /// It is forgotten that a trigger is paused because its runs fail.
+    ForgottenFailures,
+    /// A node does not know what handles that a run's time is over.
+    UnhandledTimeout,
     /// It is forgotten that a trigger is switched off.
     ForgottenSwitch,
     /// What an edit discards is not written.
@@ -65,7 +71,7 @@ pub enum Plant {
 
 impl Plant {
     /// Every planted bug.
-    pub const ALL: [Plant; 29] = [
+    pub const ALL: [Plant; 32] = [
         Self::LostMessage,
         Self::StaleVersion,
         Self::EarlyAnswer,
@@ -92,6 +98,9 @@ impl Plant {
         Self::ForgottenTurns,
         Self::HiddenKey,
         Self::PausedStart,
+        Self::CalendarStart,
+        Self::ForgottenFailures,
+        Self::UnhandledTimeout,
         Self::ForgottenSwitch,
         Self::LostDiscard,
         Self::EarlyReprocess,

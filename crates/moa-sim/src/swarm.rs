@@ -23,6 +23,8 @@ pub struct Swarm {
     pub triggers: bool,
     /// Whether triggers are edited, switched off and on, and backfilled.
     pub edits: bool,
+    /// Whether schedules go by clocks of places and by calendars, at instants when those matter.
+    pub clocks: bool,
     /// Whether workflows have a fairness key.
     pub tenants: bool,
     /// Whether one key asks for much more than can be done, on one node without faults.
@@ -164,7 +166,8 @@ impl Swarm {
         }
         self.triggers = seed % 13 == 6;
         self.edits = seed % 23 == 21;
-        self.triggers |= self.edits;
+        self.clocks = seed % 23 == 17;
+        self.triggers |= self.edits || self.clocks;
         self.tenants = seed % 23 == 13;
         if seed % 23 == 8 {
             let kinds = self.kinds;
@@ -172,6 +175,12 @@ impl Swarm {
             *self = Self { kinds, users, ..Self::quiet(1, true) };
             (self.tenants, self.backlog) = (true, true);
             (self.max_running, self.user_every, self.attempt) = (2, 20, 300);
+        }
+        // Most of the keys that wait have no run in memory. Not where each turn is judged: a key whose
+        // only task in memory has started waits for a look at the store.
+        if self.tenants && !self.backlog && seed.is_multiple_of(2) {
+            self.cached_max = Some(random.range(1, 4) as usize);
+            self.due_limit = Some(random.range(1, 6) as usize);
         }
     }
 
@@ -185,6 +194,7 @@ impl Swarm {
             asked_only: 0,
             triggers: false,
             edits: false,
+            clocks: false,
             tenants: false,
             backlog: false,
             due_limit: None,
@@ -227,6 +237,7 @@ impl Swarm {
         calm.publish = self.publish;
         calm.triggers = self.triggers;
         calm.edits = self.edits;
+        calm.clocks = self.clocks;
         (calm.tenants, calm.backlog) = (self.tenants, self.backlog);
         calm.users = [0; 8];
         calm

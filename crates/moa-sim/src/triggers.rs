@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use moa_core::ids::Name;
 use moa_core::run::RunStatus;
-use moa_core::schedule::{CatchUpPolicy, Overlap, Reprocess, Schedule, ScheduleId};
+use moa_core::schedule::{
+    CatchUpPolicy, Cron, Dst, Overlap, Reprocess, Schedule, ScheduleId, Zone,
+};
 use moa_core::template::Template;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{
@@ -93,6 +95,48 @@ pub fn specs(seed: u64, flow: &Name) -> Vec<TriggerSpec> {
     let of = vec![dependency(&beat.workflow), dependency(flow)];
     let join = bare(&emitter(EVENTS[1]), "join", Source::Runs { of, all: true });
     vec![beat, work, react, join]
+}
+
+/// Instants at which a place's clock is changed or its day, which is one that doesn't count, begins or
+/// ends; and the place.
+const MOMENTS: [(i64, &str); 7] = [
+    // 2027-03-28: forward by an hour. 2026-10-25: back by one.
+    (1_806_195_600_000, "Europe/Berlin"),
+    (1_792_890_000_000, "Europe/Berlin"),
+    // 2027-04-04: back by half an hour.
+    (1_806_764_400_000, "Australia/Lord_Howe"),
+    // 2026-11-01: back by an hour.
+    (1_793_512_800_000, "America/New_York"),
+    // A Saturday begins; so does a Monday.
+    (1_800_054_000_000, "Europe/Berlin"),
+    (1_800_226_800_000, "Europe/Berlin"),
+    (1_800_210_600_000, "Asia/Kolkata"),
+];
+
+/// Makes schedules go by the clock and the calendar of a place, and pause when their runs fail; answers
+/// when the world begins: shortly before something happens to that clock.
+pub fn by_clocks(seed: u64, specs: &mut [TriggerSpec]) -> i64 {
+    let mut random = Random::new(seed ^ 0xC10C_C10C);
+    let (moment, place) = *random.pick(&MOMENTS);
+    for spec in specs {
+        let Source::Schedule(source) = &mut spec.source else { continue };
+        let schedule = &mut source.schedule;
+        schedule.zone = Zone::get(place).expect("a zone");
+        schedule.dst = *random.pick(&[Dst::Vixie, Dst::Literal, Dst::Utc]);
+        if random.chance(600) {
+            let cron = *random.pick(&["* * * * *", "*/10 * * * * *", "30 0-3 * * *", "0 2 * * *"]);
+            schedule.cron = vec![Cron::parse(cron).expect("an expression")];
+        }
+        if random.chance(700) {
+            let days = *random.pick(&["weekends", "SUN", "weekdays"]);
+            schedule.calendar.exclude = vec![days.parse().expect("days")];
+        }
+        if random.chance(700) {
+            schedule.pause_after = Some(random.range(1, 3) as u32);
+            spec.pause_after = schedule.pause_after;
+        }
+    }
+    moment - random.range(1_000, 40_000) as i64
 }
 
 fn dependency(workflow: &Name) -> Dependency {
@@ -230,6 +274,14 @@ impl World {
                     let slots = commit.records.iter_mut().map(|record| &mut record.occurrence);
                     let passed = slots.filter(|o| o.outcome == Outcome::SkippedPaused);
                     passed.for_each(|o| o.outcome = Outcome::Started);
+                }
+                Some(Plant::CalendarStart) => {
+                    let slots = commit.records.iter_mut().map(|record| &mut record.occurrence);
+                    let passed = slots.filter(|o| o.outcome == Outcome::SkippedCalendar);
+                    passed.for_each(|o| o.outcome = Outcome::Missed);
+                }
+                Some(Plant::ForgottenFailures) => {
+                    commit.state.paused = commit.state.paused.take().filter(|p| p.by != "moa");
                 }
                 Some(Plant::LostDiscard) if commit.spec.is_some() => {
                     commit.records.retain(|r| r.occurrence.outcome != Outcome::Discarded);

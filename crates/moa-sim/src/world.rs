@@ -127,6 +127,8 @@ pub(crate) struct World {
     pub swarm: Swarm,
     pub plant: Option<Plant>,
     pub now: i64,
+    /// The instant at which it began.
+    pub begin: i64,
     pub queue: BTreeMap<(i64, u64, u64), Happening>,
     pub count: u64,
     pub store: MemoryStore,
@@ -168,7 +170,7 @@ pub fn simulate(options: &Options) -> Report {
         events: world.events,
         runs: world.checker.runs().count(),
         executions: world.ledger.len(),
-        time: world.now - BEGIN,
+        time: world.now - world.begin,
         failure: world.failure,
         trace: world.trace.unwrap_or_default(),
         coverage: world.checker.coverage,
@@ -189,6 +191,7 @@ impl World {
             seed: options.seed,
             plant: options.plant,
             now: BEGIN,
+            begin: BEGIN,
             queue: BTreeMap::new(),
             count: 0,
             store,
@@ -216,6 +219,10 @@ impl World {
         world.make_workflows();
         if world.swarm.triggers {
             world.specs = triggers::specs(options.seed, &world.workflows[0].name);
+        }
+        if world.swarm.clocks {
+            world.begin = triggers::by_clocks(options.seed, &mut world.specs);
+            world.now = world.begin;
         }
         world.make_processes();
         world.after(0, Happening::User);
@@ -355,7 +362,7 @@ impl World {
     pub fn note(&mut self, line: impl FnOnce(&Self) -> String) {
         if self.trace.is_some() {
             let line = line(self);
-            let time = self.now - BEGIN;
+            let time = self.now - self.begin;
             if let Some(trace) = &mut self.trace {
                 trace.push_str(&format!("{:>6} {time:>9} {line}\n", self.events));
             }

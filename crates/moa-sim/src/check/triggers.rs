@@ -75,6 +75,11 @@ impl Checker {
         seen.version += 1;
         seen.starts_nothing(commit)?;
         seen.said(commit);
+        let most = seen.spec.pause_after.filter(|_| seen.spec.schedule().is_some());
+        let failures = commit.state.schedule.as_ref().map_or(0, |schedule| schedule.failures);
+        if most.is_some_and(|most| failures >= most) && commit.state.paused.is_none() {
+            return Err(format!("{failures} of its runs failed in a row, and it goes on"));
+        }
         if let Some(schedule) = &commit.state.schedule {
             if schedule.mark < seen.mark {
                 return Err(format!("its mark goes back from {} to {}", seen.mark, schedule.mark));
@@ -234,8 +239,16 @@ impl Seen {
         let is_backfill = |record: &&Occurrence| matches!(record.origin, Origin::Backfill(_));
         for record in self.records.values().filter(|r| r.origin != Origin::Manual) {
             let end = Millis(record.last.unwrap_or(record.at).0 + 1);
-            let slots: Vec<Millis> =
-                said(record)?.slots(record.at..end).map(|slot| slot.at).collect();
+            let table = said(record)?;
+            if record.outcome == Outcome::SkippedCalendar {
+                let bounds = (record.at, record.last.unwrap_or(record.at));
+                let (is, count) = (table.off_bounds(record.at..end), table.count(record.at..end));
+                if is != Some(bounds) || count.off != record.count {
+                    return Err(format!("not slots of days that don't count: {record:?}"));
+                }
+                continue;
+            }
+            let slots: Vec<Millis> = table.slots(record.at..end).map(|slot| slot.at).collect();
             if slots.len() as u64 != record.count {
                 let near = self
                     .records
