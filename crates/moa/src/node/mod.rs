@@ -15,7 +15,7 @@ pub mod lock;
 pub mod log;
 mod looks;
 pub mod notifier;
-mod rotate;
+pub mod rotate;
 pub mod rules;
 mod secrets;
 pub mod supervisor;

@@ -59,6 +59,12 @@ impl RotatingFile {
         Self { path: path.to_owned(), limits, clock: now, open: None, looked, lost: 0 }
     }
 
+    /// The same by another clock than the system's.
+    #[cfg(test)]
+    pub fn by_clock(path: &Path, limits: Limits, clock: fn() -> Millis) -> Self {
+        Self { clock, ..Self::new(path, limits) }
+    }
+
     /// Opens it now, to know whether that can be done.
     ///
     /// # Errors
@@ -233,7 +239,7 @@ mod tests {
         NOW.set(NOON);
         let limits = Limits { file_bytes, age: Some(Span(3 * DAY_MS as u64)), files: 6 };
         let path = folder.join("logs/main.log");
-        RotatingFile { clock: || NOW.get(), ..RotatingFile::new(&path, limits) }
+        RotatingFile::by_clock(&path, limits, || NOW.get())
     }
 
     fn say(log: &mut RotatingFile, now: Millis, text: &str) {

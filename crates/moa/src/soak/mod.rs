@@ -21,7 +21,8 @@ mod size;
 mod video;
 mod worker;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,8 +42,11 @@ use tokio::runtime::Runtime;
 use crate::cmd::runtime;
 use crate::exit::{Failure, Result};
 use crate::jobs::files::{OldFiles, RunFolders, store_limits};
+use crate::jobs::health::Health;
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
+use crate::metrics::Days;
 use crate::node::notifier::{Notice, Tell};
+use crate::node::rotate::{Limits, RotatingFile};
 use crate::node::triggers;
 use crate::project::{self, Layout, Project};
 use crate::template;
@@ -80,6 +84,8 @@ struct Plan {
     outages: Vec<(Span, Span)>,
     /// Whether what is old is deleted.
     retention: bool,
+    /// Whether health reports and a log are written with each round of the jobs.
+    upkeep: bool,
 }
 
 /// A project on virtual time.
@@ -113,6 +119,14 @@ struct Jobs {
     retention: AfterCounting,
     metrics: Metrics,
     files: OldFiles,
+    health: Health,
+    /// The node's log, by the virtual clock: some lines with each round.
+    log: RotatingFile,
+}
+
+thread_local! {
+    /// What the clock of the log shows.
+    static NOW: Cell<Millis> = const { Cell::new(Millis(0)) };
 }
 
 /// The project as `moa init` makes it, with `edit` of each workflow file.
@@ -157,7 +171,7 @@ impl Soak {
         for (_, spec) in triggers::wanted(&project) {
             world.put_trigger(spec).expect("it is put");
         }
-        let jobs = jobs(&layout, &project, &stores);
+        let jobs = jobs(&layout, &project, &stores, plan.from);
         let ledger = Ledger::new(plan.from);
         let jobs_at = plan.from;
         Self {
@@ -227,8 +241,49 @@ impl Soak {
                 }
             }
             self.jobs.metrics.activate(at).await.expect("metrics");
+            if self.plan.upkeep {
+                self.jobs.health.activate(at).await.expect("health");
+            }
         };
         self.runtime.block_on(done);
+        if !self.plan.upkeep {
+            return;
+        }
+        NOW.set(now);
+        for n in 0..3 {
+            let line = format!("{now} INFO round, line {n}\n");
+            self.jobs.log.write_all(line.as_bytes()).expect("it never fails");
+        }
+    }
+
+    /// Logs and health reports are there for as many days as they are kept, and no longer.
+    #[track_caller]
+    fn check_upkeep(&self) {
+        let settings = &self.project.settings;
+        let names = |folder: &str| {
+            let entries = std::fs::read_dir(self.layout.root.join(folder)).expect("a folder");
+            let names = entries.map(|e| e.expect("an entry").file_name().into_string());
+            let mut names: Vec<String> = names.map(|name| name.expect("UTF-8")).collect();
+            names.sort();
+            names
+        };
+        let days = settings.log.keep.expect("they are not kept for good").0 / DAY.0;
+        let reports = names(&settings.health.folder);
+        let reports: Vec<_> = reports.iter().filter(|n| n.starts_with("health_")).collect();
+        let most = days + 1;
+        assert!((days - 2..=most).contains(&(reports.len() as u64)), "{reports:?}");
+        let newest =
+            self.layout.root.join(&settings.health.folder).join(reports[reports.len() - 1]);
+        let report = std::fs::read_to_string(newest).expect("a report");
+        let report: Json = serde_json::from_str(&report).expect("JSON");
+        let today = &self.world.now().to_string()[..10];
+        assert!(report["timestamp"].as_str().expect("an instant").starts_with(today), "{report}");
+        assert!(report["completed_tasks"].as_u64() > Some(100), "{report}");
+        let logs = names(".moa/log");
+        let most = (settings.log.files as u64).min(days) + 1;
+        assert!((most - 3..=most + 1).contains(&(logs.len() as u64)), "{logs:?}");
+        let text = std::fs::read_to_string(self.layout.root.join(".moa/log/moa.log"));
+        assert!(text.expect("a log").lines().all(|line| line.starts_with(today)));
     }
 
     /// Checks what became of the slots that were not checked yet, and forgets it.
@@ -297,8 +352,13 @@ impl Tell for ToFiles {
     }
 }
 
-fn jobs(layout: &Layout, project: &Project, stores: &Stores) -> Jobs {
+fn jobs(layout: &Layout, project: &Project, stores: &Stores, from: Millis) -> Jobs {
     let settings = &project.settings;
+    let limits = Limits {
+        file_bytes: settings.log.max_size,
+        age: settings.log.keep,
+        files: settings.log.files as usize,
+    };
     let files = StateFiles::new(&layout.state());
     let counting = Counting::new(layout, settings, stores.views.clone());
     let retention = Retention::new(
@@ -309,7 +369,21 @@ fn jobs(layout: &Layout, project: &Project, stores: &Stores) -> Jobs {
     );
     Jobs {
         retention: AfterCounting { counting: counting.clone(), retention },
-        metrics: Metrics { counting, notifier: Some(Arc::new(ToFiles(layout.root.clone()))) },
+        metrics: Metrics {
+            counting: counting.clone(),
+            notifier: Some(Arc::new(ToFiles(layout.root.clone()))),
+        },
         files: OldFiles { files, views: stores.views.clone(), limits: settings.retention.clone() },
+        health: Health {
+            layout: layout.clone(),
+            settings: settings.health.clone(),
+            keep: settings.log.keep,
+            views: stores.views.clone(),
+            counting: counting.clone(),
+            days: Days::of(settings),
+            started_at: from,
+            lasting: true,
+        },
+        log: RotatingFile::by_clock(&layout.root.join(&settings.log.file), limits, || NOW.get()),
     }
 }

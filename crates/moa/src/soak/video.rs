@@ -38,6 +38,7 @@ fn plan() -> Plan {
         failing: [15, 2, 3],
         outages: outages(),
         retention: true,
+        upkeep: false,
     }
 }
 
