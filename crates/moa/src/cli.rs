@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::cmd;
 use crate::ui::ColorChoice;
@@ -18,6 +18,44 @@ pub struct Cli {
     /// Flags of every command.
     #[command(flatten)]
     pub global: Global,
+}
+
+impl Cli {
+    /// Reads the command line of this process.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help or the version.
+    pub fn read() -> Result<Self, clap::Error> {
+        let mut command = flowing(Self::command());
+        let mut matches = command.clone().try_get_matches()?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    }
+}
+
+/// The same, with texts that are wrapped where the terminal ends, and nowhere else.
+fn flowing(mut command: clap::Command) -> clap::Command {
+    if let Some(about) = command.get_long_about().map(|text| flow(&text.to_string())) {
+        command = command.long_about(about);
+    }
+    if let Some(after) = command.get_after_help().map(|text| flow(&text.to_string())) {
+        command = command.after_help(after);
+    }
+    command.mut_subcommands(flowing)
+}
+
+/// Makes each paragraph one line. Lines that are indented, examples say, stay as they are.
+fn flow(text: &str) -> String {
+    let mut flowing = String::with_capacity(text.len());
+    let mut prose = false;
+    for line in text.lines() {
+        let is_prose = !line.is_empty() && !line.starts_with(' ');
+        if !flowing.is_empty() {
+            flowing.push(if prose && is_prose { ' ' } else { '\n' });
+        }
+        flowing.push_str(line);
+        prose = is_prose;
+    }
+    flowing
 }
 
 const EXAMPLES: &str = "\
@@ -156,4 +194,17 @@ pub enum Command {
     Explain(cmd::explain::Args),
     /// Print the completion script of a shell
     Completions(cmd::completions::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paragraphs_are_lines_and_examples_stay() {
+        let text = "Words that\ngo on.\n\nExamples:\n  moa a\n  moa b\n\nMore of\nit: x,\ny";
+        let wanted = "Words that go on.\n\nExamples:\n  moa a\n  moa b\n\nMore of it: x, y";
+        assert_eq!(flow(text), wanted);
+        flowing(Cli::command()).debug_assert();
+    }
 }

@@ -41,12 +41,11 @@ mod wire;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use moa_view as view;
 use moa_view::{exit, reader, text};
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::read() {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to stdout with 0, mistakes to stderr with 2; a closed pipe is no mistake.
