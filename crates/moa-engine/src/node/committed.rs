@@ -324,6 +324,7 @@ impl Node {
                     self.out.push_back(Command::Fatal(error));
                 } else {
                     self.slots.more_in_store = true;
+                    self.slots.look_again();
                     self.fails(now, reason, true);
                 }
             }

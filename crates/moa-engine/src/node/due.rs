@@ -223,6 +223,7 @@ impl Node {
                 }
             }
         }
+        self.slots.came(id);
         self.tick += 1;
         self.idle.push_back((self.tick, id));
         let doubtful = self.doubtful.contains_key(&id);
@@ -340,6 +341,7 @@ impl Node {
     /// The store has no such run: creations go on, what asked for it is refused. For what came since
     /// the store is asked again.
     fn not_there(&mut self, now: Millis, id: RunId) {
+        self.slots.came(id);
         self.never_leased(id);
         if self.exclusive {
             self.doubtful.remove(&id);

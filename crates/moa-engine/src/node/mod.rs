@@ -527,8 +527,10 @@ impl Node {
     fn evict(&mut self) {
         let crowded = self.runs.len() > self.runs_cached_max;
         let at_hand = if crowded { self.slots.at_hand_of(&self.agents) } else { BTreeSet::new() };
-        let mut tries = self.idle.len();
-        while self.runs.len() > self.runs_cached_max && tries > 0 {
+        let mut tries = if crowded { self.idle.len() } else { 0 };
+        // A few more than need be, so that not every run that comes is a look at them all.
+        let few = self.runs_cached_max - self.runs_cached_max / 16;
+        while self.runs.len() > few && tries > 0 {
             tries -= 1;
             let Some((used, id)) = self.idle.pop_front() else { return };
             let Some(Entry::Live(live)) = self.runs.get(&id) else { continue };
@@ -540,7 +542,7 @@ impl Node {
                 self.idle.push_back((used, id));
                 continue;
             }
-            self.slots.forget_ready(id, &live.run);
+            self.slots.send_away(&self.agents, id, &live.run);
             self.runs.remove(&id);
         }
         if self.idle.len() > 4 * self.runs_cached_max {

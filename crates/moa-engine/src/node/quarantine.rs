@@ -100,6 +100,7 @@ impl Node {
             }
             None => {}
         }
+        self.slots.came(id);
         self.never_leased(id);
         // It is not looked at any more.
         self.doubtful.remove(&id);

@@ -4,6 +4,9 @@
 //! next one is. Of the tasks of that priority it is the first of the fairness key whose turn it is
 //! ([`Turns`]); tasks without a key share one turn. So with one key, or none, the order is that of
 //! priority and age alone.
+//!
+//! Of many keys most have no task in memory, but the first of each has its turn all the same: it is
+//! away, and comes back when its turn is near.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +37,12 @@ pub(super) struct Queue {
     /// For each priority.
     turns: [Turns<Key, Place>; 4],
     windows: BTreeMap<Key, Window>,
+    /// First tasks whose runs have left memory.
+    away: BTreeMap<(Priority, Key), Away>,
+    /// The same by place.
+    away_places: BTreeMap<Place, (Priority, Key)>,
+    /// How many turns can be taken before the next look at which of the next tasks are away.
+    look_in: usize,
     /// Keys of which the store may have to be asked for more.
     may_be_short: BTreeSet<Key>,
 }
@@ -43,6 +52,12 @@ pub(super) struct Queue {
 struct Ticket {
     priority: Priority,
     key: Key,
+    weight: u32,
+}
+
+/// The first task of a key and priority, whose run is in the store alone.
+struct Away {
+    place: Place,
     weight: u32,
 }
 
@@ -67,6 +82,7 @@ impl Queue {
         if self.ready.contains_key(&place) {
             return false;
         }
+        self.take_away(&place);
         let key: Key = task.fairness.map(|fairness| fairness.key.clone());
         let weight = task.fairness.map_or(1, |fairness: &Fairness| fairness.weight);
         let priority = task.priority;
@@ -80,6 +96,7 @@ impl Queue {
 
     /// Takes out a task that does not start now.
     pub fn remove(&mut self, place: &Place) {
+        self.come(place);
         if let Some(lane) = self.take_out(place) {
             self.set_turn(&lane);
             self.left(lane.1);
@@ -90,11 +107,89 @@ impl Queue {
     pub fn start(&mut self, place: &Place) {
         let Some(lane) = self.take_out(place) else { return };
         let next = self.first_of(&lane);
+        self.look_at(next);
         self.turns[lane.0 as usize].take(&lane.1, next);
         self.left(lane.1);
     }
 
+    /// The run of a task leaves memory. If `keep`, its key keeps its turn when it is the first one.
+    pub fn leave(&mut self, place: &Place, keep: bool) {
+        let Some(ticket) = self.ready.get(place).filter(|_| keep) else {
+            return self.remove(place);
+        };
+        let (lane, weight) = ((ticket.priority, ticket.key.clone()), ticket.weight);
+        if self.first_of(&lane).is_none_or(|(first, _)| first != *place) {
+            return self.remove(place);
+        }
+        // One that was the first before this one came.
+        if let Some(before) = self.away.remove(&lane) {
+            self.away_places.remove(&before.place);
+            self.look_from(lane.1.clone(), before.place);
+        }
+        self.take_out(place);
+        self.away_places.insert(*place, lane.clone());
+        self.away.insert(lane, Away { place: *place, weight });
+        self.look_in = 0;
+    }
+
+    /// A task that is away is not any more: it is here, or nothing that waits. Answers its key.
+    fn take_away(&mut self, place: &Place) -> Option<(Priority, Key)> {
+        let lane = self.away_places.remove(place)?;
+        self.away.remove(&lane);
+        self.look_in = 0;
+        Some(lane)
+    }
+
+    /// The run of a task that was away has come, or is gone, and the task doesn't wait.
+    pub fn come(&mut self, place: &Place) {
+        if let Some(lane) = self.take_away(place) {
+            self.set_turn(&lane);
+            self.left(lane.1);
+        }
+    }
+
+    /// Whether a task's run is in the store alone.
+    pub fn is_away(&self, place: &Place) -> bool {
+        self.away_places.contains_key(place)
+    }
+
+    /// The first tasks of each priority by turn.
+    fn next(&self, count: usize) -> impl Iterator<Item = Place> {
+        self.turns.iter().flat_map(move |turns| turns.iter().take(count).map(|(_, first)| first))
+    }
+
+    /// Those of the next tasks that are away, if fewer than half of them are here.
+    pub fn wanted(&mut self, window: usize) -> Vec<Place> {
+        if self.away.is_empty() || self.look_in > 0 {
+            return Vec::new();
+        }
+        let here = |turns: &Turns<Key, Place>| {
+            let firsts = turns.iter().take(window).map(|(_, first)| first);
+            let here = firsts.take_while(|first| !self.is_away(first)).count();
+            if here == turns.len() { window } else { here }
+        };
+        let here = self.turns.iter().map(here).min().unwrap_or(window);
+        if here >= half(window) {
+            self.look_in = (here / 2).max(1);
+            return Vec::new();
+        }
+        self.next(window).filter(|first| self.is_away(first)).collect()
+    }
+
+    /// A task is the first of its lane now: one that is away may be next.
+    fn look_at(&mut self, first: Option<(Place, u32)>) {
+        if first.is_some_and(|(place, _)| self.is_away(&place)) {
+            self.look_in = 0;
+        }
+    }
+
+    /// The next tasks may be away.
+    pub fn look_again(&mut self) {
+        self.look_in = 0;
+    }
+
     fn take_out(&mut self, place: &Place) -> Option<(Priority, Key)> {
+        self.look_in = self.look_in.saturating_sub(1);
         let ticket = self.ready.remove(place)?;
         let lane = (ticket.priority, ticket.key);
         if let Some(places) = self.lanes.get_mut(&lane) {
@@ -107,12 +202,15 @@ impl Queue {
     }
 
     fn first_of(&self, lane: &(Priority, Key)) -> Option<(Place, u32)> {
-        let first = *self.lanes.get(lane)?.first()?;
-        Some((first, self.ready.get(&first).map_or(1, |ticket| ticket.weight)))
+        let away = self.away.get(lane).map(|away| (away.place, away.weight));
+        let first = self.lanes.get(lane).and_then(BTreeSet::first);
+        let here = first.map(|p| (*p, self.ready.get(p).map_or(1, |ticket| ticket.weight)));
+        here.into_iter().chain(away).min()
     }
 
     fn set_turn(&mut self, lane: &(Priority, Key)) {
         let first = self.first_of(lane);
+        self.look_at(first);
         let turns = &mut self.turns[lane.0 as usize];
         match first {
             Some((first, weight)) => turns.set(&lane.1, first, weight),
@@ -137,7 +235,10 @@ impl Queue {
     }
 
     fn has(&self, key: &Key) -> bool {
-        PRIORITIES.iter().any(|priority| self.lanes.contains_key(&(*priority, key.clone())))
+        PRIORITIES.iter().any(|priority| {
+            let lane = (*priority, key.clone());
+            self.lanes.contains_key(&lane) || self.away.contains_key(&lane)
+        })
     }
 
     /// Whether nothing waits here.
@@ -155,29 +256,47 @@ impl Queue {
         self.windows.len()
     }
 
-    /// The first task by priority and age.
+    /// The first task by priority and age, here or away.
     pub fn first(&self) -> Option<Place> {
-        self.ready.first_key_value().map(|(place, _)| *place)
+        self.foremost().map(|(place, _)| place)
+    }
+
+    fn foremost(&self) -> Option<(Place, Priority)> {
+        let here = self.ready.first_key_value().map(|(place, t)| (*place, t.priority));
+        let away = self.away_places.first_key_value().map(|(place, lane)| (*place, lane.0));
+        here.into_iter().chain(away).min_by_key(|(place, _)| *place)
     }
 
     /// All tasks in the order in which they should start now: the first of each key of the priority
-    /// whose turn it is, then all others by priority and age.
+    /// whose turn it is, then all others by priority and age. Up to the first one that is away:
+    /// those after it wait for it to come.
     pub fn in_turn(&self) -> impl Iterator<Item = Place> {
-        let priority = self.ready.first_key_value().map_or(Priority::Medium, |(_, t)| t.priority);
+        let priority = self.foremost().map_or(Priority::Medium, |(_, priority)| priority);
         let heads = self.turns[priority as usize].iter().map(|(_, first)| first);
         let is_head = move |place: &Place, ticket: &Ticket| {
             let lane = || (priority, ticket.key.clone());
             ticket.priority == priority
-                && self.lanes.get(&lane()).and_then(|lane| lane.first()) == Some(place)
+                && self.first_of(&lane()).is_some_and(|(first, _)| first == *place)
         };
         let others = self.ready.iter().filter(move |(place, ticket)| !is_head(place, ticket));
-        heads.chain(others.map(|(place, _)| *place))
+        let all = heads.chain(others.map(|(place, _)| *place));
+        all.take_while(|place| !self.is_away(place))
     }
 
-    /// How many tasks of a key are here up to a place, counted up to `most`.
+    /// How many tasks of a key are known up to a place, counted up to `most`: here, or the first of
+    /// its priority and away, which comes when its turn is near.
     fn count(&self, key: &Key, to: &Place, most: usize) -> usize {
-        let lanes = PRIORITIES.iter().filter_map(|p| self.lanes.get(&(*p, key.clone())));
-        lanes.map(|lane| lane.range(..=to).take(most).count()).sum()
+        let of_lane = |priority: &Priority| {
+            let lane = (*priority, key.clone());
+            let here = self.lanes.get(&lane).map_or(0, |l| l.range(..=to).take(most).count());
+            here + usize::from(self.away.get(&lane).is_some_and(|away| away.place <= *to))
+        };
+        PRIORITIES.iter().map(of_lane).sum()
+    }
+
+    /// The runs of the next tasks by turn, of each priority.
+    pub fn next_runs(&self, count: usize) -> impl Iterator<Item = RunId> {
+        self.next(count).map(|place| place.1)
     }
 
     /// The runs of the first tasks of each key.
@@ -203,6 +322,9 @@ impl Queue {
     /// Whether so many tasks of a key are before a place as have to be at hand.
     pub fn has_enough_before(&self, key: &Key, place: &Place, at_hand: usize) -> bool {
         let half = half(at_hand);
+        if self.is_away(place) {
+            return true;
+        }
         let own = usize::from(self.ready.contains_key(place));
         self.count(key, place, half + own) >= half + own
     }

@@ -31,6 +31,9 @@ pub(super) struct Slots {
     leased: RunMap<(RunId, InstIx), Lease>,
     /// Tasks that can start at once, without a place in a queue.
     fresh: BTreeSet<(RunId, InstIx)>,
+    /// Tasks that are known of runs that are not in memory: the first ones of keys that share a
+    /// queue with many others.
+    away: RunMap<RunId, BTreeSet<(Name, Place)>>,
     /// Whether the store may hold ready tasks of any agent that no queue here has.
     pub more_in_store: bool,
     /// A look at all that the store holds is under way, after this queue.
@@ -59,6 +62,7 @@ impl Slots {
             queues: BTreeMap::new(),
             leased: RunMap::default(),
             fresh: BTreeSet::new(),
+            away: RunMap::default(),
             more_in_store: true,
             looked_at: None,
             rows_max: DUE_ROWS_MAX,
@@ -109,14 +113,62 @@ impl Slots {
 
     /// Forgets the ready tasks of a run that leaves memory; the store still has them.
     pub fn forget_ready(&mut self, id: RunId, run: &Run) {
+        self.leave_ready(id, run, |_| false);
+    }
+
+    /// The same of a run that nothing happens to. Of agents whose keys are so many that only the
+    /// next ones by turn are kept, it is known whose turn is when.
+    pub fn send_away(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, id: RunId, run: &Run) {
+        let of = run.steps().filter(|r| r.status == StepStatus::Ready);
+        let of = of.filter_map(|row| run.claimable(row.inst)).map(|task| task.agent.clone());
+        let keep: BTreeSet<Name> =
+            of.filter(|agent| self.at_hand(agents, Some(agent)) == 1).collect();
+        self.leave_ready(id, run, |agent| keep.contains(agent));
+    }
+
+    fn leave_ready(&mut self, id: RunId, run: &Run, keep: impl Fn(&Name) -> bool) {
         for row in run.steps().filter(|r| r.status == StepStatus::Ready) {
             if let Some(task) = run.claimable(row.inst) {
                 let place = (task.queue_key, id, row.inst);
                 let queue = self.queues.entry(task.agent.clone()).or_default();
-                queue.remove(&place);
+                queue.leave(&place, keep(task.agent));
+                if queue.is_away(&place) {
+                    self.away.entry(id).or_default().insert((task.agent.clone(), place));
+                }
                 queue.look_from(task.fairness.map(|f| f.key.clone()), place);
             }
         }
+    }
+
+    /// A run is in memory, with all its tasks that wait, or can't be: nothing of it is away.
+    pub fn came(&mut self, id: RunId) {
+        for (agent, place) in self.away.remove(&id).into_iter().flatten() {
+            if let Some(queue) = self.queues.get_mut(&agent) {
+                queue.come(&place);
+            }
+        }
+    }
+
+    /// Runs that are away, and whose turn is near.
+    pub fn wanted(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> BTreeSet<RunId> {
+        let names: Vec<Name> = match self.away.is_empty() {
+            true => Vec::new(),
+            false => self.queues.keys().cloned().collect(),
+        };
+        let windows = names.into_iter().map(|name| (self.window(agents, Some(&name)), name));
+        let windows: Vec<(usize, Name)> = windows.collect();
+        let mut runs = BTreeSet::new();
+        for (window, name) in windows {
+            let queue = self.queues.get_mut(&name);
+            let wanted = queue.map(|queue| queue.wanted(window)).unwrap_or_default();
+            runs.extend(wanted.into_iter().map(|place| place.1));
+        }
+        runs
+    }
+
+    /// What was wanted did not come.
+    pub fn look_again(&mut self) {
+        self.queues.values_mut().for_each(Queue::look_again);
     }
 
     fn take(&mut self, run: RunId, inst: InstIx, lease: Lease) {
@@ -178,20 +230,29 @@ impl Slots {
         busy.map(|(name, q)| (name.clone(), q.len() as u32)).collect()
     }
 
-    /// How many tasks of each key of an agent are kept in memory, so that none of its slots waits for
-    /// the store. Of all agents together they are not more than are asked for at once, but for one of
-    /// each key, and for those with a quota: one that has no room for the first may have it for a
-    /// later one.
-    fn at_hand(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: Option<&Name>) -> usize {
+    /// How many tasks of an agent are kept in memory, so that none of its slots waits for the store.
+    /// Of all agents together they are not more than are asked for at once, but for those with a
+    /// quota: one that has no room for the first may have it for a later one, and half of them may
+    /// have left memory.
+    fn window(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: Option<&Name>) -> usize {
         let spec = agent.and_then(|name| agents.get(name));
         let limit = spec.and_then(|spec| spec.concurrency);
         let slots = limit.unwrap_or(u32::MAX).min(self.max_running) as usize;
         let share = self.rows_max / (agents.len() + 1);
-        let keys = agent.and_then(|name| self.queues.get(name)).map_or(1, Queue::keys);
-        // Half of them may have left memory, and those that are looked at have to be there.
         let quota = spec.is_some_and(|spec| spec.limits.quota.is_some());
         let least = if quota { 2 * LOOK_MAX } else { 1 };
-        ((2 * slots).max(AT_HAND_MIN).min(share) / keys.max(1)).max(least)
+        (2 * slots).max(AT_HAND_MIN).min(share).max(least)
+    }
+
+    /// How many of them are tasks of each key. One, when the keys are so many that not even each one's
+    /// first has a place: then it is the next ones by turn that are kept.
+    fn at_hand(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>, agent: Option<&Name>) -> usize {
+        let spec = agent.and_then(|name| agents.get(name));
+        let keys = agent.and_then(|name| self.queues.get(name)).map_or(1, Queue::keys).max(1);
+        // After the first of each key, others are looked at, and they may all be of one.
+        let quota = spec.is_some_and(|spec| spec.limits.quota.is_some());
+        let others = if quota { 2 * (LOOK_MAX + 1).saturating_sub(keys) } else { 1 };
+        (self.window(agents, agent) / keys).max(others).max(1)
     }
 
     /// Whether the store is to be asked for tasks. Not for those of a queue of which enough are here,
@@ -276,7 +337,10 @@ impl Slots {
     /// Runs that don't leave memory: their tasks are the next ones of a queue.
     pub fn at_hand_of(&self, agents: &BTreeMap<Name, Arc<AgentSpec>>) -> BTreeSet<RunId> {
         let of_queue = |(name, queue): (&Name, &Queue)| -> Vec<RunId> {
-            queue.first_runs(half(self.at_hand(agents, Some(name)))).collect()
+            match self.at_hand(agents, Some(name)) {
+                1 => queue.next_runs(half(self.window(agents, Some(name)))).collect(),
+                at_hand => queue.first_runs(half(at_hand)).collect(),
+            }
         };
         self.queues.iter().flat_map(of_queue).collect()
     }
@@ -314,6 +378,13 @@ impl Node {
         }
         while let Some((run, inst)) = self.next_task(now) {
             self.start_attempt(now, run, inst, true);
+        }
+        for run in self.slots.wanted(&self.agents) {
+            match self.runs.get(&run) {
+                None => self.load(run, Vec::new()),
+                Some(Entry::Loading(_)) => {}
+                Some(Entry::Live(_)) => self.slots.came(run),
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Keys take turns at an agent, however much work one of them has, in memory or not.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use moa_core::agent::AgentSpec;
 use moa_core::ids::RunId;
 use moa_core::limit::AgentLimits;
@@ -218,6 +220,56 @@ fn all_keys_have_their_turns_in_a_small_memory() {
         let rest = self::turns(&mut hand, 1000);
         assert_eq!(rest.len(), 1000, "{cached} runs, {rows} rows: some never started");
     }
+}
+
+/// What is known of a key without a run in memory is its turn alone.
+#[test]
+fn memory_stays_small_with_many_keys_and_all_have_their_turns() {
+    const KEYS: u64 = 600;
+    for quota in [None, Some(json!({"quota": {"units": 1_000_000, "per": "hour"}}))] {
+        let mut hand = hand();
+        let all = (1..=2 * KEYS).map(|n| (n, TENANTS.0, of(&(n % KEYS).to_string())));
+        queue(&mut hand, all);
+        let limits = serde_json::from_value(quota.clone().unwrap_or(json!({}))).expect("limits");
+        hand.agents = agents([AgentSpec { limits, concurrency: Some(1), ..agent("busy") }]);
+        hand.restart();
+        hand.node.set_runs_cached_max(100);
+        hand.node.set_due_rows_max(150);
+        hand.settle();
+        assert!(hand.most_cached < 350, "{} in memory", hand.most_cached);
+        let turns = turns(&mut hand, 2 * KEYS as usize);
+        let number: BTreeMap<RunId, u64> = (1..=2 * KEYS).map(|n| (build::run(n), n)).collect();
+        let numbers: Vec<u64> = turns.iter().map(|run| number[run]).collect();
+        let keys: BTreeSet<u64> = numbers[1..=KEYS as usize].iter().map(|n| n % KEYS).collect();
+        // The first may start before the others are known.
+        assert!(keys.len() == KEYS as usize, "{} of {KEYS} had a turn", keys.len());
+        let all: BTreeSet<u64> = numbers.iter().copied().collect();
+        assert!(all.len() == 2 * KEYS as usize, "{} of {} started", all.len(), 2 * KEYS);
+        assert!(hand.loads < 5 * KEYS as usize, "it loaded {} runs", hand.loads);
+        assert!(hand.most_cached < 350, "{} in memory", hand.most_cached);
+    }
+}
+
+#[test]
+fn fifty_thousand_keys_fit_into_a_small_memory() {
+    const KEYS: u64 = 50_000;
+    let mut hand = hand();
+    hand.node.set_runs_cached_max(1000);
+    for chunk in (1..=KEYS).collect::<Vec<_>>().chunks(1000) {
+        queue(&mut hand, chunk.iter().map(|n| (*n, TENANTS.0, of(&n.to_string()))));
+    }
+    assert!(hand.most_cached < 4000, "{} in memory as they came", hand.most_cached);
+    hand.agents = agents(slots(1));
+    hand.restart();
+    hand.node.set_runs_cached_max(1000);
+    hand.settle();
+    assert!(hand.most_cached < 6000, "{} in memory after a start", hand.most_cached);
+    assert!(hand.node.status().runs_cached <= 1000);
+    let loads = hand.loads;
+    let started: BTreeSet<RunId> = turns(&mut hand, 50).into_iter().collect();
+    assert_eq!(started.len(), 50, "each has its turn");
+    assert!(hand.loads - loads < 200, "{} loaded for 50 turns", hand.loads - loads);
+    assert!(hand.node.status().runs_cached <= 1000);
 }
 
 #[test]

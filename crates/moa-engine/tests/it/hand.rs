@@ -30,6 +30,8 @@ pub struct Hand {
     pub asks: u32,
     /// How many runs were loaded.
     pub loads: usize,
+    /// The most runs that were in memory at once, loading or not.
+    pub most_cached: usize,
     /// The agents that a restart finds.
     pub agents: BTreeMap<Name, Arc<AgentSpec>>,
     /// Runs of which an attempt was asked to stop, in order.
@@ -77,6 +79,7 @@ impl Hand {
             running: Vec::new(),
             asks: 0,
             loads: 0,
+            most_cached: 0,
             agents,
             stopped: Vec::new(),
             now: START,
@@ -89,6 +92,7 @@ impl Hand {
         self.starts += 1;
         self.node = new_node(&self.store, self.starts, &self.agents);
         self.running.clear();
+        self.most_cached = 0;
     }
 
     /// The attempt that runs longest succeeds.
@@ -119,6 +123,7 @@ impl Hand {
     pub fn step(&mut self) -> bool {
         let asked = self.asks;
         while let Some(command) = self.node.poll(self.now) {
+            self.most_cached = self.most_cached.max(self.node.status().runs_cached);
             assert!(self.asks < asked + 1000, "it asks what is due without end");
             let commit = matches!(command, Command::Commit(_));
             self.perform(command);
