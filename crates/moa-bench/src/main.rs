@@ -49,6 +49,7 @@ const BENCHES: &[Bench] = &[
     ("B13", "reads of the API while the engine is busy", served::reads),
     ("B14", "1,000 WebSockets at 1,000 events a second", served::fan_out),
     ("B15", "a busy engine with the dashboard open", served::dashboard_open),
+    ("B16", "pages over a store with 1,000,000 finished steps", served::pages),
 ];
 
 fn main() -> Result<()> {

@@ -35,7 +35,7 @@ impl Options {
             }
         }
         if let Some(id) = options.only.iter().find(|id| crate::BENCHES.iter().all(|b| b.0 != *id)) {
-            bail!("there is no bench {id:?}; there are B1 to B15");
+            bail!("there is no bench {id:?}; there are B1 to B16");
         }
         std::fs::create_dir_all(&options.dir).context("the bench folder")?;
         Ok(options)

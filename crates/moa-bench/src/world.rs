@@ -144,7 +144,7 @@ impl World {
     }
 
     /// Stops the engine and closes the store; answers its folder.
-    fn stop(self) -> PathBuf {
+    pub fn stop(self) -> PathBuf {
         let Self { dir, runtime, handle, store, setup: _ } = self;
         runtime.block_on(handle.stop(DRAIN));
         drop(handle);

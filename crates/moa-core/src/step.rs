@@ -118,6 +118,11 @@ impl WaitReason {
             .copied()
     }
 
+    /// Whether only a person ends this wait.
+    pub fn asks(self) -> bool {
+        matches!(self, Self::Approval | Self::Signal | Self::UnknownOutcome)
+    }
+
     /// Its name, as everywhere outside.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -117,6 +117,9 @@ pub struct RunFilter {
     pub except: Option<Name>,
     /// Started by this run.
     pub parent: Option<RunId>,
+    /// With a step that waits for a person ([`moa_core::step::WaitReason::asks`]).
+    #[serde(default)]
+    pub asks: bool,
     /// Older than this run (the last one of the page before).
     pub before: Option<RunId>,
     /// Younger than this run (the last one of the page before, with `oldest_first`).
@@ -213,6 +216,9 @@ pub struct PendingTask {
     pub others: u64,
 }
 
+/// How far steps that wait for a person are counted.
+pub const ASKS_MAX: u64 = 10_000;
+
 /// What became of a run. In order of how long what belongs to it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
@@ -237,6 +243,9 @@ pub struct Totals {
     pub timers: u64,
     /// Messages not applied yet.
     pub messages: u64,
+    /// Steps that wait for a person; counted up to [`ASKS_MAX`].
+    #[serde(default)]
+    pub asks: u64,
     /// The newest event number.
     pub events: u64,
     /// When the first trigger is due, by the wall clock; in the past when nobody has looked at it.

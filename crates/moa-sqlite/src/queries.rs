@@ -14,8 +14,8 @@ use moa_ports::sealed::SealedRow;
 use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
-    BEFORE_MAX, Fate, HistoryRow, PART_BYTES, PENDING_TASKS_MAX, Pending, PendingTask, RunFilter,
-    RunSummary, Totals, Views,
+    ASKS_MAX, BEFORE_MAX, Fate, HistoryRow, PART_BYTES, PENDING_TASKS_MAX, Pending, PendingTask,
+    RunFilter, RunSummary, Totals, Views,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -30,6 +30,8 @@ use crate::triggers;
 use crate::verify;
 use crate::views::Readers;
 
+/// Steps that wait for a person, in the words of their index.
+const ASKS: &str = "FROM steps WHERE status = 3 AND wait IN (3, 4, 9)";
 /// Runs that a search by digits answers at most.
 const FOUND_MAX: usize = 10;
 
@@ -250,7 +252,11 @@ pub(crate) fn workflows(
 
 /// Runs that fit a filter, in its order.
 pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSummary>, Fail> {
-    let mut sql = format!("SELECT {} FROM runs r WHERE 1", rows::SUMMARY);
+    let from = match filter.asks {
+        true => format!("(SELECT DISTINCT run_no {ASKS}) a CROSS JOIN runs r ON r.no = a.run_no"),
+        false => "runs r".to_owned(),
+    };
+    let mut sql = format!("SELECT {} FROM {from} WHERE 1", rows::SUMMARY);
     let mut values: Vec<Value> = Vec::new();
     if let Some(before) = filter.before {
         sql.push_str(" AND r.id < ?");
@@ -472,6 +478,7 @@ pub(crate) fn totals(conn: &Connection) -> Result<Totals, Fail> {
         )?,
         timers: count("SELECT count(*) FROM timers")?,
         messages: count("SELECT count(*) FROM messages")?,
+        asks: count(&format!("SELECT count(*) FROM (SELECT 1 {ASKS} LIMIT {ASKS_MAX})"))?,
         events: last_event(conn)?,
         trigger_due: first_due(conn)?,
         ..Totals::default()

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 11] = [
+const SAMPLES: [&str; 12] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
@@ -36,6 +36,7 @@ const SAMPLES: [&str; 11] = [
     include_str!("../tests/data/0009.sql"),
     include_str!("../tests/data/0010.sql"),
     include_str!("../tests/data/0011.sql"),
+    include_str!("../tests/data/0012.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -295,6 +296,7 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
         RunFilter { after: Some(run), oldest_first: true, ..all.clone() },
         RunFilter { workflow: Some(build::name("build")), ..all.clone() },
         RunFilter { parent: Some(run), ..all.clone() },
+        RunFilter { asks: true, ..all.clone() },
         RunFilter { except: Some(build::name("build")), ..all.clone() },
         RunFilter { statuses: vec![RunStatus::Failed], ..all.clone() },
         RunFilter { statuses: vec![RunStatus::Succeeded], ..all },

@@ -1,13 +1,15 @@
-//! B13 to B15: the real binary with its server, asked as browsers and programs ask it.
+//! B13 to B16: the real binary with its server, asked as browsers and programs ask it.
 
 mod browser;
 mod client;
 mod load;
 mod node;
+mod pages;
 mod reads;
 mod streams;
 
 pub use self::browser::open as dashboard_open;
+pub use self::pages::times as pages;
 pub use self::reads::under_load as reads;
 pub use self::streams::fan_out;
 

@@ -23,6 +23,15 @@ pub struct Served {
 impl Served {
     /// Makes a project, and starts a node for it.
     pub fn start(options: &Options, name: &str) -> Result<Self> {
+        Self::start_with(options, name, |_| Ok(()))
+    }
+
+    /// The same, with something more in the project.
+    pub fn start_with(
+        options: &Options,
+        name: &str,
+        more: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
         let moa = node::binary()?;
         let project = options.dir.join(name);
         node::remove(&project)?;
@@ -32,6 +41,7 @@ impl Served {
         for (name, text) in WORKFLOWS {
             std::fs::write(project.join(format!("workflows/{name}.yaml")), text)?;
         }
+        more(&project)?;
         let mut process = command(&moa, &project)
             .args(["up", "--listen", "127.0.0.1:0"])
             .stdin(Stdio::null())

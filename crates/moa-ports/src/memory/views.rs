@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use async_trait::async_trait;
 use moa_core::ids::{Name, RunId, VersionHash};
-use moa_core::run::RunStatus;
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
@@ -17,7 +17,7 @@ use crate::limit::LimitRow;
 use crate::sealed::SealedRow;
 use crate::store::{Error, Snapshot, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
-use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use crate::views::{ASKS_MAX, Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
 
 #[async_trait]
 impl Views for MemoryStore {
@@ -135,6 +135,7 @@ impl Views for MemoryStore {
             running: running.filter(|(run, _)| model.is_open(*run)).count() as u64,
             timers: model.timers.len() as u64,
             messages: model.messages.len() as u64,
+            asks: model.runs.values().map(asks).sum::<u64>().min(ASKS_MAX),
             events: model.last_event,
             trigger_due: model.first_due_trigger(),
             ..Totals::default()
@@ -189,6 +190,15 @@ fn fits(filter: &RunFilter, run: &Run) -> bool {
         && filter.workflow.as_ref().is_none_or(|name| row.workflow == *name)
         && filter.except.as_ref().is_none_or(|name| row.workflow != *name)
         && filter.parent.is_none_or(|parent| row.parent.is_some_and(|p| p.run == parent))
+        && (!filter.asks || asks(run) > 0)
+}
+
+/// How many steps of a run wait for a person.
+fn asks(run: &Run) -> u64 {
+    let asks = |step: &&StepRow| {
+        step.status == StepStatus::Waiting && step.wait.is_some_and(|wait| wait.asks())
+    };
+    run.steps.values().filter(asks).count() as u64
 }
 
 fn summary(run: &Run) -> RunSummary {

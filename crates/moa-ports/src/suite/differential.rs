@@ -448,6 +448,7 @@ impl Pair {
             workflow: self.dice.percent(40).then_some(workflow),
             except: self.dice.percent(20).then(|| build::name("deploy")),
             parent: self.dice.percent(20).then(|| self.dice.run()),
+            asks: self.dice.percent(20),
             before: self.dice.percent(40).then(|| self.dice.run()),
             after: self.dice.percent(20).then(|| self.dice.run()),
             oldest_first: self.dice.percent(30),

@@ -2,8 +2,8 @@
 
 use moa_core::ids::{RunId, VersionHash};
 use moa_core::machine::TimerKey;
-use moa_core::run::{ParentRef, RunStatus};
-use moa_core::step::{ErrorKind, StepError, StepStatus};
+use moa_core::run::{ParentRef, RunStatus, StepRow};
+use moa_core::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use moa_core::time::Span;
 
 use super::build::{
@@ -181,7 +181,10 @@ fn totals_count_what_is_there(bench: &mut Bench) -> Verdict {
     }
     let timers = vec![(TimerKey::Run, Some(NOW))];
     let messages = vec![build::signal(run(1), "x"), build::emitted("y")];
-    let steps = vec![ready(0, 1), step(1, StepStatus::Running), step(2, StepStatus::Running)];
+    let waits = |inst, wait| StepRow { wait: Some(wait), ..step(inst, StepStatus::Waiting) };
+    let running = [step(1, StepStatus::Running), step(2, StepStatus::Running)];
+    let waiting = [waits(3, WaitReason::Approval), waits(4, WaitReason::Timer)];
+    let steps = [ready(0, 1)].into_iter().chain(running).chain(waiting).collect();
     bench.applied(Commit { timers, messages, ..with_steps(change(run(2), 1), steps) });
     bench.applied(end(run(1), 1, RunStatus::Succeeded));
     let totals = bench.totals();
@@ -190,7 +193,11 @@ fn totals_count_what_is_there(bench: &mut Bench) -> Verdict {
     assert_eq!(counts, [1, 1, 1, 1, 2, 1]);
     assert_eq!(totals.runs.len(), 6);
     assert_eq!((totals.ready, totals.running, totals.timers), (1, 2, 1));
-    assert_eq!((totals.messages, totals.events), (2, 9));
+    assert_eq!((totals.messages, totals.events, totals.asks), (2, 9, 1));
+    let asks = RunFilter { asks: true, ..filter() };
+    let asking: Vec<RunId> = bench.runs(&asks).iter().map(|found| found.run).collect();
+    assert_eq!(asking, [run(2)]);
+    assert_eq!(bench.runs(&RunFilter { before: Some(run(2)), ..asks }), []);
     Verdict::Passed
 }
 

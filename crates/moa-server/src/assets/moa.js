@@ -91,9 +91,15 @@
     }
     tick();
   };
+  let again = false;
   const look = async () => {
-    if (busy || document.hidden || !main?.dataset.live || isAsking()) return;
+    if (document.hidden || !main?.dataset.live || isAsking()) return;
+    if (busy) {
+      again = true;
+      return;
+    }
     busy = true;
+    again = false;
     try {
       const mark = await (await ask(main.dataset.live, "application/json")).json();
       if (mark.now !== main.dataset.now) await renew();
@@ -103,7 +109,34 @@
       document.body.classList.add("lost");
     } finally {
       busy = false;
+      if (again) look();
     }
+  };
+
+  // --- One tab listens to what happens, and tells the others: a browser has few connections ---
+  const heard = (changed) => {
+    const run = new URLSearchParams(main?.dataset.live?.split("?")[1]).get("run");
+    if (!run || changed.all || changed.runs.includes(run)) look();
+  };
+  const listen = () => {
+    const others = new BroadcastChannel("moa.live");
+    others.addEventListener("message", (message) => heard(message.data));
+    const tell = (changed) => {
+      others.postMessage(changed);
+      heard(changed);
+    };
+    const follow = () => new Promise((end) => {
+      const source = new EventSource("/live/stream");
+      // What happened while nobody listened.
+      source.addEventListener("open", () => tell({ runs: [], all: true }));
+      source.addEventListener("message", (message) => tell(JSON.parse(message.data)));
+      source.addEventListener("error", () => {
+        look();
+        if (source.readyState === EventSource.CLOSED) setTimeout(end, 5000);
+      });
+    });
+    const lead = () => navigator.locks.request("moa.live", follow).then(lead);
+    lead();
   };
 
   // --- Logs that grow -------------------------------------------------------------------------
@@ -262,7 +295,10 @@
   for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight;
   tick();
   setInterval(tick, 1000);
-  setInterval(look, 1000);
+  // What no event tells of, such as alerts, is looked for now and then.
+  const canListen = navigator.locks && window.BroadcastChannel && window.EventSource;
+  setInterval(look, canListen ? 15000 : 1000);
+  if (canListen && main?.dataset.live) listen();
   setInterval(() => {
     for (const log of document.querySelectorAll("pre[data-log]")) tail(log);
   }, 1000);

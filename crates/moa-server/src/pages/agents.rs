@@ -3,20 +3,30 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::Name;
 use moa_core::limit::{LimitState, Line};
 use moa_core::time::Millis;
-use moa_view::node::NodeStatus;
+use moa_engine::series::{AgentPart, Range as SeriesRange};
+use moa_view::node::{NodeStatus, PausedAgent};
 use moa_view::{now, text};
+use serde::Deserialize;
 
-use super::{Page, live, page, parts};
+use super::metrics::seconds_words;
+use super::parts::{self, Ask, ask};
+use super::{Page, live, page};
 use crate::App;
+use crate::api::agents::find;
+use crate::api::history::total;
 use crate::auth::Identity;
+use crate::auth::role::Role;
 use crate::error::{Problem, Result};
-use crate::extract::Path;
+use crate::extract::{Form, Path};
 
+/// Characters of why an agent is paused.
+const REASON_CHARS_MAX: usize = 500;
 /// Agents of a card that are named.
 const SHORT: usize = 8;
 
@@ -55,7 +65,9 @@ impl Fleet {
     fn health(&self, spec: &AgentSpec) -> (&'static str, &'static str) {
         let limits = self.limits(spec);
         let has = |state: &str| limits.iter().any(|line| line.state == state);
-        if has("open") {
+        if self.status.paused.contains_key(&spec.id) {
+            ("paused", "‖")
+        } else if has("open") {
             ("open", "✗")
         } else if has("half-open") {
             ("half-open", "◷")
@@ -84,9 +96,10 @@ pub async fn card(app: &App) -> Result<Markup> {
     let rank = |word: &str| match word {
         "open" => 0,
         "half-open" => 1,
-        "waiting" => 2,
-        "running" => 3,
-        _ => 4,
+        "paused" => 2,
+        "waiting" => 3,
+        "running" => 4,
+        _ => 5,
     };
     let all = shown.len();
     shown.retain(|((word, _), spec)| *word != "free" || fleet.ready(&spec.id) > 0);
@@ -204,12 +217,20 @@ pub async fn one(
 ) -> Result<Markup> {
     let live = live::ask(&app).await?;
     let fleet = Fleet::of(&app).await?;
-    let all = app.control().agents().await;
-    let spec = all.values().find(|spec| spec.id.as_str() == agent);
-    let spec = spec.ok_or_else(|| Problem::not_found(format!("there is no agent {agent}")))?;
+    let spec = &find(&app, &agent).await?;
     let running = fleet.running(&spec.id);
     let (word, sign) = fleet.health(spec);
+    let buckets = app.control().series().await.of(SeriesRange::Day, fleet.now);
+    let day = total(&buckets);
     let body = html! {
+        @if let Some(paused) = fleet.status.paused.get(&spec.id) {
+            div class="note wait" {
+                @if running > 0 { "It drains: " (text::plural(running as usize, "attempt")) " of it still run. " }
+                "Paused by " (parts::line(&paused.by)) " " (parts::time(paused.at, fleet.now))
+                @if !paused.reason.is_empty() { ": " (parts::line(&paused.reason)) }
+                ". Its tasks wait until it is resumed."
+            }
+        }
         @if let Some(about) = &spec.description { p { (parts::line(about)) } }
         div class="cards" {
             section class="card" {
@@ -218,6 +239,7 @@ pub async fn one(
                 p { (text::plural(fleet.ready(&spec.id) as usize, "task")) " ready" }
             }
             (limits(&fleet, spec))
+            (lately(day.agents.get(&spec.id)))
         }
         section class="card" { h2 { "How it is reached" } (reached(spec)) }
         section class="card" { h2 { "Actions" } (actions(spec)) }
@@ -227,12 +249,101 @@ pub async fn one(
         title: spec.name.as_deref().unwrap_or(spec.id.as_str()),
         above: vec![("/agents".into(), "Agents".into())],
         beside: Some(html! { (parts::status(word, sign)) code class="dim" { (spec.id) } }),
+        actions: Some(buttons(&who, &fleet, spec)),
         json: Some(format!("/api/v1/agents/{}", spec.id)),
         live,
         body: Some(body),
         ..Page::default()
     };
     Ok(page(&app, &who, shown))
+}
+
+/// What it did in the last day.
+fn lately(part: Option<&AgentPart>) -> Markup {
+    html! {
+        section class="card" {
+            h2 { "Last 24 hours" a href="/charts?range=24h" { "metrics" } }
+            @match part {
+                None => p class="dim" { "No attempt of it has ended." },
+                Some(part) => {
+                    @let took = |share| part.latency(share).map_or("–".to_owned(), seconds_words);
+                    dl class="facts" {
+                        div { dt { "Attempts" } dd { (part.executions) } }
+                        div { dt { "Errors" } dd class=[(part.errors > 0).then_some("failed")] {
+                            (part.errors) ", "
+                            (format!("{:.1}%", part.errors as f64 * 100.0 / part.executions.max(1) as f64))
+                        } }
+                        div { dt { "Median" } dd { (took(0.5)) } }
+                        div { dt { "95 of 100" } dd { (took(0.95)) } }
+                        div { dt { "99 of 100" } dd { (took(0.99)) } }
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// What can be done with an agent, for those who may.
+fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
+    if !who.role.includes(Role::Operator) {
+        return html! {};
+    }
+    let to = format!("/agents/{}/act", spec.id);
+    let act = |act: &str| html! { input type="hidden" name="act" value=(act); };
+    html! {
+        @if fleet.status.paused.contains_key(&spec.id) {
+            (ask(who, &Ask {
+                label: "Resume",
+                to: &to,
+                about: "It takes tasks again, those that waited first.",
+                danger: false,
+                fields: act("resume"),
+            }))
+        } @else {
+            (ask(who, &Ask {
+                label: "Pause",
+                to: &to,
+                about: "It drains: attempts that run go on to their end, and no new one starts, across \
+                    restarts too, until it is resumed. Its tasks wait.",
+                danger: false,
+                fields: html! {
+                    (act("pause"))
+                    div class="field" {
+                        label for="why-pause" { "Why" }
+                        input id="why-pause" name="reason" maxlength="500" autocomplete="off";
+                    }
+                },
+            }))
+        }
+    }
+}
+
+/// What somebody wants.
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    act: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// Pauses or resumes an agent.
+pub async fn act(
+    State(app): State<App>,
+    who: Identity,
+    Path(agent): Path<String>,
+    Form(asked): Form<Asked>,
+) -> Result<Response> {
+    let spec = find(&app, &agent).await?;
+    let paused = match asked.act.as_str() {
+        "pause" => {
+            let reason = text::cut(asked.reason.trim(), REASON_CHARS_MAX).into_owned();
+            Some(PausedAgent { at: now(), by: who.cause(), reason })
+        }
+        "resume" => None,
+        other => return Err(Problem::invalid(format!("agents know no {other:?}"))),
+    };
+    app.control().switch_agent(spec.id.clone(), paused).await?;
+    Ok(Redirect::to(&format!("/agents/{}", spec.id)).into_response())
 }
 
 fn limits(fleet: &Fleet, spec: &AgentSpec) -> Markup {

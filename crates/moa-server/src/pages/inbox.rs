@@ -2,77 +2,99 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
+use moa_core::ids::RunId;
 use moa_core::machine::Run;
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::WaitReason;
 use moa_core::time::Millis;
 use moa_ports::views::RunFilter;
-use moa_view::now;
+use moa_view::{now, text};
+use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::run::step;
 use super::{Page, csrf, live, page, parts};
 use crate::App;
+use crate::api::runs::list::cursor;
 use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::error::Result;
+use crate::extract::Query;
 
-/// Open runs that are looked through.
-const RUNS: usize = 60;
-/// Questions listed.
-const QUESTIONS: usize = 50;
+/// Runs of a page.
+const RUNS: usize = 20;
+/// Questions of one run that are listed.
+const OF_RUN: usize = 20;
 
-/// Whether only a person ends this wait.
-pub fn is_for_people(wait: WaitReason) -> bool {
-    matches!(wait, WaitReason::Approval | WaitReason::Signal | WaitReason::UnknownOutcome)
+/// What steps of a run ask.
+pub struct Asks {
+    /// The run.
+    pub run: Run,
+    /// Its steps that wait for a person.
+    pub rows: Vec<StepRow>,
 }
 
-/// The steps of open runs that wait for people; whether there may be more.
-pub async fn waits(app: &App) -> Result<(Vec<(Run, Vec<StepRow>)>, bool)> {
-    let statuses = vec![RunStatus::Waiting, RunStatus::Running, RunStatus::Paused];
-    let filter = RunFilter { statuses, limit: RUNS, ..RunFilter::default() };
+/// The newest runs with steps that wait for people, and where the next page begins.
+pub async fn waits(
+    app: &App,
+    before: Option<RunId>,
+    limit: usize,
+) -> Result<(Vec<Asks>, Option<RunId>)> {
+    let statuses = RunStatus::ALL.into_iter().filter(|status| !status.is_terminal()).collect();
+    let filter =
+        RunFilter { statuses, asks: true, before, limit: limit + 1, ..RunFilter::default() };
     let runs = app.reader().views.runs(&filter).await?;
-    let (mut found, mut count) = (Vec::new(), 0);
-    for summary in &runs {
-        let run = app.reader().run(summary.run).await?;
-        let rows: Vec<StepRow> =
-            run.steps().filter(|row| row.wait.is_some_and(is_for_people)).cloned().collect();
-        count += rows.len();
+    let mut found = Vec::new();
+    for summary in runs.iter().take(limit) {
+        // It may be deleted, or have gone on, meanwhile.
+        let Ok(run) = app.reader().run(summary.run).await else { continue };
+        let asks = |row: &&StepRow| row.wait.is_some_and(WaitReason::asks);
+        let rows: Vec<StepRow> = run.steps().filter(asks).cloned().collect();
         if !rows.is_empty() {
-            found.push((run, rows));
+            found.push(Asks { run, rows });
         }
     }
-    Ok((found, runs.len() == RUNS || count > QUESTIONS))
+    let next = runs.get(limit - 1).filter(|_| runs.len() > limit).map(|run| run.run);
+    Ok((found, next))
+}
+
+/// Which part.
+#[derive(Debug, Default, Deserialize)]
+pub struct Part {
+    /// Of runs older than this one.
+    #[serde(default)]
+    before: Option<String>,
 }
 
 /// The inbox.
-pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
+pub async fn show(
+    State(app): State<App>,
+    who: Identity,
+    Query(part): Query<Part>,
+) -> Result<Markup> {
     let now = now();
     let live = live::ask(&app).await?;
-    let (found, more) = waits(&app).await?;
-    let all = found.iter().flat_map(|(run, rows)| rows.iter().map(move |row| (run, row)));
+    let before = part.before.as_deref().map(cursor).transpose()?;
+    let (found, next) = waits(&app, before, RUNS).await?;
+    let count = app.reader().views.totals().await?.asks;
     let body = html! {
         @if found.is_empty() {
             (parts::empty("Nothing waits for you", &html! {
                 p { "Steps with " code { "approve:" } " and " code { "wait_for: {signal: …}" }
-                    " are listed here as long as they wait for somebody." }
+                    " are listed here as long as they wait for somebody; so are actions of which nobody \
+                    knows whether they happened." }
             }))
-        }
-        @for (run, row) in all.take(QUESTIONS) {
-            section class="card" data-key={ (run.row.run) "." (row.inst) } {
-                h2 {
-                    span {
-                        a href=(parts::run_path(run.row.run)) { (run.row.workflow) } " / "
-                        a href=(step::path(run.row.run, &run.step_name(row.inst))) {
-                            (run.step_name(row.inst))
-                        }
-                    }
-                    (parts::time_or_dash(row.ready_at, now))
-                }
-                (question(&who, run, row, now))
+        } @else { p class="dim" { (text::plural(count as usize, "question")) ", of the newest run first" } }
+        @for Asks { run, rows } in &found {
+            @for row in rows.iter().take(OF_RUN) { (card(&who, run, row, now)) }
+            @if rows.len() > OF_RUN {
+                p { "… and " (rows.len() - OF_RUN) " more of "
+                    a href=(parts::run_path(run.row.run)) { "this run" } }
             }
         }
-        @if more { p class="dim" { "There may be more: only the newest open runs are looked at." } }
+        @if let Some(next) = next {
+            p { a class="button" href={ "/inbox?before=" (next) } { "Older questions" } }
+        }
     };
     Ok(page(
         &app,
@@ -80,12 +102,29 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         Page {
             nav: "/inbox",
             title: "Inbox",
-            json: Some("/api/v1/runs?status=waiting".into()),
+            json: Some("/api/v1/runs?status=open&asks=true".into()),
             live,
             body: Some(body),
             ..Page::default()
         },
     ))
+}
+
+fn card(who: &Identity, run: &Run, row: &StepRow, now: Millis) -> Markup {
+    html! {
+        section class="card" data-key={ (run.row.run) "." (row.inst) } {
+            h2 {
+                span {
+                    a href=(parts::run_path(run.row.run)) { (run.row.workflow) } " / "
+                    a href=(step::path(run.row.run, &run.step_name(row.inst))) {
+                        (run.step_name(row.inst))
+                    }
+                }
+                (parts::time_or_dash(row.ready_at, now))
+            }
+            (question(who, run, row, now))
+        }
+    }
 }
 
 /// What a step asks, and the form that answers it, for who may.
@@ -110,7 +149,7 @@ pub fn question(who: &Identity, run: &Run, row: &StepRow, now: Millis) -> Markup
             form method="post" action={ (parts::run_path(run.row.run)) "/decide" } {
                 (csrf(who))
                 input type="hidden" name="signal" value=(signal);
-                (answers(row, wait))
+                (answers(run.row.run, row, wait))
             }
         } @else {
             p class="dim" { "Answering takes the role " (role) "." }
@@ -118,8 +157,9 @@ pub fn question(who: &Identity, run: &Run, row: &StepRow, now: Millis) -> Markup
     }
 }
 
-fn answers(row: &StepRow, wait: WaitReason) -> Markup {
-    let id = format!("answer-{}", row.inst);
+fn answers(run: RunId, row: &StepRow, wait: WaitReason) -> Markup {
+    // Several runs may ask on one page.
+    let id = format!("answer-{}-{}", run.short(), row.inst);
     html! {
         @match wait {
             WaitReason::Approval => {

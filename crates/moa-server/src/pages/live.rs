@@ -1,17 +1,39 @@
-//! Whether a page has changed: one small number that its script asks for again and again.
+//! Whether a page has changed: a stream that says that something has, and one small number that tells
+//! whether it is the page that is shown.
 //!
-//! Asking is cheaper here than a stream. A browser has six connections to a host; a stream for each
-//! tab would use them up, and every page would stand still.
+//! A browser has six connections to a host: a stream for each tab would use them up, and every page
+//! would stand still. So one tab listens and tells the others (see `moa.js`), and what is sent is only
+//! which runs have changed, at most once a second.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
 use moa_core::ids::RunId;
+use moa_engine::handle::Committed;
 use moa_engine::series::Range;
 use moa_view::now;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::App;
+use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::{Json, Query};
+use crate::serve::stopped;
+
+/// Time between two messages, at the least.
+const PACE: Duration = Duration::from_secs(1);
+/// Time between two signs of life, and two looks whether who listens still may.
+const BEAT: Duration = Duration::from_secs(15);
+/// Runs that a message names; of more it says that anything may have changed.
+const RUNS_MAX: usize = 50;
 
 /// What a page shows.
 #[derive(Debug, Default, Deserialize)]
@@ -93,4 +115,111 @@ pub fn of_run(run: RunId, version: u64) -> (String, String) {
 /// What a page about everything asks for, and what is answered now.
 pub async fn ask(app: &App) -> Result<Option<(String, String)>> {
     Ok(Some(("/live".into(), of_all(app).await?)))
+}
+
+/// What has changed since the message before.
+#[derive(Debug, Default, Serialize)]
+struct Changed {
+    runs: BTreeSet<String>,
+    /// Whether it may be any run.
+    all: bool,
+}
+
+impl Changed {
+    fn add(&mut self, run: RunId) {
+        self.all |= self.runs.len() >= RUNS_MAX;
+        if !self.all {
+            self.runs.insert(run.to_string());
+        }
+    }
+
+    /// Takes in what has come without waiting.
+    fn drain(&mut self, commits: &mut Receiver<Arc<Committed>>) {
+        loop {
+            match commits.try_recv() {
+                Ok(commit) => self.add(commit.run),
+                Err(TryRecvError::Lagged(_)) => self.all = true,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+}
+
+/// What a stream is made of.
+struct Listener {
+    app: App,
+    who: Identity,
+    commits: Receiver<Arc<Committed>>,
+    ending: watch::Receiver<bool>,
+    /// When it was looked at last whether who listens still may.
+    judged: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    /// What has changed; `None` = the stream ends.
+    async fn next(&mut self) -> Option<Changed> {
+        let mut changed = Changed::default();
+        loop {
+            if self.judged.elapsed() >= BEAT {
+                if !self.app.auth().holds(&self.who) {
+                    return None;
+                }
+                self.judged = Instant::now();
+            }
+            tokio::select! {
+                () = stopped(&mut self.ending) => return None,
+                commit = self.commits.recv() => {
+                    match commit {
+                        Ok(commit) => changed.add(commit.run),
+                        Err(RecvError::Lagged(_)) => changed.all = true,
+                        Err(RecvError::Closed) => return None,
+                    }
+                    changed.drain(&mut self.commits);
+                    return Some(changed);
+                }
+                () = tokio::time::sleep(BEAT) => {}
+            }
+        }
+    }
+}
+
+/// A stream takes up nowhere: who comes back looks at the page as it is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
+/// Says which runs have changed, as they do.
+pub async fn stream(
+    State(app): State<App>,
+    who: Identity,
+    Query(Nothing {}): Query<Nothing>,
+) -> Result<Response> {
+    let commits = app.control().subscribe();
+    let (ending, _place) = (app.ending(), app.stream_place()?);
+    let judged = Instant::now();
+    let listener = Listener { app, who, commits, ending, judged, _place };
+    let changes =
+        futures_util::stream::unfold((listener, false), |(mut listener, paced)| async move {
+            if paced {
+                // What comes meanwhile is in the next message.
+                tokio::time::sleep(PACE).await;
+            }
+            let changed = listener.next().await?;
+            let text = serde_json::to_string(&changed).unwrap_or_default();
+            Some((Ok::<_, Infallible>(Event::default().data(text)), (listener, true)))
+        });
+    Ok(Sse::new(changes).keep_alive(KeepAlive::new().interval(BEAT)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_many_runs_anything_may_have_changed() {
+        let mut changed = Changed::default();
+        (0..60).for_each(|n| changed.add(RunId(n)));
+        assert!(changed.all && changed.runs.len() == RUNS_MAX);
+    }
 }

@@ -4,8 +4,8 @@
 //! everywhere. Every page shows what a call of the API answers, and says which ([`Page::json`]).
 //! Scripts and styles are files of [`assets`]: nothing stands in a page, so the policy forbids it.
 //! Without scripts everything works but live updates: a page that wants those names what to ask
-//! ([`Page::live`]); when the answer changes, the script asks for the page again and changes only
-//! what differs.
+//! ([`Page::live`]) when the stream of [`live`] says that something has changed; when the answer is
+//! another one, the script asks for the page again and changes only what differs.
 
 pub mod agents;
 pub mod alerts;
@@ -68,6 +68,7 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), "POST", "/sign-out", post(sign_in::sign_out))
         .page(Public, "GET", "/assets/{name}", get(assets::get))
         .page(Least(Viewer), "GET", "/live", get(live::get))
+        .page(Least(Viewer), "GET", "/live/stream", get(live::stream))
         .page(Least(Viewer), "GET", "/", get(overview::show))
         .page(Least(Viewer), "GET", "/dashboard", get(overview::show))
         .page(Least(Viewer), "GET", "/inbox", get(inbox::show))
@@ -96,6 +97,7 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Operator), "POST", "/schedules/{trigger}/backfill", post(schedules::backfill::start))
         .page(Least(Viewer), "GET", "/agents", get(agents::show))
         .page(Least(Viewer), "GET", "/agents/{agent}", get(agents::one))
+        .page(Least(Operator), "POST", "/agents/{agent}/act", post(agents::act))
         .page(Least(Viewer), "GET", "/events", get(events::show))
         .page(Least(Viewer), "GET", "/alerts", get(alerts::show))
         .page(Least(Operator), "POST", "/alerts", post(alerts::act))

@@ -2,14 +2,14 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
-use moa_core::machine::Run;
-use moa_core::run::{RunStatus, StepRow};
+use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
 use moa_engine::series::Range;
-use moa_ports::views::{RunFilter, RunSummary, Totals};
+use moa_ports::views::{ASKS_MAX, RunFilter, RunSummary, Totals};
 use moa_view::node::NodeStatus;
 use moa_view::{now, text};
 
+use super::inbox::Asks;
 use super::{Page, agents, alerts, inbox, live, metrics, page, parts, schedules};
 use crate::App;
 use crate::api::history::total;
@@ -32,11 +32,10 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let now = now();
     let totals = app.reader().views.totals().await?;
     let status = app.control().status().await;
-    let (waits, more) = inbox::waits(&app).await?;
-    let asked: usize = waits.iter().map(|(_, rows)| rows.len()).sum();
+    let (waits, _) = inbox::waits(&app, None, SHORT).await?;
     let body = html! {
         (warnings(&status))
-        (numbers(&totals, asked, more))
+        (numbers(&totals))
         @if totals.runs.values().sum::<u64>() == 0 { (welcome()) }
         div class="halves" {
             div { (happening(&app, now).await?) }
@@ -81,7 +80,7 @@ async fn happening(app: &App, now: Millis) -> Result<Markup> {
 }
 
 /// Who and what is waited for: people, what is wrong, targets, schedules.
-async fn needed(app: &App, waits: &[(Run, Vec<StepRow>)], now: Millis) -> Result<Markup> {
+async fn needed(app: &App, waits: &[Asks], now: Millis) -> Result<Markup> {
     let book = app.control().alerts().await?;
     let schedules = known(app, None).await?;
     let late = schedules::late(&schedules, now);
@@ -158,7 +157,7 @@ fn warnings(status: &NodeStatus) -> Markup {
     }
 }
 
-fn numbers(totals: &Totals, asked: usize, more: bool) -> Markup {
+fn numbers(totals: &Totals) -> Markup {
     let count = |status: RunStatus| totals.runs.get(status.as_str()).copied().unwrap_or(0);
     let one = |name: &str, value: String, to: &str, class: &str| {
         html! { a href=(to) { span class="name" { (name) } span class={ "value " (class) } { (value) } } }
@@ -168,7 +167,8 @@ fn numbers(totals: &Totals, asked: usize, more: bool) -> Markup {
         let class = if n > 0 { word } else { "" };
         one(word, n.to_string(), &format!("/runs?status={word}"), class)
     };
-    let asked_words = if more { format!("{asked}+") } else { asked.to_string() };
+    let asked = totals.asks;
+    let asked_words = if asked >= ASKS_MAX { format!("{asked}+") } else { asked.to_string() };
     html! {
         div class="numbers" {
             (of(RunStatus::Running)) (of(RunStatus::Pending)) (of(RunStatus::Waiting))
@@ -217,8 +217,8 @@ pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
     }
 }
 
-fn asking(waits: &[(Run, Vec<StepRow>)], now: Millis) -> Markup {
-    let all = waits.iter().flat_map(|(run, rows)| rows.iter().map(move |row| (run, row)));
+fn asking(waits: &[Asks], now: Millis) -> Markup {
+    let all = waits.iter().flat_map(|asks| asks.rows.iter().map(move |row| (&asks.run, row)));
     html! {
         @if waits.is_empty() { (parts::empty("Nothing waits for a person", &html! {})) }
         @else {

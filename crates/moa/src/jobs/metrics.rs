@@ -18,6 +18,9 @@ use crate::metrics::{Counters, Days};
 use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
 
+/// Events that are counted while somebody waits.
+const SHORT: u64 = 200;
+
 /// The counters of the project that this node serves.
 pub struct Counting {
     state: PathBuf,
@@ -42,12 +45,20 @@ impl Counting {
         self.change(|_| {}).await
     }
 
-    /// How production stands, by what has been counted up to now.
+    /// How production stands. Who looks waits for no long counting: what has happened in a long time
+    /// is in it once the job has counted it.
     ///
     /// # Errors
     /// What went wrong, for people.
     pub async fn production(&self, now: Millis) -> Result<Production, String> {
-        Ok(production(&self.count().await?, &self.settings, now))
+        let state = self.state.clone();
+        let read = tokio::task::spawn_blocking(move || Counters::read(&state)).await;
+        let read = read.map_err(|e| e.to_string())?.map_err(|failure| failure.message)?;
+        let last = self.views.last_event().await.map_err(|e| e.to_string())?;
+        let is_short = last.saturating_sub(read.counted_to()) <= SHORT;
+        let is_busy = self.turn.try_lock().is_err();
+        let counters = if is_short && !is_busy { self.count().await? } else { read };
+        Ok(production(&counters, &self.settings, now))
     }
 
     /// The same, and changes something more.

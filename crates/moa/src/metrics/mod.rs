@@ -156,6 +156,11 @@ impl Counters {
         Beneath::new(state)?.write(Path::new(FILE), &serde_json::to_vec(self)?)
     }
 
+    /// The last event that all of them have counted.
+    pub fn counted_to(&self) -> u64 {
+        self.counters.values().map(|counter| counter.after).min().unwrap_or(0)
+    }
+
     /// A counter.
     pub fn get(&self, name: &str) -> Option<&Counter> {
         self.counters.get(name)

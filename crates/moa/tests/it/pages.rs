@@ -456,3 +456,66 @@ fn charts_go_on_over_a_restart() {
     let node = project.up();
     assert_eq!(total(&Api::with_role(&project, &node, "viewer")), 1);
 }
+
+#[test]
+fn the_inbox_has_what_waits_for_people_however_much_else_is_open() {
+    let (project, node) = shop();
+    project.workflow("sleeps", "steps: [{id: nap, sleep: 1h}]\n");
+    let api = Api::with_role(&project, &node, "operator");
+    let old: Vec<String> = (0..21).map(|_| started(&api, "asks")).collect();
+    // More than any look at the newest open runs would reach.
+    (0..70).for_each(|_| drop(started(&api, "sleeps")));
+    let browser = Browser::new(&project, &node, "approver");
+    let first = browser.until("/inbox", "21 questions");
+    assert_eq!(first.matches("name=\"approved\" value=\"true\"").count(), 20, "a page has 20 runs");
+    let newest = old.last().expect("a run");
+    assert!(first.contains(newest) && !first.contains(&old[0]), "the newest first");
+    let next = first.split("href=\"/inbox?before=").nth(1).expect("there are more");
+    let next = format!("/inbox?before={}", next.split('"').next().expect("its end"));
+    assert!(browser.page(&next).contains(&old[0]), "the oldest is on the second page");
+    let listed = api.get("/api/v1/runs?status=open&asks=true&limit=500").expect(200).json();
+    assert_eq!(listed["runs"].as_array().map(Vec::len), Some(21));
+    let numbers = browser.page("/");
+    assert!(numbers.contains("for a person</span><span class=\"value waiting\">21<"), "{numbers}");
+    let form = "signal=approve.release&approved=true";
+    browser.send(&next, &format!("/runs/{}/decide", old[0]), form).expect(303);
+    api.ended(&old[0]);
+    assert!(browser.page("/inbox").contains("20 questions"));
+    browser.ask("/inbox?before=nothing").expect(400);
+}
+
+#[test]
+fn an_agent_is_paused_and_resumed_on_its_page() {
+    let (project, node) = shop();
+    let operator = Browser::new(&project, &node, "operator");
+    let (page, act) = ("/agents/shell", "/agents/shell/act");
+    operator.send(page, act, "act=pause&reason=%3Cb%3Eaudit%3C%2Fb%3E").expect(303);
+    let paused = operator.page(page);
+    assert!(paused.contains("&lt;b&gt;audit&lt;/b&gt;") && paused.contains("Resume"), "{paused}");
+    let api = Api::with_role(&project, &node, "operator");
+    let health = api.get("/api/v1/agents/shell/health").expect(200).json();
+    assert_eq!(health["status"], "paused");
+    let run = started(&api, "hostile");
+    operator.send(page, act, "act=resume").expect(303);
+    api.ended(&run);
+    project.call(&["jobs", "run", "samples"]).expect(0);
+    assert!(operator.page(page).contains("50.0%"), "one of its two attempts failed");
+    operator.send(page, act, "act=explode").expect(400);
+    operator.ask("/agents/none").expect(404);
+}
+
+#[test]
+fn a_stream_says_which_runs_have_changed() {
+    let (project, node) = shop();
+    let browser = Browser::new(&project, &node, "viewer");
+    let mut stream = std::net::TcpStream::connect(&browser.api.address).expect("it listens");
+    let head = format!("GET /live/stream HTTP/1.1\r\nHost: {}\r\n", browser.api.address);
+    let asked = format!("{head}{}\r\n", browser.cookie);
+    std::io::Write::write_all(&mut stream, asked.as_bytes()).expect("it reads");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stream)).map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("content-type: text/event-stream")));
+    let run = started(&Api::with_role(&project, &node, "operator"), "asks");
+    assert!(lines.any(|line| line.starts_with("data:") && line.contains(&run)));
+    let nobody = Api::nobody(&node).get("/live/stream");
+    assert_eq!(nobody.status, 401, "{nobody:?}");
+}

@@ -31,6 +31,10 @@ pub struct Filter {
     /// Only those that this run started.
     #[serde(default)]
     pub parent: Option<String>,
+    /// Only those with a step that waits for a person: an approval, a signal, an outcome that nobody
+    /// knows.
+    #[serde(default)]
+    pub asks: bool,
     /// At most so many, up to 500; 50 when not given.
     #[serde(default)]
     pub limit: Option<usize>,
@@ -108,6 +112,7 @@ pub async fn list(State(app): State<App>, Query(asked): Query<Filter>) -> Result
         // What tells people something is none of the work, unless it is asked for.
         except: asked.workflow.is_none().then(notify_workflow),
         before: asked.cursor.as_deref().map(cursor).transpose()?,
+        asks: asked.asks,
         limit: limit + 1,
         ..RunFilter::default()
     };

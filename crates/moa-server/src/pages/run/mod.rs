@@ -13,6 +13,7 @@ use maud::{Markup, html};
 use moa_core::ids::RunId;
 use moa_core::machine::Run;
 use moa_core::run::{RunStatus, StepRow};
+use moa_core::step::WaitReason;
 use moa_core::time::Millis;
 use moa_view::why::{Limits, Reason};
 use moa_view::{now, summary, tree, why};
@@ -105,7 +106,7 @@ pub async fn show(
 
 /// What it asks people.
 fn questions(who: &Identity, shown: &Shown) -> Markup {
-    let waits = |row: &&StepRow| row.wait.is_some_and(inbox::is_for_people);
+    let waits = |row: &&StepRow| row.wait.is_some_and(WaitReason::asks);
     html! {
         @for row in shown.run.steps().filter(waits).take(QUESTIONS) {
             @let name = shown.run.step_name(row.inst);

@@ -63,7 +63,7 @@ pub async fn show(
             span class="dim" { (parts::line(&deed(plan))) }
             div class="actions" { (again(&who, &shown, &step)) }
         }
-        @if row.wait.is_some_and(inbox::is_for_people) {
+        @if row.wait.is_some_and(WaitReason::asks) {
             div class="note wait" { (inbox::question(&who, &shown.run, row, shown.now)) }
         }
         @if let Some(child) = steps::child(row) {
