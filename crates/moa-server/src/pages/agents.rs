@@ -253,7 +253,6 @@ pub async fn one(
         json: Some(format!("/api/v1/agents/{}", spec.id)),
         live,
         body: Some(body),
-        ..Page::default()
     };
     Ok(page(&app, &who, shown))
 }

@@ -385,7 +385,7 @@ pub fn standings(targets: &[Standing]) -> Markup {
                             (number(standing.count)) div class="dim" { (wanted(standing)) }
                         }
                         td class="num spare" { (standing.forecast.map_or("–".into(), rounded)) }
-                        td { (outlook(standing.outlook)) }
+                        td class="over" { (outlook(standing.outlook)) }
                     }
                 }
             }
