@@ -43,13 +43,12 @@ use crate::auth::role::Role;
 use crate::control::Control;
 use crate::exposition::Requests;
 use crate::routes::Row;
+use crate::serve::Waits;
 
 /// Bytes of a body at most: params at their largest, doubled by escapes, and the rest.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 /// Streams of events at once.
 const STREAMS_MAX: usize = 2000;
-/// How long a body may pause while it is sent.
-const BODY_WAIT: Duration = Duration::from_secs(15);
 /// How long a handler may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
@@ -68,6 +67,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// Whether it speaks TLS itself.
     pub tls: bool,
+    /// How long clients are waited for.
+    pub waits: Waits,
     /// Whose JWTs are believed.
     pub jwt: Vec<auth::jwt::Issuer>,
     /// Sign-in with a provider.
@@ -86,6 +87,7 @@ struct Inner {
     auth: Arc<Auth>,
     hosts: Hosts,
     secure: bool,
+    waits: Waits,
     document: OpenApi,
     ending: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
@@ -96,7 +98,7 @@ struct Inner {
 impl App {
     /// A server for a node; streams end when `ending` says true.
     pub fn new(options: Options, control: Arc<dyn Control>, ending: watch::Receiver<bool>) -> Self {
-        let Options { project, state, address, hosts, public_url, tls, jwt, oidc } = options;
+        let Options { project, state, address, hosts, public_url, tls, waits, jwt, oidc } = options;
         let secure = tls || public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         let scheme = if tls { "https" } else { "http" };
         let base_url =
@@ -109,6 +111,7 @@ impl App {
             auth: Arc::new(Auth::new(&state, address.port(), secure, jwt, oidc)),
             hosts: Hosts::new(&hosts, public_url.as_deref()),
             secure,
+            waits,
             document: table().1,
             ending,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -203,7 +206,7 @@ impl App {
             .fallback(async || error::Problem::not_found("there is nothing at this path"))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(TimeoutLayer::with_status_code(timeout, ANSWER_WAIT))
-            .layer(RequestBodyTimeoutLayer::new(BODY_WAIT))
+            .layer(RequestBodyTimeoutLayer::new(self.0.waits.body))
             .layer(from_fn_with_state(self.clone(), auth::identify))
             .layer(from_fn_with_state(self.clone(), auth::guard::guard))
             .layer(panicked)

@@ -25,17 +25,39 @@ use crate::tls::Tls;
 
 /// Connections at once, streams of events among them; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 2500;
-/// How long a request's header may take, and how long a connection may be idle between two.
-const HEADER_WAIT: Duration = Duration::from_secs(15);
 /// Bytes of a header at most.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Headers of a request at most.
 const HEADERS_MAX: usize = 100;
-/// How long a reader may read nothing while there is something to read, in milliseconds.
-#[cfg(target_os = "linux")]
-const READER_WAIT_MS: u32 = 60_000;
 /// How long requests under way get when the server ends.
 const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// How long clients are waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Waits {
+    /// A request's header may take so long, and a connection may be idle so long between two.
+    pub header: Duration,
+    /// A body may pause so long while it is sent.
+    pub body: Duration,
+    /// A reader may read nothing so long while there is something to read.
+    pub reader: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        let (header, body) = (Duration::from_secs(15), Duration::from_secs(15));
+        Self { header, body, reader: Duration::from_secs(60) }
+    }
+}
+
+impl Waits {
+    /// None of them longer than this.
+    #[must_use]
+    pub fn at_most(self, max: Duration) -> Self {
+        let Self { header, body, reader } = self;
+        Self { header: header.min(max), body: body.min(max), reader: reader.min(max) }
+    }
+}
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +75,7 @@ impl Peer {
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
+    waits: Waits,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -65,7 +88,7 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let connection = connection(stream, peer, tls.clone(), router.clone(), stop.clone());
+        let connection = connection(stream, peer, tls.clone(), waits, router.clone(), stop.clone());
         connections.spawn(async move {
             let _place = place;
             connection.await;
@@ -107,6 +130,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Tls>,
+    waits: Waits,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -115,14 +139,16 @@ async fn connection(
     // Who reads no more of an answer, or of a stream, is cut off; where that can't be set, at the
     // next restart.
     #[cfg(target_os = "linux")]
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, READER_WAIT_MS);
-    let Some(tls) = tls else { return answer(stream, peer, router, stop).await };
+    let reader = u32::try_from(waits.reader.as_millis()).unwrap_or(u32::MAX);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, reader);
+    let Some(tls) = tls else { return answer(stream, peer, waits, router, stop).await };
     let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HEADER_WAIT, tls.accept(stream)) => shaken,
+        shaken = tokio::time::timeout(waits.header, tls.accept(stream)) => shaken,
         () = stopped(&mut stop) => return,
     };
     match shaken {
-        Ok(Ok(Some(stream))) => answer(stream, peer, router, stop).await,
+        Ok(Ok(Some(stream))) => answer(stream, peer, waits, router, stop).await,
         Ok(Ok(None)) => tracing::debug!(%peer, "somebody spoke without TLS"),
         Ok(Err(error)) => tracing::debug!(%error, %peer, "a handshake failed"),
         Err(_) => tracing::debug!(%peer, "a handshake took too long"),
@@ -132,6 +158,7 @@ async fn connection(
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
+    waits: Waits,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -143,7 +170,7 @@ async fn answer(
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_WAIT)
+        .header_read_timeout(waits.header)
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();

@@ -51,6 +51,23 @@ pub fn type_of(event: &Event) -> &'static str {
     }
 }
 
+/// Bytes of a type at most.
+const TYPE_BYTES_MAX: usize = 256;
+
+/// Checks the type of an event that somebody publishes.
+///
+/// # Errors
+/// It is empty, too long, or holds what a terminal would obey.
+pub fn check_type(kind: &str) -> std::result::Result<(), String> {
+    let fits = !kind.is_empty() && kind.len() <= TYPE_BYTES_MAX;
+    match fits && !kind.chars().any(char::is_control) {
+        true => Ok(()),
+        false => Err(format!(
+            "the type of an event has 1 to {TYPE_BYTES_MAX} bytes and no control characters"
+        )),
+    }
+}
+
 /// Whether a type fits a pattern: equal, or `step.*`, or `*.failed`.
 pub fn type_fits(kind: &str, pattern: &str) -> bool {
     let pattern = pattern.strip_prefix("moa.").unwrap_or(pattern);

@@ -32,7 +32,13 @@ impl Hosts {
     /// Whether this server is called so. `host` may end with a port.
     fn knows(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
-        if authority.as_str().contains('@') {
+        // A host and perhaps a port, and nothing before, between or behind them.
+        let port = authority.as_str().strip_prefix(authority.host());
+        let is_port = |rest: &str| {
+            let digits = rest.strip_prefix(':');
+            rest.is_empty() || digits.is_some_and(|digits| digits.parse::<u16>().is_ok())
+        };
+        if !port.is_some_and(is_port) {
             return false;
         }
         let name = authority.host().to_ascii_lowercase();
@@ -40,6 +46,19 @@ impl Hosts {
         bare.parse::<std::net::IpAddr>().is_ok()
             || name == "localhost"
             || self.names.contains(&name)
+    }
+
+    /// Refuses a name that is not of this server.
+    ///
+    /// # Errors
+    /// [`Code::HostNotAllowed`].
+    pub fn check_name(&self, host: &str) -> Result<()> {
+        if self.knows(host) {
+            return Ok(());
+        }
+        let text = format!("this server is not called {host:?}");
+        let hint = "name it in moa.yaml: `server: {hosts: [NAME]}`";
+        Err(Problem::new(Code::HostNotAllowed, text).hint(hint))
     }
 
     /// Refuses a request that is not for this server, or comes from a page of another one.
@@ -52,11 +71,7 @@ impl Hosts {
             (Some(Ok(host)), None) => host,
             _ => return Err(Problem::invalid("the request must have one Host header")),
         };
-        if !self.knows(host) {
-            let text = format!("this server is not called {host:?}");
-            let hint = "name it in moa.yaml: `server: {hosts: [NAME]}`";
-            return Err(Problem::new(Code::HostNotAllowed, text).hint(hint));
-        }
+        self.check_name(host)?;
         for origin in headers.get_all(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or_default();
             let same = host_of_origin(origin).is_some_and(|of| of.eq_ignore_ascii_case(host));
@@ -95,7 +110,10 @@ fn host_of_origin(origin: &str) -> Option<&str> {
 
 /// Refuses before anything else looks at a request.
 pub async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    match app.hosts().check(request.headers()) {
+    // A whole address in the first line counts before the header.
+    let named =
+        request.uri().authority().map(|authority| app.hosts().check_name(authority.as_str()));
+    match named.unwrap_or(Ok(())).and_then(|()| app.hosts().check(request.headers())) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -132,6 +150,9 @@ mod tests {
             "127.0.0.1.evil.example",
             "moa.example.evil",
             "user@localhost",
+            "[::1].evil.example",
+            "localhost:x",
+            "localhost:99999",
             "",
         ] {
             assert!(check(host, None).is_some(), "{host}");

@@ -256,7 +256,12 @@ impl Auth {
     /// Who sends these headers.
     async fn identify(&self, headers: &HeaderMap, address: IpAddr) -> Result<Option<Identity>> {
         let now = now();
-        if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let mut given = headers.get_all(header::AUTHORIZATION).iter();
+        if let Some(value) = given.next() {
+            // Whoever stands in front may have looked at the other one.
+            if given.next().is_some() {
+                return Err(Problem::invalid("the request has two Authorization headers"));
+            }
             let token = value.to_str().ok().and_then(bearer).ok_or_else(|| {
                 Problem::new(Code::Unauthenticated, "the Authorization header holds no token")
                     .hint("send `Authorization: Bearer TOKEN`")

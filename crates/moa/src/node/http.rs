@@ -27,8 +27,9 @@ use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{
     AttemptLog, Control, Drawing, Edit, Expect, FileWorkflow, Hook, LogPart,
 };
+use moa_server::serve::{self, Waits};
 use moa_server::tls::Tls;
-use moa_server::{App, SignIn, serve};
+use moa_server::{App, SignIn};
 use moa_view::audit::Verdict;
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
@@ -160,8 +161,9 @@ impl Http {
         config: &Config,
     ) -> Result<Self> {
         let server = &config.settings.server;
-        let wait = shortened(ISSUER_WAIT);
+        let wait = test_wait().map_or(ISSUER_WAIT, |wait| wait.min(ISSUER_WAIT));
         let issuers = Issuers::new(layout, server, &node.secrets, wait)?;
+        let waits = test_wait().map_or(Waits::default(), |wait| Waits::default().at_most(wait));
         let make = || {
             let address = listener.local_addr()?;
             listener.set_nonblocking(true)?;
@@ -181,6 +183,7 @@ impl Http {
             hosts: server.hosts.clone(),
             public_url: server.public_url.clone(),
             tls: tls.is_some(),
+            waits,
             jwt: issuers.jwt,
             oidc: issuers.oidc,
         };
@@ -198,7 +201,7 @@ impl Http {
         let sign_in = app.sign_in();
         let task = runtime.spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => serve::serve(listener, tls, app.router(), stopped).await,
+                Ok(listener) => serve::serve(listener, tls, waits, app.router(), stopped).await,
                 Err(error) => tracing::error!(%error, "the server can't start"),
             }
         });
@@ -216,11 +219,10 @@ impl Http {
     }
 }
 
-/// A wait, or a shorter one that a test wants.
-fn shortened(wait: Duration) -> Duration {
-    let wanted = std::env::var("MOA_TEST_SERVER_WAIT_MS").ok();
-    let wanted = wanted.and_then(|text| text.parse().ok()).map(Duration::from_millis);
-    wanted.map_or(wait, |wanted| wanted.min(wait))
+/// How long a test wants others to be waited for at most.
+fn test_wait() -> Option<Duration> {
+    let wanted = std::env::var("MOA_TEST_SERVER_WAIT_MS").ok()?;
+    wanted.parse().ok().map(Duration::from_millis)
 }
 
 impl Drop for Http {

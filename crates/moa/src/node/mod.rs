@@ -687,6 +687,7 @@ impl Node {
 
     /// Publishes an event; answers whether it is new.
     pub async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
+        view::events::check_type(&event).map_err(Failure::usage)?;
         if self.info.transient {
             let mut watched = self.watched.lock().await;
             self.look(&mut watched).await?;

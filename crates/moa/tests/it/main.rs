@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod alone;
 mod api;
+mod attacks;
 mod audit;
 mod backup;
 mod browser;

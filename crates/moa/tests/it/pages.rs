@@ -13,13 +13,13 @@ const ASKS: &str = "name: '<i>asks</i>'\n\
     steps:\n  - {id: release, approve: {title: '<script>alert(3)</script>'}}\n";
 
 /// A browser that is signed in.
-struct Browser {
+pub struct Browser {
     api: Api,
     cookie: String,
 }
 
 impl Browser {
-    fn new(project: &Project, node: &Node, role: &str) -> Self {
+    pub fn new(project: &Project, node: &Node, role: &str) -> Self {
         let api = Api::nobody(node);
         let link = project.call(&["open", "--print", "--role", role]).expect(0).out;
         let code = link.trim().rsplit_once("code=").expect("a code").1.to_owned();
@@ -35,7 +35,7 @@ impl Browser {
         self.api.send("GET", path, &headers, "")
     }
 
-    fn page(&self, path: &str) -> String {
+    pub fn page(&self, path: &str) -> String {
         let page = loop {
             // Who asks very often is told to wait a bit.
             let page = self.ask(path);
@@ -518,4 +518,10 @@ fn a_stream_says_which_runs_have_changed() {
     assert!(lines.any(|line| line.starts_with("data:") && line.contains(&run)));
     let nobody = Api::nobody(&node).get("/live/stream");
     assert_eq!(nobody.status, 401, "{nobody:?}");
+}
+
+/// The pages that every page leads to, and others that need no name.
+pub fn paths_of_all() -> Vec<String> {
+    let nav = moa_server::pages::NAV.iter().map(|(path, ..)| (*path).to_owned());
+    nav.chain(["/calendar".to_owned()]).collect()
 }
