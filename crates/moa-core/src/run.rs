@@ -226,9 +226,13 @@ pub struct RunExtra {
     /// somebody has asked for that.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unhandled: bool,
-    /// When `on_failure` began.
+    /// When `on_failure` began; `None` also where an older moa began it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handling_since: Option<Millis>,
+    /// Whether it was the time of `on_failure` that was over, and not that of the main steps: what
+    /// failed in them is why the run fails.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub handling_timed_out: bool,
     /// Whether it is paused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -250,7 +254,8 @@ pub struct RunExtra {
 }
 
 impl RunExtra {
-    /// Whether it is being cancelled for good. One whose time is over has failed: that is handled first.
+    /// Whether it is being cancelled for good. One whose time is over has failed: that is handled
+    /// first.
     pub fn is_cancelled(&self) -> bool {
         self.cancel.is_some() && (!self.timed_out || self.unhandled)
     }

@@ -201,7 +201,8 @@ impl Told<'_> {
                 data.insert(key.into(), Millis(at).to_string().into());
             }
         }
-        // As it is written everywhere else; as a number it would be too large for most readers of JSON.
+        // As it is written everywhere else; as a number it would be too large for most readers of
+        // JSON.
         if let Some(node) = data.get("node").and_then(Json::as_u64) {
             data.insert("node".into(), NodeId(node).to_string().into());
         }

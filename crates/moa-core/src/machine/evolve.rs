@@ -151,6 +151,7 @@ impl Run {
                 let handling = row.phase == Phase::OnFailure;
                 row.extra.unhandled = handling || row.extra.cancel.is_some();
                 row.extra.cancel.get_or_insert_with(|| reason.clone());
+                row.extra.handling_timed_out |= *timeout && handling && !row.extra.timed_out;
                 row.extra.timed_out |= *timeout;
             }
             Event::PhaseEntered { phase } => {

@@ -86,7 +86,12 @@ impl Tx<'_> {
     fn end_run(&mut self) {
         let graph = self.run.graph.clone();
         let finally = graph.finally.and_then(|body| self.first_failure(body));
-        let event = if self.run.row.extra.timed_out {
+        let late = self.run.row.extra.handling_timed_out;
+        let event = if let (true, Some(failed)) = (late, self.first_failure(MAIN)) {
+            let StepError { kind, message } = self.blame(failed);
+            let then = self.run.row.extra.cancel.as_deref().unwrap_or_default();
+            Event::RunFailed { error: StepError::new(kind, format!("{message}; then {then}")) }
+        } else if self.run.row.extra.timed_out {
             let message = self.run.row.extra.cancel.clone().unwrap_or_default();
             Event::RunFailed { error: StepError::new(ErrorKind::Timeout, message) }
         } else if self.run.row.extra.is_cancelled() {

@@ -376,12 +376,22 @@ impl Run {
                     Phase::Main | Phase::Compensate => Some(row.started_at?.after(limit)),
                     Phase::OnFailure if row.extra.is_cancelled() => None,
                     Phase::OnFailure => {
-                        Some(row.extra.handling_since?.after(limit.max(ON_FAILURE_TIME_MIN)))
+                        Some(self.handling_since()?.after(limit.max(ON_FAILURE_TIME_MIN)))
                     }
                     _ => None,
                 }
             }
         }
+    }
+
+    /// When `on_failure` began. A run of an older moa doesn't say so: then it is when the last of the
+    /// steps before it ended.
+    fn handling_since(&self) -> Option<Millis> {
+        let row = &self.row;
+        let first = || row.extra.open_bodies.get(&self.graph.on_failure?).copied();
+        let before = || self.steps.iter().take(first().map_or(0, |first| first as usize));
+        let ended = || before().filter_map(|step| step.row.finished_at).max();
+        row.extra.handling_since.or_else(ended).or(row.started_at)
     }
 
     /// Where an instance stands in its loops, outermost first: `""`, `"3"`, `"3.0"`.

@@ -240,6 +240,74 @@ fn thousands_are_undone_one_after_another_last_first() {
     assert_eq!(solo.run.row.status, RunStatus::Failed);
 }
 
+/// A run with a time limit, whose only main step can fail, and whose `on_failure` is a task.
+fn handled(timeout: u64) -> Arc<Graph> {
+    let plan = json!({
+        "workflow": "handled", "hash": VersionHash([2; 32]), "title": "handled",
+        "steps": [step("deploy", 0, task()), step("tell", 1, task()), step("tidy", 2, task())],
+        "bodies": [{"start": 0, "count": 1}, {"start": 1, "count": 1}, {"start": 2, "count": 1}],
+        "timeout": timeout, "on_failure": 1, "finally": 2,
+    });
+    let plan: Plan = serde_json::from_value(plan).expect("a plan");
+    Arc::new(Graph::new(plan).expect("a good plan"))
+}
+
+impl Solo {
+    /// Lets the time limit of the present phase be over.
+    fn time_is_over(&mut self) {
+        let timer = TimerKey::Run;
+        let due = self.run.timer_due(timer).expect("it is armed");
+        self.now = self.now.max(due);
+        self.apply(&Input::TimerFired { timer, due }).expect("it is due");
+    }
+}
+
+#[test]
+fn what_failed_first_is_the_error_also_when_on_failure_takes_too_long() {
+    let mut solo = Solo::start(&handled(3_600_000), Json::Null);
+    solo.attempt(0, broken());
+    assert_eq!(solo.run.row.phase, Phase::OnFailure);
+    solo.time_is_over();
+    solo.run = solo.restored();
+    solo.attempt(2, done(Json::Null));
+    assert_eq!(solo.run.row.status, RunStatus::Failed);
+    let error = solo.run.row.error.clone().expect("it failed");
+    assert_eq!(error.kind, ErrorKind::Permanent);
+    let message = "step deploy failed: broken; then the time limit of its on_failure is over";
+    assert_eq!(error.message, message);
+
+    // The time of the main steps themselves was over: that is the error, whatever comes later.
+    let mut solo = Solo::start(&handled(3_600_000), Json::Null);
+    solo.time_is_over();
+    assert_eq!(solo.run.row.phase, Phase::OnFailure);
+    solo.time_is_over();
+    solo.attempt(2, done(Json::Null));
+    let error = solo.run.row.error.clone().expect("it failed");
+    assert_eq!(error.kind, ErrorKind::Timeout);
+    assert_eq!(error.message, "the run's time limit is over");
+}
+
+#[test]
+fn on_failure_has_a_limit_also_where_an_older_moa_began_it() {
+    let hour = 3_600_000;
+    let mut solo = Solo::start(&handled(hour), Json::Null);
+    solo.now = Millis(solo.now.0 + 1_000_000);
+    solo.attempt(0, broken());
+    let due = solo.run.timer_due(TimerKey::Run).expect("it has a limit");
+    // As an older moa kept it.
+    let mut row = serde_json::to_value(&solo.run.row).expect("JSON");
+    let extra = row["extra"].as_object_mut().expect("a map");
+    extra.remove("handling_since").expect("this moa says when");
+    solo.run.row = serde_json::from_value(row).expect("a row");
+    solo.run = solo.restored();
+    assert_eq!(solo.run.row.phase, Phase::OnFailure);
+    assert_eq!(solo.run.timer_due(TimerKey::Run), Some(due), "when the last main step ended");
+    solo.time_is_over();
+    solo.attempt(2, done(Json::Null));
+    let error = solo.run.row.error.clone().expect("it failed");
+    assert!(error.message.starts_with("step deploy failed: broken"), "{}", error.message);
+}
+
 #[test]
 fn what_failed_in_a_wide_loop_is_done_again_and_nothing_else() {
     let mut solo = Solo::start(&each(task()), items());

@@ -1,7 +1,8 @@
 //! The job that keeps what the node does over time, for the charts of the dashboard.
 //!
-//! `.moa/samples.json` holds it, written once a minute and when something has ended, and replaced whole. It is there to be looked at
-//! alone: where it is lost or damaged, the charts begin anew, and nothing else is different.
+//! `.moa/samples.json` holds it, written once a minute and when something has ended, and replaced
+//! whole. It is there to be looked at alone: where it is lost or damaged, the charts begin anew, and
+//! nothing else is different.
 
 use std::io;
 use std::path::{Path, PathBuf};
