@@ -15,6 +15,13 @@ use std::path::{Component, Path, PathBuf};
 use moa_core::limits::FILE_BYTES_MAX;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
+/// The mode of a file for its owner alone.
+pub const PRIVATE: u32 = 0o600;
+/// The mode of a file that the owner's group may read too.
+pub const SHARED: u32 = 0o640;
+/// The mode of a file that everybody may read.
+pub const PUBLIC: u32 = 0o644;
+
 /// A folder whose files may be opened.
 #[derive(Debug)]
 pub struct Beneath {
@@ -73,6 +80,11 @@ impl Beneath {
     /// Writes a file, whole or not at all, in the place of one that may be there; folders that are
     /// missing are made. A link in its place is replaced, and not followed.
     pub fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.write_as(path, bytes, SHARED)
+    }
+
+    /// The same, with the mode that the file is to have.
+    pub fn write_as(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let name = path.file_name().ok_or_else(no_name)?;
         let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
         for folder in folders.collect::<Vec<_>>().into_iter().rev() {
@@ -90,7 +102,7 @@ impl Beneath {
                 made => made?,
             }
         }
-        put(&self.parent(path)?, name, bytes, Mode::from_raw_mode(0o640))
+        put(&self.parent(path)?, name, bytes, Mode::from_raw_mode(mode))
     }
 
     /// Removes a file, or a link itself.
@@ -212,16 +224,38 @@ fn put(folder: &OwnedFd, name: &OsStr, bytes: &[u8], mode: Mode) -> io::Result<(
 
 /// Writes a file that a person named: beneath the project where its path is in it, and else in the
 /// folder that it names.
-pub fn write_named(root: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// It can't be written; or what is there is no regular file, but a device, a pipe, a folder, or a
+/// link to one.
+pub fn write_named(root: &Path, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let path = plain(path);
+    refuse_special(&path)?;
     if let Ok(within) = path.strip_prefix(root) {
-        return Beneath::new(root)?.write(within, bytes);
+        return Beneath::new(root)?.write_as(within, bytes, mode);
     }
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(no_name());
     };
     std::fs::create_dir_all(folder)?;
-    Beneath::new(folder)?.write(Path::new(name), bytes)
+    Beneath::new(folder)?.write_as(Path::new(name), bytes, mode)
+}
+
+/// Refuses what a file must not take the place of.
+fn refuse_special(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => return Err(io::Error::other("it is not a regular file")),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    // `/dev/stdout` leads to a regular file when the output goes to one; it is still no file.
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    match folder.filter(|_| path.is_symlink()) {
+        Some(folder) if ["/dev", "/proc"].iter().any(|of| folder.starts_with(of)) => {
+            Err(io::Error::other("it is not a regular file"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a project is made of, and where moa keeps its state: no other file is written there.
@@ -366,11 +400,37 @@ mod tests {
         for out in ["away/x", "away/y/x", "../x", "a/../../x", "/x"] {
             assert!(beneath.write(Path::new(out), b"x").is_err(), "{out}");
         }
-        assert!(write_named(&inside, &inside.join("data/../away/x"), b"x").is_err());
+        assert!(write_named(&inside, &inside.join("data/../away/x"), b"x", SHARED).is_err());
         assert!(beneath.remove(Path::new("away/precious")).is_err());
-        write_named(&inside, &outside.join("named"), b"n").expect("a person named it");
+        write_named(&inside, &outside.join("named"), b"n", PUBLIC).expect("a person named it");
+        let mode = std::fs::metadata(outside.join("named")).expect("it is there").mode();
+        assert_eq!(mode & 0o777, PUBLIC);
         assert_eq!(std::fs::read(outside.join("precious")).expect("read"), b"p");
         assert_eq!(std::fs::read_dir(&outside).expect("ls").count(), 2);
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_nothing_but_a_file() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (inside, outside) = (dir.path().join("inside"), dir.path().join("outside"));
+        std::fs::create_dir_all(&inside).expect("mkdir");
+        std::fs::create_dir_all(outside.join("folder")).expect("mkdir");
+        for pipe in [inside.join("pipe"), outside.join("pipe")] {
+            let status = std::process::Command::new("mkfifo").arg(&pipe).status();
+            assert!(status.expect("mkfifo").success());
+            symlink(&pipe, pipe.with_extension("link")).expect("link");
+            for path in [&pipe, &pipe.with_extension("link")] {
+                let before = std::fs::symlink_metadata(path).expect("it is there");
+                assert!(write_named(&inside, path, b"x", SHARED).is_err(), "{}", path.display());
+                let after = std::fs::symlink_metadata(path).expect("it is there");
+                assert_eq!(after.ino(), before.ino(), "{}", path.display());
+            }
+        }
+        assert!(write_named(&inside, &outside.join("folder"), b"x", SHARED).is_err());
+        assert!(refuse_special(Path::new("/dev/null")).is_err());
+        assert!(refuse_special(Path::new("/dev/stdout")).is_err());
+        refuse_special(&outside.join("new")).expect("there is nothing");
     }
 
     #[test]

@@ -201,7 +201,7 @@ fn install(layout: &Layout, which: &Which, now: bool, context: &Context) -> Resu
         // Not into moa's own files, nor through a link: what is in the place is replaced.
         let path = std::path::absolute(&path)?;
         files::refuse_own(&layout.root, &path)?;
-        files::write_named(&layout.root, &path, text.as_bytes())
+        files::write_named(&layout.root, &path, text.as_bytes(), files::PUBLIC)
     };
     write().map_err(|e| {
         let failure = Failure::io(format!("can't write {}", path.display()), &e);

@@ -68,7 +68,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         Failure::usage(format!("can't write {}: {e}", path.display()))
             .hint("name another file, such as data/state.json")
     })?;
-    files::write_named(&layout.root, &path, text.as_bytes())
+    files::write_named(&layout.root, &path, text.as_bytes(), files::SHARED)
         .map_err(|e| Failure::io(format!("can't write {}", path.display()), &e))?;
     context.ui.note(&format!("wrote {}", path.display()));
     Ok(Exit::Ok)

@@ -5,7 +5,6 @@
 //! knows then: nothing is lost, and nothing starts two runs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -19,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::watch;
 use walkdir::WalkDir;
+
+use crate::files::Beneath;
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -132,13 +133,8 @@ fn read(state: &Path, id: TriggerId) -> BTreeMap<String, Found> {
 }
 
 fn write(state: &Path, id: TriggerId, found: &BTreeMap<String, Found>) -> std::io::Result<()> {
-    let path = path_of(state, id);
-    std::fs::create_dir_all(state.join(FOLDER))?;
-    let new = path.with_extension("new");
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(&serde_json::to_vec(found)?)?;
-    file.sync_all()?;
-    std::fs::rename(new, path)
+    let path = path_of(Path::new(""), id);
+    Beneath::new(state)?.write(&path, &serde_json::to_vec(found)?)
 }
 
 /// The node is stopping.

@@ -2,8 +2,8 @@
 //! is called in; in this order.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use moa_core::ids::Name;
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::{Remote, Token};
 use crate::cli::Where;
 use crate::exit::{Exit, Failure, Result};
+use crate::files::{Beneath, PRIVATE};
 
 /// The context that is the project of the folder.
 pub const LOCAL: &str = "local";
@@ -253,20 +254,9 @@ impl Contexts {
         let folder = folder()?;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.map_err(|e| failed(&e))?;
-        let temporary = folder.join(format!(".contexts.yaml.{}", std::process::id()));
-        let write = || {
-            // It may never have been there.
-            let _ = std::fs::remove_file(&temporary);
-            let mut options = std::fs::OpenOptions::new();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
-            file.write_all(self.text().as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &path)
-        };
-        write().map_err(|e| {
-            let _ = std::fs::remove_file(&temporary);
-            failed(&e)
-        })
+        let name = path.file_name().map(Path::new).unwrap_or(&path);
+        let beneath = Beneath::new(&folder).map_err(|e| failed(&e))?;
+        beneath.write_as(name, self.text().as_bytes(), PRIVATE).map_err(|e| failed(&e))
     }
 
     fn text(&self) -> Zeroizing<String> {
