@@ -66,8 +66,8 @@ pub async fn open(place: &Place) -> Result<(Host, Client)> {
                 return Ok((Host::Own(running), client));
             }
             // It has the lock, but doesn't listen yet, or not any more.
-            Start::Served(pid) => {
-                holder = pid;
+            Start::Served(by) => {
+                holder = by.pid;
                 tokio::time::sleep(TRY_EVERY).await;
             }
         }

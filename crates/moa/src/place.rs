@@ -93,7 +93,7 @@ impl Place {
     /// Agents that take no new tasks.
     pub async fn paused(&self) -> Result<BTreeMap<Name, PausedAgent>> {
         match self {
-            Self::Here(layout) => Ok(node::agents::Paused::read(&layout.state()).all()),
+            Self::Here(layout) => Ok(node::agents::Paused::read(&layout.state())?.all()),
             Self::There(remote) => Ok(remote.status().await?.paused),
         }
     }

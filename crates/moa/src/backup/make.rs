@@ -1,11 +1,12 @@
 //! Makes a backup.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
 use super::{COUNTERS, Entry, FORMAT, FOUND, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
@@ -13,14 +14,15 @@ use super::{copy, make_folder, measure, remove, sync_folder, unwritable, walk};
 use crate::exit::{Failure, Result};
 use crate::files::refuse_own;
 use crate::metrics;
-use crate::node::lock;
+use crate::node::agents;
+use crate::node::lock::{self, Stay};
 use crate::project::{Layout, SETTINGS_FILE};
 use crate::wire;
 
 /// The ending of a backup in one file.
 const TAR: &str = "tar";
 /// Folders of the project that belong to it, beside the settings.
-const PROJECT_FOLDERS: [&str; 2] = ["agents", "workflows"];
+const PROJECT_FOLDERS: [&str; 3] = ["agents", "calendars", "workflows"];
 
 /// What to back up, and where to.
 pub struct Request<'a> {
@@ -52,22 +54,41 @@ pub fn make(request: &Request<'_>, told: &mut dyn FnMut(u64, u64)) -> Result<Mad
         Failure::usage(format!("can't write {}: {e}", request.to.display()))
             .hint("name another place, such as backups/, or better one on another disk")
     })?;
-    let (path, _ours) = claim(request)?;
-    let partial = beside(&path, "partial");
-    let staged = beside(&path, "staged");
+    let (path, ours) = claim(request)?;
+    let (partial, staged) = (beside(&path, "partial"), beside(&path, "staged"));
     let clean = || remove(&partial).and_then(|()| remove(&staged));
-    // What a backup that was killed left behind is of no use.
-    clean().map_err(|e| unwritable(&partial, &e))?;
+    if ours.taken_up {
+        // What a backup that was killed left behind is of no use.
+        clean().map_err(|e| unwritable(&partial, &e))?;
+    }
+    if let Some(other) = [&partial, &staged].into_iter().find(|p| p.symlink_metadata().is_ok()) {
+        return Err(Failure::refused(format!("{} is in the way", other.display()))
+            .hint("moa doesn't know whose it is: delete it, or name another place"));
+    }
     let made = match path.extension().is_some_and(|ending| ending == TAR) {
         true => Sink::tar(&partial, staged.clone()),
         false => Sink::folder(&partial),
     };
     let made = made.map_err(|e| unwritable(&partial, &e)).and_then(|s| fill(request, s, told));
     let manifest = made.inspect_err(|_| drop(clean()))?;
-    fs::rename(&partial, &path).map_err(|e| unwritable(&path, &e))?;
+    put_in_place(&partial, &path).map_err(|e| {
+        let _ = clean();
+        unwritable(&path, &e)
+    })?;
     let parent = folder_of(&path);
     sync_folder(parent).map_err(|e| unwritable(parent, &e))?;
     Ok(Made { path, manifest })
+}
+
+/// Gives a backup its name, which nothing else may have got meanwhile.
+fn put_in_place(partial: &Path, path: &Path) -> io::Result<()> {
+    match renameat_with(CWD, partial, CWD, path, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match path.symlink_metadata() {
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(_) => fs::rename(partial, path),
+        },
+        done => Ok(done?),
+    }
 }
 
 /// The folder that something is in.
@@ -112,18 +133,26 @@ fn beside_numbered(path: &Path, n: u32) -> PathBuf {
 /// The right to write a backup of a name. The file goes with it.
 struct Claim {
     path: PathBuf,
+    /// Whether the file is of another backup, which was killed: then what it left is there too.
+    taken_up: bool,
     _file: File,
 }
 
+/// What is in the file of a claim: it was made by moa, and may be removed by it.
+const CLAIM: &[u8] = b"A backup is being made by moa. This file goes away with it.\n";
+
 impl Claim {
     /// Takes it; `None` when another process has it.
+    ///
+    /// # Errors
+    /// Its file can't be made; or there is one that is not moa's.
     fn take(of: &Path) -> io::Result<Option<Self>> {
         let path = beside(of, "lock");
         loop {
             let mut options = File::options();
-            let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-            let options = options.write(true).create(true).truncate(false).mode(0o600);
-            let file = options.custom_flags(flags).open(&path)?;
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+            let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let mut file = options.custom_flags(flags).open(&path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return Ok(None),
@@ -132,10 +161,32 @@ impl Claim {
             // Whoever had it may have removed the file since it was opened: then it is another one's.
             let (ours, there) = (file.metadata()?, fs::symlink_metadata(&path));
             if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-                return Ok(Some(Self { path, _file: file }));
+                let taken_up = mark(&mut file, &ours)
+                    .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+                return Ok(Some(Self { path, taken_up, _file: file }));
             }
         }
     }
+}
+
+/// Marks the file of a claim as moa's; answers whether it was so before.
+fn mark(file: &mut File, meta: &fs::Metadata) -> io::Result<bool> {
+    let mut there = Vec::new();
+    if meta.is_file() {
+        file.take(CLAIM.len() as u64 + 1).read_to_end(&mut there)?;
+    }
+    if !meta.is_file() || !CLAIM.starts_with(&there) {
+        return Err(io::Error::other("it is in the way, and not of moa"));
+    }
+    if there == CLAIM {
+        return Ok(true);
+    }
+    // Just made; or a process died while it wrote this, and has written nothing else.
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(CLAIM)?;
+    file.sync_all()?;
+    Ok(false)
 }
 
 impl Drop for Claim {
@@ -168,10 +219,12 @@ fn target(request: &Request<'_>) -> Result<(PathBuf, bool)> {
     if to.exists() { exists(to) } else { Ok((to.to_owned(), false)) }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{ending}"));
-    name.into()
+/// What a backup needs while it is made: hidden, and by a name that nobody else uses.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".moa-backup-{what}"));
+    path.with_file_name(name)
 }
 
 fn fill(request: &Request<'_>, mut sink: Sink, told: &mut dyn FnMut(u64, u64)) -> Result<Manifest> {
@@ -179,12 +232,17 @@ fn fill(request: &Request<'_>, mut sink: Sink, told: &mut dyn FnMut(u64, u64)) -
     let state = request.layout.state();
     // Whoever has the lock is the only one that may write to the store.
     let lock = match state.is_dir() {
-        true => Some(lock::take(&state)?),
+        true => Some(lock::take(&state, Stay::Passing)?),
         false => None,
     };
     let live = matches!(lock, Some(lock::Taken::By(_)));
     // Before the store: counters that are behind it go on from there, but none may be ahead of it.
     match sink.add(&metrics::path(&state), COUNTERS) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        done => done.map_err(failed)?,
+    }
+    // Who is paused now is paused where this is restored.
+    match sink.add(&state.join(agents::FILE), &format!("{STATE}/{}", agents::FILE)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         done => done.map_err(failed)?,
     }

@@ -70,7 +70,7 @@ pub struct Holds {
     pub logs: bool,
     /// Work folders of runs.
     pub work: bool,
-    /// `moa.yaml`, workflows and agents.
+    /// `moa.yaml`, workflows, agents and calendars.
     pub project: bool,
 }
 

@@ -17,7 +17,8 @@ use super::{FORMAT, MANIFEST, Manifest, PROJECT, STATE};
 use super::{copy, make_folder, measure, remove, sync_folder, unwritable};
 use crate::audit;
 use crate::exit::{Exit, Failure, Result};
-use crate::node::lock;
+use crate::node::agents;
+use crate::node::lock::{self, Stay};
 use crate::project::{Layout, SETTINGS_FILE};
 use crate::wire;
 
@@ -86,9 +87,7 @@ fn read_manifest(root: &Path, path: &Path) -> Result<Manifest> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let text = format!("{} is not a backup: it has no {MANIFEST}", path.display());
             let failure = Failure::not_found(text);
-            return Err(
-                failure.hint("`moa backup TO` makes one; one that ends in .partial is none")
-            );
+            return Err(failure.hint("`moa backup TO` makes one; an unfinished one is none"));
         }
         Err(e) => return Err(Failure::io(format!("can't read {}", file.display()), &e)),
     };
@@ -160,9 +159,9 @@ pub fn replace(backup: &Backup, layout: &Layout, stamp: &str) -> Result<Restored
     let state = layout.state();
     // Held until the end, so that no node starts on a state that goes away.
     let _lock = match state.is_dir() {
-        true => match lock::take(&state)? {
+        true => match lock::take(&state, Stay::Passing)? {
             lock::Taken::Ours(lock) => Some(lock),
-            lock::Taken::By(pid) => return Err(lock::refusal(pid)),
+            lock::Taken::By(by) => return Err(lock::refusal(by.pid)),
         },
         false => None,
     };
@@ -208,6 +207,12 @@ fn stage(backup: &Backup, staged: &Path, state: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         Err(_) => remove(&staged.join("id"))?,
         Ok(_) => {}
+    }
+    // What somebody has paused or let go on since is meant for now. A damaged one goes along too: the
+    // node then asks, rather than guesses.
+    match copy(&state.join(agents::FILE), &staged.join(agents::FILE)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
     }
     fs::remove_file(staged.join(INCOMPLETE))?;
     sync_folder(staged)

@@ -25,12 +25,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long nothing is told during a stop while nothing changes.
 const TELL_EVERY: Duration = Duration::from_secs(15);
 
+/// How long a node waits for another one that has the project only for a run, or for a backup.
+const PASSING_MAX: Duration = Duration::from_secs(60);
+/// Time between two tries to start.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+
 /// Serve the project until stopped.
 #[derive(Debug, clap::Args)]
 #[command(long_about = "\
 Serve the project until stopped. State is kept in .moa/moa.db; other commands talk to the node
-through a local socket, programs and browsers through http://127.0.0.1:3020. Edits of workflows and agents hold from the next run on; a broken edit is
-reported, and the last good version stays.
+through a local socket, programs and browsers through http://127.0.0.1:3020. Edits of workflows and
+agents hold from the next run on; a broken edit is reported, and the last good version stays. A run
+of `moa run` or a backup that has the project just now is waited for, a minute at most.
 
 SIGTERM or Ctrl-C stops it: no new attempt starts, running ones get up to --drain to end, the rest
 is stopped and done again at the next start. A second one stops at once.")]
@@ -62,7 +68,7 @@ pub fn run(args: Args, context: &Context) -> Result {
     let exit = runtime.block_on(async {
         // Before anything else, so that no signal is lost.
         let mut signals = Signals::new()?;
-        let options = Options {
+        let options = || Options {
             layout: layout.clone(),
             transient: false,
             drain: args.drain,
@@ -73,10 +79,7 @@ pub fn run(args: Args, context: &Context) -> Result {
                 false => Wanted::AsSet { listen: args.listen },
             },
         };
-        let running = match Running::start(options).await? {
-            Start::Running(running) => running,
-            Start::Served(pid) => return Err(lock::refusal(pid)),
-        };
+        let running = start(&options, &mut signals, context).await?;
         announce(&running, &layout, context).await;
         supervisor::ready(&format!("serves {}", running.root.display()));
         tokio::select! {
@@ -87,6 +90,40 @@ pub fn run(args: Args, context: &Context) -> Result {
     });
     runtime.shutdown_background();
     exit
+}
+
+/// Starts the node. Whoever has the project only for a while is waited for; another node that serves
+/// it is not.
+async fn start(
+    options: &dyn Fn() -> Options,
+    signals: &mut Signals,
+    context: &Context,
+) -> Result<Box<Running>> {
+    let until = Instant::now() + PASSING_MAX;
+    let mut told = false;
+    loop {
+        let holder = match Running::start(options()).await? {
+            Start::Running(running) => return Ok(running),
+            Start::Served(holder) => holder,
+        };
+        // One that has not yet written down who it is does so in a moment.
+        let passing = holder.stay == lock::Stay::Passing || holder.pid.is_none();
+        if !passing || Instant::now() >= until {
+            return Err(lock::refusal(holder.pid));
+        }
+        if let (false, Some(pid)) = (told, holder.pid) {
+            told = true;
+            let most = text::duration(Span::seconds(PASSING_MAX.as_secs()));
+            let line = format!("waiting for a run or a backup that has the project (pid {pid})");
+            context.ui.note(&format!("{line}, {most} at most"));
+        }
+        tokio::select! {
+            () = signals.next() => {
+                return Err(Failure::new(Exit::Interrupted, "stopped before it had started"));
+            }
+            () = tokio::time::sleep(TRY_EVERY) => {}
+        }
+    }
 }
 
 /// Refuses root, or warns. Before anything is made, so that nothing belongs to root by accident.

@@ -2,8 +2,8 @@
 //! on. Who paused which one is in a file beneath the project's state, so that it outlives restarts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,37 +14,44 @@ use moa_engine::Handle;
 use moa_view::node::PausedAgent;
 
 use super::Node;
-use crate::exit::{Failure, Result};
+use crate::exit::{Exit, Failure, Result};
+use crate::files::{Beneath, PRIVATE};
 use crate::refresh::Watched;
 use crate::text;
 use crate::wire::Worker;
 
 /// The file, beneath the project's state.
-const FILE: &str = "paused-agents.json";
+pub const FILE: &str = "paused-agents.json";
 
 /// The agents that are paused.
 pub struct Paused {
-    path: PathBuf,
+    state: PathBuf,
     all: Mutex<BTreeMap<Name, PausedAgent>>,
 }
 
 impl Paused {
-    /// Those that a project has on its disk. A file that can't be read is as if no agent were paused,
-    /// and that is logged: nothing else of it is lost.
-    pub fn read(state: &Path) -> Self {
+    /// Those that a project has on its disk.
+    ///
+    /// # Errors
+    /// The file can't be read, or is damaged. Nobody may take that for "none is paused": an agent
+    /// would do what somebody has stopped.
+    pub fn read(state: &Path) -> Result<Self> {
         let path = state.join(FILE);
-        let all = match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| {
-                tracing::error!(%error, "{} is damaged: no agent is paused", path.display());
-                BTreeMap::new()
-            }),
+        let all = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+                let text = format!("{} is damaged: {error}", path.display());
+                Failure::new(Exit::Damaged, text).hint(
+                    "it says which agents are paused: mend it, or write `{}` into it if none is",
+                )
+            })?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
-                tracing::error!(%error, "{} can't be read: no agent is paused", path.display());
-                BTreeMap::new()
+                let mut failure = Failure::io(format!("can't read {}", path.display()), &error);
+                failure.exit = Exit::Unavailable;
+                return Err(failure.hint("it says which agents are paused"));
             }
         };
-        Self { path, all: Mutex::new(all) }
+        Ok(Self { state: state.to_owned(), all: Mutex::new(all) })
     }
 
     /// All of them.
@@ -63,20 +70,11 @@ impl Paused {
             Some(paused) => _ = next.insert(agent.clone(), paused),
             None => _ = next.remove(agent),
         }
-        write(&self.path, &serde_json::to_vec(&next)?)?;
+        let bytes = serde_json::to_vec(&next)?;
+        Beneath::new(&self.state)?.write_as(Path::new(FILE), &bytes, PRIVATE)?;
         *all = next;
         Ok(true)
     }
-}
-
-/// Puts a file in the place of another one, whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// The agents as the engine sees them. One that is paused, or whose file has errors, has no slot:
@@ -109,11 +107,9 @@ pub fn of(worker: &Worker, watched: &Watched, paused: &Paused) -> BTreeMap<Name,
     agents
 }
 
-/// Tells an engine that has just started of the agents; answers those that are paused.
-pub fn begin(state: &Path, engine: &Handle, worker: &Worker, watched: &Watched) -> Paused {
-    let paused = Paused::read(state);
-    engine.set_agents(of(worker, watched, &paused));
-    paused
+/// Tells an engine that has just started of the agents.
+pub fn begin(paused: &Paused, engine: &Handle, worker: &Worker, watched: &Watched) {
+    engine.set_agents(of(worker, watched, paused));
 }
 
 impl Node {
@@ -164,14 +160,17 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let name = Name::new("mailer").expect("a name");
         let why = PausedAgent { at: Millis(7), by: "ann".into(), reason: "it is down".into() };
-        let paused = Paused::read(dir.path());
+        let read = || Paused::read(dir.path()).expect("it can be read");
+        let paused = read();
         assert!(paused.set(&name, Some(why.clone())).expect("written"));
         assert!(!paused.set(&name, Some(why.clone())).expect("so already"));
-        assert_eq!(Paused::read(dir.path()).all().get(&name), Some(&why));
+        assert_eq!(read().all().get(&name), Some(&why));
         assert!(paused.set(&name, None).expect("written"));
-        assert!(Paused::read(dir.path()).all().is_empty());
+        assert!(read().all().is_empty());
 
         fs::write(dir.path().join(FILE), "{").expect("written");
-        assert!(Paused::read(dir.path()).all().is_empty());
+        let refused = Paused::read(dir.path()).err().expect("nobody knows who is paused");
+        assert_eq!(refused.exit, Exit::Damaged);
+        assert!(refused.message.contains(FILE), "{}", refused.message);
     }
 }

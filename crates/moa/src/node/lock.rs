@@ -21,12 +21,45 @@ pub struct Lock {
 pub enum Taken {
     /// It is ours now.
     Ours(Lock),
-    /// Another process has it; its id, if it has written it down yet.
-    By(Option<u32>),
+    /// Another process has it.
+    By(Holder),
+}
+
+/// For how long a process takes the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stay {
+    /// Until it is stopped: it serves the project.
+    Lasting,
+    /// For one run, a backup, a restore.
+    Passing,
+}
+
+/// Who has the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process, if it has written it down yet.
+    pub pid: Option<u32>,
+    /// Whether it will give the lock back by itself.
+    pub stay: Stay,
+}
+
+/// What a holder writes behind its process when it doesn't stay.
+const PASSING: &str = "passing";
+
+impl Holder {
+    fn read(file: &mut File) -> Self {
+        let mut text = String::new();
+        // Its owner may be writing it just now.
+        let _ = file.read_to_string(&mut text);
+        let mut words = text.split_whitespace();
+        let pid = words.next().and_then(|pid| pid.parse().ok());
+        let passing = words.next() == Some(PASSING);
+        Self { pid, stay: if passing { Stay::Passing } else { Stay::Lasting } }
+    }
 }
 
 /// Tries to take the lock of a project. `state` is its `.moa` folder, which exists.
-pub fn take(state: &Path) -> Result<Taken> {
+pub fn take(state: &Path, stay: Stay) -> Result<Taken> {
     let path = state.join("node.lock");
     let failed = |e: &std::io::Error| unusable(&path, e);
     let mut file = OpenOptions::new()
@@ -40,17 +73,18 @@ pub fn take(state: &Path) -> Result<Taken> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            // Its owner may be writing it just now.
-            let _ = file.read_to_string(&mut text);
-            return Ok(Taken::By(text.trim().parse().ok()));
+            return Ok(Taken::By(Holder::read(&mut file)));
         }
         Err(e) => return Err(failed(&e.into())),
     }
     let mut write = || {
         file.set_len(0)?;
         file.rewind()?;
-        writeln!(file, "{}", std::process::id())
+        let pid = std::process::id();
+        match stay {
+            Stay::Lasting => writeln!(file, "{pid}"),
+            Stay::Passing => writeln!(file, "{pid} {PASSING}"),
+        }
     };
     write().map_err(|e| failed(&e))?;
     Ok(Taken::Ours(Lock { _file: file }))
@@ -60,11 +94,7 @@ pub fn take(state: &Path) -> Result<Taken> {
 pub fn holder(state: &Path) -> Option<Option<u32>> {
     let mut file = File::open(state.join("node.lock")).ok()?;
     match flock(&file, FlockOperation::NonBlockingLockShared) {
-        Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            let _ = file.read_to_string(&mut text);
-            Some(text.trim().parse().ok())
-        }
+        Err(Errno::WOULDBLOCK) => Some(Holder::read(&mut file).pid),
         // Given back when the file is closed.
         _ => None,
     }
@@ -95,11 +125,13 @@ mod tests {
     fn the_lock_is_taken_once_and_free_again_when_dropped() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         assert_eq!(holder(dir.path()), None);
-        let Ok(Taken::Ours(lock)) = take(dir.path()) else { panic!("it is free") };
-        let Ok(Taken::By(pid)) = take(dir.path()) else { panic!("it is taken") };
-        assert_eq!(pid, Some(std::process::id()));
-        assert_eq!(holder(dir.path()), Some(pid));
-        drop(lock);
-        assert!(matches!(take(dir.path()), Ok(Taken::Ours(_))));
+        for stay in [Stay::Passing, Stay::Lasting] {
+            let Ok(Taken::Ours(lock)) = take(dir.path(), stay) else { panic!("it is free") };
+            let Ok(Taken::By(by)) = take(dir.path(), stay) else { panic!("it is taken") };
+            assert_eq!(by, Holder { pid: Some(std::process::id()), stay });
+            assert_eq!(holder(dir.path()), Some(by.pid));
+            drop(lock);
+        }
+        assert!(matches!(take(dir.path(), Stay::Lasting), Ok(Taken::Ours(_))));
     }
 }

@@ -60,6 +60,7 @@ use crate::jobs::traces::{Sending, Traces};
 use crate::jobs::webhooks::{Calls, Webhooks};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::metrics::Days;
+use crate::node::lock::Stay;
 use crate::node::notifier::{Notifier, Tell};
 use crate::node::tokens::Access;
 use crate::project::{self, Layout, Served};
@@ -138,8 +139,8 @@ pub struct Running {
 pub enum Start {
     /// It runs.
     Running(Box<Running>),
-    /// Another one serves the project already; its process, if it is known.
-    Served(Option<u32>),
+    /// Another one has the project already.
+    Served(lock::Holder),
 }
 
 impl Running {
@@ -147,10 +148,11 @@ impl Running {
     pub async fn start(options: Options) -> Result<Start> {
         let Options { layout, transient, drain, stderr, verbose, serve } = options;
         let state = layout.state();
-        let lock = match claim(&state)? {
+        let lock = match claim(&state, if transient { Stay::Passing } else { Stay::Lasting })? {
             lock::Taken::Ours(lock) => lock,
-            lock::Taken::By(pid) => return Ok(Start::Served(pid)),
+            lock::Taken::By(holder) => return Ok(Start::Served(holder)),
         };
+        let paused = agents::Paused::read(&state)?;
         let (loaded, mut config) = load(&layout, stderr.unwrap_or(false))?;
         config.stop_grace_from_flag(drain);
         // Before anything runs: whoever wants it there is told at once.
@@ -171,7 +173,7 @@ impl Running {
         let max_running = settings.limits.max_running;
         let options = moa_engine::handle::Options { node: id, max_running, serves, triggers };
         let engine = worker.engine(options, &stores)?;
-        let paused = agents::begin(&state, &engine, &worker, &watched);
+        agents::begin(&paused, &engine, &worker, &watched);
         secrets::warn(&watched.project, &worker, &secrets);
         let made = jobs(&layout, settings, &stores, (&engine, &worker, &secrets), transient)?;
         let jobs = Housekeeping::begin(made).await;
@@ -243,10 +245,10 @@ impl Running {
 }
 
 /// Makes the folder of the project's state, and takes its lock.
-fn claim(state: &Path) -> Result<lock::Taken> {
+fn claim(state: &Path, stay: Stay) -> Result<lock::Taken> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state);
     made.map_err(|e| lock::unusable(state, &e))?;
-    lock::take(state)
+    lock::take(state, stay)
 }
 
 /// The project, and its settings with what lies over them.

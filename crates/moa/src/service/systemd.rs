@@ -45,8 +45,22 @@ SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
 ";
 
-/// The unit.
+/// The systemd that knows how to wait longer from one start to the next.
+const STEPS_SINCE: u32 = 254;
+
+/// The unit, for the systemd of this machine.
 pub(super) fn text(service: &Service) -> String {
+    text_for(service, version())
+}
+
+/// The version of systemd here; `None` where there is none.
+fn version() -> Option<u32> {
+    let said = std::process::Command::new("systemctl").arg("--version").output().ok()?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    said.strip_prefix("systemd ")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+fn text_for(service: &Service, version: Option<u32>) -> String {
     let Service { name, root, program, user, grace, .. } = service;
     let system = user.is_some();
     let mut text = format!(
@@ -59,8 +73,9 @@ pub(super) fn text(service: &Service) -> String {
         text.push_str("After=network-online.target time-sync.target\n");
         text.push_str("Wants=network-online.target time-sync.target\n");
     }
-    // A node that can't start is not tried for ever; one that crashes now and then is.
-    text.push_str("StartLimitIntervalSec=300\nStartLimitBurst=10\n\n[Service]\nType=notify\n");
+    // What keeps a node from starting may pass at any time (an address that isn't up yet, a port, a
+    // disk): it is tried slowly, and never given up.
+    text.push_str("StartLimitIntervalSec=0\n\n[Service]\nType=notify\n");
     if let Some(user) = user {
         text.push_str(&format!("User={}\n", escaped(user, false)));
     }
@@ -70,12 +85,16 @@ pub(super) fn text(service: &Service) -> String {
         command.push_str(&quoted(&argument));
     }
     text.push_str(&format!(
-        "WorkingDirectory={}\nExecStart={command}\nRestart=always\nRestartSec=5\n",
+        "WorkingDirectory={}\nExecStart={command}\nRestart=always\n",
         escaped(&root.display().to_string(), false)
     ));
-    // No project, wrong settings, another node, a damaged store, one of a newer moa: starting again
-    // changes nothing.
-    text.push_str("RestartPreventExitStatus=2 3 4 5 7 8\n");
+    text.push_str(match version {
+        Some(STEPS_SINCE..) => "RestartSec=5\nRestartSteps=5\nRestartMaxDelaySec=120\n",
+        _ => "RestartSec=15\n",
+    });
+    // No project, wrong settings, a damaged store, one of a newer moa: starting again changes nothing.
+    // What is only refused (5) may pass: a lock, a port.
+    text.push_str("RestartPreventExitStatus=2 3 4 7 8\n");
     // The node stops its own attempts; what it leaves is killed in the end.
     text.push_str(&format!(
         "KillMode=mixed\nTimeoutStartSec=300\nTimeoutStopSec={}\nWatchdogSec=60\n\
@@ -153,9 +172,17 @@ mod tests {
             allow_root: false,
             grace: Span::minutes(5),
         };
-        let text = text(&service);
+        let text = text_for(&service, None);
         assert!(text.contains("ExecStart=/usr/bin/moa up --project \"/srv/my shop\"\n"), "{text}");
         assert!(text.contains("WorkingDirectory=/srv/my shop\n"), "{text}");
         assert!(text.contains("TimeoutStopSec=360\n") && !text.contains("User="), "{text}");
+
+        // No cause that may pass ends the service for good.
+        assert!(text.contains("StartLimitIntervalSec=0\n"), "{text}");
+        assert!(text.contains("RestartPreventExitStatus=2 3 4 7 8\n"), "{text}");
+        for (version, steps) in [(None, false), (Some(252), false), (Some(254), true)] {
+            let text = text_for(&service, version);
+            assert_eq!(text.contains("RestartSteps="), steps, "{version:?}: {text}");
+        }
     }
 }

@@ -347,3 +347,23 @@ fn what_is_ready_where_nobody_executes_it_waits_for_a_node() {
     let why = project.call(&["runs", "why", "last"]).expect(0).out;
     assert!(why.contains("hold ready: it is ready, and waits for a node"), "{why}");
 }
+
+#[test]
+fn a_node_waits_for_a_run_that_has_the_project() {
+    let project = project("concurrency: 2\n");
+    project.workflow("slow", "steps: [{id: one, agent: one, action: work, params: {}}]");
+    let mut run = project.command(&["run", "slow"]);
+    let mut run = run.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it starts");
+    while !project.root.join("pids").exists() {
+        std::thread::yield_now();
+    }
+    let node = Node::start_until(project.command(&["up"]), "waiting for a run");
+    assert!(node.said.contains(&format!("pid {}", run.id())), "{}", node.said);
+    project.write("go", "");
+    node.until("ready");
+    assert!(run.wait().expect("it ends").success());
+    // A node that stays is not waited for.
+    let refused = project.call(&["up"]).expect(5);
+    assert!(refused.err.contains("serves this project already"), "{}", refused.err);
+    node.stop();
+}

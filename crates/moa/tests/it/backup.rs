@@ -206,7 +206,7 @@ fn killed_in_the_middle_there_is_all_of_it_or_none() {
     }
     let to = project.outside().join("copy");
     let text = to.to_str().expect("UTF-8");
-    let partial = project.outside().join("copy.partial");
+    let partial = project.outside().join(".copy.moa-backup-partial");
     kill_when(&project, &["backup", text, "--work"], || partial.join("state/work").exists());
     assert!(!to.exists() || to.join("manifest.json").exists());
     let _ = std::fs::remove_dir_all(&to);
@@ -284,4 +284,67 @@ fn no_backup_is_written_into_what_it_is_a_backup_of() {
         assert!(refused.err.contains("would be destroyed"), "{}", refused.err);
     }
     project.call(&["state"]).expect(0);
+}
+
+#[test]
+fn what_lies_beside_a_backup_is_left_alone() {
+    let project = project();
+    project.run("quick");
+    let outside = project.outside();
+    let files = ["Cargo.lock", "Cargo.partial", "Cargo.staged"];
+    for file in files {
+        std::fs::write(outside.join(file), "mine").expect("it can be written");
+    }
+    let to = outside.join("Cargo");
+    let to = to.to_str().expect("UTF-8");
+    backup(&project, &[to]);
+    for file in files {
+        let there = std::fs::read_to_string(outside.join(file)).expect("it is still there");
+        assert_eq!(there, "mine", "{file}");
+    }
+    // By the very names that moa uses itself.
+    for what in ["lock", "partial", "staged"] {
+        let tar = outside.join(format!("{what}.tar"));
+        let other = outside.join(format!(".{what}.tar.moa-backup-{what}"));
+        std::fs::write(&other, "mine").expect("it can be written");
+        let said = project.call(&["backup", tar.to_str().expect("UTF-8")]);
+        assert!(said.err.contains("in the way"), "{what}: {}", said.err);
+        assert_eq!(std::fs::read_to_string(&other).expect("it is still there"), "mine");
+        assert!(!tar.exists(), "{what}");
+    }
+    let left = names(outside);
+    let left: Vec<_> = left.iter().filter(|n| n.contains("moa-backup")).collect();
+    assert_eq!(left.len(), 3, "nothing of the backups is left: {left:?}");
+}
+
+#[test]
+fn who_is_paused_stays_so_over_a_restore() {
+    let project = project();
+    let agent = "command: ['true']\nactions: {work: {}}\n";
+    project.write("agents/mailer.yaml", agent);
+    project.write("agents/other.yaml", agent);
+    project.write("calendars/free.ics", "BEGIN:VCALENDAR\nVERSION:2.0\nEND:VCALENDAR\n");
+    let node = project.up();
+    project.call(&["agents", "pause", "mailer"]).expect(0);
+    let to = project.outside().join("copy");
+    let to = to.to_str().expect("UTF-8");
+    backup(&project, &[to]);
+    project.call(&["agents", "pause", "other"]).expect(0);
+    node.stop();
+    let paused = |root: &Path| {
+        let text = std::fs::read_to_string(root.join(".moa/paused-agents.json")).expect("a file");
+        let all: Json = serde_json::from_str(&text).expect("JSON");
+        all.as_object().expect("a map").keys().cloned().collect::<Vec<_>>()
+    };
+    project.call(&["restore", to]).expect(0);
+    assert_eq!(paused(&project.root), ["mailer", "other"], "as it is now");
+    let new = project.outside().join("new");
+    project.call(&["restore", to, "--into", new.to_str().expect("UTF-8")]).expect(0);
+    assert_eq!(paused(&new), ["mailer"], "as it was then");
+    assert!(new.join("calendars/free.ics").exists());
+
+    // Who is paused is not known: nobody starts then.
+    project.write(".moa/paused-agents.json", "{");
+    let refused = project.call(&["up"]).expect(7);
+    assert!(refused.err.contains("paused-agents.json"), "{}", refused.err);
 }
