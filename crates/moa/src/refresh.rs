@@ -27,6 +27,8 @@ pub struct Watched {
     pub broken_agents: BTreeMap<Name, String>,
     /// Whether it isn't known which workflows there are.
     pub unlisted: bool,
+    /// Workflows whose version the store may not have yet.
+    pub unkept: BTreeSet<Name>,
     known: BTreeMap<String, Option<Known>>,
 }
 
@@ -46,7 +48,18 @@ impl Watched {
     pub fn new(layout: Layout, loaded: Loaded) -> Self {
         let Loaded { project, problems, broken, agentless, broken_agents, unlisted, known, .. } =
             loaded;
-        Self { layout, project, problems, broken, agentless, broken_agents, unlisted, known }
+        let unkept = BTreeSet::new();
+        Self {
+            layout,
+            project,
+            problems,
+            broken,
+            agentless,
+            broken_agents,
+            unlisted,
+            unkept,
+            known,
+        }
     }
 
     /// Looks whether files changed, and takes over what is good; `None` = nothing changed.
@@ -67,7 +80,8 @@ impl Watched {
             let hash = |p: &Project| p.workflows.get(*name).map(|w| w.plan.hash);
             hash(&before) != hash(&self.project)
         };
-        let workflows = self.project.workflows.keys().filter(is_new).cloned().collect();
+        let workflows: Vec<Name> = self.project.workflows.keys().filter(is_new).cloned().collect();
+        self.unkept.extend(workflows.iter().cloned());
         let same_agents = before.agents.len() == self.project.agents.len()
             && before.agents.iter().zip(&self.project.agents).all(|(a, b)| a == b);
         Ok(Some(Change {

@@ -16,6 +16,7 @@ use super::{Node, warning};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::Beneath;
 use crate::project::{self, Layout, Problems};
+use crate::refresh::Watched;
 
 /// The file of a workflow.
 struct File {
@@ -32,7 +33,7 @@ pub fn tag(text: &[u8]) -> String {
 /// The text of a workflow's file and its identity; `None` = it can't be read.
 pub fn read(layout: &Layout, name: &Name) -> Option<(String, String)> {
     let beneath = Beneath::new(&layout.root).ok()?;
-    let text = find(&beneath, name).ok()?.text?;
+    let text = find(&beneath, name).ok()?.text.filter(|text| text.len() <= FILE_BYTES_MAX)?;
     let tag = tag(&text);
     Some((String::from_utf8(text).ok()?, tag))
 }
@@ -88,6 +89,11 @@ impl Node {
         let beneath = Beneath::new(&layout.root)
             .map_err(|e| Failure::io(format!("can't open {}", layout.root.display()), &e))?;
         let File { path, text: before } = find(&beneath, name)?;
+        if before.as_ref().is_some_and(|before| before.len() > FILE_BYTES_MAX) {
+            // Only its beginning was read: it could not be put back.
+            let text = format!("{path} has more than {FILE_BYTES_MAX} bytes");
+            return Err(Failure::refused(text).hint("see what it is, and delete it"));
+        }
         let known = before.as_deref().map(tag);
         if !holds(expect, known.as_deref()) {
             return Ok(Edit::Differs(known));
@@ -99,34 +105,107 @@ impl Node {
         let wrong = |e: io::Error| Failure::io(format!("can't write {path}"), &e);
         let place = Path::new(&path);
         put(&beneath, place, before.is_some(), text.as_bytes()).map_err(wrong)?;
-        self.look(&mut watched).await?;
+        // From here on the file is another one, and what is answered is what stands.
+        let edited = Edited { path: &path, tag: tag(text.as_bytes()), before: before.as_deref() };
+        if let Err(failure) = self.look_at_files(&mut watched) {
+            take_back(&beneath, name, &edited)?;
+            return Err(failure);
+        }
         if watched.broken.contains(name) {
             let refusal = broken(&watched.problems.of_workflow(name));
-            match &before {
-                Some(before) => put(&beneath, place, true, before).map_err(wrong)?,
-                None => beneath.remove(place).map_err(wrong)?,
-            }
-            self.look(&mut watched).await?;
+            take_back(&beneath, name, &edited)?;
+            self.look_again(&mut watched).await;
             return Ok(refusal);
         }
+        let behind = self.look_again(&mut watched).await;
         let served = watched.project.workflows.get(name);
         let gone = || Failure::new(Exit::Refused, "somebody has changed it at the same time");
         let hash = served.map(|served| served.plan.hash.to_string()).ok_or_else(gone)?;
-        let tag = tag(text.as_bytes());
+        let warnings: Vec<String> = [behind, warning(&watched)].into_iter().flatten().collect();
         Ok(Edit::Written(Written {
             created: before.is_none(),
-            changed: known.as_deref() != Some(tag.as_str()),
-            tag,
+            changed: known.as_deref() != Some(edited.tag.as_str()),
+            tag: edited.tag,
             hash,
             diagnostics: problems.json(),
-            warning: warning(&watched),
+            warning: (!warnings.is_empty()).then(|| warnings.join("\n")),
         }))
     }
+
+    /// Looks once more; answers what the store has not taken yet. It is tried again by itself.
+    async fn look_again(&self, watched: &mut Watched) -> Option<String> {
+        let failure = self.look(watched).await.err()?;
+        tracing::warn!("a file was changed, and the store is behind it: {}", failure.message);
+        let text = "it is written; the store will take it later, runs start with it then";
+        Some(format!("{text}: {}", failure.message))
+    }
+}
+
+/// A file that was just written.
+struct Edited<'a> {
+    path: &'a str,
+    /// What was written.
+    tag: String,
+    /// What was there before.
+    before: Option<&'a [u8]>,
+}
+
+/// Puts back what was there before, unless somebody has changed it meanwhile.
+///
+/// # Errors
+/// What was written stays, or what somebody else has written.
+fn take_back(beneath: &Beneath, name: &Name, edited: &Edited<'_>) -> Result<()> {
+    let Edited { path, tag: written, before } = edited;
+    let now = find(beneath, name)?;
+    if now.path != *path || now.text.as_deref().map(tag).as_ref() != Some(written) {
+        let text = format!("somebody has changed {path} at the same time");
+        return Err(Failure::refused(text).hint("what is there now stays; read it again"));
+    }
+    let place = Path::new(path);
+    let done = match before {
+        Some(before) => put(beneath, place, true, before),
+        None => beneath.remove(place),
+    };
+    done.map_err(|e| {
+        let text = format!("the new text is refused, but stays in {path}: it can't be put back");
+        Failure::io(text, &e).hint("the node goes on with the version of before")
+    })
 }
 
 fn put(beneath: &Beneath, path: &Path, is_there: bool, text: &[u8]) -> io::Result<()> {
     match is_there {
         true => beneath.replace(path, text),
         false => beneath.write(path, text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_written_is_taken_back() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (beneath, name) = (Beneath::new(dir.path()), Name::new("hello").expect("a name"));
+        let beneath = beneath.expect("it can be opened");
+        let path = "workflows/hello.yaml";
+        let write = |text: &str| put(&beneath, Path::new(path), false, text.as_bytes());
+        let now = || find(&beneath, &name).expect("it can be read").text;
+        let edited = Edited { path, tag: tag(b"mine"), before: Some(b"old") };
+        write("mine").expect("written");
+        take_back(&beneath, &name, &edited).expect("nobody has changed it");
+        assert_eq!(now().as_deref(), Some(&b"old"[..]));
+
+        write("of somebody else").expect("written");
+        for before in [Some(&b"old"[..]), None] {
+            let edited = Edited { path, tag: tag(b"mine"), before };
+            let refused = take_back(&beneath, &name, &edited).expect_err("it is another text");
+            assert_eq!(refused.exit, Exit::Refused);
+            assert_eq!(now().as_deref(), Some(&b"of somebody else"[..]));
+        }
+        write("mine").expect("written");
+        let edited = Edited { path, tag: tag(b"mine"), before: None };
+        take_back(&beneath, &name, &edited).expect("nobody has changed it");
+        assert_eq!(now(), None);
     }
 }

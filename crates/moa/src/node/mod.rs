@@ -22,6 +22,7 @@ pub mod supervisor;
 pub mod tokens;
 pub mod triggers;
 pub mod user;
+mod versions;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -41,7 +42,7 @@ use moa_engine::jobs::JobStatus;
 use moa_engine::jobs::retention::Retention;
 use moa_ports::store::{Store, WorkflowVersion};
 use moa_ports::views::Views;
-use moa_spec::{Settings, Source};
+use moa_spec::Settings;
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Mutex, broadcast, oneshot};
 use tokio::task::JoinHandle;
@@ -65,7 +66,7 @@ use crate::node::notifier::{Notifier, Tell};
 use crate::node::tokens::Access;
 use crate::project::{self, Layout, Served};
 use crate::reader::{Reader, plan};
-use crate::refresh::{self, Watched};
+use crate::refresh::Watched;
 use crate::secrets::SecretStore;
 use crate::secrets::vault::Vault;
 use crate::wire::{self, StateFiles, Stores, Worker};
@@ -163,7 +164,7 @@ impl Running {
         let id = NodeId(wire::random_u64());
         let mut watched = Watched::new(layout.clone(), loaded);
         let warning = warning(&watched);
-        keep_versions(&mut watched, &stores).await?;
+        versions::keep(&mut watched, &stores).await?;
         let (secrets, vault) = secrets::open(&layout, settings, &stores).await?;
         let worker =
             Worker::new(&layout, settings, id, &stores, &watched.project, secrets.clone())?;
@@ -398,64 +399,6 @@ fn warning(watched: &Watched) -> Option<String> {
     problems.has_errors().then(|| problems.render(false).trim_end().to_owned())
 }
 
-/// Makes what is served and what the store keeps the same.
-async fn keep_versions(watched: &mut Watched, stores: &Stores) -> Result<()> {
-    fall_back(watched, &*stores.views).await?;
-    put_versions(&*stores.store, &*stores.views, watched).await
-}
-
-/// Workflows whose files are broken at the start go on with the newest version in the store.
-async fn fall_back(watched: &mut Watched, views: &dyn Views) -> Result<()> {
-    // Without its agent, the last good version of a workflow would only fail.
-    for name in watched.broken.difference(&watched.agentless).cloned().collect::<Vec<_>>() {
-        let versions = views.workflows(Some(&name)).await?;
-        let Some(version) = versions.first() else { continue };
-        let path = format!("workflows/{name}.yaml");
-        let served = Served {
-            plan: plan(version)?,
-            source: Source::new(path, version.source.clone()),
-            tests: Vec::new(),
-            triggers: None,
-        };
-        watched.fall_back(name, served);
-    }
-    Ok(())
-}
-
-/// Keeps every version that the store doesn't have as the newest yet.
-async fn put_versions(store: &dyn Store, views: &dyn Views, watched: &Watched) -> Result<()> {
-    let kept = views.workflows(None).await?;
-    for (name, served) in &watched.project.workflows {
-        let newest = kept.iter().find(|version| version.workflow == *name);
-        if newest.is_none_or(|version| version.hash != served.plan.hash) {
-            put_version(store, served).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn put_version(store: &dyn Store, served: &Served) -> Result<()> {
-    let plan = serde_json::to_string(&served.plan).map_err(|e| {
-        let text = format!("the plan of {} can't be written as JSON: {e}", served.plan.workflow);
-        Failure::new(Exit::Invalid, text)
-    })?;
-    let now = view::now();
-    let version = WorkflowVersion {
-        workflow: served.plan.workflow.clone(),
-        hash: served.plan.hash,
-        version: served.plan.version.clone(),
-        source: served.source.text.clone(),
-        plan,
-        created_at: now,
-    };
-    let (reply, answer) = oneshot::channel();
-    // The receiver is there until the answer.
-    store.put_workflow(now, version, Box::new(move |done| drop(reply.send(done))));
-    let gone = || moa_ports::store::Error::Unavailable("the store has stopped".into());
-    answer.await.map_err(|_| gone())??;
-    Ok(())
-}
-
 async fn keep_looking(node: Arc<Node>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -494,19 +437,15 @@ impl Node {
     }
 
     async fn look(&self, watched: &mut Watched) -> Result<()> {
-        let Some(change) = watched.look()? else {
-            if self.triggers_behind.load(Ordering::Relaxed) {
-                self.put_triggers(watched).await;
-            }
-            return Ok(());
-        };
+        self.look_at_files(watched)?;
+        self.catch_up(watched).await
+    }
+
+    fn look_at_files(&self, watched: &mut Watched) -> Result<()> {
+        let Some(change) = watched.look()? else { return Ok(()) };
         if let Some(warning) = warning(watched) {
             tracing::warn!("a change of the project's files is not used\n{warning}");
         }
-        self.take_over(watched, &change).await
-    }
-
-    async fn take_over(&self, watched: &Watched, change: &refresh::Change) -> Result<()> {
         if change.agents {
             self.worker.set_agents(&watched.project);
             self.set_agents(watched);
@@ -518,14 +457,16 @@ impl Node {
         if change.settings {
             tracing::info!("settings have changed; they hold from the next start of the node on");
         }
-        for name in &change.workflows {
-            if let Some(served) = watched.project.workflows.get(name) {
-                put_version(&*self.store, served).await?;
-                let version = served.plan.hash.short();
-                tracing::info!(workflow = %name, version, "a workflow has changed");
-            }
+        self.triggers_behind.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes the store what the files say, as far as it isn't yet: it may have taken nothing before.
+    async fn catch_up(&self, watched: &mut Watched) -> Result<()> {
+        versions::put_unkept(&*self.store, watched).await?;
+        if self.triggers_behind.load(Ordering::Relaxed) {
+            self.put_triggers(watched).await;
         }
-        self.put_triggers(watched).await;
         Ok(())
     }
 

@@ -74,7 +74,7 @@ impl Tell for Notifier {
     async fn tell(&self, notice: &Notice) -> Result<()> {
         let hash = self.served.plan.hash;
         if self.views.workflow(hash).await?.is_none() {
-            super::put_version(&*self.store, &self.served).await?;
+            super::versions::put_version(&*self.store, &self.served).await?;
         }
         let Notice { key, channel, level, title, message, about } = notice;
         let request = StartRequest {

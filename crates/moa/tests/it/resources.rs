@@ -68,6 +68,12 @@ fn a_file_is_written_for_who_knows_it_and_only_without_mistakes() {
     let mine = format!("If-Match: {}", broken.header("etag").expect("a tag"));
     put(&api, SOURCE, &mine, HELLO).expect(200);
 
+    // What could not be put back is not replaced.
+    let large = format!("{HELLO}# {}\n", "x".repeat(2 << 20));
+    project.workflow("hello", &large);
+    put(&api, SOURCE, "If-Match: *", HELLO).expect(409);
+    assert_eq!(project.read("workflows/hello.yaml").len(), large.len());
+
     let acts = api.get("/api/v1/audit?action=workflow.put").expect(200).json();
     let outcomes = words(&acts["acts"], "outcome");
     assert_eq!(outcomes.iter().filter(|o| *o == "done").count(), 3, "{acts}");
