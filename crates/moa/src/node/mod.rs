@@ -153,8 +153,7 @@ impl Running {
             lock::Taken::Ours(lock) => lock,
             lock::Taken::By(holder) => return Ok(Start::Served(holder)),
         };
-        let paused = agents::Paused::read(&state)?;
-        let (loaded, mut config) = load(&layout, stderr.unwrap_or(false))?;
+        let (loaded, mut config, paused) = load(&layout, stderr.unwrap_or(false))?;
         config.stop_grace_from_flag(drain);
         // Before anything runs: whoever wants it there is told at once.
         let door = http::bind(&layout, &mut config, &serve)?;
@@ -252,15 +251,16 @@ fn claim(state: &Path, stay: Stay) -> Result<lock::Taken> {
     lock::take(state, stay)
 }
 
-/// The project, and its settings with what lies over them.
-fn load(layout: &Layout, color: bool) -> Result<(project::Loaded, Config)> {
+/// The project, its settings with what lies over them, and the agents that are paused.
+fn load(layout: &Layout, color: bool) -> Result<(project::Loaded, Config, agents::Paused)> {
+    let paused = agents::Paused::read(&layout.state())?;
     let loaded = project::load(layout, None)?;
     if loaded.settings_broken {
         let settings = loaded.problems.only(|path| path == project::SETTINGS_FILE);
         return Err(settings.failure(color));
     }
     let config = read_config(layout, &loaded.project)?;
-    Ok((loaded, config))
+    Ok((loaded, config, paused))
 }
 
 /// What the node does beside its runs.
