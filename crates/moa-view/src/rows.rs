@@ -109,6 +109,8 @@ pub enum Ask {
     HeldBack,
     /// What is wrong, open and past ([`moa_core::alert::Book`]).
     Alerts,
+    /// What has been counted, and how targets look ([`crate::target::Production`]).
+    Production,
     /// The files of the project ([`ProjectFile`]).
     Files,
 }
@@ -200,7 +202,9 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         Ask::Limits => json(views.limits().await?),
         Ask::Audit { after, limit } => json(views.audit(after, rows(limit)).await?),
         Ask::AuditHead => json(views.audit_head().await?),
-        Ask::Status | Ask::Jobs | Ask::HeldBack | Ask::Alerts | Ask::Files => return Ok(None),
+        Ask::Status | Ask::Jobs | Ask::HeldBack | Ask::Alerts | Ask::Production | Ask::Files => {
+            return Ok(None);
+        }
     };
     answer.map(Some)
 }

@@ -2,10 +2,10 @@
 
 use jiff::civil::Date;
 use moa_core::target::{Bounds, Outlook, Period};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A target in the period that goes on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// The counter.
     pub metric: String,
@@ -46,7 +46,7 @@ impl Standing {
 }
 
 /// What a counter holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
     /// Its name.
     pub metric: String,
@@ -65,7 +65,7 @@ pub struct Counted {
 }
 
 /// How production stands.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Production {
     /// The counters by name.
     pub counters: Vec<Counted>,

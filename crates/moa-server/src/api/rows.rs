@@ -35,6 +35,7 @@ pub async fn ask(
         Ask::Jobs => rows::json(control.jobs())?,
         Ask::HeldBack => rows::json(control.held_back().await)?,
         Ask::Alerts => rows::json(control.alerts().await?)?,
+        Ask::Production => rows::json(control.production().await?)?,
         // Settings may say more than is shown to everybody who looks at runs.
         Ask::Files => rows::json(control.files(who.role == Role::Admin).await?)?,
         ask => rows::answer(&*app.reader().views, ask).await?.unwrap_or_default(),

@@ -5,12 +5,10 @@ use moa_core::time::Millis;
 use serde_json::{Value as Json, json};
 
 use super::{Context, runtime};
-use crate::alerts::Kept;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Host};
 use crate::place::Place;
-use crate::project::Layout;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
@@ -99,21 +97,21 @@ pub struct ResolveArgs {
 
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     match command {
-        Command::List(args) => list(&args, &book(&layout)?, context),
-        Command::Show(args) => show(&args.alert, &book(&layout)?, context),
+        Command::List(args) => list(&args, &book(&place)?, context),
+        Command::Show(args) => show(&args.alert, &book(&place)?, context),
         Command::Ack(AckArgs { alert, note, by }) => {
-            change(false, (alert, by, note), &layout, context)
+            change(false, (alert, by, note), &place, context)
         }
         Command::Resolve(ResolveArgs { alert, note, by }) => {
-            change(true, (alert, by, note), &layout, context)
+            change(true, (alert, by, note), &place, context)
         }
     }
 }
 
-fn book(layout: &Layout) -> Result<Book> {
-    Ok(Kept::read(&layout.state())?.unwrap_or_default().book)
+fn book(place: &Place) -> Result<Book> {
+    runtime()?.block_on(place.alerts())
 }
 
 fn list(args: &ListArgs, book: &Book, context: &Context) -> Result {
@@ -223,15 +221,19 @@ fn show(key: &str, book: &Book, context: &Context) -> Result {
 fn change(
     over: bool,
     (alert, by, note): (String, Option<String>, Option<String>),
-    layout: &Layout,
+    place: &Place,
     context: &Context,
 ) -> Result {
+    if by.is_some() && place.is_elsewhere() {
+        let failure = Failure::usage("a node elsewhere knows by the token who says so");
+        return Err(failure.hint("leave --by away"));
+    }
     let user = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     let by = by.or_else(|| user().ok()).filter(|by| !by.is_empty());
     let by = by.unwrap_or_else(|| format!("user {}", rustix::process::geteuid().as_raw()));
     let runtime = runtime()?;
     let done = runtime.block_on(async {
-        let (host, mut client): (Host, Client) = host::open(&Place::Here(layout.clone())).await?;
+        let (host, mut client): (Host, Client) = host::open(place).await?;
         let done = match over {
             true => client.resolve(alert, by, note).await,
             false => client.acknowledge(alert, by, note).await,

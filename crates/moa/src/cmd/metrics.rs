@@ -1,14 +1,17 @@
 //! `moa metrics`, `moa targets`
 
-use moa_core::target::{Outlook, Period};
+use moa_core::target::Outlook;
+use moa_view::rows::Ask;
+use moa_view::target::{Counted, Production};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Context, runtime};
 use crate::exit::{Exit, Result};
 use crate::jobs::health::whole;
+use crate::metrics::Counters;
 use crate::metrics::targets::{self, Standing};
-use crate::metrics::{Counters, Days};
-use crate::project::{self, Layout, Project};
+use crate::place::Place;
+use crate::project::{self, Layout};
 use crate::table::{Cell, Table};
 use crate::ui::Style;
 use crate::view::now;
@@ -39,31 +42,24 @@ pub struct TargetsArgs {}
 
 /// Shows the counters.
 pub fn metrics(_args: MetricsArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let runtime = runtime()?;
-    let counted = runtime.block_on(count(&layout));
-    runtime.shutdown_background();
-    let (counters, project) = counted?;
-    let today = Days::of(&project.settings).day(now());
-    let columns = |counter: &crate::metrics::Counter| {
-        let [day, month, year] = Period::ALL.map(|period| counter.of(period, today));
-        [day, month, year, counter.total]
-    };
+    let counters = production(context)?.counters;
+    let columns = |c: &Counted| [c.today, c.month, c.year, c.total];
     if context.ui.json {
-        let all: Map<String, Json> = counters.all().map(|(name, counter)| {
-            let [day, month, year, total] = columns(counter).map(whole);
-            let since = counter.since;
-            let shown =
-                json!({"today": day, "month": month, "year": year, "total": total, "since": since});
-            (name.to_owned(), shown)
-        }).collect();
-        context.ui.json(&all);
+        let shown = |counter: Counted| {
+            let [today, month, year, total] = columns(&counter).map(whole);
+            let shown = json!({
+                "today": today, "month": month, "year": year, "total": total,
+                "since": counter.since,
+            });
+            (counter.metric, shown)
+        };
+        context.ui.json(&counters.into_iter().map(shown).collect::<Map<String, Json>>());
         return Ok(Exit::Ok);
     }
     let mut table = Table::new(&["METRIC", "TODAY", "MONTH", "YEAR", "TOTAL"]);
-    for (name, counter) in counters.all() {
+    for counter in &counters {
         let numbers = columns(counter).map(|count| Cell::new(targets::number(count)));
-        table.row([Cell::new(name)].into_iter().chain(numbers).collect());
+        table.row([Cell::new(&counter.metric)].into_iter().chain(numbers).collect());
     }
     table.print(&context.ui, "nothing has been counted");
     Ok(Exit::Ok)
@@ -71,12 +67,7 @@ pub fn metrics(_args: MetricsArgs, context: &Context) -> Result {
 
 /// Shows the targets.
 pub fn targets(_args: TargetsArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let runtime = runtime()?;
-    let counted = runtime.block_on(count(&layout));
-    runtime.shutdown_background();
-    let (counters, project) = counted?;
-    let all = targets::standings(&counters, &project.settings, now());
+    let all = production(context)?.targets;
     if context.ui.json {
         context.ui.json(&all);
         return Ok(Exit::Ok);
@@ -110,7 +101,20 @@ fn row(standing: &Standing) -> Vec<Cell> {
 }
 
 /// What has been counted up to now, whether a node has written it down or not.
-async fn count(layout: &Layout) -> Result<(Counters, Project)> {
+fn production(context: &Context) -> Result<Production> {
+    let place = context.place()?;
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        match &place {
+            Place::Here(layout) => count(layout).await,
+            Place::There(remote) => remote.ask(Ask::Production).await,
+        }
+    });
+    runtime.shutdown_background();
+    done
+}
+
+async fn count(layout: &Layout) -> Result<Production> {
     let project = project::load(layout, None)?.project;
     let mut counters = Counters::read(&layout.state())?;
     match crate::wire::open_reader(layout)? {
@@ -120,5 +124,5 @@ async fn count(layout: &Layout) -> Result<(Counters, Project)> {
         None => counters.begin(&project.settings.metrics),
     }
     counters.keep_only(&project.settings.metrics);
-    Ok((counters, project))
+    Ok(targets::production(&counters, &project.settings, now()))
 }

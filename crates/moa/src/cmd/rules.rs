@@ -14,7 +14,6 @@ use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
 use crate::node::rules::unknown;
 use crate::place::Place;
-use crate::project::Layout;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::triggers::{self, Known, Which};
@@ -218,13 +217,13 @@ fn read(file: &Path) -> Result<String> {
 
 /// Asks a node, or does it without one. `words`: that it was done, and that it was so.
 fn ask(request: RuleRequest, words: [&str; 2], context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
         let asks =
             async |client: &mut crate::control::client::Client| client.rule(request.clone()).await;
         // Asked twice, it is so the second time.
-        let (host, done) = host::ask(&Place::Here(layout.clone()), Asks::Again, asks).await?;
+        let (host, done) = host::ask(&place, Asks::Again, asks).await?;
         host.close(std::time::Duration::ZERO).await;
         let name = &done.name;
         if context.ui.json {
@@ -244,18 +243,17 @@ fn ask(request: RuleRequest, words: [&str; 2], context: &Context) -> Result {
     exit
 }
 
-async fn rules(layout: &Layout) -> Result<Vec<Known>> {
-    let reader = crate::wire::open_reader(layout)?;
-    let mut all =
-        triggers::known(&Place::Here(layout.clone()), reader.as_ref(), Which::All).await?;
+async fn rules(place: &Place) -> Result<Vec<Known>> {
+    let reader = place.open_reader()?;
+    let mut all = triggers::known(place, reader.as_ref(), Which::All).await?;
     all.retain(|known| known.spec.rule);
     Ok(all)
 }
 
 fn list(context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let all = rules(&layout).await?;
+        let all = rules(&place).await?;
         if context.ui.json {
             context
                 .ui
@@ -288,9 +286,9 @@ fn list(context: &Context) -> Result {
 }
 
 fn show(name: &Name, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     runtime()?.block_on(async {
-        let all = rules(&layout).await?;
+        let all = rules(&place).await?;
         let names = all.iter().map(|rule| rule.spec.name.as_str());
         let Some(rule) = all.iter().find(|rule| rule.spec.name == *name) else {
             return Err(unknown(name.as_str(), names));

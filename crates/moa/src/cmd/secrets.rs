@@ -7,7 +7,6 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{Context, runtime};
-use crate::control::client::Client;
 use crate::control::protocol::{SecretLine, SecretText};
 use crate::exit::{Exit, Failure, Result};
 use crate::host;
@@ -122,10 +121,10 @@ pub fn run(command: Command, context: &Context) -> Result {
 }
 
 fn list(context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let lines = runtime.block_on(async {
-        match Client::connect(&layout.state()).await? {
+        match place.connect().await? {
             Some(mut client) => client.secrets().await.map(Some),
             None => Ok(None),
         }
@@ -133,6 +132,7 @@ fn list(context: &Context) -> Result {
     let lines = match lines {
         Some(lines) => lines,
         None => {
+            let layout = context.layout()?;
             let loaded = project::load(&layout, None)?;
             let uses = needed::uses(&loaded.project, &wire::agents(&loaded.project));
             SecretStore::of(&layout, &loaded.project)?.lines(&uses)
@@ -183,7 +183,7 @@ fn value_of(name: &str) -> Result<Zeroizing<String>> {
 }
 
 fn set(args: SetArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let name = args.name;
     if !secrets::is_name(&name) {
         let text = format!("{name:?} can't be the name of a secret");
@@ -199,7 +199,7 @@ fn set(args: SetArgs, context: &Context) -> Result {
     }
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let (host, mut client) = host::open(&Place::Here(layout.clone())).await?;
+        let (host, mut client) = host::open(&place).await?;
         let done = client.set_secret(name.clone(), SecretText::new(value)).await;
         host.close(std::time::Duration::ZERO).await;
         let (version, hidden_by) = done?;
@@ -218,10 +218,10 @@ fn set(args: SetArgs, context: &Context) -> Result {
 }
 
 fn delete(args: DeleteArgs, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let (host, mut client) = host::open(&Place::Here(layout.clone())).await?;
+        let (host, mut client) = host::open(&place).await?;
         let done = client.delete_secret(args.name.clone()).await;
         host.close(std::time::Duration::ZERO).await;
         done?;

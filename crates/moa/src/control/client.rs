@@ -182,6 +182,9 @@ impl Client {
 
     /// Does something with a rule.
     pub async fn rule(&mut self, request: RuleRequest) -> Result<RuleDone> {
+        if let Some(remote) = self.api() {
+            return remote.rule(request).await;
+        }
         match self.ask(&Request::Rule(request)).await? {
             Reply::Rule(done) => Ok(done),
             other => Err(unexpected(&other)),
@@ -236,6 +239,9 @@ impl Client {
         by: String,
         note: Option<String>,
     ) -> Result<Alert> {
+        if let Some(remote) = self.api() {
+            return remote.settle(&key, false, note).await;
+        }
         match self.ask(&Request::Acknowledge { key, by, note }).await? {
             Reply::Acknowledged(alert) => Ok(*alert),
             other => Err(unexpected(&other)),
@@ -249,6 +255,9 @@ impl Client {
         by: String,
         note: Option<String>,
     ) -> Result<Alert> {
+        if let Some(remote) = self.api() {
+            return remote.settle(&key, true, note).await;
+        }
         match self.ask(&Request::Resolve { key, by, note }).await? {
             Reply::Acknowledged(alert) => Ok(*alert),
             other => Err(unexpected(&other)),
@@ -296,6 +305,9 @@ impl Client {
 
     /// How the secrets are.
     pub async fn secrets(&mut self) -> Result<Vec<SecretLine>> {
+        if let Some(remote) = self.api() {
+            return remote.secrets().await;
+        }
         match self.ask(&Request::Secrets).await? {
             Reply::Secrets { secrets } => Ok(secrets),
             other => Err(unexpected(&other)),
@@ -308,6 +320,9 @@ impl Client {
         name: String,
         value: SecretText,
     ) -> Result<(u64, Option<String>)> {
+        if let Some(remote) = self.api() {
+            return remote.set_secret(&name, value.value()).await;
+        }
         match self.ask(&Request::SetSecret { name, value }).await? {
             Reply::SecretSet { version, hidden_by } => Ok((version, hidden_by)),
             other => Err(unexpected(&other)),
@@ -316,6 +331,9 @@ impl Client {
 
     /// Deletes a secret.
     pub async fn delete_secret(&mut self, name: String) -> Result<()> {
+        if let Some(remote) = self.api() {
+            return remote.delete_secret(&name).await;
+        }
         match self.ask(&Request::DeleteSecret { name }).await? {
             Reply::Changed => Ok(()),
             other => Err(unexpected(&other)),

@@ -10,6 +10,7 @@ mod answer;
 mod contexts;
 mod events;
 mod project;
+mod resources;
 mod views;
 
 use std::path::Path;

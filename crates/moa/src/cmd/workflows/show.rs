@@ -129,7 +129,7 @@ pub fn run(args: Args, context: &Context) -> Result {
     let (plan, source) = find(&args.workflow, context)?;
     let ui = &context.ui;
     if args.source {
-        ui.raw(source.text.as_bytes());
+        show_text(&source.text, context);
         return Ok(Exit::Ok);
     }
     if ui.json {
@@ -167,6 +167,14 @@ pub fn run(args: Args, context: &Context) -> Result {
         }
     }
     newest_runs(&plan.workflow, context)
+}
+
+/// A text as it is, but for what a terminal would obey: it may have come from elsewhere.
+fn show_text(text: &str, context: &Context) {
+    match context.ui.out_tty() {
+        true => context.ui.raw(text::safe(text).as_bytes()),
+        false => context.ui.raw(text.as_bytes()),
+    }
 }
 
 fn param_words(param: &ParamSpec) -> String {
@@ -228,7 +236,7 @@ pub fn graph(args: GraphArgs, context: &Context) -> Result {
         Format::Mermaid => moa_spec::graph_mermaid(&plan),
         Format::Dot => moa_spec::graph_dot(&plan),
     };
-    context.ui.raw(drawing.as_bytes());
+    show_text(&drawing, context);
     Ok(Exit::Ok)
 }
 

@@ -121,6 +121,13 @@ const LOOKS: &[&[&str]] = &[
     &["events", "tail", "-n", "5"],
     &["token", "list"],
     &["audit", "list"],
+    &["alerts", "list"],
+    &["alerts", "show", "nothing"],
+    &["metrics"],
+    &["targets"],
+    &["rules", "list"],
+    &["rules", "show", "vip"],
+    &["secrets", "list"],
     &["export"],
     &["run", "shop", "--dry-run"],
 ];
@@ -131,6 +138,7 @@ fn what_is_shown_is_the_same_here_and_elsewhere() {
     project.run("shop");
     let node = project.up();
     let there = Elsewhere::new(&project, &node, "admin");
+    project.call(&["rules", "create", "vip", "--on", "order.vip", "--run", "shop"]).expect(0);
     // The token notes its first use.
     there.call(&["runs", "list"]).expect(0);
     for args in LOOKS {
@@ -249,4 +257,34 @@ pub fn until(there: &Elsewhere, args: &[&str], fits: impl Fn(&Json) -> bool) -> 
             return said;
         }
     }
+}
+
+#[test]
+fn rules_secrets_and_agents_are_changed_elsewhere() {
+    let project = shop();
+    let node = project.up();
+    let there = Elsewhere::new(&project, &node, "admin");
+    let make = ["rules", "create", "vip", "--on", "order.vip", "--run", "shop", "--json"];
+    assert_eq!(there.call(&make).expect(0).json()["created"], true);
+    assert_eq!(there.call(&make).expect(0).json()["created"], false);
+    let other = ["rules", "create", "vip", "--on", "order.big", "--run", "shop", "--json"];
+    there.call(&other).expect(5);
+    let replaced = there.call(&[&other[..], &["--replace"]].concat()).expect(0).json();
+    assert_eq!(replaced["changed"], true);
+    there.call(&["rules", "disable", "vip"]).expect(0);
+    let shown = project.call(&["rules", "show", "vip"]).expect(0).out;
+    assert!(shown.contains("disabled") && shown.contains("order.big"), "{shown}");
+    there.call(&["rules", "delete", "vip"]).expect(0);
+    there.call(&["rules", "show", "vip"]).expect(4);
+
+    let wrong = there.call(&["secrets", "set", "KEY"]);
+    assert_eq!(wrong.code, 2, "nothing stands on stdin: {}", wrong.err);
+    let switched = there.call(&["agents", "pause", "writer", "--json"]).expect(0).json();
+    assert_eq!(switched["changed"], true);
+    let agents = project.call(&["agents", "list", "--json"]).expect(0).json();
+    assert!(agents[0]["paused"].is_object(), "{agents}");
+    there.call(&["agents", "resume", "writer"]).expect(0);
+    there.call(&["alerts", "ack", "nothing"]).expect(4);
+    let by = there.call(&["alerts", "ack", "nothing", "--by", "me"]).expect(2);
+    assert!(by.err.contains("knows by the token"), "{}", by.err);
 }
