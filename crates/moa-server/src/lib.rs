@@ -24,10 +24,11 @@ pub mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use moa_view::reader::Reader;
@@ -88,7 +89,8 @@ struct Inner {
     hosts: Hosts,
     secure: bool,
     waits: Waits,
-    document: OpenApi,
+    /// As programs get it; made when somebody asks for it first.
+    document: OnceLock<Bytes>,
     ending: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
     hub: stream::Hub,
@@ -112,7 +114,7 @@ impl App {
             hosts: Hosts::new(&hosts, public_url.as_deref()),
             secure,
             waits,
-            document: table().1,
+            document: OnceLock::new(),
             ending,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             hub: stream::Hub::default(),
@@ -155,9 +157,10 @@ impl App {
         &self.0.requests
     }
 
-    /// The document of the API.
-    pub fn document(&self) -> &OpenApi {
-        &self.0.document
+    /// The document of the API, as JSON.
+    pub fn document(&self) -> &Bytes {
+        let make = || Bytes::from(serde_json::to_vec(&table().1).unwrap_or_default());
+        self.0.document.get_or_init(make)
     }
 
     /// The address that people use, without a slash at its end.
@@ -193,7 +196,7 @@ impl App {
 
     /// The router with everything in front of it.
     pub fn router(&self) -> Router {
-        let (router, _, _) = table();
+        let (router, _, _) = all(None).finish();
         let panicked = CatchPanicLayer::custom(|panic| {
             tracing::error!("a handler panicked: {}", said(&panic));
             axum::response::IntoResponse::into_response(error::Problem::new(
@@ -254,7 +257,12 @@ impl SignIn {
 
 /// Every route: the router, the API's document, and who may ask for what.
 pub fn table() -> (Router<App>, OpenApi, Vec<Row>) {
-    pages::add(api::add(routes::Routes::new(api::document()))).finish()
+    let (router, document, rows) = all(Some(api::document())).finish();
+    (router, document.unwrap_or_default(), rows)
+}
+
+fn all(document: Option<OpenApi>) -> routes::Routes {
+    pages::add(api::add(routes::Routes::new(document)))
 }
 
 /// An address as a browser can use it: one for all interfaces is reached through the loopback.

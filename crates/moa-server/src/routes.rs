@@ -35,20 +35,23 @@ pub struct Row {
 /// Routes being gathered.
 pub struct Routes {
     router: Router<App>,
-    document: OpenApi,
+    /// What programs are told; `None` = nobody asks for it here, and nothing of it is kept.
+    document: Option<OpenApi>,
     table: Vec<Row>,
 }
 
 impl Routes {
     /// None yet.
-    pub fn new(document: OpenApi) -> Self {
+    pub fn new(document: Option<OpenApi>) -> Self {
         Self { router: Router::new(), document, table: Vec::new() }
     }
 
     /// Adds handlers of one path of the API that are documented by `#[utoipa::path]`.
     pub fn api(mut self, access: Access, (schemas, paths, methods): Documented) -> Self {
-        let components = self.document.components.get_or_insert_default();
-        components.schemas.extend(schemas);
+        if let Some(document) = &mut self.document {
+            let components = document.components.get_or_insert_default();
+            components.schemas.extend(schemas);
+        }
         for (path, mut item) in paths.paths {
             for (method, operation) in operations(&mut item) {
                 self.table.push(Row { method: method.into(), path: path.clone(), access });
@@ -56,10 +59,11 @@ impl Routes {
                 describe(operation, access);
             }
             self.router = self.router.route(&path, guarded(access, methods.clone()));
-            match self.document.paths.paths.get_mut(&path) {
+            let Some(document) = &mut self.document else { continue };
+            match document.paths.paths.get_mut(&path) {
                 Some(known) => known.merge_operations(item),
                 None => {
-                    self.document.paths.paths.insert(path, item);
+                    document.paths.paths.insert(path, item);
                 }
             }
         }
@@ -80,7 +84,7 @@ impl Routes {
     }
 
     /// The router, the document and the table.
-    pub fn finish(self) -> (Router<App>, OpenApi, Vec<Row>) {
+    pub fn finish(self) -> (Router<App>, Option<OpenApi>, Vec<Row>) {
         (self.router, self.document, self.table)
     }
 }

@@ -26,6 +26,9 @@ pub mod triggers;
 pub mod webhooks;
 pub mod workflows;
 
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
 use utoipa::{PartialSchema, ToSchema};
@@ -34,6 +37,7 @@ use utoipa_axum::routes;
 use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{Admin, Approver, Operator, Viewer};
 use crate::error::ProblemDocument;
+use crate::extract::tag_response;
 use crate::routes::Routes;
 
 /// The routes of the API, each with who may ask for it.
@@ -179,13 +183,17 @@ pub fn document() -> OpenApi {
 
 /// The document of this API
 ///
-/// OpenAPI 3.1, made from the code that answers.
+/// OpenAPI 3.1, made from the code that answers; `/api/docs` shows it to people.
 #[utoipa::path(
     get, path = "/api/v1/openapi.json", tag = "state",
-    responses((status = 200, description = "The document", body = Object)),
+    responses(
+        (status = 200, description = "The document", body = Object),
+        (status = 304, description = "As the client has it"),
+    ),
 )]
-async fn document_json(
-    axum::extract::State(app): axum::extract::State<crate::App>,
-) -> crate::extract::Json<OpenApi> {
-    crate::extract::Json(app.document().clone())
+async fn document_json(State(app): State<crate::App>, headers: HeaderMap) -> Response {
+    let document = app.document().clone();
+    let tag = blake3::hash(&document).to_hex()[..32].to_owned();
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    tag_response(&headers, &tag, || (kind, document).into_response())
 }

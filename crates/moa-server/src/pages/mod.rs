@@ -13,6 +13,7 @@ pub mod assets;
 pub mod audit;
 pub mod bulk;
 pub mod chart;
+pub mod docs;
 pub mod events;
 pub mod graph;
 pub mod inbox;
@@ -104,6 +105,7 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), "GET", "/charts", get(metrics::show))
         .page(Least(Viewer), "GET", "/charts/production", get(metrics::production))
         .page(Least(Admin), "GET", "/audit", get(audit::show))
+        .page(Least(Viewer), "GET", "/api/docs", get(docs::show))
         .page(Least(Viewer), "GET", "/settings", get(settings::show))
         .page(Least(Admin), "GET", "/settings/config", get(settings::config))
         .page(Least(Admin), "POST", "/settings/tokens", post(settings::make))

@@ -117,7 +117,7 @@ async fn node(app: &App, who: &Identity, now: Millis) -> Markup {
                 @if who.role == Role::Admin {
                     a href="/settings/config" { "Each setting and where it came from" } ", "
                 } @else { code { "moa config" } " shows each setting and where it came from, " }
-                a href="/api/v1/openapi.json" { "the API's document" } " what programs can ask."
+                a href="/api/docs" { "the API" } " what programs can ask."
             }
         }
     }

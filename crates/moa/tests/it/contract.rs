@@ -17,14 +17,14 @@ steps:
 ";
 
 /// The document, what has been called of it, and somebody who may call.
-struct Contract {
-    document: Json,
+pub struct Contract {
+    pub document: Json,
     api: Api,
     called: BTreeSet<String>,
 }
 
 impl Contract {
-    fn new(api: Api) -> Self {
+    pub fn new(api: Api) -> Self {
         let mut document = api.get("/api/v1/openapi.json").expect(200).json();
         let schemas = document["components"]["schemas"].as_object_mut().expect("schemas");
         schemas.values_mut().for_each(close);
@@ -63,7 +63,7 @@ impl Contract {
     }
 
     #[track_caller]
-    fn check(&mut self, method: &str, path: &str, answer: &Answer) {
+    pub fn check(&mut self, method: &str, path: &str, answer: &Answer) {
         let operation = &self.document["paths"][path][method.to_ascii_lowercase()];
         assert!(operation.is_object(), "{method} {path} is not documented");
         let mut response = &operation["responses"][answer.status.to_string()];

@@ -14,6 +14,7 @@ mod demo;
 mod expr;
 mod fairness;
 mod files;
+mod generated;
 mod hooks;
 mod hostile;
 mod housekeeping;
