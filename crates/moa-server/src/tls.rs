@@ -185,15 +185,16 @@ impl ResolvesServerCert for Certs {
     }
 }
 
-/// How files are: another content has another one. `None` = it can't be told.
+/// How files are: another content has another one, and other rights too. `None` = it can't be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamps([Option<(u64, u64, i64, i64)>; 2]);
+struct Stamps([Option<(u64, u64, [i64; 4])>; 2]);
 
 impl Stamps {
     fn of(cert: &Path, key: &Path) -> Self {
         Self([cert, key].map(|path| {
             let m = fs::metadata(path).ok()?;
-            Some((m.ino(), m.size(), m.mtime(), m.mtime_nsec()))
+            // What was unfit for its rights may be fit later: that changes the inode alone.
+            Some((m.ino(), m.size(), [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()]))
         }))
     }
 }

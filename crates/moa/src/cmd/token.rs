@@ -221,6 +221,21 @@ pub struct Line {
     last_used_at: Option<String>,
 }
 
+impl Line {
+    /// A token that was made this moment.
+    pub fn made(id: String, name: &str, role: Role, expires_at: Option<String>) -> Self {
+        Self {
+            id,
+            kind: "token".into(),
+            name: name.to_owned(),
+            role,
+            created_at: crate::view::now().to_string(),
+            expires_at,
+            last_used_at: None,
+        }
+    }
+}
+
 impl From<&Entry> for Line {
     fn from(entry: &Entry) -> Self {
         let time = |at: Option<Millis>| at.map(|at| at.to_string());

@@ -32,6 +32,7 @@ struct TokenList {
 struct MadeToken {
     id: String,
     token: Zeroizing<String>,
+    expires_at: Option<String>,
 }
 
 /// What became of a start.
@@ -232,9 +233,8 @@ impl Remote {
         let expires = expires.map(|span| span.to_string());
         let body = json!({"name": name, "role": role, "expires_in": expires});
         let made: MadeToken = self.json(Call::post("/api/v1/tokens", Some(body))).await?;
-        let line = self.tokens().await?.into_iter().find(|line| line.id == made.id);
-        let gone = || Failure::refused("the token was made, and is gone already");
-        Ok((line.ok_or_else(gone)?, made.token))
+        // Nothing more is asked: whatever failed then would lose the secret.
+        Ok((TokenLine::made(made.id, name, role, made.expires_at), made.token))
     }
 
     /// Ends a token or session.

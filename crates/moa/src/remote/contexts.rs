@@ -124,12 +124,9 @@ fn of_context(name: &str, by: &str, flags: &Where, named: bool) -> Result<Chosen
         return Err(contexts.unknown(name).hint(format!("it is named by {by}")));
     };
     let by = format!("{by} ({name})");
-    // A token of the environment may be another node's.
+    // Never the token of the environment: it may be another node's.
     let own = stored.token.map(|text| Token { text: text.into(), from: by.clone() });
-    let token = match (token_of_flags(flags)?, own) {
-        (Some(token), _) | (None, Some(token)) => Some(token),
-        (None, None) => token_of_environment()?,
-    };
+    let token = token_of_flags(flags)?.or(own);
     let ca_cert = flags.ca_cert.clone().or(stored.ca_cert);
     let remote = Remote::new(&stored.url, by, token, ca_cert.as_deref())?;
     Ok(Chosen::There { remote, named })

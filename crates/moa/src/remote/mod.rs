@@ -127,7 +127,7 @@ impl Remote {
         ca_cert: Option<&Path>,
     ) -> Result<Self> {
         let url = address(url)?;
-        let client = client(ca_cert)?;
+        let client = client(ca_cert, is_here(&url))?;
         Ok(Self(Arc::new(Inner { url, by, token, client })))
     }
 
@@ -148,11 +148,7 @@ impl Remote {
 
     /// Whether a token goes over a network in the clear.
     pub fn is_open(&self) -> bool {
-        let host = self.0.url.host_str().unwrap_or_default();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let is_here = bare == "localhost"
-            || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        self.0.url.scheme() == "http" && !is_here && self.0.token.is_some()
+        self.0.url.scheme() == "http" && !is_here(&self.0.url) && self.0.token.is_some()
     }
 
     /// What its store holds.
@@ -302,7 +298,15 @@ pub fn address(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-fn client(ca_cert: Option<&Path>) -> Result<Client> {
+/// Whether an address is one of this machine itself.
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost"
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn client(ca_cert: Option<&Path>, is_here: bool) -> Result<Client> {
     // Fails when there is one already, which is then used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let roots = ca_cert.map(certificates).transpose()?;
@@ -312,6 +316,8 @@ fn client(ca_cert: Option<&Path>) -> Result<Client> {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WAIT)
             .user_agent(concat!("moa/", env!("CARGO_PKG_VERSION")));
+        // A token for this machine goes through no proxy elsewhere.
+        let builder = if is_here { builder.no_proxy() } else { builder };
         match &roots {
             Some(roots) => builder.tls_certs_merge(roots.clone()),
             None => builder,

@@ -320,7 +320,7 @@ fn draw_foot(state: &State, paint: Paint, area: Rect, buffer: &mut Buffer) {
         }
         _ => paint.span(
             Look::Dim,
-            "q end  Tab part  Enter run  / filter  p stand still  c cancel the run  ? all keys",
+            "q end  Tab part  Enter run  / filter  p stand still  c cancel  ? all keys",
         ),
     };
     Paragraph::new(Line::from(line)).render(area, buffer);

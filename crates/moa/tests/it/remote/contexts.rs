@@ -50,6 +50,16 @@ fn contexts_are_kept_and_chosen_in_their_order() {
     let mut command = there.bare(&["runs", "list", "--context", "prod"]);
     command.env("MOA_TOKEN", "another");
     said(command).expect(0);
+    // Nor for one that has none; and a proxy gets no token for this machine.
+    let url = there.url.as_str();
+    call(&["context", "add", "bare", "--url", url]).expect(0);
+    let mut command = there.bare(&["runs", "list", "--context", "bare"]);
+    command.env("MOA_TOKEN", &there.token).env("http_proxy", "http://127.0.0.1:9");
+    assert!(said(command).expect(5).err.contains("token"));
+    let mut command = there.bare(&["runs", "list", "--url", url]);
+    command.env("MOA_TOKEN", &there.token).env("http_proxy", "http://127.0.0.1:9");
+    said(command).expect(0);
+    call(&["context", "remove", "bare"]).expect(0);
     let mut command = there.bare(&["runs", "list", "--context", "local"]);
     command.current_dir(&project.root);
     said(command).expect(0);
