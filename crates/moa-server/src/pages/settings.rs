@@ -20,24 +20,32 @@ use crate::extract::{Form, Path};
 /// The settings.
 pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let now = now();
-    let sealed = app.reader().views.sealed().await?;
     let body = html! {
         div class="cards" {
             (node(&app, &who, now).await)
-            section class="card" {
-                h2 { "Secrets" }
-                @if sealed.is_empty() {
-                    p class="dim" { "None is kept in the store. Those of the environment are not listed." }
-                } @else {
-                    ul { @for row in &sealed { li { code { (parts::line(&row.name.to_string())) } } } }
-                }
-                p class="dim" { "Their values are shown nowhere." }
-            }
+            // Who may see their names, as for the API's list.
+            @if who.role.includes(Role::Operator) { (secrets(&app).await?) }
         }
         (jobs(&app, now))
         @if who.role == Role::Admin { (access(&app, &who, now)?) }
     };
     Ok(frame(&app, &who, body))
+}
+
+/// The names of stored secrets.
+async fn secrets(app: &App) -> Result<Markup> {
+    let sealed = app.reader().views.sealed().await?;
+    Ok(html! {
+        section class="card" {
+            h2 { "Secrets" }
+            @if sealed.is_empty() {
+                p class="dim" { "None is kept in the store. Those of the environment are not listed." }
+            } @else {
+                ul { @for row in &sealed { li { code { (parts::line(&row.name.to_string())) } } } }
+            }
+            p class="dim" { "Their values are shown nowhere." }
+        }
+    })
 }
 
 fn frame(app: &App, who: &Identity, body: Markup) -> Markup {

@@ -314,6 +314,8 @@ fn agents_events_and_settings_are_shown_to_those_who_may() {
         let json = body.split("href=\"/api/v1/").nth(1).and_then(|rest| rest.split('"').next());
         api.get(&format!("/api/v1/{}", json.expect("its JSON"))).expect(200).json();
     }
+    assert!(admin.page("/settings").contains("<h2>Secrets</h2>"));
+    assert!(!viewer.page("/settings").contains("<h2>Secrets</h2>"), "their names are not for all");
     project.call(&["run", "asks", "--detach"]).expect(0);
     assert!(admin.page("/audit").contains("run.start"), "what was asked for on the socket is told");
     viewer.ask("/audit").expect(403);
