@@ -186,7 +186,8 @@ async fn done(
     let executed = match only {
         Ok(Some(only)) => reader.not_below(&only, [id]).await?.is_empty(),
         Ok(None) => true,
-        Err(_) => false,
+        // A node that was there for this run ends with it, perhaps before it could say so.
+        Err(_) => status.is_terminal(),
     };
     Ok(Done { status, executed })
 }
