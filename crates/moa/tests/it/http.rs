@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -97,11 +98,18 @@ impl Api {
 
     /// Asks until the answer is as wanted.
     pub fn until(&self, path: &str, wanted: impl Fn(&Json) -> bool) -> Json {
+        self.until_answer(path, |answer| wanted(&answer.json())).json()
+    }
+
+    /// Asks until the answer is as wanted, of whatever form.
+    pub fn until_answer(&self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
         loop {
-            let document = self.get(path).expect(200).json();
-            if wanted(&document) {
-                return document;
+            let answer = self.get(path).expect(200);
+            if wanted(&answer) {
+                return answer;
             }
+            // Half as often as one token may, or a fast machine is told to wait.
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 

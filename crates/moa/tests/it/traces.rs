@@ -316,7 +316,7 @@ fn a_collector_that_is_down_delays_and_loses_nothing() {
     assert_eq!(collector.spans("flaky attempt").len(), 4);
     let api = Api::with_role(&project, &node, "admin");
     let sent = format!("moa_traces_spans_total{{outcome=\"sent\"}} {}", collector.spans.len());
-    while !api.get("/metrics").expect(200).body.contains(&sent) {}
+    api.until_answer("/metrics", |answer| answer.body.contains(&sent));
     assert!(api.get("/metrics").expect(200).body.contains("moa_traces_behind_events 0"));
 }
 
