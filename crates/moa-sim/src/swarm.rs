@@ -176,11 +176,12 @@ impl Swarm {
             (self.tenants, self.backlog) = (true, true);
             (self.max_running, self.user_every, self.attempt) = (2, 20, 300);
         }
-        // Most of the keys that wait have no run in memory. Not where each turn is judged: a key whose
-        // only task in memory has started waits for a look at the store.
-        if self.tenants && !self.backlog && seed.is_multiple_of(2) {
+        // Most of the keys that wait have no run in memory.
+        if self.tenants && seed.is_multiple_of(2) {
             self.cached_max = Some(random.range(1, 4) as usize);
-            self.due_limit = Some(random.range(1, 6) as usize);
+            // What users say in a world with a backlog is more than a few at a time can do.
+            let due_limit = random.range(1, 6) as usize;
+            self.due_limit = (!self.backlog).then_some(due_limit);
         }
     }
 

@@ -215,7 +215,8 @@ impl World {
             swarm,
         };
         world.note(|w| format!("seed {} {:?}", options.seed, w.swarm));
-        world.checker.turns = world.swarm.backlog.then(Turns::default);
+        let in_memory = world.swarm.cached_max.is_none();
+        world.checker.turns = world.swarm.backlog.then(|| Turns::new(in_memory));
         world.make_workflows();
         if world.swarm.triggers {
             world.specs = triggers::specs(options.seed, &world.workflows[0].name);

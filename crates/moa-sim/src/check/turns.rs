@@ -16,15 +16,28 @@ use super::shadow::Shadow;
 /// How often another key may have its turn while one waits: once, and once more for each thing that
 /// a batch does not tell in order.
 const OVERTAKEN_MAX: u32 = 5;
+/// The same where a node keeps few runs in memory: the run whose turn it is may have to be read first,
+/// and others that are in memory go on until it has come.
+const OVERTAKEN_UNREAD_MAX: u32 = 8 * OVERTAKEN_MAX;
 
 /// Tasks of one agent and one priority that share a key.
 type Lane = (Name, Priority, String);
 
 /// What is known of turns.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Turns {
+    /// How often another key may have its turn.
+    overtaken_max: u32,
     /// Lanes that have waited since the batch before, with how often each other key overtook them.
     waiting: BTreeMap<Lane, BTreeMap<String, u32>>,
+}
+
+impl Turns {
+    /// None yet. `in_memory`: whether all runs fit into a node's memory.
+    pub fn new(in_memory: bool) -> Self {
+        let overtaken_max = if in_memory { OVERTAKEN_MAX } else { OVERTAKEN_UNREAD_MAX };
+        Self { overtaken_max, waiting: BTreeMap::new() }
+    }
 }
 
 impl Checker {
@@ -57,7 +70,7 @@ impl Checker {
                 if (&other.0, other.1) == (&waits.0, waits.1) {
                     let all = overtaken.entry(other.2.clone()).or_default();
                     *all += count;
-                    if *all > OVERTAKEN_MAX {
+                    if *all > turns.overtaken_max {
                         let (agent, _, key) = waits;
                         let (other, all) = (&other.2, *all);
                         return Err(format!(
