@@ -1,10 +1,10 @@
-//! Routes, each with who may ask for it and what the API's document says about it.
+//! Routes, each with who may ask for it, what it is about, and what the API's document says of it.
 //!
-//! There is no way to add a route without saying who may: [`Routes::api`] and [`Routes::page`] are
+//! There is no way to add a route without saying who may and which scope reaches it: [`Routes::api`] and [`Routes::page`] are
 //! the only ones, and each puts the check in front of its handler.
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{RawPathParams, Request};
 use axum::middleware::{Next, from_fn};
 use axum::routing::MethodRouter;
 use utoipa::ToSchema;
@@ -16,6 +16,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBui
 use crate::App;
 use crate::auth::require;
 use crate::auth::role::Access;
+use crate::auth::scope::Area;
 use crate::error::ProblemDocument;
 
 /// What `utoipa_axum::routes!` makes of handlers.
@@ -30,6 +31,8 @@ pub struct Row {
     pub path: String,
     /// Who may.
     pub access: Access,
+    /// What it is about: which scopes reach it.
+    pub area: Area,
 }
 
 /// Routes being gathered.
@@ -47,18 +50,25 @@ impl Routes {
     }
 
     /// Adds handlers of one path of the API that are documented by `#[utoipa::path]`.
-    pub fn api(mut self, access: Access, (schemas, paths, methods): Documented) -> Self {
+    pub fn api(
+        mut self,
+        access: Access,
+        area: impl Into<Area>,
+        (schemas, paths, methods): Documented,
+    ) -> Self {
+        let area = area.into();
         if let Some(document) = &mut self.document {
             let components = document.components.get_or_insert_default();
             components.schemas.extend(schemas);
         }
         for (path, mut item) in paths.paths {
             for (method, operation) in operations(&mut item) {
-                self.table.push(Row { method: method.into(), path: path.clone(), access });
+                let row = Row { method: method.into(), path: path.clone(), access, area };
+                self.table.push(row);
                 operation.operation_id = Some(operation_id(method, &path));
-                describe(operation, access);
+                describe(operation, access, area);
             }
-            self.router = self.router.route(&path, guarded(access, methods.clone()));
+            self.router = self.router.route(&path, guarded(access, area, methods.clone()));
             let Some(document) = &mut self.document else { continue };
             match document.paths.paths.get_mut(&path) {
                 Some(known) => known.merge_operations(item),
@@ -74,12 +84,14 @@ impl Routes {
     pub fn page(
         mut self,
         access: Access,
+        area: impl Into<Area>,
         method: &'static str,
         path: &str,
         handler: MethodRouter<App>,
     ) -> Self {
-        self.table.push(Row { method: method.into(), path: path.into(), access });
-        self.router = self.router.route(path, guarded(access, handler));
+        let area = area.into();
+        self.table.push(Row { method: method.into(), path: path.into(), access, area });
+        self.router = self.router.route(path, guarded(access, area, handler));
         self
     }
 
@@ -89,8 +101,10 @@ impl Routes {
     }
 }
 
-fn guarded(access: Access, methods: MethodRouter<App>) -> MethodRouter<App> {
-    let check = move |request: Request, next: Next| require(access, request, next);
+fn guarded(access: Access, area: Area, methods: MethodRouter<App>) -> MethodRouter<App> {
+    let check = move |params: RawPathParams, request: Request, next: Next| {
+        require((access, area), params, request, next)
+    };
     methods.route_layer(from_fn(check))
 }
 
@@ -108,7 +122,7 @@ fn operation_id(method: &str, path: &str) -> String {
 }
 
 /// Says in the document who may, and how refusals look.
-fn describe(operation: &mut Operation, access: Access) {
+fn describe(operation: &mut Operation, access: Access, area: Area) {
     let problem = Ref::from_schema_name(ProblemDocument::name());
     let content = ContentBuilder::new().schema(Some(problem)).build();
     let refused = ResponseBuilder::new()
@@ -125,5 +139,14 @@ fn describe(operation: &mut Operation, access: Access) {
     let session = SecurityRequirement::new("session", none);
     operation.security = Some(vec![token, session]);
     let text = operation.description.take().unwrap_or_default();
-    operation.description = Some(format!("{text}\n\nTakes the role {access}.").trim().to_owned());
+    let scope = match area {
+        Area::Free => String::new(),
+        Area::Whole => ", and of a token with scopes `read`".into(),
+        Area::Of(of) | Area::ByBody(of) => format!(", and of a token with scopes `{of}`"),
+        Area::ByQuery(of) => {
+            format!(", and of a token with scopes `{of}`, or `{of}:NAME` with `workflow=NAME`")
+        }
+    };
+    let text = format!("{text}\n\nTakes the role {access}{scope}.");
+    operation.description = Some(text.trim().to_owned());
 }

@@ -14,6 +14,8 @@ use super::runs::find;
 use super::runs::list::{limit, name};
 use super::runs::start::idempotency_key;
 use crate::App;
+use crate::auth::Identity;
+use crate::auth::scope::Resource;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Query};
 use crate::stream::mark::Mark;
@@ -267,10 +269,13 @@ pub struct Published {
 )]
 pub async fn publish(
     State(app): State<App>,
+    who: Identity,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Published>> {
     let mut events = read(&headers, &body)?;
+    // All of them, before the first one is published.
+    events.iter().try_for_each(|event| who.must_reach(Resource::Events, Some(&event.kind)))?;
     if let (Some(key), [only]) = (idempotency_key(&headers)?, events.as_mut_slice()) {
         only.key.get_or_insert(key);
     }

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::auth::Identity;
 use crate::auth::role::Role;
+use crate::auth::scope::Scope;
 use crate::extract::Json;
 
 /// Who asks.
@@ -16,6 +17,9 @@ pub struct Me {
     name: String,
     /// What it may do.
     role: Role,
+    /// To what; null = to everything.
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Vec<Scope>>,
     /// What a change of this session has to send as `X-CSRF-Token`; null with a token.
     csrf: Option<String>,
 }
@@ -27,5 +31,6 @@ pub struct Me {
 )]
 pub async fn get(who: Identity) -> Json<Me> {
     let csrf = who.csrf().map(str::to_owned);
-    Json(Me { id: who.id, name: who.name, role: who.role, csrf })
+    let scopes = who.scopes.list().map(<[Scope]>::to_vec);
+    Json(Me { id: who.id, name: who.name, role: who.role, scopes, csrf })
 }

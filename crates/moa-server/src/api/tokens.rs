@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::App;
+use crate::auth::Identity;
 use crate::auth::role::Role;
+use crate::auth::scope::Scope;
 use crate::auth::tokens::{Entry, Kind, New};
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path};
@@ -24,6 +26,9 @@ pub struct Token {
     name: String,
     /// What it allows.
     role: Role,
+    /// To what; empty = to everything.
+    #[schema(value_type = Vec<String>)]
+    scopes: Vec<Scope>,
     /// When it was made.
     created_at: String,
     /// When it ends; null = never.
@@ -45,6 +50,7 @@ impl From<&Entry> for Token {
             },
             name: entry.name.clone(),
             role: entry.role,
+            scopes: entry.scopes.clone(),
             created_at: entry.created_at.to_string(),
             expires_at: time(entry.expires_at),
             last_used_at: time(entry.last_used_at),
@@ -68,6 +74,10 @@ pub struct NewToken {
     name: String,
     /// What it allows.
     role: Role,
+    /// To what: `read`, `runs:nightly`, `events:order.*`; to everything when not given.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    scopes: Vec<Scope>,
     /// How long it holds: `30d`, `12h`; as long as nobody revokes it when not given.
     #[serde(default)]
     expires_in: Option<String>,
@@ -82,6 +92,9 @@ pub struct MadeToken {
     token: String,
     /// What it allows.
     role: Role,
+    /// To what; empty = to everything.
+    #[schema(value_type = Vec<String>)]
+    scopes: Vec<Scope>,
     /// When it ends; null = never.
     expires_at: Option<String>,
 }
@@ -97,6 +110,8 @@ pub async fn list(State(app): State<App>) -> Result<Json<TokenList>> {
 }
 
 /// Make a token
+///
+/// Who has scopes makes none that reaches further than these.
 #[utoipa::path(
     post, path = "/api/v1/tokens", tag = "access",
     request_body = NewToken,
@@ -104,8 +119,10 @@ pub async fn list(State(app): State<App>) -> Result<Json<TokenList>> {
 )]
 pub async fn create(
     State(app): State<App>,
+    who: Identity,
     Json(new): Json<NewToken>,
 ) -> Result<(StatusCode, Json<MadeToken>)> {
+    who.scopes.must_cover(&new.scopes)?;
     let now = now();
     let expires_at =
         match new.expires_in.as_deref() {
@@ -114,11 +131,12 @@ pub async fn create(
                 Problem::invalid(format!("expires_in: {e}")).hint("write 30d, say")
             })?)),
         };
-    let NewToken { name, role, .. } = new;
-    let made = New { kind: Kind::Token, name, role, expires_at, of: None, owner: None };
+    let NewToken { name, role, scopes, .. } = new;
+    let made = New { kind: Kind::Token, name, role, scopes, expires_at, of: None, owner: None };
     let (entry, token) = app.control().make_token(made).await?;
     let expires_at = entry.expires_at.map(|at| at.to_string());
-    let made = MadeToken { id: entry.id, token: token.to_string(), role: entry.role, expires_at };
+    let Entry { id, role, scopes, .. } = entry;
+    let made = MadeToken { id, token: token.to_string(), role, scopes, expires_at };
     Ok((StatusCode::CREATED, Json(made)))
 }
 

@@ -13,6 +13,7 @@ pub mod limiter;
 pub mod links;
 pub mod oidc;
 pub mod role;
+pub mod scope;
 pub mod tokens;
 
 use std::convert::Infallible;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
@@ -36,6 +37,7 @@ use self::limiter::Limiter;
 use self::links::Links;
 use self::oidc::Oidc;
 use self::role::{Access, Role};
+use self::scope::{Area, Asked, Scope, Scopes};
 use self::tokens::{Entry, Kind, New, Tokens};
 use crate::App;
 use crate::error::{Code, Problem, Result};
@@ -65,6 +67,8 @@ pub struct Identity {
     pub name: String,
     /// What they may do.
     pub role: Role,
+    /// To what.
+    pub scopes: Scopes,
     /// How they said who they are.
     pub via: Via,
 }
@@ -193,9 +197,14 @@ impl Auth {
     }
 
     /// A session to be opened, for [`crate::control::Control::make_token`].
-    pub fn session_of(name: String, role: Role, of: Option<String>, owner: Option<String>) -> New {
+    pub fn session_of(
+        name: String,
+        (role, scopes): (Role, Vec<Scope>),
+        of: Option<String>,
+        owner: Option<String>,
+    ) -> New {
         let expires_at = Some(now().after(SESSION_KEPT));
-        New { kind: Kind::Session, name, role, expires_at, of, owner }
+        New { kind: Kind::Session, name, role, scopes, expires_at, of, owner }
     }
 
     /// Whether somebody still is who they were: nobody revoked it, and it is not over.
@@ -274,16 +283,17 @@ impl Auth {
                 return Err(self.wrong(address, "a token"));
             };
             self.note_use(&entry, now).await;
-            let Entry { id, name, role, .. } = entry;
-            return Ok(Some(Identity { id, name, role, via: Via::Token }));
+            let Entry { id, name, role, scopes, .. } = entry;
+            let scopes = scopes.into();
+            return Ok(Some(Identity { id, name, role, scopes, via: Via::Token }));
         }
         let Some(secret) = self.session(headers) else { return Ok(None) };
         // A browser keeps the cookie of a session that is over; it is a stranger like any other.
         let Some(entry) = self.tokens.find(secret, Kind::Session, now)? else { return Ok(None) };
         self.note_use(&entry, now).await;
         let via = Via::Session { csrf: csrf_of(secret) };
-        let Entry { id, name, role, .. } = entry;
-        Ok(Some(Identity { id, name, role, via }))
+        let Entry { id, name, role, scopes, .. } = entry;
+        Ok(Some(Identity { id, name, role, scopes: scopes.into(), via }))
     }
 
     fn session<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
@@ -451,6 +461,7 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
     }
     let asker = Asker::new(who.as_ref(), address);
     request.extensions_mut().insert(Caller(who));
+    request.extensions_mut().insert(app.clone());
     ASKER.scope(asker, next.run(request)).await
 }
 
@@ -458,15 +469,18 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
 ///
 /// # Errors
 /// Nobody said who asks, they may not, or a change of a session came without its CSRF token.
-pub async fn require(access: Access, request: Request, next: Next) -> Result<Response> {
+pub async fn require(
+    (access, area): (Access, Area),
+    params: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Result<Response> {
     if access == Access::Public {
         return Ok(next.run(request).await);
     }
     let caller = request.extensions().get::<Caller>().and_then(|caller| caller.0.clone());
     let who = caller.ok_or_else(unauthenticated)?;
-    if !access.admits(who.role) {
-        return Err(forbidden(access, who.role));
-    }
+    let who = scope::judge(access, area, who, Asked::of(&request, params)).await?;
     let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     let request = match &who.via {
         Via::Session { csrf } if !is_safe => with_csrf(csrf, request).await?,
@@ -476,6 +490,8 @@ pub async fn require(access: Access, request: Request, next: Next) -> Result<Res
         let (method, path) = (request.method(), request.uri().path());
         tracing::info!(by = who.id, role = %who.role, "{method} {path}");
     }
+    let mut request = request;
+    request.extensions_mut().insert(Caller(Some(who)));
     Ok(next.run(request).await)
 }
 

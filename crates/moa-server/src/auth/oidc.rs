@@ -22,6 +22,7 @@ use super::fetch::Fetch;
 use super::jwt::keys::{KeySet, Source};
 use super::jwt::{ClaimRules, Claims, Issuer, Keys, Refused, SecretOf};
 use super::role::Role;
+use super::scope::{Scope, Scopes};
 use super::tokens::random_hex;
 
 /// The path that begins a sign-in.
@@ -73,6 +74,8 @@ pub struct Person {
     pub name: String,
     /// What they may do.
     pub role: Role,
+    /// To what; empty = to everything.
+    pub scopes: Vec<Scope>,
     /// Where they wanted to go.
     pub to: String,
 }
@@ -208,8 +211,15 @@ impl Oidc {
         self.is_for_us(&claims, &under_way.nonce)?;
         let (subject, name) = self.options.rules.who(&claims)?;
         let role = self.options.rules.role(&claims)?;
+        let scopes = match super::jwt::scopes(&claims) {
+            Scopes::Unlimited => Vec::new(),
+            Scopes::These(scopes) if scopes.is_empty() => {
+                return Err(Refused::NoRole("its claim \"scope\" reaches nothing here".into()));
+            }
+            Scopes::These(scopes) => scopes,
+        };
         let id = format!("{subject} of {}", self.options.issuer);
-        Ok(Person { id, name, role, to: under_way.to })
+        Ok(Person { id, name, role, scopes, to: under_way.to })
     }
 
     /// Checks of an id token what is not checked of every JWT.

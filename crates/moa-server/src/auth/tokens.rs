@@ -15,6 +15,7 @@ use moa_core::time::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::role::Role;
+use super::scope::{SCOPES_MAX, Scope};
 
 /// The file, inside the state folder.
 pub const FILE: &str = "tokens.json";
@@ -73,6 +74,9 @@ pub struct Entry {
     pub name: String,
     /// What it allows.
     pub role: Role,
+    /// To what; empty = to everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<Scope>,
     /// BLAKE3 of the secret.
     pub hash: String,
     /// When it was made.
@@ -117,6 +121,9 @@ pub struct New {
     pub name: String,
     /// What it allows.
     pub role: Role,
+    /// To what; empty = to everything.
+    #[serde(default)]
+    pub scopes: Vec<Scope>,
     /// When it ends.
     pub expires_at: Option<Millis>,
     /// The token that a session is opened with.
@@ -236,6 +243,9 @@ impl Tokens {
     /// The file can't be changed, there are too many, or its name can't be one.
     pub fn create(&self, new: New, now: Millis) -> Result<(Entry, String), Error> {
         let name = name(&new.name).map_err(Error::Name)?;
+        if new.scopes.len() > SCOPES_MAX {
+            return Err(Error::Name(format!("a token has at most {SCOPES_MAX} scopes")));
+        }
         let secret = match new.kind {
             Kind::Token => format!("moa_{}", random_hex::<32>()),
             Kind::Session => random_hex::<32>(),
@@ -246,6 +256,7 @@ impl Tokens {
             kind: new.kind,
             name,
             role: new.role,
+            scopes: new.scopes,
             hash: hash(&secret),
             created_at: now,
             expires_at: new.expires_at,
@@ -367,7 +378,8 @@ mod tests {
     use super::*;
 
     fn new(kind: Kind, of: Option<String>, expires_at: Option<Millis>) -> New {
-        New { kind, name: "ci".into(), role: Role::Operator, expires_at, of, owner: None }
+        let (name, scopes) = ("ci".into(), Vec::new());
+        New { kind, name, role: Role::Operator, scopes, expires_at, of, owner: None }
     }
 
     #[test]

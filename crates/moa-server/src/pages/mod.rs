@@ -35,7 +35,12 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::App;
 use crate::auth::role::Access::{Either, Least, Public};
-use crate::auth::role::Role::{Admin, Approver, Operator, Viewer};
+use crate::auth::role::Role::{self, Admin, Approver, Operator, Viewer};
+use crate::auth::scope::Area::{self, Free, Whole};
+use crate::auth::scope::Resource::{
+    Agents, Alerts, Audit, Metrics, Node, Runs, Tokens, Triggers, Workflows,
+};
+use crate::auth::scope::{Reach, Scope, Scopes};
 use crate::auth::{CSRF_FIELD, Identity, oidc};
 use crate::error::Problem;
 use crate::routes::Routes;
@@ -58,58 +63,58 @@ pub const NAV: &[(&str, &str, &str)] = &[
 /// For bodies of strangers: a token and where to go.
 const SIGN_IN_BYTES_MAX: usize = 16 << 10;
 
-/// The routes of pages, each with who may see it.
+/// The routes of pages, each with who may see it and what it is about.
 #[rustfmt::skip]
 pub fn add(routes: Routes) -> Routes {
     routes
-        .page(Public, "GET", "/sign-in", get(sign_in::show))
-        .page(Public, "POST", "/sign-in", post(sign_in::sign_in).layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX)))
-        .page(Public, "GET", oidc::START, get(sign_in::oidc::begin))
-        .page(Public, "GET", oidc::BACK, get(sign_in::oidc::back))
-        .page(Least(Viewer), "POST", "/sign-out", post(sign_in::sign_out))
-        .page(Public, "GET", "/assets/{name}", get(assets::get))
-        .page(Least(Viewer), "GET", "/live", get(live::get))
-        .page(Least(Viewer), "GET", "/live/stream", get(live::stream))
-        .page(Least(Viewer), "GET", "/", get(overview::show))
-        .page(Least(Viewer), "GET", "/dashboard", get(overview::show))
-        .page(Least(Viewer), "GET", "/inbox", get(inbox::show))
-        .page(Least(Viewer), "GET", "/runs", get(runs::show))
-        .page(Least(Operator), "GET", "/runs/bulk", get(bulk::show))
-        .page(Least(Operator), "POST", "/runs/bulk", post(bulk::act))
-        .page(Least(Viewer), "GET", "/runs/{run}", get(run::show))
-        .page(Least(Viewer), "GET", "/runs/{run}/compare", get(run::compare::show))
-        .page(Least(Viewer), "GET", "/runs/{run}/timeline", get(run::timeline::show))
-        .page(Least(Viewer), "GET", "/runs/{run}/history", get(run::history::show))
-        .page(Least(Viewer), "GET", "/runs/{run}/data", get(run::data::show))
-        .page(Least(Viewer), "GET", "/runs/{run}/steps/{step}", get(run::step::show))
-        .page(Least(Operator), "POST", "/runs/{run}/change", post(run::act::change))
-        .page(Least(Operator), "POST", "/runs/{run}/repeat", post(run::act::repeat))
-        .page(Either(Operator, Approver), "POST", "/runs/{run}/decide", post(run::act::decide))
-        .page(Least(Viewer), "GET", "/workflows", get(workflows::show))
-        .page(Least(Viewer), "GET", "/workflows/{workflow}", get(workflows::one))
-        .page(Least(Viewer), "GET", "/workflows/{workflow}/source", get(workflows::source::show))
-        .page(Least(Viewer), "GET", "/workflows/{workflow}/versions", get(workflows::versions::show))
-        .page(Least(Operator), "POST", "/workflows/{workflow}/start", post(workflows::start::start))
-        .page(Least(Viewer), "GET", "/schedules", get(schedules::show))
-        .page(Least(Viewer), "GET", "/calendar", get(schedules::calendar::show))
-        .page(Least(Viewer), "GET", "/schedules/{trigger}", get(schedules::one::show))
-        .page(Least(Operator), "POST", "/schedules/{trigger}/act", post(schedules::act::act))
-        .page(Least(Operator), "GET", "/schedules/{trigger}/backfill", get(schedules::backfill::show))
-        .page(Least(Operator), "POST", "/schedules/{trigger}/backfill", post(schedules::backfill::start))
-        .page(Least(Viewer), "GET", "/agents", get(agents::show))
-        .page(Least(Viewer), "GET", "/agents/{agent}", get(agents::one))
-        .page(Least(Operator), "POST", "/agents/{agent}/act", post(agents::act))
-        .page(Least(Viewer), "GET", "/events", get(events::show))
-        .page(Least(Viewer), "GET", "/alerts", get(alerts::show))
-        .page(Least(Operator), "POST", "/alerts", post(alerts::act))
-        .page(Least(Viewer), "GET", "/charts", get(metrics::show))
-        .page(Least(Viewer), "GET", "/charts/production", get(metrics::production))
-        .page(Least(Admin), "GET", "/audit", get(audit::show))
-        .page(Least(Viewer), "GET", "/api/docs", get(docs::show))
-        .page(Least(Viewer), "GET", "/settings", get(settings::show))
-        .page(Least(Admin), "GET", "/settings/config", get(settings::config))
-        .page(Least(Admin), "POST", "/settings/tokens", post(settings::make))
-        .page(Least(Admin), "POST", "/settings/tokens/{token}/revoke", post(settings::revoke))
+        .page(Public, Free, "GET", "/sign-in", get(sign_in::show))
+        .page(Public, Free, "POST", "/sign-in", post(sign_in::sign_in).layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX)))
+        .page(Public, Free, "GET", oidc::START, get(sign_in::oidc::begin))
+        .page(Public, Free, "GET", oidc::BACK, get(sign_in::oidc::back))
+        .page(Least(Viewer), Free, "POST", "/sign-out", post(sign_in::sign_out))
+        .page(Public, Free, "GET", "/assets/{name}", get(assets::get))
+        .page(Least(Viewer), Free, "GET", "/live", get(live::get))
+        .page(Least(Viewer), Free, "GET", "/live/stream", get(live::stream))
+        .page(Least(Viewer), Whole, "GET", "/", get(overview::show))
+        .page(Least(Viewer), Whole, "GET", "/dashboard", get(overview::show))
+        .page(Least(Viewer), Runs, "GET", "/inbox", get(inbox::show))
+        .page(Least(Viewer), Runs, "GET", "/runs", get(runs::show))
+        .page(Least(Operator), Runs, "GET", "/runs/bulk", get(bulk::show))
+        .page(Least(Operator), Runs, "POST", "/runs/bulk", post(bulk::act))
+        .page(Least(Viewer), Runs, "GET", "/runs/{run}", get(run::show))
+        .page(Least(Viewer), Runs, "GET", "/runs/{run}/compare", get(run::compare::show))
+        .page(Least(Viewer), Runs, "GET", "/runs/{run}/timeline", get(run::timeline::show))
+        .page(Least(Viewer), Runs, "GET", "/runs/{run}/history", get(run::history::show))
+        .page(Least(Viewer), Runs, "GET", "/runs/{run}/data", get(run::data::show))
+        .page(Least(Viewer), Runs, "GET", "/runs/{run}/steps/{step}", get(run::step::show))
+        .page(Least(Operator), Runs, "POST", "/runs/{run}/change", post(run::act::change))
+        .page(Least(Operator), Runs, "POST", "/runs/{run}/repeat", post(run::act::repeat))
+        .page(Either(Operator, Approver), Runs, "POST", "/runs/{run}/decide", post(run::act::decide))
+        .page(Least(Viewer), Workflows, "GET", "/workflows", get(workflows::show))
+        .page(Least(Viewer), Workflows, "GET", "/workflows/{workflow}", get(workflows::one))
+        .page(Least(Viewer), Workflows, "GET", "/workflows/{workflow}/source", get(workflows::source::show))
+        .page(Least(Viewer), Workflows, "GET", "/workflows/{workflow}/versions", get(workflows::versions::show))
+        .page(Least(Operator), Runs, "POST", "/workflows/{workflow}/start", post(workflows::start::start))
+        .page(Least(Viewer), Triggers, "GET", "/schedules", get(schedules::show))
+        .page(Least(Viewer), Triggers, "GET", "/calendar", get(schedules::calendar::show))
+        .page(Least(Viewer), Triggers, "GET", "/schedules/{trigger}", get(schedules::one::show))
+        .page(Least(Operator), Triggers, "POST", "/schedules/{trigger}/act", post(schedules::act::act))
+        .page(Least(Operator), Triggers, "GET", "/schedules/{trigger}/backfill", get(schedules::backfill::show))
+        .page(Least(Operator), Triggers, "POST", "/schedules/{trigger}/backfill", post(schedules::backfill::start))
+        .page(Least(Viewer), Agents, "GET", "/agents", get(agents::show))
+        .page(Least(Viewer), Agents, "GET", "/agents/{agent}", get(agents::one))
+        .page(Least(Operator), Agents, "POST", "/agents/{agent}/act", post(agents::act))
+        .page(Least(Viewer), Runs, "GET", "/events", get(events::show))
+        .page(Least(Viewer), Alerts, "GET", "/alerts", get(alerts::show))
+        .page(Least(Operator), Alerts, "POST", "/alerts", post(alerts::act))
+        .page(Least(Viewer), Metrics, "GET", "/charts", get(metrics::show))
+        .page(Least(Viewer), Metrics, "GET", "/charts/production", get(metrics::production))
+        .page(Least(Admin), Audit, "GET", "/audit", get(audit::show))
+        .page(Least(Viewer), Free, "GET", "/api/docs", get(docs::show))
+        .page(Least(Viewer), Node, "GET", "/settings", get(settings::show))
+        .page(Least(Admin), Node, "GET", "/settings/config", get(settings::config))
+        .page(Least(Admin), Tokens, "POST", "/settings/tokens", post(settings::make))
+        .page(Least(Admin), Tokens, "POST", "/settings/tokens/{token}/revoke", post(settings::revoke))
 }
 
 /// A page of the dashboard.
@@ -140,7 +145,7 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
             a class="mark" href="/" { "moa" }
             span class="project" title=(app.project()) { (app.project()) }
             nav aria-label="Pages" {
-                @for (to, name, key) in NAV.iter().filter(|(to, ..)| is_for(who, to)) {
+                @for (to, name, key) in NAV.iter().filter(|(to, ..)| is_for(who.role, &who.scopes, to)) {
                     a href=(to) data-go=(key) aria-current=[(*to == page.nav).then_some("page")] {
                         (name)
                     }
@@ -179,8 +184,26 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
 }
 
 /// Whether somebody may go to a page of [`NAV`].
-fn is_for(who: &Identity, to: &str) -> bool {
-    to != "/audit" || who.role.includes(Admin)
+fn is_for(role: Role, scopes: &Scopes, to: &str) -> bool {
+    let (least, area) = match to {
+        "/runs" | "/inbox" | "/events" => (Viewer, Area::Of(Runs)),
+        "/workflows" => (Viewer, Area::Of(Workflows)),
+        "/schedules" => (Viewer, Area::Of(Triggers)),
+        "/agents" => (Viewer, Area::Of(Agents)),
+        "/alerts" => (Viewer, Area::Of(Alerts)),
+        "/charts" => (Viewer, Area::Of(Metrics)),
+        "/audit" => (Admin, Area::Of(Audit)),
+        "/settings" => (Viewer, Area::Of(Node)),
+        _ => (Viewer, Whole),
+    };
+    let reach = scopes.reach(Least(least), area);
+    role.includes(least) && matches!(reach, Reach::All | Reach::Read | Reach::Named { read: true })
+}
+
+/// The page that somebody begins with who asked for none: the first that they may see.
+pub fn first_for(role: Role, scopes: &[Scope]) -> &'static str {
+    let scopes = Scopes::from(scopes.to_vec());
+    NAV.iter().find(|(to, ..)| is_for(role, &scopes, to)).map_or("/", |(to, ..)| to)
 }
 
 /// What a form needs that changes something.

@@ -13,6 +13,7 @@ use super::{Page, csrf, page};
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::role::Role;
+use crate::auth::scope::{Resource, Scope};
 use crate::auth::tokens::{self, Entry, Kind, New};
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path};
@@ -24,10 +25,10 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         div class="cards" {
             (node(&app, &who, now).await)
             // Who may see their names, as for the API's list.
-            @if who.role.includes(Role::Operator) { (secrets(&app).await?) }
+            @if who.may(Role::Operator, Resource::Secrets) { (secrets(&app).await?) }
         }
         (jobs(&app, now))
-        @if who.role == Role::Admin { (access(&app, &who, now)?) }
+        @if who.may(Role::Admin, Resource::Tokens) { (access(&app, &who, now)?) }
     };
     Ok(frame(&app, &who, body))
 }
@@ -177,6 +178,9 @@ fn access(app: &App, who: &Identity, now: Millis) -> Result<Markup> {
                 select id="token-role" name="role" {
                     @for role in Role::ALL { option value=(role) { (role) } }
                 }
+                label class="unseen" for="token-scopes" { "Scopes" }
+                input id="token-scopes" name="scopes" autocomplete="off"
+                    placeholder="Scopes, such as read runs:nightly";
                 label class="unseen" for="token-ends" { "Ends after" }
                 input id="token-ends" name="expires_in" placeholder="Ends after, such as 30d"
                     autocomplete="off";
@@ -185,7 +189,8 @@ fn access(app: &App, who: &Identity, now: Millis) -> Result<Markup> {
             div class="table" {
                 table class="stack" {
                     thead { tr {
-                        th { "Name" } th { "Role" } th { "Kind" } th { "Ends" } th { "" }
+                        th { "Name" } th { "Role" } th { "Scopes" } th { "Kind" } th { "Last used" }
+                        th { "Ends" } th { "" }
                     } }
                     tbody { @for entry in entries.iter() { (row(who, entry, now)) } }
                 }
@@ -200,7 +205,14 @@ fn row(who: &Identity, entry: &Entry, now: Millis) -> Markup {
         tr data-key=(entry.id) {
             td { (parts::line(&entry.name)) @if own { " " span class="dim" { "(this one)" } } }
             td { (entry.role) }
+            td class="over" { (scopes(&entry.scopes)) }
             td class="dim" { @match entry.kind { Kind::Token => "token", Kind::Session => "session" } }
+            td {
+                @match entry.last_used_at {
+                    Some(at) => (parts::time(at, now)),
+                    None => span class="dim" { "never" },
+                }
+            }
             td {
                 @if tokens::is_over(entry, now) { span class="dim" { "over" } }
                 @else { (parts::time_or_dash(entry.expires_at, now)) }
@@ -218,11 +230,25 @@ fn row(who: &Identity, entry: &Entry, now: Millis) -> Markup {
     }
 }
 
+/// What a token is narrowed to.
+fn scopes(scopes: &[Scope]) -> Markup {
+    html! {
+        @if scopes.is_empty() { span class="dim" { "all" } }
+        @for (i, scope) in scopes.iter().enumerate() {
+            @if i > 0 { " " }
+            code { (parts::line(&scope.to_string())) }
+        }
+    }
+}
+
 /// A token to be made.
 #[derive(Debug, Deserialize)]
 pub struct NewToken {
     name: String,
     role: Role,
+    /// With spaces between them.
+    #[serde(default)]
+    scopes: String,
     #[serde(default)]
     expires_in: String,
 }
@@ -243,13 +269,19 @@ pub async fn make(
             Some(now.after(span))
         }
     };
+    let words = new.scopes.split_whitespace().map(str::parse::<Scope>);
+    let given: Vec<Scope> =
+        words.collect::<std::result::Result<_, _>>().map_err(Problem::invalid)?;
+    who.scopes.must_cover(&given)?;
     let NewToken { name, role, .. } = new;
-    let made = New { kind: Kind::Token, name, role, expires_at, of: None, owner: None };
+    let (kind, of, owner) = (Kind::Token, None, None);
+    let made = New { kind, name, role, scopes: given, expires_at, of, owner };
     let (entry, token) = app.control().make_token(made).await?;
     let body = html! {
         section class="card" {
             h2 { "The token " (parts::line(&entry.name)) }
-            p { "It is shown this once, and kept nowhere. Whoever has it is " (entry.role) "." }
+            p { "It is shown this once, and kept nowhere. Whoever has it is " (entry.role) ". Scopes: "
+                (scopes(&entry.scopes)) }
             pre class="value" tabindex="0" { (token.as_str()) }
             p { a class="button" href="/settings" { "Done" } }
         }

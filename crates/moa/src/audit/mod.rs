@@ -148,7 +148,11 @@ fn of_token(new: &New) -> Deed {
         Kind::Session => "sign_in",
     };
     let expires_at = new.expires_at.map(|at| at.to_string());
-    Deed::new(action, &new.name).asked(json!({"role": new.role, "expires_at": expires_at}))
+    let mut asked = json!({"role": new.role, "expires_at": expires_at});
+    if !new.scopes.is_empty() {
+        asked["scopes"] = json!(new.scopes);
+    }
+    Deed::new(action, &new.name).asked(asked)
 }
 
 fn status(status: RunStatus) -> Json {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use moa_core::time::{Millis, Span};
 use moa_server::auth::role::Role;
+use moa_server::auth::scope::Scope;
 use moa_server::auth::tokens::{self, Entry, Kind, New, Tokens};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -26,10 +27,11 @@ use crate::view::now;
 #[command(after_help = "\
 Examples:
   moa token create ci --role operator --expires 90d
+  moa token create nightly --role operator --scope runs:nightly
   moa token list
 
 Roles: a viewer looks, an operator also starts and changes runs, an approver also decides
-approvals, an admin does everything.")]
+approvals, an admin does everything. Scopes narrow that to some resources.")]
 pub enum Command {
     Create(CreateArgs),
     List(ListArgs),
@@ -41,8 +43,15 @@ pub enum Command {
 #[command(after_help = "\
 Examples:
   moa token create ci --role operator --expires 90d
+  moa token create nightly --role operator --scope runs:nightly --scope read
+  moa token create shop --role operator --scope 'events:order.*'
   curl -H \"Authorization: Bearer $(moa token create watch --role viewer)\" \\
     http://127.0.0.1:3020/api/v1/runs
+
+A scope is `read` (what a viewer may look at), or a resource: runs, workflows, triggers, events,
+agents, webhooks, alerts, metrics, node, secrets, tokens, audit. The first six and secrets take a
+name behind a colon, or how names begin and then *: that of the workflow for runs and triggers, the
+type for events. The token may do what its role may, to what one of its scopes reaches.
 
 The token is shown this once; only its hash is kept.")]
 pub struct CreateArgs {
@@ -51,6 +60,9 @@ pub struct CreateArgs {
     /// What it allows: viewer, operator, approver, admin
     #[arg(long, default_value = "viewer")]
     role: Role,
+    /// Narrow it to this: read, RESOURCE, RESOURCE:NAME [default: everything its role may]
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<Scope>,
     /// How long it holds [default: until it is revoked]
     #[arg(long, value_name = "TIME")]
     expires: Option<Span>,
@@ -104,7 +116,8 @@ fn run_elsewhere(command: Command, remote: &Remote, context: &Context) -> Result
         match command {
             Command::Create(args) => {
                 let name = tokens::name(&args.name).map_err(Failure::usage)?;
-                let (entry, token) = remote.create_token(&name, args.role, args.expires).await?;
+                let CreateArgs { role, scopes, expires, .. } = args;
+                let (entry, token) = remote.create_token(&name, role, scopes, expires).await?;
                 show_new(&entry, &token, context);
             }
             Command::List(ListArgs {}) => show_all(&remote.tokens().await?, context),
@@ -126,8 +139,8 @@ fn run_elsewhere(command: Command, remote: &Remote, context: &Context) -> Result
 
 fn create(args: CreateArgs, layout: &Layout, context: &Context) -> Result {
     let expires_at = args.expires.map(|span| now().after(span));
-    let CreateArgs { name, role, .. } = args;
-    let new = New { kind: Kind::Token, name, role, expires_at, of: None, owner: None };
+    let CreateArgs { name, role, scopes, .. } = args;
+    let new = New { kind: Kind::Token, name, role, scopes, expires_at, of: None, owner: None };
     let (entry, token) = ask(layout, async |client| client.make_token(new.clone()).await)?;
     show_new(&Line::from(&entry), token.value(), context);
     Ok(Exit::Ok)
@@ -141,7 +154,12 @@ fn show_new(entry: &Line, token: &str, context: &Context) {
     } else {
         context.ui.line(&text::safe_line(token));
         let id = text::safe_line(&entry.id);
-        context.ui.note(&format!("{id} ({}); it is not shown again", entry.role));
+        let scopes = match entry.scopes.is_empty() {
+            true => String::new(),
+            false => format!(", scopes {}", entry.scopes.join(" ")),
+        };
+        let scopes = text::safe_line(&scopes);
+        context.ui.note(&format!("{id} ({}{scopes}); it is not shown again", entry.role));
     }
 }
 
@@ -156,7 +174,7 @@ fn show_all(entries: &[Line], context: &Context) {
         return context.ui.json(&entries);
     }
     let now = now();
-    let mut table = Table::new(&["ID", "KIND", "NAME", "ROLE", "USED", "ENDS"]);
+    let mut table = Table::new(&["ID", "KIND", "NAME", "ROLE", "SCOPES", "USED", "ENDS"]);
     for entry in entries.iter() {
         let age = |at: &Option<String>| match at {
             Some(text) => match millis(text) {
@@ -170,11 +188,16 @@ fn show_all(entries: &[Line], context: &Context) {
             true => Cell::new("is over").style(Style::Dim),
             false => age(&entry.expires_at),
         };
+        let scopes = match entry.scopes.is_empty() {
+            true => Cell::new("all").style(Style::Dim),
+            false => entry.scopes.join(" ").into(),
+        };
         table.row(vec![
             entry.id.as_str().into(),
             entry.kind.as_str().into(),
             entry.name.as_str().into(),
             entry.role.as_str().into(),
+            scopes,
             age(&entry.last_used_at),
             ends,
         ]);
@@ -213,6 +236,9 @@ pub struct Line {
     name: String,
     /// What it allows.
     role: Role,
+    /// To what; empty = to everything. What a newer node says is shown as it is.
+    #[serde(default)]
+    scopes: Vec<String>,
     /// When it was made.
     created_at: String,
     /// When it ends.
@@ -223,12 +249,18 @@ pub struct Line {
 
 impl Line {
     /// A token that was made this moment.
-    pub fn made(id: String, name: &str, role: Role, expires_at: Option<String>) -> Self {
+    pub fn made(
+        id: String,
+        name: &str,
+        (role, scopes): (Role, &[Scope]),
+        expires_at: Option<String>,
+    ) -> Self {
         Self {
             id,
             kind: "token".into(),
             name: name.to_owned(),
             role,
+            scopes: scopes.iter().map(Scope::to_string).collect(),
             created_at: crate::view::now().to_string(),
             expires_at,
             last_used_at: None,
@@ -248,6 +280,7 @@ impl From<&Entry> for Line {
             kind: kind.into(),
             name: entry.name.clone(),
             role: entry.role,
+            scopes: entry.scopes.iter().map(Scope::to_string).collect(),
             created_at: entry.created_at.to_string(),
             expires_at: time(entry.expires_at),
             last_used_at: time(entry.last_used_at),

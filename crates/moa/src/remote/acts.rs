@@ -8,6 +8,7 @@ use moa_engine::handle::{Change, ForkFrom, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_ports::triggers::TriggerRow;
 use moa_server::auth::role::Role;
+use moa_server::auth::scope::Scope;
 use moa_view::node::{NodeStatus, PausedAgent, StartRun};
 use moa_view::rows::Ask;
 use reqwest::Method;
@@ -228,13 +229,20 @@ impl Remote {
         &self,
         name: &str,
         role: Role,
+        scopes: Vec<Scope>,
         expires: Option<Span>,
     ) -> Result<(TokenLine, Zeroizing<String>)> {
         let expires = expires.map(|span| span.to_string());
-        let body = json!({"name": name, "role": role, "expires_in": expires});
+        let body = match scopes.is_empty() {
+            // A node of before scopes knows no such field; with it, it refuses, which is safe.
+            true => json!({"name": name, "role": role, "expires_in": expires}),
+            false => {
+                json!({"name": name, "role": role, "scopes": scopes, "expires_in": expires})
+            }
+        };
         let made: MadeToken = self.json(Call::post("/api/v1/tokens", Some(body))).await?;
         // Nothing more is asked: whatever failed then would lose the secret.
-        Ok((TokenLine::made(made.id, name, role, made.expires_at), made.token))
+        Ok((TokenLine::made(made.id, name, (role, &scopes), made.expires_at), made.token))
     }
 
     /// Ends a token or session.

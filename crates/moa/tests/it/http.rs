@@ -51,6 +51,14 @@ impl Api {
         Self { token: Some(made.out.trim().to_owned()), ..Self::nobody(node) }
     }
 
+    /// Somebody with a new token of this role that is narrowed to these scopes.
+    pub fn with_scopes(project: &Project, node: &Node, role: &str, scopes: &[&str]) -> Self {
+        let mut args = vec!["token", "create", role, "--role", role, "-q"];
+        args.extend(scopes.iter().flat_map(|scope| ["--scope", scope]));
+        let made = project.call(&args).expect(0);
+        Self { token: Some(made.out.trim().to_owned()), ..Self::nobody(node) }
+    }
+
     /// The token.
     pub fn token(&self) -> &str {
         self.token.as_deref().expect("somebody")

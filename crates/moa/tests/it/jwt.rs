@@ -190,6 +190,25 @@ fn a_good_jwt_without_a_role_is_somebody_who_may_nothing() {
 }
 
 #[test]
+fn the_claim_scope_narrows_a_jwt() {
+    let world = World::new();
+    let ask = |scope: Json, path: &str| {
+        let token = world.rsa.jwt(json!({}), &with(claims("rsa"), json!({"scope": scope})));
+        let header = format!("Authorization: Bearer {token}\r\n");
+        Api::nobody(&world.node).send("GET", path, &header, "")
+    };
+    let me = ask(json!("openid moa:runs:hello moa:agents"), "/api/v1/me").expect(200).json();
+    assert_eq!(me["scopes"], json!(["runs:hello", "agents"]));
+    ask(json!("openid moa:agents"), "/api/v1/agents").expect(200);
+    ask(json!(["moa:agents"]), "/api/v1/agents").expect(200);
+    ask(json!("moa:agents"), "/api/v1/workflows").refused(403, "forbidden");
+    // What nobody knows reaches nothing; what is for others says nothing.
+    ask(json!("moa:everything"), "/api/v1/agents").refused(403, "forbidden");
+    ask(json!("moa:"), "/api/v1/agents").refused(403, "forbidden");
+    ask(json!("openid profile"), "/api/v1/agents").expect(200);
+}
+
+#[test]
 fn keys_that_change_are_asked_for_and_those_of_strangers_seldom() {
     let world = World::new();
     let token = |key: &Key, id: &str| key.jwt(json!({"kid": id}), &claims("es"));

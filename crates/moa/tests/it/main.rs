@@ -36,6 +36,7 @@ mod resources;
 mod rules;
 mod run;
 mod schedules;
+mod scopes;
 mod scrape;
 mod secrets;
 mod service;

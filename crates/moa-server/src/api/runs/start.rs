@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use super::StartedRun;
 use crate::App;
 use crate::auth::Identity;
+use crate::auth::scope::Resource;
 use crate::error::{Problem, Result};
 use crate::extract::Json;
 
@@ -94,13 +95,14 @@ fn trace(headers: &HeaderMap) -> Option<TraceContext> {
 /// Starts it for somebody.
 ///
 /// # Errors
-/// As the node says.
+/// The scopes don't reach the workflow; or as the node says.
 pub async fn begin(
     app: &App,
     who: &Identity,
     headers: &HeaderMap,
     new: NewRun,
 ) -> Result<StartedRun> {
+    who.must_reach(Resource::Runs, Some(new.workflow.as_str()))?;
     let start = StartRun {
         workflow: new.workflow,
         version: new.version,

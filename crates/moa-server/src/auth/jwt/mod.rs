@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 
 use self::keys::KeySet;
 use super::role::Role;
+use super::scope::{Scope, Scopes};
 use super::{Identity, Via};
 
 /// Bytes of a token at most.
@@ -138,12 +139,13 @@ pub async fn identify(issuers: &[Issuer], token: &str) -> Result<Identity, Refus
 fn identity(issuer: &Issuer, claims: &Claims) -> Result<Identity, Refused> {
     let (subject, name) = issuer.rules.who(claims)?;
     let role = issuer.rules.role(claims)?;
+    let scopes = scopes(claims);
     // A time beyond all years is none that ends sooner.
     let until = claims.get("exp").and_then(Json::as_f64).unwrap_or_default() * 1000.0;
     let leeway = i64::try_from(issuer.leeway.as_millis()).unwrap_or_default();
     let until = Millis((until as i64).saturating_add(leeway));
     let id = format!("{subject} of {}", issuer.issuer);
-    Ok(Identity { id, name, role, via: Via::Jwt { until } })
+    Ok(Identity { id, name, role, scopes, via: Via::Jwt { until } })
 }
 
 impl Issuer {
@@ -234,6 +236,21 @@ impl ClaimRules {
             }
         };
         role.ok_or_else(|| Refused::NoRole(format!("its claim {:?} gives no role here", self.role)))
+    }
+}
+
+/// What the claim `scope` narrows a token to: its words with `moa:` in front. Without any the others
+/// are of other services, and nothing is narrowed; one that isn't known reaches nothing.
+pub fn scopes(claims: &Claims) -> Scopes {
+    let words: Vec<&str> = match claims.get("scope") {
+        Some(Json::String(text)) => text.split(' ').collect(),
+        Some(Json::Array(list)) => list.iter().filter_map(Json::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let own: Vec<&str> = words.iter().filter_map(|word| word.strip_prefix("moa:")).collect();
+    match own.is_empty() {
+        true => Scopes::Unlimited,
+        false => Scopes::These(own.iter().filter_map(|word| word.parse::<Scope>().ok()).collect()),
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::{Shown, frame, step, steps};
 use crate::App;
 use crate::auth::Identity;
+use crate::auth::scope::Resource;
 use crate::error::Result;
 use crate::extract::{Path, Query};
 use crate::pages::parts;
@@ -47,7 +48,11 @@ pub async fn show(
     let with = match (other.with.trim(), usual) {
         ("", None) => None,
         ("", Some(usual)) => Some(app.reader().run(usual).await?),
-        (given, _) => Some(app.reader().run(app.reader().find(given).await?).await?),
+        (given, _) => {
+            let other = app.reader().run(app.reader().find(given).await?).await?;
+            who.must_reach(Resource::Runs, Some(other.row.workflow.as_str()))?;
+            Some(other)
+        }
     };
     let body = html! {
         form class="filter" action={ (parts::run_path(shown.id())) "/compare" } {

@@ -13,7 +13,7 @@ use moa_view::now;
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::bare;
+use super::{bare, first_for};
 use crate::App;
 use crate::auth::oidc::START;
 use crate::auth::tokens::{Entry, Kind, New};
@@ -136,24 +136,25 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     let address = Peer::of(request.extensions()).ip();
     let form = <Form<Secret> as axum::extract::FromRequest<()>>::from_request(request, &());
     let Form(secret) = form.await?;
-    let to = secret.to.as_deref().and_then(own_path).unwrap_or("/");
+    let asked = secret.to.as_deref().and_then(own_path);
     let auth = app.auth();
     let (who, session) = match (&secret.code, &secret.token) {
         (Some(code), _) => {
             let found = auth.links.take(code, std::time::Instant::now());
             let (role, link) = found.ok_or_else(|| auth.wrong(address, "a link"))?;
-            (link, Auth::session_of("link".into(), role, None, Some("link".into())))
+            (link, Auth::session_of("link".into(), (role, Vec::new()), None, Some("link".into())))
         }
         (None, Some(token)) => {
             let found = auth.tokens.find(token.trim(), Kind::Token, now())?;
-            let Entry { id, name, role, .. } =
+            let Entry { id, name, role, scopes, .. } =
                 found.ok_or_else(|| auth.wrong(address, "a token"))?;
             auth.sign_in_place(&id)?;
             let who = format!("token:{id} ({name})");
-            (who, Auth::session_of(name, role, Some(id), None))
+            (who, Auth::session_of(name, (role, scopes), Some(id), None))
         }
         (None, None) => return Err(Problem::invalid("a token is needed")),
     };
+    let to = asked.unwrap_or_else(|| first_for(session.role, &session.scopes));
     open(&app, Asker::named(who, address), session, to).await
 }
 

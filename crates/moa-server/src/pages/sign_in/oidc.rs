@@ -72,7 +72,7 @@ pub async fn back(
     let person = ended.map_err(|why| auth.refused(why, address, "a sign-in"))?;
     let who = Asker::named(format!("oidc:{} ({})", person.id, person.name), address);
     let owner = Some(format!("oidc:{}", person.id));
-    let session = Auth::session_of(short(&person.name), person.role, None, owner);
+    let session = Auth::session_of(short(&person.name), (person.role, person.scopes), None, owner);
     tracing::info!(who = who.who, from = who.from, "a browser signs in");
     let (_, secret) = who.asks(app.control().make_token(session)).await?;
     // A redirect would still come from the provider, and a browser sends no session then.

@@ -1,0 +1,247 @@
+//! Tokens that are narrowed: what each reaches, and that nothing leads around it.
+
+use moa_server::auth::role::{Access, Role};
+use moa_server::auth::scope::{Reach, Resource, Scope, Scopes};
+use serde_json::{Value as Json, json};
+
+use crate::http::{Answer, Api};
+use crate::project::{Node, Project};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
+const BROWSER: &str = "Accept: text/html\r\n";
+
+/// Two workflows of which one is none of the token's business.
+fn shop() -> (Project, Node) {
+    let project = Project::with("nightly", "on: {event: go}\nsteps:\n  - run: echo hi\n");
+    project.write("workflows/payroll.yaml", "on: {event: pay}\nsteps:\n  - run: echo secret\n");
+    let node = project.up();
+    (project, node)
+}
+
+fn text(value: &Json) -> String {
+    value.as_str().expect("text").to_owned()
+}
+
+fn start(api: &Api, workflow: &str) -> Answer {
+    api.post("/api/v1/runs", &json!({"workflow": workflow}))
+}
+
+#[test]
+fn every_route_admits_the_scopes_of_the_table_and_no_others() {
+    let (project, node) = shop();
+    let of = |role: Role, words: &[&str]| {
+        let api = Api::with_scopes(&project, &node, role.as_str(), words);
+        let scope = |word: &&str| word.parse::<Scope>().expect("a scope");
+        (role, Scopes::from(words.iter().map(scope).collect::<Vec<_>>()), api)
+    };
+    let mut all: Vec<_> = Resource::ALL.iter().map(|r| of(Role::Admin, &[r.as_str()])).collect();
+    all.extend(Role::ALL.map(|role| of(role, &["read"])));
+    all.push(of(Role::Operator, &["runs", "agents"]));
+    all.push(of(Role::Operator, &["secrets", "read"]));
+    all.push(of(Role::Viewer, &["runs", "audit"]));
+    // Names that nothing of the table has: what is named in a path or a query is looked at elsewhere.
+    all.push(of(Role::Admin, &["runs:x", "workflows:x", "triggers:x", "agents:x", "secrets:x"]));
+    let (_, _, table) = moa_server::table();
+    let mut reached = 0;
+    for row in table.iter().filter(|row| row.access != Access::Public) {
+        let mut path = row.path.replace(['{', '}'], "");
+        if path.ends_with("/stream") {
+            // A stream would not end.
+            path.push_str("?after=x");
+        }
+        for (role, scopes, api) in &all {
+            let said = api.send(&row.method, &path, "", "");
+            let what = format!("{} {path} as {role} of {scopes}: {}", row.method, said.body);
+            let reach = scopes.reach(row.access, row.area);
+            let by_body = matches!(row.area, moa_server::auth::scope::Area::ByBody(_));
+            let admitted = row.access.admits(*role)
+                && match reach {
+                    Reach::All | Reach::Read | Reach::Named { read: true } => true,
+                    Reach::Named { read: false } => by_body,
+                    Reach::Nothing => false,
+                };
+            assert_eq!(said.status != 403, admitted, "{what}");
+            assert!(![401, 500].contains(&said.status), "{} {what}", said.status);
+            reached += usize::from(admitted);
+        }
+    }
+    assert!(reached > 300, "{reached}");
+}
+
+/// What a token for `nightly` does not reach: `other` is a run of another workflow.
+fn out_of_reach(run: &str, other: &str) -> Vec<(&'static str, String, &'static str)> {
+    vec![
+        ("POST", "/api/v1/runs".to_owned(), r#"{"workflow":"payroll"}"#),
+        ("POST", "/api/v1/runs".into(), r#"{"workflow":"nightly","workflow":"payroll"}"#),
+        ("POST", "/api/v1/workflows/payroll/execute".into(), "{}"),
+        ("POST", "/api/v1/workflows/payroll/execute?workflow=nightly".into(), "{}"),
+        ("POST", "/api/workflows/execute".into(), r#"{"workflow":"payroll"}"#),
+        ("POST", format!("/api/v1/runs/{other}/rerun"), "{}"),
+        ("POST", format!("/api/v1/runs/{other}/rerun?workflow=nightly"), "{}"),
+        ("POST", format!("/api/v1/runs/{other}/cancel"), "{}"),
+        ("POST", "/api/v1/runs/last/rerun".into(), "{}"),
+        ("POST", "/api/v1/triggers/payroll/start".into(), "{}"),
+        ("POST", "/api/v1/triggers/payroll%2Fgo/start".into(), "{}"),
+        ("POST", "/api/v1/rules".into(), "{}"),
+        ("POST", "/api/v1/events".into(), r#"{"type":"pay"}"#),
+        (
+            "POST",
+            "/api/v1/runs/bulk".into(),
+            r#"{"filter":{"workflow":"nightly"},"action":"retry"}"#,
+        ),
+        ("POST", "/api/v1/rows".into(), "{}"),
+        ("GET", format!("/api/v1/runs/{other}"), ""),
+        ("GET", format!("/api/v1/runs/{}", &other[..31]), ""),
+        ("GET", format!("/api/v1/runs/{other}/logs"), ""),
+        ("GET", format!("/api/workflows/{other}"), ""),
+        ("GET", "/api/v1/runs/last".into(), ""),
+        ("GET", "/api/v1/runs".into(), ""),
+        ("GET", "/api/v1/runs?workflow=payroll".into(), ""),
+        ("GET", "/api/v1/runs?workflow=nightly&workflow=payroll".into(), ""),
+        ("GET", "/api/v1/runs?workflow=payroll&workflow=nightly".into(), ""),
+        ("GET", "/api/v1/runs?Workflow=nightly".into(), ""),
+        ("GET", "/api/v1/tasks".into(), ""),
+        ("GET", "/api/v1/events".into(), ""),
+        ("GET", "/api/v1/events?workflow=payroll".into(), ""),
+        ("GET", "/api/v1/events/stream?workflow=payroll".into(), ""),
+        ("GET", "/api/v1/state".into(), ""),
+        ("GET", "/api/v1/workflows/nightly/source".into(), ""),
+        ("GET", "/api/v1/triggers/payroll".into(), ""),
+        ("GET", "/metrics".into(), ""),
+        ("GET", "/runs".into(), ""),
+        ("GET", format!("/runs/{other}"), ""),
+        ("GET", format!("/runs/{run}/compare?with={other}"), ""),
+        ("GET", "/".into(), ""),
+    ]
+}
+
+#[test]
+fn a_token_for_one_workflow_starts_and_sees_that_one_alone() {
+    let (project, node) = shop();
+    let admin = Api::with_role(&project, &node, "admin");
+    let ci = Api::with_scopes(&project, &node, "operator", &["runs:night*", "triggers:nightly"]);
+    let run = text(&start(&ci, "nightly").expect(201).json()["run"]);
+    assert_eq!(ci.ended(&run)["status"], "success");
+    ci.post("/api/v1/workflows/nightly/execute", &json!({})).expect(201);
+    ci.post("/api/workflows/execute", &json!({"workflow": "nightly"})).expect(200);
+    ci.get(&format!("/api/v1/runs/{run}/document")).expect(200);
+    ci.get("/api/v1/runs?workflow=nightly").expect(200);
+    ci.get("/api/v1/triggers?workflow=nightly").expect(200);
+    ci.get("/api/v1/triggers/nightly").expect(200);
+    let me = ci.get("/api/v1/me").expect(200).json();
+    assert_eq!(me["scopes"], json!(["runs:night*", "triggers:nightly"]));
+
+    let other = text(&start(&admin, "payroll").expect(201).json()["run"]);
+    admin.ended(&other);
+    let count = |api: &Api| {
+        let listed = api.get("/api/v1/runs?workflow=payroll").expect(200).json();
+        listed["runs"].as_array().map(Vec::len)
+    };
+    let before = count(&admin);
+    for (method, path, body) in out_of_reach(&run, &other) {
+        let said = ci.send(method, &path, JSON, body);
+        // Whichever of the two is taken.
+        let fits = said.status == 403 || body.contains(r#""workflow":"nightly","w"#);
+        assert!(fits && said.status >= 400, "{method} {path}: {} {}", said.status, said.body);
+        assert!(!said.body.contains("secret"), "{method} {path}: {}", said.body);
+    }
+    assert_eq!(count(&admin), before);
+}
+
+#[test]
+fn a_scope_for_events_publishes_those_alone_and_read_makes_a_viewer() {
+    let (project, node) = shop();
+    let api = Api::with_scopes(&project, &node, "admin", &["events:order.*", "read"]);
+    api.post("/api/v1/events", &json!({"type": "order.paid"})).expect(200);
+    let batch = "Content-Type: application/cloudevents-batch+json\r\n";
+    let event =
+        |id: &str, kind: &str| json!({"specversion": "1.0", "id": id, "source": "s", "type": kind});
+    let mixed = json!([event("1", "order.new"), event("2", "pay")]).to_string();
+    api.send("POST", "/api/v1/events", batch, &mixed).refused(403, "forbidden");
+    let fine = json!([event("1", "order.new")]).to_string();
+    let said = api.send("POST", "/api/v1/events", batch, &fine).expect(200).json();
+    assert_eq!(said["new"], 1, "nothing of the batch before was published");
+    // An admin's token, and a viewer's eyes.
+    api.get("/api/v1/runs").expect(200);
+    start(&api, "nightly").refused(403, "forbidden");
+    api.get("/api/v1/audit").refused(403, "forbidden");
+    api.get("/api/v1/tokens").refused(403, "forbidden");
+    let audit = json!({"format": 1, "ask": {"audit": {"after": 0, "limit": 5}}});
+    api.post("/api/v1/rows", &audit).refused(403, "forbidden");
+    api.post("/api/v1/rows", &json!({"format": 1, "ask": "jobs"})).expect(200);
+}
+
+#[test]
+fn a_session_is_as_narrow_as_its_token_and_pages_say_so() {
+    let (project, node) = shop();
+    let nobody = Api::nobody(&node);
+    let token = Api::with_scopes(&project, &node, "operator", &["agents", "runs:nightly"]);
+    let body = format!("token={}", token.token());
+    let signed = nobody.send("POST", "/sign-in", FORM, &body).expect(303);
+    assert_eq!(signed.header("location"), Some("/agents"), "the first page that it may see");
+    let cookie = signed.header("set-cookie").expect("a cookie").split(';').next().expect("a pair");
+    let cookie = format!("Cookie: {cookie}\r\n");
+    let me = nobody.send("GET", "/api/v1/me", &cookie, "").expect(200).json();
+    assert_eq!(me["scopes"], json!(["agents", "runs:nightly"]));
+    let page = |path: &str| nobody.send("GET", path, &format!("{cookie}{BROWSER}"), "");
+    let agents = page("/agents").expect(200);
+    assert!(!agents.body.contains("href=\"/workflows\""), "{}", agents.body);
+    let refused = page("/workflows/nightly").expect(403);
+    assert!(refused.header("content-type").expect("one").starts_with("text/html"));
+    assert!(refused.body.contains("agents runs:nightly"), "{}", refused.body);
+    page("/settings").expect(403);
+    let start = |workflow: &str| {
+        let headers = format!("{cookie}{FORM}");
+        let body = format!("csrf={}", me["csrf"].as_str().expect("one"));
+        nobody.send("POST", &format!("/workflows/{workflow}/start"), &headers, &body)
+    };
+    start("payroll").refused(403, "forbidden");
+    start("nightly").expect(303);
+}
+
+#[test]
+fn a_narrow_token_makes_no_wider_one() {
+    let (project, node) = shop();
+    let api = Api::with_scopes(&project, &node, "admin", &["tokens", "runs:night*"]);
+    let make = |scopes: Json| {
+        api.post("/api/v1/tokens", &json!({"name": "x", "role": "admin", "scopes": scopes}))
+    };
+    api.post("/api/v1/tokens", &json!({"name": "x", "role": "viewer"})).refused(403, "forbidden");
+    for scopes in
+        [json!([]), json!(["read"]), json!(["runs"]), json!(["runs:n*"]), json!(["audit"])]
+    {
+        make(scopes).refused(403, "forbidden");
+    }
+    for scopes in [json!(["all"]), json!(["runs:"]), json!("runs"), json!(["runs:a b"])] {
+        assert_eq!(make(scopes.clone()).status, 400, "{scopes}");
+    }
+    let made = make(json!(["runs:nightly", "tokens"])).expect(201).json();
+    assert_eq!(made["scopes"], json!(["runs:nightly", "tokens"]));
+    let many: Vec<String> = (0..51).map(|n| format!("runs:night{n}")).collect();
+    assert_eq!(make(json!(many)).status, 400);
+}
+
+#[test]
+fn scopes_are_listed_with_ends_and_uses() {
+    let (project, node) = shop();
+    let api = Api::with_scopes(&project, &node, "operator", &["runs:nightly", "read"]);
+    api.get("/api/v1/me").expect(200);
+    let listed = project.call(&["token", "list", "--json"]).expect(0).json();
+    assert_eq!(listed[0]["scopes"], json!(["runs:nightly", "read"]));
+    assert!(listed[0]["last_used_at"].is_string(), "{listed}");
+    let table = project.call(&["token", "list"]).expect(0).out;
+    assert!(table.contains("runs:nightly read"), "{table}");
+    let admin = Api::with_role(&project, &node, "admin");
+    let listed = admin.get("/api/v1/tokens").expect(200).json();
+    assert_eq!(listed["tokens"][0]["scopes"], json!(["runs:nightly", "read"]));
+    let made = project.call(&["audit", "list", "--json", "--action", "token.create"]).json();
+    assert_eq!(made[1]["asked"]["scopes"], json!(["runs:nightly", "read"]), "{made}");
+    let browser = crate::pages::Browser::new(&project, &node, "admin");
+    let page = browser.page("/settings");
+    assert!(page.contains("runs:nightly") && page.contains("Last used"), "{page}");
+    for scope in ["nothing", "runs:", "tokens:x"] {
+        let said = project.call(&["token", "create", "x", "--scope", scope]).expect(2);
+        assert!(said.err.contains("scope"), "{}", said.err);
+    }
+}
