@@ -1,11 +1,13 @@
 //! What the tests need of the machine beside Rust, and how to get it.
 //!
 //! Every need names the package that brings it and the tests that are left out without it, so that
-//! nothing is ever left out silently. The one thing that isn't in a distribution's own packages is
-//! axe-core, which finds what people can't see or reach on a page.
+//! nothing is ever left out silently. Two things aren't in a distribution's own packages: axe-core,
+//! which finds what people can't see or reach on a page, and Schemathesis, which makes up requests
+//! from the API's document.
 
+use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::command;
 
@@ -85,6 +87,13 @@ pub const NEEDS: &[Need] = &[
         tests: "whether everybody can use the dashboard (axe-core)",
     },
     Need {
+        program: "python3",
+        package: "python3 python3-venv",
+        always: false,
+        root: false,
+        tests: "the API under a tester that isn't moa's own (Schemathesis)",
+    },
+    Need {
         program: "mkfs.ext4",
         package: "e2fsprogs",
         always: false,
@@ -115,7 +124,7 @@ pub fn provide_axe(target: &Path) -> Result<(), String> {
     let [package, digest] = AXE;
     let is_there = || {
         // npm notes the digest of what it unpacked, after it has compared it.
-        let lock = std::fs::read_to_string(folder.join("node_modules/.package-lock.json"));
+        let lock = fs::read_to_string(folder.join("node_modules/.package-lock.json"));
         lock.is_ok_and(|lock| lock.contains(digest))
     };
     if is_there() {
@@ -127,7 +136,7 @@ pub fn provide_axe(target: &Path) -> Result<(), String> {
     if !command::exists("npm") {
         return Err(left_out("no npm".into()));
     }
-    std::fs::create_dir_all(&folder).map_err(|e| left_out(e.to_string()))?;
+    fs::create_dir_all(&folder).map_err(|e| left_out(e.to_string()))?;
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-save", "--no-package-lock", "--ignore-scripts", "--no-audit"]);
     npm.args(["--no-fund", "--silent", "--prefix"]).arg(&folder).arg(package);
@@ -136,9 +145,62 @@ pub fn provide_axe(target: &Path) -> Result<(), String> {
         true => Ok(()),
         false => {
             // What isn't what was asked for is not used.
-            let _ = std::fs::remove_dir_all(&folder);
+            let _ = fs::remove_dir_all(&folder);
             Err(left_out("the registry has another archive by that name".into()))
         }
+    }
+}
+
+/// Schemathesis and what it needs, each in one version.
+const SCHEMATHESIS: &str = include_str!("../schemathesis.txt");
+
+/// Puts Schemathesis into the folder `schemathesis` of the target folder, unless it is there.
+///
+/// # Errors
+/// Why it isn't there, for people.
+pub fn provide_schemathesis(target: &Path) -> Result<(), String> {
+    let folder = target.join("schemathesis");
+    let note = folder.join("installed.txt");
+    let is_there = || {
+        let mut program = Command::new(folder.join("bin/st"));
+        let starts = program.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        // A newer Python doesn't find what was installed for an older one.
+        starts.is_ok_and(|status| status.success())
+            && fs::read_to_string(&note).is_ok_and(|text| text == SCHEMATHESIS)
+    };
+    if is_there() {
+        return Ok(());
+    }
+    let left_out = |why: String| {
+        let tests = "the API under a tester that isn't moa's own";
+        format!("Schemathesis is missing ({why}). Left out: {tests}")
+    };
+    if !command::exists("python3") {
+        return Err(left_out("no python3".into()));
+    }
+    let environment = || {
+        let mut python = Command::new("python3");
+        python.args(["-m", "venv", "--clear"]).arg(&folder);
+        command::run(python)
+    };
+    // Debian keeps what makes environments in a package of its own.
+    let made = environment().or_else(|why| match is_root() && command::exists("apt-get") {
+        true => install(&["python3-venv"]).and_then(|()| environment()),
+        false => Err(format!("{why}; `apt-get install python3-venv`")),
+    });
+    made.map_err(left_out)?;
+    let list = folder.join("wanted.txt");
+    fs::write(&list, SCHEMATHESIS).map_err(|e| left_out(e.to_string()))?;
+    let mut pip = Command::new(folder.join("bin/pip"));
+    // Nothing is built here: what has no wheel is not installed.
+    pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]);
+    pip.args(["--only-binary", ":all:", "--requirement"]).arg(&list);
+    command::run(pip).map_err(|why| left_out(format!("{why}; is PyPI reached?")))?;
+    // Written last: what was installed in part is installed again.
+    fs::rename(&list, &note).map_err(|e| left_out(e.to_string()))?;
+    match is_there() {
+        true => Ok(()),
+        false => Err(left_out("it was installed, and does not start".into())),
     }
 }
 
@@ -201,7 +263,7 @@ fn install(packages: &[&str]) -> Result<(), String> {
 
 /// Whether this process may do what only root may.
 pub fn is_root() -> bool {
-    let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
+    let status = fs::read_to_string(Path::new("/proc/self/status")).unwrap_or_default();
     let uid = status.lines().find_map(|l| l.strip_prefix("Uid:"));
     // Fields: real, effective, saved, file system.
     uid.and_then(|l| l.split_whitespace().nth(1)).is_some_and(|effective| effective == "0")

@@ -50,8 +50,9 @@ pub fn run(root: &Path, args: &[String]) -> Result<(), String> {
 /// Provides what tests need. Answers what is missing, which in CI is an error.
 pub fn set_up(root: &Path) -> Result<Vec<String>, String> {
     let mut missing = needs::provide();
-    if let Err(line) = needs::provide_axe(&target(root)) {
-        missing.programs.push(line);
+    let target = target(root);
+    for provided in [needs::provide_axe(&target), needs::provide_schemathesis(&target)] {
+        missing.programs.extend(provided.err());
     }
     for line in missing.programs.iter().chain(&missing.rights) {
         eprintln!("{line}");

@@ -37,6 +37,7 @@ mod rules;
 mod run;
 mod schedules;
 mod scopes;
+mod schemathesis;
 mod scrape;
 mod secrets;
 mod service;

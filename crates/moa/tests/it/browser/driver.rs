@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 
 use crate::http::Api;
-use crate::project::{Node, Project};
+use crate::project::{Node, Project, skip};
 
 /// How long the page may take until it is as wanted, in milliseconds: only a fault takes so long.
 const PATIENCE_MS: u64 = 60_000;
@@ -47,14 +47,6 @@ pub fn is_there(test: &str) -> bool {
         skip(test, "chromium or chromedriver is missing");
     }
     there
-}
-
-/// Says that a test is left out, and why.
-pub fn skip(test: &str, why: &str) {
-    eprintln!("left out: {test}: {why} (cargo xtask test says how to get it)");
-    if let Some(folder) = std::env::var_os("MOA_TEST_SKIPS") {
-        std::fs::write(std::path::Path::new(&folder).join(test), why).expect("a note");
-    }
 }
 
 impl Browser {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-use crate::browser::driver::{Browser, is_there, skip};
+use crate::browser::driver::{Browser, is_there};
 use crate::http::Api;
-use crate::project::{Node, Project};
+use crate::project::{Node, Project, skip};
 
 /// Widths of a desktop and of a phone.
 const WIDTHS: [(u32, &str); 2] = [(1280, "desktop"), (390, "phone")];
