@@ -119,15 +119,15 @@ fn add(args: &AddArgs, context: &Context) -> Result {
     if made.is_open() {
         context.ui.warn("the token goes over the network for everybody to read: use https://");
     }
-    let mut contexts = Contexts::read()?;
     let token = token.map(|token| (*token.text).clone());
     let none = token.is_none();
     let stored = Stored { url: made.url().to_owned(), token, ca_cert };
-    let before = contexts.contexts.insert(name.clone(), stored);
-    if args.current {
-        contexts.current = Some(name.clone());
-    }
-    contexts.write()?;
+    let before = Contexts::change(|contexts| {
+        if args.current {
+            contexts.current = Some(name.clone());
+        }
+        Ok(contexts.contexts.insert(name.clone(), stored))
+    })?;
     let what = if before.is_some() { "is changed" } else { "is added" };
     let current = if args.current { ", and is the current one" } else { "" };
     context.ui.note(&format!("{name} {what}{current}"));
@@ -169,13 +169,15 @@ fn list(context: &Context) -> Result {
 }
 
 fn make_current(name: &str, context: &Context) -> Result {
-    let mut contexts = Contexts::read()?;
-    if name != LOCAL && !contexts.contexts.contains_key(name) {
-        return Err(contexts.unknown(name));
-    }
-    contexts.current = (name != LOCAL).then(|| name.to_owned());
-    contexts.write()?;
-    context.ui.note(&match contexts.contexts.get(name) {
+    let stored = Contexts::change(|contexts| {
+        let stored = contexts.contexts.get(name).cloned();
+        if name != LOCAL && stored.is_none() {
+            return Err(contexts.unknown(name));
+        }
+        contexts.current = (name != LOCAL).then(|| name.to_owned());
+        Ok(stored)
+    })?;
+    context.ui.note(&match stored {
         Some(stored) => format!("commands talk to {name} ({})", text::safe_line(&stored.url)),
         None => "commands work on the project of the folder that they are called in".to_owned(),
     });
@@ -183,12 +185,13 @@ fn make_current(name: &str, context: &Context) -> Result {
 }
 
 fn remove(name: &str, context: &Context) -> Result {
-    let mut contexts = Contexts::read()?;
-    if contexts.contexts.remove(name).is_none() {
-        return Err(contexts.unknown(name));
-    }
-    contexts.current = contexts.current.filter(|current| current != name);
-    contexts.write()?;
+    Contexts::change(|contexts| {
+        if contexts.contexts.remove(name).is_none() {
+            return Err(contexts.unknown(name));
+        }
+        contexts.current = contexts.current.take().filter(|current| current != name);
+        Ok(())
+    })?;
     context.ui.note(&format!("{name} is removed"));
     Ok(Exit::Ok)
 }

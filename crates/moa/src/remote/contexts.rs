@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use moa_core::ids::Name;
@@ -18,6 +18,8 @@ use crate::files::{Beneath, PRIVATE};
 
 /// The context that is the project of the folder.
 pub const LOCAL: &str = "local";
+/// What a command holds that changes the contexts, beside their file.
+const LOCK: &str = ".contexts.lock";
 /// Bytes of a token at most.
 const TOKEN_BYTES_MAX: u64 = 4096;
 /// Bytes of the file of contexts at most.
@@ -241,16 +243,35 @@ impl Contexts {
         }
     }
 
-    /// Keeps them: whole or not at all, and for this user alone.
+    /// Changes them, and keeps what came of it. Commands that do so at once do it one after another,
+    /// so that none undoes what another did.
     ///
     /// # Errors
-    /// The file can't be written.
-    pub fn write(&self) -> Result<()> {
+    /// Of `change`, and then nothing is changed; the file can't be read or written.
+    pub fn change<T>(change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let folder = folder()?;
+        let path = folder.join(LOCK);
+        let lock = || {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            let mut options = std::fs::OpenOptions::new();
+            let file =
+                options.create(true).truncate(false).write(true).mode(PRIVATE).open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        let _lock =
+            lock().map_err(|e| Failure::io(format!("can't lock {}", path.display()), &e))?;
+        let mut contexts = Self::read()?;
+        let done = change(&mut contexts)?;
+        contexts.write()?;
+        Ok(done)
+    }
+
+    /// Keeps them: whole or not at all, and for this user alone.
+    fn write(&self) -> Result<()> {
         let path = Self::path()?;
         let failed = |e: &std::io::Error| Failure::io(format!("can't write {}", path.display()), e);
         let folder = folder()?;
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|e| failed(&e))?;
         let name = path.file_name().map(Path::new).unwrap_or(&path);
         let beneath = Beneath::new(&folder).map_err(|e| failed(&e))?;
         beneath.write_as(name, self.text().as_bytes(), PRIVATE).map_err(|e| failed(&e))

@@ -264,11 +264,14 @@ impl Remote {
     fn unreached(&self, why: &str) -> Failure {
         let text = format!("{} can't be reached: {why}", self.url());
         let failure = Failure::new(Exit::Unavailable, text);
-        let failure = match why.contains("certificate") || why.contains("UnknownIssuer") {
-            true => failure.hint("--ca-cert FILE names the authority of its certificate"),
-            false => failure.hint("does `moa up` run there, and listen on that address?"),
+        let hint = if why.contains("not valid for name") {
+            "the certificate is for another name: use that one in the address"
+        } else if why.contains("certificate") || why.contains("UnknownIssuer") {
+            "--ca-cert FILE names the authority of its certificate"
+        } else {
+            "does `moa up` run there, and listen on that address?"
         };
-        self.chosen(failure)
+        self.chosen(failure.hint(hint))
     }
 
     /// Says how the node was chosen.

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::http::{Answer, Api};
 use crate::project::{Node, Project, Said};
+use crate::remote::Elsewhere;
 
 /// Who signs certificates.
 pub struct Authority {
@@ -133,6 +134,48 @@ fn a_node_speaks_tls_and_nothing_else_on_its_port() {
     let plain = Api::at(address.clone()).get("/api/v1/me").expect(400).json();
     assert_eq!(plain["detail"], "this port speaks TLS");
     assert!(connect(&address, &client, "other.test").is_err(), "it has no certificate for that");
+}
+
+#[test]
+fn commands_know_a_node_elsewhere_by_its_certificate() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let (cert, key) = authority.signs(&["127.0.0.1"]);
+    let project = project(&cert, &key);
+    let node = project.up();
+    let token = project.call(&["token", "create", "t", "--role", "operator", "-q"]).expect(0).out;
+    let there = Elsewhere::at(&format!("https://{}", address(&node)), token.trim());
+    let kept = |name: &str, authority: &Authority| {
+        let file = there.path(name);
+        std::fs::write(&file, authority.cert.pem()).expect("it can be written");
+        file.to_str().expect("UTF-8").to_owned()
+    };
+    let (right, wrong) = (kept("right.pem", &authority), kept("wrong.pem", &other));
+    let run = there.call(&["run", "hello", "--watch", "--ca-cert", &right]).expect(0);
+    assert!(run.out.contains("succeeded"), "{}", run.out);
+    let by_variable = |file: &str| {
+        let mut command = there.command(&["runs", "list", "--json"]);
+        Said::from(command.env("MOA_CA_CERT", file).output().expect("it can be started"))
+    };
+    assert_eq!(by_variable(&right).expect(0).json().as_array().map(Vec::len), Some(1));
+    // Whoever else answers is not talked to, and is told no token.
+    for said in [there.call(&["runs", "list"]), by_variable(&wrong)] {
+        let said = said.expect(6);
+        assert!(said.err.contains("certificate") && said.err.contains("--ca-cert"), "{}", said.err);
+    }
+    let localhost = there.url.replace("127.0.0.1", "localhost");
+    let elsewhere = Elsewhere::at(&localhost, &there.token);
+    let said = elsewhere.call(&["runs", "list", "--ca-cert", &right]).expect(6);
+    assert!(said.err.contains("the certificate is for another name"), "{}", said.err);
+    let plain = Elsewhere::at(&there.url.replace("https", "http"), &there.token);
+    assert!(plain.call(&["runs", "list"]).err.contains("this port speaks TLS"));
+    // A context keeps the file, wherever it is used from.
+    let add = ["context", "add", "lab", "--url", &there.url, "--token", &there.token, "--use"];
+    let here =
+        |args: &[&str]| Said::from(there.bare(args).output().expect("it can be started")).expect(0);
+    here(&[&add[..], &["--ca-cert", "right.pem"]].concat());
+    let mut command = there.bare(&["runs", "list"]);
+    let said = command.current_dir("/").output().expect("it can be started");
+    Said::from(said).expect(0);
 }
 
 #[test]

@@ -79,6 +79,29 @@ fn contexts_are_kept_and_chosen_in_their_order() {
 }
 
 #[test]
+fn contexts_that_are_added_at_once_are_all_kept() {
+    let there = Elsewhere::at("http://127.0.0.1:9", "t");
+    let names: Vec<String> = (10..40).map(|n| format!("node-{n}")).collect();
+    let add = |name: &String| {
+        let args = ["context", "add", name, "--url", "http://127.0.0.1:9", "--token", "t"];
+        there.bare(&args).spawn().expect("it can be started")
+    };
+    let added: Vec<_> = names.iter().map(add).collect();
+    for mut child in added {
+        assert!(child.wait().expect("it ends").success());
+    }
+    let listed = said(there.bare(&["context", "list", "--json"])).expect(0).json();
+    let listed = listed.as_array().expect("a list").iter();
+    assert_eq!(listed.map(|c| c["name"].clone()).collect::<Vec<_>>(), names);
+    // What was written is whole, and for its user alone, as is what they wait for each other by.
+    for file in std::fs::read_dir(there.path(".config/moa")).expect("a folder") {
+        let file = file.expect("a file");
+        let mode = file.metadata().expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{:?}", file.path());
+    }
+}
+
+#[test]
 fn what_is_of_this_machine_is_refused_elsewhere() {
     let there = Elsewhere::at("http://127.0.0.1:9", "t");
     for args in [
