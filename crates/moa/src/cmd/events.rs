@@ -254,10 +254,16 @@ fn show(context: &Context, event: &Told<'_>) {
 
 async fn tail(args: TailArgs, place: &Place, context: &Context) -> Result {
     let mut signals = Signals::new()?;
+    // Whatever is waited for: a node elsewhere may take a request and not answer it.
+    tokio::select! {
+        shown = show_newest(args, place, context) => shown,
+        () = signals.next() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn show_newest(args: TailArgs, place: &Place, context: &Context) -> Result {
     let mut hints = subscribe(place).await;
-    let Some(reader) = wait_for_store(&args, place, &mut signals).await? else {
-        return Ok(if args.follow { Exit::Interrupted } else { nothing(context) });
-    };
+    let Some(reader) = wait_for_store(&args, place).await? else { return Ok(nothing(context)) };
     let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
     printer.array = (context.ui.json && !args.follow).then(|| JsonArray::new(&context.ui));
     let last = reader.views.last_event().await?;
@@ -282,22 +288,14 @@ async fn tail(args: TailArgs, place: &Place, context: &Context) -> Result {
         if !args.follow {
             return Ok(Exit::Ok);
         }
-        let gone = tokio::select! {
-            alive = changed(&mut hints) => !alive,
-            () = signals.next() => return Ok(Exit::Interrupted),
-        };
-        if gone {
+        if !changed(&mut hints).await {
             hints = subscribe(place).await;
         }
     }
 }
 
 /// The store; with `--follow` it may still be made.
-async fn wait_for_store(
-    args: &TailArgs,
-    place: &Place,
-    signals: &mut Signals,
-) -> Result<Option<Reader>> {
+async fn wait_for_store(args: &TailArgs, place: &Place) -> Result<Option<Reader>> {
     loop {
         if let Some(reader) = place.open_reader()? {
             return Ok(Some(reader));
@@ -305,10 +303,7 @@ async fn wait_for_store(
         if !args.follow {
             return Ok(None);
         }
-        tokio::select! {
-            () = tokio::time::sleep(READ_EVERY) => {}
-            () = signals.next() => return Ok(None),
-        }
+        tokio::time::sleep(READ_EVERY).await;
     }
 }
 

@@ -63,8 +63,22 @@ pub async fn follow(
     screen: &mut Screen<'_>,
     observe: &mut Observer<'_>,
 ) -> Result<Followed> {
-    let Watching { place, reader, run: id, take_over } = watching;
     let mut signals = Signals::new()?;
+    // Whatever is waited for: a node elsewhere may take a request and not answer it.
+    tokio::select! {
+        followed = to_end(context, watching, screen, observe) => followed,
+        () = signals.next() => Ok(Followed::Left),
+    }
+}
+
+/// The same, whatever signals come. It may be dropped while it waits.
+async fn to_end(
+    context: &Context,
+    watching: Watching<'_>,
+    screen: &mut Screen<'_>,
+    observe: &mut Observer<'_>,
+) -> Result<Followed> {
+    let Watching { place, reader, run: id, take_over } = watching;
     let mut source = Source::new(place, id, take_over).await?;
     let mut idle = Idle::default();
     let mut outage = Outage::default();
@@ -73,10 +87,8 @@ pub async fn follow(
         let began = Instant::now();
         let run = match read(reader, id, screen).await {
             Err(failure) if outage.passes(place, &failure, &mut |text| screen.say(text)) => {
-                tokio::select! {
-                    () = tokio::time::sleep(DRAW_EVERY * 5) => continue,
-                    () = signals.next() => return Ok(Followed::Left),
-                }
+                tokio::time::sleep(DRAW_EVERY * 5).await;
+                continue;
             }
             run => {
                 outage.over(&mut |text| screen.say(text));
@@ -104,10 +116,7 @@ pub async fn follow(
             Err(failure) if place.is_elsewhere() && failure.exit == Exit::Unavailable => {}
             looked => looked?,
         }
-        tokio::select! {
-            () = source.changed(screen) => {}
-            () = signals.next() => return Ok(Followed::Left),
-        }
+        source.changed(screen).await;
     }
 }
 

@@ -15,6 +15,8 @@ use crate::text;
 pub const PROBLEM_BYTES_MAX: usize = 1 << 20;
 /// How long to wait when a node is busy and doesn't say.
 const RETRY_AFTER_USUAL: Duration = Duration::from_secs(1);
+/// Seconds that a node may say at most; nobody waits as long as that.
+const RETRY_AFTER_MAX: u64 = 3600;
 
 /// A refusal of moa.
 #[derive(Debug, Deserialize)]
@@ -164,7 +166,7 @@ fn redirected(remote: &Remote, headers: &HeaderMap) -> Failure {
 fn retry_after(headers: &HeaderMap) -> Duration {
     let told = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
     let seconds = told.and_then(|text| text.trim().parse::<u64>().ok());
-    seconds.map_or(RETRY_AFTER_USUAL, |s| Duration::from_secs(s.max(1)))
+    seconds.map_or(RETRY_AFTER_USUAL, |s| Duration::from_secs(s.clamp(1, RETRY_AFTER_MAX)))
 }
 
 #[cfg(test)]
@@ -179,6 +181,7 @@ mod tests {
             retry_after(&headers).as_secs()
         };
         assert_eq!([of("7"), of("0"), of("tomorrow"), of("-1")], [7, 1, 1, 1]);
+        assert_eq!(of(&u64::MAX.to_string()), RETRY_AFTER_MAX);
     }
 
     #[test]

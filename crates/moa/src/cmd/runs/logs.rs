@@ -123,6 +123,14 @@ async fn documents(args: &Args, place: &Place, run: RunId, context: &Context) ->
 
 async fn follow(args: &Args, reader: &Reader, tail: &mut Tail<'_>) -> Result {
     let mut signals = Signals::new()?;
+    // Whatever is waited for: a node elsewhere may take a request and not answer it.
+    tokio::select! {
+        shown = to_end(args, reader, tail) => shown,
+        () = signals.next() => Ok(Exit::Interrupted),
+    }
+}
+
+async fn to_end(args: &Args, reader: &Reader, tail: &mut Tail<'_>) -> Result {
     let ui = &tail.context.ui;
     let mut say = |text: &str| ui.note(text);
     let mut outage = Outage::default();
@@ -140,10 +148,7 @@ async fn follow(args: &Args, reader: &Reader, tail: &mut Tail<'_>) -> Result {
             tail.finish();
             return Ok(Exit::Ok);
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = signals.next() => return Ok(Exit::Interrupted),
-        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

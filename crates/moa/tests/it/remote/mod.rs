@@ -2,6 +2,7 @@
 
 mod breaks;
 mod contexts;
+mod silent;
 mod stranger;
 
 use std::process::Command;
