@@ -45,6 +45,7 @@ use crate::registry::{Kind, Registry, grace};
 const DROPPED_AFTER: Duration = Duration::from_secs(10);
 
 /// What a worker needs.
+#[derive(Clone)]
 pub struct WorkerOptions {
     /// Where attempts run that are not done at once. Needs I/O and time.
     pub runtime: Handle,

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
-use moa_core::time::Span;
+use moa_core::step::StepError;
+use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
@@ -25,6 +26,7 @@ use moa_view::node::{NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine,
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
@@ -75,9 +77,21 @@ pub trait Control: Send + Sync {
     /// Lets an agent take no new task, or take them again; answers whether that changed anything.
     async fn switch_agent(&self, agent: Name, paused: Option<PausedAgent>) -> Result<bool>;
 
-    /// Writes the file of a workflow, whole or not at all, if it is what it is taken for and the
-    /// text has no errors.
-    async fn put_workflow(&self, name: Name, text: String, expect: Expect) -> Result<Edit>;
+    /// Writes the file of a workflow or an agent, whole or not at all, if it is what it is taken for
+    /// and the text has no errors.
+    async fn put_file(&self, file: FileOf, text: String, expect: Expect) -> Result<Edit>;
+
+    /// Deletes such a file, if it is what it is taken for and nothing else of the project needs it.
+    async fn delete_file(&self, file: FileOf, expect: Expect, open: Open) -> Result<Removal>;
+
+    /// The text of such a file and its identity; `None` = it is not there, or can't be read.
+    async fn file(&self, file: FileOf) -> Result<Option<(String, String)>>;
+
+    /// Has an agent make one attempt outside of any run; answers when that has ended.
+    async fn test_agent(&self, asked: AgentTest) -> Result<AgentTried>;
+
+    /// What came of the newest test of each agent, as far as there was one.
+    async fn agent_tests(&self) -> BTreeMap<Name, LastTest>;
 
     /// What differs between two plans, as `moa workflows diff --json` tells it.
     fn diff(&self, from: &Plan, to: &Plan) -> Json;
@@ -145,7 +159,7 @@ pub trait Control: Send + Sync {
     fn subscribe(&self) -> broadcast::Receiver<Arc<Committed>>;
 
     /// Until when it holds missed slots back, if it was started too often lately.
-    async fn held_back(&self) -> Option<moa_core::time::Millis>;
+    async fn held_back(&self) -> Option<Millis>;
 
     /// What is known of its jobs.
     fn jobs(&self) -> Vec<JobStatus>;
@@ -207,6 +221,114 @@ pub enum Signature {
     None,
 }
 
+/// A file that something of the project stands in by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileOf {
+    /// A workflow.
+    Workflow(Name),
+    /// An agent.
+    Agent(Name),
+}
+
+impl FileOf {
+    /// Its id, which is the stem of the file's name.
+    pub fn name(&self) -> &Name {
+        let (Self::Workflow(name) | Self::Agent(name)) = self;
+        name
+    }
+
+    /// The folder that it is in.
+    pub const fn folder(&self) -> &'static str {
+        match self {
+            Self::Workflow(_) => "workflows",
+            Self::Agent(_) => "agents",
+        }
+    }
+
+    /// What it is, in one word.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Workflow(_) => "workflow",
+            Self::Agent(_) => "agent",
+        }
+    }
+}
+
+/// What is done about open runs that use what is to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// Nothing is deleted while there are any.
+    Refuse,
+    /// They are left as they are.
+    Keep,
+}
+
+/// What became of a wish to delete a file.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Removal {
+    /// It is gone.
+    Gone {
+        /// Open runs of a workflow: they go on with the version that they have.
+        open_runs: usize,
+    },
+    /// Something else of the project would have errors: nothing is deleted.
+    Needed {
+        /// What would be wrong, for programs.
+        diagnostics: Vec<Json>,
+        /// The same with excerpts, for people.
+        text: String,
+    },
+    /// The file is not what it was taken for; its tag.
+    Differs(String),
+}
+
+/// One attempt of an agent outside of any run.
+#[derive(Debug, Clone)]
+pub struct AgentTest {
+    /// The agent.
+    pub agent: Name,
+    /// What it is to do.
+    pub action: String,
+    /// The params of that; `${{ secrets.NAME }}` is known in them, and nothing else.
+    pub params: Map<String, Json>,
+    /// A limit on the attempt, shorter than the node's own.
+    pub timeout: Option<Span>,
+    /// Who asks.
+    pub by: String,
+}
+
+/// What came of such an attempt.
+#[derive(Debug, Clone)]
+pub struct AgentTried {
+    /// In short.
+    pub last: LastTest,
+    /// What it answered; `None` = nothing, or it failed.
+    pub output: Option<Json>,
+    /// When it may be asked again, if it said so.
+    pub again_after: Option<Span>,
+    /// The end of what it wrote.
+    pub log: String,
+    /// Whether more was written before that.
+    pub log_cut: bool,
+}
+
+/// The newest test of an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastTest {
+    /// When it began.
+    pub at: Millis,
+    /// Who asked for it.
+    pub by: String,
+    /// What it was to do.
+    pub action: String,
+    /// Whether it succeeded.
+    pub succeeded: bool,
+    /// How long it took.
+    pub took: Span,
+    /// Why it failed.
+    pub error: Option<StepError>,
+}
+
 /// What a file has to be for it to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
@@ -243,8 +365,10 @@ pub struct Written {
     pub changed: bool,
     /// The identity of its text.
     pub tag: String,
-    /// The version that it makes.
-    pub hash: String,
+    /// The version that a workflow's file makes.
+    pub hash: Option<String>,
+    /// The agents that an agent's file has.
+    pub agents: Vec<Name>,
     /// What looks wrong.
     pub diagnostics: Vec<Json>,
     /// Diagnostics of other files, when something is broken now.

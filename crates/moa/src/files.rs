@@ -105,11 +105,12 @@ impl Beneath {
         put(&self.parent(path)?, name, bytes, Mode::from_raw_mode(mode))
     }
 
-    /// Removes a file, or a link itself.
+    /// Removes a file, or a link itself; it is gone from the disk when this returns.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         let name = path.file_name().ok_or_else(no_name)?;
         let folder = self.parent(path)?;
-        Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?)
+        rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
+        Ok(rustix::fs::fsync(folder)?)
     }
 
     /// The folder that something is in.

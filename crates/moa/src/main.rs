@@ -34,6 +34,7 @@ mod table;
 mod template;
 mod top;
 mod traces;
+mod trial;
 mod triggers;
 mod tzdata;
 mod ui;

@@ -173,6 +173,14 @@ impl Problems {
         errors
     }
 
+    /// What keeps files from being used and did not do so in `before`.
+    pub fn new_errors(&self, before: &Self) -> Self {
+        let mut errors = self.errors();
+        errors.diagnostics.retain(|found| !before.diagnostics.contains(found));
+        errors.others.retain(|other| !before.others.contains(other));
+        errors
+    }
+
     /// For people: with excerpts, causes and fixes.
     pub fn render(&self, color: bool) -> String {
         let mut out = String::new();
@@ -482,6 +490,20 @@ pub fn check_text(project: &Project, name: &Name, text: String) -> Problems {
     }
     let (_, diagnostics) = moa_spec::validate_workflow(&source, name, &context);
     Problems { diagnostics, sources: vec![source], others: Vec::new() }
+}
+
+/// What is wrong with the files of a project, and what would be, had one of them this text; `None` =
+/// were it not there. Nothing is taken from before: a file with errors is as if it were out.
+///
+/// # Errors
+/// The files can't be read.
+pub fn with_file(layout: &Layout, path: &str, text: Option<&str>) -> Result<(Problems, Problems)> {
+    let now = texts(layout, true)?;
+    let mut then: Vec<ProjectFile> = now.iter().filter(|file| file.path != path).cloned().collect();
+    if let Some(text) = text {
+        then.push(ProjectFile { path: path.into(), text: Some(text.into()) });
+    }
+    Ok((load_texts(now).problems, load_texts(then).problems))
 }
 
 /// Makes diagnostics of agents that aren't there point to the file that they should be in; answers

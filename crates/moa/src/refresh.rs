@@ -62,6 +62,11 @@ impl Watched {
         }
     }
 
+    /// Where the project is.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Looks whether files changed, and takes over what is good; `None` = nothing changed.
     pub fn look(&mut self) -> Result<Option<Change>> {
         if !self.has_changed()? {

@@ -234,6 +234,8 @@ pub fn random_u64() -> u64 {
 pub struct Worker {
     agents: SharedAgents,
     options: Mutex<Option<WorkerOptions>>,
+    /// For attempts outside of any run: these are in no trace.
+    lone: WorkerOptions,
     runtime: Option<tokio::runtime::Runtime>,
     node: NodeId,
     store_id: String,
@@ -283,19 +285,13 @@ impl Worker {
         };
         Ok(Self {
             agents,
+            lone: WorkerOptions { traced: None, ..options.clone() },
             options: Mutex::new(Some(options)),
             runtime: Some(runtime),
             node,
             store_id,
             state: layout.state(),
         })
-    }
-
-    fn start(&self, completions: Arc<dyn Completions>) -> Option<Arc<LocalWorker>> {
-        let mut options = self.options.lock().ok()?.take()?;
-        // What is no part of a run is in no trace.
-        options.traced = None;
-        Some(LocalWorker::new(options, completions))
     }
 
     /// Ends what earlier nodes left running, then starts the engine. Once. An engine that executes
@@ -371,13 +367,19 @@ impl Worker {
         self.agents.replace(project.agents.values().cloned());
     }
 
-    /// Runs one attempt, without an engine.
+    /// Makes one attempt that is no part of a run, beside all others; it ends by its own limit.
+    pub async fn attempt_alone(&self, task: Task) -> Result<Outcome> {
+        let (sender, receiver) = oneshot::channel();
+        let only = Arc::new(OnlyOne(Mutex::new(Some(sender))));
+        LocalWorker::new(self.lone.clone(), only).start(task);
+        receiver.await.map_err(|_| Failure::new(Exit::Unavailable, "the worker has ended"))
+    }
+
+    /// Runs one attempt, without an engine; a signal to this process ends it.
     pub async fn attempt(&self, task: Task) -> Result<Outcome> {
         let (sender, receiver) = oneshot::channel();
         let only = Arc::new(OnlyOne(Mutex::new(Some(sender))));
-        let Some(worker) = self.start(only) else {
-            return Err(Failure::new(Exit::Unavailable, "the worker has been started already"));
-        };
+        let worker = LocalWorker::new(self.lone.clone(), only);
         let (run, inst, attempt) = (task.run, task.inst, task.attempt);
         worker.start(task);
         let mut signals = crate::cmd::up::Signals::new()?;

@@ -6,6 +6,7 @@ pub mod agents;
 pub mod alerts;
 pub mod audit;
 pub mod events;
+pub mod files;
 pub mod health;
 pub mod history;
 pub mod jobs;
@@ -85,6 +86,7 @@ fn definitions(routes: Routes) -> Routes {
         .api(Least(Viewer), Workflows, routes!(workflows::get))
         .api(Least(Viewer), Workflows, routes!(workflows::source))
         .api(Least(Admin), Workflows, routes!(workflows::edit::put))
+        .api(Least(Admin), Workflows, routes!(workflows::edit::delete))
         .api(Least(Viewer), Workflows, routes!(workflows::versions))
         .api(Least(Viewer), Workflows, routes!(workflows::diff))
         .api(Least(Viewer), Workflows, routes!(workflows::graph))
@@ -134,7 +136,12 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Admin), Audit, routes!(audit::verify))
         .api(Least(Viewer), Node, routes!(nodes::list))
         .api(Least(Viewer), Agents, routes!(agents::list))
+        .api(Least(Admin), ByBody(Agents), routes!(agents::edit::register))
         .api(Least(Viewer), Agents, routes!(agents::get))
+        .api(Least(Admin), Agents, routes!(agents::edit::delete))
+        .api(Least(Viewer), Agents, routes!(agents::edit::source))
+        .api(Least(Admin), Agents, routes!(agents::edit::put))
+        .api(Least(Admin), Agents, routes!(agents::test::test))
         .api(Least(Operator), Agents, routes!(agents::pause))
         .api(Least(Operator), Agents, routes!(agents::resume))
         .api(Least(Operator), Agents, routes!(agents::drain))

@@ -104,6 +104,7 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), Agents, "GET", "/agents", get(agents::show))
         .page(Least(Viewer), Agents, "GET", "/agents/{agent}", get(agents::one))
         .page(Least(Operator), Agents, "POST", "/agents/{agent}/act", post(agents::act))
+        .page(Least(Admin), Agents, "POST", "/agents/{agent}/test", post(agents::test::act))
         .page(Least(Viewer), Runs, "GET", "/events", get(events::show))
         .page(Least(Viewer), Alerts, "GET", "/alerts", get(alerts::show))
         .page(Least(Operator), Alerts, "POST", "/alerts", post(alerts::act))

@@ -107,6 +107,10 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
             Deed::new("agent.pause", agent.as_str()).asked(json!({"reason": paused.reason}))
         }
         Request::Agent { agent, paused: None } => Deed::new("agent.resume", agent.as_str()),
+        Request::Delete { workflow, keep_open_runs } => {
+            Deed::new("workflow.delete", workflow.as_str())
+                .asked(json!({"keep_open_runs": keep_open_runs}))
+        }
         Request::Serve { run } => Deed::new("run.serve", run.to_string()),
         Request::Acknowledge { key, by, note } => {
             Deed::new("alert.acknowledge", key).asked(json!({"by": by, "note": note}))
@@ -203,6 +207,7 @@ pub fn came(result: &Result<Reply>) -> Came {
         Reply::Started { outcome: Started::Skipped, .. } => (None, Some(json!({"skipped": true}))),
         Reply::Triggered { answer } => (None, Some(json!(answer))),
         Reply::AgentSwitched { changed } => (None, Some(json!({"changed": changed}))),
+        Reply::Deleted { open_runs } => (None, Some(json!({"open_runs": open_runs}))),
         Reply::Published { new } => (None, Some(json!({"new": new}))),
         Reply::Link { name, .. } => (Some(name.clone()), None),
         Reply::TokenMade { entry, .. } => (Some(format!("{} ({})", entry.id, entry.name)), None),

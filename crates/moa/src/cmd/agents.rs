@@ -5,15 +5,12 @@ mod switch;
 use std::sync::Arc;
 
 use moa_core::agent::{AgentKind, AgentSpec};
-use moa_core::expr::{Scope, Value};
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::Outcome;
 use moa_core::step::StepError;
-use moa_core::template::{Rendered, Template};
 use moa_core::time::Span;
-use moa_core::trace::TraceContext;
 use moa_ports::agent::Task;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
@@ -22,7 +19,7 @@ use crate::project::{self, Layout, Loaded};
 use crate::table::{Cell, Table};
 use crate::ui::{Style, Ui};
 use crate::view::now;
-use crate::{text, wire};
+use crate::{text, trial, wire};
 
 /// Look at agents, try them, pause them.
 #[derive(Debug, clap::Subcommand)]
@@ -244,14 +241,6 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-struct Nothing;
-
-impl Scope for Nothing {
-    fn lookup(&self, _name: &str) -> Option<Value> {
-        None
-    }
-}
-
 fn test(args: TestArgs, context: &Context) -> Result {
     let layout = context.layout()?;
     let loaded = project::load(&layout, None)?;
@@ -261,14 +250,10 @@ fn test(args: TestArgs, context: &Context) -> Result {
     }
     let spec = find(&loaded, &args.agent, context)?;
     let project = loaded.project;
-    if !spec.actions.is_empty() && !spec.actions.contains_key(&args.action) {
-        let text = format!("agent {} has no action {}", spec.id, args.action);
-        let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
-        return Err(Failure::not_found(text).hint(format!("it has: {}", actions.join(", "))));
-    }
+    trial::check_action(&spec, &args.action)?;
     let (mut params, texts) = args.params.read()?;
     params.extend(texts.into_iter().map(|(name, text)| (name, moa_spec::free_param(&text))));
-    let task = task(spec.id.clone(), args.action, Json::Object(params), args.timeout)?;
+    let task = trial::task(spec.id.clone(), args.action, Json::Object(params), args.timeout)?;
     make(task, &project, context)
 }
 
@@ -281,7 +266,7 @@ pub fn attempt(
     context: &Context,
 ) -> Result {
     let agent = Name::new(agent).map_err(|e| Failure::usage(e.to_string()))?;
-    make(task(agent, action.to_owned(), params, None)?, project, context)
+    make(trial::task(agent, action.to_owned(), params, None)?, project, context)
 }
 
 fn make(task: Task, project: &project::Project, context: &Context) -> Result {
@@ -299,37 +284,6 @@ fn make(task: Task, project: &project::Project, context: &Context) -> Result {
     drop(worker);
     wire::forget_attempts(&layout, run);
     report(outcome?, took, context)
-}
-
-fn task(agent: Name, action: String, params: Json, timeout: Option<Span>) -> Result<Task> {
-    let now = now();
-    let random = u128::from(wire::random_u64()) << 64 | u128::from(wire::random_u64());
-    let run = RunId::v7(now.0.unsigned_abs(), random);
-    let rendered = |value: Json| {
-        let wrong = |e: moa_core::expr::Error| {
-            Failure::usage(format!("a param can't be evaluated: {e}"))
-                .hint("only ${{ secrets.NAME }} is known here")
-        };
-        Template::compile(&value, true).and_then(|t| t.render(&Nothing)).map_err(wrong)
-    };
-    Ok(Task {
-        run,
-        trace: TraceContext::of(run),
-        workflow: Name::new("agent-test").expect("these are letters and a hyphen"),
-        inst: 0,
-        step: "test".into(),
-        iteration: String::new(),
-        attempt: 1,
-        agent,
-        action,
-        params: Arc::new(rendered(params)?),
-        env: Arc::new(Rendered { value: Json::Object(Map::new()), secrets: Vec::new() }),
-        inputs: Arc::new(Json::Object(Map::new())),
-        timeout,
-        idempotency_key: format!("{run}/test"),
-        once: false,
-        leased_at: now,
-    })
 }
 
 fn show_log(layout: &Layout, run: RunId, step: &str, attempt: u32, ui: &Ui) {

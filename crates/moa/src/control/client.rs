@@ -202,6 +202,17 @@ impl Client {
         }
     }
 
+    /// Deletes the file of a workflow; answers how many runs of it have not ended.
+    pub async fn delete_workflow(&mut self, workflow: Name, keep_open_runs: bool) -> Result<usize> {
+        if let Some(remote) = self.api() {
+            return remote.delete_workflow(&workflow, keep_open_runs).await;
+        }
+        match self.ask(&Request::Delete { workflow, keep_open_runs }).await? {
+            Reply::Deleted { open_runs } => Ok(open_runs),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Has a run executed that is there already, also by a node that was started for another one.
     pub async fn serve(&mut self, run: RunId) -> Result<()> {
         match self.ask(&Request::Serve { run }).await? {

@@ -70,6 +70,13 @@ pub enum Request {
         #[serde(default)]
         paused: Option<PausedAgent>,
     },
+    /// Delete the file of a workflow, unless something needs it; the reply is `deleted`.
+    Delete {
+        /// The workflow.
+        workflow: Name,
+        /// Whether open runs of it keep nobody from it.
+        keep_open_runs: bool,
+    },
     /// Execute this run too, which is there already: for a node that executes only what it is asked
     /// to. The reply is `changed`.
     Serve {
@@ -210,6 +217,11 @@ pub enum Reply {
     AgentSwitched {
         /// Whether it was otherwise before.
         changed: bool,
+    },
+    /// To `delete`: it is gone.
+    Deleted {
+        /// Runs of it that have not ended.
+        open_runs: usize,
     },
     /// To `status`.
     Status(Box<NodeStatus>),

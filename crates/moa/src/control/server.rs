@@ -192,6 +192,9 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Agent { agent, paused } => {
             Reply::AgentSwitched { changed: node.switch_agent(agent, paused).await? }
         }
+        Request::Delete { workflow, keep_open_runs } => {
+            Reply::Deleted { open_runs: node.delete_workflow(workflow, keep_open_runs).await? }
+        }
         Request::Serve { run } => {
             node.serve(run).await?;
             Reply::Changed

@@ -1,4 +1,4 @@
-//! Writing the file of a workflow for somebody who is not at this machine.
+//! Writing the file of a workflow or an agent for somebody who is not at this machine.
 //!
 //! The text is checked first, and the file must be what it is taken for. It is written whole or not at
 //! all, and taken over at once, under the lock of the project. A text that is good by itself and that
@@ -10,7 +10,8 @@ use std::path::Path;
 use moa_core::ids::Name;
 use moa_core::limits::FILE_BYTES_MAX;
 use moa_core::workflow::NOTIFY_WORKFLOW;
-use moa_server::control::{Edit, Expect, Written};
+use moa_server::control::{Edit, Expect, FileOf, Written};
+use moa_spec::Source;
 
 use super::{Node, warning};
 use crate::exit::{Exit, Failure, Result};
@@ -18,11 +19,11 @@ use crate::files::Beneath;
 use crate::project::{self, Layout, Problems};
 use crate::refresh::Watched;
 
-/// The file of a workflow.
-struct File {
-    path: String,
+/// A file of the project.
+pub(super) struct File {
+    pub path: String,
     /// What is in it; `None` = it is not there.
-    text: Option<Vec<u8>>,
+    pub text: Option<Vec<u8>>,
 }
 
 /// The identity of a text.
@@ -30,18 +31,20 @@ pub fn tag(text: &[u8]) -> String {
     blake3::hash(text).to_hex()[..32].to_owned()
 }
 
-/// The text of a workflow's file and its identity; `None` = it can't be read.
-pub fn read(layout: &Layout, name: &Name) -> Option<(String, String)> {
+/// The text of a file and its identity; `None` = it can't be read.
+pub fn read(layout: &Layout, file: &FileOf) -> Option<(String, String)> {
     let beneath = Beneath::new(&layout.root).ok()?;
-    let text = find(&beneath, name).ok()?.text.filter(|text| text.len() <= FILE_BYTES_MAX)?;
+    let text = find(&beneath, file).ok()?.text.filter(|text| text.len() <= FILE_BYTES_MAX)?;
     let tag = tag(&text);
     Some((String::from_utf8(text).ok()?, tag))
 }
 
-fn find(beneath: &Beneath, name: &Name) -> Result<File> {
+/// The file as it is.
+pub(super) fn find(beneath: &Beneath, file: &FileOf) -> Result<File> {
+    let (folder, name) = (file.folder(), file.name());
     let mut found = Vec::new();
     for end in ["yaml", "yml"] {
-        let path = format!("workflows/{name}.{end}");
+        let path = format!("{folder}/{name}.{end}");
         match beneath.read(Path::new(&path)) {
             Ok(content) => found.push(File { path, text: Some(content.bytes) }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -52,12 +55,12 @@ fn find(beneath: &Beneath, name: &Name) -> Result<File> {
         let text = format!("there are two files for {name}: which one is meant isn't known");
         return Err(Failure::refused(text).hint("delete one of them"));
     }
-    let none = || File { path: format!("workflows/{name}.yaml"), text: None };
+    let none = || File { path: format!("{folder}/{name}.yaml"), text: None };
     Ok(found.pop().unwrap_or_else(none))
 }
 
 /// Whether a file is what it is taken for.
-fn holds(expect: &Expect, tag: Option<&str>) -> bool {
+pub(super) fn holds(expect: &Expect, tag: Option<&str>) -> bool {
     match expect {
         Expect::Nothing => tag.is_none(),
         Expect::Something => tag.is_some(),
@@ -65,22 +68,54 @@ fn holds(expect: &Expect, tag: Option<&str>) -> bool {
     }
 }
 
+/// Refuses what is part of moa, and no file.
+pub(super) fn refuse_own(file: &FileOf) -> Result<()> {
+    match file.name().as_str() == NOTIFY_WORKFLOW {
+        true => {
+            let (word, name) = (file.word(), file.name());
+            Err(Failure::refused(format!("the {word} {name} is part of moa")))
+        }
+        false => Ok(()),
+    }
+}
+
 fn broken(problems: &Problems) -> Edit {
     Edit::Broken { diagnostics: problems.json(), text: problems.errors().render(false) }
 }
 
+/// What is wrong with a text, were it this file.
+fn check(
+    layout: &Layout,
+    watched: &Watched,
+    file: &FileOf,
+    path: &str,
+    text: &str,
+) -> Result<Problems> {
+    match file {
+        FileOf::Workflow(name) => Ok(project::check_text(&watched.project, name, text.to_owned())),
+        FileOf::Agent(_) => {
+            // Its agents may stand in other files, and the settings may name some.
+            let (now, then) = project::with_file(layout, path, Some(text))?;
+            let mut found = then.only(|of| of == path);
+            let others =
+                then.new_errors(&now).only(|of| of != path && !of.starts_with("workflows/"));
+            found.diagnostics.extend(others.diagnostics);
+            found.others.extend(others.others);
+            Ok(found)
+        }
+    }
+}
+
 impl Node {
-    /// Writes the file of a workflow.
-    pub async fn put_workflow(
+    /// Writes the file of a workflow or an agent.
+    pub async fn put_file(
         &self,
         layout: &Layout,
-        name: &Name,
+        file: &FileOf,
         text: String,
         expect: &Expect,
     ) -> Result<Edit> {
-        if name.as_str() == NOTIFY_WORKFLOW {
-            return Err(Failure::refused(format!("the workflow {name} is part of moa")));
-        }
+        refuse_own(file)?;
         if text.len() > FILE_BYTES_MAX {
             return Err(Failure::usage(format!("a file has at most {FILE_BYTES_MAX} bytes")));
         }
@@ -88,7 +123,7 @@ impl Node {
         self.look(&mut watched).await?;
         let beneath = Beneath::new(&layout.root)
             .map_err(|e| Failure::io(format!("can't open {}", layout.root.display()), &e))?;
-        let File { path, text: before } = find(&beneath, name)?;
+        let File { path, text: before } = find(&beneath, file)?;
         if before.as_ref().is_some_and(|before| before.len() > FILE_BYTES_MAX) {
             // Only its beginning was read: it could not be put back.
             let text = format!("{path} has more than {FILE_BYTES_MAX} bytes");
@@ -98,7 +133,7 @@ impl Node {
         if !holds(expect, known.as_deref()) {
             return Ok(Edit::Differs(known));
         }
-        let problems = project::check_text(&watched.project, name, text.clone());
+        let problems = check(layout, &watched, file, &path, &text)?;
         if problems.has_errors() {
             return Ok(broken(&problems));
         }
@@ -108,36 +143,72 @@ impl Node {
         // From here on the file is another one, and what is answered is what stands.
         let edited = Edited { path: &path, tag: tag(text.as_bytes()), before: before.as_deref() };
         if let Err(failure) = self.look_at_files(&mut watched) {
-            take_back(&beneath, name, &edited)?;
+            take_back(&beneath, file, &edited)?;
             return Err(failure);
         }
-        if watched.broken.contains(name) {
-            let refusal = broken(&watched.problems.of_workflow(name));
-            take_back(&beneath, name, &edited)?;
+        if let Some(problems) = refused(&watched, file, &path) {
+            let refusal = broken(&problems);
+            take_back(&beneath, file, &edited)?;
             self.look_again(&mut watched).await;
             return Ok(refusal);
         }
         let behind = self.look_again(&mut watched).await;
-        let served = watched.project.workflows.get(name);
-        let gone = || Failure::new(Exit::Refused, "somebody has changed it at the same time");
-        let hash = served.map(|served| served.plan.hash.to_string()).ok_or_else(gone)?;
+        let (hash, agents) = made(&watched, file, &path, &text)?;
         let warnings: Vec<String> = [behind, warning(&watched)].into_iter().flatten().collect();
         Ok(Edit::Written(Written {
             created: before.is_none(),
             changed: known.as_deref() != Some(edited.tag.as_str()),
             tag: edited.tag,
             hash,
+            agents,
             diagnostics: problems.json(),
             warning: (!warnings.is_empty()).then(|| warnings.join("\n")),
         }))
     }
 
     /// Looks once more; answers what the store has not taken yet. It is tried again by itself.
-    async fn look_again(&self, watched: &mut Watched) -> Option<String> {
+    pub(super) async fn look_again(&self, watched: &mut Watched) -> Option<String> {
         let failure = self.look(watched).await.err()?;
         tracing::warn!("a file was changed, and the store is behind it: {}", failure.message);
-        let text = "it is written; the store will take it later, runs start with it then";
+        let text = "it is done; the store will take it later, runs start with it then";
         Some(format!("{text}: {}", failure.message))
+    }
+}
+
+/// Why the project as a whole refuses what was just written, if it does.
+fn refused(watched: &Watched, file: &FileOf, path: &str) -> Option<Problems> {
+    match file {
+        FileOf::Workflow(name) if watched.broken.contains(name) => {
+            Some(watched.problems.of_workflow(name))
+        }
+        FileOf::Agent(_) if watched.broken_agents.values().any(|file| file == path) => {
+            Some(watched.problems.only(|of| of == path))
+        }
+        _ => None,
+    }
+}
+
+/// What a file makes: the version of a workflow, or agents.
+fn made(
+    watched: &Watched,
+    file: &FileOf,
+    path: &str,
+    text: &str,
+) -> Result<(Option<String>, Vec<Name>)> {
+    let gone = || Failure::new(Exit::Refused, "somebody has changed it at the same time");
+    match file {
+        FileOf::Workflow(name) => {
+            let served = watched.project.workflows.get(name).ok_or_else(gone)?;
+            Ok((Some(served.plan.hash.to_string()), Vec::new()))
+        }
+        FileOf::Agent(name) => {
+            let (specs, _) = moa_spec::parse_agents(&Source::new(path, text), name);
+            let agents: Vec<Name> = specs.into_iter().map(|spec| spec.id).collect();
+            match agents.iter().all(|id| watched.project.agents.contains_key(id)) {
+                true => Ok((None, agents)),
+                false => Err(gone()),
+            }
+        }
     }
 }
 
@@ -154,9 +225,9 @@ struct Edited<'a> {
 ///
 /// # Errors
 /// What was written stays, or what somebody else has written.
-fn take_back(beneath: &Beneath, name: &Name, edited: &Edited<'_>) -> Result<()> {
+fn take_back(beneath: &Beneath, file: &FileOf, edited: &Edited<'_>) -> Result<()> {
     let Edited { path, tag: written, before } = edited;
-    let now = find(beneath, name)?;
+    let now = find(beneath, file)?;
     if now.path != *path || now.text.as_deref().map(tag).as_ref() != Some(written) {
         let text = format!("somebody has changed {path} at the same time");
         return Err(Failure::refused(text).hint("what is there now stays; read it again"));
@@ -186,7 +257,8 @@ mod tests {
     #[test]
     fn only_what_was_written_is_taken_back() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let (beneath, name) = (Beneath::new(dir.path()), Name::new("hello").expect("a name"));
+        let name = FileOf::Workflow(Name::new("hello").expect("a name"));
+        let beneath = Beneath::new(dir.path());
         let beneath = beneath.expect("it can be opened");
         let path = "workflows/hello.yaml";
         let write = |text: &str| put(&beneath, Path::new(path), false, text.as_bytes());

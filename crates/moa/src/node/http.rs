@@ -25,7 +25,8 @@ use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{
-    AttemptLog, Control, Drawing, Edit, Expect, FileWorkflow, Hook, LogPart,
+    AgentTest, AgentTried, AttemptLog, Control, Drawing, Edit, Expect, FileOf, FileWorkflow, Hook,
+    LastTest, LogPart, Open, Removal,
 };
 use moa_server::serve::{self, Waits};
 use moa_server::tls::Tls;
@@ -264,6 +265,16 @@ impl Served {
         .await
     }
 
+    /// What is to be done with a file, as the audit log tells it.
+    fn deed(&self, file: &FileOf, [of_workflow, of_agent]: [&'static str; 2]) -> Deed {
+        let before = edit::read(&self.layout, file).map(|(_, tag)| tag);
+        let action = match file {
+            FileOf::Workflow(_) => of_workflow,
+            FileOf::Agent(_) => of_agent,
+        };
+        Deed::new(action, file.name().as_str()).before(json!({"tag": before}))
+    }
+
     /// Does something with files where it holds nobody up.
     async fn with_files<T: Send + 'static>(
         &self,
@@ -354,16 +365,45 @@ impl Control for Served {
         }
     }
 
-    async fn put_workflow(&self, name: Name, text: String, expect: Expect) -> Result<Edit> {
+    async fn put_file(&self, file: FileOf, text: String, expect: Expect) -> Result<Edit> {
         let asked = json!({"bytes": text.len(), "tag": edit::tag(text.as_bytes())});
-        let before = edit::read(&self.layout, &name).map(|(_, tag)| tag);
-        let deed = Deed::new("workflow.put", name.as_str()).before(json!({"tag": before}));
+        let deed = self.deed(&file, ["workflow.put", "agent.put"]).asked(asked);
         let (node, layout, actor) = (self.node.clone(), self.layout.clone(), actor());
         to_the_end(async move {
-            let work = node.put_workflow(&layout, &name, text, &expect);
-            node.audit().act(&actor, deed.asked(asked), work, edited).await
+            let work = node.put_file(&layout, &file, text, &expect);
+            node.audit().act(&actor, deed, work, edited).await
         })
         .await
+    }
+
+    async fn delete_file(&self, file: FileOf, expect: Expect, open: Open) -> Result<Removal> {
+        let asked = json!({"keep_open_runs": open == Open::Keep});
+        let deed = self.deed(&file, ["workflow.delete", "agent.delete"]).asked(asked);
+        let (node, actor) = (self.node.clone(), actor());
+        to_the_end(async move {
+            let work = node.delete_file(&file, &expect, open);
+            node.audit().act(&actor, deed, work, removed).await
+        })
+        .await
+    }
+
+    async fn file(&self, file: FileOf) -> Result<Option<(String, String)>> {
+        self.with_files(move |layout| Ok(edit::read(layout, &file))).await
+    }
+
+    async fn test_agent(&self, asked: AgentTest) -> Result<AgentTried> {
+        let deed = Deed::new("agent.test", asked.agent.as_str());
+        let deed = deed.asked(json!({"action": asked.action, "params": asked.params}));
+        let (node, layout, actor) = (self.node.clone(), self.layout.clone(), actor());
+        to_the_end(async move {
+            let work = node.test_agent(&layout, asked);
+            node.audit().act(&actor, deed, work, tried).await
+        })
+        .await
+    }
+
+    async fn agent_tests(&self) -> BTreeMap<Name, LastTest> {
+        self.node.agent_tests()
     }
 
     fn diff(&self, from: &Plan, to: &Plan) -> Json {
@@ -514,7 +554,7 @@ impl Control for Served {
         let names: std::collections::BTreeSet<&Name> = names.collect();
         let of = |name: &Name| FileWorkflow {
             name: name.clone(),
-            file: edit::read(&self.layout, name),
+            file: edit::read(&self.layout, &FileOf::Workflow(name.clone())),
             served: served.get(name).map(|w| (w.plan.clone(), w.source.text.clone())),
             broken: watched.broken.contains(name),
             problems: watched.problems.of_workflow(name).json(),
@@ -576,11 +616,38 @@ impl Control for Served {
 fn edited(done: &Result<Edit>) -> Came {
     match done {
         Ok(Edit::Written(written)) => {
-            let after = json!({"tag": written.tag, "hash": written.hash});
+            let mut after = json!({"tag": written.tag});
+            match &written.hash {
+                Some(hash) => after["hash"] = json!(hash),
+                None => after["agents"] = json!(written.agents),
+            }
             Came::Done { object: None, after: Some(after) }
         }
         Ok(Edit::Broken { .. }) => Came::Refused("the text has errors".into()),
         Ok(Edit::Differs(_)) => Came::Refused("the file is not what it was taken for".into()),
+        Err(failure) => Came::Refused(failure.message.clone()),
+    }
+}
+
+/// What came of a wish to delete a file.
+fn removed(done: &Result<Removal>) -> Came {
+    match done {
+        Ok(Removal::Gone { open_runs }) => {
+            Came::Done { object: None, after: Some(json!({"open_runs": open_runs})) }
+        }
+        Ok(Removal::Needed { .. }) => Came::Refused("other files need it".into()),
+        Ok(Removal::Differs(_)) => Came::Refused("the file is not what it was taken for".into()),
+        Err(failure) => Came::Refused(failure.message.clone()),
+    }
+}
+
+/// What came of a test of an agent.
+fn tried(done: &Result<AgentTried>) -> Came {
+    match done {
+        Ok(AgentTried { last, .. }) => {
+            let after = json!({"succeeded": last.succeeded, "took_ms": last.took.0});
+            Came::Done { object: None, after: Some(after) }
+        }
         Err(failure) => Came::Refused(failure.message.clone()),
     }
 }

@@ -7,6 +7,7 @@
 //! own, and attempts run on another runtime: nothing here waits for an agent.
 
 pub mod agents;
+mod delete;
 mod edit;
 mod hooks;
 pub mod http;
@@ -20,6 +21,7 @@ pub mod rules;
 mod secrets;
 pub mod supervisor;
 pub mod tokens;
+mod trials;
 pub mod triggers;
 pub mod user;
 mod versions;
@@ -111,6 +113,8 @@ pub struct Node {
     access: Access,
     /// Agents that take no new tasks.
     paused: agents::Paused,
+    /// Tests of agents.
+    trials: trials::Trials,
     // Given back last, when no connection needs the store any more: whoever takes it next finds
     // nothing of ours at work.
     _lock: lock::Lock,
@@ -159,8 +163,7 @@ impl Running {
         let door = http::bind(&layout, &mut config, &serve)?;
         let settings = &config.settings;
         start_log(&layout, settings, verbose, stderr)?;
-        let stores = wire::open_store(&layout)?;
-        let id = NodeId(wire::random_u64());
+        let (stores, id) = (wire::open_store(&layout)?, NodeId(wire::random_u64()));
         let mut watched = Watched::new(layout.clone(), loaded);
         let warning = warning(&watched);
         versions::keep(&mut watched, &stores).await?;
@@ -202,6 +205,7 @@ impl Running {
             jobs: jobs.clone(),
             access: Access::new(&state),
             paused,
+            trials: trials::Trials::read(&state),
             _lock: lock,
         });
         log_start(id, transient, warning);

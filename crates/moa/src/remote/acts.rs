@@ -50,6 +50,12 @@ struct Switched {
     changed: bool,
 }
 
+/// A file that is deleted.
+#[derive(Debug, Deserialize)]
+struct Deleted {
+    open_runs: usize,
+}
+
 /// What became of events.
 #[derive(Debug, Deserialize)]
 struct Published {
@@ -206,6 +212,16 @@ impl Remote {
         let path = format!("/api/v1/agents/{agent}/{act}");
         let switched: Switched = self.json(Call::post(&path, body).repeatable()).await?;
         Ok(switched.changed)
+    }
+
+    /// Deletes the file of a workflow; answers how many runs of it have not ended.
+    pub async fn delete_workflow(&self, workflow: &Name, keep_open_runs: bool) -> Result<usize> {
+        let path = format!("/api/v1/workflows/{workflow}");
+        let query = vec![("keep_open_runs", keep_open_runs.to_string())];
+        let method = Method::DELETE;
+        let call = Call { method, query, if_match: Some("*"), again: false, ..Call::get(&path) };
+        let deleted: Deleted = self.json(call).await?;
+        Ok(deleted.open_runs)
     }
 
     /// What the node is doing.

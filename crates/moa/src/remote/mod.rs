@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moa_view::rows::{Ask, Question};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH};
 use reqwest::{Client, Method, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -74,13 +74,16 @@ struct Call<'a> {
     query: Vec<(&'a str, String)>,
     body: Option<Json>,
     key: Option<String>,
+    /// What it takes for the thing that it changes: `*` = whatever it is.
+    if_match: Option<&'a str>,
     /// Whether it may be sent again when nobody knows what became of it.
     again: bool,
 }
 
 impl<'a> Call<'a> {
     fn get(path: &'a str) -> Self {
-        Self { method: Method::GET, path, query: Vec::new(), body: None, key: None, again: true }
+        let (query, body, key) = (Vec::new(), None, None);
+        Self { method: Method::GET, path, query, body, key, if_match: None, again: true }
     }
 
     fn post(path: &'a str, body: Option<Json>) -> Self {
@@ -235,6 +238,9 @@ impl Remote {
         }
         if let Some(key) = &call.key {
             request = request.header("Idempotency-Key", key);
+        }
+        if let Some(tag) = call.if_match {
+            request = request.header(IF_MATCH, tag);
         }
         if let Some(body) = &call.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());

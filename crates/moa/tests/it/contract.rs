@@ -235,6 +235,8 @@ fn edits(c: &mut Contract) {
     c.call_with("PUT", source, &["hello"], &headers, WORKFLOW).refused(412, "precondition_failed");
     c.call_with("PUT", source, &["other"], &yaml("If-None-Match: *"), "steps: [{run: 'true'}]")
         .expect(201);
+    let path = "/api/v1/workflows/{workflow}";
+    c.call_with("DELETE", path, &["other"], "If-Match: *\r\n", "").expect(200);
     let versions = c.call("GET", "/api/v1/workflows/{workflow}/versions", &["hello"], None).json();
     let older = versions["versions"][1]["hash"].as_str().expect("two versions").to_owned();
     let path = format!("/api/v1/workflows/{{workflow}}/diff?from={older}");
@@ -334,6 +336,20 @@ fn agents_and_events(c: &mut Contract) {
     let path = "/api/v1/agents/{agent}/metrics?range=1h";
     let metrics = c.call("GET", path, &["shell"], None).expect(200).json();
     assert!(metrics["executions"].as_u64() > Some(0) && metrics["errors"] == 0, "{metrics}");
+    let test = json!({"action": "run", "params": {"command": "echo tested"}});
+    let path = "/api/v1/agents/{agent}/test";
+    let tested = c.call("POST", path, &["shell"], Some(test)).expect(200).json();
+    assert_eq!(tested["agent"], "shell");
+    c.call("GET", "/api/v1/agents/{agent}/health", &["shell"], None).expect(200);
+    let new = json!({"agent": "linter", "definition": {"shell": "true"}});
+    c.call("POST", "/api/v1/agents", &[], Some(new)).expect(201);
+    let path = "/api/v1/agents/{agent}/source";
+    let source = c.call("GET", path, &["linter"], None).expect(200);
+    let tag = source.header("etag").expect("a tag");
+    let headers = format!("Content-Type: application/yaml\r\nIf-Match: {tag}\r\n");
+    c.call_with("PUT", path, &["linter"], &headers, "shell: 'false'\n").expect(200);
+    let any = "If-Match: *\r\n";
+    c.call_with("DELETE", "/api/v1/agents/{agent}", &["linter"], any, "").expect(200);
     for change in ["pause", "drain", "resume"] {
         let path = format!("/api/v1/agents/{{agent}}/{change}");
         let done = c.call("POST", &path, &["shell"], None).expect(200).json();

@@ -10,6 +10,7 @@ mod backup;
 mod browser;
 mod change;
 mod contract;
+mod definitions;
 mod demo;
 mod expr;
 mod fairness;

@@ -301,6 +301,31 @@ fn schedules_are_paused_started_and_filled_from_their_pages() {
 }
 
 #[test]
+fn an_agent_is_tested_and_drained_from_its_page() {
+    let project = Project::with("hello", "steps: [{run: 'true'}]\n");
+    let says = "shell: |\n  echo '<b>log</b>' >&2\n  echo '{\"said\": \"<i>out</i>\"}'\nactions: {say: {}}\n";
+    project.write("agents/speaker.yaml", says);
+    let node = project.up();
+    let page = "/agents/speaker";
+    let admin = Browser::new(&project, &node, "admin");
+    let fields = "action=say&params=%7B%22n%22%3A%201%7D";
+    let tested = admin.send(page, "/agents/speaker/test", fields).expect(200).body;
+    is_plain("the test", &tested);
+    assert!(tested.contains("&lt;i&gt;out&lt;/i&gt;") && tested.contains("&lt;b&gt;log&lt;/b&gt;"));
+    admin.send(page, "/agents/speaker/test", "action=say&params=7").expect(400);
+    let operator = Browser::new(&project, &node, "operator");
+    let body = operator.page(page);
+    assert!(body.contains("Newest test") && !body.contains("/agents/speaker/test"), "{body}");
+    operator.send(page, "/agents/speaker/act", "act=drain&reason=<b>new</b>").expect(303);
+    let drained = operator.page(page);
+    assert!(drained.contains("Resume") && drained.contains("&lt;b&gt;new&lt;/b&gt;"), "{drained}");
+    assert!(!drained.contains(">Drain<"), "{drained}");
+    operator.send(page, "/agents/speaker/act", "act=resume").expect(303);
+    let viewer = Browser::new(&project, &node, "viewer");
+    assert_eq!(viewer.page(page).matches("method=\"post\"").count(), 1);
+}
+
+#[test]
 fn agents_events_and_settings_are_shown_to_those_who_may() {
     let (project, node) = shop();
     let api = Api::with_role(&project, &node, "operator");

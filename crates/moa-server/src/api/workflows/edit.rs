@@ -1,23 +1,19 @@
-//! Writing the file of a workflow.
-
-use std::sync::Arc;
+//! Writing and deleting the file of a workflow.
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::name;
 use crate::App;
-use crate::control::{Edit, Expect, Written};
-use crate::error::{Code, Problem, Result};
-use crate::extract::{Json, Path};
-
-/// What YAML is sent as.
-const KINDS: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/plain"];
+use crate::api::files::{self, DeletedFile, Deletion, answer, expected, text_of};
+use crate::control::{FileOf, Written};
+use crate::error::Result;
+use crate::extract::{Json, Path, Query};
 
 /// A file that was written.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,38 +29,6 @@ pub struct WrittenFile {
     diagnostics: Vec<Value>,
     /// Diagnostics of other files, when something is broken now.
     warning: Option<String>,
-}
-
-/// What a request takes the file for.
-fn expected(headers: &HeaderMap) -> Result<Expect> {
-    let values = |name| {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        let tags = values.flat_map(|value| value.split(',')).map(str::trim).map(str::to_owned);
-        tags.collect::<Vec<String>>()
-    };
-    let (have, have_not) = (values(header::IF_MATCH), values(header::IF_NONE_MATCH));
-    match (have.as_slice(), have_not.as_slice()) {
-        ([], []) => Err(Problem::new(
-            Code::PreconditionRequired,
-            "say which text this one takes the place of, so that nobody's change is lost",
-        )
-        .hint("send `If-Match` with the ETag of the source, or `If-None-Match: *` for a new one")),
-        ([], [all]) if all == "*" => Ok(Expect::Nothing),
-        ([all], []) if all == "*" => Ok(Expect::Something),
-        (_, []) => Ok(Expect::Tags(have.iter().map(|tag| tag.trim_matches('"').into()).collect())),
-        _ => Err(Problem::invalid("send `If-Match`, or `If-None-Match: *`; one of the two")),
-    }
-}
-
-fn text_of(headers: &HeaderMap, body: &Bytes) -> Result<String> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if !KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
-        let problem = Problem::new(Code::UnsupportedMediaType, format!("{kind:?} is no YAML"));
-        return Err(problem.hint("send `Content-Type: application/yaml`"));
-    }
-    let text = std::str::from_utf8(body);
-    Ok(text.map_err(|_| Problem::invalid("the text is not UTF-8"))?.to_owned())
 }
 
 /// Write the file of a workflow
@@ -91,45 +55,36 @@ pub async fn put(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response> {
-    let name = name(&workflow)?;
+    let file = FileOf::Workflow(name(&workflow)?);
     let expect = expected(&headers)?;
-    let text = text_of(&headers, &body)?;
-    match app.control().put_workflow(name, text, expect).await? {
-        Edit::Written(written) => Ok(answer(workflow, written)),
-        Edit::Broken { diagnostics, text } => {
-            let detail = "the text has errors; nothing is written";
-            let problem = Problem::new(Code::InvalidFiles, detail);
-            Err(Problem {
-                diagnostics: Some(Arc::new(diagnostics)),
-                text: Some(text.into()),
-                ..problem
-            })
-        }
-        Edit::Differs(Some(tag)) => {
-            let problem = Problem::new(
-                Code::PreconditionFailed,
-                format!("the file of {workflow} is another one: its ETag is \"{tag}\""),
-            );
-            Err(problem.hint("read the source again, and make the change there"))
-        }
-        Edit::Differs(None) => {
-            let text = format!("there is no file of {workflow}");
-            let problem = Problem::new(Code::PreconditionFailed, text);
-            Err(problem.hint("`If-None-Match: *` makes one"))
-        }
-    }
+    let written = files::put(&app, file, text_of(&headers, &body)?, expect).await?;
+    let Written { created, changed, tag, hash, diagnostics, warning, .. } = written;
+    let place = format!("/api/v1/workflows/{workflow}");
+    let hash = hash.unwrap_or_default();
+    let body = WrittenFile { workflow, changed, hash, diagnostics, warning };
+    Ok(answer(created, &tag, &place, body))
 }
 
-fn answer(workflow: String, written: Written) -> Response {
-    let Written { created, changed, tag, hash, diagnostics, warning } = written;
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let place = format!("/api/v1/workflows/{workflow}");
-    let body = WrittenFile { workflow, changed, hash, diagnostics, warning };
-    let mut response = (status, Json(body)).into_response();
-    for (name, value) in [(header::ETAG, format!("\"{tag}\"")), (header::LOCATION, place)] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(name, value);
-        }
-    }
-    response
+/// Delete a workflow
+///
+/// Its file goes, if it is what `If-Match` takes it for (the `ETag` of the source, or `*`) and neither
+/// another file nor a rule needs it. Its triggers start nothing more. Runs and versions stay as
+/// `retention` says; open runs make it refuse, unless `keep_open_runs` lets them go on with the
+/// version that they have.
+#[utoipa::path(
+    delete, path = "/api/v1/workflows/{workflow}", tag = "workflows",
+    params(
+        ("workflow" = String, Path, description = "Its id"),
+        ("If-Match" = String, Header, description = "The ETag of its text; `*` = whatever it is"),
+        Deletion,
+    ),
+    responses((status = 200, description = "It is deleted", body = DeletedFile)),
+)]
+pub async fn delete(
+    State(app): State<App>,
+    Path(workflow): Path<String>,
+    Query(how): Query<Deletion>,
+    headers: HeaderMap,
+) -> Result<Json<DeletedFile>> {
+    files::delete(&app, FileOf::Workflow(name(&workflow)?), &headers, &how).await
 }

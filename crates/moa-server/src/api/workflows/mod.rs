@@ -3,8 +3,8 @@
 pub mod edit;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use moa_core::workflow::Plan;
 use moa_view::exit::Failure;
 use moa_view::reader::plan;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
+use super::files::text;
 use super::runs::StartedRun;
 use super::runs::list::name;
 use super::runs::start::{NewRun, Urgency, answer, begin};
@@ -154,13 +155,6 @@ pub async fn source(
         return Ok(tag_response(&headers, &tag, || text(own)));
     }
     Ok(text(version(&app, &workflow, asked.version.as_deref()).await?.1))
-}
-
-fn text(text: String) -> Response {
-    let mut response = text.into_response();
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 /// A version that is kept.

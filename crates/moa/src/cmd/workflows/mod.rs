@@ -1,5 +1,6 @@
 //! `moa workflows`
 
+mod delete;
 mod files;
 mod fmt;
 mod show;
@@ -31,6 +32,8 @@ pub enum Command {
     Versions(versions::Args),
     /// Show what differs between two versions
     Diff(versions::DiffArgs),
+    /// Delete the file of a workflow; what its runs did stays
+    Delete(delete::Args),
 }
 
 /// Does what the command line says.
@@ -43,5 +46,6 @@ pub fn run(command: Command, context: &Context) -> Result {
         Command::Graph(args) => show::graph(args, context),
         Command::Versions(args) => versions::run(args, context),
         Command::Diff(args) => versions::diff(args, context),
+        Command::Delete(args) => delete::run(args, context),
     }
 }

@@ -1,5 +1,7 @@
 //! Agents: how they are reached, what they do now, and what is used of their limits.
 
+pub mod test;
+
 use std::collections::BTreeMap;
 
 use axum::extract::State;
@@ -18,10 +20,11 @@ use super::metrics::seconds_words;
 use super::parts::{self, Ask, ask};
 use super::{Page, live, page};
 use crate::App;
-use crate::api::agents::find;
+use crate::api::agents::{WhyPaused, drained, find};
 use crate::api::history::total;
 use crate::auth::Identity;
 use crate::auth::role::Role;
+use crate::control::LastTest;
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path};
 
@@ -222,6 +225,7 @@ pub async fn one(
     let (word, sign) = fleet.health(spec);
     let buckets = app.control().series().await.of(SeriesRange::Day, fleet.now);
     let day = total(&buckets);
+    let tests = app.control().agent_tests().await;
     let body = html! {
         @if let Some(paused) = fleet.status.paused.get(&spec.id) {
             div class="note wait" {
@@ -240,6 +244,7 @@ pub async fn one(
             }
             (limits(&fleet, spec))
             (lately(day.agents.get(&spec.id)))
+            @if let Some(test) = tests.get(&spec.id) { (tested(test, fleet.now)) }
         }
         section class="card" { h2 { "How it is reached" } (reached(spec)) }
         section class="card" { h2 { "Actions" } (actions(spec)) }
@@ -282,6 +287,21 @@ fn lately(part: Option<&AgentPart>) -> Markup {
     }
 }
 
+/// What came of its newest test.
+fn tested(test: &LastTest, now: Millis) -> Markup {
+    let (word, sign) = if test.succeeded { ("succeeded", "✓") } else { ("failed", "✗") };
+    html! {
+        section class="card" {
+            h2 { "Newest test" span class="dim" { (parts::time(test.at, now)) } }
+            p {
+                (parts::status(word, sign)) " " code { (parts::line(&test.action)) }
+                " in " (text::duration(test.took)) ", asked for by " (parts::line(&test.by))
+            }
+            @if let Some(error) = &test.error { p class="error" { (parts::line(&error.message)) } }
+        }
+    }
+}
+
 /// What can be done with an agent, for those who may.
 fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
     if !who.role.includes(Role::Operator) {
@@ -289,7 +309,16 @@ fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
     }
     let to = format!("/agents/{}/act", spec.id);
     let act = |act: &str| html! { input type="hidden" name="act" value=(act); };
+    let why = |id: &str| {
+        html! {
+            div class="field" {
+                label for=(id) { "Why" }
+                input id=(id) name="reason" maxlength="500" autocomplete="off";
+            }
+        }
+    };
     html! {
+        @if who.role.includes(Role::Admin) { (test::button(who, spec)) }
         @if fleet.status.paused.contains_key(&spec.id) {
             (ask(who, &Ask {
                 label: "Resume",
@@ -302,16 +331,18 @@ fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
             (ask(who, &Ask {
                 label: "Pause",
                 to: &to,
-                about: "It drains: attempts that run go on to their end, and no new one starts, across \
-                    restarts too, until it is resumed. Its tasks wait.",
+                about: "No new attempt starts, across restarts too, until it is resumed; attempts that \
+                    run go on to their end. Its tasks wait.",
                 danger: false,
-                fields: html! {
-                    (act("pause"))
-                    div class="field" {
-                        label for="why-pause" { "Why" }
-                        input id="why-pause" name="reason" maxlength="500" autocomplete="off";
-                    }
-                },
+                fields: html! { (act("pause")) (why("why-pause")) },
+            }))
+            (ask(who, &Ask {
+                label: "Drain",
+                to: &to,
+                about: "Pauses it, and waits up to 20 seconds until nothing of it runs: then it can \
+                    be replaced.",
+                danger: false,
+                fields: html! { (act("drain")) (why("why-drain")) },
             }))
         }
     }
@@ -325,7 +356,7 @@ pub struct Asked {
     reason: String,
 }
 
-/// Pauses or resumes an agent.
+/// Pauses, drains or resumes an agent.
 pub async fn act(
     State(app): State<App>,
     who: Identity,
@@ -333,15 +364,16 @@ pub async fn act(
     Form(asked): Form<Asked>,
 ) -> Result<Response> {
     let spec = find(&app, &agent).await?;
-    let paused = match asked.act.as_str() {
+    let reason = text::cut(asked.reason.trim(), REASON_CHARS_MAX).into_owned();
+    match asked.act.as_str() {
         "pause" => {
-            let reason = text::cut(asked.reason.trim(), REASON_CHARS_MAX).into_owned();
-            Some(PausedAgent { at: now(), by: who.cause(), reason })
+            let paused = PausedAgent { at: now(), by: who.cause(), reason };
+            app.control().switch_agent(spec.id.clone(), Some(paused)).await?;
         }
-        "resume" => None,
+        "drain" => _ = drained(&app, &agent, &who, WhyPaused { reason }).await?,
+        "resume" => _ = app.control().switch_agent(spec.id.clone(), None).await?,
         other => return Err(Problem::invalid(format!("agents know no {other:?}"))),
-    };
-    app.control().switch_agent(spec.id.clone(), paused).await?;
+    }
     Ok(Redirect::to(&format!("/agents/{}", spec.id)).into_response())
 }
 

@@ -1,5 +1,8 @@
 //! Agents: what they are, and how they are.
 
+pub mod edit;
+pub mod test;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +23,7 @@ use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
+use self::test::TestItem;
 use super::limits::LimitItem;
 use crate::App;
 use crate::auth::Identity;
@@ -172,6 +176,8 @@ pub struct AgentHealth {
     ready: u32,
     /// Its limits, as they stand.
     limits: Vec<LimitItem>,
+    /// What came of its newest test; null = it was not tested.
+    tested: Option<TestItem>,
 }
 
 /// How an agent is
@@ -200,6 +206,7 @@ pub async fn health(State(app): State<App>, Path(name): Path<String>) -> Result<
         running: item.running,
         ready: item.ready,
         limits: lines.iter().map(|line| LimitItem::new(&spec.id, line)).collect(),
+        tested: app.control().agent_tests().await.get(&spec.id).map(TestItem::from),
     }))
 }
 
@@ -209,7 +216,7 @@ pub async fn health(State(app): State<App>, Path(name): Path<String>) -> Result<
 pub struct WhyPaused {
     /// Why, for people.
     #[serde(default)]
-    reason: String,
+    pub reason: String,
 }
 
 /// An agent after a switch.
@@ -294,10 +301,18 @@ pub async fn drain(
     body: Option<Json<WhyPaused>>,
 ) -> Result<Json<AgentSwitch>> {
     let why = body.map(|Json(why)| why).unwrap_or_default();
+    Ok(Json(drained(&app, &name, &who, why).await?))
+}
+
+/// Pauses an agent, and waits a while until nothing of it runs.
+///
+/// # Errors
+/// There is no such agent; that it is paused can't be noted.
+pub async fn drained(app: &App, name: &str, who: &Identity, why: WhyPaused) -> Result<AgentSwitch> {
     let mut commits = app.control().subscribe();
-    let Json(mut done) = switch(&app, &name, &who, Some(why)).await?;
+    let Json(mut done) = switch(app, name, who, Some(why)).await?;
     let deadline = tokio::time::Instant::now() + DRAIN_WAIT;
-    let agent = super::runs::list::name(&name)?;
+    let agent = super::runs::list::name(name)?;
     while done.running > 0 {
         // Whatever ends an attempt is a commit; one that is missed is no reason to wait.
         match tokio::time::timeout_at(deadline, commits.recv()).await {
@@ -308,7 +323,7 @@ pub async fn drain(
         done.running = status.engine.running.get(&agent).copied().unwrap_or(0);
     }
     done.state = if done.running == 0 { "paused" } else { "draining" };
-    Ok(Json(done))
+    Ok(done)
 }
 
 /// Over which time.
