@@ -1,13 +1,16 @@
 //! The read side of a store: what people and screens ask. Never needed to run anything.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, RunId, VersionHash};
-use moa_core::machine::TimerKey;
+use moa_core::machine::{Place, TimerKey};
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::artifacts::ArtifactHash;
 use crate::audit::{AuditEntry, AuditHead};
@@ -48,9 +51,14 @@ pub trait Views: Send + Sync {
         events: usize,
     ) -> Result<Vec<HistoryRow>, Error>;
 
-    /// The history of all runs up to event number `upto`, newest first; as much as [`Self::events`].
-    async fn latest(&self, upto: u64, rows: usize, events: usize)
-    -> Result<Vec<HistoryRow>, Error>;
+    /// The history of all runs, or of one, with its events as they are kept: so that none is read
+    /// but those that somebody wants. Never skips a row that is committed late. Empty only when
+    /// there is none.
+    async fn kept(&self, ask: &KeptAsk) -> Result<Vec<KeptRow>, Error>;
+
+    /// Where steps of a run stand, with all that their names take; `None` = there is no such run.
+    /// What has no row is left out.
+    async fn places(&self, run: RunId, steps: &[InstIx]) -> Result<Option<Places>, Error>;
 
     /// The newest event number.
     async fn last_event(&self) -> Result<u64, Error>;
@@ -184,6 +192,119 @@ impl HistoryRow {
     }
 }
 
+/// Which rows of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptAsk {
+    /// Of this run alone.
+    pub run: Option<RunId>,
+    /// Behind this event number.
+    pub behind: u64,
+    /// Up to this event number.
+    pub upto: u64,
+    /// The newest first, not the oldest.
+    pub newest_first: bool,
+    /// At most so many.
+    pub rows: usize,
+    /// None behind the one with which their events take so many bytes or more; at most
+    /// [`PART_BYTES`].
+    pub bytes: usize,
+}
+
+/// One commit, its events not read yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRow {
+    /// Event number over all runs.
+    pub seq: u64,
+    /// The run.
+    pub run: RunId,
+    /// The run's workflow.
+    pub workflow: Name,
+    /// The run's version after it.
+    pub version: u64,
+    /// When.
+    pub at: Millis,
+    /// Its events, as they are kept: an array, JSON.
+    pub events: String,
+}
+
+impl KeptRow {
+    /// The events with their places in the commit and the instants at which they happened, as
+    /// [`HistoryRow::timed`] has them. None of them is read.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: the row is damaged.
+    pub fn timed(&self) -> Result<Vec<KeptEvent<'_>>, Error> {
+        let all: Vec<&RawValue> =
+            serde_json::from_str(&self.events).map_err(|e| self.damaged(e))?;
+        let (mut at, mut timed) = (self.at, Vec::with_capacity(all.len()));
+        for (index, text) in all.into_iter().enumerate() {
+            let event = KeptEvent { index, at, text: text.get() };
+            match event.kind() {
+                Some("time_passed") => {
+                    if let Event::TimePassed { at: later } = self.read(&event)? {
+                        at = later;
+                    }
+                }
+                _ => timed.push(event),
+            }
+        }
+        Ok(timed)
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it is damaged.
+    pub fn whole(&self) -> Result<HistoryRow, Error> {
+        let Self { seq, run, version, at, .. } = *self;
+        let events = serde_json::from_str(&self.events).map_err(|e| self.damaged(e))?;
+        Ok(HistoryRow { seq, run, version, at, events })
+    }
+
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: it is damaged.
+    pub fn read(&self, event: &KeptEvent<'_>) -> Result<Event, Error> {
+        serde_json::from_str(event.text).map_err(|e| self.damaged(e))
+    }
+
+    fn damaged(&self, e: serde_json::Error) -> Error {
+        let check = format!("the events of commit {} can't be read: {e}", self.seq);
+        Error::Corrupt { place: format!("run {}", self.run), check }
+    }
+}
+
+/// An event that is not read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptEvent<'a> {
+    /// Its place in the commit.
+    pub index: usize,
+    /// When it happened.
+    pub at: Millis,
+    text: &'a str,
+}
+
+impl<'a> KeptEvent<'a> {
+    /// Its type as it is kept: `step_ready`; `None` = only reading it tells.
+    pub fn kind(&self) -> Option<&'a str> {
+        // Written by us, the type stands first.
+        let (kind, _) = self.text.strip_prefix("{\"type\":\"")?.split_once('"')?;
+        Some(kind).filter(|kind| !kind.contains('\\'))
+    }
+}
+
+/// Where steps of a run stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// The run's workflow.
+    pub workflow: Name,
+    /// Its version.
+    pub hash: VersionHash,
+    /// Those that were asked for, and what they stand in.
+    pub steps: BTreeMap<InstIx, Place>,
+}
+
 /// What a run waits for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pending {
@@ -234,7 +355,7 @@ pub enum Fate {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Runs by status name.
-    pub runs: std::collections::BTreeMap<String, u64>,
+    pub runs: BTreeMap<String, u64>,
     /// Tasks that can be claimed.
     pub ready: u64,
     /// Attempts running.
@@ -251,4 +372,33 @@ pub struct Totals {
     /// When the first trigger is due, by the wall clock; in the past when nobody has looked at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_due: Option<Millis>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(events: &str) -> KeptRow {
+        let (workflow, at) = (Name::new("w").expect("a name"), Millis(5));
+        let events = events.to_owned();
+        KeptRow { seq: 3, run: RunId(1), workflow, version: 1, at, events }
+    }
+
+    #[test]
+    fn an_event_is_read_without_those_beside_it() {
+        let row = kept(
+            r#"[{"type":"step_ready","step":4},{"type":"of a later moa"},
+                {"type":"time_passed","at":9}, {"step":6,"type":"step_ready"}]"#,
+        );
+        let timed = row.timed().expect("it is an array");
+        let places: Vec<_> = timed.iter().map(|event| (event.index, event.at.0)).collect();
+        assert_eq!(places, [(0, 5), (1, 5), (3, 9)]);
+        let kinds: Vec<_> = timed.iter().map(KeptEvent::kind).collect();
+        assert_eq!(kinds, [Some("step_ready"), Some("of a later moa"), None]);
+        assert_eq!(row.read(&timed[0]), Ok(Event::StepReady { step: 4 }));
+        assert_eq!(row.read(&timed[2]), Ok(Event::StepReady { step: 6 }));
+        assert!(matches!(row.read(&timed[1]), Err(Error::Corrupt { .. })));
+        assert!(matches!(row.whole(), Err(Error::Corrupt { .. })));
+        assert!(matches!(kept(r#"[{"type":"step_ready""#).timed(), Err(Error::Corrupt { .. })));
+    }
 }

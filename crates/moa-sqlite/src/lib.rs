@@ -40,6 +40,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
@@ -53,7 +54,9 @@ use moa_ports::store::{
     Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
-use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use moa_ports::views::{
+    Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals, Views,
+};
 
 pub use checkpoint::LogLength;
 pub use error::Error;
@@ -319,13 +322,15 @@ macro_rules! pass_views {
             ) -> Result<Vec<HistoryRow>, StoreError> {
                 self.readers.events(after, rows, events).await
             }
-            async fn latest(
+            async fn kept(&self, ask: &KeptAsk) -> Result<Vec<KeptRow>, StoreError> {
+                self.readers.kept(ask).await
+            }
+            async fn places(
                 &self,
-                upto: u64,
-                rows: usize,
-                events: usize,
-            ) -> Result<Vec<HistoryRow>, StoreError> {
-                self.readers.latest(upto, rows, events).await
+                run: RunId,
+                steps: &[InstIx],
+            ) -> Result<Option<Places>, StoreError> {
+                self.readers.places(run, steps).await
             }
             async fn last_event(&self) -> Result<u64, StoreError> {
                 self.readers.last_event().await

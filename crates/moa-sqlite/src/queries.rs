@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::machine::Place;
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
@@ -14,8 +16,8 @@ use moa_ports::sealed::SealedRow;
 use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
-    ASKS_MAX, BEFORE_MAX, Fate, HistoryRow, PART_BYTES, PENDING_TASKS_MAX, Pending, PendingTask,
-    RunFilter, RunSummary, Totals, Views,
+    ASKS_MAX, BEFORE_MAX, Fate, HistoryRow, KeptAsk, KeptRow, PART_BYTES, PENDING_TASKS_MAX,
+    Pending, PendingTask, Places, RunFilter, RunSummary, Totals, Views,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -74,13 +76,18 @@ impl Views for Readers {
         self.ask(move |conn| events(conn, after, rows, most)).await
     }
 
-    async fn latest(
-        &self,
-        upto: u64,
-        rows: usize,
-        most: usize,
-    ) -> Result<Vec<HistoryRow>, StoreError> {
-        self.ask(move |conn| latest(conn, upto, rows, most)).await
+    async fn kept(&self, ask: &KeptAsk) -> Result<Vec<KeptRow>, StoreError> {
+        let ask = *ask;
+        self.ask(move |conn| kept(conn, &ask)).await
+    }
+
+    async fn places(&self, run: RunId, steps: &[InstIx]) -> Result<Option<Places>, StoreError> {
+        let steps = steps.to_vec();
+        self.ask(move |conn| {
+            let whole = conn.unchecked_transaction()?;
+            places(&whole, run, &steps)
+        })
+        .await
     }
 
     async fn last_event(&self) -> Result<u64, StoreError> {
@@ -206,19 +213,66 @@ pub(crate) fn events(
     part(stmt.query(params![sql_count(after), sql_limit(limit)])?, most)
 }
 
-/// The history of all runs up to an event number, newest first.
-pub(crate) fn latest(
+/// The history as it is kept.
+pub(crate) fn kept(conn: &Connection, ask: &KeptAsk) -> Result<Vec<KeptRow>, Fail> {
+    let columns = rows::KEPT;
+    let order = if ask.newest_first { "DESC" } else { "ASC" };
+    let sql = match ask.run {
+        None => format!(
+            "SELECT {columns} FROM history h CROSS JOIN runs r ON r.no = h.run_no \
+             WHERE h.seq > ?1 AND h.seq <= ?2 ORDER BY h.seq {order} LIMIT ?3"
+        ),
+        Some(_) => format!(
+            "SELECT {columns} FROM runs r CROSS JOIN history h ON h.run_no = r.no \
+             WHERE h.seq > ?1 AND h.seq <= ?2 AND r.id = ?4 ORDER BY h.version {order} LIMIT ?3"
+        ),
+    };
+    let mut stmt = conn.prepare_cached(&sql)?;
+    let (behind, upto) = (sql_count(ask.behind), sql_count(ask.upto));
+    let mut found = match ask.run {
+        None => stmt.query(params![behind, upto, sql_limit(ask.rows)])?,
+        Some(run) => stmt.query(params![behind, upto, sql_limit(ask.rows), run.to_bytes()])?,
+    };
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = found.next()? {
+        let row = rows::kept(row)?;
+        bytes += row.events.len();
+        all.push(row);
+        if bytes >= ask.bytes.min(PART_BYTES) {
+            break;
+        }
+    }
+    Ok(all)
+}
+
+/// Where steps of a run stand, each looked up by its number.
+pub(crate) fn places(
     conn: &Connection,
-    upto: u64,
-    limit: usize,
-    most: usize,
-) -> Result<Vec<HistoryRow>, Fail> {
-    let mut stmt = conn.prepare_cached(&format!(
-        "SELECT {}, r.id FROM history h CROSS JOIN runs r ON r.no = h.run_no \
-         WHERE h.seq <= ?1 ORDER BY h.seq DESC LIMIT ?2",
-        rows::HISTORY
-    ))?;
-    part(stmt.query(params![sql_count(upto), sql_limit(limit)])?, most)
+    run: RunId,
+    steps: &[InstIx],
+) -> Result<Option<Places>, Fail> {
+    let mut stmt = conn.prepare_cached("SELECT no, workflow, hash FROM runs WHERE id = ?1")?;
+    let mut found = stmt.query([run.to_bytes()])?;
+    let Some(row) = found.next()? else { return Ok(None) };
+    let no: i64 = row.get(0)?;
+    let (workflow, hash) = (rows::name(row, 1)?, VersionHash(row.get(2)?));
+    let mut stmt = conn.prepare_cached(
+        "SELECT plan, owner, iteration FROM steps WHERE run_no = ?1 AND inst = ?2",
+    )?;
+    let (mut places, mut next) = (BTreeMap::new(), steps.to_vec());
+    while let Some(inst) = next.pop() {
+        if places.contains_key(&inst) {
+            continue;
+        }
+        let place = |row: &Row<'_>| {
+            Ok(Place { plan: row.get(0)?, owner: row.get(1)?, iteration: row.get(2)? })
+        };
+        if let Some(place) = stmt.query_row(params![no, inst], place).optional()? {
+            next.extend(place.owner);
+            places.insert(inst, place);
+        }
+    }
+    Ok(Some(Places { workflow, hash, steps: places }))
 }
 
 /// Rows of the history until they hold so many events, or so many bytes.

@@ -13,7 +13,7 @@ use moa_core::trigger::{Occurrence, Origin, Outcome, TriggerSpec};
 use moa_core::workflow::Priority;
 use moa_ports::store::{Message, MessageId, WorkflowVersion};
 use moa_ports::triggers::TriggerRow;
-use moa_ports::views::{HistoryRow, RunSummary};
+use moa_ports::views::{HistoryRow, KeptRow, RunSummary};
 use rusqlite::types::Null;
 use rusqlite::{Row, Statement};
 use serde::Serialize;
@@ -36,6 +36,8 @@ pub const STEP: &str = "inst, plan, owner, iteration, status, wait, skip, attemp
     fairness_key";
 /// Columns of a history row as [`history`] reads them, from `history h`.
 pub const HISTORY: &str = "h.seq, h.version, h.at, h.events";
+/// Columns of a history row as [`kept`] reads them, from `history h` and `runs r`.
+pub const KEPT: &str = "h.seq, h.version, h.at, h.events, r.id, r.workflow";
 /// Columns of a trigger as [`trigger`] reads them.
 pub const TRIGGER: &str = "version, spec, state, due_at";
 /// Columns of an occurrence as [`occurrence`] reads them.
@@ -224,6 +226,19 @@ pub fn history(row: &Row<'_>, run: RunId) -> Result<HistoryRow, Fail> {
         version: count(row, 1)?,
         at: Millis(row.get(2)?),
         events: events.ok_or_else(|| Fail::Data(format!("event {seq} is empty")))?,
+    })
+}
+
+/// Reads a history row, but not its events; columns [`KEPT`].
+pub fn kept(row: &Row<'_>) -> Result<KeptRow, Fail> {
+    let events = row.get_ref(3)?.as_str().map_err(|e| Fail::Data(e.to_string()))?;
+    Ok(KeptRow {
+        seq: count(row, 0)?,
+        run: run_id(row, 4)?,
+        workflow: name(row, 5)?,
+        version: count(row, 1)?,
+        at: Millis(row.get(2)?),
+        events: events.to_owned(),
     })
 }
 

@@ -13,7 +13,7 @@ use moa_ports::sealed::SealedWrite;
 use moa_ports::store::{Batch, DueAsk, Old, PruneAsk, Relay, Store, WorkflowRef};
 use moa_ports::suite::{answer, block_on, build};
 use moa_ports::triggers::{OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerRow};
-use moa_ports::views::{RunFilter, Views};
+use moa_ports::views::{KeptAsk, RunFilter, Views};
 use rusqlite::Connection;
 
 use crate::error::Fail;
@@ -328,7 +328,13 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     queries::find_runs(conn, "ab")?;
     queries::history(conn, run, 0, 9)?;
     queries::events(conn, 0, 9, 9)?;
-    queries::latest(conn, 9, 9, 9)?;
+    let ask =
+        KeptAsk { run: None, behind: 0, upto: 9, newest_first: true, rows: 9, bytes: usize::MAX };
+    for run in [None, Some(run)] {
+        queries::kept(conn, &KeptAsk { run, ..ask })?;
+        queries::kept(conn, &KeptAsk { run, newest_first: false, ..ask })?;
+    }
+    queries::places(conn, run, &[1])?;
     queries::pending(conn, run)?;
     queries::totals(conn)?;
     queries::fate(conn, run)?;

@@ -6,7 +6,7 @@ use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Run;
 use moa_core::time::Millis;
-use moa_ports::views::HistoryRow;
+use moa_ports::views::{HistoryRow, KeptEvent, KeptRow};
 use serde_json::{Map, Value as Json, json};
 
 use crate::exit::{Exit, Result};
@@ -16,6 +16,8 @@ use crate::tree::{first_line, skip_words};
 
 /// Runs whose names are kept; more are looked up again.
 const RUNS_NAMED_MAX: usize = 1000;
+/// Steps whose names are kept, but for those of one commit.
+const STEPS_NAMED_MAX: usize = 50_000;
 
 /// The type of an event, without the prefix `moa.`.
 pub fn type_of(event: &Event) -> &'static str {
@@ -53,6 +55,56 @@ pub fn type_of(event: &Event) -> &'static str {
 
 /// Bytes of a type at most.
 const TYPE_BYTES_MAX: usize = 256;
+
+/// The type of an event as it is kept (`step_ready`), without reading it; `None` = it is not known.
+fn type_of_kept(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "run_created" => "run.created",
+        "run_started" => "run.started",
+        "run_paused" => "run.paused",
+        "run_resumed" => "run.resumed",
+        "cancel_requested" => "run.cancel_requested",
+        "phase_entered" => "run.phase_entered",
+        "run_succeeded" => "run.succeeded",
+        "run_failed" => "run.failed",
+        "run_cancelled" => "run.cancelled",
+        "step_ready" => "step.ready",
+        "step_started" => "step.started",
+        "attempt_failed" => "attempt.failed",
+        "attempt_released" => "attempt.released",
+        "outcome_checked" => "attempt.outcome_checked",
+        "step_waiting" => "step.waiting",
+        "step_own_done" => "step.own_done",
+        "step_opened" => "step.opened",
+        "body_opened" => "step.body_opened",
+        "iterations_released" => "step.iterations_released",
+        "step_succeeded" => "step.succeeded",
+        "step_failed" => "step.failed",
+        "step_skipped" => "step.skipped",
+        "step_cancelled" => "step.cancelled",
+        "signal_received" => "signal.received",
+        "signal_taken" => "signal.taken",
+        "event_emitted" => "event.emitted",
+        "time_passed" => "time.passed",
+        "wait_lapsed" => "step.wait_lapsed",
+        _ => return None,
+    })
+}
+
+/// Whether the type of an event that is not read fits one of some patterns; no patterns fit all.
+///
+/// # Errors
+/// Only reading it tells, and it is damaged.
+pub fn kept_fits(row: &KeptRow, event: &KeptEvent<'_>, patterns: &[String]) -> Result<bool> {
+    if patterns.is_empty() {
+        return Ok(true);
+    }
+    let kind = match event.kind().and_then(type_of_kept) {
+        Some(kind) => kind,
+        None => type_of(&row.read(event)?),
+    };
+    Ok(patterns.iter().any(|pattern| type_fits(kind, pattern)))
+}
 
 /// Checks the type of an event that somebody publishes.
 ///
@@ -98,44 +150,68 @@ impl Named {
 /// Names of steps and workflows, by run.
 #[derive(Default)]
 pub struct Names {
-    runs: HashMap<RunId, (Name, Vec<Named>)>,
+    runs: HashMap<RunId, (Name, HashMap<InstIx, Named>)>,
+    /// Steps of all of them.
+    steps: usize,
 }
 
 impl Names {
     /// The workflow of a run, and the names of the steps that a commit's events are about.
+    ///
+    /// # Errors
+    /// The store can't be read.
     pub async fn of(
         &mut self,
         reader: &Reader,
         row: &HistoryRow,
     ) -> Result<(Name, HashMap<InstIx, Named>)> {
-        let highest = row.events.iter().filter_map(Event::step).max();
-        let known = self
-            .runs
-            .get(&row.run)
-            .is_some_and(|(_, names)| highest.is_none_or(|inst| (inst as usize) < names.len()));
-        if !known {
-            if self.runs.len() >= RUNS_NAMED_MAX {
-                self.runs.clear();
-            }
-            let run = match reader.run(row.run).await {
-                Ok(run) => run,
+        self.named(reader, row.run, row.events.iter().filter_map(Event::step)).await
+    }
+
+    /// The workflow of a run, and the names of some of its steps. Of a run nothing is read but what
+    /// these names take.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn named(
+        &mut self,
+        reader: &Reader,
+        run: RunId,
+        steps: impl IntoIterator<Item = InstIx>,
+    ) -> Result<(Name, HashMap<InstIx, Named>)> {
+        let mut steps: Vec<InstIx> = steps.into_iter().collect();
+        steps.sort_unstable();
+        steps.dedup();
+        if self.runs.len() >= RUNS_NAMED_MAX || self.steps >= STEPS_NAMED_MAX {
+            *self = Self::default();
+        }
+        let known = self.runs.get(&run);
+        let is_new = |inst: &InstIx| known.is_none_or(|(_, names)| !names.contains_key(inst));
+        let missing: Vec<InstIx> = steps.iter().copied().filter(is_new).collect();
+        if known.is_none() || !missing.is_empty() {
+            let (workflow, names) = match reader.step_names(run, &missing).await {
+                Ok(Some(found)) => found,
                 // Pruned meanwhile, or damaged: its numbers are all that is left, and what happened
                 // in other runs is told all the same.
-                Err(failure) if matches!(failure.exit, Exit::NotFound | Exit::Damaged) => {
-                    let gone = if failure.exit == Exit::NotFound { "deleted" } else { "damaged" };
-                    let gone = Name::new(gone).expect("these are letters");
-                    return Ok((gone, HashMap::new()));
+                Ok(None) => return Ok((gone("deleted"), HashMap::new())),
+                Err(failure) if failure.exit == Exit::Damaged => {
+                    return Ok((gone("damaged"), HashMap::new()));
                 }
                 Err(failure) => return Err(failure),
             };
-            let names = (0..run.len() as InstIx).map(|inst| Named::of(&run, inst)).collect();
-            self.runs.insert(row.run, (run.row.workflow.clone(), names));
+            self.steps += names.len();
+            let kept = self.runs.entry(run).or_insert_with(|| (workflow, HashMap::new()));
+            kept.1.extend(names);
         }
-        let (workflow, names) = &self.runs[&row.run];
-        let insts = row.events.iter().filter_map(Event::step);
-        let named = insts.filter_map(|i| Some((i, names.get(i as usize)?.clone()))).collect();
-        Ok((workflow.clone(), named))
+        let (workflow, names) = &self.runs[&run];
+        let named = steps.iter().filter_map(|inst| Some((*inst, names.get(inst)?.clone())));
+        Ok((workflow.clone(), named.collect()))
     }
+}
+
+/// What stands for the workflow of a run that can't be read.
+fn gone(text: &str) -> Name {
+    Name::new(text).expect("these are letters")
 }
 
 /// One event with what is known about it.
@@ -180,6 +256,51 @@ pub fn told<'a>(
             event,
         }
     })
+}
+
+/// Some events of a commit, read and named.
+pub struct Picked<'a> {
+    row: &'a KeptRow,
+    events: Vec<(usize, Millis, Event)>,
+    workflow: Name,
+    names: HashMap<InstIx, Named>,
+}
+
+impl<'a> Picked<'a> {
+    /// Reads these events of a commit, and nothing else of it.
+    ///
+    /// # Errors
+    /// One of them is damaged, or the store can't be read.
+    pub async fn read(
+        reader: &Reader,
+        names: &mut Names,
+        row: &'a KeptRow,
+        events: &[KeptEvent<'_>],
+    ) -> Result<Self> {
+        let read = |event: &KeptEvent<'_>| Ok((event.index, event.at, row.read(event)?));
+        let events = events.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let steps = events.iter().filter_map(|(.., event)| event.step());
+        let (workflow, names) = names.named(reader, row.run, steps).await?;
+        Ok(Self { row, events, workflow, names })
+    }
+
+    /// They, in order.
+    pub fn told(&self) -> impl DoubleEndedIterator<Item = Told<'_>> {
+        self.events.iter().map(|(index, at, event)| {
+            let named = event.step().and_then(|inst| self.names.get(&inst));
+            Told {
+                seq: self.row.seq,
+                index: *index,
+                run: self.row.run,
+                version: self.row.version,
+                workflow: &self.workflow,
+                at: *at,
+                step: named.map(|named| named.step.as_str()),
+                agent: named.and_then(|named| named.agent.as_ref()),
+                event,
+            }
+        })
+    }
 }
 
 impl Told<'_> {
@@ -293,6 +414,47 @@ fn cut_json(value: &Json) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each event that there is, with whatever it may hold.
+    #[test]
+    fn the_type_of_an_event_is_known_without_reading_it() {
+        let kinds = "run_created run_started run_paused run_resumed cancel_requested phase_entered \
+            run_succeeded run_failed run_cancelled step_ready step_started attempt_failed \
+            attempt_released outcome_checked step_waiting step_own_done step_opened body_opened \
+            iterations_released step_succeeded step_failed step_skipped step_cancelled \
+            signal_received signal_taken event_emitted wait_lapsed";
+        for kind in kinds.split_whitespace() {
+            let error = json!({"kind": "permanent", "message": "no"});
+            let mut all = json!({
+                "type": kind, "step": 0, "attempt": 1, "node": 1, "error": error, "check": "c",
+                "body": 1, "base": 1, "first": 0, "count": 1, "upto": 1, "name": "n", "payload": 1,
+                "position": 0, "event": "e", "data": 1, "run": RunId(1), "workflow": "w",
+                "hash": "0".repeat(64), "params": {}, "priority": "medium", "cause": "c",
+                "phase": "main",
+            });
+            if kind == "attempt_failed" {
+                all["check"] = false.into();
+            }
+            // A text, a reason to wait, a reason to skip.
+            let reasons = ["signal", "condition", "approval", "upstream", "branch", "timer"];
+            let read = |reason: &str| {
+                all["reason"] = reason.into();
+                serde_json::from_value::<Event>(all.clone())
+            };
+            let event: Event = reasons
+                .map(read)
+                .into_iter()
+                .find_map(std::result::Result::ok)
+                .unwrap_or_else(|| panic!("{kind} is read"));
+            let kept = serde_json::to_string(&[&event]).expect("it is JSON");
+            let (workflow, at) = (gone("w"), Millis(7));
+            let row = KeptRow { seq: 1, run: RunId(1), workflow, version: 1, at, events: kept };
+            let timed = row.timed().expect("it is whole");
+            assert_eq!((timed[0].kind(), timed[0].at), (Some(kind), at));
+            assert_eq!(type_of_kept(kind), Some(type_of(&event)));
+            assert_eq!(row.read(&timed[0]).expect("it is whole"), event);
+        }
+    }
 
     #[test]
     fn patterns_fit_types() {

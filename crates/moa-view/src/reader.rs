@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::limit::LimitState;
 use moa_core::machine::{Graph, Run};
@@ -11,6 +12,7 @@ use moa_core::workflow::{Plan, notify_workflow};
 use moa_ports::store::WorkflowVersion;
 use moa_ports::views::{HistoryRow, RunFilter, Views};
 
+use crate::events::Named;
 use crate::exit::{Failure, Result};
 use crate::text;
 
@@ -171,6 +173,31 @@ impl Reader {
         let mut graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
         graphs.insert(hash, graph.clone());
         Ok(graph)
+    }
+
+    /// The workflow of a run, and the names of these of its steps; `None` = there is no such run.
+    /// Steps that it doesn't have are left out.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn step_names(
+        &self,
+        run: RunId,
+        steps: &[InstIx],
+    ) -> Result<Option<(Name, HashMap<InstIx, Named>)>> {
+        let Some(places) = self.views.places(run, steps).await? else { return Ok(None) };
+        if steps.is_empty() {
+            return Ok(Some((places.workflow, HashMap::new())));
+        }
+        let graph = self.graph(places.hash).await?;
+        let place = |inst: InstIx| places.steps.get(&inst).copied();
+        let named = |inst: &InstIx| {
+            let step = graph.step_name(*inst, place)?;
+            let agent = graph.agent(place(*inst)?.plan).cloned();
+            Some((*inst, Named { step, agent }))
+        };
+        let names = steps.iter().filter_map(named).collect();
+        Ok(Some((places.workflow, names)))
     }
 
     /// A version of a workflow: the newest, or the one whose label is, or whose hash starts with,

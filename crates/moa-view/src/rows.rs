@@ -4,6 +4,7 @@
 //! and the answer is the same row. So there is one way of showing things, whoever shows them. Absent
 //! by intent: whatever changes something, secrets, and what only a node itself needs.
 
+use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::trigger::TriggerId;
 use moa_ports::store::WorkflowVersion;
@@ -15,7 +16,7 @@ use serde_json::Value as Json;
 use crate::exit::{Exit, Failure, Result};
 
 /// The number of this form. It grows with each change after which an older moa would misread a row.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Rows with events of a history answered at once.
 pub const COMMITS_MAX: usize = 200;
 /// Events of those rows, about.
@@ -60,14 +61,12 @@ pub enum Ask {
         /// So many events.
         events: usize,
     },
-    /// The history of all runs, newest first; at most [`COMMITS_MAX`] rows and about [`EVENTS_MAX`] events.
-    Latest {
-        /// Up to this event number.
-        upto: u64,
-        /// So many rows.
-        rows: usize,
-        /// So many events.
-        events: usize,
+    /// Where steps of a run stand; of the first [`ROWS_MAX`] that are named.
+    Places {
+        /// The run.
+        run: RunId,
+        /// Its steps.
+        steps: Vec<InstIx>,
     },
     /// The newest event number.
     LastEvent,
@@ -177,9 +176,7 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         Ask::Events { after, rows, events } => {
             json(views.events(after, commits(rows), events.min(EVENTS_MAX)).await?)
         }
-        Ask::Latest { upto, rows, events } => {
-            json(views.latest(upto, commits(rows), events.min(EVENTS_MAX)).await?)
-        }
+        Ask::Places { run, steps } => json(views.places(run, &steps[..rows(steps.len())]).await?),
         Ask::LastEvent => json(views.last_event().await?),
         Ask::Workflows(name) => {
             let bare =

@@ -3,7 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 
-use crate::workflow::{BodyIx, Plan, StepIx};
+use serde::{Deserialize, Serialize};
+
+use crate::event::InstIx;
+use crate::ids::Name;
+use crate::workflow::{BodyIx, Plan, StepIx, StepKind};
+
+use super::state::loop_body;
+
+/// Where an instance of a step stands: all that its name takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The step of the plan.
+    pub plan: StepIx,
+    /// The instance whose body it is part of; `None` = a body of the run itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<InstIx>,
+    /// Which iteration of that body.
+    pub iteration: u32,
+}
 
 /// A plan and its derived indices.
 #[derive(Debug)]
@@ -72,6 +90,50 @@ impl Graph {
     /// Names that expressions of the plan use and that no step has: maybe keys of outputs.
     pub(super) fn bare_names(&self) -> &BTreeSet<String> {
         &self.bare_names
+    }
+
+    /// Where an instance stands in its loops, outermost first: `""`, `"3"`, `"3.0"`. `None` = the
+    /// place of one of them is not known, or contradicts the plan.
+    pub(super) fn iteration_path(
+        &self,
+        inst: InstIx,
+        place: impl Fn(InstIx) -> Option<Place>,
+    ) -> Option<String> {
+        let mut path = Vec::new();
+        let mut at = (inst, place(inst)?);
+        while let Some(owner) = at.1.owner {
+            let body = self.plan.steps.get(at.1.plan as usize)?.body;
+            // What owns something was there before it: else rows that are damaged have no end.
+            let next = (owner, place(owner).filter(|_| owner < at.0)?);
+            let kind = &self.plan.steps.get(next.1.plan as usize)?.kind;
+            // A compensation is opened once for its step: only loops count.
+            if loop_body(kind) == Some(body) {
+                path.push(at.1.iteration.to_string());
+            }
+            at = next;
+        }
+        path.reverse();
+        Some(path.join("."))
+    }
+
+    /// How people name an instance: `lint`, or `lint[2]` inside a loop. `place` tells where it and
+    /// what owns it stand; `None` = it doesn't know, or what it says contradicts the plan.
+    pub fn step_name(
+        &self,
+        inst: InstIx,
+        place: impl Fn(InstIx) -> Option<Place>,
+    ) -> Option<String> {
+        let id = &self.plan.steps.get(place(inst)?.plan as usize)?.id;
+        let path = self.iteration_path(inst, place)?;
+        Some(if path.is_empty() { id.to_string() } else { format!("{id}[{path}]") })
+    }
+
+    /// The agent whose action a step is; `None` = it is not an agent's.
+    pub fn agent(&self, step: StepIx) -> Option<&Name> {
+        match &self.plan.steps.get(step as usize)?.kind {
+            StepKind::Task { agent, .. } => Some(agent),
+            _ => None,
+        }
     }
 
     pub(super) fn body_size(&self, body: BodyIx) -> u32 {

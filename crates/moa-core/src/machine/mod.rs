@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use fork::{ForkError, ForkPoint};
-pub use graph::{BrokenPlan, Graph};
+pub use graph::{BrokenPlan, Graph, Place};
 pub use input::*;
 pub use lease::{Assignment, Claimable};
 pub use start::{concurrency_key, fairness, fairness_weight, fill_params};

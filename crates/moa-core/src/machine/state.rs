@@ -15,7 +15,7 @@ use crate::step::StepStatus;
 use crate::time::Millis;
 use crate::workflow::{BodyIx, MAIN, StepIx, StepKind};
 
-use super::graph::Graph;
+use super::graph::{Graph, Place};
 use super::index::Index;
 use super::{TimerKey, owned_bodies};
 
@@ -396,18 +396,14 @@ impl Run {
 
     /// Where an instance stands in its loops, outermost first: `""`, `"3"`, `"3.0"`.
     pub fn iteration_path(&self, inst: InstIx) -> String {
-        let mut path = Vec::new();
-        let mut at = Some(inst);
-        while let Some(inst) = at {
-            let scope = &self.scopes[self.steps[inst as usize].scope as usize];
-            // A compensation is opened once for its step: only loops count.
-            if scope.owner.is_some_and(|o| loop_body(self.kind(o)) == Some(scope.body)) {
-                path.push(scope.iteration.to_string());
-            }
-            at = scope.owner;
-        }
-        path.reverse();
-        path.join(".")
+        self.graph.iteration_path(inst, |inst| self.place_of(inst)).unwrap_or_default()
+    }
+
+    /// Where an instance stands; `None` = there is none of this number.
+    fn place_of(&self, inst: InstIx) -> Option<Place> {
+        let of = self.steps.get(inst as usize)?;
+        let scope = self.scopes.get(of.scope as usize)?;
+        Some(Place { plan: of.row.plan, owner: scope.owner, iteration: scope.iteration })
     }
 
     /// The step instance that an instance stands in: the container of its branch, or the loop whose
@@ -430,17 +426,12 @@ impl Run {
 
     /// How people name an instance: `lint`, or `lint[2]` inside a loop.
     pub fn step_name(&self, inst: InstIx) -> String {
-        let id = &self.graph.step(self.steps[inst as usize].row.plan).id;
-        let path = self.iteration_path(inst);
-        if path.is_empty() { id.to_string() } else { format!("{id}[{path}]") }
+        self.graph.step_name(inst, |inst| self.place_of(inst)).unwrap_or_default()
     }
 
     /// The agent whose action an instance is; `None` = it is not an agent's.
     pub fn agent(&self, inst: InstIx) -> Option<&crate::ids::Name> {
-        match &self.graph.step(self.steps[inst as usize].row.plan).kind {
-            StepKind::Task { agent, .. } => Some(agent),
-            _ => None,
-        }
+        self.graph.agent(self.steps[inst as usize].row.plan)
     }
 
     /// The rows written since the last call, and the run's row if it changed.

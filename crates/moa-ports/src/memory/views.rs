@@ -1,9 +1,12 @@
 //! The read side of the memory store.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use async_trait::async_trait;
+use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
+use moa_core::machine::Place;
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
@@ -17,7 +20,10 @@ use crate::limit::LimitRow;
 use crate::sealed::SealedRow;
 use crate::store::{Error, Snapshot, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
-use crate::views::{ASKS_MAX, Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use crate::views::{
+    ASKS_MAX, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
+    Views,
+};
 
 #[async_trait]
 impl Views for MemoryStore {
@@ -74,15 +80,40 @@ impl Views for MemoryStore {
         Ok(part(behind.take(rows), events))
     }
 
-    async fn latest(
-        &self,
-        upto: u64,
-        rows: usize,
-        events: usize,
-    ) -> Result<Vec<HistoryRow>, Error> {
+    async fn kept(&self, ask: &KeptAsk) -> Result<Vec<KeptRow>, Error> {
         let model = self.model();
-        let before = model.history.range(..=upto).rev().map(|(_, row)| row);
-        Ok(part(before.take(rows), events))
+        let (from, to) = (ask.behind.saturating_add(1), ask.upto);
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let rows = model.history.range(from..=to).map(|(_, row)| row);
+        let rows: Box<dyn Iterator<Item = &HistoryRow>> =
+            if ask.newest_first { Box::new(rows.rev()) } else { Box::new(rows) };
+        let (mut kept, mut bytes) = (Vec::new(), 0);
+        for row in rows.filter(|row| ask.run.is_none_or(|run| run == row.run)).take(ask.rows) {
+            let row = kept_row(&model, row)?;
+            bytes += row.events.len();
+            kept.push(row);
+            if bytes >= ask.bytes {
+                break;
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn places(&self, run: RunId, steps: &[InstIx]) -> Result<Option<Places>, Error> {
+        let model = self.model();
+        let Some(run) = model.runs.get(&run) else { return Ok(None) };
+        let (mut found, mut next) = (BTreeMap::new(), steps.to_vec());
+        while let Some(inst) = next.pop() {
+            let Some(row) = run.steps.get(&inst) else { continue };
+            let place = Place { plan: row.plan, owner: row.owner, iteration: row.iteration };
+            if found.insert(inst, place).is_none() {
+                next.extend(row.owner);
+            }
+        }
+        let (workflow, hash) = (run.row.workflow.clone(), run.row.hash);
+        Ok(Some(Places { workflow, hash, steps: found }))
     }
 
     async fn last_event(&self) -> Result<u64, Error> {
@@ -243,6 +274,14 @@ fn faults(model: &Model, run: &Run) -> Vec<String> {
         }
     }
     faults
+}
+
+fn kept_row(model: &Model, row: &HistoryRow) -> Result<KeptRow, Error> {
+    let HistoryRow { seq, run, version, at, events } = row;
+    let (seq, run, version, at) = (*seq, *run, *version, *at);
+    let workflow = model.runs[&run].row.workflow.clone();
+    let events = serde_json::to_string(events).map_err(|e| Error::Invalid(e.to_string()))?;
+    Ok(KeptRow { seq, run, workflow, version, at, events })
 }
 
 /// Rows until they hold so many events.

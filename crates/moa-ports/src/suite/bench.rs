@@ -1,5 +1,6 @@
 //! A store on the test bench: its calls, made and waited for.
 
+use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
@@ -15,7 +16,9 @@ use crate::store::{
     Registration, Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
 use crate::triggers::{OccurrenceFilter, TriggerCommit, TriggerFilter, TriggerOutcome, TriggerRow};
-use crate::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use crate::views::{
+    Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals, Views,
+};
 
 /// A store on the test bench.
 pub struct Bench {
@@ -242,9 +245,14 @@ impl Bench {
         block_on(self.views().events(after, rows, events)).expect("events are read")
     }
 
-    /// See [`Views::latest`].
-    pub fn latest(&self, upto: u64, rows: usize, events: usize) -> Vec<HistoryRow> {
-        block_on(self.views().latest(upto, rows, events)).expect("events are read")
+    /// See [`Views::kept`].
+    pub fn kept(&self, ask: &KeptAsk) -> Vec<KeptRow> {
+        block_on(self.views().kept(ask)).expect("the history is read")
+    }
+
+    /// See [`Views::places`].
+    pub fn places(&self, run: RunId, steps: &[InstIx]) -> Option<Places> {
+        block_on(self.views().places(run, steps)).expect("places are read")
     }
 
     /// See [`Views::last_event`].

@@ -27,7 +27,7 @@ use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, ConcurrencySlot, Due, DueAsk, Error, Message,
     MessageId, Old, PruneAsk, Pruned, ReadyAsk, Relay, StartGuard, TaskQueue, WorkflowRef,
 };
-use crate::views::RunFilter;
+use crate::views::{KeptAsk, RunFilter};
 
 /// Runs that the operations are about.
 const RUNS: u64 = 12;
@@ -419,10 +419,8 @@ impl Pair {
             1 => self.both("run", |b| b.view_run(run)).map(drop),
             2 => self.both("history", |b| b.history(run, after, limit)).map(drop),
             3 => self
-                .both("events", |b| {
-                    (b.events_within(after * 5, limit, 7), b.latest(after * 5, limit, 7))
-                })
-                .map(drop),
+                .both("events", |b| b.events_within(after * 5, limit, 7))
+                .and_then(|_| self.look_at_kept(run, after * 5, limit)),
             4 => self.both("pending", |b| b.pending(run)).map(drop),
             5 => self.both("totals", Bench::totals).map(drop),
             6 => {
@@ -435,6 +433,20 @@ impl Pair {
                 self.both(&format!("{filter:?}"), |b| b.runs(&filter)).map(drop)
             }
         }
+    }
+
+    fn look_at_kept(&mut self, run: RunId, behind: u64, rows: usize) -> Result<(), String> {
+        let ask = KeptAsk {
+            run: self.dice.pick(&[None, Some(run)]),
+            behind,
+            upto: self.dice.pick(&[u64::MAX, behind + 9]),
+            newest_first: self.dice.pick(&[false, true]),
+            rows,
+            bytes: self.dice.pick(&[0, 900, usize::MAX]),
+        };
+        self.both(&format!("{ask:?}"), |b| b.kept(&ask))?;
+        let steps: Vec<u32> = (0..self.dice.below(6) as u32).collect();
+        self.both("places", |b| b.places(run, &steps)).map(drop)
     }
 
     fn filter(&mut self, limit: usize) -> RunFilter {

@@ -1,7 +1,9 @@
 //! Rules of the read side and of workflow versions.
 
+use std::collections::BTreeMap;
+
 use moa_core::ids::{RunId, VersionHash};
-use moa_core::machine::TimerKey;
+use moa_core::machine::{Place, TimerKey};
 use moa_core::run::{ParentRef, RunStatus, StepRow};
 use moa_core::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use moa_core::time::Span;
@@ -11,7 +13,7 @@ use super::build::{
 };
 use super::{Bench, Verdict, rules};
 use crate::store::{Commit, WorkflowRef};
-use crate::views::{RunFilter, Totals};
+use crate::views::{KeptAsk, RunFilter, Totals};
 
 rules![
     runs_are_listed_newest_first_in_pages,
@@ -20,6 +22,8 @@ rules![
     runs_are_found_by_the_ends_of_their_ids,
     history_is_read_behind_a_version,
     events_are_read_behind_a_number,
+    the_history_is_read_as_it_is_kept,
+    steps_are_placed_with_what_they_stand_in,
     totals_count_what_is_there,
     the_newest_workflow_version_is_the_last_one_kept,
     a_workflow_version_is_found_by_label_or_hash,
@@ -164,13 +168,84 @@ fn events_are_read_behind_a_number(bench: &mut Bench) -> Verdict {
     let within = |events| bench.events_within(0, 99, events).len();
     assert_eq!([within(0), within(1), within(each), within(each + 1)], [1, 1, 1, 2]);
     assert_eq!([within(4 * each), within(usize::MAX)], [4, 5]);
-    let back = |upto, rows, events| -> Vec<u64> {
-        bench.latest(upto, rows, events).iter().map(|row| row.seq).collect()
+    Verdict::Passed
+}
+
+fn the_history_is_read_as_it_is_kept(bench: &mut Bench) -> Verdict {
+    let all = KeptAsk {
+        run: None,
+        behind: 0,
+        upto: u64::MAX,
+        newest_first: false,
+        rows: 99,
+        bytes: usize::MAX,
     };
-    assert_eq!(back(9, 99, usize::MAX), [5, 4, 3, 2, 1]);
-    assert_eq!((back(3, 2, usize::MAX), back(4, 99, each + 1)), (vec![3, 2], vec![4, 3]));
-    assert_eq!((back(0, 9, 9), back(5, 9, 0)), (vec![], vec![5]));
-    assert_eq!(bench.latest(3, 1, 1), bench.events(2, 1));
+    assert_eq!(bench.kept(&all), []);
+    for n in 1..=3 {
+        bench.create(run(n), Vec::new());
+    }
+    for version in 1..=3 {
+        bench.all(vec![change(run(2), version)]);
+    }
+    let seqs =
+        |ask: KeptAsk| -> Vec<u64> { bench.kept(&ask).into_iter().map(|row| row.seq).collect() };
+    assert_eq!(seqs(all), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(seqs(KeptAsk { behind: 2, upto: 5, ..all }), [3, 4, 5]);
+    assert_eq!(seqs(KeptAsk { behind: 5, upto: 5, ..all }), [0; 0]);
+    assert_eq!(seqs(KeptAsk { behind: u64::MAX, ..all }), [0; 0]);
+    let back = KeptAsk { newest_first: true, ..all };
+    assert_eq!(seqs(KeptAsk { rows: 2, ..back }), [6, 5]);
+    assert_eq!(seqs(KeptAsk { upto: 4, rows: 2, ..back }), [4, 3]);
+    let of_one = KeptAsk { run: Some(run(2)), ..all };
+    assert_eq!(seqs(of_one), [2, 4, 5, 6]);
+    assert_eq!(seqs(KeptAsk { behind: 2, rows: 2, ..of_one }), [4, 5]);
+    assert_eq!(seqs(KeptAsk { newest_first: true, upto: 5, ..of_one }), [5, 4, 2]);
+    assert_eq!(seqs(KeptAsk { run: Some(run(9)), ..all }), [0; 0]);
+    let first = bench.kept(&all).remove(0);
+    assert_eq!((first.run, first.workflow.clone(), first.version), (run(1), name("build"), 1));
+    let bytes = first.events.len();
+    assert_eq!([seqs(KeptAsk { bytes, ..all }), seqs(KeptAsk { bytes: 0, ..all })], [[1], [1]]);
+    assert_eq!(seqs(KeptAsk { bytes: bytes + 1, ..all }), [1, 2]);
+    // It is what the events say that are read at once.
+    for (kept, row) in bench.kept(&all).iter().zip(bench.events(0, 99)) {
+        assert_eq!(
+            (kept.seq, kept.run, kept.version, kept.at),
+            (row.seq, row.run, row.version, row.at)
+        );
+        let read: Vec<_> = kept
+            .timed()
+            .expect("it is whole")
+            .iter()
+            .map(|event| (event.index, event.at, kept.read(event).expect("it is whole")))
+            .collect();
+        let timed: Vec<_> = row.timed().map(|(i, at, event)| (i, at, event.clone())).collect();
+        assert_eq!(read, timed);
+    }
+    Verdict::Passed
+}
+
+fn steps_are_placed_with_what_they_stand_in(bench: &mut Bench) -> Verdict {
+    let inside = |inst, owner, iteration| StepRow {
+        plan: inst % 3,
+        owner: Some(owner),
+        iteration,
+        ..step(inst, StepStatus::Succeeded)
+    };
+    let outer = |inst| step(inst, StepStatus::Succeeded);
+    let steps = vec![outer(0), outer(1), inside(4, 1, 2), inside(8, 4, 5), inside(9, 4, 6)];
+    bench.create(run(1), steps);
+    assert_eq!(bench.places(run(2), &[0]), None);
+    let found = bench.places(run(1), &[8, 0, 77]).expect("a run");
+    assert_eq!((found.workflow, found.hash), (name("build"), VersionHash([7; 32])));
+    let place = |plan, owner, iteration| Place { plan, owner, iteration };
+    let expected = [
+        (0, place(0, None, 0)),
+        (1, place(1, None, 0)),
+        (4, place(1, Some(1), 2)),
+        (8, place(2, Some(4), 5)),
+    ];
+    assert_eq!(found.steps, BTreeMap::from(expected));
+    assert_eq!(bench.places(run(1), &[]).expect("a run").steps, BTreeMap::new());
     Verdict::Passed
 }
 

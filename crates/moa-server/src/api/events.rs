@@ -4,8 +4,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use moa_core::ids::{Name, RunId};
-use moa_ports::views::HistoryRow;
-use moa_view::events::{Names, told, type_fits, type_of};
+use moa_ports::views::{KeptAsk, KeptRow};
+use moa_view::events::{Names, Picked, Told, kept_fits, type_fits};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -24,10 +24,13 @@ use crate::stream::mark::Mark;
 const EVENTS_MAX: usize = 2000;
 /// Commits looked at by one question at most.
 const COMMITS_MAX: usize = 2000;
-/// Events looked at by one question at most, about.
-const LOOKED_MAX: usize = 50_000;
-/// Commits, and events about, read at once.
-pub const PART: (usize, usize) = (64, 4096);
+/// Bytes of events looked at by one question at most, about.
+const BYTES_MAX: usize = 8 << 20;
+/// Commits read at once.
+const PART_ROWS: usize = 64;
+/// Bytes of events read first, about, and the most that are read at once.
+const PART_BYTES: usize = 32 << 10;
+const PART_BYTES_MAX: usize = 2 << 20;
 /// Events published by one request at most.
 const BATCH_MAX: usize = 100;
 
@@ -113,25 +116,85 @@ impl Wanted {
             && self.agent.as_ref().is_none_or(|wanted| agent == Some(wanted))
     }
 
-    /// The events of a commit that are wanted, with their places in it.
+    /// Events of a commit that are wanted and that a mark passes, with their places in it, in order;
+    /// and whether there are more than `room`. Those at the end where it is read from are taken.
+    /// Nothing is read of a commit but what is told of it.
     async fn of(
         &self,
         app: &App,
         names: &mut Names,
-        row: &HistoryRow,
-    ) -> Result<Vec<(usize, Value)>> {
-        let is_ours = self.run.is_none_or(|run| run == row.run)
-            && row.events.iter().any(|event| wanted(&self.patterns, type_of(event)));
-        if !is_ours {
-            return Ok(Vec::new());
+        row: &KeptRow,
+        mark: Option<Mark>,
+        room: usize,
+    ) -> Result<(Vec<(usize, Value)>, bool)> {
+        if !self.has(row.run, &row.workflow) {
+            return Ok((Vec::new(), false));
         }
-        let (workflow, steps) = names.of(app.reader(), row).await?;
-        if !self.has(row.run, &workflow) {
-            return Ok(Vec::new());
+        let mut fit = Vec::new();
+        for event in row.timed()? {
+            let is_behind = mark.is_none_or(|mark| mark.passes(row.seq, event.index));
+            if is_behind && kept_fits(row, &event, &self.patterns)? {
+                fit.push(event);
+            }
         }
-        let fit = told(row, &workflow, &steps)
-            .filter(|event| self.has_event(type_of(event.event), event.agent));
-        Ok(fit.map(|event| (event.index, event.cloud_event())).collect())
+        // Whose action a step is, only its name tells.
+        let mut more = false;
+        if self.agent.is_none() {
+            more = cut(&mut fit, room, mark.is_none());
+        }
+        if fit.is_empty() {
+            return Ok((Vec::new(), false));
+        }
+        let picked = Picked::read(app.reader(), names, row, &fit).await?;
+        let is_ours =
+            |event: &Told<'_>| self.agent.as_ref().is_none_or(|wanted| event.agent == Some(wanted));
+        let mut told: Vec<Told<'_>> = picked.told().filter(is_ours).collect();
+        more |= cut(&mut told, room, mark.is_none());
+        Ok((told.iter().map(|event| (event.index, event.cloud_event())).collect(), more))
+    }
+}
+
+/// Leaves so many at one end; answers whether some had to go.
+fn cut<T>(all: &mut Vec<T>, room: usize, at_end: bool) -> bool {
+    let over = all.len().saturating_sub(room);
+    match at_end {
+        true => drop(all.drain(..over)),
+        false => all.truncate(room),
+    }
+    over > 0
+}
+
+/// The history, read in parts: small ones first, since most look at its newest end alone.
+pub struct Parts {
+    ask: KeptAsk,
+    commits: usize,
+    bytes: usize,
+}
+
+impl Parts {
+    /// Of all runs, or of one; no further than up to so many commits and bytes, about.
+    pub fn new(run: Option<RunId>, newest_first: bool, commits: usize, bytes: usize) -> Self {
+        let (behind, upto) = (0, u64::MAX);
+        let ask = KeptAsk { run, behind, upto, newest_first, rows: PART_ROWS, bytes: PART_BYTES };
+        Self { ask, commits, bytes }
+    }
+
+    /// The next part: behind an event number, or up to one when the newest come first; `None` =
+    /// enough was read.
+    pub async fn next(&mut self, app: &App, from: u64) -> Result<Option<Vec<KeptRow>>> {
+        if self.commits == 0 || self.bytes == 0 {
+            return Ok(None);
+        }
+        match self.ask.newest_first {
+            true => self.ask.upto = from,
+            false => self.ask.behind = from,
+        }
+        let rows = app.reader().views.kept(&self.ask).await?;
+        let bytes = rows.iter().map(|row| row.events.len()).sum();
+        self.commits = self.commits.saturating_sub(rows.len());
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.ask.bytes = (self.ask.bytes * 4).min(PART_BYTES_MAX);
+        Ok(Some(rows))
     }
 }
 
@@ -164,7 +227,7 @@ pub async fn query(
     let wanted = wanted.await?;
     let newest = app.reader().views.last_event().await?;
     let (events, next) = match after {
-        Some(after) => behind(&app, &wanted, Mark::read(after)?, limit).await?,
+        Some(after) => behind(&app, &wanted, Mark::read(after)?, newest, limit).await?,
         None => (latest(&app, &wanted, newest, limit).await?, Mark::behind(newest)),
     };
     Ok(Json(EventPage { events, next: next.to_string(), newest }))
@@ -175,34 +238,29 @@ async fn behind(
     app: &App,
     wanted: &Wanted,
     mut mark: Mark,
+    newest: u64,
     limit: usize,
 ) -> Result<(Vec<Value>, Mark)> {
     let (mut names, mut events) = (Names::default(), Vec::new());
-    let (mut commits, mut looked) = (0, 0);
-    while commits < COMMITS_MAX && looked < LOOKED_MAX {
-        let rows = app.reader().views.events(mark.read_from(), PART.0, PART.1).await?;
+    let mut parts = Parts::new(wanted.run, false, COMMITS_MAX, BYTES_MAX);
+    while let Some(rows) = parts.next(app, mark.read_from()).await? {
         if rows.last().is_none_or(|row| row.seq <= mark.seq && mark.index.is_none()) {
-            break;
+            // Of one run: what else was committed by then is not wanted.
+            let looked = if wanted.run.is_some() { newest.max(mark.seq) } else { mark.seq };
+            return Ok((events, if looked > mark.seq { Mark::behind(looked) } else { mark }));
         }
         for row in &rows {
-            for (index, event) in wanted.of(app, &mut names, row).await? {
-                if !mark.passes(row.seq, index) {
-                    continue;
-                }
-                if events.len() == limit {
-                    return Ok((events, mark));
-                }
-                mark = Mark { seq: row.seq, index: Some(index) };
-                events.push(event);
-            }
-            if row.seq >= mark.seq {
+            let room = limit - events.len();
+            let (found, more) = wanted.of(app, &mut names, row, Some(mark), room).await?;
+            if let Some((index, _)) = found.last().filter(|_| more) {
+                mark = Mark { seq: row.seq, index: Some(*index) };
+            } else if row.seq >= mark.seq {
                 mark = Mark::behind(row.seq);
             }
-            if events.len() == limit {
+            events.extend(found.into_iter().map(|(_, event)| event));
+            if more || events.len() == limit {
                 return Ok((events, mark));
             }
-            commits += 1;
-            looked += row.events.len();
         }
     }
     Ok((events, mark))
@@ -213,19 +271,21 @@ async fn latest(app: &App, wanted: &Wanted, mut upto: u64, limit: usize) -> Resu
     let mut names = Names::default();
     // Newest first, until they are turned round.
     let mut events = Vec::new();
-    let (mut commits, mut looked) = (0, 0);
-    while commits < COMMITS_MAX && looked < LOOKED_MAX && events.len() < limit {
-        let rows = app.reader().views.latest(upto, PART.0, PART.1).await?;
+    let mut parts = Parts::new(wanted.run, true, COMMITS_MAX, BYTES_MAX);
+    while events.len() < limit
+        && let Some(rows) = parts.next(app, upto).await?
+    {
         let Some(oldest) = rows.last() else { break };
         upto = oldest.seq.saturating_sub(1);
         for row in &rows {
-            let of_row = wanted.of(app, &mut names, row).await?;
-            events.extend(of_row.into_iter().rev().map(|(_, event)| event));
-            commits += 1;
-            looked += row.events.len();
+            let room = limit - events.len();
+            let (found, _) = wanted.of(app, &mut names, row, None, room).await?;
+            events.extend(found.into_iter().rev().map(|(_, event)| event));
+            if events.len() == limit {
+                break;
+            }
         }
     }
-    events.truncate(limit);
     events.reverse();
     Ok(events)
 }

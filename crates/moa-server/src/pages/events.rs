@@ -3,14 +3,14 @@
 use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::time::Millis;
-use moa_view::events::{Names, Told, told, type_of};
+use moa_view::events::{Names, Picked, Told, kept_fits, type_of};
 use moa_view::now;
 use serde::Deserialize;
 
 use super::run::step;
 use super::{Page, live, page, parts};
 use crate::App;
-use crate::api::events::{PART, patterns, wanted};
+use crate::api::events::{Parts, patterns};
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::Query;
@@ -21,8 +21,8 @@ const COMMITS: usize = 400;
 const EVENTS: usize = 200;
 /// Events listed of one commit: it may hold thousands, and its run's page shows them.
 const LINES_A_COMMIT: usize = 100;
-/// Events looked at, about.
-const LOOKED: usize = 20_000;
+/// Bytes of events looked at, about.
+const BYTES: usize = 4 << 20;
 /// What people filter by most.
 const USUAL: &[(&str, &str)] = &[
     ("", "All"),
@@ -69,24 +69,32 @@ pub async fn show(
 /// in `upto` the event number from which on nothing was, and 0 when there is nothing more.
 async fn lines(app: &App, upto: &mut u64, patterns: &[String], now: Millis) -> Result<Vec<Markup>> {
     let (mut names, mut lines) = (Names::default(), Vec::new());
-    let (mut commits, mut looked) = (0, 0);
-    while lines.len() < EVENTS && commits < COMMITS && looked < LOOKED {
-        let rows = app.reader().views.latest(*upto, PART.0, PART.1).await?;
-        *upto = rows.last().map_or(0, |oldest| oldest.seq.saturating_sub(1));
+    let mut parts = Parts::new(None, true, COMMITS, BYTES);
+    while lines.len() < EVENTS
+        && let Some(rows) = parts.next(app, *upto).await?
+    {
         if rows.is_empty() {
-            break;
+            *upto = 0;
         }
         for row in &rows {
-            commits += 1;
-            looked += row.events.len();
-            if !row.events.iter().any(|event| wanted(patterns, type_of(event))) {
-                continue;
+            if lines.len() >= EVENTS {
+                break;
             }
-            let (workflow, steps) = names.of(app.reader(), row).await?;
-            let fit: Vec<_> = told(row, &workflow, &steps)
-                .filter(|event| wanted(patterns, type_of(event.event)))
-                .collect();
-            lines.extend(fit.iter().rev().take(LINES_A_COMMIT).map(|event| line(event, now)));
+            *upto = row.seq.saturating_sub(1);
+            let mut fit = Vec::new();
+            for event in row.timed()? {
+                if kept_fits(row, &event, patterns)? {
+                    fit.push(event);
+                }
+            }
+            fit.drain(..fit.len().saturating_sub(LINES_A_COMMIT));
+            if !fit.is_empty() {
+                let picked = Picked::read(app.reader(), &mut names, row, &fit).await?;
+                lines.extend(picked.told().rev().map(|event| line(&event, now)));
+            }
+        }
+        if *upto == 0 {
+            break;
         }
     }
     Ok(lines)

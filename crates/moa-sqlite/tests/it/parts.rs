@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moa_core::run::RunStatus;
 use moa_ports::suite::{block_on, build};
-use moa_ports::views::{PART_BYTES, Views};
+use moa_ports::views::{KeptAsk, PART_BYTES, Views};
 use moa_sqlite::{Options, SqliteStore};
 
 use crate::fixture::commit;
@@ -23,7 +23,11 @@ fn a_part_of_large_rows_is_short_and_the_next_goes_on() {
         rows.iter().map(|row| row.seq).collect()
     };
     let events = |after| seqs(block_on(store.events(after, 99, usize::MAX)).expect("events"));
-    let latest = |upto| seqs(block_on(store.latest(upto, 99, usize::MAX)).expect("events"));
+    let latest = |upto| -> Vec<u64> {
+        let (run, behind, bytes) = (None, 0, usize::MAX);
+        let ask = KeptAsk { run, behind, upto, newest_first: true, rows: 99, bytes };
+        block_on(store.kept(&ask)).expect("events").iter().map(|row| row.seq).collect()
+    };
     assert_eq!(events(0), [1, 2, 3, 4]);
     assert_eq!(events(4), [5, 6, 7, 8]);
     assert_eq!(events(8), [9, 10]);

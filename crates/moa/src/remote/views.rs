@@ -1,6 +1,7 @@
 //! The read side of a store elsewhere: each question is asked over the API.
 
 use async_trait::async_trait;
+use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
@@ -11,7 +12,9 @@ use moa_ports::limit::LimitRow;
 use moa_ports::sealed::SealedRow;
 use moa_ports::store::{Error, Snapshot, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
-use moa_ports::views::{Fate, HistoryRow, Pending, RunFilter, RunSummary, Totals, Views};
+use moa_ports::views::{
+    Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals, Views,
+};
 use moa_view::rows::{Ask, ROWS_MAX};
 use serde::de::DeserializeOwned;
 
@@ -81,8 +84,23 @@ impl Views for Remote {
         self.row(Ask::Events { after, rows, events }).await
     }
 
-    async fn latest(&self, upto: u64, rows: usize, events: usize) -> Result<Vec<HistoryRow>> {
-        self.row(Ask::Latest { upto, rows, events }).await
+    async fn kept(&self, _ask: &KeptAsk) -> Result<Vec<KeptRow>> {
+        not_told("its history as it is kept")
+    }
+
+    async fn places(&self, run: RunId, steps: &[InstIx]) -> Result<Option<Places>> {
+        let mut all: Option<Places> = None;
+        let (first, others) = steps.split_at(steps.len().min(ROWS_MAX));
+        for part in std::iter::once(first).chain(others.chunks(ROWS_MAX)) {
+            let steps = part.to_vec();
+            let found: Option<Places> = self.row(Ask::Places { run, steps }).await?;
+            match (&mut all, found) {
+                (Some(all), Some(more)) => all.steps.extend(more.steps),
+                (all @ None, found @ Some(_)) => *all = found,
+                (_, None) => return Ok(None),
+            }
+        }
+        Ok(all)
     }
 
     async fn last_event(&self) -> Result<u64> {

@@ -13,9 +13,9 @@ use moa_core::event::InstIx;
 use moa_core::ids::RunId;
 use moa_core::limit::LimitState;
 use moa_core::time::{Millis, Span};
-use moa_core::workflow::StepKind;
 use moa_ports::views::HistoryRow;
 use moa_view::attempts::{Attempt, Outcome, of_history};
+use moa_view::events::Names;
 use moa_view::node::{NodeStatus, PausedAgent};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
 use self::test::TestItem;
+use super::events::Parts;
 use super::limits::LimitItem;
 use crate::App;
 use crate::auth::Identity;
@@ -34,8 +35,8 @@ use crate::extract::{Json, Path, Query};
 const DRAIN_WAIT: Duration = Duration::from_secs(20);
 /// Commits that an agent's metrics are made from.
 const COMMITS: usize = 1000;
-/// Events that are looked at, about.
-const EVENTS: usize = 20_000;
+/// Bytes of events that are looked at, about.
+const BYTES: usize = 2 << 20;
 
 /// An agent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -396,26 +397,26 @@ pub async fn metrics(
 /// The attempts of an agent that ended in the newest commits: when each began, how many milliseconds
 /// it took, whether it failed. One that was given back because its node stopped does not count.
 async fn attempts_of(app: &App, spec: &AgentSpec) -> Result<Vec<(Millis, u64, bool)>> {
-    let views = &app.reader().views;
-    let rows = views.latest(u64::MAX, COMMITS, EVENTS).await?;
     let mut by_run: BTreeMap<RunId, Vec<HistoryRow>> = BTreeMap::new();
-    for row in rows.into_iter().rev() {
-        by_run.entry(row.run).or_default().push(row);
+    let mut parts = Parts::new(None, true, COMMITS, BYTES);
+    let mut upto = u64::MAX;
+    while upto > 0
+        && let Some(rows) = parts.next(app, upto).await?
+    {
+        upto = rows.last().map_or(0, |oldest| oldest.seq.saturating_sub(1));
+        for row in &rows {
+            by_run.entry(row.run).or_default().push(row.whole()?);
+        }
     }
-    let mut ended = Vec::new();
-    for (id, rows) in by_run {
-        // It may be deleted meanwhile.
-        let Ok(run) = app.reader().run(id).await else { continue };
-        let is_ours = |inst: InstIx| {
-            run.step(inst).is_some_and(|row| match &run.graph.plan().step(row.plan).kind {
-                StepKind::Task { agent, .. } => *agent == spec.id,
-                _ => false,
-            })
+    let (mut names, mut ended) = (Names::default(), Vec::new());
+    for (run, mut rows) in by_run {
+        rows.reverse();
+        let all = of_history(&rows);
+        let (_, named) = names.named(app.reader(), run, all.keys().copied()).await?;
+        let is_ours = |inst: &InstIx| {
+            named.get(inst).is_some_and(|named| named.agent.as_ref() == Some(&spec.id))
         };
-        for (inst, attempts) in of_history(&rows) {
-            if !is_ours(inst) {
-                continue;
-            }
+        for (_, attempts) in all.into_iter().filter(|(inst, _)| is_ours(inst)) {
             for Attempt { started_at, ended_at, outcome, .. } in attempts {
                 let failed = outcome == Some(Outcome::Failed);
                 if let Some(at) = ended_at.filter(|_| outcome != Some(Outcome::Released)) {
