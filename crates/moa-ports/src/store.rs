@@ -34,6 +34,9 @@ pub enum Error {
     /// Nothing was written; try again later (disk full, connection refused).
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// Too much is read at once; nothing is wrong, and in a moment there is room again.
+    #[error("the store is asked for more than it can answer at once")]
+    Busy,
     /// Nobody knows whether it was written: forget what was assumed, load again.
     #[error("the outcome of a write is unknown: {0}")]
     Unknown(String),

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::machine::{Place, TimerKey};
-use moa_core::run::RunStatus;
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
 use serde::{Deserialize, Serialize};
@@ -28,10 +28,24 @@ pub trait Views: Send + Sync {
     /// Runs that fit the filter, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, Error>;
 
-    /// A run with its step rows.
+    /// A run with its step rows, however many it has.
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>, Error>;
 
-    /// Runs whose id starts or ends with these hexadecimal digits (hyphens left out); at most 10.
+    /// A run with a part of its step rows: those from number `from` on, at most `limit`. It takes no
+    /// more when there are others.
+    async fn run_part(
+        &self,
+        run: RunId,
+        from: InstIx,
+        limit: usize,
+    ) -> Result<Option<Snapshot>, Error>;
+
+    /// Steps of a run that wait for a person ([`moa_core::step::WaitReason::asks`]), in order; at
+    /// most `limit`.
+    async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>, Error>;
+
+    /// Runs whose id starts with these hexadecimal digits (hyphens left out), or ends with them and is
+    /// one of the newest [`ENDS_LOOKED_MAX`]; at most 10.
     async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>, Error>;
 
     /// The history of a run behind version `after`, in order, at most `rows` rows; fewer when they
@@ -336,6 +350,9 @@ pub struct PendingTask {
     /// [`BEFORE_MAX`].
     pub others: u64,
 }
+
+/// How many runs are looked at for an id that ends in some way: nothing sorts them by their ends.
+pub const ENDS_LOOKED_MAX: usize = 100_000;
 
 /// How far steps that wait for a person are counted.
 pub const ASKS_MAX: u64 = 10_000;

@@ -170,6 +170,9 @@ pub trait Control: Send + Sync {
     /// The workflows of the project's files, by name.
     async fn workflows(&self) -> Result<Vec<FileWorkflow>>;
 
+    /// One of them; `None` = there is no file of that name.
+    async fn workflow(&self, name: Name) -> Result<Option<FileWorkflow>>;
+
     /// The files of the project, as they are now; the settings file is among them only when it is
     /// asked for.
     async fn files(&self, settings: bool) -> Result<Vec<ProjectFile>>;

@@ -14,6 +14,9 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// How long to wait before something is asked again that there was no room for.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+
 /// The result of a handler.
 pub type Result<T> = std::result::Result<T, Problem>;
 
@@ -57,6 +60,8 @@ pub enum Code {
     Internal,
     /// The store can't be written, or the node is stopping.
     Unavailable,
+    /// More is asked than can be answered at once: try again in a moment.
+    Busy,
     /// The store is damaged.
     StoreDamaged,
     /// The store was written by a newer moa.
@@ -65,7 +70,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Code; 20] = [
+    pub const ALL: [Code; 21] = [
         Code::InvalidRequest,
         Code::InvalidFiles,
         Code::Unauthenticated,
@@ -84,6 +89,7 @@ impl Code {
         Code::Timeout,
         Code::Internal,
         Code::Unavailable,
+        Code::Busy,
         Code::StoreDamaged,
         Code::StoreNewer,
     ];
@@ -109,6 +115,7 @@ impl Code {
             Code::Timeout => "timeout",
             Code::Internal => "internal",
             Code::Unavailable => "unavailable",
+            Code::Busy => "busy",
             Code::StoreDamaged => "store_damaged",
             Code::StoreNewer => "store_newer",
         }
@@ -132,7 +139,7 @@ impl Code {
             Code::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Code::Timeout => StatusCode::REQUEST_TIMEOUT,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Code::Unavailable | Code::StoreDamaged | Code::StoreNewer => {
+            Code::Unavailable | Code::Busy | Code::StoreDamaged | Code::StoreNewer => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -159,6 +166,7 @@ impl Code {
             Code::Timeout => "Took too long",
             Code::Internal => "A fault of moa",
             Code::Unavailable => "Not possible now",
+            Code::Busy => "Too much at once",
             Code::StoreDamaged => "The store is damaged",
             Code::StoreNewer => "The store is newer than this moa",
         }
@@ -297,10 +305,13 @@ impl From<Failure> for Problem {
             Exit::Unavailable => Code::Unavailable,
             Exit::Damaged => Code::StoreDamaged,
             Exit::Newer => Code::StoreNewer,
+            Exit::Busy => Code::Busy,
             Exit::Ok | Exit::Failed | Exit::Refused | Exit::Interrupted => Code::Conflict,
         };
+        let retry_after = (code == Code::Busy).then_some(BUSY_WAIT);
         let Failure { message, place, detail, hints, .. } = failure;
-        Self { place, text: detail.map(String::into_boxed_str), hints, ..Self::new(code, message) }
+        let text = detail.map(String::into_boxed_str);
+        Self { place, text, hints, retry_after, ..Self::new(code, message) }
     }
 }
 

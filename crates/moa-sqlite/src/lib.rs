@@ -42,7 +42,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
-use moa_core::run::RunStatus;
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{Occurrence, TriggerId};
 use moa_ports::artifacts::ArtifactHash;
@@ -302,6 +302,17 @@ macro_rules! pass_views {
             }
             async fn run(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {
                 self.readers.run(run).await
+            }
+            async fn run_part(
+                &self,
+                run: RunId,
+                from: InstIx,
+                limit: usize,
+            ) -> Result<Option<Snapshot>, StoreError> {
+                self.readers.run_part(run, from, limit).await
+            }
+            async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>, StoreError> {
+                self.readers.asking(run, limit).await
             }
             async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>, StoreError> {
                 self.readers.find_runs(digits).await

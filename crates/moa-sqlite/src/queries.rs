@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::machine::Place;
-use moa_core::run::RunStatus;
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
 use moa_ports::artifacts::ArtifactHash;
@@ -16,8 +16,8 @@ use moa_ports::sealed::SealedRow;
 use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
-    ASKS_MAX, BEFORE_MAX, Fate, HistoryRow, KeptAsk, KeptRow, PART_BYTES, PENDING_TASKS_MAX,
-    Pending, PendingTask, Places, RunFilter, RunSummary, Totals, Views,
+    ASKS_MAX, BEFORE_MAX, ENDS_LOOKED_MAX, Fate, HistoryRow, KeptAsk, KeptRow, PART_BYTES,
+    PENDING_TASKS_MAX, Pending, PendingTask, Places, RunFilter, RunSummary, Totals, Views,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -51,6 +51,23 @@ impl Views for Readers {
             read::snapshot(&whole, run)
         })
         .await
+    }
+
+    async fn run_part(
+        &self,
+        run: RunId,
+        from: InstIx,
+        limit: usize,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        self.ask(move |conn| {
+            let whole = conn.unchecked_transaction()?;
+            read::snapshot_part(&whole, run, from, limit)
+        })
+        .await
+    }
+
+    async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>, StoreError> {
+        self.ask(move |conn| asking(conn, run, limit)).await
     }
 
     async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>, StoreError> {
@@ -348,6 +365,17 @@ pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSumma
     collect(stmt.query(params_from_iter(values))?, rows::summary)
 }
 
+/// Steps of a run that wait for a person.
+pub(crate) fn asking(conn: &Connection, run: RunId, limit: usize) -> Result<Vec<StepRow>, Fail> {
+    let asks = ASKS.replacen("steps", "steps INDEXED BY steps_asks", 1);
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {} {asks} AND run_no = (SELECT no FROM runs WHERE id = ?1) ORDER BY inst LIMIT ?2",
+        rows::STEP
+    ))?;
+    collect(stmt.query(params![run.to_bytes(), sql_limit(limit)])?, rows::step)
+}
+
+/// Runs whose id starts, or ends, with these digits.
 pub(crate) fn find_runs(conn: &Connection, digits: &str) -> Result<Vec<RunId>, Fail> {
     let count = u32::try_from(digits.len()).unwrap_or(u32::MAX);
     let Some(number) = u128::from_str_radix(digits, 16).ok().filter(|_| count <= 32) else {
@@ -362,8 +390,8 @@ pub(crate) fn find_runs(conn: &Connection, digits: &str) -> Result<Vec<RunId>, F
     let bounds = params![RunId(first).to_bytes(), RunId(last).to_bytes(), sql_limit(FOUND_MAX)];
     let mut found = collect(stmt.query(bounds)?, |row| rows::run_id(row, 0))?;
     let mask = u128::MAX.checked_shr(free).unwrap_or(0);
-    let mut stmt = conn.prepare_cached("SELECT id FROM runs ORDER BY id DESC")?;
-    let mut all = stmt.query([])?;
+    let mut stmt = conn.prepare_cached("SELECT id FROM runs ORDER BY id DESC LIMIT ?1")?;
+    let mut all = stmt.query([sql_limit(ENDS_LOOKED_MAX)])?;
     let mut ends = 0;
     while let Some(row) = all.next()? {
         let run = rows::run_id(row, 0)?;

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::MessageBody;
-use moa_core::run::StepRow;
 use moa_core::time::Millis;
 use moa_ports::store::{
     Due, DueAsk, Message, MessageId, ReadyAsk, ReadyTask, Snapshot, TaskQueue, WorkflowRef,
@@ -21,6 +20,37 @@ use crate::write::State;
 
 /// One run with its steps.
 pub(crate) fn snapshot(conn: &Connection, run: RunId) -> Result<Option<Snapshot>, Fail> {
+    let Some((no, found)) = without_steps(conn, run)? else { return Ok(None) };
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {} FROM steps WHERE run_no = ?1 ORDER BY inst",
+        rows::STEP
+    ))?;
+    let steps = collect(stmt.query([no])?, rows::step).map_err(|fail| of_run(fail, run))?;
+    Ok(Some(Snapshot { steps, ..found }))
+}
+
+/// One run with those of its steps from a number on, so many at most.
+pub(crate) fn snapshot_part(
+    conn: &Connection,
+    run: RunId,
+    from: InstIx,
+    limit: usize,
+) -> Result<Option<Snapshot>, Fail> {
+    let Some((no, found)) = without_steps(conn, run)? else { return Ok(None) };
+    if limit == 0 {
+        return Ok(Some(found));
+    }
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT {} FROM steps WHERE run_no = ?1 AND inst >= ?2 ORDER BY inst LIMIT ?3",
+        rows::STEP
+    ))?;
+    let part = stmt.query(params![no, from, sql_limit(limit)])?;
+    let steps = collect(part, rows::step).map_err(|fail| of_run(fail, run))?;
+    Ok(Some(Snapshot { steps, ..found }))
+}
+
+/// One run but for its steps, with the number of its row.
+fn without_steps(conn: &Connection, run: RunId) -> Result<Option<(i64, Snapshot)>, Fail> {
     let mut stmt = conn.prepare_cached(&format!(
         "SELECT {}, r.no, (SELECT max(h.version) FROM history h WHERE h.run_no = r.no), r.root \
          FROM runs r WHERE r.id = ?1",
@@ -31,14 +61,7 @@ pub(crate) fn snapshot(conn: &Connection, run: RunId) -> Result<Option<Snapshot>
     let no: i64 = row.get(17)?;
     let version = rows::count(row, 18)?;
     let root = row.get::<_, Option<[u8; 16]>>(19)?.map_or(run, RunId::from_bytes);
-    let row = rows::run(row)?;
-    let mut stmt = conn.prepare_cached(&format!(
-        "SELECT {} FROM steps WHERE run_no = ?1 ORDER BY inst",
-        rows::STEP
-    ))?;
-    let steps: Vec<StepRow> =
-        collect(stmt.query([no])?, rows::step).map_err(|fail| of_run(fail, run))?;
-    Ok(Some(Snapshot { version, row, steps, root }))
+    Ok(Some((no, Snapshot { version, row: rows::run(row)?, steps: Vec::new(), root })))
 }
 
 /// Says which run the damage is in.

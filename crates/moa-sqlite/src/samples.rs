@@ -335,6 +335,8 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
         queries::kept(conn, &KeptAsk { run, newest_first: false, ..ask })?;
     }
     queries::places(conn, run, &[1])?;
+    queries::asking(conn, run, 9)?;
+    read::snapshot_part(conn, run, 1, 9)?;
     queries::pending(conn, run)?;
     queries::totals(conn)?;
     queries::fate(conn, run)?;

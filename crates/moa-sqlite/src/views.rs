@@ -17,6 +17,8 @@ use crate::writer::Health;
 
 /// Threads that read at once.
 const READERS_MAX: usize = 3;
+/// Questions that wait for a thread at most: who asks more than that is told to come again.
+const WAITING_MAX: usize = 1000;
 /// How long a thread waits for the next question before it ends.
 const READER_IDLE: Duration = Duration::from_secs(5);
 
@@ -81,7 +83,7 @@ impl Readers {
             // Who asked may have gone away.
             let _ = answer.send(reader.answer(question));
         });
-        shared.enqueue(job).map_err(StoreError::Unavailable)?;
+        shared.enqueue(job)?;
         let gone = |_| StoreError::Unavailable("a reader of the store ended".to_owned());
         answered.await.map_err(gone)?
     }
@@ -105,16 +107,20 @@ impl Drop for Shared {
 
 impl Shared {
     /// Hands a question to a thread; to a new one if all are busy and there may be one more.
-    fn enqueue(&self, job: Job) -> Result<(), String> {
+    fn enqueue(&self, job: Job) -> Result<(), StoreError> {
         let mut state = locked(&self.queue.state);
         if state.closed {
-            return Err("the store is closed".to_owned());
+            return Err(StoreError::Unavailable("the store is closed".to_owned()));
+        }
+        if state.jobs.len() >= WAITING_MAX {
+            return Err(StoreError::Busy);
         }
         state.jobs.push_back(job);
         if state.jobs.len() > state.waiting && state.alive < READERS_MAX {
             state.alive += 1;
             drop(state);
-            return self.start_thread().map_err(|e| format!("no thread to read with: {e}"));
+            let no_thread = |e| StoreError::Unavailable(format!("no thread to read with: {e}"));
+            return self.start_thread().map_err(no_thread);
         }
         drop(state);
         self.queue.changed.notify_one();
@@ -262,4 +268,39 @@ impl Stamp {
 /// Whether there is something in a write-ahead log: a node runs, or was killed.
 pub(crate) fn has_log(path: &Path) -> bool {
     std::fs::metadata(schema::beside(path, "-wal")).is_ok_and(|log| log.len() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn so_many_questions_wait_and_no_more() {
+        let readers = Readers::new("nowhere".into(), true, Arc::default());
+        let (answered, answers) = channel();
+        let (hold, held) = channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let ask = |n: usize| {
+            let (answered, held) = (answered.clone(), Arc::clone(&held));
+            readers.shared.enqueue(Box::new(move |_| {
+                answered.send(n).expect("somebody listens");
+                // Until the other end is gone.
+                let _ = locked(&held).recv();
+            }))
+        };
+        // Each thread takes one, and has it.
+        for n in 0..READERS_MAX {
+            ask(n).expect("there is room");
+            answers.recv().expect("it is asked");
+        }
+        for n in 0..WAITING_MAX {
+            ask(READERS_MAX + n).expect("there is room");
+        }
+        assert_eq!(ask(0), Err(StoreError::Busy));
+        drop(hold);
+        assert_eq!(answers.iter().take(WAITING_MAX).count(), WAITING_MAX);
+        ask(0).expect("there is room again");
+    }
 }

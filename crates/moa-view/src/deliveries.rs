@@ -59,7 +59,7 @@ pub async fn list(views: &dyn Views, which: &Which) -> Result<(Vec<Delivery>, Op
         let runs = views.runs(&filter).await?;
         for summary in &runs {
             // It may be deleted meanwhile.
-            let Some(run) = views.run(summary.run).await? else { continue };
+            let Some(run) = views.run_part(summary.run, 0, 0).await? else { continue };
             let text = |name: &str| run.row.params[name].as_str().unwrap_or_default().to_owned();
             if text("channel") != which.channel.as_str() {
                 continue;

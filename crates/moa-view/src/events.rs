@@ -56,54 +56,100 @@ pub fn type_of(event: &Event) -> &'static str {
 /// Bytes of a type at most.
 const TYPE_BYTES_MAX: usize = 256;
 
-/// The type of an event as it is kept (`step_ready`), without reading it; `None` = it is not known.
+/// Types as they are kept, with what they are called.
+const TYPES: [(&str, &str); 28] = [
+    ("run_created", "run.created"),
+    ("run_started", "run.started"),
+    ("run_paused", "run.paused"),
+    ("run_resumed", "run.resumed"),
+    ("cancel_requested", "run.cancel_requested"),
+    ("phase_entered", "run.phase_entered"),
+    ("run_succeeded", "run.succeeded"),
+    ("run_failed", "run.failed"),
+    ("run_cancelled", "run.cancelled"),
+    ("step_ready", "step.ready"),
+    ("step_started", "step.started"),
+    ("attempt_failed", "attempt.failed"),
+    ("attempt_released", "attempt.released"),
+    ("outcome_checked", "attempt.outcome_checked"),
+    ("step_waiting", "step.waiting"),
+    ("step_own_done", "step.own_done"),
+    ("step_opened", "step.opened"),
+    ("body_opened", "step.body_opened"),
+    ("iterations_released", "step.iterations_released"),
+    ("step_succeeded", "step.succeeded"),
+    ("step_failed", "step.failed"),
+    ("step_skipped", "step.skipped"),
+    ("step_cancelled", "step.cancelled"),
+    ("signal_received", "signal.received"),
+    ("signal_taken", "signal.taken"),
+    ("event_emitted", "event.emitted"),
+    ("time_passed", "time.passed"),
+    ("wait_lapsed", "step.wait_lapsed"),
+];
+/// Types that are looked for in the text of a commit, before its events are told apart.
+const LOOKED_FOR_MAX: usize = 4;
+
+/// The type of an event as it is kept, without reading it; `None` = it is not known.
 fn type_of_kept(kind: &str) -> Option<&'static str> {
-    Some(match kind {
-        "run_created" => "run.created",
-        "run_started" => "run.started",
-        "run_paused" => "run.paused",
-        "run_resumed" => "run.resumed",
-        "cancel_requested" => "run.cancel_requested",
-        "phase_entered" => "run.phase_entered",
-        "run_succeeded" => "run.succeeded",
-        "run_failed" => "run.failed",
-        "run_cancelled" => "run.cancelled",
-        "step_ready" => "step.ready",
-        "step_started" => "step.started",
-        "attempt_failed" => "attempt.failed",
-        "attempt_released" => "attempt.released",
-        "outcome_checked" => "attempt.outcome_checked",
-        "step_waiting" => "step.waiting",
-        "step_own_done" => "step.own_done",
-        "step_opened" => "step.opened",
-        "body_opened" => "step.body_opened",
-        "iterations_released" => "step.iterations_released",
-        "step_succeeded" => "step.succeeded",
-        "step_failed" => "step.failed",
-        "step_skipped" => "step.skipped",
-        "step_cancelled" => "step.cancelled",
-        "signal_received" => "signal.received",
-        "signal_taken" => "signal.taken",
-        "event_emitted" => "event.emitted",
-        "time_passed" => "time.passed",
-        "wait_lapsed" => "step.wait_lapsed",
-        _ => return None,
-    })
+    TYPES.iter().find(|(kept, _)| *kept == kind).map(|(_, name)| *name)
 }
 
-/// Whether the type of an event that is not read fits one of some patterns; no patterns fit all.
-///
-/// # Errors
-/// Only reading it tells, and it is damaged.
-pub fn kept_fits(row: &KeptRow, event: &KeptEvent<'_>, patterns: &[String]) -> Result<bool> {
-    if patterns.is_empty() {
-        return Ok(true);
+/// Types of events that are wanted; no patterns want all.
+#[derive(Debug, Clone, Default)]
+pub struct Patterns {
+    patterns: Vec<String>,
+    /// How those begin that fit, as they are kept, if they are few: a commit without any of these
+    /// has nothing that is wanted.
+    begin: Option<Vec<String>>,
+}
+
+impl Patterns {
+    /// Reads patterns with commas between them: `step.failed,run.*`.
+    pub fn read(text: &str) -> Self {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        let patterns: Vec<String> = words.map(str::to_owned).collect();
+        let fit = TYPES.iter().filter(|(_, name)| patterns.iter().any(|p| type_fits(name, p)));
+        let begin: Vec<String> = fit.map(|(kept, _)| format!("{{\"type\":\"{kept}\"")).collect();
+        let few = !patterns.is_empty() && begin.len() <= LOOKED_FOR_MAX;
+        Self { patterns, begin: few.then_some(begin) }
     }
-    let kind = match event.kind().and_then(type_of_kept) {
-        Some(kind) => kind,
-        None => type_of(&row.read(event)?),
-    };
-    Ok(patterns.iter().any(|pattern| type_fits(kind, pattern)))
+
+    /// Whether a type is wanted.
+    pub fn fit(&self, kind: &str) -> bool {
+        self.patterns.is_empty() || self.patterns.iter().any(|pattern| type_fits(kind, pattern))
+    }
+
+    /// The events of a commit that are wanted, none of them read.
+    ///
+    /// # Errors
+    /// The commit is damaged.
+    pub fn of<'a>(&self, row: &'a KeptRow) -> Result<Vec<KeptEvent<'a>>> {
+        let may = |begin: &Vec<String>| begin.iter().any(|begin| row.events.contains(begin));
+        if !self.begin.as_ref().is_none_or(may) {
+            return Ok(Vec::new());
+        }
+        let mut all = row.timed()?;
+        if self.patterns.is_empty() {
+            return Ok(all);
+        }
+        let mut wrong = None;
+        all.retain(|event| match event.kind().and_then(type_of_kept) {
+            Some(kind) => self.fit(kind),
+            // Only reading it tells.
+            None => match row.read(event) {
+                Ok(event) => self.fit(type_of(&event)),
+                Err(error) => {
+                    wrong = Some(error);
+                    false
+                }
+            },
+        });
+        match wrong {
+            Some(error) => Err(error.into()),
+            None => Ok(all),
+        }
+    }
 }
 
 /// Checks the type of an event that somebody publishes.
@@ -452,6 +498,9 @@ mod tests {
             let timed = row.timed().expect("it is whole");
             assert_eq!((timed[0].kind(), timed[0].at), (Some(kind), at));
             assert_eq!(type_of_kept(kind), Some(type_of(&event)));
+            let found = |pattern: &str| Patterns::read(pattern).of(&row).expect("whole").len();
+            let kinds = [type_of(&event), "*", "", &format!("x,{}", type_of(&event)), "x"];
+            assert_eq!(kinds.map(found), [1, 1, 1, 1, 0], "{kind}");
             assert_eq!(row.read(&timed[0]).expect("it is whole"), event);
         }
     }

@@ -27,13 +27,15 @@ pub enum Exit {
     Damaged = 7,
     /// The store was written by a newer moa.
     Newer = 8,
+    /// More is asked than can be answered at once: try again in a moment.
+    Busy = 9,
     /// Stopped by Ctrl-C or SIGTERM before the end.
     Interrupted = 130,
 }
 
 impl Exit {
     /// All of them.
-    const ALL: [Exit; 10] = [
+    const ALL: [Exit; 11] = [
         Exit::Ok,
         Exit::Failed,
         Exit::Usage,
@@ -43,6 +45,7 @@ impl Exit {
         Exit::Unavailable,
         Exit::Damaged,
         Exit::Newer,
+        Exit::Busy,
         Exit::Interrupted,
     ];
 
@@ -167,6 +170,7 @@ impl From<store::Error> for Failure {
                 Self::new(Exit::Unavailable, message)
                     .hint("`moa doctor` checks the disk and the store")
             }
+            store::Error::Busy => Self::new(Exit::Busy, message).hint("try again in a moment"),
             store::Error::Newer { .. } => Self::new(Exit::Newer, message),
             store::Error::Older { .. } => Self::refused(message)
                 .hint("a node of this moa upgrades it when it starts: `moa up`"),

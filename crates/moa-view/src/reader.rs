@@ -9,7 +9,7 @@ use moa_core::limit::LimitState;
 use moa_core::machine::{Graph, Run};
 use moa_core::time::Millis;
 use moa_core::workflow::{Plan, notify_workflow};
-use moa_ports::store::WorkflowVersion;
+use moa_ports::store::{Snapshot, WorkflowVersion};
 use moa_ports::views::{HistoryRow, RunFilter, Views};
 
 use crate::events::Named;
@@ -91,6 +91,15 @@ impl Reader {
         Run::restore(snapshot.row, snapshot.steps, snapshot.version, graph).map_err(damaged)
     }
 
+    /// A run but for its steps: however many these are, it takes the same.
+    ///
+    /// # Errors
+    /// There is none, or the store can't be read.
+    pub async fn head(&self, id: RunId) -> Result<Snapshot> {
+        let found = self.views.run_part(id, 0, 0).await?;
+        found.ok_or_else(|| Failure::unknown_run(id))
+    }
+
     /// Those of some runs that don't belong to any of these roots, in order.
     pub async fn not_below(
         &self,
@@ -99,7 +108,7 @@ impl Reader {
     ) -> Result<Vec<RunId>> {
         let mut others = Vec::new();
         for run in runs {
-            let root = self.views.run(run).await?.map(|snapshot| snapshot.root);
+            let root = self.views.run_part(run, 0, 0).await?.map(|head| head.root);
             if root.is_none_or(|root| !roots.contains(&root)) {
                 others.push(run);
             }
@@ -117,7 +126,7 @@ impl Reader {
         for run in runs {
             let mut next = Some(run);
             while let Some(id) = next.filter(|id| *id != top) {
-                let snapshot = self.views.run(id).await?;
+                let snapshot = self.views.run_part(id, 0, 0).await?;
                 next = snapshot.and_then(|snapshot| snapshot.row.parent).map(|parent| parent.run);
             }
             below.extend(next.map(|_| run));
@@ -127,7 +136,7 @@ impl Reader {
 
     /// A run as it was at a version, and when that was: its history up to there, folded.
     pub async fn run_at(&self, id: RunId, version: u64) -> Result<(Run, Millis)> {
-        let snapshot = self.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?;
+        let snapshot = self.head(id).await?;
         if version == 0 || version > snapshot.version {
             let newest = snapshot.version;
             return Err(Failure::not_found(format!("the run has versions 1 to {newest}"))

@@ -21,6 +21,8 @@ pub const FORMAT: u32 = 2;
 pub const COMMITS_MAX: usize = 200;
 /// Events of those rows, about.
 pub const EVENTS_MAX: usize = 5000;
+/// Steps of a run answered at once.
+pub const STEPS_MAX: usize = 2000;
 /// Other rows answered at once.
 pub const ROWS_MAX: usize = 500;
 
@@ -39,8 +41,22 @@ pub struct Question {
 pub enum Ask {
     /// Runs; at most [`ROWS_MAX`].
     Runs(RunFilter),
-    /// A run with its steps.
-    Run(RunId),
+    /// A run with a part of its steps; at most [`STEPS_MAX`] of them.
+    RunPart {
+        /// The run.
+        run: RunId,
+        /// Steps from this number on.
+        from: InstIx,
+        /// So many.
+        limit: usize,
+    },
+    /// Steps of a run that wait for a person; at most [`ROWS_MAX`].
+    Asking {
+        /// The run.
+        run: RunId,
+        /// So many.
+        limit: usize,
+    },
     /// Runs by digits of their ids.
     FindRuns(String),
     /// The history of a run; at most [`COMMITS_MAX`] rows.
@@ -168,7 +184,10 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
             let filter = RunFilter { limit: rows(filter.limit), ..filter };
             json(views.runs(&filter).await?)
         }
-        Ask::Run(run) => json(views.run(run).await?),
+        Ask::RunPart { run, from, limit } => {
+            json(views.run_part(run, from, limit.min(STEPS_MAX)).await?)
+        }
+        Ask::Asking { run, limit } => json(views.asking(run, rows(limit)).await?),
         Ask::FindRuns(digits) => json(views.find_runs(&digits).await?),
         Ask::History { run, after, limit } => {
             json(views.history(run, after, commits(limit)).await?)

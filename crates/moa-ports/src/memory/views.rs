@@ -46,6 +46,25 @@ impl Views for MemoryStore {
         Ok(self.model().snapshot(run))
     }
 
+    async fn run_part(
+        &self,
+        run: RunId,
+        from: InstIx,
+        limit: usize,
+    ) -> Result<Option<Snapshot>, Error> {
+        let model = self.model();
+        let Some(run) = model.runs.get(&run) else { return Ok(None) };
+        let steps = run.steps.range(from..).take(limit).map(|(_, step)| step.clone()).collect();
+        let (version, row, root) = (run.version, run.row.clone(), run.root);
+        Ok(Some(Snapshot { version, row, steps, root }))
+    }
+
+    async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>, Error> {
+        let model = self.model();
+        let steps = model.runs.get(&run).into_iter().flat_map(|run| run.steps.values());
+        Ok(steps.filter(|step| is_asking(step)).take(limit).cloned().collect())
+    }
+
     async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>, Error> {
         let digits = digits.replace('-', "").to_ascii_lowercase();
         if digits.is_empty() {
@@ -226,10 +245,11 @@ fn fits(filter: &RunFilter, run: &Run) -> bool {
 
 /// How many steps of a run wait for a person.
 fn asks(run: &Run) -> u64 {
-    let asks = |step: &&StepRow| {
-        step.status == StepStatus::Waiting && step.wait.is_some_and(|wait| wait.asks())
-    };
-    run.steps.values().filter(asks).count() as u64
+    run.steps.values().filter(|step| is_asking(step)).count() as u64
+}
+
+fn is_asking(step: &StepRow) -> bool {
+    step.status == StepStatus::Waiting && step.wait.is_some_and(|wait| wait.asks())
 }
 
 fn summary(run: &Run) -> RunSummary {

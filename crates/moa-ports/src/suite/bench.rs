@@ -245,6 +245,16 @@ impl Bench {
         block_on(self.views().events(after, rows, events)).expect("events are read")
     }
 
+    /// See [`Views::run_part`].
+    pub fn run_part(&self, run: RunId, from: InstIx, limit: usize) -> Option<Snapshot> {
+        block_on(self.views().run_part(run, from, limit)).expect("a run is shown")
+    }
+
+    /// See [`Views::asking`].
+    pub fn asking(&self, run: RunId, limit: usize) -> Vec<StepRow> {
+        block_on(self.views().asking(run, limit)).expect("steps are shown")
+    }
+
     /// See [`Views::kept`].
     pub fn kept(&self, ask: &KeptAsk) -> Vec<KeptRow> {
         block_on(self.views().kept(ask)).expect("the history is read")

@@ -536,6 +536,7 @@ fn classed(outcome: Result<BatchOutcome, Error>) -> Result<BatchOutcome, &'stati
     outcome.map_err(|error| match error {
         Error::Invalid(_) => "invalid",
         Error::Unavailable(_) => "unavailable",
+        Error::Busy => "busy",
         Error::Unknown(_) => "unknown",
         Error::Corrupt { .. } => "corrupt",
         Error::Newer { .. } => "newer",

@@ -12,7 +12,7 @@ use super::build::{
     self, NOW, change, create, end, name, ready, row, row_in, run, step, with_steps,
 };
 use super::{Bench, Verdict, rules};
-use crate::store::{Commit, WorkflowRef};
+use crate::store::{Commit, Snapshot, WorkflowRef};
 use crate::views::{KeptAsk, RunFilter, Totals};
 
 rules![
@@ -24,6 +24,8 @@ rules![
     events_are_read_behind_a_number,
     the_history_is_read_as_it_is_kept,
     steps_are_placed_with_what_they_stand_in,
+    a_run_is_read_in_parts,
+    steps_that_ask_are_found_alone,
     totals_count_what_is_there,
     the_newest_workflow_version_is_the_last_one_kept,
     a_workflow_version_is_found_by_label_or_hash,
@@ -246,6 +248,42 @@ fn steps_are_placed_with_what_they_stand_in(bench: &mut Bench) -> Verdict {
     ];
     assert_eq!(found.steps, BTreeMap::from(expected));
     assert_eq!(bench.places(run(1), &[]).expect("a run").steps, BTreeMap::new());
+    Verdict::Passed
+}
+
+fn a_run_is_read_in_parts(bench: &mut Bench) -> Verdict {
+    let steps: Vec<StepRow> = (0..5).map(|inst| step(inst, StepStatus::Succeeded)).collect();
+    bench.create(run(1), steps);
+    bench.all(vec![change(run(1), 1)]);
+    let whole = bench.view_run(run(1)).expect("a run");
+    assert_eq!((whole.version, whole.steps.len()), (2, 5));
+    let part = |from, limit| bench.run_part(run(1), from, limit).expect("a run");
+    assert_eq!(part(0, 99), whole);
+    assert_eq!(part(1, 2), Snapshot { steps: whole.steps[1..3].to_vec(), ..whole.clone() });
+    for nothing in [part(0, 0), part(5, 99), part(u32::MAX, 1)] {
+        assert_eq!(nothing, Snapshot { steps: Vec::new(), ..whole.clone() });
+    }
+    assert_eq!(bench.run_part(run(2), 0, 9), None);
+    Verdict::Passed
+}
+
+fn steps_that_ask_are_found_alone(bench: &mut Bench) -> Verdict {
+    let waiting = |inst, reason| StepRow { wait: Some(reason), ..step(inst, StepStatus::Waiting) };
+    let steps = vec![
+        step(0, StepStatus::Running),
+        waiting(1, WaitReason::Signal),
+        waiting(2, WaitReason::Timer),
+        waiting(3, WaitReason::Approval),
+        waiting(4, WaitReason::UnknownOutcome),
+    ];
+    bench.create(run(1), steps.clone());
+    bench.create(run(2), vec![waiting(0, WaitReason::Signal)]);
+    let asking = |n, limit| -> Vec<u32> {
+        bench.asking(run(n), limit).iter().map(|step| step.inst).collect()
+    };
+    assert_eq!([asking(1, 99), asking(1, 2), asking(2, 99)], [vec![1, 3, 4], vec![1, 3], vec![0]]);
+    assert_eq!(bench.asking(run(1), 1), [steps[1].clone()]);
+    assert_eq!([asking(1, 0), asking(9, 9)], [[0; 0], [0; 0]]);
     Verdict::Passed
 }
 

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use moa_core::ids::{Name, RunId};
 use moa_ports::views::{KeptAsk, KeptRow};
-use moa_view::events::{Names, Picked, Told, kept_fits, type_fits};
+use moa_view::events::{Names, Patterns, Picked, Told};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -75,7 +75,7 @@ pub struct EventPage {
 
 /// What a filter asks for.
 pub struct Wanted {
-    patterns: Vec<String>,
+    patterns: Patterns,
     run: Option<RunId>,
     workflow: Option<Name>,
     agent: Option<Name>,
@@ -94,7 +94,7 @@ impl Wanted {
         agent: Option<&str>,
     ) -> Result<Self> {
         Ok(Self {
-            patterns: patterns(types),
+            patterns: Patterns::read(types.unwrap_or_default()),
             run: match run {
                 Some(run) => Some(find(app, run).await?),
                 None => None,
@@ -112,8 +112,7 @@ impl Wanted {
 
     /// Whether an event of such a commit is wanted.
     pub fn has_event(&self, kind: &str, agent: Option<&Name>) -> bool {
-        wanted(&self.patterns, kind)
-            && self.agent.as_ref().is_none_or(|wanted| agent == Some(wanted))
+        self.patterns.fit(kind) && self.agent.as_ref().is_none_or(|wanted| agent == Some(wanted))
     }
 
     /// Events of a commit that are wanted and that a mark passes, with their places in it, in order;
@@ -130,13 +129,8 @@ impl Wanted {
         if !self.has(row.run, &row.workflow) {
             return Ok((Vec::new(), false));
         }
-        let mut fit = Vec::new();
-        for event in row.timed()? {
-            let is_behind = mark.is_none_or(|mark| mark.passes(row.seq, event.index));
-            if is_behind && kept_fits(row, &event, &self.patterns)? {
-                fit.push(event);
-            }
-        }
+        let mut fit = self.patterns.of(row)?;
+        fit.retain(|event| mark.is_none_or(|mark| mark.passes(row.seq, event.index)));
         // Whose action a step is, only its name tells.
         let mut more = false;
         if self.agent.is_none() {
@@ -196,17 +190,6 @@ impl Parts {
         self.ask.bytes = (self.ask.bytes * 4).min(PART_BYTES_MAX);
         Ok(Some(rows))
     }
-}
-
-/// Whether a type is wanted; no patterns want all.
-pub fn wanted(patterns: &[String], kind: &str) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| type_fits(kind, pattern))
-}
-
-/// The patterns of a filter.
-pub fn patterns(text: Option<&str>) -> Vec<String> {
-    let words = text.unwrap_or_default().split(',').map(str::trim);
-    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// What happened in all runs

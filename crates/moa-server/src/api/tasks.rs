@@ -19,6 +19,8 @@ use crate::extract::{Json, Query};
 
 /// Open runs that one question looks at.
 const RUNS: usize = 100;
+/// Steps that one question reads, but for those of its last run.
+const STEPS_READ_MAX: usize = 10_000;
 /// Tasks of a page at most; the last run of a page is told whole.
 const TASKS_MAX: usize = 500;
 /// What a step is on its way.
@@ -126,14 +128,15 @@ pub async fn list(State(app): State<App>, Query(asked): Query<Filter>) -> Result
     let found = reader.views.runs(&filter).await?;
     let node = app.control().status().await;
     let limits = Limits { agents: app.control().agents().await, used: reader.limits().await? };
-    let (mut tasks, mut last, mut seen) = (Vec::new(), None, 0);
+    let (mut tasks, mut last, mut seen, mut steps) = (Vec::new(), None, 0, 0);
     for summary in found.iter().take(RUNS) {
-        if tasks.len() >= limit {
+        if tasks.len() >= limit || steps >= STEPS_READ_MAX {
             break;
         }
         (last, seen) = (Some(summary.run), seen + 1);
         // It may be deleted meanwhile.
         let Ok(run) = reader.run(summary.run).await else { continue };
+        steps += run.len();
         let pending = reader.views.pending(summary.run).await?;
         tasks.extend(of_run(&run, &pending, &node, &limits, &wanted, agent.as_ref()));
     }

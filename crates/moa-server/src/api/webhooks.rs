@@ -216,7 +216,7 @@ pub async fn redeliver(
         Some(named) => {
             for text in named {
                 let run = find(&app, &text).await?;
-                let known = app.reader().run(run).await?;
+                let known = app.reader().head(run).await?;
                 if !deliveries::is_over(&known.row.params, &channel) {
                     let text = format!("run {run} delivers nothing to {webhook}");
                     return Err(Problem::not_found(text));

@@ -469,7 +469,7 @@ async fn workflow_of(app: &App, text: &str) -> Result<Option<String>> {
     let Some(run) = text.parse::<RunId>().ok().filter(|run| run.to_string() == text) else {
         return Ok(None);
     };
-    let found = app.reader().views.run(run).await?;
+    let found = app.reader().views.run_part(run, 0, 0).await?;
     Ok(found.map(|run| run.row.workflow.to_string()))
 }
 

@@ -56,7 +56,7 @@ impl Chosen {
         let mut runs = Vec::new();
         for (_, text) in fields.iter().filter(|(name, _)| name == "run") {
             let run = app.reader().find(text).await?;
-            if let Some(snapshot) = app.reader().views.run(run).await? {
+            if let Some(snapshot) = app.reader().views.run_part(run, 0, 0).await? {
                 runs.push((run, snapshot.row.status));
             }
         }

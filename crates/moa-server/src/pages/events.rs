@@ -3,14 +3,14 @@
 use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::time::Millis;
-use moa_view::events::{Names, Picked, Told, kept_fits, type_of};
+use moa_view::events::{Names, Patterns, Picked, Told, type_of};
 use moa_view::now;
 use serde::Deserialize;
 
 use super::run::step;
 use super::{Page, live, page, parts};
 use crate::App;
-use crate::api::events::{Parts, patterns};
+use crate::api::events::Parts;
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::Query;
@@ -50,7 +50,7 @@ pub async fn show(
 ) -> Result<Markup> {
     let live = if asked.before.is_none() { live::ask(&app).await? } else { None };
     let now = now();
-    let patterns = patterns(Some(&asked.types));
+    let patterns = Patterns::read(&asked.types);
     let mut upto = asked.before.map_or(u64::MAX, |before| before.saturating_sub(1));
     let lines = lines(&app, &mut upto, &patterns, now).await?;
     let body = body(&asked, &lines, upto);
@@ -67,7 +67,7 @@ pub async fn show(
 
 /// The newest events that are wanted, until there are enough of them or enough was looked at; leaves
 /// in `upto` the event number from which on nothing was, and 0 when there is nothing more.
-async fn lines(app: &App, upto: &mut u64, patterns: &[String], now: Millis) -> Result<Vec<Markup>> {
+async fn lines(app: &App, upto: &mut u64, patterns: &Patterns, now: Millis) -> Result<Vec<Markup>> {
     let (mut names, mut lines) = (Names::default(), Vec::new());
     let mut parts = Parts::new(None, true, COMMITS, BYTES);
     while lines.len() < EVENTS
@@ -81,12 +81,7 @@ async fn lines(app: &App, upto: &mut u64, patterns: &[String], now: Millis) -> R
                 break;
             }
             *upto = row.seq.saturating_sub(1);
-            let mut fit = Vec::new();
-            for event in row.timed()? {
-                if kept_fits(row, &event, patterns)? {
-                    fit.push(event);
-                }
-            }
+            let mut fit = patterns.of(row)?;
             fit.drain(..fit.len().saturating_sub(LINES_A_COMMIT));
             if !fit.is_empty() {
                 let picked = Picked::read(app.reader(), &mut names, row, &fit).await?;

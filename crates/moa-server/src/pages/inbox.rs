@@ -2,12 +2,12 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
-use moa_core::ids::RunId;
-use moa_core::machine::Run;
+use moa_core::ids::{Name, RunId};
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::WaitReason;
 use moa_core::time::Millis;
 use moa_ports::views::RunFilter;
+use moa_view::events::Names;
 use moa_view::{now, text};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -29,9 +29,13 @@ const OF_RUN: usize = 20;
 /// What steps of a run ask.
 pub struct Asks {
     /// The run.
-    pub run: Run,
-    /// Its steps that wait for a person.
-    pub rows: Vec<StepRow>,
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: Name,
+    /// The first of its steps that wait for a person, with their names.
+    pub rows: Vec<(StepRow, String)>,
+    /// Whether there are more of them.
+    pub more: bool,
 }
 
 /// The newest runs with steps that wait for people, and where the next page begins.
@@ -44,14 +48,18 @@ pub async fn waits(
     let filter =
         RunFilter { statuses, asks: true, before, limit: limit + 1, ..RunFilter::default() };
     let runs = app.reader().views.runs(&filter).await?;
-    let mut found = Vec::new();
+    let (mut names, mut found) = (Names::default(), Vec::new());
     for summary in runs.iter().take(limit) {
         // It may be deleted, or have gone on, meanwhile.
-        let Ok(run) = app.reader().run(summary.run).await else { continue };
-        let asks = |row: &&StepRow| row.wait.is_some_and(WaitReason::asks);
-        let rows: Vec<StepRow> = run.steps().filter(asks).cloned().collect();
+        let mut rows = app.reader().views.asking(summary.run, OF_RUN + 1).await?;
+        let more = rows.len() > OF_RUN;
+        rows.truncate(OF_RUN);
+        let steps = rows.iter().map(|row| row.inst);
+        let (workflow, mut names) = names.named(app.reader(), summary.run, steps).await?;
+        let named = |row: StepRow| names.remove(&row.inst).map(|named| (row, named.step));
+        let rows: Vec<_> = rows.into_iter().filter_map(named).collect();
         if !rows.is_empty() {
-            found.push(Asks { run, rows });
+            found.push(Asks { run: summary.run, workflow, rows, more });
         }
     }
     let next = runs.get(limit - 1).filter(|_| runs.len() > limit).map(|run| run.run);
@@ -85,11 +93,10 @@ pub async fn show(
                     knows whether they happened." }
             }))
         } @else { p class="dim" { (text::plural(count as usize, "question")) ", of the newest run first" } }
-        @for Asks { run, rows } in &found {
-            @for row in rows.iter().take(OF_RUN) { (card(&who, run, row, now)) }
-            @if rows.len() > OF_RUN {
-                p { "… and " (rows.len() - OF_RUN) " more of "
-                    a href=(parts::run_path(run.row.run)) { "this run" } }
+        @for asks in &found {
+            @for (row, name) in &asks.rows { (card(&who, asks, row, name, now)) }
+            @if asks.more {
+                p { "… and more of " a href=(parts::run_path(asks.run)) { "this run" } }
             }
         }
         @if let Some(next) = next {
@@ -110,15 +117,14 @@ pub async fn show(
     ))
 }
 
-fn card(who: &Identity, run: &Run, row: &StepRow, now: Millis) -> Markup {
+fn card(who: &Identity, asks: &Asks, row: &StepRow, name: &str, now: Millis) -> Markup {
+    let run = asks.run;
     html! {
-        section class="card" data-key={ (run.row.run) "." (row.inst) } {
+        section class="card" data-key={ (run) "." (row.inst) } {
             h2 {
                 span {
-                    a href=(parts::run_path(run.row.run)) { (run.row.workflow) } " / "
-                    a href=(step::path(run.row.run, &run.step_name(row.inst))) {
-                        (run.step_name(row.inst))
-                    }
+                    a href=(parts::run_path(run)) { (asks.workflow) } " / "
+                    a href=(step::path(run, name)) { (name) }
                 }
                 (parts::time_or_dash(row.ready_at, now))
             }
@@ -128,7 +134,7 @@ fn card(who: &Identity, run: &Run, row: &StepRow, now: Millis) -> Markup {
 }
 
 /// What a step asks, and the form that answers it, for who may.
-pub fn question(who: &Identity, run: &Run, row: &StepRow, now: Millis) -> Markup {
+pub fn question(who: &Identity, run: RunId, row: &StepRow, now: Millis) -> Markup {
     let detail = row.data.as_ref().and_then(|data| data.detail.as_deref());
     let signal = detail.and_then(|detail| detail.get("signal")).and_then(Json::as_str);
     let Some((wait, signal)) = row.wait.zip(signal) else { return html! {} };
@@ -146,10 +152,10 @@ pub fn question(who: &Identity, run: &Run, row: &StepRow, now: Millis) -> Markup
         @if let Some(until) = row.until { p { "Its time is over " (parts::time(until, now)) "." } }
         @if let Some(request) = request { (parts::value(request)) }
         @if who.role.includes(role) {
-            form method="post" action={ (parts::run_path(run.row.run)) "/decide" } {
+            form method="post" action={ (parts::run_path(run)) "/decide" } {
                 (csrf(who))
                 input type="hidden" name="signal" value=(signal);
-                (answers(run.row.run, row, wait))
+                (answers(run, row, wait))
             }
         } @else {
             p class="dim" { "Answering takes the role " (role) "." }

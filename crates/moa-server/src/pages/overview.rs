@@ -218,19 +218,18 @@ pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
 }
 
 fn asking(waits: &[Asks], now: Millis) -> Markup {
-    let all = waits.iter().flat_map(|asks| asks.rows.iter().map(move |row| (&asks.run, row)));
+    let all = waits.iter().flat_map(|asks| asks.rows.iter().map(move |row| (asks, row)));
     html! {
         @if waits.is_empty() { (parts::empty("Nothing waits for a person", &html! {})) }
         @else {
             table {
                 tbody {
-                    @for (run, row) in all.take(SHORT) {
-                        @let name = run.step_name(row.inst);
-                        tr data-to=(super::run::step::path(run.row.run, &name))
-                            data-key={ (run.row.run) "." (row.inst) } {
-                            td { (parts::run_link(run.row.run)) }
-                            td { (run.row.workflow) " / "
-                                a href=(super::run::step::path(run.row.run, &name)) { (name) } }
+                    @for (asks, (row, name)) in all.take(SHORT) {
+                        tr data-to=(super::run::step::path(asks.run, name))
+                            data-key={ (asks.run) "." (row.inst) } {
+                            td { (parts::run_link(asks.run)) }
+                            td { (asks.workflow) " / "
+                                a href=(super::run::step::path(asks.run, name)) { (name) } }
                             td class="waiting" { (row.wait.map_or("", |wait| wait.as_str())) }
                             td class="num nowrap" { (parts::time_or_dash(row.ready_at, now)) }
                         }

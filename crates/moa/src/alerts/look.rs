@@ -10,7 +10,7 @@ use moa_core::ids::{Name, RunId};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::target::Outlook;
-use moa_core::time::Millis;
+use moa_core::time::{Millis, Span};
 use moa_core::trigger::Outcome;
 use moa_core::workflow::notify_workflow;
 use moa_engine::jobs::Instants;
@@ -25,6 +25,8 @@ use crate::metrics::targets::standings;
 /// Runs and triggers looked at.
 const RUNS_MAX: usize = 200;
 const TRIGGERS_MAX: usize = 10_000;
+/// Steps of a run that are read at once.
+const STEPS_PART: usize = 1000;
 
 /// The agents by id.
 pub type Agents = BTreeMap<Name, Arc<AgentSpec>>;
@@ -197,22 +199,47 @@ impl Look<'_> {
         let page = page.into_iter().map(|summary| summary.run);
         let mut findings = Vec::new();
         for id in self.stuck.known.iter().copied().chain(page).collect::<BTreeSet<_>>() {
-            let Some(run) = self.views.run(id).await? else { continue };
-            let running = run.row.status == RunStatus::Running;
-            let stuck = run.steps.iter().filter(|_| running).find_map(|step| {
+            let Some((workflow, since, how)) = self.stuck_step(id, spec.after).await? else {
+                continue;
+            };
+            let title = format!("A run of {workflow} is stuck");
+            let text = format!("A task of run {id} {how} since {since}.\nmoa runs why {id}");
+            findings.push(self.finding((Rule::Stuck, spec), id.to_string(), title, text));
+        }
+        Ok((findings, next))
+    }
+
+    /// The first step of a run that is ready or running for longer than that, since when and how. The
+    /// steps are read in parts: a run may have hundreds of thousands.
+    async fn stuck_step(
+        &self,
+        run: RunId,
+        after: Span,
+    ) -> Result<Option<(Name, Millis, &'static str)>> {
+        let mut from = 0;
+        loop {
+            let Some(part) = self.views.run_part(run, from, STEPS_PART).await? else {
+                return Ok(None);
+            };
+            if part.row.status != RunStatus::Running {
+                return Ok(None);
+            }
+            let stuck = part.steps.iter().find_map(|step| {
                 let (since, how) = match step.status {
                     StepStatus::Ready => (step.ready_at?, "waits for its turn"),
                     StepStatus::Running => (step.started_at?, "runs"),
                     _ => return None,
                 };
-                (self.at.engine.since(since) > spec.after).then_some((since, how))
+                (self.at.engine.since(since) > after).then_some((since, how))
             });
-            let Some((since, how)) = stuck else { continue };
-            let title = format!("A run of {} is stuck", run.row.workflow);
-            let text = format!("A task of run {id} {how} since {since}.\nmoa runs why {id}");
-            findings.push(self.finding((Rule::Stuck, spec), id.to_string(), title, text));
+            if let Some((since, how)) = stuck {
+                return Ok(Some((part.row.workflow, since, how)));
+            }
+            match part.steps.last().filter(|_| part.steps.len() == STEPS_PART) {
+                Some(last) => from = last.inst.saturating_add(1),
+                None => return Ok(None),
+            }
         }
-        Ok((findings, next))
     }
 
     fn agent_down(&self, spec: &AlertRule) -> Vec<Finding> {

@@ -86,7 +86,7 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         }
         Request::Change { run, change } => {
             let deed = Deed::new(action_of(change), run.to_string()).asked(json!(change));
-            match views.run(*run).await? {
+            match views.run_part(*run, 0, 0).await? {
                 Some(run) => deed.before(status(run.row.status)),
                 None => deed,
             }

@@ -169,7 +169,7 @@ async fn awake(reader: &Reader, run: &Run) -> Result<Vec<Run>> {
         && found.len() < RUNS_MAX
     {
         // Its start may still be on its way.
-        if reader.views.run(id).await?.is_none() {
+        if reader.views.run_part(id, 0, 0).await?.is_none() {
             continue;
         }
         let run = reader.run(id).await?;

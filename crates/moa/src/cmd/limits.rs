@@ -147,7 +147,7 @@ async fn of_workflow(
             let key = match concurrency.key {
                 None => Some(name.to_string()),
                 Some(_) => {
-                    let found = reader.views.run(run.run).await?;
+                    let found = reader.views.run_part(run.run, 0, 0).await?;
                     found.and_then(|found| found.row.extra.concurrency_key)
                 }
             };

@@ -199,7 +199,7 @@ fn redeliver(args: RedeliverArgs, layout: &Layout, loaded: &Loaded, context: &Co
         let mut runs: Vec<RunId> = Vec::new();
         for text in &args.runs {
             let run = reader.find(text).await?;
-            if !is_over(&reader.run(run).await?.row.params, &channel) {
+            if !is_over(&reader.head(run).await?.row.params, &channel) {
                 let text = format!("run {run} delivers nothing to {}", args.webhook);
                 return Err(Failure::not_found(text));
             }

@@ -330,6 +330,8 @@ pub enum RefusalKind {
     Damaged,
     /// The store is too new.
     Newer,
+    /// More is asked than can be answered at once.
+    Busy,
 }
 
 impl From<Failure> for Refusal {
@@ -341,6 +343,7 @@ impl From<Failure> for Refusal {
             Exit::Unavailable => RefusalKind::Unavailable,
             Exit::Damaged => RefusalKind::Damaged,
             Exit::Newer => RefusalKind::Newer,
+            Exit::Busy => RefusalKind::Busy,
             Exit::Ok | Exit::Failed | Exit::Refused | Exit::Interrupted => RefusalKind::Refused,
         };
         let Failure { message, place, detail, hints, .. } = failure;
@@ -358,6 +361,7 @@ impl From<Refusal> for Failure {
             RefusalKind::Unavailable => Exit::Unavailable,
             RefusalKind::Damaged => Exit::Damaged,
             RefusalKind::Newer => Exit::Newer,
+            RefusalKind::Busy => Exit::Busy,
         };
         let Refusal { message, place, detail, hints, .. } = refusal;
         Self { exit, message, place, detail, hints }

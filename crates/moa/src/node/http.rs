@@ -53,6 +53,7 @@ use crate::control::server;
 use crate::exit::{Exit, Failure, Result};
 use crate::metrics::Counters;
 use crate::project::{self, Layout};
+use crate::refresh::Watched;
 use crate::wire;
 
 /// Threads that requests are answered on.
@@ -284,6 +285,24 @@ impl Served {
         let done = tokio::task::spawn_blocking(move || work(&layout)).await;
         done.map_err(|_| Failure::new(Exit::Unavailable, "reading files has failed"))?
     }
+}
+
+/// A workflow of the files as they were looked at last, but for its text.
+fn known(watched: &Watched, name: &Name) -> Option<FileWorkflow> {
+    let served = watched.project.workflows.get(name);
+    let broken = watched.broken.contains(name);
+    (broken || served.is_some()).then(|| FileWorkflow {
+        name: name.clone(),
+        file: None,
+        served: served.map(|w| (w.plan.clone(), w.source.text.clone())),
+        broken,
+        problems: watched.problems.of_workflow(name).json(),
+    })
+}
+
+/// The same with the text of its file, which is read without the lock of the project.
+fn with_file(layout: &Layout, workflow: FileWorkflow) -> FileWorkflow {
+    FileWorkflow { file: edit::read(layout, &FileOf::Workflow(workflow.name.clone())), ..workflow }
 }
 
 #[async_trait]
@@ -552,14 +571,16 @@ impl Control for Served {
         let served = &watched.project.workflows;
         let names = served.keys().chain(watched.broken.iter());
         let names: std::collections::BTreeSet<&Name> = names.collect();
-        let of = |name: &Name| FileWorkflow {
-            name: name.clone(),
-            file: edit::read(&self.layout, &FileOf::Workflow(name.clone())),
-            served: served.get(name).map(|w| (w.plan.clone(), w.source.text.clone())),
-            broken: watched.broken.contains(name),
-            problems: watched.problems.of_workflow(name).json(),
-        };
-        Ok(names.into_iter().map(of).collect())
+        let found: Vec<_> = names.into_iter().filter_map(|name| known(&watched, name)).collect();
+        drop(watched);
+        self.with_files(|layout| Ok(found.into_iter().map(|one| with_file(layout, one)).collect()))
+            .await
+    }
+
+    async fn workflow(&self, name: Name) -> Result<Option<FileWorkflow>> {
+        let found = known(&*self.looked().await?.watched.lock().await, &name);
+        let Some(found) = found else { return Ok(None) };
+        self.with_files(|layout| Ok(Some(with_file(layout, found)))).await
     }
 
     async fn files(&self, settings: bool) -> Result<Vec<ProjectFile>> {

@@ -523,7 +523,7 @@ impl Node {
         };
         let started = self.engine.start_run(request).await?;
         if let Started::Existing { run } = started {
-            if let Some(known) = self.views.run(run).await? {
+            if let Some(known) = self.views.run_part(run, 0, 0).await? {
                 let asked = Asked { workflow: &start.workflow, hash: plan.hash, params, given };
                 same_request(&known.row, &asked, key.as_deref().unwrap_or_default())?;
             }
@@ -536,7 +536,7 @@ impl Node {
     /// earlier node left running of it, and of what it started, is ended first: it counts as lost,
     /// and is done again.
     pub async fn serve(&self, root: RunId) -> Result<()> {
-        let run = self.views.run(root).await?.ok_or_else(|| Failure::unknown_run(root))?;
+        let run = self.reader().head(root).await?;
         if !self.info.transient || run.row.status.is_terminal() {
             return Ok(());
         }
@@ -596,7 +596,7 @@ impl Node {
 
     /// Repeats a run in part.
     pub async fn fork(&self, fork: ForkRequest) -> Result<RunId> {
-        if let Some(run) = self.views.run(fork.run).await? {
+        if let Some(run) = self.views.run_part(fork.run, 0, 0).await? {
             self.make_room_for(&run.row).await?;
         }
         Ok(self.engine.fork(fork).await?)

@@ -93,7 +93,7 @@ pub fn refusal(
     let code = problem.code.clone();
     let failure = failure(problem);
     match code.as_str() {
-        "too_many_requests" => Broken::Busy(retry_after(headers), remote.chosen(failure)),
+        "too_many_requests" | "busy" => Broken::Busy(retry_after(headers), remote.chosen(failure)),
         "unauthenticated" => Broken::Refused(unknown_token(remote, failure)),
         "forbidden" => {
             let hint = "`moa token create NAME --role ROLE` on its machine makes a token that may";
@@ -116,6 +116,7 @@ fn failure(problem: Problem) -> Failure {
         "invalid_files" => Exit::Invalid,
         "not_found" => Exit::NotFound,
         "unavailable" | "timeout" | "internal" | "too_many_requests" => Exit::Unavailable,
+        "busy" => Exit::Busy,
         "store_damaged" => Exit::Damaged,
         "store_newer" => Exit::Newer,
         _ => Exit::Refused,

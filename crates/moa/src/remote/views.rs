@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
-use moa_core::run::RunStatus;
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
 use moa_ports::artifacts::ArtifactHash;
@@ -15,7 +15,7 @@ use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
     Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals, Views,
 };
-use moa_view::rows::{Ask, ROWS_MAX};
+use moa_view::rows::{Ask, ROWS_MAX, STEPS_MAX};
 use serde::de::DeserializeOwned;
 
 use super::Remote;
@@ -49,6 +49,40 @@ impl Remote {
     }
 }
 
+/// How often a run is read again that has changed while it was read.
+const TRIES: usize = 20;
+
+/// What came of reading a run in parts.
+enum Read {
+    /// All of it, as it was at one version; `None` = there is none.
+    Whole(Option<Box<Snapshot>>),
+    /// It changed in between.
+    Changed,
+}
+
+impl Remote {
+    /// A run with all its steps, in as many parts as they take.
+    async fn whole(&self, run: RunId) -> Result<Read> {
+        let mut all: Option<Box<Snapshot>> = None;
+        loop {
+            let last = all.as_ref().and_then(|all| all.steps.last()).map(|step| step.inst);
+            let from = last.map_or(0, |last| last.saturating_add(1));
+            let Some(part) = self.run_part(run, from, STEPS_MAX).await? else {
+                return Ok(Read::Whole(None));
+            };
+            let is_last = part.steps.len() < STEPS_MAX;
+            match &mut all {
+                None => all = Some(Box::new(part)),
+                Some(all) if all.version != part.version => return Ok(Read::Changed),
+                Some(all) => all.steps.extend(part.steps),
+            }
+            if is_last {
+                return Ok(Read::Whole(all));
+            }
+        }
+    }
+}
+
 /// What only the machine of the store itself may ask.
 fn not_told<T>(what: &str) -> Result<T> {
     Err(Failure::refused(format!("a node tells nobody elsewhere {what}")).into())
@@ -69,7 +103,21 @@ impl Views for Remote {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>> {
-        self.row(Ask::Run(run)).await
+        for _ in 0..TRIES {
+            match self.whole(run).await? {
+                Read::Whole(found) => return Ok(found.map(|found| *found)),
+                Read::Changed => {}
+            }
+        }
+        Err(Error::Unavailable(format!("run {run} changes while it is read, time and again")))
+    }
+
+    async fn run_part(&self, run: RunId, from: InstIx, limit: usize) -> Result<Option<Snapshot>> {
+        self.row(Ask::RunPart { run, from, limit }).await
+    }
+
+    async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>> {
+        self.row(Ask::Asking { run, limit }).await
     }
 
     async fn find_runs(&self, digits: &str) -> Result<Vec<RunId>> {

@@ -178,7 +178,7 @@ impl Follower {
         }
         let link = match run.row.extra.forked_from {
             Some(from) => {
-                let trace = views.run(from).await?.map(|snapshot| snapshot.row.trace());
+                let trace = views.run_part(from, 0, 0).await?.map(|snapshot| snapshot.row.trace());
                 let trace = trace.unwrap_or(TraceContext::of(from)).trace;
                 Some((trace, SpanId::of_run(from)))
             }

@@ -132,7 +132,7 @@ fn every_documented_call_answers_as_documented() {
         c.call("GET", path, &[], None).expect(200);
     }
     c.call("GET", "/api/v1/openapi.json", &[], None).expect(200);
-    let ask = json!({"format": 1, "ask": "totals"});
+    let ask = json!({"format": moa_view::rows::FORMAT, "ask": "totals"});
     c.call("POST", "/api/v1/rows", &[], Some(ask)).expect(200);
     let run = runs(&mut c);
     repeats(&mut c, &run);

@@ -167,9 +167,10 @@ fn a_scope_for_events_publishes_those_alone_and_read_makes_a_viewer() {
     start(&api, "nightly").refused(403, "forbidden");
     api.get("/api/v1/audit").refused(403, "forbidden");
     api.get("/api/v1/tokens").refused(403, "forbidden");
-    let audit = json!({"format": 1, "ask": {"audit": {"after": 0, "limit": 5}}});
+    let audit =
+        json!({"format": moa_view::rows::FORMAT, "ask": {"audit": {"after": 0, "limit": 5}}});
     api.post("/api/v1/rows", &audit).refused(403, "forbidden");
-    api.post("/api/v1/rows", &json!({"format": 1, "ask": "jobs"})).expect(200);
+    api.post("/api/v1/rows", &json!({"format": moa_view::rows::FORMAT, "ask": "jobs"})).expect(200);
 }
 
 #[test]

@@ -169,7 +169,8 @@ fn in_parts(api: &Api, wanted: &str) -> Vec<String> {
         assert!(part.len() <= 7, "{page}");
         seen.extend(part.iter().map(|event| event["id"].as_str().expect("an id").to_owned()));
         let next = page["next"].as_str().expect("a mark");
-        if next == after || page["newest"].to_string() == next {
+        let newest = page["newest"].to_string();
+        if [after.as_str(), &newest].contains(&next) {
             return seen;
         }
         next.clone_into(&mut after);

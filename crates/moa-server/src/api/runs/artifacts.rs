@@ -52,7 +52,7 @@ pub struct ArtifactList {
 )]
 pub async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Json<ArtifactList>> {
     let id = find(&app, &run).await?;
-    app.reader().run(id).await?;
+    app.reader().head(id).await?;
     Ok(Json(ArtifactList { artifacts: of(&app, id, None).await? }))
 }
 
@@ -117,7 +117,7 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response> {
     let id = find(&app, &run).await?;
-    app.reader().run(id).await?;
+    app.reader().head(id).await?;
     let unknown = || {
         Problem::not_found(format!("run {id} has no artifact {artifact}"))
             .hint(format!("/api/v1/runs/{id}/artifacts lists them"))

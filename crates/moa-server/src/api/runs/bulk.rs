@@ -180,7 +180,7 @@ async fn chosen(app: &App, asked: &BulkChange) -> Result<Chosen> {
             let mut runs: Vec<(RunId, RunStatus)> = Vec::new();
             for text in named {
                 let run = find(app, text).await?;
-                if let Some(known) = app.reader().views.run(run).await?
+                if let Some(known) = app.reader().views.run_part(run, 0, 0).await?
                     && runs.iter().all(|(other, _)| *other != run)
                 {
                     runs.push((run, known.row.status));

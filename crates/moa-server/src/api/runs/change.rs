@@ -4,7 +4,6 @@ use axum::extract::State;
 use moa_core::ids::RunId;
 use moa_core::run::RunStatus;
 use moa_engine::handle::Change;
-use moa_view::exit::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -67,8 +66,7 @@ pub(crate) async fn apply(app: &App, run: &str, change: Change) -> Result<Json<C
 }
 
 async fn status(app: &App, id: RunId) -> Result<RunStatus> {
-    let run = app.reader().views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?;
-    Ok(run.row.status)
+    Ok(app.reader().head(id).await?.row.status)
 }
 
 /// What is said for people, and who said it.

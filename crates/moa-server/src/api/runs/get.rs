@@ -141,8 +141,7 @@ pub async fn history(
 ) -> Result<Json<History>> {
     let limit = list::limit(part.limit, COMMITS, COMMITS_MAX)?;
     let id = find(&app, &run).await?;
-    let known = app.reader().views.run(id).await?;
-    let known = known.ok_or_else(|| moa_view::exit::Failure::unknown_run(id))?;
+    let known = app.reader().head(id).await?;
     let rows = app.reader().views.history(id, part.after, limit).await?;
     let mut names = Names::default();
     let mut events = Vec::new();

@@ -44,7 +44,7 @@ pub struct LogList {
 )]
 pub async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Json<LogList>> {
     let id = find(&app, &run).await?;
-    app.reader().run(id).await?;
+    app.reader().head(id).await?;
     let logs = app.control().logs(id).await?;
     let item = |log: AttemptLog| LogItem { step: log.step, attempt: log.attempt, bytes: log.bytes };
     Ok(Json(LogList { logs: logs.into_iter().map(item).collect() }))
@@ -114,7 +114,7 @@ pub async fn get(
     Query(part): Query<Part>,
 ) -> Result<Response> {
     let id = find(&app, &run).await?;
-    app.reader().run(id).await?;
+    app.reader().head(id).await?;
     let logs = app.control().logs(id).await?;
     let log = logs.into_iter().find(|log| log.step == step && log.attempt == attempt);
     let log = log.ok_or_else(|| {

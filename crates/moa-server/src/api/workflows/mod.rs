@@ -112,8 +112,7 @@ async fn version(app: &App, workflow: &str, version: Option<&str>) -> Result<(Pl
 
 async fn file(app: &App, workflow: &str) -> Result<FileWorkflow> {
     let name = name(workflow)?;
-    let files = app.control().workflows().await?;
-    let found = files.into_iter().find(|file| file.name == name);
+    let found = app.control().workflow(name.clone()).await?;
     let unknown = || Failure::not_found(format!("there is no workflow {name}"));
     Ok(found.ok_or_else(unknown)?)
 }

@@ -112,7 +112,7 @@ fn questions(who: &Identity, shown: &Shown) -> Markup {
             @let name = shown.run.step_name(row.inst);
             section class="card" data-key={ "question " (row.inst) } {
                 h2 { a href=(step::path(shown.id(), &name)) { (name) } }
-                (inbox::question(who, &shown.run, row, shown.now))
+                (inbox::question(who, shown.id(), row, shown.now))
             }
         }
     }

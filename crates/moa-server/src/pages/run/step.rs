@@ -64,7 +64,7 @@ pub async fn show(
             div class="actions" { (again(&who, &shown, &step)) }
         }
         @if row.wait.is_some_and(WaitReason::asks) {
-            div class="note wait" { (inbox::question(&who, &shown.run, row, shown.now)) }
+            div class="note wait" { (inbox::question(&who, shown.id(), row, shown.now)) }
         }
         @if let Some(child) = steps::child(row) {
             p { "Its run: " (parts::run_link(child)) }

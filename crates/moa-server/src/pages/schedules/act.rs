@@ -84,10 +84,12 @@ pub async fn act(
     };
     let to = match app.control().trigger(known.spec.id(), command).await? {
         // The run comes into being right after the answer: its trigger's page tells of it till then.
-        TriggerAnswer::Decided { run: Some(run), .. } => match app.reader().views.run(run).await? {
-            Some(_) => parts::run_path(run),
-            None => path(&known),
-        },
+        TriggerAnswer::Decided { run: Some(run), .. } => {
+            match app.reader().views.run_part(run, 0, 0).await? {
+                Some(_) => parts::run_path(run),
+                None => path(&known),
+            }
+        }
         TriggerAnswer::Decided { outcome, reason, run: None } if !outcome.is_open() => {
             let why = reason.unwrap_or_else(|| outcome.as_str().replace('_', " "));
             let text = format!("{} started no run: {why}", known.spec.title());

@@ -59,8 +59,7 @@ impl Shown {
     /// There is none, or no such version of it.
     pub async fn find(app: &App, text: &str, version: Option<String>) -> Result<Self> {
         let name = name(text)?;
-        let files = app.control().workflows().await?;
-        let file = files.into_iter().find(|file| file.name == name);
+        let file = app.control().workflow(name.clone()).await?;
         let kept = match (&version, &file) {
             (Some(label), _) => Some(app.reader().version(&name, Some(label)).await?),
             (None, None) => {

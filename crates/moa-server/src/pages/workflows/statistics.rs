@@ -17,6 +17,8 @@ use crate::pages::overview::chart;
 const RUNS: usize = 100;
 /// Runs whose steps are looked at.
 const DEEP: usize = 10;
+/// Steps of a run that its statistics are made from.
+const STEPS_OF_RUN: usize = 1000;
 /// Steps listed.
 const STEPS: usize = 5;
 
@@ -32,10 +34,12 @@ pub async fn card(app: &App, workflow: &Name) -> Result<Markup> {
     let ended = app.reader().views.runs(&filter).await?;
     let mut steps: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for summary in ended.iter().take(DEEP) {
-        let run = app.reader().run(summary.run).await?;
-        let plan = run.graph.plan();
-        for row in run.steps() {
-            let step = plan.step(row.plan);
+        // It may be deleted meanwhile; of a wide one the first steps tell.
+        let part = app.reader().views.run_part(summary.run, 0, STEPS_OF_RUN).await?;
+        let Some(part) = part else { continue };
+        let graph = app.reader().graph(part.row.hash).await?;
+        for row in &part.steps {
+            let Some(step) = graph.steps.get(row.plan as usize) else { continue };
             if let (false, Some((start, end))) =
                 (is_container(step), row.started_at.zip(row.finished_at))
             {

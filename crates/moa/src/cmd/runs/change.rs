@@ -157,7 +157,7 @@ fn apply(context: &Context, run: &str, change: Change, words: &str) -> Result {
 async fn find_open(place: &Place, run: &str) -> Result<RunId> {
     let reader = place.require_reader()?;
     let id = reader.find(run).await?;
-    let row = reader.views.run(id).await?.ok_or_else(|| Failure::unknown_run(id))?.row;
+    let row = reader.head(id).await?.row;
     if row.status.is_terminal() {
         let text = format!("run {id} has ended ({}), and never changes", row.status.as_str());
         return Err(
@@ -182,7 +182,7 @@ async fn done(
     only: Result<Option<Vec<RunId>>>,
 ) -> Result<Done> {
     let reader = host.reader(place)?;
-    let status = reader.run(id).await?.row.status;
+    let status = reader.head(id).await?.row.status;
     let executed = match only {
         Ok(Some(only)) => reader.not_below(&only, [id]).await?.is_empty(),
         Ok(None) => true,

@@ -154,7 +154,7 @@ async fn to_end(args: &Args, reader: &Reader, tail: &mut Tail<'_>) -> Result {
 
 /// Shows what there is by now; answers whether the run is over.
 async fn look(args: &Args, reader: &Reader, tail: &mut Tail<'_>) -> Result<bool> {
-    let ended = reader.run(tail.run).await?.row.status.is_terminal();
+    let ended = reader.head(tail.run).await?.row.status.is_terminal();
     let logs = select(args, tail.place, tail.run).await?;
     tail.more(&logs).await?;
     Ok(ended)

@@ -7,6 +7,7 @@ mod stranger;
 
 use std::process::Command;
 
+use moa_view::rows::{FORMAT, STEPS_MAX};
 use serde_json::Value as Json;
 
 use crate::http::Api;
@@ -162,6 +163,34 @@ fn what_is_shown_is_the_same_here_and_elsewhere() {
             }
         }
     }
+}
+
+/// More steps than one answer holds.
+#[test]
+fn a_run_of_many_steps_is_read_elsewhere_in_parts() {
+    let project = Project::with(
+        "wide",
+        "params: {n: {type: array}}\nsteps:\n  - id: each\n    foreach: {in: params.n, as: i}\n    \
+         steps: [{id: one, agent: noop, action: done}]\n",
+    );
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let numbers: Vec<usize> = (0..STEPS_MAX + 10).collect();
+    let asked = serde_json::json!({"workflow": "wide", "params": {"n": numbers}});
+    let run = api.post("/api/v1/runs", &asked).expect(201).json()["run"].clone();
+    api.ended(run.as_str().expect("an id"));
+    let all = serde_json::json!({"format": FORMAT, "ask": {
+        "run_part": {"run": run, "from": 0, "limit": u32::MAX},
+    }});
+    let part = api.post("/api/v1/rows", &all).expect(200).json();
+    assert_eq!(part["steps"].as_array().map(Vec::len), Some(STEPS_MAX));
+    let there = Elsewhere::new(&project, &node, "viewer");
+    let args = ["runs", "show", "last", "--json"];
+    let (mine, theirs) = (project.call(&args), there.call(&args));
+    assert_eq!((theirs.code, &theirs.err), (0, &mine.err));
+    let (mine, theirs): (Json, Json) = (mine.json(), theirs.json());
+    assert_eq!(theirs["steps"].as_array().map(Vec::len), Some(STEPS_MAX + 11));
+    assert_eq!(theirs, mine);
 }
 
 #[test]
