@@ -131,17 +131,15 @@ impl Filler<'_> {
                     "there is no secret `{name}`; set it where the project's secrets are set"
                 ),
             })?;
+            if secret.len() < SECRET_BYTES_MIN {
+                let text = format!("the secret `{name}` can't be used: it has fewer than");
+                return Err(format!("{text} {SECRET_BYTES_MIN} bytes, and can't be redacted"));
+            }
             match value.pointer_mut(pointer) {
                 Some(Json::String(text)) if text.is_char_boundary(*at) => {
                     text.insert_str(*at, &secret);
                 }
                 _ => return Err(format!("the secret `{name}` has no place at {pointer:?}")),
-            }
-            if secret.len() < SECRET_BYTES_MIN {
-                tracing::warn!(
-                    secret.name = name,
-                    "a secret has fewer than {SECRET_BYTES_MIN} bytes and is not redacted"
-                );
             }
             self.used.push(secret);
         }

@@ -7,11 +7,12 @@
 //! an agent that wants to give a secret away can't.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
 use serde_json::Value as Json;
+use zeroize::Zeroizing;
 
 /// What stands where a secret was.
 pub const MARK: &str = "***";
@@ -26,10 +27,16 @@ const LINE_BYTES_MIN: usize = 8;
 const BASE64_PART_MIN: usize = 6;
 
 /// Finds the secrets of one attempt.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Redactor {
     finder: Option<AhoCorasick>,
-    forms: Vec<Vec<u8>>,
+    forms: Zeroizing<Vec<Vec<u8>>>,
+}
+
+impl fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redactor").field("forms", &self.forms.len()).finish_non_exhaustive()
+    }
 }
 
 impl Redactor {
@@ -44,7 +51,8 @@ impl Redactor {
         // Building fails only for more patterns or states than a u32 can number. Then nothing that
         // the attempt says may pass: `finder` stays `None` and `blind` holds.
         let finder = AhoCorasick::new(&forms).ok();
-        Self { finder, forms: forms.into_iter().map(String::into_bytes).collect() }
+        let forms: Vec<Vec<u8>> = forms.into_iter().map(String::into_bytes).collect();
+        Self { finder, forms: Zeroizing::new(forms) }
     }
 
     /// Whether there is nothing to look for.

@@ -174,8 +174,9 @@ pub trait Control: Send + Sync {
     async fn workflow(&self, name: Name) -> Result<Option<FileWorkflow>>;
 
     /// The files of the project, as they are now; the settings file is among them only when it is
-    /// asked for.
-    async fn files(&self, settings: bool) -> Result<Vec<ProjectFile>>;
+    /// asked for. Those of agents are whole when it is asked for, else as
+    /// [`moa_view::agent::for_viewers`] shows them.
+    async fn files(&self, settings: bool, whole: bool) -> Result<Vec<ProjectFile>>;
 
     /// What is wrong with a text, were it the file of this workflow; as diagnostics.
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>>;

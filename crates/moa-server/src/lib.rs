@@ -14,6 +14,7 @@ pub mod error;
 pub mod exposition;
 pub mod extract;
 pub mod hooks;
+pub mod newcomers;
 pub mod outside;
 pub mod pages;
 pub mod routes;

@@ -3,7 +3,8 @@
 //! `axum::serve` sets no timeouts; whoever sends a header slowly would keep its connection for good.
 //! So connections are served by hyper here: how many there are, how long a header may take, how large
 //! it may be, and how long what is left gets at the end, all have a limit. So has a handshake, where
-//! there is TLS ([`crate::tls`]).
+//! there is TLS ([`crate::tls`]). Of those who say nothing, an address has its share
+//! ([`crate::newcomers`]).
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,10 +22,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
+use crate::newcomers::{Arrival, Newcomers};
 use crate::tls::Tls;
 
 /// Connections at once, streams of events among them; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 2500;
+pub const CONNECTIONS_MAX: usize = 2500;
 /// Bytes of a header at most.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 /// Headers of a request at most.
@@ -51,11 +53,9 @@ impl Default for Waits {
 }
 
 impl Waits {
-    /// None of them longer than this.
-    #[must_use]
-    pub fn at_most(self, max: Duration) -> Self {
-        let Self { header, body, reader } = self;
-        Self { header: header.min(max), body: body.min(max), reader: reader.min(max) }
+    /// All of them this long.
+    pub const fn all(wait: Duration) -> Self {
+        Self { header: wait, body: wait, reader: wait }
     }
 }
 
@@ -71,15 +71,17 @@ impl Peer {
     }
 }
 
-/// Serves until `stop` says true; then requests under way get a short time to end.
+/// Serves until `stop` says true; then requests under way get a short time to end. `connections_max` are
+/// taken at once.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
-    waits: Waits,
+    (waits, connections_max): (Waits, usize),
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(connections_max));
+    let newcomers = Arc::new(Newcomers::default());
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -88,11 +90,17 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let connection = connection(stream, peer, tls.clone(), waits, router.clone(), stop.clone());
-        connections.spawn(async move {
+        let arrival = newcomers.arrive(peer.ip());
+        if arrival.make_room(connections_max - places.available_permits(), connections_max) {
+            tracing::debug!(%peer, "an older connection on which nothing was said made room");
+        }
+        let from = (peer, arrival.clone());
+        let connection = connection(stream, from, tls.clone(), waits, router.clone(), stop.clone());
+        let handle = connections.spawn(async move {
             let _place = place;
             connection.await;
         });
+        arrival.ended_by(handle);
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
@@ -128,12 +136,13 @@ async fn accept(
 
 async fn connection(
     stream: TcpStream,
-    peer: SocketAddr,
+    from: (SocketAddr, Arc<Arrival>),
     tls: Option<Tls>,
     waits: Waits,
     router: Router,
     mut stop: watch::Receiver<bool>,
 ) {
+    let peer = from.0;
     // Answers are small and wanted at once; where it can't be set they come a bit later.
     let _ = stream.set_nodelay(true);
     // Who reads no more of an answer, or of a stream, is cut off; where that can't be set, at the
@@ -142,13 +151,13 @@ async fn connection(
     let reader = u32::try_from(waits.reader.as_millis()).unwrap_or(u32::MAX);
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, reader);
-    let Some(tls) = tls else { return answer(stream, peer, waits, router, stop).await };
+    let Some(tls) = tls else { return answer(stream, from, waits, router, stop).await };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(waits.header, tls.accept(stream)) => shaken,
         () = stopped(&mut stop) => return,
     };
     match shaken {
-        Ok(Ok(Some(stream))) => answer(stream, peer, waits, router, stop).await,
+        Ok(Ok(Some(stream))) => answer(stream, from, waits, router, stop).await,
         Ok(Ok(None)) => tracing::debug!(%peer, "somebody spoke without TLS"),
         Ok(Err(error)) => tracing::debug!(%error, %peer, "a handshake failed"),
         Err(_) => tracing::debug!(%peer, "a handshake took too long"),
@@ -157,7 +166,7 @@ async fn connection(
 
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
+    (peer, arrival): (SocketAddr, Arc<Arrival>),
     waits: Waits,
     router: Router,
     mut stop: watch::Receiver<bool>,
@@ -165,6 +174,7 @@ async fn answer(
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(arrival.clone());
         router.clone().oneshot(request)
     });
     let mut builder = hyper::server::conn::http1::Builder::new();

@@ -279,6 +279,20 @@ pub fn texts(layout: &Layout, settings: bool) -> Result<Vec<ProjectFile>> {
     Ok(wanted.map(file).collect())
 }
 
+/// Leaves out of the file of an agent what only those may see who may start runs: what is left is
+/// JSON, which is YAML. One with errors is left out as a whole.
+pub fn for_viewers(file: &mut ProjectFile) {
+    if !file.path.starts_with("agents/") {
+        return;
+    }
+    let text = file.text.take().unwrap_or_default();
+    let (document, _) = moa_spec::document(&Source::new(file.path.clone(), text));
+    file.text = document.map(|mut agent| {
+        moa_view::agent::for_viewers(&mut agent);
+        agent.to_string()
+    });
+}
+
 /// Where the files of a project are read.
 trait Files {
     /// The names in a folder, sorted; none when there is no such folder.

@@ -27,6 +27,7 @@ use moa_core::time::Millis;
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_ports::agent::{Agent, Output, Secrets, Stream, Task, TaskCtx, TaskError};
 use serde_json::{Value as Json, json};
+use zeroize::Zeroizing;
 
 pub use file::append_once;
 pub use mail::{Mail, MailTls};
@@ -102,7 +103,7 @@ struct Tools {
     /// The header `traceparent` of what is sent, where there are traces.
     trace: Option<String>,
     /// Secrets that were used, so that they are in nothing that is said.
-    used: std::sync::Mutex<Vec<String>>,
+    used: std::sync::Mutex<Vec<Zeroizing<String>>>,
 }
 
 impl Tools {
@@ -116,7 +117,7 @@ impl Tools {
                     TaskError::Permanent(format!("there is no secret `{name}`; {why}"))
                 })?;
                 if let Ok(mut used) = self.used.lock() {
-                    used.push(secret.clone());
+                    used.push(Zeroizing::new(secret.clone()));
                 }
                 Ok(secret.trim().to_owned())
             }
@@ -125,7 +126,7 @@ impl Tools {
 
     fn redactor(&self) -> Redactor {
         let used = self.used.lock().map(|used| used.clone()).unwrap_or_default();
-        Redactor::new(used.iter().map(String::as_str))
+        Redactor::new(used.iter().map(|secret| secret.as_str()))
     }
 }
 

@@ -14,7 +14,8 @@ use crate::extract::Json;
 ///
 /// What a command of moa on another machine reads: a question of [`moa_view::rows`] and its answer,
 /// the row as the store has it. Its form belongs to the version of moa (`format`); programs use the
-/// other paths, which stay. The audit log takes the role admin.
+/// other paths, which stay. The audit log takes the role admin; who may only look sees the files of
+/// agents without addresses, and without the values of headers and variables.
 #[utoipa::path(
     post, path = "/api/v1/rows", tag = "state",
     request_body = Object,
@@ -37,7 +38,10 @@ pub async fn ask(
         Ask::Alerts => rows::json(control.alerts().await?)?,
         Ask::Production => rows::json(control.production().await?)?,
         // Settings may say more than is shown to everybody who looks at runs.
-        Ask::Files => rows::json(control.files(who.role == Role::Admin).await?)?,
+        Ask::Files => {
+            let whole = who.role.includes(Role::Operator);
+            rows::json(control.files(who.role == Role::Admin, whole).await?)?
+        }
         ask => rows::answer(&*app.reader().views, ask).await?.unwrap_or_default(),
     };
     Ok(Json(answer))

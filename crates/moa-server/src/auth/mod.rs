@@ -41,6 +41,7 @@ use self::scope::{Area, Asked, Scope, Scopes};
 use self::tokens::{Entry, Kind, New, Tokens};
 use crate::App;
 use crate::error::{Code, Problem, Result};
+use crate::newcomers::Arrival;
 use crate::serve::Peer;
 
 /// How long a browser stays signed in.
@@ -458,6 +459,11 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
     let key = who.as_ref().map_or_else(|| address.to_string(), |who| who.id.clone());
     if let Err(problem) = auth.take_place(&key) {
         return axum::response::IntoResponse::into_response(problem);
+    }
+    if who.is_some()
+        && let Some(arrival) = request.extensions().get::<Arc<Arrival>>()
+    {
+        arrival.is_known();
     }
     let asker = Asker::new(who.as_ref(), address);
     request.extensions_mut().insert(Caller(who));

@@ -165,7 +165,7 @@ impl Http {
         let server = &config.settings.server;
         let wait = test_wait().map_or(ISSUER_WAIT, |wait| wait.min(ISSUER_WAIT));
         let issuers = Issuers::new(layout, server, &node.secrets, wait)?;
-        let waits = test_wait().map_or(Waits::default(), |wait| Waits::default().at_most(wait));
+        let waits = test_wait().map_or(Waits::default(), Waits::all);
         let make = || {
             let address = listener.local_addr()?;
             listener.set_nonblocking(true)?;
@@ -203,7 +203,10 @@ impl Http {
         let sign_in = app.sign_in();
         let task = runtime.spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => serve::serve(listener, tls, waits, app.router(), stopped).await,
+                Ok(listener) => {
+                    let limits = (waits, connections_max());
+                    serve::serve(listener, tls, limits, app.router(), stopped).await;
+                }
                 Err(error) => tracing::error!(%error, "the server can't start"),
             }
         });
@@ -221,7 +224,13 @@ impl Http {
     }
 }
 
-/// How long a test wants others to be waited for at most.
+/// Connections at once; fewer where a test can't open that many.
+fn connections_max() -> usize {
+    let wanted = std::env::var("MOA_TEST_SERVER_CONNECTIONS").ok();
+    wanted.and_then(|text| text.parse().ok()).unwrap_or(serve::CONNECTIONS_MAX)
+}
+
+/// How long a test wants others to be waited for.
 fn test_wait() -> Option<Duration> {
     let wanted = std::env::var("MOA_TEST_SERVER_WAIT_MS").ok()?;
     wanted.parse().ok().map(Duration::from_millis)
@@ -583,8 +592,15 @@ impl Control for Served {
         self.with_files(|layout| Ok(Some(with_file(layout, found)))).await
     }
 
-    async fn files(&self, settings: bool) -> Result<Vec<ProjectFile>> {
-        self.with_files(move |layout| project::texts(layout, settings)).await
+    async fn files(&self, settings: bool, whole: bool) -> Result<Vec<ProjectFile>> {
+        let read = move |layout: &Layout| {
+            let mut files = project::texts(layout, settings)?;
+            if !whole {
+                files.iter_mut().for_each(project::for_viewers);
+            }
+            Ok(files)
+        };
+        self.with_files(read).await
     }
 
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>> {

@@ -17,12 +17,12 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use moa_connectors::Redactor;
+use moa_connectors::{Redactor, SECRET_BYTES_MIN};
 use moa_ports::agent::Secrets;
 use moa_ports::sealed::SealedRow;
 use moa_spec::Settings;
 use serde_json::Value as Json;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 pub use env_file::read_env_file;
 pub use key::{KeySource, create as create_key};
@@ -154,14 +154,18 @@ impl SecretStore {
         let mut all = Vec::new();
         if let Some(value) = std::env::var_os(format!("{VARIABLE}{name}")) {
             let value = value.into_string().map(Zeroizing::new);
-            all.push((Source::Environment, value.map_err(|_| "it is not UTF-8".to_owned())));
+            let value = value.map_err(|_| "it is not UTF-8".to_owned());
+            all.push((Source::Environment, value.and_then(checked)));
         }
         let shown = inner.env_file.display().to_string();
         // Read anew each time: an edit holds from the next attempt on, and nothing stays in memory.
         // What is wrong with the file is said where the settings are read.
         let env = read_env_file(&inner.root, &inner.env_file).unwrap_or_default();
-        if let Some(value) = env.into_iter().find(|(key, _)| key == name).map(|(_, value)| value) {
-            all.push((Source::EnvFile(shown), checked(Zeroizing::new(value))));
+        for (key, mut value) in env {
+            match key == name {
+                true => all.push((Source::EnvFile(shown.clone()), checked(Zeroizing::new(value)))),
+                false => value.zeroize(),
+            }
         }
         for (source, folder) in self.folders() {
             all.extend(read_secret(&folder.join(name)).map(|had| (source, had)));
@@ -192,7 +196,7 @@ impl SecretStore {
             let key = ring.of(&sealed).map_err(|e| e.to_string())?;
             seal::open(key, name, &sealed).map_err(|e| e.to_string())
         };
-        Some(opened())
+        Some(opened().and_then(checked))
     }
 
     /// How a secret is: the source that decides, why what it has can't be used, and others that have
@@ -285,11 +289,18 @@ impl Secrets for SecretStore {
     }
 }
 
-/// A value that can be used.
+/// A value that can be used. One that can't be redacted is not: it would be found everywhere, and who
+/// guesses has it soon.
 fn checked(value: Zeroizing<String>) -> Had {
-    match value.len() > SECRET_BYTES_MAX {
-        true => Err(format!("it has more than {SECRET_BYTES_MAX} bytes")),
-        false => Ok(value),
+    match value.len() {
+        0 => Err("it is empty".to_owned()),
+        bytes if bytes < SECRET_BYTES_MIN => Err(format!(
+            "it has fewer than {SECRET_BYTES_MIN} bytes, and could not be kept out of logs"
+        )),
+        bytes if bytes > SECRET_BYTES_MAX => {
+            Err(format!("it has more than {SECRET_BYTES_MAX} bytes"))
+        }
+        _ => Ok(value),
     }
 }
 
@@ -344,11 +355,11 @@ mod tests {
     fn the_first_source_that_has_a_secret_decides() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let root = dir.path().join("project");
-        write(&root, ".env", "TOKEN='a b$c'\n# note\nexport KEY=k\n");
+        write(&root, ".env", "TOKEN='a b$c'\n# note\nexport KEY=keys\n");
         write(&root, "docker/TOKEN", "hidden");
-        write(&root, "docker/DOCKER", "d\n\n");
+        write(&root, "docker/DOCKER", "dock\n\n");
         write(&root, ".moa/secrets/DOCKER", "hidden");
-        write(&root, ".moa/secrets/FILE", "f\n");
+        write(&root, ".moa/secrets/FILE", "file\n");
         let key = create_key(&dir.path().join("key")).expect("a key");
         let sealed = |name: &str| SealedRow {
             name: name.into(),
@@ -360,9 +371,9 @@ mod tests {
         secrets.set_sealed(vec![sealed("STORED"), sealed("FILE")]);
         let get = |name: &str| secrets.get(name);
         assert_eq!(get("TOKEN").as_deref(), Some("a b$c"));
-        assert_eq!(get("KEY").as_deref(), Some("k"));
-        assert_eq!(get("DOCKER").as_deref(), Some("d\n"));
-        assert_eq!(get("FILE").as_deref(), Some("f"));
+        assert_eq!(get("KEY").as_deref(), Some("keys"));
+        assert_eq!(get("DOCKER").as_deref(), Some("dock\n"));
+        assert_eq!(get("FILE").as_deref(), Some("file"));
         assert_eq!(get("STORED").as_deref(), Some("stored"));
         assert_eq!([get("../.env"), get("NONE"), get("")], [None, None, None]);
         let look = secrets.look("FILE").expect("it is there");
@@ -370,9 +381,9 @@ mod tests {
         assert_eq!(format!("{secrets:?}"), "SecretStore { .. }");
         let names: Vec<_> = secrets.names().into_iter().collect();
         assert_eq!(names, ["DOCKER", "FILE", "STORED"]);
-        let mut said = serde_json::json!({"text": "it is stored", "more": ["f", 1]});
+        let mut said = serde_json::json!({"text": "it is stored", "more": ["fil", 1]});
         secrets.redact(&mut said);
-        assert_eq!(said, serde_json::json!({"text": "it is ***", "more": ["f", 1]}));
+        assert_eq!(said, serde_json::json!({"text": "it is ***", "more": ["fil", 1]}));
     }
 
     #[test]
@@ -381,6 +392,10 @@ mod tests {
         let root = dir.path().join("project");
         write(&root, "docker/LONG", &"x".repeat(SECRET_BYTES_MAX + 1));
         write(&root, "docker/FULL", &"x".repeat(SECRET_BYTES_MAX));
+        write(&root, "docker/SHORT", "abc\n");
+        write(&root, "docker/LEAST", "abcd\n");
+        write(&root, "docker/EMPTY", "\n");
+        write(&root, ".env", "BRIEF=abc\nNOTHING=\n");
         std::fs::create_dir(root.join("docker/FOLDER")).expect("mkdir");
         std::fs::write(root.join("docker/BYTES"), [0xff, 0xfe]).expect("it is written");
         let key = seal::MasterKey::random().expect("random");
@@ -402,7 +417,17 @@ mod tests {
         create_key(&dir.path().join("key")).expect("a key");
         assert!(fault("OTHER").contains("sealed with another key"), "{}", fault("OTHER"));
         assert!(fault("BROKEN").contains("damaged"), "{}", fault("BROKEN"));
-        for name in ["LONG", "FOLDER", "BYTES", "OTHER", "BROKEN"] {
+        for name in ["SHORT", "BRIEF"] {
+            assert!(fault(name).contains("fewer than 4 bytes"), "{}", fault(name));
+            assert!(!fault(name).contains("abc"), "{}", fault(name));
+        }
+        for name in ["EMPTY", "NOTHING"] {
+            assert!(fault(name).contains("it is empty"), "{}", fault(name));
+        }
+        assert_eq!(secrets.get("LEAST").as_deref(), Some("abcd"));
+        for name in
+            ["SHORT", "BRIEF", "EMPTY", "NOTHING", "LONG", "FOLDER", "BYTES", "OTHER", "BROKEN"]
+        {
             assert_eq!(secrets.get(name), None, "{name}");
         }
         assert_eq!(secrets.get("FULL").map(|value| value.len()), Some(SECRET_BYTES_MAX));

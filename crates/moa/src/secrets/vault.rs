@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use moa_connectors::SECRET_BYTES_MIN;
 use moa_ports::sealed::{SealedRow, SealedWrite};
 use moa_ports::store::{Batch, Store};
 use moa_ports::views::Views;
@@ -53,9 +54,9 @@ impl Vault {
             let text = format!("{name:?} can't be the name of a secret");
             return Err(Failure::usage(text).hint("a name is letters, digits and _"));
         }
-        if value.is_empty() || value.len() > SECRET_BYTES_MAX {
-            let text = format!("a secret has 1 to {SECRET_BYTES_MAX} bytes");
-            return Err(Failure::usage(text));
+        if !(SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&value.len()) {
+            let text = format!("a secret has {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} bytes");
+            return Err(Failure::usage(text).hint("a shorter one could not be kept out of logs"));
         }
         let _turn = self.turn.lock().await;
         let rows = self.refresh().await?;

@@ -311,3 +311,30 @@ fn who_did_what_over_the_api_is_in_the_audit_log() {
     assert!(text.contains(said["run"].as_str().expect("an id")), "{text}");
     assert!(!text.contains(&made["token"].as_str().expect("one")[4..]), "{text}");
 }
+
+#[test]
+fn who_may_only_look_sees_no_more_of_an_agents_address_than_its_host() {
+    let project = Project::with("hello", "steps:\n  - {id: call, agent: caller, action: x}\n");
+    project.write(
+        "agents/caller.yaml",
+        "http:\n  url: http://127.0.0.1:9/T0/swordfish/hunter22?key=rosebud\n\
+         \x20 headers: {X-Key: opensesame}\nenv: {WORD: mellon-friend}\n",
+    );
+    let node = project.up();
+    let words = ["swordfish", "hunter22", "rosebud", "opensesame", "mellon-friend"];
+    let files = json!({"format": 1, "ask": "files"});
+    for (role, sees) in [("viewer", false), ("approver", false), ("operator", true)] {
+        let api = Api::with_role(&project, &node, role);
+        let agent = api.get("/api/v1/agents/caller").expect(200).body;
+        let page = api.get("/agents/caller").expect(200).body;
+        let files = api.post("/api/v1/rows", &files).expect(200).body;
+        for word in words {
+            assert_eq!(agent.contains(word), sees, "{role} {word}: {agent}");
+            assert_eq!(files.contains(word), sees, "{role} {word}: {files}");
+            assert!(!page.contains(word), "{role} {word}: {page}");
+        }
+        for text in [agent, files] {
+            assert!(text.contains("127.0.0.1:9/") && text.contains("X-Key"), "{role}: {text}");
+        }
+    }
+}

@@ -630,6 +630,40 @@ fn who_is_slow_is_cut_off_and_holds_up_nobody() {
     drop(world.node);
 }
 
+#[test]
+fn who_opens_connections_and_says_nothing_takes_no_place_of_others() {
+    let project = Project::with("hello", "steps:\n  - {id: hello, run: echo hi}\n");
+    let mut command = project.command(&["up"]);
+    // Silence is waited for an hour: nobody is let in because of an end of that.
+    command.env("MOA_TEST_SERVER_WAIT_MS", "3600000").env("MOA_TEST_SERVER_CONNECTIONS", "32");
+    let node = Node::start(command);
+    let viewer = Api::with_role(&project, &node, "viewer");
+    let open = |text: &str| {
+        let mut stream = TcpStream::connect(&viewer.address).expect("it listens");
+        // It may have been ended.
+        let _ = stream.write_all(text.as_bytes());
+        stream
+    };
+    let ask =
+        format!("Host: {}\r\nAuthorization: Bearer {}\r\n\r\n", viewer.address, viewer.token());
+    let mut known = open(&format!("GET /api/v1/me HTTP/1.1\r\n{ask}"));
+    let mut byte = [0];
+    known.read_exact(&mut byte).expect("it is answered");
+    let silent = ["", "GET / HTTP/1.1\r\nX: ", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"];
+    let crowd: Vec<TcpStream> = silent.iter().cycle().take(150).map(|text| open(text)).collect();
+    for _ in 0..5 {
+        viewer.get("/api/v1/runs").expect(200);
+    }
+    // Who had said who they are keeps the connection.
+    known
+        .write_all(format!("GET /api/v1/me HTTP/1.1\r\nConnection: close\r\n{ask}").as_bytes())
+        .expect("it is open");
+    let mut rest = String::new();
+    known.read_to_string(&mut rest).expect("it is answered");
+    assert_eq!(rest.matches("HTTP/1.1 200").count(), 1, "{rest}");
+    drop(crowd);
+}
+
 /// Markup, in every way that a text could become it.
 const MARKUP: [&str; 4] = [
     "<script>alert(1)</script>",

@@ -11,7 +11,7 @@ const WORKFLOW: &str = r#"
 steps:
   - {id: before, run: echo x >> count}
   - {id: mail, agent: mailer, action: send}
-  - {id: use, run: "test \"$TOKEN\" = t1", env: {TOKEN: "${{ secrets.API_TOKEN }}"}}
+  - {id: use, run: "test \"$TOKEN\" = tok1", env: {TOKEN: "${{ secrets.API_TOKEN }}"}}
 "#;
 
 fn project() -> Project {
@@ -39,7 +39,7 @@ fn validate_warns_of_each_use_where_it_stands() {
     assert_eq!(found, expected);
     let one = project.call(&["workflows", "validate", "workflows/plain.yaml"]).expect(0);
     assert!(one.err.contains("no mistakes"), "{}", one.err);
-    project.write(".env", "API_TOKEN=t1\nMAIL_PASSWORD=hunter22\n");
+    project.write(".env", "API_TOKEN=tok1\nMAIL_PASSWORD=hunter22\n");
     let said = project.call(&["workflows", "validate"]).expect(0);
     assert!(said.err.contains("no mistakes"), "{}", said.err);
 }
@@ -47,14 +47,14 @@ fn validate_warns_of_each_use_where_it_stands() {
 #[test]
 fn a_run_is_refused_before_it_begins() {
     let project = project();
-    project.write(".env", "API_TOKEN=t1\n");
+    project.write(".env", "API_TOKEN=tok1\n");
     for workflow in ["send", "whole"] {
         let said = project.call(&["run", workflow]).expect(5);
         let needs = format!("{workflow} needs a secret that is not there");
         assert!(said.err.contains(&needs), "{}", said.err);
         assert!(said.err.contains("MAIL_PASSWORD (agent mailer)"), "{}", said.err);
         assert!(said.err.contains("MAIL_PASSWORD=... to .env"), "{}", said.err);
-        assert!(!said.err.contains("API_TOKEN") && !said.err.contains("t1"), "{}", said.err);
+        assert!(!said.err.contains("API_TOKEN") && !said.err.contains("tok1"), "{}", said.err);
     }
     let said = project.call(&["run", "send", "--dry-run"]).expect(0);
     assert!(said.err.contains("MAIL_PASSWORD"), "{}", said.err);
@@ -69,14 +69,14 @@ fn a_run_is_refused_before_it_begins() {
 #[test]
 fn a_node_warns_and_takes_secrets_that_come_later() {
     let project = project();
-    project.write(".env", "API_TOKEN=t1\n");
+    project.write(".env", "API_TOKEN=tok1\n");
     let node = project.up();
     assert!(node.said.contains("there is no secret MAIL_PASSWORD"), "{}", node.said);
     assert!(!node.said.contains("API_TOKEN"), "{}", node.said);
     project.call(&["run", "send"]).expect(5);
     let doctor = project.call(&["doctor"]).out;
     assert!(doctor.contains("not there: MAIL_PASSWORD"), "{doctor}");
-    project.write(".env", "API_TOKEN=t1\nMAIL_PASSWORD=hunter22\n");
+    project.write(".env", "API_TOKEN=tok1\nMAIL_PASSWORD=hunter22\n");
     assert_eq!(project.run("send")["status"], "success");
 }
 
@@ -112,7 +112,7 @@ fn secrets_are_kept_sealed_with_a_node_and_without_one() {
     let project = with_store();
     assert_eq!(line(&project, "API_TOKEN")["state"], "missing");
     assert_eq!(line(&project, "API_TOKEN")["used_by"][0], "workflow send");
-    tell(&project, &["secrets", "set", "API_TOKEN"], "t1\n").expect(0);
+    tell(&project, &["secrets", "set", "API_TOKEN"], "tok1\n").expect(0);
     let node = project.up();
     project.call(&["run", "send"]).expect(5);
     tell(&project, &["secrets", "set", "MAIL_PASSWORD"], "wrong-one").expect(0);
@@ -147,18 +147,29 @@ fn secrets_are_kept_sealed_with_a_node_and_without_one() {
 #[test]
 fn what_is_set_wrongly_is_refused_and_says_why() {
     let project = project();
-    let said = tell(&project, &["secrets", "set", "API_TOKEN"], "t1").expect(5);
+    let said = tell(&project, &["secrets", "set", "API_TOKEN"], "tok1").expect(5);
     assert!(said.err.contains("there is no key") && said.err.contains("new-key"), "{}", said.err);
     let project = with_store();
-    for (name, value) in [("../x", "v"), ("a b", "v"), ("", "v"), ("A", ""), ("A", "\n")] {
+    for (name, value) in
+        [("../x", "v"), ("a b", "v"), ("", "v"), ("A", ""), ("A", "\n"), ("A", "abc")]
+    {
         tell(&project, &["secrets", "set", name], value).expect(2);
     }
     tell(&project, &["secrets", "set", "A"], &"x".repeat((64 << 10) + 1)).expect(2);
+    // One that could not be kept out of logs is not used, wherever it comes from.
+    project.write(".env", "API_TOKEN=abc\nMAIL_PASSWORD=hunter22\n");
+    let said = project.call(&["run", "send"]);
+    assert_ne!(said.code, 0, "{}", said.out);
+    let why = "fewer than 4 bytes";
+    assert!(said.err.contains(why) && !said.err.contains("abc"), "{}", said.err);
+    let listed = project.call(&["secrets", "list"]).expect(0).out;
+    assert!(listed.contains("unusable"), "{listed}");
+    project.write(".env", "");
     let said = project.call(&["secrets", "set", "A", "value"]).expect(2);
     assert!(said.err.contains("unexpected argument"), "{}", said.err);
     tell(&project, &["secrets", "set", "API_TOKEN"], "sealed-value").expect(0);
     // Another source that is asked before is told.
-    project.write(".env", "API_TOKEN=t1\n");
+    project.write(".env", "API_TOKEN=tok1\n");
     let said = tell(&project, &["secrets", "set", "API_TOKEN"], "sealed-value").expect(0);
     assert!(said.err.contains(".env has a API_TOKEN too"), "{}", said.err);
     project.write(".env", "");
@@ -182,7 +193,7 @@ fn what_is_set_wrongly_is_refused_and_says_why() {
 #[test]
 fn a_new_key_takes_the_place_of_the_old_one() {
     let project = with_store();
-    tell(&project, &["secrets", "set", "API_TOKEN"], "t1").expect(0);
+    tell(&project, &["secrets", "set", "API_TOKEN"], "tok1").expect(0);
     tell(&project, &["secrets", "set", "MAIL_PASSWORD"], "hunter22").expect(0);
     let key = project.outside().join("key");
     let old = std::fs::read_to_string(&key).expect("it is read");

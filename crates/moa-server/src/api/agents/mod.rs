@@ -14,6 +14,7 @@ use moa_core::ids::RunId;
 use moa_core::limit::LimitState;
 use moa_core::time::{Millis, Span};
 use moa_ports::views::HistoryRow;
+use moa_view::agent::for_viewers;
 use moa_view::attempts::{Attempt, Outcome, of_history};
 use moa_view::events::Names;
 use moa_view::node::{NodeStatus, PausedAgent};
@@ -28,6 +29,7 @@ use super::events::Parts;
 use super::limits::LimitItem;
 use crate::App;
 use crate::auth::Identity;
+use crate::auth::role::Role;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
 
@@ -151,15 +153,24 @@ pub struct AgentDocument {
 }
 
 /// An agent
+///
+/// Who may only look sees of its addresses the hosts, and of its headers and variables the names.
 #[utoipa::path(
     get, path = "/api/v1/agents/{agent}", tag = "agents",
     params(("agent" = String, Path, description = "Its id")),
     responses((status = 200, description = "The agent", body = AgentDocument)),
 )]
-pub async fn get(State(app): State<App>, Path(name): Path<String>) -> Result<Json<AgentDocument>> {
+pub async fn get(
+    State(app): State<App>,
+    who: Identity,
+    Path(name): Path<String>,
+) -> Result<Json<AgentDocument>> {
     let spec = find(&app, &name).await?;
     let item = AgentItem::new(&spec, &app.control().status().await);
-    let definition = serde_json::to_value(&*spec).unwrap_or_default();
+    let mut definition = serde_json::to_value(&*spec).unwrap_or_default();
+    if !who.role.includes(Role::Operator) {
+        for_viewers(&mut definition);
+    }
     Ok(Json(AgentDocument { agent: item, definition }))
 }
 
