@@ -216,6 +216,20 @@ impl Audit {
         self.add(Act { object, phase, of: Some(asked), before: None, after, error, ..asks }).await
     }
 
+    /// Writes down something that was refused before anything of it was begun.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn refused(
+        &self,
+        actor: &Actor,
+        deed: &Deed,
+        why: String,
+    ) -> Result<u64, store::Error> {
+        let asks = actor.asks(deed, (self.clock)());
+        self.add(Act { phase: Phase::Refused, error: Some(why), ..asks }).await
+    }
+
     async fn add(&self, act: Act) -> Result<u64, store::Error> {
         let gone = |_| store::Error::Unavailable("the audit log is closed".into());
         let body = body_of(act, &*self.redact)?;

@@ -31,6 +31,7 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
+use crate::auth::refusals::Refusal;
 use crate::auth::tokens::{Entry, New};
 
 /// A node, as its server sees it.
@@ -121,6 +122,9 @@ pub trait Control: Send + Sync {
     /// Ends a token or session, and the sessions that it opened; answers it. `sign_out`: it is the
     /// session of whoever asks.
     async fn end_token(&self, id: &str, sign_out: bool) -> Result<Entry>;
+
+    /// Writes down that something was refused.
+    async fn note_refusal(&self, refusal: Refusal) -> Result<()>;
 
     /// Looks at the project's files; answers diagnostics when something is broken.
     async fn refresh(&self) -> Result<Option<String>>;

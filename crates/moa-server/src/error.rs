@@ -121,6 +121,11 @@ impl Code {
         }
     }
 
+    /// Whether it says that somebody may not.
+    pub const fn is_refusal(self) -> bool {
+        matches!(self, Code::Forbidden | Code::CsrfMissing)
+    }
+
     /// Its status.
     pub const fn status(self) -> StatusCode {
         match self {

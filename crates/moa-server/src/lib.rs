@@ -190,6 +190,26 @@ impl App {
         &self.0.hub
     }
 
+    /// Writes down what is refused, as long as it is polled.
+    pub async fn write_refusals(&self) {
+        loop {
+            self.write(self.auth().refusals.next().await).await;
+        }
+    }
+
+    /// Writes down what is left of that.
+    pub async fn last_refusals(&self) {
+        self.write(self.auth().refusals.rest()).await;
+    }
+
+    async fn write(&self, refusals: Vec<auth::refusals::Refusal>) {
+        for refusal in refusals {
+            if let Err(failure) = self.control().note_refusal(refusal).await {
+                tracing::error!("a refusal is not in the audit log: {}", failure.message);
+            }
+        }
+    }
+
     /// What makes links that sign browsers in; it keeps the node of this server from nothing.
     pub fn sign_in(&self) -> SignIn {
         SignIn { auth: self.0.auth.clone(), base_url: self.0.base_url.clone() }

@@ -112,9 +112,9 @@ pub async fn list(views: &dyn Views, filter: &Filter) -> Result<Acts> {
                 continue;
             }
             let ended = match act.phase {
-                // One that took effect with its entry.
-                Phase::Done => Some(Act { after: None, ..act.clone() }),
-                Phase::Asked | Phase::Refused => ends.remove(&entry.seq),
+                // One that took effect with its entry, or was refused before it was begun.
+                Phase::Done | Phase::Refused => Some(Act { after: None, ..act.clone() }),
+                Phase::Asked => ends.remove(&entry.seq),
             };
             if filter.wants(&act) && found.len() < filter.limit {
                 found.push(Listed { seq: entry.seq, asked: act, ended });

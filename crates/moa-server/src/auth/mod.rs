@@ -12,6 +12,7 @@ pub mod jwt;
 pub mod limiter;
 pub mod links;
 pub mod oidc;
+pub mod refusals;
 pub mod role;
 pub mod scope;
 pub mod tokens;
@@ -36,6 +37,7 @@ use moa_view::now;
 use self::limiter::Limiter;
 use self::links::Links;
 use self::oidc::Oidc;
+use self::refusals::{Refusal, Refusals};
 use self::role::{Access, Role};
 use self::scope::{Area, Asked, Scope, Scopes};
 use self::tokens::{Entry, Kind, New, Tokens};
@@ -149,6 +151,8 @@ pub struct Auth {
     issuers: Vec<jwt::Issuer>,
     /// Sign-in with a provider.
     pub oidc: Option<Oidc>,
+    /// What is refused, until it is in the audit log.
+    pub refusals: Refusals,
     wrong: Limiter,
     requests: DefaultKeyedRateLimiter<String>,
     sign_ins: DefaultKeyedRateLimiter<String>,
@@ -171,6 +175,7 @@ impl Auth {
             links: Links::new(folder),
             issuers,
             oidc,
+            refusals: Refusals::default(),
             wrong: Limiter::default(),
             requests: RateLimiter::keyed(quota),
             sign_ins: RateLimiter::keyed(Quota::per_minute(SIGN_INS)),
@@ -225,6 +230,12 @@ impl Auth {
     /// Refuses an address that was wrong, and notes that it was.
     pub fn wrong(&self, address: IpAddr, what: &str) -> Problem {
         let now = Instant::now();
+        self.note_refusal(
+            Asker::new(None, address),
+            "sign_in",
+            what,
+            "it is not known, or not any more",
+        );
         if let Some(wait) = self.wrong.wait(address, now) {
             let text = "too many wrong tokens came from this address";
             let problem = Problem::new(Code::TooManyRequests, text);
@@ -236,6 +247,13 @@ impl Auth {
             .hint("`moa token create` makes a token; `moa open` opens the dashboard")
     }
 
+    /// Has a refusal written down.
+    pub fn note_refusal(&self, asker: Asker, action: &'static str, object: &str, why: &str) {
+        let (object, why) = (object.to_owned(), why.to_owned());
+        let refusal = Refusal { asker, action, object, why, times: 1 };
+        self.refusals.note(refusal, Instant::now());
+    }
+
     /// The problem of somebody whom an issuer's word doesn't let in.
     pub fn refused(&self, refused: jwt::Refused, address: IpAddr, what: &str) -> Problem {
         match refused {
@@ -243,8 +261,11 @@ impl Auth {
                 tracing::info!(%address, "{what} is refused: {why}");
                 self.wrong(address, what)
             }
-            jwt::Refused::NoRole(why) => Problem::new(Code::Forbidden, why)
-                .hint("the settings say which claims give which roles"),
+            jwt::Refused::NoRole(why) => {
+                self.note_refusal(Asker::new(None, address), "sign_in", what, &why);
+                Problem::new(Code::Forbidden, why)
+                    .hint("the settings say which claims give which roles")
+            }
             jwt::Refused::Unavailable(why) => Problem::new(Code::Unavailable, why),
         }
     }
@@ -406,7 +427,7 @@ fn forbidden(access: Access, role: Role) -> Problem {
 }
 
 /// Who asks, and from where, for whoever writes down who did what.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Asker {
     /// `token:ID (NAME)` or `session:ID (NAME)`; `nobody` before anybody said who they are.
     pub who: String,
@@ -468,7 +489,20 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
     let asker = Asker::new(who.as_ref(), address);
     request.extensions_mut().insert(Caller(who));
     request.extensions_mut().insert(app.clone());
-    ASKER.scope(asker, next.run(request)).await
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    let refused = who_may_not(&request);
+    let response = ASKER.scope(asker.clone(), next.run(request)).await;
+    // Who signs in and may not is written down as that.
+    let problem = response.extensions().get::<Problem>();
+    if let Some(problem) = problem.filter(|problem| refused && problem.code.is_refusal()) {
+        auth.note_refusal(asker, "access", &asked, &problem.detail);
+    }
+    response
+}
+
+/// Whether somebody is known who may be refused something.
+fn who_may_not(request: &Request) -> bool {
+    request.extensions().get::<Caller>().is_some_and(|caller| caller.0.is_some())
 }
 
 /// Refuses whom a route does not admit.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use moa_core::ids::Name;
 use moa_core::run::RunStatus;
-use moa_core::trigger::TriggerCommand;
+use moa_core::trigger::{TriggerCommand, TriggerId};
 use moa_engine::audit::{Actor, Audit, Came, Deed, Options, Writing};
 use moa_engine::handle::{Change, ForkFrom, Started};
 use moa_ports::store::Store;
 use moa_ports::views::Views;
 use moa_server::auth::tokens::{Kind, New};
+use moa_spec::{Source, rule_document};
 use serde_json::{Value as Json, json};
 
 use crate::control::protocol::{Reply, Request, RuleRequest};
@@ -121,7 +122,7 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         Request::RunJob { name } => Deed::new("job.run", name),
         Request::SetSecret { name, .. } => secret("secret.set", name, views).await?,
         Request::DeleteSecret { name } => secret("secret.delete", name, views).await?,
-        Request::Rule(rule) => of_rule(rule),
+        Request::Rule(rule) => of_rule(rule, views).await?,
         Request::SignIn { role, .. } => Deed::new("sign_in.link", "").asked(json!({"role": role})),
         Request::MakeToken { new } => of_token(new),
         Request::EndToken { id, sign_out } => {
@@ -132,17 +133,34 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
 }
 
 /// A change of a rule.
-fn of_rule(rule: &RuleRequest) -> Deed {
-    match rule {
+async fn of_rule(rule: &RuleRequest, views: &dyn Views) -> Result<Deed> {
+    let (name, deed) = match rule {
         RuleRequest::Put { name, path, text, replace } => {
-            let object = name.as_ref().map_or(path.as_str(), Name::as_str);
-            Deed::new("rule.put", object).asked(json!({"text": text, "replace": replace}))
+            let name = name.clone().or_else(|| named(path, text));
+            let object = name.as_ref().map_or(path.as_str(), Name::as_str).to_owned();
+            let asked = json!({"text": text, "replace": replace});
+            (name, Deed::new("rule.put", object).asked(asked))
         }
         RuleRequest::Switch { name, on } => {
-            Deed::new("rule.switch", name.as_str()).asked(json!({"on": on}))
+            let deed = Deed::new("rule.switch", name.as_str()).asked(json!({"on": on}));
+            (Some(name.clone()), deed)
         }
-        RuleRequest::Delete { name } => Deed::new("rule.delete", name.as_str()),
-    }
+        RuleRequest::Delete { name } => {
+            (Some(name.clone()), Deed::new("rule.delete", name.as_str()))
+        }
+    };
+    let Some(name) = name else { return Ok(deed) };
+    let there = views.trigger(TriggerId::of_rule(&name)).await?;
+    Ok(match there.filter(|row| !row.state.removed) {
+        Some(row) => deed.before(rule_document(&row.spec)),
+        None => deed,
+    })
+}
+
+/// The name that the text of a rule says, if it says one.
+fn named(path: &str, text: &str) -> Option<Name> {
+    let (document, _) = moa_spec::document(&Source::new(path.to_owned(), text.to_owned()));
+    Name::new(document?.get("name")?.as_str()?).ok()
 }
 
 /// A token, or a session of a browser.
@@ -213,6 +231,10 @@ pub fn came(result: &Result<Reply>) -> Came {
         Reply::TokenMade { entry, .. } => (Some(format!("{} ({})", entry.id, entry.name)), None),
         Reply::TokenEnded { entry } => {
             (Some(format!("{} ({})", entry.id, entry.name)), Some(json!({"role": entry.role})))
+        }
+        Reply::Rule(done) => {
+            let after = json!({"changed": done.changed, "created": done.created});
+            (Some(done.name.to_string()), Some(after))
         }
         Reply::SecretSet { version, .. } => (None, Some(json!({"version": version}))),
         Reply::Rotated(rotated) => (None, Some(json!(rotated))),

@@ -23,6 +23,7 @@ use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
+use moa_server::auth::refusals::Refusal;
 use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{
     AgentTest, AgentTried, AttemptLog, Control, Drawing, Edit, Expect, FileOf, FileWorkflow, Hook,
@@ -205,7 +206,11 @@ impl Http {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let limits = (waits, connections_max());
-                    serve::serve(listener, tls, limits, app.router(), stopped).await;
+                    tokio::select! {
+                        () = serve::serve(listener, tls, limits, app.router(), stopped) => {}
+                        () = app.write_refusals() => {}
+                    }
+                    app.last_refusals().await;
                 }
                 Err(error) => tracing::error!(%error, "the server can't start"),
             }
@@ -497,6 +502,18 @@ impl Control for Served {
             Reply::TokenEnded { entry } => Ok(entry),
             _ => Err(unexpected()),
         }
+    }
+
+    async fn note_refusal(&self, refusal: Refusal) -> Result<()> {
+        let node = self.node.clone();
+        to_the_end(async move {
+            let Refusal { asker: Asker { who, from }, action, object, why, times } = refusal;
+            let deed = Deed::new(action, object);
+            let deed = if times > 1 { deed.asked(json!({"times": times})) } else { deed };
+            node.audit().refused(&Actor { who, from }, &deed, why).await?;
+            Ok(())
+        })
+        .await
     }
 
     async fn refresh(&self) -> Result<Option<String>> {

@@ -79,7 +79,8 @@ fn who_signs_in_and_out_is_in_the_audit_log() {
     let made = acts(&project, "sign_in.link");
     let link = made[0]["object"].as_str().expect("its name");
     assert!(link.starts_with("link_") && !code.contains(&link[5..]), "{made:#?}");
-    let signed = acts(&project, "sign_in");
+    let mut signed = acts(&project, "sign_in");
+    signed.retain(|act| act["outcome"] == "done");
     let who: Vec<_> = signed.iter().map(|act| act["who"].as_str().expect("who")).collect();
     assert_eq!(who, [&format!("token:{id} (viewer)"), link], "{signed:#?}");
     assert!(signed.iter().all(|act| act["from"] == "http 127.0.0.1"), "{signed:#?}");
@@ -94,6 +95,49 @@ fn who_signs_in_and_out_is_in_the_audit_log() {
         assert!(out[0]["object"].as_str().expect("it").starts_with(session), "{out:#?}");
         assert!(out[0]["who"].as_str().expect("who").starts_with(&format!("session:{session}")));
     }
+}
+
+#[test]
+fn who_is_refused_is_in_the_audit_log_in_few_entries() {
+    let (project, node) = shop();
+    let nobody = Api::nobody(&node);
+    let viewer = Api::with_role(&project, &node, "viewer");
+    let id = viewer.get("/api/v1/me").expect(200).json()["id"].as_str().expect("one").to_owned();
+    for n in 0..7 {
+        nobody.send("POST", "/sign-in", FORM, &format!("token=moa_wrong-{n}")).expect(401);
+    }
+    for _ in 0..40 {
+        viewer.post("/api/v1/runs", &json!({"workflow": "hello"})).refused(403, "forbidden");
+    }
+    let last = viewer.send("DELETE", "/api/v1/tokens/tok_1?why=x", "", "");
+    last.refused(403, "forbidden");
+    // Nobody who says nothing was refused anything.
+    nobody.get("/api/v1/runs").expect(401);
+    node.stop();
+    let refused = |action: &str| {
+        let mut all = acts(&project, action);
+        all.retain(|act| act["outcome"] == "refused");
+        assert!((1..=2).contains(&all.len()), "{all:#?}");
+        let times = |act: &Json| act["asked"]["times"].as_u64().unwrap_or(1);
+        let sum: u64 = all.iter().map(times).sum();
+        (all, sum)
+    };
+    let (signed, times) = refused("sign_in");
+    assert_eq!(times, 7, "{signed:#?}");
+    assert_eq!(
+        (&signed[0]["who"], &signed[0]["from"]),
+        (&json!("nobody"), &json!("http 127.0.0.1"))
+    );
+    assert!(!json!(signed).to_string().contains("moa_wrong"), "{signed:#?}");
+    let (asked, times) = refused("access");
+    assert_eq!(times, 41, "{asked:#?}");
+    assert_eq!(asked[0]["who"], format!("token:{id} (viewer)"), "{asked:#?}");
+    let oldest = &asked[asked.len() - 1]["object"];
+    assert_eq!(
+        (oldest, &asked[0]["object"]),
+        (&json!("POST /api/v1/runs"), &json!("DELETE /api/v1/tokens/tok_1"))
+    );
+    assert!(asked[0].to_string().contains("takes the role"), "{asked:#?}");
 }
 
 #[test]

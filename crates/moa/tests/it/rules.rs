@@ -5,6 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value as Json, json};
 
+use crate::http::Api;
 use crate::project::{Project, call_in};
 
 const MAILER: &str = "params: {n: integer}\nsteps: [{run: 'true'}]\n";
@@ -240,4 +241,28 @@ fn what_is_wrong_with_a_rule_is_said_with_its_place() {
     assert_eq!(project.call(&["rules", "list", "--json"]).expect(0).json(), json!([]));
     let said = project.call(&["rules", "show", "piad"]).expect(4);
     assert!(said.err.contains("there is no rule piad"), "{}", said.err);
+}
+
+#[test]
+fn what_was_and_is_of_a_rule_is_in_the_audit_log() {
+    let project = Project::with("hello", "steps:\n  - run: echo hi\n");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let rule = |event: &str| json!({"name": "paid", "run": "hello", "on": {"event": event}});
+    api.post("/api/v1/rules", &rule("one")).expect(201);
+    let json_type = "Content-Type: application/json\r\n";
+    let mut other = rule("two");
+    other.as_object_mut().expect("a map").remove("name");
+    api.send("PUT", "/api/v1/rules/paid", json_type, &other.to_string()).expect(200);
+    api.post("/api/v1/rules", &rule("three")).refused(409, "conflict");
+    api.send("DELETE", "/api/v1/rules/paid", "", "").expect(204);
+    let log = project.call(&["audit", "list", "--json", "--action", "rule.*"]).expect(0).json();
+    let acts = log.as_array().expect("a list");
+    assert!(acts.iter().all(|act| act["object"] == "paid"), "{log:#}");
+    let outcomes: Vec<_> = acts.iter().map(|act| &act["outcome"]).collect();
+    assert_eq!(outcomes, ["done", "refused", "done", "done"], "{log:#}");
+    let befores: Vec<_> = acts.iter().map(|act| &act["before"]["on"]["event"]).collect();
+    assert_eq!(befores, [&json!("two"), &json!("two"), &json!("one"), &json!(null)], "{log:#}");
+    assert!(acts[2]["asked"]["text"].as_str().expect("text").contains("two"), "{log:#}");
+    assert_eq!(acts[3]["after"]["created"], true, "{log:#}");
 }
