@@ -445,4 +445,20 @@ mod tests {
         let third = look(&store, Stuck { known: vec![last], after: None }).await;
         assert_eq!(stuck(&third), [build::run(1).to_string(), last.to_string()]);
     }
+
+    /// Its steps are read in parts, and the one that is stuck stands in the last of them.
+    #[tokio::test]
+    async fn a_stuck_step_is_found_in_a_run_of_many_steps() {
+        let store = MemoryStore::single();
+        let run = build::create(build::row_in(build::run(1), RunStatus::Running));
+        let last = 2 * STEPS_PART as u32;
+        let mut steps: Vec<_> =
+            (0..last).map(|inst| build::step(inst, StepStatus::Succeeded)).collect();
+        let running = build::running(last, 1, moa_core::ids::NodeId(1));
+        steps.push(moa_core::run::StepRow { started_at: Some(build::NOW), ..running });
+        let batch = build::batch(vec![build::with_steps(run, steps)]);
+        answer(|reply| store.commit(batch, reply)).expect("it is written");
+        let found = look(&store, Stuck::default()).await;
+        assert_eq!(stuck(&found), [build::run(1).to_string()]);
+    }
 }
