@@ -322,7 +322,7 @@ fn who_may_only_look_sees_no_more_of_an_agents_address_than_its_host() {
     );
     let node = project.up();
     let words = ["swordfish", "hunter22", "rosebud", "opensesame", "mellon-friend"];
-    let files = json!({"format": 1, "ask": "files"});
+    let files = json!({"format": moa_view::rows::FORMAT, "ask": "files"});
     for (role, sees) in [("viewer", false), ("approver", false), ("operator", true)] {
         let api = Api::with_role(&project, &node, role);
         let agent = api.get("/api/v1/agents/caller").expect(200).body;
