@@ -11,6 +11,7 @@ pub mod audit;
 pub mod limit;
 pub mod memory;
 pub mod sealed;
+pub mod search;
 pub mod store;
 pub mod suite;
 pub mod triggers;

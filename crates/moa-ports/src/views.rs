@@ -16,6 +16,7 @@ use crate::artifacts::ArtifactHash;
 use crate::audit::{AuditEntry, AuditHead};
 use crate::limit::LimitRow;
 use crate::sealed::SealedRow;
+use crate::search::{Found, Search};
 use crate::store::{Error, Message, MessageId, Snapshot, TaskQueue, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 
@@ -27,6 +28,9 @@ pub const PART_BYTES: usize = 4 << 20;
 pub trait Views: Send + Sync {
     /// Runs that fit the filter, newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, Error>;
+
+    /// Runs that hold a text. Looks at so many and no more: it may have further to go.
+    async fn search(&self, search: &Search) -> Result<Found, Error>;
 
     /// A run with its step rows, however many it has.
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>, Error>;

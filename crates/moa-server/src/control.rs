@@ -94,6 +94,15 @@ pub trait Control: Send + Sync {
     /// What came of the newest test of each agent, as far as there was one.
     async fn agent_tests(&self) -> BTreeMap<Name, LastTest>;
 
+    /// The filters of runs that people have saved, by name.
+    async fn saved_views(&self) -> Result<BTreeMap<String, SavedView>>;
+
+    /// Saves one; answers whether there was none of this name.
+    async fn save_view(&self, name: String, view: SavedView) -> Result<bool>;
+
+    /// Forgets one.
+    async fn delete_view(&self, name: String) -> Result<()>;
+
     /// What differs between two plans, as `moa workflows diff --json` tells it.
     fn diff(&self, from: &Plan, to: &Plan) -> Json;
 
@@ -288,6 +297,30 @@ pub enum Removal {
     },
     /// The file is not what it was taken for; its tag.
     Differs(String),
+}
+
+/// Saved views of a project at most.
+pub const VIEWS_MAX: usize = 100;
+
+/// A filter of runs that somebody has saved; what is empty narrows nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedView {
+    /// Of these statuses, with commas.
+    #[serde(default)]
+    pub status: String,
+    /// Of this workflow.
+    #[serde(default)]
+    pub workflow: String,
+    /// With these words.
+    #[serde(default)]
+    pub q: String,
+    /// Started by this run.
+    #[serde(default)]
+    pub parent: String,
+    /// Who saved it last.
+    pub by: String,
+    /// When.
+    pub at: Millis,
 }
 
 /// One attempt of an agent outside of any run.

@@ -26,6 +26,7 @@ mod scan;
 mod schema;
 mod seal;
 mod sealed;
+mod search;
 mod triggers;
 mod verify;
 mod views;
@@ -49,6 +50,7 @@ use moa_ports::artifacts::ArtifactHash;
 use moa_ports::audit::{AuditEntry, AuditHead};
 use moa_ports::limit::LimitRow;
 use moa_ports::sealed::SealedRow;
+use moa_ports::search::{Found, Search};
 use moa_ports::store::{
     Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
     Snapshot, Store, WorkflowRef, WorkflowVersion,
@@ -299,6 +301,9 @@ macro_rules! pass_views {
         impl Views for $type {
             async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, StoreError> {
                 self.readers.runs(filter).await
+            }
+            async fn search(&self, search: &Search) -> Result<Found, StoreError> {
+                self.readers.search(search).await
             }
             async fn run(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {
                 self.readers.run(run).await

@@ -13,6 +13,7 @@ use moa_ports::artifacts::ArtifactHash;
 use moa_ports::audit::{AuditEntry, AuditHead};
 use moa_ports::limit::LimitRow;
 use moa_ports::sealed::SealedRow;
+use moa_ports::search::{Found, Search};
 use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
@@ -42,6 +43,11 @@ impl Views for Readers {
     async fn runs(&self, filter: &RunFilter) -> Result<Vec<RunSummary>, StoreError> {
         let filter = filter.clone();
         self.ask(move |conn| runs(conn, &filter)).await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Found, StoreError> {
+        let search = search.clone();
+        self.ask(move |conn| crate::search::runs(conn, &search)).await
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {

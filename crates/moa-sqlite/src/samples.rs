@@ -10,6 +10,7 @@ use moa_core::time::Millis;
 use moa_core::trigger::Outcome;
 use moa_core::workflow::OnLimit;
 use moa_ports::sealed::SealedWrite;
+use moa_ports::search::Search;
 use moa_ports::store::{Batch, DueAsk, Old, PruneAsk, Relay, Store, WorkflowRef};
 use moa_ports::suite::{answer, block_on, build};
 use moa_ports::triggers::{OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerRow};
@@ -304,6 +305,8 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     for filter in &filters {
         queries::runs(conn, filter)?;
     }
+    let filter = RunFilter { statuses: vec![RunStatus::Failed], limit: 9, ..Default::default() };
+    crate::search::runs(conn, &Search { filter, text: "a".into(), looks: 9 })?;
     let id = build::trigger().id;
     let all = OccurrenceFilter { limit: 9, ..OccurrenceFilter::default() };
     let filters = [

@@ -7,6 +7,7 @@
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::trigger::TriggerId;
+use moa_ports::search::Search;
 use moa_ports::store::WorkflowVersion;
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter};
 use moa_ports::views::{RunFilter, Views};
@@ -41,6 +42,8 @@ pub struct Question {
 pub enum Ask {
     /// Runs; at most [`ROWS_MAX`].
     Runs(RunFilter),
+    /// Runs that hold a text; at most [`ROWS_MAX`].
+    Search(Search),
     /// A run with a part of its steps; at most [`STEPS_MAX`] of them.
     RunPart {
         /// The run.
@@ -183,6 +186,10 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         Ask::Runs(filter) => {
             let filter = RunFilter { limit: rows(filter.limit), ..filter };
             json(views.runs(&filter).await?)
+        }
+        Ask::Search(mut search) => {
+            search.filter.limit = rows(search.filter.limit);
+            json(views.search(&search).await?)
         }
         Ask::RunPart { run, from, limit } => {
             json(views.run_part(run, from, limit.min(STEPS_MAX)).await?)

@@ -18,6 +18,7 @@ use crate::artifacts::ArtifactHash;
 use crate::audit::{AuditEntry, AuditHead};
 use crate::limit::LimitRow;
 use crate::sealed::SealedRow;
+use crate::search::{self, Found, Search};
 use crate::store::{Error, Snapshot, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use crate::views::{
@@ -40,6 +41,19 @@ impl Views for MemoryStore {
             true => fit.take(filter.limit).map(|(_, run)| summary(run)).collect(),
             false => fit.rev().take(filter.limit).map(|(_, run)| summary(run)).collect(),
         })
+    }
+
+    async fn search(&self, search: &Search) -> Result<Found, Error> {
+        let filter = RunFilter { limit: usize::MAX, oldest_first: false, ..search.filter.clone() };
+        let fit = self.runs(&filter).await?;
+        let model = self.model();
+        let params = |run: RunId| model.runs.get(&run).map(|run| run.row.params.to_string());
+        let mut fit = fit.into_iter();
+        let mut with_params = |run: RunSummary| {
+            let params = params(run.run).unwrap_or_default();
+            (run, params)
+        };
+        search::find(search, move || Ok(fit.next().map(&mut with_params)))
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>, Error> {

@@ -11,6 +11,7 @@ use crate::artifacts::ArtifactHash;
 use crate::audit::{AuditEntry, AuditHead};
 use crate::limit::LimitRow;
 use crate::sealed::SealedRow;
+use crate::search::{Found, Search};
 use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, MessageId, PruneAsk, Pruned,
     Registration, Snapshot, Store, WorkflowRef, WorkflowVersion,
@@ -218,6 +219,11 @@ impl Bench {
     /// See [`Views::runs`].
     pub fn runs(&self, filter: &RunFilter) -> Vec<RunSummary> {
         block_on(self.views().runs(filter)).expect("runs are listed")
+    }
+
+    /// See [`Views::search`].
+    pub fn search(&self, search: &Search) -> Found {
+        block_on(self.views().search(search)).expect("runs are looked through")
     }
 
     /// See [`Views::run`].

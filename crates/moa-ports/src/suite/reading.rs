@@ -1,17 +1,20 @@
 //! Rules of the read side and of workflow versions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use moa_core::ids::{RunId, VersionHash};
 use moa_core::machine::{Place, TimerKey};
 use moa_core::run::{ParentRef, RunStatus, StepRow};
 use moa_core::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use moa_core::time::Span;
+use serde_json::json;
 
 use super::build::{
     self, NOW, change, create, end, name, ready, row, row_in, run, step, with_steps,
 };
 use super::{Bench, Verdict, rules};
+use crate::search::Search;
 use crate::store::{Commit, Snapshot, WorkflowRef};
 use crate::views::{KeptAsk, RunFilter, Totals};
 
@@ -20,6 +23,7 @@ rules![
     runs_are_listed_by_what_is_asked,
     a_run_in_a_list_says_what_became_of_it,
     runs_are_found_by_the_ends_of_their_ids,
+    runs_are_found_by_what_they_hold,
     history_is_read_behind_a_version,
     events_are_read_behind_a_number,
     the_history_is_read_as_it_is_kept,
@@ -130,6 +134,45 @@ fn runs_are_found_by_the_ends_of_their_ids(bench: &mut Bench) -> Verdict {
         bench.create(run(n), Vec::new());
     }
     assert_eq!(find("0").len(), 10);
+    Verdict::Passed
+}
+
+fn runs_are_found_by_what_they_hold(bench: &mut Bench) -> Verdict {
+    let long = "x".repeat(100_000);
+    let mut all = Vec::new();
+    for n in 1..=600 {
+        let mut row =
+            row_in(run(n), if n % 2 == 0 { RunStatus::Failed } else { RunStatus::Running });
+        row.params = Arc::new(match n {
+            40 => json!({"customer": "Ada \"the\" Great"}),
+            41 => json!({"long": long, "customer": "ada"}),
+            _ => json!({"n": n}),
+        });
+        if n == 300 {
+            row.workflow = name("deploy");
+            row.error = Some(StepError::new(ErrorKind::Permanent, "Ada has no key"));
+        }
+        all.push(create(row));
+    }
+    bench.all(all);
+    let search = |text: &str, filter: RunFilter, looks| {
+        let found = bench.search(&Search { filter, text: text.into(), looks });
+        let runs: Vec<RunId> = found.runs.iter().map(|run| run.run).collect();
+        (runs, found.next)
+    };
+    let all = || RunFilter { limit: 9, ..RunFilter::default() };
+    assert_eq!(search("ada", all(), 5000), ([300, 41, 40].map(run).to_vec(), None));
+    assert_eq!(search("\"the\" great", all(), 5000), (vec![run(40)], None));
+    assert_eq!(search("ada deploy", all(), 5000), (vec![run(300)], None));
+    let failed = RunFilter { statuses: vec![RunStatus::Failed], ..all() };
+    assert_eq!(search("ada", failed, 5000), ([300, 40].map(run).to_vec(), None));
+    // So many and no more: it goes on behind the last one that was looked at.
+    assert_eq!(search("ada", all(), 100), (Vec::new(), Some(run(501))));
+    let behind = |n| RunFilter { before: Some(run(n)), ..all() };
+    assert_eq!(search("ada", behind(501), 300), (vec![run(300)], Some(run(201))));
+    assert_eq!(search("ada", behind(201), 200), ([41, 40].map(run).to_vec(), None));
+    let first = RunFilter { limit: 1, ..all() };
+    assert_eq!(search("ada", first, 5000), (vec![run(300)], Some(run(300))));
     Verdict::Passed
 }
 

@@ -24,6 +24,7 @@ pub mod state;
 pub mod tasks;
 pub mod tokens;
 pub mod triggers;
+pub mod views;
 pub mod webhooks;
 pub mod workflows;
 
@@ -76,6 +77,9 @@ fn runs(routes: Routes) -> Routes {
         .api(Least(Operator), Runs, routes!(runs::repeat::rerun))
         .api(Least(Operator), Runs, routes!(runs::repeat::fork))
         .api(Least(Viewer), ByQuery(Runs), routes!(tasks::list))
+        .api(Least(Viewer), Runs, routes!(views::list))
+        .api(Least(Operator), Runs, routes!(views::put))
+        .api(Least(Operator), Runs, routes!(views::delete))
 }
 
 /// What runs are made of, and what starts them.
@@ -139,7 +143,7 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Admin), ByBody(Agents), routes!(agents::edit::register))
         .api(Least(Viewer), Agents, routes!(agents::get))
         .api(Least(Admin), Agents, routes!(agents::edit::delete))
-        .api(Least(Viewer), Agents, routes!(agents::edit::source))
+        .api(Least(Operator), Agents, routes!(agents::edit::source))
         .api(Least(Admin), Agents, routes!(agents::edit::put))
         .api(Least(Admin), Agents, routes!(agents::test::test))
         .api(Least(Operator), Agents, routes!(agents::pause))

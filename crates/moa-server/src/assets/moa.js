@@ -239,56 +239,6 @@
     }
   });
 
-  // --- Views of lists that somebody keeps, in this browser ------------------------------------
-  const views = document.querySelector("[data-views]");
-  if (views) {
-    const slot = "moa.views";
-    const read = () => {
-      try {
-        const kept = JSON.parse(localStorage.getItem(slot) || "[]");
-        return Array.isArray(kept) ? kept.filter((v) => typeof v.name === "string" && /^\?/.test(v.query)) : [];
-      } catch (_) {
-        return [];
-      }
-    };
-    const draw = () => {
-      views.replaceChildren();
-      const kept = read();
-      const button = (text, title, act) => {
-        const made = document.createElement("button");
-        made.type = "button";
-        made.className = "button quiet";
-        made.textContent = text;
-        made.title = title;
-        made.setAttribute("aria-label", title);
-        made.addEventListener("click", act);
-        return made;
-      };
-      for (const view of kept) {
-        const link = document.createElement("a");
-        link.href = location.pathname + view.query;
-        link.textContent = view.name;
-        if (view.query === location.search) link.setAttribute("aria-current", "true");
-        views.append(link);
-        if (view.query === location.search) {
-          views.append(button("×", `Forget the view ${view.name}`, () => {
-            localStorage.setItem(slot, JSON.stringify(read().filter((v) => v.query !== view.query)));
-            draw();
-          }));
-        }
-      }
-      if (location.search && !kept.some((v) => v.query === location.search)) {
-        views.append(button("Save this view", "Keep this filter in this browser", () => {
-          const name = prompt("What is this view called?");
-          if (!name) return;
-          localStorage.setItem(slot, JSON.stringify([...read(), { name: name.slice(0, 60), query: location.search }]));
-          draw();
-        }));
-      }
-    };
-    draw();
-  }
-
   // On a phone the list of pages is wider than the screen.
   const here = document.querySelector(".side nav [aria-current]");
   if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.offsetLeft - 60;

@@ -26,6 +26,7 @@ pub mod runs;
 pub mod schedules;
 pub mod settings;
 pub mod sign_in;
+pub mod views;
 pub mod workflows;
 
 use axum::extract::DefaultBodyLimit;
@@ -81,6 +82,8 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), Runs, "GET", "/runs", get(runs::show))
         .page(Least(Operator), Runs, "GET", "/runs/bulk", get(bulk::show))
         .page(Least(Operator), Runs, "POST", "/runs/bulk", post(bulk::act))
+        .page(Least(Operator), Runs, "POST", "/runs/views", post(views::put))
+        .page(Least(Operator), Runs, "POST", "/runs/views/delete", post(views::delete))
         .page(Least(Viewer), Runs, "GET", "/runs/{run}", get(run::show))
         .page(Least(Viewer), Runs, "GET", "/runs/{run}/compare", get(run::compare::show))
         .page(Least(Viewer), Runs, "GET", "/runs/{run}/timeline", get(run::timeline::show))

@@ -6,13 +6,15 @@ use maud::{Markup, html};
 use moa_core::ids::Name;
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
+use moa_ports::search::{Found, TEXT_CHARS_MAX};
 use moa_ports::views::{RunFilter, RunSummary};
 use moa_view::{now, text};
 use serde::Deserialize;
 
-use super::{Page, bulk, live, page, parts};
+use super::{Page, bulk, live, page, parts, views};
 use crate::App;
-use crate::api::runs::list::{cursor, name, statuses};
+use crate::api::runs::list::{cursor, found, name, statuses};
+use crate::api::views::ViewFilter;
 use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::error::Result;
@@ -30,7 +32,7 @@ pub struct Wanted {
     /// Of this workflow.
     #[serde(default)]
     workflow: String,
-    /// What somebody looks for: digits of an id, or a part of a workflow's name.
+    /// What somebody looks for: digits of an id, a workflow, or words that a run holds.
     #[serde(default)]
     q: String,
     /// Started by this run.
@@ -42,20 +44,19 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The same, with another status.
-    fn query(&self, status: &str, cursor: Option<&str>) -> String {
-        let mut pairs = Vec::new();
-        let given = [
-            ("status", status),
-            ("workflow", &self.workflow),
-            ("parent", &self.parent),
-            ("cursor", cursor.unwrap_or_default()),
-        ];
-        for (key, value) in given.into_iter().filter(|(_, value)| !value.is_empty()) {
-            // Values are words, names and ids: the filter was made from them.
-            pairs.push(format!("{key}={}", value.replace(['&', '#', '%', '+', ' '], "")));
+    /// What is wanted, without the page of it.
+    fn filter(&self) -> ViewFilter {
+        ViewFilter {
+            status: self.status.clone(),
+            workflow: self.workflow.clone(),
+            q: self.q.clone(),
+            parent: self.parent.clone(),
         }
-        if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+    }
+
+    /// The same, with another status.
+    fn with_status(&self, status: &str) -> ViewFilter {
+        ViewFilter { status: status.to_owned(), ..self.filter() }
     }
 }
 
@@ -66,34 +67,32 @@ pub async fn show(
     Query(mut wanted): Query<Wanted>,
 ) -> Result<Response> {
     let names = workflows(&app).await?;
-    let mut none = None;
-    match found(&app, wanted.q.trim(), &names).await? {
-        Found::Everything => {}
-        Found::Run(path) => return Ok(Redirect::to(&path).into_response()),
-        Found::Workflow(name) => wanted.workflow = name.to_string(),
-        Found::Several(fits) => none = Some(fits),
+    wanted.q = wanted.q.trim().to_owned();
+    if let Some(path) = run_of(&app, &wanted.q).await {
+        return Ok(Redirect::to(&path).into_response());
+    }
+    if names.iter().any(|name| name.as_str() == wanted.q) {
+        wanted.workflow = std::mem::take(&mut wanted.q);
     }
     let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let mut filter = RunFilter {
         statuses: statuses(&wanted.status)?,
         workflow: given(&wanted.workflow).as_deref().map(name).transpose()?,
         before: given(&wanted.cursor).as_deref().map(cursor).transpose()?,
-        limit: RUNS + 1,
+        limit: RUNS,
         ..RunFilter::default()
     };
     if let Some(parent) = given(&wanted.parent) {
         filter.parent = Some(app.reader().find(&parent).await?);
     }
     let live = if filter.before.is_none() { live::ask(&app).await? } else { None };
-    let mut runs = app.reader().views.runs(&filter).await?;
-    let more = runs.len() > RUNS;
-    runs.truncate(RUNS);
+    let Found { runs, next } = found(&app, filter, &wanted.q).await?;
     let totals = app.reader().views.totals().await?;
-    let next = runs.last().filter(|_| more).map(|run| run.run.to_string());
+    let next = next.map(|run| views::query(&wanted.filter(), &run.to_string()));
     let may = who.role.includes(Role::Operator);
     let body = html! {
         (search(&wanted, &names))
-        nav class="chips" aria-label="Views that you keep" data-views="" data-keep="" data-key="views" {}
+        (views::chips(&app, &who, &wanted.filter()).await?)
         nav class="chips" aria-label="By status" {
             @let all = totals.runs.values().sum::<u64>();
             @let open = open(&totals.runs);
@@ -104,23 +103,17 @@ pub async fn show(
                 (chip(&wanted, word, word, totals.runs.get(word).copied()))
             }
         }
-        @match none {
-            Some(fits) => (several(&wanted.q, &fits)),
-            None => {
-                @if may && !runs.is_empty() {
-                    form action="/runs/bulk" { (table(&runs, now(), true)) (bulk::choice()) }
-                } @else { (table(&runs, now(), false)) }
-            },
-        }
-        @if runs.is_empty() { (nothing(&wanted)) }
+        @if may && !runs.is_empty() {
+            form action="/runs/bulk" { (table(&runs, now(), true)) (bulk::choice()) }
+        } @else { (table(&runs, now(), false)) }
+        @if runs.is_empty() { (nothing(&wanted, next.is_some())) }
         @if let Some(next) = next {
-            p { a class="button" rel="next" href={ "/runs" (wanted.query(&wanted.status, Some(&next))) } {
-                "Older runs"
+            p { a class="button" rel="next" href={ "/runs" (next) } {
+                @if wanted.q.is_empty() { "Older runs" } @else { "Look through older runs" }
             } }
         }
     };
-    let json =
-        format!("/api/v1/runs{}", wanted.query(&wanted.status, given(&wanted.cursor).as_deref()));
+    let json = format!("/api/v1/runs{}", views::query(&wanted.filter(), &wanted.cursor));
     let title = "Runs";
     let shown =
         Page { nav: "/runs", title, json: Some(json), live, body: Some(body), ..Page::default() };
@@ -139,35 +132,14 @@ async fn workflows(app: &App) -> Result<Vec<Name>> {
     Ok(files.into_iter().map(|file| file.name).collect())
 }
 
-enum Found {
-    Everything,
-    Run(String),
-    Workflow(Name),
-    Several(Vec<Name>),
-}
-
-/// What somebody looks for.
-async fn found(app: &App, words: &str, names: &[Name]) -> Result<Found> {
-    if words.is_empty() {
-        return Ok(Found::Everything);
-    }
-    if let Some(name) = names.iter().find(|name| name.as_str() == words) {
-        return Ok(Found::Workflow(name.clone()));
-    }
+/// The run that somebody means by digits of its id.
+async fn run_of(app: &App, words: &str) -> Option<String> {
     let digits: String = words.chars().filter(|c| *c != '-').collect();
     let is_id = digits.len() >= 4 && digits.chars().all(|c| c.is_ascii_hexdigit());
-    if (words == "last" || is_id)
-        && let Ok(run) = app.reader().find(words).await
-    {
-        return Ok(Found::Run(parts::run_path(run)));
+    if words != "last" && !is_id {
+        return None;
     }
-    let words = words.to_lowercase();
-    let fits = |name: &&Name| name.as_str().to_lowercase().contains(&words);
-    let mut fits: Vec<Name> = names.iter().filter(fits).cloned().collect();
-    Ok(match fits.len() {
-        1 => Found::Workflow(fits.remove(0)),
-        _ => Found::Several(fits),
-    })
+    app.reader().find(words).await.ok().map(parts::run_path)
 }
 
 fn search(wanted: &Wanted, names: &[Name]) -> Markup {
@@ -175,7 +147,7 @@ fn search(wanted: &Wanted, names: &[Name]) -> Markup {
         form class="filter" role="search" action="/runs" {
             label class="unseen" for="q" { "Search" }
             input id="q" type="search" name="q" value=(wanted.q) autocomplete="off"
-                placeholder="Run id or workflow  ( / )";
+                placeholder="Run id, workflow, error, param  ( / )" maxlength=(TEXT_CHARS_MAX);
             label class="unseen" for="workflow" { "Workflow" }
             select id="workflow" name="workflow" {
                 option value="" { "All workflows" }
@@ -193,30 +165,28 @@ fn search(wanted: &Wanted, names: &[Name]) -> Markup {
 
 fn chip(wanted: &Wanted, status: &str, name: &str, count: Option<u64>) -> Markup {
     html! {
-        a href={ "/runs" (wanted.query(status, None)) }
+        a href=(views::path(&wanted.with_status(status)))
             aria-current=[(wanted.status == status).then_some("true")] {
             (name) " "
-            @if wanted.workflow.is_empty() { span class="num" { (count.unwrap_or(0)) } }
+            @if wanted.workflow.is_empty() && wanted.q.is_empty() { span class="num" { (count.unwrap_or(0)) } }
         }
     }
 }
 
-fn several(words: &str, fits: &[Name]) -> Markup {
-    html! {
-        @if fits.is_empty() {
-            (parts::empty("Nothing fits", &html! {
-                p { "No run's id starts or ends with “" (parts::line(words))
-                    "”, and no workflow's name holds it." }
-            }))
-        } @else {
-            p { "Several workflows fit:" }
-            ul { @for name in fits { li data-to="" { a href={ "/runs?workflow=" (name) } { (name) } } } }
-        }
+/// What is said of a page without runs; `more`: there are some that were not looked through.
+fn nothing(wanted: &Wanted, more: bool) -> Markup {
+    if !wanted.q.is_empty() {
+        let title = if more { "Nothing found so far" } else { "Nothing fits" };
+        return parts::empty(
+            title,
+            &html! {
+                p { "No run " @if more { "of those that were looked through " }
+                    "holds “" (parts::line(&wanted.q)) "” in its workflow, error, params or who started it." }
+                @if !more { a href="/runs" { "All runs" } }
+            },
+        );
     }
-}
-
-fn nothing(wanted: &Wanted) -> Markup {
-    let filtered = !wanted.query(&wanted.status, None).is_empty() || !wanted.cursor.is_empty();
+    let filtered = wanted.filter() != ViewFilter::default() || !wanted.cursor.is_empty();
     match filtered {
         true => parts::empty("No such runs", &html! { a href="/runs" { "All runs" } }),
         false => parts::empty(

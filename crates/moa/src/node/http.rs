@@ -27,7 +27,7 @@ use moa_server::auth::refusals::Refusal;
 use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{
     AgentTest, AgentTried, AttemptLog, Control, Drawing, Edit, Expect, FileOf, FileWorkflow, Hook,
-    LastTest, LogPart, Open, Removal,
+    LastTest, LogPart, Open, Removal, SavedView,
 };
 use moa_server::serve::{self, Waits};
 use moa_server::tls::Tls;
@@ -437,6 +437,42 @@ impl Control for Served {
 
     async fn agent_tests(&self) -> BTreeMap<Name, LastTest> {
         self.node.agent_tests()
+    }
+
+    async fn saved_views(&self) -> Result<BTreeMap<String, SavedView>> {
+        let node = self.node.clone();
+        to_the_end(async move { node.saved().read() }).await
+    }
+
+    async fn save_view(&self, name: String, view: SavedView) -> Result<bool> {
+        let asked = json!({
+            "status": view.status, "workflow": view.workflow, "q": view.q, "parent": view.parent,
+        });
+        let deed = Deed::new("view.put", name.as_str()).asked(asked);
+        let (node, actor) = (self.node.clone(), actor());
+        let new = |done: &Result<bool>| match done {
+            Ok(new) => Came::Done { object: None, after: Some(json!({"new": new})) },
+            Err(failure) => Came::Refused(failure.message.clone()),
+        };
+        to_the_end(async move {
+            let work = async { node.saved().put(name, view) };
+            node.audit().act(&actor, deed, work, new).await
+        })
+        .await
+    }
+
+    async fn delete_view(&self, name: String) -> Result<()> {
+        let deed = Deed::new("view.delete", name.as_str());
+        let (node, actor) = (self.node.clone(), actor());
+        let gone = |done: &Result<()>| match done {
+            Ok(()) => Came::Done { object: None, after: None },
+            Err(failure) => Came::Refused(failure.message.clone()),
+        };
+        to_the_end(async move {
+            let work = async { node.saved().delete(&name) };
+            node.audit().act(&actor, deed, work, gone).await
+        })
+        .await
     }
 
     fn diff(&self, from: &Plan, to: &Plan) -> Json {

@@ -18,6 +18,7 @@ mod looks;
 pub mod notifier;
 pub mod rotate;
 pub mod rules;
+mod saved;
 mod secrets;
 pub mod supervisor;
 pub mod tokens;
@@ -113,11 +114,25 @@ pub struct Node {
     access: Access,
     /// Agents that take no new tasks.
     paused: agents::Paused,
-    /// Tests of agents.
-    trials: trials::Trials,
+    /// What is kept of what people tried and saved.
+    notes: Notes,
     // Given back last, when no connection needs the store any more: whoever takes it next finds
     // nothing of ours at work.
     _lock: lock::Lock,
+}
+
+/// What is kept of what people tried and saved, in small files beneath the project's state.
+struct Notes {
+    /// Tests of agents.
+    trials: trials::Trials,
+    /// Filters of runs.
+    saved: saved::Saved,
+}
+
+impl Notes {
+    fn of(state: &Path) -> Self {
+        Self { trials: trials::Trials::read(state), saved: saved::Saved::new(state) }
+    }
 }
 
 /// A node that runs, and everything that ends with it.
@@ -168,8 +183,8 @@ impl Running {
         let warning = warning(&watched);
         versions::keep(&mut watched, &stores).await?;
         let (secrets, vault) = secrets::open(&layout, settings, &stores).await?;
-        let worker =
-            Worker::new(&layout, settings, id, &stores, &watched.project, secrets.clone())?;
+        let (known, mine) = (&watched.project, secrets.clone());
+        let worker = Worker::new(&layout, settings, id, &stores, known, mine)?;
         let open_runs = open_runs(&*stores.views).await?;
         let serves = if transient { Serves::Asked } else { Serves::Everything };
         let triggers = (!transient).then(|| triggers::serving(&state));
@@ -205,7 +220,7 @@ impl Running {
             jobs: jobs.clone(),
             access: Access::new(&state),
             paused,
-            trials: trials::Trials::read(&state),
+            notes: Notes::of(&state),
             _lock: lock,
         });
         log_start(id, transient, warning);

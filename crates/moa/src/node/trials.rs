@@ -70,7 +70,7 @@ impl Trials {
 impl Node {
     /// What came of the newest test of each agent.
     pub fn agent_tests(&self) -> BTreeMap<Name, LastTest> {
-        self.trials.newest()
+        self.notes.trials.newest()
     }
 
     /// Has an agent make one attempt outside of any run; answers when that has ended.
@@ -90,7 +90,7 @@ impl Node {
             }
         })?;
         trial::check_action(spec, &asked.action)?;
-        let _place = self.trials.places.try_acquire().map_err(|_| {
+        let _place = self.notes.trials.places.try_acquire().map_err(|_| {
             let text = format!("{TESTS_MAX} agents are being tested already");
             Failure::new(Exit::Unavailable, text).hint("try again when one of them is done")
         })?;
@@ -106,7 +106,7 @@ impl Node {
         let (output, error, again_after) = of_outcome(outcome?);
         let AgentTest { agent, action, by, .. } = asked;
         let last = LastTest { at, by, action, succeeded: error.is_none(), took, error };
-        self.trials.note(agent, last.clone(), |name| agents.contains_key(name));
+        self.notes.trials.note(agent, last.clone(), |name| agents.contains_key(name));
         Ok(AgentTried { last, output, again_after, log, log_cut })
     }
 }

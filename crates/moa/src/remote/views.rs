@@ -10,6 +10,7 @@ use moa_ports::artifacts::ArtifactHash;
 use moa_ports::audit::{AuditEntry, AuditHead};
 use moa_ports::limit::LimitRow;
 use moa_ports::sealed::SealedRow;
+use moa_ports::search::{Found, Search};
 use moa_ports::store::{Error, Snapshot, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
@@ -100,6 +101,12 @@ impl Views for Remote {
             Ask::Runs(RunFilter { after, before, limit, ..filter.clone() })
         })
         .await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Found> {
+        let mut search = search.clone();
+        search.filter.limit = search.filter.limit.min(ROWS_MAX);
+        self.row(Ask::Search(search)).await
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>> {

@@ -206,6 +206,15 @@ fn repeats(c: &mut Contract, run: &str) {
 /// Runs chosen by a filter, artifacts, tasks.
 fn many_runs(c: &mut Contract, run: &str) {
     begin(c);
+    let found = c.call("GET", "/api/v1/runs?q=hello&limit=1", &[], None).expect(200).json();
+    assert_eq!(found["runs"].as_array().map(Vec::len), Some(1), "{found}");
+    let view = "/api/v1/views/{view}";
+    let filter = json!({"status": "open", "q": "hello"});
+    c.call("PUT", view, &["Open%20ones"], Some(filter.clone())).expect(201);
+    c.call("PUT", view, &["Open%20ones"], Some(filter.clone())).expect(200);
+    let views = c.call("GET", "/api/v1/views", &[], None).expect(200).json();
+    assert_eq!(views["views"][0]["view"], "Open ones", "{views}");
+    c.call("DELETE", view, &["Open%20ones"], None).expect(204);
     let asked = json!({"action": "cancel", "filter": {"status": "open", "workflow": "hello"}});
     let would = c.call("POST", "/api/v1/runs/bulk", &[], Some(asked.clone())).expect(200).json();
     assert_eq!(would["dry_run"], true);

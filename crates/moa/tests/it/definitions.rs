@@ -100,6 +100,9 @@ fn an_agent_is_registered_changed_and_removed() {
     api.get(path).refused(404, "not_found");
     delete(&api, path, "If-Match: *").refused(404, "not_found");
     api.get("/api/v1/agents/shell/source").refused(404, "not_found");
+    // An address may hold more than viewers are to see.
+    let viewer = Api::with_role(&project, &node, "viewer");
+    viewer.get(source).refused(403, "forbidden");
     assert_eq!(outcomes(&api, "agent.delete"), ["refused", "done", "refused", "refused"]);
     assert_eq!(outcomes(&api, "agent.put").iter().filter(|o| *o == "done").count(), 2);
 }

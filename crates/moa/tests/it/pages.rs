@@ -301,6 +301,67 @@ fn schedules_are_paused_started_and_filled_from_their_pages() {
 }
 
 #[test]
+fn runs_are_looked_through_and_a_filter_is_kept_for_all() {
+    let project =
+        Project::with("greet", "params: {name: {type: string}}\nsteps: [{run: 'true'}]\n");
+    project.workflow("broken", "steps: [{run: 'echo no ink >&2; exit 3', retry: never}]\n");
+    let node = project.up();
+    let operator = Browser::new(&project, &node, "operator");
+    project.call(&["run", "greet", "-p", "name=Ada <Lovelace>", "-q"]).expect(0);
+    project.call(&["run", "greet", "-p", "name=Grace", "-q"]).expect(0);
+    project.call(&["run", "broken", "-q"]).expect(1);
+    let rows = |body: &str| body.matches("<tr data-to=\"/runs/").count();
+    let count = |query: &str| rows(&operator.page(&format!("/runs{query}")));
+    let asked = ["", "?q=lovelace", "?q=LOVELACE+greet", "?q=greet", "?q=brok&status=failed"];
+    assert_eq!(asked.map(count), [3, 1, 1, 2, 1]);
+    let nothing = operator.page("/runs?q=%3Cb%3Epear");
+    assert!(nothing.contains("Nothing fits") && nothing.contains("&lt;b&gt;pear"), "{nothing}");
+    let listed = |args: &[&str]| {
+        let all = project.call(&[&["runs", "list", "--json"], args].concat()).expect(0).json();
+        all.as_array().map(Vec::len)
+    };
+    assert_eq!(listed(&["--search", "no ink"]), Some(1), "the error is looked through");
+    assert_eq!(listed(&["--search", "ada", "--limit", "0"]), Some(1));
+    let api = Api::with_role(&project, &node, "viewer");
+    let long = "x".repeat(201);
+    api.get(&format!("/api/v1/runs?q={long}")).refused(400, "invalid_request");
+
+    let page = "/runs?status=failed&q=no+ink";
+    let fields = "view=No+%3Cink%3E&status=failed&workflow=&parent=&q=no+ink";
+    let saved = operator.send(page, "/runs/views", fields).expect(303);
+    assert_eq!(saved.header("location"), Some(page));
+    let viewer = Browser::new(&project, &node, "viewer");
+    let body = viewer.page("/runs");
+    let chip = "href=\"/runs?status=failed&amp;q=no+ink\"";
+    assert!(body.contains(chip) && body.contains("No &lt;ink&gt;"), "{body}");
+    assert_eq!(rows(&viewer.page(page)), 1);
+    assert!(!body.contains("/runs/views"), "a viewer saves none");
+    let views = api.get("/api/v1/views").expect(200).json();
+    assert_eq!(views["views"][0]["filter"]["q"], "no ink", "{views}");
+    assert_eq!(views["views"][0]["by"], "api (link)");
+    let put = |name: &str, filter: serde_json::Value| {
+        let headers = "Content-Type: application/json\r\n";
+        let api = Api::with_role(&project, &node, "operator");
+        api.send("PUT", &format!("/api/v1/views/{name}"), headers, &filter.to_string())
+    };
+    put("all", json!({})).refused(400, "invalid_request");
+    put("bad", json!({"status": "lost"})).refused(400, "invalid_request");
+    put(&"x".repeat(61), json!({"status": "open"})).refused(400, "invalid_request");
+    node.stop();
+    // They outlive the node.
+    let node = project.up();
+    let operator = Browser::new(&project, &node, "operator");
+    assert!(operator.page("/runs").contains("No &lt;ink&gt;"));
+    operator.send(page, "/runs/views/delete", "view=No+%3Cink%3E").expect(303);
+    assert!(!operator.page("/runs").contains("No &lt;ink&gt;"));
+    let admin = Api::with_role(&project, &node, "admin");
+    let acts = admin.get("/api/v1/audit?action=view.*").expect(200).json();
+    let acts: Vec<_> =
+        acts["acts"].as_array().expect("acts").iter().map(|a| &a["action"]).collect();
+    assert_eq!(acts, ["view.delete", "view.put"]);
+}
+
+#[test]
 fn an_agent_is_tested_and_drained_from_its_page() {
     let project = Project::with("hello", "steps: [{run: 'true'}]\n");
     let says = "shell: |\n  echo '<b>log</b>' >&2\n  echo '{\"said\": \"<i>out</i>\"}'\nactions: {say: {}}\n";

@@ -4,6 +4,7 @@ use axum::extract::State;
 use moa_core::ids::{Name, RunId};
 use moa_core::run::RunStatus;
 use moa_core::workflow::notify_workflow;
+use moa_ports::search::{Found, LOOKS_MAX, Search, TEXT_CHARS_MAX};
 use moa_ports::views::{RunFilter, RunSummary};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -35,6 +36,11 @@ pub struct Filter {
     /// knows.
     #[serde(default)]
     pub asks: bool,
+    /// Only those that hold these words, each in the workflow, who or what started it, the error or
+    /// the params, or as the beginning or end of the id. The newest 5,000 runs that fit the rest are
+    /// looked through: `next` goes on behind them, also where nothing was found.
+    #[serde(default)]
+    pub q: Option<String>,
     /// At most so many, up to 500; 50 when not given.
     #[serde(default)]
     pub limit: Option<usize>,
@@ -113,17 +119,38 @@ pub async fn list(State(app): State<App>, Query(asked): Query<Filter>) -> Result
         except: asked.workflow.is_none().then(notify_workflow),
         before: asked.cursor.as_deref().map(cursor).transpose()?,
         asks: asked.asks,
-        limit: limit + 1,
+        limit,
         ..RunFilter::default()
     };
     if let Some(parent) = &asked.parent {
         filter.parent = Some(super::find(&app, parent).await?);
     }
-    let mut runs = app.reader().views.runs(&filter).await?;
+    let Found { runs, next } = found(&app, filter, asked.q.as_deref().unwrap_or_default()).await?;
+    let next = next.map(|run| run.to_string());
+    Ok(Json(RunPage { runs: runs.iter().map(RunItem::from).collect(), next }))
+}
+
+/// The runs that fit a filter, and hold a text if there is one; where to go on when there are more.
+///
+/// # Errors
+/// The text is too long; the store can't be read.
+pub async fn found(app: &App, mut filter: RunFilter, text: &str) -> Result<Found> {
+    let views = &app.reader().views;
+    let text = text.trim();
+    if !text.is_empty() {
+        if text.chars().count() > TEXT_CHARS_MAX {
+            return Err(Problem::invalid(format!("`q` has at most {TEXT_CHARS_MAX} characters")));
+        }
+        let search = Search { filter, text: text.to_owned(), looks: LOOKS_MAX };
+        return Ok(views.search(&search).await?);
+    }
+    let limit = filter.limit;
+    filter.limit += 1;
+    let mut runs = views.runs(&filter).await?;
     let more = runs.len() > limit;
     runs.truncate(limit);
-    let next = runs.last().filter(|_| more).map(|run| run.run.to_string());
-    Ok(Json(RunPage { runs: runs.iter().map(RunItem::from).collect(), next }))
+    let next = runs.last().filter(|_| more).map(|run| run.run);
+    Ok(Found { runs, next })
 }
 
 /// How many are wanted.

@@ -3,6 +3,7 @@
 use moa_core::ids::Name;
 use moa_core::run::RunStatus;
 use moa_core::workflow::notify_workflow;
+use moa_ports::search::{LOOKS_MAX, Search};
 use moa_ports::views::{RunFilter, RunSummary};
 
 use crate::cmd::{Context, runtime};
@@ -23,7 +24,8 @@ const PAGE: usize = 500;
 Examples:
   moa runs list
   moa runs list --status failed --status cancelled --limit 200
-  moa runs list --workflow nightly --json | jq '.[0].run'")]
+  moa runs list --workflow nightly --json | jq '.[0].run'
+  moa runs list --status failed --search 'no such file'")]
 pub struct Args {
     /// Only runs of this status; may be given several times
     #[arg(long, short, value_name = "STATUS", value_parser = status)]
@@ -37,6 +39,9 @@ pub struct Args {
     /// Only runs that this run started
     #[arg(long, value_name = "RUN")]
     parent: Option<String>,
+    /// Only runs that hold these words: in workflow, error, params, or who started it
+    #[arg(long, value_name = "WORDS")]
+    search: Option<String>,
     /// Only runs older than this one
     #[arg(long, value_name = "RUN")]
     before: Option<String>,
@@ -117,6 +122,17 @@ async fn read(args: &Args, reader: &Reader) -> Result<Vec<RunSummary>> {
     let mut rows: Vec<RunSummary> = Vec::new();
     while rows.len() < limit {
         filter.limit = PAGE.min(limit - rows.len());
+        if let Some(text) = &args.search {
+            let search = Search { filter, text: text.clone(), looks: LOOKS_MAX };
+            let found = reader.views.search(&search).await?;
+            rows.extend(found.runs);
+            filter = search.filter;
+            filter.before = found.next;
+            if found.next.is_none() {
+                break;
+            }
+            continue;
+        }
         let page = reader.views.runs(&filter).await?;
         let done = page.len() < filter.limit;
         rows.extend(page);
