@@ -19,6 +19,9 @@ use crate::text;
 /// Rows of history read at once.
 const HISTORY_ROWS: usize = 2000;
 
+/// Plans that are kept; more are read again.
+const GRAPHS_MAX: usize = 200;
+
 /// The read side of a project's store.
 #[derive(Clone)]
 pub struct Reader {
@@ -180,6 +183,9 @@ impl Reader {
         })?;
         let graph = Arc::new(Graph::new(plan(&version)?).map_err(damaged)?);
         let mut graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
+        if graphs.len() >= GRAPHS_MAX {
+            graphs.clear();
+        }
         graphs.insert(hash, graph.clone());
         Ok(graph)
     }
@@ -255,4 +261,80 @@ pub fn plan(version: &WorkflowVersion) -> Result<Plan> {
 
 fn damaged(what: impl std::fmt::Display) -> Failure {
     Failure::damaged(what, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use moa_core::run::StepRow;
+    use moa_core::step::StepStatus;
+    use moa_ports::memory::MemoryStore;
+    use moa_ports::store::Store;
+    use moa_ports::suite::{answer, block_on, build};
+
+    use super::*;
+
+    /// A loop, and a task of an agent in it.
+    fn version(hash: VersionHash) -> WorkflowVersion {
+        let plan = serde_json::json!({
+            "workflow": "build", "hash": hash, "title": "build",
+            "steps": [
+                {"id": "each", "body": 0, "kind": {
+                    "kind": "foreach", "items": "params.n", "var": "i", "collect": false, "body": 1,
+                }},
+                {"id": "one", "body": 1, "kind": {"kind": "task", "agent": "a", "action": "x"}},
+            ],
+            "bodies": [{"start": 0, "count": 1}, {"start": 1, "count": 1}],
+        });
+        WorkflowVersion { hash, plan: plan.to_string(), ..build::version("build", 1, None) }
+    }
+
+    fn put(store: &MemoryStore, hash: VersionHash) {
+        let put = answer(|reply| store.put_workflow(build::NOW, version(hash), reply));
+        put.expect("it is kept");
+    }
+
+    #[test]
+    fn a_step_is_named_by_where_it_stands() {
+        let store = Arc::new(MemoryStore::single());
+        let row = build::row(build::run(1));
+        put(&store, row.hash);
+        let inside = |inst, iteration| StepRow {
+            plan: 1,
+            owner: Some(0),
+            iteration,
+            ..build::step(inst, StepStatus::Succeeded)
+        };
+        let outer = StepRow { plan: 0, ..build::step(0, StepStatus::Running) };
+        let steps = vec![outer, inside(1, 0), inside(5, 4), StepRow { plan: 9, ..inside(6, 5) }];
+        let batch = build::batch(vec![build::with_steps(build::create(row), steps)]);
+        answer(|reply| store.commit(batch, reply)).expect("it is written");
+        let reader = Reader::new(store);
+        let names = |steps: &[InstIx]| {
+            let found = block_on(reader.step_names(build::run(1), steps)).expect("it is read");
+            let named = |named: Named| (named.step, named.agent.map(|agent| agent.to_string()));
+            let (workflow, names) = found.expect("a run");
+            assert_eq!(workflow.as_str(), "build");
+            names.into_iter().map(|(inst, of)| (inst, named(of))).collect::<BTreeMap<_, _>>()
+        };
+        let one = ("one[4]".to_owned(), Some("a".to_owned()));
+        let each = ("each".to_owned(), None);
+        // What has no row, or contradicts the plan, has no name.
+        assert_eq!(names(&[5, 0, 6, 77]), BTreeMap::from([(0, each), (5, one)]));
+        assert_eq!(names(&[]), BTreeMap::new());
+        assert!(block_on(reader.step_names(build::run(2), &[0])).expect("it is read").is_none());
+    }
+
+    #[test]
+    fn so_many_plans_are_kept_and_no_more() {
+        let store = Arc::new(MemoryStore::single());
+        let reader = Reader::new(store.clone());
+        for n in 0..GRAPHS_MAX + 5 {
+            let mut hash = VersionHash([0; 32]);
+            hash.0[..8].copy_from_slice(&n.to_le_bytes());
+            put(&store, hash);
+            block_on(reader.graph(hash)).expect("it is read");
+            let kept = reader.graphs.lock().expect("it is whole");
+            assert!(kept.contains_key(&hash) && kept.len() <= GRAPHS_MAX, "{}", kept.len());
+        }
+    }
 }
