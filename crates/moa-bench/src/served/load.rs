@@ -85,7 +85,7 @@ pub async fn start(client: &mut Client, token: &str, asked: &Json) -> Result<Str
 }
 
 /// Whether a run has ended: it is among the open ones no more.
-async fn is_over(client: &mut Client, token: &str, run: &str) -> Result<bool> {
+pub async fn is_over(client: &mut Client, token: &str, run: &str) -> Result<bool> {
     let page = client.json(token, "/api/v1/runs?workflow=wide&status=open&limit=50").await?;
     let open = page["runs"].as_array().context("no list of runs")?;
     Ok(open.iter().all(|open| open["run"] != run))

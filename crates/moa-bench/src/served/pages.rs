@@ -1,13 +1,15 @@
 //! B16: how long the server takes for each page when the store has a lot in it.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use super::client::Client;
+use super::load::{is_over, start};
 use super::node::Served;
-use super::runtime;
+use super::{WIDE, runtime};
 use crate::options::Options;
 use crate::plans;
 use crate::report::{Figure, percentile};
@@ -16,6 +18,8 @@ use crate::world::World;
 
 /// How often each page is asked for.
 const ROUNDS: usize = 20;
+/// Wide runs beside the many small ones.
+const WIDE_RUNS: usize = 12;
 /// Tokens that take turns: one may ask 200 times a second, and pages are faster.
 const TOKENS: usize = 5;
 /// Nothing that the bench has made is deleted while it runs.
@@ -35,8 +39,9 @@ pub fn times(options: &Options) -> Result<Figure> {
         let path = "/api/v1/runs?limit=1&status=succeeded";
         let found = client.json(&tokens[0], path).await?;
         let run = found["runs"][0]["run"].as_str().context("no run")?.to_owned();
+        let wide = wide(&mut client, &tokens).await?;
         let mut all = Vec::new();
-        for path in paths(&run) {
+        for path in paths(&run).into_iter().chain(paths_of_wide(&wide)) {
             let mut times = Vec::new();
             for token in tokens.iter().cycle().take(ROUNDS) {
                 let start = Instant::now();
@@ -44,7 +49,8 @@ pub fn times(options: &Options) -> Result<Figure> {
                 times.push(start.elapsed().as_secs_f64() * 1e3);
             }
             times.sort_by(f64::total_cmp);
-            all.push((path.replace(&run, "RUN"), percentile(&times, 0.95)));
+            let name = path.replace(&run, "RUN").replace(&wide, "WIDE");
+            all.push((name, percentile(&times, 0.95)));
         }
         anyhow::Ok(all)
     })?;
@@ -74,6 +80,30 @@ fn take_over(project: &Path, store: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A run of thousands of steps, and as many before it as the page of its workflow looks into.
+async fn wide(client: &mut Client, tokens: &[String]) -> Result<String> {
+    let items: Vec<u32> = (0..WIDE).collect();
+    let asked = json!({"workflow": "wide", "params": {"items": items}});
+    let mut newest = String::new();
+    for token in tokens.iter().cycle().take(WIDE_RUNS) {
+        newest = start(client, token, &asked).await?;
+        while !is_over(client, token, &newest).await? {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(newest)
+}
+
+/// The pages of a wide run and of its workflow.
+fn paths_of_wide(run: &str) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["/workflows/wide", "/events?types=step.*", "/agents/noop"].map(str::to_owned).into();
+    for part in ["", "/timeline", "/history", "/data", "/steps/one%5B7%5D"] {
+        all.push(format!("/runs/{run}{part}"));
+    }
+    all
 }
 
 /// Every page that shows what the store holds.
