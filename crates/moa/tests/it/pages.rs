@@ -268,6 +268,19 @@ fn a_form_starts_one_run_with_the_params_that_were_given() {
 }
 
 #[test]
+fn the_calendar_has_every_day_of_a_busy_schedule() {
+    let busy = "schedule: {cron: '*/5 * * * *', timezone: UTC}\nsteps: [{run: 'true'}]\n";
+    let project = Project::with("busy", busy);
+    project.workflow("busier", &busy.replace("*/5", "*"));
+    let node = project.up();
+    let browser = Browser::new(&project, &node, "viewer");
+    let page = browser.until("/calendar", "300+×");
+    // Today and the last day are shown in part.
+    assert!(page.matches(">288× <").count() >= 12, "{page}");
+    assert!(page.matches(">300+× <").count() >= 12, "{page}");
+}
+
+#[test]
 fn schedules_are_paused_started_and_filled_from_their_pages() {
     let text = "schedule: {cron: '0 9 * * *', timezone: Europe/Berlin}\n\
         steps:\n  - {id: report, run: 'true'}\n";

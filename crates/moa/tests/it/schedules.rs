@@ -100,6 +100,24 @@ fn schedules_are_looked_at_without_a_node() {
 }
 
 #[test]
+fn the_next_slots_of_all_schedules_are_in_order() {
+    let at = |cron: &str, more: &str| {
+        format!("schedule: {{cron: '{cron}', timezone: UTC{more}}}\nsteps: [{{run: 'true'}}]\n")
+    };
+    let project = Project::with("late", &at("30 9 * * *", ""));
+    project.workflow("early", &at("0 9 * * *", ""));
+    project.workflow("off", &at("15 9 * * *", ", enabled: false"));
+    let args = ["schedules", "next", "-n", "3", "--after", "2026-03-28", "--json"];
+    let next = project.call(&args).expect(0).json();
+    let next: Vec<_> = next.as_array().expect("an array").iter().collect();
+    let names: Vec<_> = next.iter().map(|row| row["name"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["early/1", "late/1", "early/1"]);
+    assert_eq!(next[2]["slot"], "2026-03-29T09:00:00.000Z");
+    let shown = project.call(&["schedules", "next"]).expect(0);
+    assert!(shown.out.contains("late/1") && !shown.out.contains("off/1"), "{}", shown.out);
+}
+
+#[test]
 fn a_node_starts_runs_of_a_schedule_with_their_slots() {
     let project = Project::with("tick", EVERY_SECOND);
     let node = project.up();

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use moa_core::time::{Millis, Span};
 use moa_view::now;
 
-use super::{Coming, clock, coming, path};
+use super::{Coming, SLOTS_OF_ONE, clock, coming, path};
 use crate::App;
 use crate::api::triggers::known;
 use crate::auth::Identity;
@@ -26,7 +26,9 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let all = known(&app, None).await?;
     let now = now();
     let at = |day: u64| now.after(Span(Span::minutes(24 * 60).0 * day));
-    let slots = coming(&all, now, at(DAYS));
+    // Day by day: a schedule with many slots in one has its places in the others too.
+    let slots: Vec<Coming<'_>> =
+        (0..DAYS).flat_map(|day| coming(&all, at(day), at(day + 1))).collect();
     let mut days: BTreeMap<String, BTreeMap<String, Vec<&Coming<'_>>>> =
         (0..DAYS).map(|day| (date(at(day)), BTreeMap::new())).collect();
     for slot in &slots {
@@ -45,7 +47,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
                     ul {
                         @for (title, slots) in schedules.iter().take(NAMES) {
                             li title=(title) {
-                                @if slots.len() > TIMES { span class="dim mono" { (slots.len()) "× " } }
+                                @if slots.len() > TIMES { span class="dim mono" { (many(slots.len())) "× " } }
                                 @else {
                                     @for slot in slots { span class="dim mono" { (clock(&slot.local)) " " } }
                                 }
@@ -71,6 +73,11 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         ..Page::default()
     };
     Ok(page(&app, &who, shown))
+}
+
+/// How many there are.
+fn many(count: usize) -> String {
+    if count < SLOTS_OF_ONE { count.to_string() } else { format!("{SLOTS_OF_ONE}+") }
 }
 
 /// The day of an instant.

@@ -1,4 +1,4 @@
-//! `moa schedules list`, `next`, `slots`
+//! `moa schedules list`, `slots`
 
 use moa_core::schedule::Zone;
 use moa_core::time::Millis;
@@ -8,13 +8,14 @@ use serde_json::Value as Json;
 
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
+use crate::project::Loaded;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::triggers::{self, Known, Which};
 use crate::ui::Style;
 use crate::view::now;
+use crate::view::trigger::occurrence as document;
 use crate::view::trigger::{how, instant, missed_lately};
-use crate::view::trigger::{occurrence as document, slot as slot_document};
 
 /// List them.
 #[derive(Debug, clap::Args)]
@@ -26,26 +27,6 @@ Examples:
 A state is active, paused, disabled (by `enabled: false`), finished (by `max_runs`), or new: no node has
 served it yet.")]
 pub struct ListArgs {}
-
-/// Show what comes.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  moa schedules next report
-  moa schedules next report/evening -n 3 --after 2026-03-28 --json
-
-The same code and time zone data as those that start the runs. Slots that depend on the end of a run
-(`after:`) can't be foretold.")]
-pub struct NextArgs {
-    /// The schedule
-    schedule: String,
-    /// So many
-    #[arg(long, short = 'n', default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    count: u16,
-    /// Behind this instant, when not now
-    #[arg(long, value_name = "INSTANT")]
-    after: Option<String>,
-}
 
 /// Show what became of occurrences.
 #[derive(Debug, clap::Args)]
@@ -94,13 +75,7 @@ pub fn list(ListArgs {}: ListArgs, which: Which, context: &Context) -> Result {
         let reader = place.open_reader()?;
         let loaded = place.load().await?;
         let all = triggers::of(&loaded, reader.as_ref(), which).await?;
-        for broken in &loaded.broken {
-            let what = which.word();
-            context.ui.warn(&format!(
-                "the file of {broken} is broken: a {what} that it says is not known, or is as it was; \
-                 `moa workflows validate {broken}` says more"
-            ));
-        }
+        warn_of_broken(&loaded, which, context);
         let mut missed = Vec::with_capacity(all.len());
         for known in &all {
             missed.push(match &reader {
@@ -127,11 +102,23 @@ pub fn list(ListArgs {}: ListArgs, which: Which, context: &Context) -> Result {
         );
         if let Some((known, _)) = all.iter().zip(&missed).find(|(_, missed)| **missed > 0) {
             let name = known.spec.title();
-            let hint = format!("`moa schedules slots {name} --outcome missed` shows what was missed");
+            let hint =
+                format!("`moa schedules slots {name} --outcome missed` shows what was missed");
             context.ui.hint(&hint);
         }
         Ok(Exit::Ok)
     })
+}
+
+/// Says which files may have triggers that are not known.
+pub fn warn_of_broken(loaded: &Loaded, which: Which, context: &Context) {
+    for broken in &loaded.broken {
+        let what = which.word();
+        context.ui.warn(&format!(
+            "the file of {broken} is broken: a {what} that it says is not known, or is as it was; \
+             `moa workflows validate {broken}` says more"
+        ));
+    }
 }
 
 fn row(known: &Known, missed: u64) -> Vec<Cell> {
@@ -156,42 +143,6 @@ fn row(known: &Known, missed: u64) -> Vec<Cell> {
             n => Cell::new(n.to_string()).style(Style::Yellow),
         },
     ]
-}
-
-/// Lists slots to come.
-pub fn next(args: NextArgs, context: &Context) -> Result {
-    let place = context.place()?;
-    runtime()?.block_on(async {
-        let reader = place.open_reader()?;
-        let which = Which::Schedules;
-        let known = triggers::find(&place, reader.as_ref(), which, &args.schedule).await?;
-        let table = known.table()?;
-        let zone = &table.schedule().zone;
-        let after = args.after.as_deref().map(|text| instant(text, zone)).transpose()?;
-        let slots = table.preview(after.unwrap_or(now()), usize::from(args.count));
-        let starts = |at: Millis| at.after(table.schedule().jitter_of(at));
-        if context.ui.json {
-            let rows = slots.iter().map(|slot| slot_document(&table, *slot));
-            context.ui.json(&rows.collect::<Vec<_>>());
-            return Ok(Exit::Ok);
-        }
-        let mut rows = Table::new(&["SLOT", "LOCAL", "IN"]);
-        for slot in &slots {
-            let relative = text::relative(starts(slot.at), now());
-            rows.row(vec![
-                slot.at.to_string().into(),
-                table.local(*slot).into(),
-                Cell::pair(relative, starts(slot.at).to_string()).style(Style::Dim),
-            ]);
-        }
-        rows.print(&context.ui, "it has no further slot that can be foretold");
-        let (word, _) = known.word();
-        if word != "active" {
-            let hint = format!("{} is {word}", known.spec.title());
-            context.ui.note(&hint);
-        }
-        Ok(Exit::Ok)
-    })
 }
 
 /// Lists what became of occurrences.

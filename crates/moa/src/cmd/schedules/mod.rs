@@ -3,6 +3,7 @@
 mod backfill;
 pub mod change;
 pub mod look;
+mod next;
 pub mod why;
 
 use super::Context;
@@ -17,6 +18,7 @@ one only. `moa up` serves schedules; what only reads works without it.")]
 #[command(after_help = "\
 Examples:
   moa schedules list
+  moa schedules next
   moa schedules next report -n 5
   moa schedules why report 2026-03-29T02:30
   moa schedules pause report --reason 'the printer is out of order'
@@ -24,8 +26,8 @@ Examples:
 pub enum Command {
     /// List the schedules: state, next slot, last outcome
     List(look::ListArgs),
-    /// Show the next slots of a schedule before they happen
-    Next(look::NextArgs),
+    /// Show the next slots before they happen
+    Next(next::Args),
     /// Show what became of the slots of a schedule, the newest first
     Slots(look::SlotsArgs),
     /// Say why a schedule starts nothing now, or what an instant is to it
@@ -45,7 +47,7 @@ pub fn run(command: Command, context: &Context) -> Result {
     let which = Which::Schedules;
     match command {
         Command::List(args) => look::list(args, which, context),
-        Command::Next(args) => look::next(args, context),
+        Command::Next(args) => next::run(args, context),
         Command::Slots(args) => look::slots(args, which, context),
         Command::Why(args) => why::run(args, which, context),
         Command::Pause(args) => change::pause(args, which, context),
