@@ -32,6 +32,7 @@ mod outputs;
 mod pages;
 mod production;
 mod project;
+mod readers;
 mod remote;
 mod resources;
 mod rules;
