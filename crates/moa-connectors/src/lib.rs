@@ -29,7 +29,9 @@ mod youtube;
 pub use agents::{SharedAgents, builtins, is_once};
 pub use artifact::{Artifact, ArtifactStore};
 pub use log::{LogFile, LogPart, list_logs, log_dir, log_path, read_log};
-pub use notify::{Channel, Channels, Mail, MailTls, Secretive, Slack, Webhook, append_once};
+pub use notify::{
+    Channel, Channels, Mail, MailTls, Secretive, Slack, Webhook, append_once, is_gone,
+};
 pub use prepare::ATTEMPT_TIMEOUT_DEFAULT;
 pub use process::{Leftover, Origin, Which, end_leftovers, end_some_leftovers, find_leftovers};
 pub use redact::{MARK, Redactor, SECRET_BYTES_MIN};

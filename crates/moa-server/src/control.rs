@@ -113,6 +113,13 @@ pub trait Control: Send + Sync {
     /// each, the channel that delivers.
     fn webhooks(&self) -> Vec<(Name, Name, Json)>;
 
+    /// The webhooks that are switched off because their receivers are gone: since when, and the run
+    /// whose delivery said so.
+    fn gone_webhooks(&self) -> BTreeMap<Name, (Millis, RunId)>;
+
+    /// Calls a webhook again whose receiver was gone; answers whether it was.
+    async fn enable_webhook(&self, webhook: Name) -> Result<bool>;
+
     /// Has a webhook called that says nothing; answers the id of what it is told.
     async fn test_webhook(&self, webhook: Name) -> Result<String>;
 

@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 
 #[cfg(test)]
 pub use moa_connectors::append_once;
+pub use moa_connectors::is_gone;
 pub use moa_connectors::otlp;
 pub use moa_connectors::{Kept, LogFile, LogPart, RunFolder, StateFiles};
 

@@ -272,9 +272,20 @@ impl Agent for Notify {
     }
 }
 
+/// What stands before each error of a channel.
+fn before(channel: &Name) -> String {
+    format!("channel `{channel}`: ")
+}
+
+/// Whether the error of a delivery over a channel says that its receiver is gone for good, and wants
+/// no more calls: it answered 410.
+pub fn is_gone(channel: &Name, error: &str) -> bool {
+    error.strip_prefix(&before(channel)).is_some_and(post::is_gone)
+}
+
 /// The error, with the channel's name and without secrets.
 fn said(error: TaskError, channel: &Name, redactor: &Redactor) -> TaskError {
-    let say = |why: String| format!("channel `{channel}`: {}", redactor.text(&why));
+    let say = |why: String| format!("{}{}", before(channel), redactor.text(&why));
     match error {
         TaskError::Permanent(why) => TaskError::Permanent(say(why)),
         TaskError::RateLimited { message, after } => {

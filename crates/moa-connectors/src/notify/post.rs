@@ -16,6 +16,14 @@ const RETRY_AFTER_MAX: Span = Span::minutes(60);
 /// Bytes of an answer that are read and shown.
 const ANSWER_BYTES_MAX: usize = 500;
 
+/// How a failure begins whose receiver wants no more calls.
+const GONE: &str = "HTTP 410 ";
+
+/// Whether that is why a delivery failed.
+pub fn is_gone(why: &str) -> bool {
+    why.starts_with(GONE)
+}
+
 /// Sends it; answers the status of success. Redirects are not followed: what is signed for one
 /// receiver, or stands in a secret address, goes nowhere else.
 pub(super) async fn post(
@@ -77,7 +85,16 @@ fn classify(status: u16, wait: Option<Span>, message: String) -> TaskError {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::StatusCode;
+
     use super::*;
+
+    #[test]
+    fn a_receiver_that_is_gone_is_told_from_others() {
+        let said = |status: u16| format!("HTTP {}", StatusCode::from_u16(status).expect("one"));
+        assert!(is_gone(&said(410)));
+        assert!(!is_gone(&said(404)) && !is_gone("HTTP 500 Internal Server Error: HTTP 410 Gone"));
+    }
 
     #[test]
     fn what_may_pass_is_tried_again() {

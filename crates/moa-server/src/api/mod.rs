@@ -166,6 +166,7 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Admin), Node, routes!(jobs::run))
         .api(Least(Viewer), Webhooks, routes!(webhooks::list))
         .api(Least(Viewer), Webhooks, routes!(webhooks::deliveries))
+        .api(Least(Operator), Webhooks, routes!(webhooks::enable))
         .api(Least(Operator), Webhooks, routes!(webhooks::test))
         .api(Least(Operator), Webhooks, routes!(webhooks::redeliver))
         .api(Public, Free, routes!(crate::hooks::of_workflow))

@@ -32,8 +32,19 @@ pub struct WebhookItem {
     types: Value,
     /// Only of runs of these workflows; all when there are none.
     workflows: Value,
-    /// Whether it is called.
+    /// Whether the settings want it to be called.
     active: bool,
+    /// Set while it is switched off, because its receiver answered `410`.
+    gone: Option<Gone>,
+}
+
+/// A receiver that wants no more calls.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Gone {
+    /// When it said so.
+    since: String,
+    /// The run whose delivery it refused.
+    run: String,
 }
 
 /// Receivers.
@@ -51,7 +62,11 @@ pub struct WebhookList {
     responses((status = 200, description = "By name", body = WebhookList)),
 )]
 pub async fn list(State(app): State<App>) -> Json<WebhookList> {
+    let gone = app.control().gone_webhooks();
     let item = |(name, _, one): (Name, Name, Value)| WebhookItem {
+        gone: gone
+            .get(&name)
+            .map(|(since, run)| Gone { since: since.to_string(), run: run.to_string() }),
         webhook: name.to_string(),
         url: one["url"].clone(),
         signed: !one["secret"].is_null(),
@@ -142,6 +157,30 @@ pub async fn deliveries(
     let (found, next) = deliveries::list(&*app.reader().views, &which).await?;
     let deliveries = found.into_iter().map(DeliveryItem::from).collect();
     Ok(Json(DeliveryPage { deliveries, next: next.map(|run| run.to_string()) }))
+}
+
+/// A webhook that was switched on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Enabled {
+    /// Its name.
+    webhook: String,
+    /// Whether it was switched off before.
+    changed: bool,
+}
+
+/// Call a webhook again whose receiver was gone
+///
+/// It is told of what happens from now on. One that `active: false` keeps from being called is not
+/// there for this.
+#[utoipa::path(
+    post, path = "/api/v1/webhooks/{webhook}/enable", tag = "webhooks",
+    params(("webhook" = String, Path, description = "Its name")),
+    responses((status = 200, description = "It is called", body = Enabled)),
+)]
+pub async fn enable(State(app): State<App>, Path(webhook): Path<String>) -> Result<Json<Enabled>> {
+    channel(&app, &webhook)?;
+    let changed = app.control().enable_webhook(name(&webhook)?).await?;
+    Ok(Json(Enabled { webhook, changed }))
 }
 
 /// A test that is on its way.

@@ -16,9 +16,10 @@ use moa_core::workflow::notify_workflow;
 use moa_engine::jobs::Instants;
 use moa_ports::triggers::TriggerFilter;
 use moa_ports::views::{RunFilter, Views};
-use moa_spec::{AlertRule, Settings};
+use moa_spec::{AlertRule, Settings, channel_of};
 
 use crate::exit::{Failure, Result};
+use crate::jobs::webhooks::kept::gone;
 use crate::metrics::Counters;
 use crate::metrics::targets::standings;
 
@@ -333,6 +334,21 @@ impl Look<'_> {
     }
 
     fn channels(&self, spec: &AlertRule) -> Vec<Finding> {
+        let mut found = self.silent(spec);
+        for (name, gone) in gone(self.state, self.settings) {
+            let title = format!("The webhook {name} is switched off: its receiver is gone");
+            let text = format!(
+                "It answered 410 at {}, and is called no more.\n\
+                 moa webhooks dead {name}\nmoa webhooks enable {name}",
+                gone.since
+            );
+            let about = channel_of(&name);
+            found.push(self.finding((Rule::Channel, spec), about.as_str(), title, text));
+        }
+        found
+    }
+
+    fn silent(&self, spec: &AlertRule) -> Vec<Finding> {
         let declared = &self.settings.notify.channels;
         let silent = self.watch.silent().filter(|(channel, _)| declared.contains_key(*channel));
         silent

@@ -112,6 +112,7 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
             Deed::new("workflow.delete", workflow.as_str())
                 .asked(json!({"keep_open_runs": keep_open_runs}))
         }
+        Request::EnableWebhook { webhook } => Deed::new("webhook.enable", webhook.as_str()),
         Request::Serve { run } => Deed::new("run.serve", run.to_string()),
         Request::Acknowledge { key, by, note } => {
             Deed::new("alert.acknowledge", key).asked(json!({"by": by, "note": note}))
@@ -224,8 +225,10 @@ pub fn came(result: &Result<Reply>) -> Came {
         }
         Reply::Started { outcome: Started::Skipped, .. } => (None, Some(json!({"skipped": true}))),
         Reply::Triggered { answer } => (None, Some(json!(answer))),
-        Reply::AgentSwitched { changed } => (None, Some(json!({"changed": changed}))),
         Reply::Deleted { open_runs } => (None, Some(json!({"open_runs": open_runs}))),
+        Reply::AgentSwitched { changed } | Reply::WebhookEnabled { changed } => {
+            (None, Some(json!({"changed": changed})))
+        }
         Reply::Published { new } => (None, Some(json!({"new": new}))),
         Reply::Link { name, .. } => (Some(name.clone()), None),
         Reply::TokenMade { entry, .. } => (Some(format!("{} ({})", entry.id, entry.name)), None),

@@ -1,17 +1,23 @@
 //! `moa webhooks`
 
+use std::time::Duration;
+
 use moa_core::ids::{Name, RunId};
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_engine::handle::{ForkFrom, ForkRequest};
-use moa_spec::{Secretive, Subscription, channel_of};
-use moa_view::deliveries::{self, Which, is_over};
+use moa_spec::{Subscription, channel_of};
+use moa_view::deliveries::{self, Delivery, Which, is_over};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::{Context, agents, runtime};
+use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
+use crate::jobs::webhooks::kept;
 use crate::place::Place;
 use crate::project::{self, Layout, Loaded};
+use crate::remote::Remote;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
@@ -24,14 +30,16 @@ const AT_ONCE: usize = 1000;
 #[derive(Debug, clap::Subcommand)]
 #[command(long_about = "\
 Look at webhooks, try them, call again. Webhooks are declared in `webhooks` of moa.yaml: who is called
-when something happens. A delivery is tried again for about half a day; then it is dead, until somebody
-has it made again.")]
+when something happens; changes there hold from the next start of the node on. A delivery is tried again
+for about half a day; then it is dead, until somebody has it made again. A receiver that answers 410 is
+called no more, until somebody enables it.")]
 #[command(after_help = "\
 Examples:
   moa webhooks list
   moa webhooks test billing
   moa webhooks dead billing
-  moa webhooks redeliver billing")]
+  moa webhooks redeliver billing
+  moa webhooks enable billing")]
 pub enum Command {
     /// List the webhooks
     List(ListArgs),
@@ -41,6 +49,8 @@ pub enum Command {
     Redeliver(RedeliverArgs),
     /// Call a webhook now, and say what came of it
     Test(TestArgs),
+    /// Call a webhook again that was switched off because its receiver is gone
+    Enable(EnableArgs),
 }
 
 /// List the webhooks.
@@ -85,68 +95,199 @@ pub struct RedeliverArgs {
 Examples:
   moa webhooks test billing
 
-It is called once, from this process, with an event of the type moa.webhook.test.
+It is called once, from this process, with an event of the type moa.webhook.test; of a node elsewhere,
+by that node, as any other delivery.
 Exit codes: 0 it was taken, 1 it was not")]
 pub struct TestArgs {
     /// The webhook
     webhook: Name,
 }
 
+/// Call a webhook again whose receiver was gone.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa webhooks test billing && moa webhooks enable billing
+
+It is told of what happens from now on; `moa webhooks redeliver` makes up for what it refused.")]
+pub struct EnableArgs {
+    /// The webhook
+    webhook: Name,
+}
+
+/// A webhook as it is listed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Line {
+    webhook: String,
+    /// A secret is named, not shown.
+    url: String,
+    signed: bool,
+    types: Vec<String>,
+    workflows: Vec<String>,
+    active: bool,
+    gone: Option<GoneLine>,
+}
+
+/// Since when a receiver is gone.
+#[derive(Debug, Serialize, Deserialize)]
+struct GoneLine {
+    since: String,
+    run: String,
+}
+
+/// A delivery that was given up.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeadLine {
+    run: String,
+    id: String,
+    r#type: String,
+    state: String,
+    created_at: String,
+    error: Option<String>,
+}
+
+impl From<Delivery> for DeadLine {
+    fn from(delivery: Delivery) -> Self {
+        let Delivery { run, id, kind, state, created_at, error } = delivery;
+        Self { run, id, r#type: kind, state: state.into(), created_at, error }
+    }
+}
+
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
-    let layout = context.layout()?;
-    let loaded = project::load(&layout, None)?;
+    let place = context.place()?;
+    let layout = match &place {
+        Place::There(remote) => return elsewhere(command, &place, remote, context),
+        Place::Here(layout) => layout,
+    };
+    let loaded = project::load(layout, None)?;
     if loaded.settings_broken {
         let settings = loaded.problems.only(|path| path == project::SETTINGS_FILE);
         return Err(settings.failure(context.ui.err_color()));
     }
     match command {
         Command::List(ListArgs {}) => {
-            list(&loaded, context);
+            show(&lines(layout, &loaded), context);
             Ok(Exit::Ok)
         }
-        Command::Dead(args) => dead(&args, &layout, &loaded, context),
-        Command::Redeliver(args) => redeliver(args, &layout, &loaded, context),
+        Command::Dead(args) => {
+            let found = dead(&args, layout, &loaded)?;
+            show_dead(&found, context);
+            Ok(Exit::Ok)
+        }
+        Command::Redeliver(args) => redeliver(args, layout, &loaded, context),
         Command::Test(args) => test(args, loaded, context),
+        Command::Enable(args) => {
+            channel(&args.webhook, &loaded)?;
+            enable(&args.webhook, &place, context)
+        }
     }
 }
 
-fn url(one: &Subscription) -> String {
-    match &one.receiver.url {
-        Secretive::Plain(text) => text.clone(),
-        Secretive::Secret(name) => format!("${{{{ secrets.{name} }}}}"),
+/// The same at a node elsewhere.
+fn elsewhere(command: Command, place: &Place, remote: &Remote, context: &Context) -> Result {
+    let runtime = runtime()?;
+    match command {
+        Command::List(ListArgs {}) => show(&runtime.block_on(remote.webhooks())?, context),
+        Command::Dead(args) => {
+            let found =
+                runtime.block_on(remote.dead_deliveries(&args.webhook, args.limit.max(1)))?;
+            show_dead(&found, context);
+        }
+        Command::Redeliver(args) => {
+            let made = runtime.block_on(remote.redeliver(&args.webhook, &args.runs))?;
+            show_made(&made, context);
+        }
+        Command::Test(args) => {
+            let id = runtime.block_on(remote.test_webhook(&args.webhook))?;
+            match context.ui.json {
+                true => context.ui.json(&json!({"id": id})),
+                false => {
+                    let id = text::safe_line(&id);
+                    context.ui.note(&format!("the node calls {} ({id})", args.webhook));
+                    let hint = "`moa runs list --workflow moa-notify` shows what comes of it";
+                    context.ui.hint(hint);
+                }
+            }
+        }
+        Command::Enable(args) => return enable(&args.webhook, place, context),
     }
+    Ok(Exit::Ok)
 }
 
-fn list(loaded: &Loaded, context: &Context) {
-    let all = &loaded.project.settings.webhooks;
+fn enable(webhook: &Name, place: &Place, context: &Context) -> Result {
+    let runtime = runtime()?;
+    let exit = runtime.block_on(async {
+        let asks = async |client: &mut Client| client.enable_webhook(webhook.clone()).await;
+        let (host, changed) = host::ask(place, Asks::Again, asks).await?;
+        host.close(Duration::ZERO).await;
+        if context.ui.json {
+            context.ui.json(&json!({"webhook": webhook, "changed": changed}));
+            return Ok(Exit::Ok);
+        }
+        context.ui.note(&match changed {
+            true => format!("{webhook} is called again, of what happens from now on"),
+            false => format!("{webhook} was not switched off"),
+        });
+        Ok(Exit::Ok)
+    });
+    runtime.shutdown_background();
+    exit
+}
+
+/// The webhooks of the settings, and which of them are switched off.
+fn lines(layout: &Layout, loaded: &Loaded) -> Vec<Line> {
+    let settings = &loaded.project.settings;
+    let mut gone = kept::gone(&layout.state(), settings);
+    let line = |(name, one): (&Name, &Subscription)| {
+        let url = serde_json::to_value(&one.receiver.url).unwrap_or_default();
+        let gone = gone.remove(name);
+        Line {
+            webhook: name.to_string(),
+            url: url.as_str().unwrap_or_default().to_owned(),
+            signed: one.receiver.secret.is_some(),
+            types: one.types.clone(),
+            workflows: one.workflows.iter().map(Name::to_string).collect(),
+            active: one.active,
+            gone: gone.map(|g| GoneLine { since: g.since.to_string(), run: g.run.to_string() }),
+        }
+    };
+    settings.webhooks.iter().map(line).collect()
+}
+
+fn show(lines: &[Line], context: &Context) {
     if context.ui.json {
-        let row = |(name, one): (&Name, &Subscription)| {
-            json!({
-                "webhook": name, "url": url(one), "signed": one.receiver.secret.is_some(),
-                "types": one.types, "workflows": one.workflows, "active": one.active,
-            })
-        };
-        context.ui.json(&all.iter().map(row).collect::<Vec<Json>>());
+        context.ui.json(&lines);
         return;
     }
     let mut table = Table::new(&["WEBHOOK", "STATE", "TYPES", "WORKFLOWS", "TO"]);
-    for (name, one) in all {
-        let (state, style) = match one.active {
-            true => ("active", Style::Green),
-            false => ("off", Style::Dim),
+    for one in lines {
+        let (state, style) = match (one.active, &one.gone) {
+            (false, _) => ("off", Style::Dim),
+            (true, Some(_)) => ("gone", Style::Red),
+            (true, None) => ("active", Style::Green),
         };
-        let workflows: Vec<&str> = one.workflows.iter().map(Name::as_str).collect();
-        let workflows = if workflows.is_empty() { "all".into() } else { workflows.join(", ") };
+        let workflows =
+            if one.workflows.is_empty() { "all".into() } else { one.workflows.join(", ") };
+        let cell = |text: &str| Cell::new(text::safe_line(text));
         table.row(vec![
-            name.as_str().into(),
+            cell(&one.webhook),
             Cell::new(state).style(style),
-            one.types.join(", ").into(),
-            workflows.into(),
-            Cell::new(url(one)).style(Style::Dim),
+            cell(&one.types.join(", ")),
+            cell(&workflows),
+            cell(&one.url).style(Style::Dim),
         ]);
     }
     table.print(&context.ui, "there are no webhooks; `webhooks` in moa.yaml names them");
+    for one in lines.iter().filter(|one| one.active) {
+        if let Some(gone) = &one.gone {
+            let (name, since) = (text::safe_line(&one.webhook), text::safe_line(&gone.since));
+            context.ui.hint(&format!(
+                "{name} is switched off since {since}, when it answered 410; \
+                 `moa webhooks enable {name}` has it called again"
+            ));
+        }
+    }
 }
 
 /// The channel of a webhook that there is.
@@ -162,30 +303,33 @@ fn channel(webhook: &Name, loaded: &Loaded) -> Result<Name> {
     })
 }
 
-fn dead(args: &DeadArgs, layout: &Layout, loaded: &Loaded, context: &Context) -> Result {
+fn dead(args: &DeadArgs, layout: &Layout, loaded: &Loaded) -> Result<Vec<DeadLine>> {
     let channel = channel(&args.webhook, loaded)?;
     let which = Which { channel, dead: true, before: None, limit: args.limit.max(1) };
     let found = match wire::open_reader(layout)? {
         Some(reader) => runtime()?.block_on(deliveries::list(&*reader.views, &which))?.0,
         None => Vec::new(),
     };
+    Ok(found.into_iter().map(DeadLine::from).collect())
+}
+
+fn show_dead(found: &[DeadLine], context: &Context) {
     if context.ui.json {
         context.ui.json(&found);
-        return Ok(Exit::Ok);
+        return;
     }
     let mut table = Table::new(&["RUN", "EVENT", "ID", "WHEN", "WHY"]);
-    for delivery in &found {
-        let why = delivery.error.as_deref().unwrap_or_default();
+    for delivery in found {
+        let cell = |text: &str| Cell::new(text::safe_line(text));
         table.row(vec![
-            delivery.run.as_str().into(),
-            delivery.kind.as_str().into(),
-            delivery.id.as_str().into(),
-            delivery.created_at.as_str().into(),
-            Cell::new(text::safe_line(why)).style(Style::Red),
+            cell(&delivery.run),
+            cell(&delivery.r#type),
+            cell(&delivery.id),
+            cell(&delivery.created_at),
+            cell(delivery.error.as_deref().unwrap_or_default()).style(Style::Red),
         ]);
     }
     table.print(&context.ui, "no delivery was given up");
-    Ok(Exit::Ok)
 }
 
 fn redeliver(args: RedeliverArgs, layout: &Layout, loaded: &Loaded, context: &Context) -> Result {
@@ -219,7 +363,7 @@ fn redeliver(args: RedeliverArgs, layout: &Layout, loaded: &Loaded, context: &Co
 
 /// Has deliveries made again; asked twice, once.
 async fn again(runs: &[RunId], layout: &Layout, context: &Context) -> Result {
-    let asks = async |client: &mut crate::control::client::Client| {
+    let asks = async |client: &mut Client| {
         let mut made = Vec::new();
         for run in runs {
             let request = ForkRequest {
@@ -236,17 +380,21 @@ async fn again(runs: &[RunId], layout: &Layout, context: &Context) -> Result {
     };
     let (host, made) = host::ask(&Place::Here(layout.clone()), Asks::Again, asks).await?;
     let lasting = host.is_lasting();
-    host.close(std::time::Duration::ZERO).await;
+    host.close(Duration::ZERO).await;
+    show_made(&made, context);
+    if !lasting && !made.is_empty() {
+        context.ui.warn(host::RECORDED);
+    }
+    Ok(Exit::Ok)
+}
+
+fn show_made(made: &[Json], context: &Context) {
     if context.ui.json {
         context.ui.json(&made);
     } else {
         let what = text::plural(made.len(), "call");
         context.ui.note(&format!("{what} to be made again"));
     }
-    if !lasting && !made.is_empty() {
-        context.ui.warn(host::RECORDED);
-    }
-    Ok(Exit::Ok)
 }
 
 fn test(args: TestArgs, loaded: Loaded, context: &Context) -> Result {

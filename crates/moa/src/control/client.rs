@@ -213,6 +213,17 @@ impl Client {
         }
     }
 
+    /// Calls a webhook again whose receiver was gone; answers whether it was.
+    pub async fn enable_webhook(&mut self, webhook: Name) -> Result<bool> {
+        if let Some(remote) = self.api() {
+            return remote.enable_webhook(&webhook).await;
+        }
+        match self.ask(&Request::EnableWebhook { webhook }).await? {
+            Reply::WebhookEnabled { changed } => Ok(changed),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Has a run executed that is there already, also by a node that was started for another one.
     pub async fn serve(&mut self, run: RunId) -> Result<()> {
         match self.ask(&Request::Serve { run }).await? {

@@ -77,6 +77,11 @@ pub enum Request {
         /// Whether open runs of it keep nobody from it.
         keep_open_runs: bool,
     },
+    /// Call a webhook again whose receiver was gone; the reply comes when it is durable.
+    EnableWebhook {
+        /// The webhook.
+        webhook: Name,
+    },
     /// Execute this run too, which is there already: for a node that executes only what it is asked
     /// to. The reply is `changed`.
     Serve {
@@ -222,6 +227,11 @@ pub enum Reply {
     Deleted {
         /// Runs of it that have not ended.
         open_runs: usize,
+    },
+    /// To `enable_webhook`: it is durable.
+    WebhookEnabled {
+        /// Whether it was switched off before.
+        changed: bool,
     },
     /// To `status`.
     Status(Box<NodeStatus>),

@@ -195,6 +195,9 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Delete { workflow, keep_open_runs } => {
             Reply::Deleted { open_runs: node.delete_workflow(workflow, keep_open_runs).await? }
         }
+        Request::EnableWebhook { webhook } => {
+            Reply::WebhookEnabled { changed: node.enable_webhook(&webhook).await? }
+        }
         Request::Serve { run } => {
             node.serve(run).await?;
             Reply::Changed

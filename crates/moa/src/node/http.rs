@@ -13,6 +13,7 @@ use moa_connectors::StateFiles;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
+use moa_core::time::Millis;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
 use moa_engine::audit::{Actor, Came, Deed};
@@ -494,6 +495,18 @@ impl Control for Served {
 
     fn webhooks(&self) -> Vec<(Name, Name, Json)> {
         self.webhooks.clone()
+    }
+
+    fn gone_webhooks(&self) -> BTreeMap<Name, (Millis, RunId)> {
+        let gone = self.node.gone_webhooks().into_iter();
+        gone.map(|(name, gone)| (name, (gone.since, gone.run))).collect()
+    }
+
+    async fn enable_webhook(&self, webhook: Name) -> Result<bool> {
+        match self.act(Request::EnableWebhook { webhook }).await? {
+            Reply::WebhookEnabled { changed } => Ok(changed),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn test_webhook(&self, webhook: Name) -> Result<String> {

@@ -28,7 +28,7 @@ pub mod user;
 mod versions;
 mod watch;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +61,7 @@ use crate::jobs::health::Health;
 use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::samples::{Samples, Sampling};
 use crate::jobs::traces::{Sending, Traces};
+use crate::jobs::webhooks::kept::Gone;
 use crate::jobs::webhooks::{Calls, Webhooks};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::metrics::Days;
@@ -686,6 +687,16 @@ impl Node {
     /// Has a webhook called that says nothing; answers the id of what it is told.
     pub async fn test_webhook(&self, name: &Name) -> Result<String> {
         self.jobs.calls.test(name).await
+    }
+
+    /// The webhooks that are switched off because their receivers are gone.
+    pub fn gone_webhooks(&self) -> BTreeMap<Name, Gone> {
+        self.jobs.calls.gone()
+    }
+
+    /// Calls a webhook again whose receiver was gone; answers whether it was.
+    pub async fn enable_webhook(&self, name: &Name) -> Result<bool> {
+        self.jobs.calls.enable(name).await
     }
 
     /// What is known of its jobs.

@@ -12,6 +12,7 @@ mod events;
 mod project;
 mod resources;
 mod views;
+mod webhooks;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -260,6 +260,7 @@ fn webhooks(c: &mut Contract) {
     let all = c.call("GET", path, &["nobody"], None).expect(200).json();
     assert_eq!(all["deliveries"][0]["type"], "moa.webhook.test", "{all}");
     c.call("POST", "/api/v1/webhooks/{webhook}/redeliver", &["nobody"], None).expect(200);
+    c.call("POST", "/api/v1/webhooks/{webhook}/enable", &["nobody"], None).expect(200);
 }
 
 fn rules(c: &mut Contract) {

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use crate::http::Api;
 use crate::notify::{Receiving, Told};
 use crate::project::{Node, Project};
+use crate::remote::Elsewhere;
 
 const WORK: &str = "steps: [{run: 'true'}]\n";
 const FAIL: &str = "steps: [{run: 'false', retry: {max_attempts: 1}}]\n";
@@ -84,7 +85,7 @@ fn what_happens_is_told_once_also_over_a_kill() {
 
 #[test]
 fn what_is_refused_for_good_is_dead_until_it_is_made_again() {
-    let receiver = Receiving::new(|n| Some(if n == 0 { "410 Gone" } else { "200 OK" }));
+    let receiver = Receiving::new(|n| Some(if n == 0 { "400 Bad" } else { "200 OK" }));
     let project = project(&receiver.url, "types: '*.failed', workflows: [fail]");
     let node = up(&project);
     let api = Api::with_role(&project, &node, "operator");
@@ -96,7 +97,7 @@ fn what_is_refused_for_good_is_dead_until_it_is_made_again() {
     let is_dead = |page: &Json| page["deliveries"][0]["id"] == json!(first.id);
     let page = api.until(&format!("{path}?dead=true"), is_dead);
     let why = page["deliveries"][0]["error"].as_str().unwrap_or_default();
-    assert!(why.contains("410"), "{page}");
+    assert!(why.contains("400"), "{page}");
     let listed = dead(&project);
     assert_eq!(listed.len(), 1, "{listed:?}");
     // Nobody is told twice by asking twice.
@@ -118,6 +119,104 @@ fn what_is_refused_for_good_is_dead_until_it_is_made_again() {
     let run = api.get("/api/v1/runs?workflow=work").expect(200).json()["runs"][0]["run"].clone();
     let asked = json!({"runs": [run]});
     api.post("/api/v1/webhooks/billing/redeliver", &asked).refused(404, "not_found");
+}
+
+#[test]
+fn a_receiver_that_is_gone_is_called_no_more_until_somebody_enables_it() {
+    let receiver = Receiving::new(|n| Some(if n == 0 { "410 Gone" } else { "200 OK" }));
+    let project = project(&receiver.url, "types: [run.failed], workflows: [fail]");
+    let fail = || {
+        let run = project.call(&["run", "fail", "--json"]).expect(1).json();
+        run["workflowId"].as_str().expect("an id").to_owned()
+    };
+    let gone = || {
+        let listed = project.call(&["webhooks", "list", "--json"]).expect(0).json();
+        listed[0]["gone"].clone()
+    };
+    let node = up(&project);
+    assert_eq!(gone(), Json::Null);
+    let first = fail();
+    assert_eq!(next(&receiver).body["data"]["data"]["run"], first);
+    let api = Api::with_role(&project, &node, "operator");
+    let is_gone = |page: &Json| page["webhooks"][0]["gone"].is_object();
+    let listed = api.until("/api/v1/webhooks", is_gone);
+    assert_eq!(listed["webhooks"][0]["gone"]["run"], dead(&project)[0]["run"]);
+
+    // It stays so, wherever the node was when it died; and somebody is told.
+    node.kill();
+    assert_eq!(gone()["run"], dead(&project)[0]["run"]);
+    let node = up(&project);
+    fail();
+    project.call(&["jobs", "run", "webhooks"]).expect(0);
+    project.call(&["jobs", "run", "alerts"]).expect(0);
+    let alerts = || project.call(&["alerts", "list", "--json"]).expect(0).json().to_string();
+    assert!(alerts().contains("The webhook billing is switched off"), "{}", alerts());
+    let shown = project.call(&["webhooks", "list"]).expect(0);
+    assert!(shown.err.contains("moa webhooks enable billing"), "{}", shown.err);
+
+    let enable = || project.call(&["webhooks", "enable", "billing", "--json"]).expect(0).json();
+    assert_eq!(enable()["changed"], true);
+    assert_eq!(enable()["changed"], false);
+    assert_eq!(gone(), Json::Null);
+    let third = fail();
+    assert_eq!(next(&receiver).body["data"]["data"]["run"], third, "the second was not for it");
+    project.call(&["webhooks", "enable", "off"]).expect(4);
+    project.call(&["webhooks", "enable", "other"]).expect(4);
+    drop(node);
+}
+
+#[test]
+fn another_address_is_not_gone() {
+    let refuses = Receiving::new(|_| Some("410 Gone"));
+    let takes = Receiving::new(|_| Some("200 OK"));
+    let project = project(&refuses.url, "types: [run.failed]");
+    let node = up(&project);
+    project.call(&["run", "fail"]).expect(1);
+    let api = Api::with_role(&project, &node, "viewer");
+    let is_gone = |page: &Json| page["webhooks"][0]["gone"].is_object();
+    api.until("/api/v1/webhooks", is_gone);
+    node.kill();
+    let settings = project.read("moa.yaml").replace(&refuses.url, &takes.url);
+    project.write("moa.yaml", &settings);
+    let node = up(&project);
+    let run = project.call(&["run", "fail", "--json"]).expect(1).json();
+    assert_eq!(next(&takes).body["data"]["data"]["run"], run["workflowId"]);
+    drop(node);
+}
+
+#[test]
+fn webhooks_of_a_node_elsewhere_are_seen_tried_and_called_again() {
+    let receiver = Receiving::new(|n| Some(if n == 0 { "410 Gone" } else { "200 OK" }));
+    let project = project(&receiver.url, "types: [run.failed]");
+    let node = up(&project);
+    let there = Elsewhere::new(&project, &node, "operator");
+    project.call(&["run", "fail"]).expect(1);
+    let first = next(&receiver);
+    let api = Api::with_role(&project, &node, "viewer");
+    let is_gone = |page: &Json| page["webhooks"][0]["gone"].is_object();
+    api.until("/api/v1/webhooks", is_gone);
+    for args in [&["webhooks", "list"][..], &["webhooks", "dead", "billing"]] {
+        for more in [&[][..], &["--json"]] {
+            let args = [args, more].concat();
+            let (here, elsewhere) = (project.call(&args).expect(0), there.call(&args).expect(0));
+            assert_eq!((here.out, here.err), (elsewhere.out, elsewhere.err), "{args:?}");
+        }
+    }
+    let enabled = there.call(&["webhooks", "enable", "billing", "--json"]).expect(0).json();
+    assert_eq!(enabled["changed"], true);
+    // Asked twice, it is made again once.
+    let run = dead(&project)[0]["run"].as_str().expect("an id").to_owned();
+    let again = |args: &[&str]| there.call(args).expect(0).json()[0]["new_run"].clone();
+    let made = again(&["webhooks", "redeliver", "billing", "--json"]);
+    assert_eq!(made, again(&["webhooks", "redeliver", "billing", &run, "--json"]));
+    assert_eq!(next(&receiver).id, first.id);
+    let tried = there.call(&["webhooks", "test", "billing", "--json"]).expect(0).json();
+    let told = next(&receiver);
+    assert_eq!((&told.body["type"], &json!(told.id)), (&"moa.webhook.test".into(), &tried["id"]));
+    there.call(&["webhooks", "dead", "other"]).expect(4);
+    let viewer = Elsewhere::new(&project, &node, "viewer");
+    viewer.call(&["webhooks", "list"]).expect(0);
+    viewer.call(&["webhooks", "enable", "billing"]).expect(5);
 }
 
 #[test]

@@ -3,31 +3,34 @@
 //!
 //! `.moa/webhooks.json` holds how far each subscription has come. It is written after the deliveries are
 //! durable; a process that dies in between makes them again by the same keys, and these are one run.
+//! A receiver that answers 410 wants no more calls: its subscription is switched off there, until
+//! somebody switches it on again or it has another address. The history says what it answered, so that
+//! is found however often the process dies.
+
+pub mod kept;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use moa_core::event::Event;
 use moa_core::ids::Name;
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_engine::jobs::{Instants, Job};
-use moa_ports::views::Views;
+use moa_ports::views::{HistoryRow, Views};
 use moa_spec::{Settings, Subscription, channel_of};
 use moa_view::events::{Names, Told, told, type_fits, type_of};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use tokio::sync::Mutex;
 
+use self::kept::{FILE, Gone, Kept};
 use crate::exit::{Failure, Result};
 use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
 use crate::reader::Reader;
-use crate::view;
+use crate::{view, wire};
 
-/// The file, beneath the project's state.
-const FILE: &str = "webhooks.json";
 /// Commits read at once, and their events.
 const PART: usize = 200;
 const PART_EVENTS: usize = 2000;
@@ -36,32 +39,6 @@ const PARTS_MAX: usize = 50;
 /// Bytes of an event that a receiver is told; of a larger one it is told where it is.
 const EVENT_BYTES_MAX: usize = 128 << 10;
 
-/// How far each subscription has come: the number of the last commit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Marks(BTreeMap<Name, u64>);
-
-impl Marks {
-    /// Those on the disk. A file that can't be read is no reason to call anybody twice: they begin now.
-    fn read(state: &Path) -> Self {
-        match fs::read_to_string(state.join(FILE)) {
-            Ok(text) => serde_json::from_str(&text).unwrap_or_else(|error| {
-                tracing::error!(%error, "{FILE} is damaged: webhooks tell of what happens from now on");
-                Self::default()
-            }),
-            Err(_) => Self::default(),
-        }
-    }
-
-    fn write(&self, state: &Path) -> io::Result<()> {
-        let (path, new) = (state.join(FILE), state.join(format!("{FILE}.new")));
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)?;
-        File::open(state)?.sync_all()
-    }
-}
-
 /// Calls whoever wants to hear of what happens.
 pub struct Webhooks {
     state: PathBuf,
@@ -69,6 +46,8 @@ pub struct Webhooks {
     subscriptions: BTreeMap<Name, Subscription>,
     /// Takes deliveries; `None` = this node is there for one run, and calls nobody.
     notifier: Option<Arc<dyn Tell>>,
+    /// Held by whoever changes what is kept.
+    turn: Mutex<()>,
 }
 
 impl Webhooks {
@@ -81,7 +60,39 @@ impl Webhooks {
     ) -> Self {
         let active = settings.webhooks.iter().filter(|(_, one)| one.active);
         let subscriptions = active.map(|(name, one)| (name.clone(), one.clone())).collect();
-        Self { state: layout.state(), views, subscriptions, notifier }
+        Self { state: layout.state(), views, subscriptions, notifier, turn: Mutex::new(()) }
+    }
+
+    /// Calls a webhook again whose receiver was gone, of what happens from now on; answers whether it
+    /// was.
+    ///
+    /// # Errors
+    /// There is no such webhook, or it is not active; the store or the disk.
+    pub async fn enable(&self, name: &Name) -> Result<bool> {
+        self.require(name)?;
+        let _turn = self.turn.lock().await;
+        let mut kept = Kept::read(&self.state);
+        if kept.gone.remove(name).is_none() {
+            return Ok(false);
+        }
+        kept.marks.insert(name.clone(), self.views.last_event().await?);
+        self.keep(&kept)?;
+        Ok(true)
+    }
+
+    /// Those that are switched off because their receivers are gone.
+    pub fn gone(&self) -> BTreeMap<Name, Gone> {
+        let mut kept = Kept::read(&self.state);
+        kept.fit(&self.subscriptions);
+        kept.gone
+    }
+
+    fn require(&self, name: &Name) -> Result<()> {
+        if self.subscriptions.contains_key(name) {
+            return Ok(());
+        }
+        let failure = Failure::not_found(format!("there is no active webhook {name}"));
+        Err(failure.hint("`webhooks` in moa.yaml names them; changes hold after a restart"))
     }
 
     /// Has an event delivered that says nothing, to try whether it arrives; answers its id.
@@ -92,13 +103,8 @@ impl Webhooks {
         let Some(notifier) = &self.notifier else {
             return Err(Failure::refused("this node is there for one run, and calls nobody"));
         };
-        if !self.subscriptions.contains_key(name) {
-            let failure = Failure::not_found(format!("there is no active webhook {name}"));
-            return Err(
-                failure.hint("`webhooks` in moa.yaml names them; changes hold after a restart")
-            );
-        }
-        let id = format!("test-{:016x}", crate::wire::random_u64());
+        self.require(name)?;
+        let id = format!("test-{:016x}", wire::random_u64());
         let event = json!({
             "specversion": "1.0", "id": id, "source": "moa", "type": "moa.webhook.test",
             "time": view::now().to_string(), "data": {"webhook": name},
@@ -108,48 +114,50 @@ impl Webhooks {
     }
 
     async fn deliver(&self, notifier: &dyn Tell) -> Result<u64> {
+        let _turn = self.turn.lock().await;
         let last = self.views.last_event().await?;
-        let mut marks = Marks::read(&self.state);
-        let before = marks.clone();
-        marks.0.retain(|name, _| self.subscriptions.contains_key(name));
-        for name in self.subscriptions.keys() {
+        let mut kept = Kept::read(&self.state);
+        let before = kept.clone();
+        kept.fit(&self.subscriptions);
+        for name in self.subscriptions.keys().filter(|name| !kept.gone.contains_key(*name)) {
             // One that is new tells of what happens from now on. A store that was put back from a
             // backup is behind.
-            let mark = marks.0.entry(name.clone()).or_insert(last);
+            let mark = kept.marks.entry(name.clone()).or_insert(last);
             *mark = (*mark).min(last);
         }
         let mut delivered = 0;
         for _ in 0..PARTS_MAX {
-            let Some(from) = marks.0.values().min().copied().filter(|from| *from < last) else {
+            let Some(from) = kept.marks.values().min().copied().filter(|from| *from < last) else {
                 break;
             };
-            delivered += self.part(from, &mut marks, notifier).await?;
-            self.keep(&marks)?;
+            delivered += self.part(from, &mut kept, notifier).await?;
+            self.keep(&kept)?;
         }
-        if marks != before {
-            self.keep(&marks)?;
+        if kept != before {
+            self.keep(&kept)?;
         }
         Ok(delivered)
     }
 
-    fn keep(&self, marks: &Marks) -> Result<()> {
-        marks.write(&self.state).map_err(|e| Failure::io(format!("can't write .moa/{FILE}"), &e))
+    fn keep(&self, kept: &Kept) -> Result<()> {
+        kept.write(&self.state).map_err(|e| Failure::io(format!("can't write .moa/{FILE}"), &e))
     }
 
     /// Delivers what a part of the history tells; moves the marks behind it.
-    async fn part(&self, from: u64, marks: &mut Marks, notifier: &dyn Tell) -> Result<u64> {
+    async fn part(&self, from: u64, kept: &mut Kept, notifier: &dyn Tell) -> Result<u64> {
         let rows = self.views.events(from, PART, PART_EVENTS).await?;
         let Some(end) = rows.last().map(|row| row.seq) else {
             // What was there is deleted by now.
             let last = self.views.last_event().await?;
-            marks.0.values_mut().for_each(|mark| *mark = (*mark).max(last));
+            kept.marks.values_mut().for_each(|mark| *mark = (*mark).max(last));
             return Ok(0);
         };
         let (reader, mut names, mut delivered) =
             (Reader::new(self.views.clone()), Names::default(), 0);
         for row in &rows {
+            self.heed(row, kept).await?;
             let wants = |one: &Subscription| row.events.iter().any(|e| fits(one, type_of(e)));
-            let behind = |name: &Name| marks.0.get(name).is_some_and(|mark| *mark < row.seq);
+            let behind = |name: &Name| kept.marks.get(name).is_some_and(|mark| *mark < row.seq);
             let wanted = self.subscriptions.iter().filter(|(name, one)| behind(name) && wants(one));
             let wanted: Vec<_> = wanted.collect();
             if wanted.is_empty() {
@@ -170,8 +178,34 @@ impl Webhooks {
                 }
             }
         }
-        marks.0.values_mut().for_each(|mark| *mark = (*mark).max(end));
+        kept.marks.values_mut().for_each(|mark| *mark = (*mark).max(end));
         Ok(delivered)
+    }
+
+    /// Switches off the webhook whose receiver refused a delivery because it is gone, if that is what
+    /// a commit tells of.
+    async fn heed(&self, row: &HistoryRow, kept: &mut Kept) -> Result<()> {
+        let refused = |name: &&Name| {
+            row.events.iter().any(|event| match event {
+                Event::StepFailed { error, .. } => wire::is_gone(&channel_of(name), &error.message),
+                _ => false,
+            })
+        };
+        let Some(name) = self.subscriptions.keys().find(refused) else { return Ok(()) };
+        // It may be deleted by now. What a run of the project says is no answer of a receiver.
+        let Some(run) = self.views.run(row.run).await? else { return Ok(()) };
+        if run.row.workflow.as_str() != NOTIFY_WORKFLOW {
+            return Ok(());
+        }
+        // What it said before it was switched on again counts no more.
+        if kept.marks.get(name).is_none_or(|mark| row.seq <= *mark) {
+            return Ok(());
+        }
+        kept.marks.remove(name);
+        kept.gone.insert(name.clone(), Gone::new(&self.subscriptions[name], row.at, row.run));
+        tracing::warn!(webhook = %name, run = %row.run,
+            "a webhook is switched off: its receiver says that it is gone");
+        Ok(())
     }
 }
 
