@@ -179,6 +179,33 @@ fn commands_know_a_node_elsewhere_by_its_certificate() {
 }
 
 #[test]
+fn handshakes_that_go_nowhere_take_no_place_of_others() {
+    let authority = Authority::new();
+    let (cert, key) = authority.signs(&["localhost"]);
+    let project = project(&cert, &key);
+    let mut command = project.command(&["up"]);
+    // They are waited for an hour: nobody is let in because of an end of that.
+    command.env("MOA_TEST_SERVER_WAIT_MS", "3600000").env("MOA_TEST_SERVER_CONNECTIONS", "32");
+    let node = Node::start(command);
+    let address = address(&node);
+    let begun = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01];
+    let crowd: Vec<TcpStream> = (0..150)
+        .map(|n| {
+            let mut stream = TcpStream::connect(&address).expect("it listens");
+            // It may have been ended.
+            let _ = stream.write_all(&begun[..n % (begun.len() + 1)]);
+            stream
+        })
+        .collect();
+    let client = authority.client(&[&rustls::version::TLS13]);
+    for _ in 0..3 {
+        let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        ask(connect(&address, &client, "localhost").expect("a handshake"), request).expect(200);
+    }
+    drop(crowd);
+}
+
+#[test]
 fn old_versions_of_tls_are_refused() {
     let (cert, key) = Authority::new().signs(&["moa.test"]);
     let project = project(&cert, &key);
