@@ -65,7 +65,7 @@ impl Default for Setup {
 struct NoSecrets;
 
 impl Secrets for NoSecrets {
-    fn get(&self, _: &str) -> Option<String> {
+    fn get(&self, _: &str) -> Option<zeroize::Zeroizing<String>> {
         None
     }
 }

@@ -31,7 +31,7 @@ impl Completions for Sink {
 
 struct NoSecrets;
 impl Secrets for NoSecrets {
-    fn get(&self, _name: &str) -> Option<String> {
+    fn get(&self, _name: &str) -> Option<zeroize::Zeroizing<String>> {
         None
     }
 }

@@ -124,7 +124,7 @@ impl Filler<'_> {
         let mut value = rendered.value.clone();
         // Last to first, so that an insertion doesn't move the places of those still to come.
         for SecretSlot { pointer, at, name } in rendered.secrets.iter().rev() {
-            let found = self.secrets.get(name).map(Zeroizing::new);
+            let found = self.secrets.get(name);
             let secret = found.ok_or_else(|| match self.secrets.fault(name) {
                 Some(why) => format!("the secret `{name}` can't be used: {why}"),
                 None => format!(

@@ -15,6 +15,7 @@ use moa_core::trace::{SpanId, TraceContext};
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use serde_json::Value as Json;
 pub use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 /// One attempt of one step, as it is handed to a worker.
 #[derive(Debug, Clone)]
@@ -160,8 +161,8 @@ pub struct Output {
 
 /// Looks up secrets by name.
 pub trait Secrets: Send + Sync {
-    /// The secret's value, or `None` when there is none of that name.
-    fn get(&self, name: &str) -> Option<String>;
+    /// The secret's value, or `None` when there is none of that name. It is wiped when it is dropped.
+    fn get(&self, name: &str) -> Option<Zeroizing<String>>;
 
     /// Why a secret that is there can't be used; `None` = there is none of that name, or it can.
     fn fault(&self, _name: &str) -> Option<String> {

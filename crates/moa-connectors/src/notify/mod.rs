@@ -117,7 +117,7 @@ impl Tools {
                     TaskError::Permanent(format!("there is no secret `{name}`; {why}"))
                 })?;
                 if let Ok(mut used) = self.used.lock() {
-                    used.push(Zeroizing::new(secret.clone()));
+                    used.push(secret.clone());
                 }
                 Ok(secret.trim().to_owned())
             }

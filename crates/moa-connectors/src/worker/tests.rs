@@ -57,7 +57,7 @@ impl Completions for Sink {
 struct NoSecrets;
 
 impl Secrets for NoSecrets {
-    fn get(&self, name: &str) -> Option<String> {
+    fn get(&self, name: &str) -> Option<zeroize::Zeroizing<String>> {
         assert_ne!(name, "POISON", "no secret is called so");
         None
     }

@@ -43,8 +43,8 @@ impl Completions for Sink {
 struct Known(BTreeMap<String, String>);
 
 impl Secrets for Known {
-    fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
+    fn get(&self, name: &str) -> Option<zeroize::Zeroizing<String>> {
+        self.0.get(name).cloned().map(zeroize::Zeroizing::new)
     }
 }
 

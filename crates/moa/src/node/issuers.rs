@@ -12,7 +12,6 @@ use moa_server::auth::jwt::{self, Issuer, Keys, SecretOf};
 use moa_server::auth::oidc::{self, Oidc};
 use moa_server::auth::role::Role;
 use moa_spec::{ClaimRules, JwtAlgorithm, JwtIssuer, JwtKeys, RoleText, Server};
-use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::project::Layout;
@@ -64,7 +63,7 @@ impl Issuers {
 fn secret_of(secrets: &SecretStore) -> SecretOf {
     let secrets = secrets.clone();
     Arc::new(move |name| match secrets.get(name) {
-        Some(value) => Ok(Zeroizing::new(value)),
+        Some(value) => Ok(value),
         None => {
             let why = secrets.fault(name).unwrap_or_else(|| "it is not there".into());
             Err(format!("the secret {name} can't be used: {why}"))

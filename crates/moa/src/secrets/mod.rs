@@ -278,9 +278,9 @@ pub struct Look {
 }
 
 impl Secrets for SecretStore {
-    fn get(&self, name: &str) -> Option<String> {
+    fn get(&self, name: &str) -> Option<Zeroizing<String>> {
         let (_, had) = self.all(name).into_iter().next()?;
-        had.ok().map(|value| value.as_str().to_owned())
+        had.ok()
     }
 
     fn fault(&self, name: &str) -> Option<String> {
@@ -369,7 +369,7 @@ mod tests {
         };
         let secrets = of(&root);
         secrets.set_sealed(vec![sealed("STORED"), sealed("FILE")]);
-        let get = |name: &str| secrets.get(name);
+        let get = |name: &str| secrets.get(name).map(|value| value.to_string());
         assert_eq!(get("TOKEN").as_deref(), Some("a b$c"));
         assert_eq!(get("KEY").as_deref(), Some("keys"));
         assert_eq!(get("DOCKER").as_deref(), Some("dock\n"));
@@ -424,7 +424,7 @@ mod tests {
         for name in ["EMPTY", "NOTHING"] {
             assert!(fault(name).contains("it is empty"), "{}", fault(name));
         }
-        assert_eq!(secrets.get("LEAST").as_deref(), Some("abcd"));
+        assert_eq!(secrets.get("LEAST").as_deref().map(String::as_str), Some("abcd"));
         for name in
             ["SHORT", "BRIEF", "EMPTY", "NOTHING", "LONG", "FOLDER", "BYTES", "OTHER", "BROKEN"]
         {
