@@ -62,8 +62,7 @@ pub fn beside(options: &Options) -> Result<Figure> {
 fn with_retention(world: &World, runs: usize) -> Result<(f64, f64)> {
     let store = world.store();
     let none = Limit { age: None, count: Some(0) };
-    let limits =
-        Limits { succeeded: none, failed: none, history: None, keys: None, occurrences: None };
+    let limits = Limits { succeeded: none, failed: none, ..Limits::default() };
     let gone = Arc::new(Gone::default());
     let job = Retention::new(store.clone(), store, limits, gone.clone());
     let clock = Clock::start();

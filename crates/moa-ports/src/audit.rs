@@ -5,7 +5,9 @@
 //! changed, left out or put elsewhere breaks the chain from there on. The store gives the numbers and
 //! computes the hashes, in the transaction that writes the entries: nobody else knows the newest.
 //! A chain says nothing of entries taken off its end, or of one that was made anew as a whole: for
-//! that, heads of it are kept elsewhere. Absent: whether the text is true.
+//! that, heads of it are kept elsewhere. Old entries may be removed from its beginning: an entry that is
+//! added in the same transaction says which was the last of them ([`pruned`]), so the chain can be
+//! followed from there. Absent: whether the text is true.
 
 use std::fmt;
 use std::str::FromStr;
@@ -117,6 +119,15 @@ impl AuditEntry {
     pub fn act(&self) -> Option<Act> {
         serde_json::from_str(&self.body).ok()
     }
+}
+
+/// What an entry does that says which entries were removed.
+pub const PRUNE: &str = "audit.prune";
+
+/// The last entry that was removed, if an act says so.
+pub fn pruned(act: &Act) -> Option<AuditHead> {
+    let head = act.before.as_ref().filter(|_| act.action == PRUNE && act.phase == Phase::Done)?;
+    serde_json::from_value(head.get("last")?.clone()).ok()
 }
 
 impl fmt::Display for AuditHash {

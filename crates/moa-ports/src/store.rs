@@ -155,6 +155,8 @@ pub struct Batch {
     pub sealed: Vec<SealedWrite>,
     /// What entries of the audit log say, added to its end in this order.
     pub audit: Vec<String>,
+    /// Entries of the audit log up to this number are removed, after those were added; never the newest.
+    pub audit_upto: u64,
 }
 
 /// The change of one run. Refused as a whole when the run's version isn't `expected`.
@@ -484,7 +486,7 @@ impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         let Self { now: _, commits, triggers, relays, events, event_runs: _, limits, .. } = self;
-        let Self { posts, sealed, audit, .. } = self;
+        let Self { posts, sealed, audit, audit_upto, .. } = self;
         commits.is_empty()
             && triggers.is_empty()
             && relays.is_empty()
@@ -493,6 +495,7 @@ impl Batch {
             && posts.is_empty()
             && sealed.is_empty()
             && audit.is_empty()
+            && *audit_upto == 0
     }
 
     /// Refuses a batch that no caller may ask for, before anything is written. Every store calls it

@@ -67,6 +67,8 @@ pub struct Retention {
     pub keys: ByAge,
     /// What became of occurrences of triggers.
     pub occurrences: ByAge,
+    /// Entries of the audit log.
+    pub audit: ByAgeAndCount,
 }
 
 /// Kept up to an age after its run's end; `None` = for good.
@@ -121,14 +123,16 @@ impl Default for Retention {
             artifacts: ByAgeAndSize { age: days(30), size: Some(10 << 30) },
             keys: ByAge { age: days(90) },
             occurrences: ByAge { age: days(90) },
+            audit: ByAgeAndCount { age: None, count: None },
         }
     }
 }
 
 /// Takes over what the file gives.
 pub(crate) fn take(file: &RetentionFile, retention: &mut Retention) {
-    let Retention { runs, failed, history, logs, artifacts, keys, occurrences } = retention;
-    for (file, to) in [(&file.runs, runs), (&file.failed, failed)] {
+    let Retention { runs, failed, history, logs, artifacts, keys, occurrences, audit } = retention;
+    let by_count = [(&file.runs, runs), (&file.failed, failed), (&file.audit, audit)];
+    for (file, to) in by_count {
         if let Some(ByAgeAndCountFile { age, count, .. }) = file {
             set_age(age, &mut to.age);
             to.count = count.as_ref().map_or(to.count, |count| count.value.0);

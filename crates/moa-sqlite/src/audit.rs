@@ -1,4 +1,4 @@
-//! The audit log: entries that are only ever added.
+//! The audit log: entries that are added to its end, and removed from its beginning.
 
 use moa_ports::audit::{AuditEntry, AuditHash, AuditHead};
 use rusqlite::{Connection, params};
@@ -23,6 +23,18 @@ pub(crate) fn append(conn: &Connection, bodies: &[String]) -> Result<Vec<AuditHe
         heads.push(next);
     }
     Ok(heads)
+}
+
+/// Removes entries up to a number; never the newest, which says how the chain goes on.
+pub(crate) fn remove(conn: &Connection, upto: u64) -> Result<(), Fail> {
+    if upto == 0 {
+        return Ok(());
+    }
+    let mut stmt = conn.prepare_cached(
+        "DELETE FROM audit WHERE seq <= ?1 AND seq < (SELECT max(seq) FROM audit)",
+    )?;
+    stmt.execute(params![i64::try_from(upto).unwrap_or(i64::MAX)])?;
+    Ok(())
 }
 
 /// The newest entry.

@@ -157,6 +157,7 @@ pub(crate) fn batch(
     outcome.messages = left || sent;
     outcome.sealed_refused = !sealed::write(conn, batch.now, &batch.sealed)?;
     outcome.audit = audit::append(conn, &batch.audit)?;
+    audit::remove(conn, batch.audit_upto)?;
     Ok(outcome)
 }
 

@@ -27,7 +27,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 39] = [
+const KEYS: [Key; 41] = [
     Key {
         path: "name",
         text: true,
@@ -177,6 +177,18 @@ const KEYS: [Key; 39] = [
         text: false,
         take: |to, from| to.retention.occurrences.age = from.retention.occurrences.age,
         about: "How long it is known what became of occurrences of triggers",
+    },
+    Key {
+        path: "retention.audit.age",
+        text: false,
+        take: |to, from| to.retention.audit.age = from.retention.audit.age,
+        about: "How long entries of the audit log are kept",
+    },
+    Key {
+        path: "retention.audit.count",
+        text: false,
+        take: |to, from| to.retention.audit.count = from.retention.audit.count,
+        about: "How many entries of the audit log are kept",
     },
     Key {
         path: "timezone",

@@ -8,18 +8,25 @@ use async_trait::async_trait;
 use moa_core::ids::RunId;
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
-use moa_ports::store::{Error, Old, PruneAsk, PruneMark, Pruned, Store};
+use moa_ports::audit::{AuditEntry, AuditHead, PRUNE};
+use moa_ports::store::{Batch, Error, Old, PruneAsk, PruneMark, Pruned, Store};
 use moa_ports::views::Views;
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
 
 use super::{Instants, Job};
+use crate::audit::{Actor, Deed, body_of};
 
 /// Runs looked at in one call of the store.
 const PART: usize = 100;
 /// Pauses are so many times as long as the call before: what is old never takes more than a
 /// quarter of the writer's time.
 const PAUSE_FACTOR: u32 = 3;
+/// Entries of the audit log removed in one transaction, at most.
+const ENTRIES: usize = 1000;
+/// Entries of the audit log may be older than their limit by so much: each removal is an entry too,
+/// which is old one day.
+const LATE_MAX: Span = Span::minutes(24 * 60);
 /// Nothing younger is deleted, whatever the limits say: who waits for a run wants to see its end.
 const AGE_MIN: Span = Span::minutes(1);
 
@@ -45,6 +52,8 @@ pub struct Limits {
     pub keys: Option<Span>,
     /// Records of occurrences of triggers, up to an age.
     pub occurrences: Option<Span>,
+    /// Entries of the audit log.
+    pub audit: Limit,
 }
 
 /// Deletes what belongs to runs beside the store.
@@ -146,6 +155,59 @@ impl Retention {
         }
     }
 
+    /// Removes the beginning of the audit log, with an entry that says so; answers how much.
+    async fn audit(&self, now: Millis) -> Result<u64, Error> {
+        let Limit { age, count } = self.limits.audit;
+        if age.is_none() && count.is_none() {
+            return Ok(0);
+        }
+        let mut removed = 0;
+        loop {
+            let oldest = self.views.audit(0, ENTRIES).await?;
+            let head = self.views.audit_head().await?;
+            let (Some(first), Some(head)) = (oldest.first(), head) else { return Ok(removed) };
+            let at = |entry: &AuditEntry| entry.act().map_or(0, |act| act.at.0);
+            let is_late = |entry: &AuditEntry, late: bool| {
+                let by_age = age.is_some_and(|age| {
+                    let slack = if late { age.0.min(LATE_MAX.0) } else { 0 };
+                    at(entry) < before(now, Span(age.0.saturating_add(slack))).0
+                });
+                by_age
+                    || count.is_some_and(|count| {
+                        let slack = if late { count / 10 + 1 } else { 0 };
+                        head.seq.saturating_sub(entry.seq) >= count.max(1).saturating_add(slack)
+                    })
+            };
+            if removed == 0 && !is_late(first, true) {
+                return Ok(0);
+            }
+            let old = oldest.iter().take_while(|e| e.seq < head.seq && is_late(e, false));
+            let Some(last) = old.last() else { return Ok(removed) };
+            let entries = last.seq - first.seq + 1;
+            self.remove_audit(now, first.seq, last.head()).await?;
+            removed += entries;
+            if entries < ENTRIES as u64 {
+                return Ok(removed);
+            }
+        }
+    }
+
+    /// Removes entries of the audit log up to one, in the transaction that says so.
+    async fn remove_audit(&self, now: Millis, first: u64, last: AuditHead) -> Result<(), Error> {
+        let actor = Actor { who: "moa".into(), from: "retention".into() };
+        let deed = Deed::new(PRUNE, format!("entries {first} to {}", last.seq))
+            .before(json!({"first": first, "last": last}));
+        let body = body_of(actor.done(&deed, now), &|_| {})?;
+        let batch = Batch { now, audit: vec![body], audit_upto: last.seq, ..Batch::default() };
+        let (reply, answer) = oneshot::channel();
+        let began = Instant::now();
+        self.store.commit(batch, Box::new(move |done| drop(reply.send(done))));
+        let gone = |_| Error::Unavailable("the store has stopped".to_owned());
+        answer.await.map_err(gone)??;
+        tokio::time::sleep(pause(began.elapsed())).await;
+        Ok(())
+    }
+
     /// One call of the store, and the pause that is due for it.
     async fn prune(&self, ask: PruneAsk) -> Result<Pruned, Error> {
         let (reply, answer) = oneshot::channel();
@@ -182,8 +244,10 @@ impl Job for Retention {
             let keys = self.by_age(Old::Keys, self.limits.keys, now).await?;
             let occurrences = self.limits.occurrences;
             let occurrences = self.by_age(Old::Occurrences, occurrences, at.wall).await?;
+            let audit = self.audit(at.wall).await?;
             Ok(json!({
                 "runs": runs, "histories": histories, "keys": keys, "occurrences": occurrences,
+                "audit": audit,
             }))
         };
         done.await.map_err(|e: Error| e.to_string())

@@ -75,6 +75,7 @@ async fn what_is_old_goes_and_what_is_open_stays() {
         history: days(5),
         keys: None,
         occurrences: None,
+        audit: Limit::default(),
     };
     let (job, gone) = job(&store, limits);
     let done = job.activate(world.now().into()).await.expect("it is done");
@@ -87,7 +88,7 @@ async fn what_is_old_goes_and_what_is_open_stays() {
     // What is left of old histories is one row each; those of the open run and its child are whole.
     let rows = store.all_history().len();
     let again = job.activate(world.now().into()).await.expect("it is done");
-    assert_eq!(again, json!({"runs": 0, "histories": 0, "keys": 0, "occurrences": 0}));
+    assert_eq!(again, json!({"runs": 0, "histories": 0, "keys": 0, "occurrences": 0, "audit": 0}));
     assert_eq!(store.all_history().len(), rows);
     let versions = store.history(open, 0, 99).await.expect("history");
     assert_eq!(versions[0].version, 1);

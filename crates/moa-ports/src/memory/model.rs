@@ -148,6 +148,8 @@ impl Model {
         outcome.messages = left || self.last_message > sent_before;
         outcome.sealed_refused = !self.write_sealed(batch.now, batch.sealed);
         outcome.audit = batch.audit.into_iter().map(|body| self.write_audit(body)).collect();
+        let newest = self.audit_head().map_or(0, |head| head.seq);
+        self.audit.retain(|entry| entry.seq > batch.audit_upto || entry.seq == newest);
         Ok(outcome)
     }
 

@@ -9,6 +9,7 @@ rules![
     entries_are_kept_in_order_and_chained,
     the_chain_goes_on_after_a_restart,
     an_entry_is_written_with_what_else_is_in_the_batch,
+    the_beginning_is_removed_and_never_the_end,
 ];
 
 fn append(bench: &Bench, bodies: &[&str]) -> Vec<AuditHead> {
@@ -47,6 +48,24 @@ fn the_chain_goes_on_after_a_restart(bench: &mut Bench) -> Verdict {
     }
     append(bench, &["c"]);
     assert_eq!(bench.audit(0, 9), chain(&["a", "b", "c"]));
+    Verdict::Passed
+}
+
+fn the_beginning_is_removed_and_never_the_end(bench: &mut Bench) -> Verdict {
+    let remove = |bench: &Bench, audit_upto, audit: &[&str]| {
+        let audit = audit.iter().map(|&body| body.to_owned()).collect();
+        bench.batch(Batch { audit, audit_upto, ..batch(Vec::new()) }).audit
+    };
+    assert_eq!(remove(bench, 9, &[]), [], "there is nothing");
+    append(bench, &["a", "b", "c"]);
+    let expected = chain(&["a", "b", "c", "d", "e"]);
+    assert_eq!(remove(bench, 2, &["d"]), [expected[3].head()]);
+    assert_eq!(bench.audit(0, 9), expected[2..4]);
+    remove(bench, u64::MAX, &[]);
+    assert_eq!(bench.audit(0, 9), expected[3..4]);
+    bench.reopen();
+    append(bench, &["e"]);
+    assert_eq!(bench.audit_head(), Some(expected[4].head()), "the chain goes on");
     Verdict::Passed
 }
 

@@ -194,6 +194,7 @@ impl Pair {
         }
         let entries = self.dice.pick(&[0, 0, 1, 2]);
         batch.audit = (0..entries).map(|_| self.dice.next().to_string()).collect();
+        batch.audit_upto = self.dice.pick(&[0, 0, 0, 0, 3, 20]);
         for _ in 0..self.dice.pick(&[0, 0, 0, 1, 2]) {
             let name = self.dice.pick(&["A", "B", "C"]).to_owned();
             let sealed = self.dice.percent(70).then(|| self.dice.next().to_le_bytes().to_vec());

@@ -34,7 +34,9 @@ pub async fn show(
     let newest = views.audit_head().await?.map_or(0, |head| head.seq);
     let upto = part.before.map_or(newest, |before| before.saturating_sub(1).min(newest));
     let after = upto.saturating_sub(ENTRIES);
-    let entries = views.audit(after, (upto - after) as usize).await?;
+    let mut entries = views.audit(after, (upto - after) as usize).await?;
+    // Where the beginning was removed, others come in its place.
+    entries.retain(|entry| entry.seq <= upto);
     let now = now();
     let body = html! {
         @if entries.is_empty() {

@@ -130,6 +130,8 @@ record! {
         keys: Option<ByAgeFile>,
         /// What became of occurrences of triggers whose run is gone; 90d when not given.
         occurrences: Option<ByAgeFile>,
+        /// Entries of the audit log, from when they were written; all when not given.
+        audit: Option<ByAgeAndCountFile>,
     }
 
     /// Kept up to an age.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use moa_ports::audit::{AuditEntry, AuditHash, AuditHead, Phase};
+use moa_ports::audit::{AuditEntry, AuditHash, AuditHead, Phase, pruned};
 use moa_ports::views::Views;
 pub use moa_view::audit::Verdict;
 
@@ -23,6 +23,10 @@ pub struct Check {
     /// How much more was found.
     more: u64,
     anchors: BTreeMap<u64, Vec<(String, Anchor)>>,
+    /// The entry that the log begins with, when others were before it.
+    first: Option<AuditEntry>,
+    /// The last ones that were removed as old, each with the entry that says so.
+    pruned: Vec<(u64, AuditHead)>,
     /// Heads of logs that a restore has replaced, with the entry that says so.
     replaced: Vec<(u64, AuditHead)>,
 }
@@ -45,7 +49,10 @@ impl Check {
     pub fn entry(&mut self, entry: &AuditEntry) {
         self.entries += 1;
         let last = self.last.map_or(0, |head| head.seq);
-        if entry.seq != last + 1 {
+        if self.last.is_none() && entry.seq > 1 {
+            // Whether that is as it should be is known at the end.
+            self.first = Some(entry.clone());
+        } else if entry.seq != last + 1 {
             let (first, before) = (last + 1, entry.seq.saturating_sub(1));
             let gone = if first == before { "entry" } else { "entries" };
             let which =
@@ -59,6 +66,9 @@ impl Check {
             ));
         }
         self.last = Some(entry.head());
+        if let Some(head) = entry.act().as_ref().and_then(pruned) {
+            self.pruned.push((entry.seq, head));
+        }
         if let Some(head) = replaced_by(entry) {
             self.replaced.push((entry.seq, head));
         }
@@ -82,13 +92,46 @@ impl Check {
         self.finding(format!("entry {seq}, noted in {from} at {at}, {what}"));
     }
 
+    /// Looks at how the log begins when it doesn't with its first entry: what an entry of it says was
+    /// removed may be gone, and nothing else.
+    fn beginning(&mut self, first: &AuditEntry) -> Option<String> {
+        let before = first.seq - 1;
+        let said = self.pruned.iter().rev().find(|(_, head)| head.seq == before).copied();
+        let Some((by, last)) = said else {
+            let gone =
+                if before == 1 { "entry 1".into() } else { format!("entries 1 to {before}") };
+            self.finding(format!("{gone} missing"));
+            return None;
+        };
+        if AuditHead::next(Some(&last), &first.body).hash != first.hash {
+            let seq = first.seq;
+            self.finding(format!(
+                "entry {seq} is not as it was written, or not where it was written"
+            ));
+        }
+        // What was noted of removed entries can't be compared any more, but of the last of them.
+        let kept = self.anchors.split_off(&first.seq);
+        for (seq, noted) in std::mem::replace(&mut self.anchors, kept) {
+            for (from, anchor) in noted {
+                match seq == before && anchor.head.hash != last.hash {
+                    true => self.lost(&from, &anchor, true),
+                    false => self.anchors.entry(0).or_default().push((from, anchor)),
+                }
+            }
+        }
+        Some(format!("entries 1 to {before} were removed as old (entry {by} says so)"))
+    }
+
     /// What was found.
     pub fn end(mut self) -> Verdict {
+        let mut notes = Vec::new();
+        if let Some(first) = self.first.take() {
+            notes.extend(self.beginning(&first));
+        }
         let kept = self.anchors.remove(&0).unwrap_or_default().len();
         let changed = self.anchors.remove(&u64::MAX).unwrap_or_default();
         let rest: Vec<_> = std::mem::take(&mut self.anchors).into_values().flatten().collect();
         let anchors = kept + changed.len() + rest.len();
-        let mut notes = Vec::new();
         for (from, anchor) in rest {
             self.lost(&from, &anchor, false);
         }
@@ -207,6 +250,52 @@ mod tests {
         // Made anew as a whole: the chain itself is good.
         let found = check(&chain(&["a", "x", "c", "d", "e"]), &[log[3].head()]).findings;
         assert!(found.len() == 1 && found[0].contains("made anew"), "{found:?}");
+    }
+
+    /// A log of which the first entries were removed.
+    fn pruned_log(removed: u64) -> (Vec<AuditEntry>, Vec<AuditEntry>) {
+        let all = chain(&["a", "b", "c", "d"]);
+        let last = all[removed as usize - 1].head();
+        let act = serde_json::json!({
+            "at": 0, "who": "moa", "from": "retention", "action": "audit.prune", "object": "o",
+            "phase": "done", "before": {"first": 1, "last": last},
+        });
+        let all = chain(&["a", "b", "c", "d", &act.to_string(), "e"]);
+        let kept = all[removed as usize..].to_vec();
+        (all, kept)
+    }
+
+    #[test]
+    fn what_was_removed_as_old_is_not_missing_and_all_else_is() {
+        let (all, kept) = pruned_log(2);
+        let heads: Vec<_> = all.iter().map(AuditEntry::head).collect();
+        let verdict = check(&kept, &heads);
+        assert_eq!(verdict.findings, [""; 0]);
+        assert!(verdict.notes[0].contains("1 to 2 were removed as old (entry 5"), "{verdict:?}");
+        assert_eq!((verdict.entries, verdict.anchors, verdict.head), (4, 6, Some(heads[5])));
+        let with = |change: &dyn Fn(&mut Vec<AuditEntry>)| {
+            let mut changed = kept.clone();
+            change(&mut changed);
+            check(&changed, &heads[5..]).findings
+        };
+        let found = with(&|log| log[0].body = "x".into());
+        assert!(found[0].starts_with("entry 3 is not as it was"), "{found:?}");
+        let found = with(&|log| log[1].body = "x".into());
+        assert!(found[0].starts_with("entry 4 is not as it was"), "{found:?}");
+        assert_eq!(with(&|log| drop(log.remove(0))), ["entries 1 to 3 missing"]);
+        assert_eq!(with(&|log| drop(log.remove(1))), ["entry 4 missing"]);
+        let found = with(&|log| {
+            log.swap(0, 1);
+            (log[0].seq, log[1].seq) = (3, 4);
+        });
+        assert!(found[0].starts_with("entry 4") && found.len() >= 2, "{found:?}");
+        let found = with(&|log| drop(log.remove(2)));
+        assert!(found.contains(&"entries 1 to 2 missing".to_owned()), "{found:?}");
+        assert!(with(&|log| log.truncate(3))[0].contains("cut off"));
+        // The last that was removed, noted elsewhere, was another one.
+        let other = AuditHead { hash: heads[5].hash, ..heads[1] };
+        let found = check(&kept, &[other]).findings;
+        assert!(found[0].contains("made anew"), "{found:?}");
     }
 
     #[test]

@@ -138,3 +138,31 @@ fn a_restore_is_written_down_and_what_it_replaced_is_not_missing() {
     project.call(&["schedules", "resume", "hello"]).expect(0);
     assert_eq!(verify(&project).expect(0).json()["entries"], 5);
 }
+
+#[test]
+fn old_entries_are_removed_and_the_rest_is_still_checked() {
+    let project = project();
+    project.write(
+        "moa.yaml",
+        "name: shop\nhealth: {folder: reports}\nretention: {audit: {count: 6}}\n",
+    );
+    let node = project.up();
+    for _ in 0..8 {
+        project.call(&["schedules", "pause", "hello"]).expect(0);
+        project.call(&["schedules", "resume", "hello"]).expect(0);
+    }
+    project.call(&["jobs", "run", "health"]).expect(0);
+    project.call(&["jobs", "run", "retention"]).expect(0);
+    node.stop();
+    let sound = verify(&project).expect(0).json();
+    assert_eq!(sound["whole"], true, "{sound}");
+    let notes = sound["notes"].to_string();
+    assert!(notes.contains("entries 1 to ") && notes.contains("were removed as old"), "{sound}");
+    let kept = sound["entries"].as_u64().expect("a number");
+    let newest = sound["head"]["seq"].as_u64().expect("a number");
+    assert!(kept < 20 && newest >= 36, "{sound}");
+    let acts = acts(&project);
+    let prune = acts.iter().find(|act| act["action"] == "audit.prune").expect("it is told");
+    assert_eq!((&prune["who"], &prune["outcome"]), (&"moa".into(), &"done".into()));
+    assert_eq!(prune["before"]["first"], 1, "{prune}");
+}
