@@ -321,6 +321,31 @@ fn a_collector_that_is_down_delays_and_loses_nothing() {
 }
 
 #[test]
+fn what_became_a_secret_after_it_was_written_is_not_sent() {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let address = free.expect("a port");
+    let project = project(&format!("http://{address}"), "");
+    let leak =
+        "steps: [{id: leak, run: 'echo the word is open-sesame-7 >&2; exit 2', retry: never}]\n";
+    project.workflow("leak", leak);
+    let node = project.up();
+    project.call(&["run", "leak"]).expect(1);
+    // Nothing knew that it was one: the history has it.
+    let history = || project.call(&["events", "query", "--json"]).expect(0).out;
+    assert!(history().contains("open-sesame-7"), "{}", history());
+    node.kill();
+    project.write(".env", "PASSWORD=open-sesame-7\nTOKEN='Bearer collect-me'\n");
+    let mut collector = Collector::at(address, |_| Some("200 OK"));
+    let _node = project.up();
+    while collector.spans("leak").len() < 2 {
+        project.call(&["jobs", "run", "traces"]);
+        collector.come();
+    }
+    let all = Json::Array(collector.spans.clone()).to_string();
+    assert!(all.contains("the word is ***") && !all.contains("open-sesame"), "{all}");
+}
+
+#[test]
 fn what_is_sent_again_after_a_kill_is_the_same() {
     // The first request is never answered: the process dies while it waits.
     let mut collector = Collector::new(|n| (n > 0).then_some("200 OK"));
