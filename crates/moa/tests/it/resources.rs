@@ -198,6 +198,33 @@ fn a_large_output_is_an_artifact_that_is_only_given_to_be_saved() {
     api.get(&format!("{log}?tail=0")).refused(400, "invalid_request");
 }
 
+/// Two open runs with more steps than one question reads.
+#[test]
+fn tasks_of_large_runs_are_told_a_run_at_a_time() {
+    let large = "params: {n: {type: array}}\nsteps:\n  - id: each\n    foreach: {in: params.n, as: i}\n    \
+                 steps: [{id: one, agent: noop, action: done}]\n  \
+                 - {id: hold, wait_for: {signal: go}, depends_on: [each]}\n";
+    let project = Project::with("large", large);
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let numbers: Vec<u32> = (0..10_000).collect();
+    let asked = json!({"workflow": "large", "params": {"n": numbers}});
+    for _ in 0..2 {
+        api.post("/api/v1/runs", &asked).expect(201);
+    }
+    let asks = "/api/v1/runs?asks=true";
+    let runs = api.until(asks, |page| page["runs"].as_array().is_some_and(|runs| runs.len() == 2));
+    let [newest, oldest] = [0, 1].map(|n| &runs["runs"][n]["run"]);
+    // Nothing of the newest one is wanted, and the other one is not read for it.
+    let first = api.get("/api/v1/tasks?status=running").expect(200).json();
+    assert_eq!((&first["tasks"], &first["next"]), (&json!([]), newest));
+    let next = format!("/api/v1/tasks?cursor={}", newest.as_str().expect("an id"));
+    let second = api.get(&next).expect(200).json();
+    let told = &second["tasks"];
+    assert_eq!((&told[0]["step"], &told[0]["run"]), (&json!("hold"), oldest), "{second}");
+    assert_eq!((told.as_array().map(Vec::len), &second["next"]), (Some(1), &Json::Null));
+}
+
 #[test]
 fn a_paused_agent_takes_no_task_until_it_is_resumed() {
     let project = Project::with("hello", HELLO);
