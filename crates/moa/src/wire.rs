@@ -1,8 +1,8 @@
 //! Which store, which worker and which JSON Schema this moa uses. The only place that names them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -34,6 +34,7 @@ pub use moa_connectors::otlp;
 pub use moa_connectors::{Kept, LogFile, LogPart, RunFolder, StateFiles};
 
 use crate::exit::{Exit, Failure, Result};
+use crate::files::{Beneath, PRIVATE};
 use crate::project::{Layout, Project};
 use crate::reader::Reader;
 use crate::secrets::SecretStore;
@@ -207,12 +208,7 @@ fn state_id(state: &Path) -> io::Result<String> {
         Err(e) => return Err(e),
     }
     let id = format!("{:016x}{:016x}", random_u64(), random_u64());
-    let temporary = state.join("id.new");
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    writeln!(file, "{id}")?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, &path)?;
+    Beneath::new(state)?.write_as(Path::new("id"), format!("{id}\n").as_bytes(), PRIVATE)?;
     Ok(id)
 }
 
