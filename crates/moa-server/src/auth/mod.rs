@@ -472,8 +472,11 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
     let auth = app.auth();
     // A webhook shows by its signature who sends it; its other headers are none of ours.
     let is_hook = request.uri().path().starts_with(crate::hooks::PATH);
-    let who = match auth.identify(request.headers(), address).await {
-        _ if is_hook => None,
+    let who = match is_hook {
+        true => Ok(None),
+        false => auth.identify(request.headers(), address).await,
+    };
+    let who = match who {
         Ok(who) => who,
         Err(problem) => return axum::response::IntoResponse::into_response(problem),
     };
