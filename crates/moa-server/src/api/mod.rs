@@ -38,7 +38,7 @@ use utoipa_axum::routes;
 
 use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{Admin, Approver, Operator, Viewer};
-use crate::auth::scope::Area::{ByBody, ByQuery, Free, Whole};
+use crate::auth::scope::Area::{ByBody, ByQuery, Code, Free, Whole};
 use crate::auth::scope::Resource::{
     Agents, Alerts, Audit, Events, Metrics, Node, Runs, Secrets, Tokens, Triggers, Webhooks,
     Workflows,
@@ -89,7 +89,7 @@ fn definitions(routes: Routes) -> Routes {
         .api(Least(Viewer), Workflows, routes!(workflows::list))
         .api(Least(Viewer), Workflows, routes!(workflows::get))
         .api(Least(Viewer), Workflows, routes!(workflows::source))
-        .api(Least(Admin), Workflows, routes!(workflows::edit::put))
+        .api(Least(Admin), Code, routes!(workflows::edit::put))
         .api(Least(Admin), Workflows, routes!(workflows::edit::delete))
         .api(Least(Viewer), Workflows, routes!(workflows::versions))
         .api(Least(Viewer), Workflows, routes!(workflows::diff))
@@ -140,12 +140,12 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Admin), Audit, routes!(audit::verify))
         .api(Least(Viewer), Node, routes!(nodes::list))
         .api(Least(Viewer), Agents, routes!(agents::list))
-        .api(Least(Admin), ByBody(Agents), routes!(agents::edit::register))
+        .api(Least(Admin), Code, routes!(agents::edit::register))
         .api(Least(Viewer), Agents, routes!(agents::get))
         .api(Least(Admin), Agents, routes!(agents::edit::delete))
         .api(Least(Operator), Agents, routes!(agents::edit::source))
-        .api(Least(Admin), Agents, routes!(agents::edit::put))
-        .api(Least(Admin), Agents, routes!(agents::test::test))
+        .api(Least(Admin), Code, routes!(agents::edit::put))
+        .api(Least(Admin), Code, routes!(agents::test::test))
         .api(Least(Operator), Agents, routes!(agents::pause))
         .api(Least(Operator), Agents, routes!(agents::resume))
         .api(Least(Operator), Agents, routes!(agents::drain))

@@ -116,6 +116,8 @@ pub enum Area {
     Free,
     /// Everything at once.
     Whole,
+    /// Code that somebody brings: it runs as the node does, so no scope narrows what it reaches.
+    Code,
     /// A resource; the one that the path names, if it names one.
     Of(Resource),
     /// Of a resource what the query says: `workflow=NAME`.
@@ -128,7 +130,7 @@ impl Area {
     /// The resource, where it is one.
     pub const fn resource(self) -> Option<Resource> {
         match self {
-            Area::Free | Area::Whole => None,
+            Area::Free | Area::Whole | Area::Code => None,
             Area::Of(of) | Area::ByQuery(of) | Area::ByBody(of) => Some(of),
         }
     }
@@ -293,6 +295,9 @@ impl Scopes {
         if area == Area::Free || access == Access::Public {
             return Reach::All;
         }
+        if area == Area::Code {
+            return Reach::Nothing;
+        }
         let read = scopes.contains(&Scope::Read) && access.admits(Role::Viewer);
         let of_area = |scope: &&Scope| match scope {
             Scope::Read => false,
@@ -364,9 +369,10 @@ impl Identity {
 }
 
 fn out_of_scope(area: &Area, scopes: &Scopes) -> Problem {
-    let wanted = match area.resource() {
-        Some(of) => format!("the scope {of}"),
-        None => "the scope read, or a token without scopes".into(),
+    let wanted = match (area, area.resource()) {
+        (_, Some(of)) => format!("the scope {of}"),
+        (Area::Code, None) => "a token without scopes, as it can run any code".into(),
+        (_, None) => "the scope read, or a token without scopes".into(),
     };
     let text = format!("this takes {wanted}, and the scopes of this token don't reach it");
     Problem::new(Code::Forbidden, text).hint(format!("its scopes are: {scopes}"))
@@ -417,7 +423,7 @@ pub async fn judge(access: Access, area: Area, who: Identity, asked: Asked) -> R
 /// Whether a request is about what the scopes name.
 async fn is_named(area: Area, who: &Identity, asked: &Asked) -> Result<bool> {
     let called = match area {
-        Area::Free | Area::Whole => None,
+        Area::Free | Area::Whole | Area::Code => None,
         Area::ByBody(_) => return Ok(true),
         Area::ByQuery(_) => {
             let query = asked.uri.query().unwrap_or_default().as_bytes();
@@ -514,6 +520,7 @@ mod tests {
         let none = Scopes::These(Vec::new());
         assert_eq!(none.reach(least, Area::Whole), Reach::Nothing);
         assert_eq!(none.reach(least, Area::Free), Reach::All);
+        assert_eq!(scopes(&["read", "agents"]).reach(least, Area::Code), Reach::Nothing);
         for one in Resource::ALL {
             let scopes = scopes(&[one.as_str()]);
             for other in Resource::ALL {

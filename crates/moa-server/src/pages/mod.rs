@@ -37,7 +37,7 @@ use maud::{DOCTYPE, Markup, html};
 use crate::App;
 use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{self, Admin, Approver, Operator, Viewer};
-use crate::auth::scope::Area::{self, Free, Whole};
+use crate::auth::scope::Area::{self, Code, Free, Whole};
 use crate::auth::scope::Resource::{
     Agents, Alerts, Audit, Metrics, Node, Runs, Tokens, Triggers, Workflows,
 };
@@ -107,7 +107,7 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), Agents, "GET", "/agents", get(agents::show))
         .page(Least(Viewer), Agents, "GET", "/agents/{agent}", get(agents::one))
         .page(Least(Operator), Agents, "POST", "/agents/{agent}/act", post(agents::act))
-        .page(Least(Admin), Agents, "POST", "/agents/{agent}/test", post(agents::test::act))
+        .page(Least(Admin), Code, "POST", "/agents/{agent}/test", post(agents::test::act))
         .page(Least(Viewer), Runs, "GET", "/events", get(events::show))
         .page(Least(Viewer), Alerts, "GET", "/alerts", get(alerts::show))
         .page(Least(Operator), Alerts, "POST", "/alerts", post(alerts::act))

@@ -224,6 +224,29 @@ fn a_narrow_token_makes_no_wider_one() {
 }
 
 #[test]
+fn what_can_run_any_code_takes_a_token_without_scopes() {
+    let (project, node) = shop();
+    project.write("agents/shell.yaml", "name: Shell\ncommand: [sh, -c, 'cat > got']\n");
+    let words = ["read", "agents", "agents:shell", "workflows", "workflows:new", "secrets", "runs"];
+    let api = Api::with_scopes(&project, &node, "admin", &words);
+    let test = json!({"action": "x", "params": {"key": "${{ secrets.ANY }}"}});
+    api.get("/api/v1/agents/shell").expect(200);
+    api.post("/api/v1/agents/shell/test", &test).refused(403, "forbidden");
+    let form = "action=x&params=%7B%7D";
+    api.send("POST", "/agents/shell/test", FORM, form).refused(403, "forbidden");
+    let agent = json!({"agent": "new", "definition": {"run": "true"}});
+    api.post("/api/v1/agents", &agent).refused(403, "forbidden");
+    let fresh = "If-None-Match: *\r\nContent-Type: application/yaml\r\n";
+    for path in ["/api/v1/agents/new/source", "/api/v1/workflows/new/source"] {
+        let said = api.send("PUT", path, fresh, "steps:\n  - run: 'true'\n");
+        assert!(said.refused(403, "forbidden").to_string().contains("without scopes"), "{path}");
+    }
+    let page = crate::pages::Browser::new(&project, &node, "admin").page("/agents/shell");
+    assert!(page.contains("/agents/shell/test"), "{page}");
+    assert!(!api.get("/agents/shell").expect(200).body.contains("/agents/shell/test"));
+}
+
+#[test]
 fn scopes_are_listed_with_ends_and_uses() {
     let (project, node) = shop();
     let api = Api::with_scopes(&project, &node, "operator", &["runs:nightly", "read"]);
