@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
+use moa_core::schedule::Zone;
 use moa_core::step::StepError;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
@@ -37,6 +38,9 @@ use crate::auth::tokens::{Entry, New};
 /// A node, as its server sees it.
 #[async_trait]
 pub trait Control: Send + Sync {
+    /// The zone of the project's days.
+    fn zone(&self) -> Zone;
+
     /// The read side of its store.
     fn views(&self) -> Arc<dyn Views>;
 

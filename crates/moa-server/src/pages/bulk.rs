@@ -3,27 +3,26 @@
 use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::ids::RunId;
-use moa_core::run::RunStatus;
-use moa_engine::handle::{ForkFrom, ForkRequest};
 
-use super::run::act::named;
 use super::{Page, csrf, page, parts};
 use crate::App;
-use crate::api::runs::change::apply;
+use crate::api::runs::bulk::{Act, BulkResult, Chosen, RUNS_MAX, Wanted, named};
+use crate::api::runs::start::KEY_BYTES_MAX;
 use crate::auth::Identity;
+use crate::auth::tokens::random_hex;
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Query};
 
-/// Runs at once.
-const RUNS: usize = 100;
-/// What can be done: its word, and what it says.
-const ACTS: &[(&str, &str)] = &[
-    ("pause", "Pause"),
-    ("resume", "Resume"),
-    ("cancel", "Cancel"),
-    ("terminate", "Terminate"),
-    ("retry", "Retry"),
-];
+/// What can be done, for people.
+fn title(act: Act) -> &'static str {
+    match act {
+        Act::Pause => "Pause",
+        Act::Resume => "Resume",
+        Act::Cancel => "Cancel",
+        Act::Terminate => "Terminate",
+        Act::Retry => "Retry",
+    }
+}
 
 type Fields = Vec<(String, String)>;
 
@@ -33,48 +32,29 @@ pub fn choice() -> Markup {
         div class="filter bulk" {
             label for="act" { "With the runs that are checked" }
             select id="act" name="act" {
-                @for (word, name) in ACTS { option value=(word) { (name) } }
+                @for act in Act::ALL { option value=(act.as_str()) { (title(act)) } }
             }
             button class="button" { "Go on…" }
         }
     }
 }
 
-struct Chosen {
-    act: &'static str,
-    name: &'static str,
-    runs: Vec<(RunId, RunStatus)>,
-}
-
-impl Chosen {
-    async fn of(app: &App, fields: &Fields) -> Result<Self> {
-        let word = fields.iter().find(|(name, _)| name == "act");
-        let word = word.map_or("", |(_, word)| word.as_str());
-        let known = ACTS.iter().find(|(known, _)| *known == word);
-        let (act, name) =
-            known.ok_or_else(|| Problem::invalid(format!("{word:?} can't be done with runs")))?;
-        let mut runs = Vec::new();
-        for (_, text) in fields.iter().filter(|(name, _)| name == "run") {
-            let run = app.reader().find(text).await?;
-            if let Some(snapshot) = app.reader().views.run_part(run, 0, 0).await? {
-                runs.push((run, snapshot.row.status));
-            }
-        }
-        if runs.len() > RUNS {
-            return Err(Problem::invalid(format!("at most {RUNS} runs at once")));
-        }
-        Ok(Self { act, name, runs })
+/// What somebody wants of which runs.
+async fn wish(app: &App, fields: &Fields) -> Result<(Wanted, Vec<Chosen>)> {
+    let all = |wanted: &str| {
+        let of = fields.iter().filter(move |(name, _)| name == wanted);
+        of.map(|(_, value)| value.clone()).collect::<Vec<String>>()
+    };
+    let word = all("act").into_iter().next().unwrap_or_default();
+    let known = Act::ALL.into_iter().find(|act| act.as_str() == word);
+    let unknown = || Problem::invalid(format!("{word:?} can't be done with runs"));
+    let act = known.ok_or_else(unknown)?;
+    let key = all("key").into_iter().next().filter(|key| !key.is_empty());
+    if key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+        return Err(Problem::invalid(format!("a key has at most {KEY_BYTES_MAX} bytes")));
     }
-
-    /// Whether it can be done with a run of this status.
-    fn fits(&self, status: RunStatus) -> bool {
-        match self.act {
-            "retry" => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
-            "resume" => status == RunStatus::Paused,
-            "pause" => !status.is_terminal() && status != RunStatus::Paused,
-            _ => !status.is_terminal(),
-        }
-    }
+    let runs = named(app, &all("run"), RUNS_MAX).await?;
+    Ok((Wanted { act, reason: None, key }, runs))
 }
 
 /// What would be done.
@@ -83,26 +63,28 @@ pub async fn show(
     who: Identity,
     Query(fields): Query<Fields>,
 ) -> Result<Markup> {
-    let chosen = Chosen::of(&app, &fields).await?;
-    let fit = chosen.runs.iter().filter(|(_, status)| chosen.fits(*status)).count();
+    let (Wanted { act, .. }, runs) = wish(&app, &fields).await?;
+    let fit = runs.iter().filter(|run| act.fits(run.status)).count();
     let body = html! {
-        @if chosen.runs.is_empty() {
+        @if runs.is_empty() {
             (parts::empty("No run is checked", &html! { a href="/runs" { "Back to the runs" } }))
         } @else {
             form method="post" action="/runs/bulk" {
                 (csrf(&who))
-                input type="hidden" name="act" value=(chosen.act);
+                input type="hidden" name="act" value=(act.as_str());
+                // Sent twice, it is done once.
+                input type="hidden" name="key" value=(random_hex::<12>());
                 table {
                     thead { tr { th { "Run" } th { "Status" } th { "" } } }
                     tbody {
-                        @for (run, status) in &chosen.runs {
+                        @for Chosen { run, status, .. } in &runs {
                             tr {
                                 td { (parts::run_link(*run)) }
                                 td { (parts::run_status(*status)) }
                                 td {
-                                    @if chosen.fits(*status) {
+                                    @if act.fits(*status) {
                                         input type="hidden" name="run" value=(run);
-                                        (chosen.name)
+                                        (title(act))
                                     } @else { span class="dim" { "stays as it is" } }
                                 }
                             }
@@ -110,13 +92,13 @@ pub async fn show(
                     }
                 }
                 p {
-                    @if fit > 0 { button class="button primary" { (chosen.name) " " (fit) } " " }
+                    @if fit > 0 { button class="button primary" { (title(act)) " " (fit) } " " }
                     a class="button" href="/runs" { "Back" }
                 }
             }
         }
     };
-    Ok(frame(&app, &who, chosen.name, body))
+    Ok(frame(&app, &who, title(act), body))
 }
 
 fn frame(app: &App, who: &Identity, name: &str, body: Markup) -> Markup {
@@ -131,41 +113,40 @@ pub async fn act(
     who: Identity,
     Form(fields): Form<Fields>,
 ) -> Result<Markup> {
-    let chosen = Chosen::of(&app, &fields).await?;
-    let mut done = Vec::new();
-    for (run, _) in &chosen.runs {
-        done.push((*run, one(&app, &who, chosen.act, *run).await));
-    }
+    let (wanted, runs) = wish(&app, &fields).await?;
+    let done = wanted.done(&app, &who, &runs).await?;
     let body = html! {
         table {
             thead { tr { th { "Run" } th { "What became of it" } } }
             tbody {
-                @for (run, said) in &done {
+                @for (run, done) in runs.iter().zip(&done) {
                     tr {
-                        td { (parts::run_link(*run)) }
-                        td {
-                            @match said {
-                                Ok(None) => span class="succeeded" { "done" },
-                                Ok(Some(new)) => { "repeated by " (parts::run_link(*new)) },
-                                Err(problem) => span class="error" { (parts::line(&problem.detail)) },
-                            }
-                        }
+                        td { (parts::run_link(run.run)) }
+                        td { (became(done)) }
                     }
                 }
             }
         }
         p { a class="button" href="/runs" { "Back to the runs" } }
     };
-    Ok(frame(&app, &who, chosen.name, body))
+    Ok(frame(&app, &who, title(wanted.act), body))
 }
 
-async fn one(app: &App, who: &Identity, act: &str, run: RunId) -> Result<Option<RunId>> {
-    if act == "retry" {
-        let from = ForkFrom::Failed;
-        let request =
-            ForkRequest { run, from, params: None, idempotency_key: None, cause: who.cause() };
-        return Ok(Some(app.control().fork(request).await?));
+fn became(done: &BulkResult) -> Markup {
+    let new = done.new_run.as_ref().and_then(|run| run.parse::<RunId>().ok());
+    html! {
+        @match (done.outcome, new) {
+            ("done", Some(new)) => { "repeated by " (parts::run_link(new)) },
+            ("done", None) => span class="succeeded" { "done" },
+            ("passed_over", _) => span class="dim" { "stays as it is: it is " (done.status) },
+            (outcome, _) => span class="error" {
+                @match outcome {
+                    "left" => "left as it is: ",
+                    "unknown" => "it takes long, and goes on: ",
+                    _ => "",
+                }
+                (parts::line(done.error.as_deref().unwrap_or_default()))
+            },
+        }
     }
-    apply(app, &run.to_string(), named(act, "", who)?).await?;
-    Ok(None)
 }

@@ -380,10 +380,9 @@ pub fn standings(targets: &[Standing]) -> Markup {
                         td class="wide" {
                             (standing.metric) " " span class="dim" { "this " (standing.period.as_str()) }
                             (progress(standing))
+                            div class="dim" { (wanted(standing)) }
                         }
-                        td class="num" {
-                            (number(standing.count)) div class="dim" { (wanted(standing)) }
-                        }
+                        td class="num nowrap" { (number(standing.count)) }
                         td class="num spare" { (standing.forecast.map_or("–".into(), rounded)) }
                         td class="over" { (outlook(standing.outlook)) }
                     }

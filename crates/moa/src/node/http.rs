@@ -13,6 +13,7 @@ use moa_connectors::StateFiles;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
+use moa_core::schedule::Zone;
 use moa_core::time::Millis;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
@@ -197,9 +198,9 @@ impl Http {
             (name.clone(), moa_spec::channel_of(name), document)
         });
         let webhooks = webhooks.collect();
-        let config = node.config(config);
-        let served =
-            Served { node: node.clone(), layout: layout.clone(), config, reports, webhooks };
+        let (zone, config) = (config.settings.timezone.clone(), node.config(config));
+        let (mine, layout) = (node.clone(), layout.clone());
+        let served = Served { node: mine, layout, config, reports, webhooks, zone };
         let (stop, stopped) = watch::channel(false);
         let app = App::new(options, Arc::new(served), stopped.clone());
         let sign_in = app.sign_in();
@@ -260,6 +261,7 @@ struct Served {
     reports: PathBuf,
     /// Who is called when something happens, and over which channel.
     webhooks: Vec<(Name, Name, Json)>,
+    zone: Zone,
 }
 
 impl Served {
@@ -322,6 +324,10 @@ fn with_file(layout: &Layout, workflow: FileWorkflow) -> FileWorkflow {
 
 #[async_trait]
 impl Control for Served {
+    fn zone(&self) -> Zone {
+        self.zone.clone()
+    }
+
     fn views(&self) -> Arc<dyn Views> {
         self.node.views.clone()
     }

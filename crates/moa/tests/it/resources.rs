@@ -136,6 +136,40 @@ fn many_runs_are_changed_after_a_look_at_what_would_be_done() {
 }
 
 #[test]
+fn many_runs_are_retried_once_under_one_key() {
+    let project = Project::with("bad", "steps: [{id: bad, run: exit 3, retry: never}]\n");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let failed: Vec<String> = (0..3).map(|_| start(&api, "bad")).collect();
+    failed.iter().for_each(|run| drop(api.ended(run)));
+    let retry = |key: &str, limit: usize| {
+        let filter = json!({"status": "failed", "workflow": "bad"});
+        let asked = json!({"action": "retry", "filter": filter, "dry_run": false, "limit": limit});
+        let headers = format!("Content-Type: application/json\r\nIdempotency-Key: {key}\r\n");
+        let said = api.send("POST", "/api/v1/runs/bulk", &headers, &asked.to_string());
+        said.expect(200).json()
+    };
+    let all = || {
+        let runs = api.get("/api/v1/runs").expect(200).json();
+        runs["runs"].as_array().expect("a list").len()
+    };
+    let first = retry("a", 200);
+    assert_eq!((&first["fit"], all()), (&json!(3), 6), "{first}");
+    let made: Vec<String> = words(&first["results"], "new_run");
+    made.iter().for_each(|run| drop(api.ended(run)));
+    // What was made fails too, and is not made again; the answer names the same new runs.
+    let again = retry("a", 200);
+    assert_eq!((&again["fit"], all()), (&json!(3), 6), "{again}");
+    let new: Vec<String> =
+        words(&again["results"], "new_run").into_iter().filter(|run| !run.is_empty()).collect();
+    assert_eq!(new, made);
+    // Another key is another wish.
+    let other = retry("b", 2);
+    assert_eq!((&other["fit"], all()), (&json!(2), 8), "{other}");
+    assert!(other["next"].is_string());
+}
+
+#[test]
 fn a_repeat_with_a_key_makes_one_run() {
     let project = Project::with("hello", HELLO);
     let node = project.up();

@@ -1,23 +1,34 @@
-//! The same change of many runs: first what would be done, then each for itself.
+//! The same change of many runs: first what would be done, then each for itself. What the dashboard
+//! does with the runs that are checked is this too.
 
+use std::time::Duration;
+
+use async_trait::async_trait;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use moa_core::ids::RunId;
 use moa_core::run::RunStatus;
 use moa_engine::handle::{Change, ForkFrom, ForkRequest};
-use moa_ports::views::RunFilter;
+use moa_ports::views::{RunFilter, RunSummary};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use super::change::apply;
 use super::find;
 use super::list::{cursor, name, statuses};
+use super::repeat::key_of;
+use super::start::idempotency_key;
 use crate::App;
 use crate::auth::Identity;
 use crate::error::{Code, Problem, Result};
 use crate::extract::Json;
 
 /// Runs at once.
-const RUNS_MAX: usize = 200;
+pub const RUNS_MAX: usize = 200;
+/// How long runs are gone through: the answer tells of each, so it has to come before the request is
+/// given up.
+const WAIT: Duration = Duration::from_secs(40);
 
 /// What can be done with many runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -36,8 +47,22 @@ pub enum Act {
 }
 
 impl Act {
+    /// All of them.
+    pub const ALL: [Act; 5] = [Act::Pause, Act::Resume, Act::Cancel, Act::Terminate, Act::Retry];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+            Self::Terminate => "terminate",
+            Self::Retry => "retry",
+        }
+    }
+
     /// Whether it can be done with a run of this status.
-    fn fits(self, status: RunStatus) -> bool {
+    pub fn fits(self, status: RunStatus) -> bool {
         match self {
             Self::Retry => matches!(status, RunStatus::Failed | RunStatus::Cancelled),
             Self::Resume => status == RunStatus::Paused,
@@ -98,13 +123,14 @@ pub struct BulkResult {
     /// The run.
     run: String,
     /// Its status before.
-    status: &'static str,
-    /// `would` or `would_not`, of a dry run; `done`, `refused` or `passed_over`.
-    outcome: &'static str,
+    pub status: &'static str,
+    /// `would` or `would_not`, of a dry run; `done`, `refused` or `passed_over`; `left`: there was no
+    /// time for it, ask again; `unknown`: it takes long, and goes on.
+    pub outcome: &'static str,
     /// The run that does it again.
-    new_run: Option<String>,
-    /// Why it was refused.
-    error: Option<String>,
+    pub new_run: Option<String>,
+    /// Why it was refused or left.
+    pub error: Option<String>,
 }
 
 /// What became of all.
@@ -123,77 +149,222 @@ pub struct BulkAnswer {
 /// Change many runs
 ///
 /// Without `dry_run: false` nothing is done, and the answer says what would be. What can't be done with
-/// one run stops none of the others; each change is in the audit log by itself.
+/// one run stops none of the others; each change is in the audit log by itself. Of a retry, the same
+/// `Idempotency-Key` makes one new run of each, however often it is asked for. The answer comes before
+/// the request is given up: runs for which there was no time are `left`.
 #[utoipa::path(
     post, path = "/api/v1/runs/bulk", tag = "runs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key retries once")),
     request_body = BulkChange,
     responses((status = 200, description = "What became of each run", body = BulkAnswer)),
 )]
 pub async fn bulk(
     State(app): State<App>,
     who: Identity,
+    headers: HeaderMap,
     Json(asked): Json<BulkChange>,
 ) -> Result<Json<BulkAnswer>> {
+    let key = idempotency_key(&headers)?;
     let (runs, next) = chosen(&app, &asked).await?;
-    let why = asked.reason.clone().unwrap_or_else(|| format!("asked for by {}", who.cause()));
-    let mut results = Vec::new();
-    for (run, status) in runs {
-        let fits = asked.action.fits(status);
-        let mut result = BulkResult {
-            run: run.to_string(),
-            status: status.as_str(),
-            outcome: match (asked.dry_run, fits) {
-                (true, true) => "would",
-                (true, false) => "would_not",
-                (false, true) => "done",
-                (false, false) => "passed_over",
-            },
-            new_run: None,
-            error: None,
-        };
-        if fits && !asked.dry_run {
-            match one(&app, &who, asked.action, run, &why).await {
-                Ok(new) => result.new_run = new.map(|run| run.to_string()),
-                Err(problem) if problem.code == Code::Unavailable => return Err(problem),
-                Err(problem) => {
-                    (result.outcome, result.error) = ("refused", Some(problem.detail));
-                }
-            }
-        }
-        results.push(result);
-    }
+    let BulkChange { action, reason, dry_run, .. } = asked;
+    let wanted = Wanted { act: action, reason, key };
+    let results = match dry_run {
+        true => runs.iter().map(|run| wanted.would(run)).collect(),
+        false => wanted.done(&app, &who, &runs).await?,
+    };
     let fit = results.iter().filter(|r| matches!(r.outcome, "would" | "done")).count();
+    let by_filter = asked.filter.is_some();
+    let first_left = results.iter().position(|result| result.outcome == "left");
+    let next = match first_left.filter(|_| by_filter) {
+        // The first one is never left.
+        Some(left) => left.checked_sub(1).map(|last| runs[last].run),
+        None => next,
+    };
     let next = next.map(|run| run.to_string());
-    Ok(Json(BulkAnswer { dry_run: asked.dry_run, fit, results, next }))
+    Ok(Json(BulkAnswer { dry_run, fit, results, next }))
 }
 
-type Chosen = (Vec<(RunId, RunStatus)>, Option<RunId>);
+/// What is to be done with each run.
+pub struct Wanted {
+    /// What.
+    pub act: Act,
+    /// Why, for people.
+    pub reason: Option<String>,
+    /// Under this key, a retry makes one new run of each.
+    pub key: Option<String>,
+}
+
+/// A run that is chosen.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// It.
+    pub run: RunId,
+    /// Its status.
+    pub status: RunStatus,
+    /// Who or what started it.
+    cause: String,
+}
+
+impl Wanted {
+    /// What would become of a run.
+    fn would(&self, run: &Chosen) -> BulkResult {
+        let outcome = if self.fits(run) { "would" } else { "would_not" };
+        result(run, outcome)
+    }
+
+    /// Whether it can be done with a run. One that this very wish has made is not repeated by it.
+    fn fits(&self, run: &Chosen) -> bool {
+        let ours = self.mark().is_some_and(|mark| run.cause.ends_with(&mark));
+        self.act.fits(run.status) && !ours
+    }
+
+    /// How the causes of runs end that are made under a key.
+    fn mark(&self) -> Option<String> {
+        let key = self.key.as_ref()?;
+        Some(format!(" [bulk {}]", &blake3::hash(key.as_bytes()).to_hex()[..12]))
+    }
+
+    /// Does it with one run after the other, as long as there is time.
+    ///
+    /// # Errors
+    /// Nothing at all could be done.
+    pub async fn done(
+        &self,
+        app: &App,
+        who: &Identity,
+        runs: &[Chosen],
+    ) -> Result<Vec<BulkResult>> {
+        each(runs, |run| self.fits(run), &Node { wanted: self, app, who }).await
+    }
+
+    /// Does it with one run; answers the new one, if one is made.
+    async fn one(&self, app: &App, who: &Identity, run: RunId) -> Result<Option<RunId>> {
+        let why = || {
+            let given = self.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
+            given.map_or_else(|| format!("asked for by {}", who.cause()), str::to_owned)
+        };
+        let change = match self.act {
+            Act::Pause => Change::Pause,
+            Act::Resume => Change::Resume,
+            Act::Cancel => Change::Cancel { reason: why() },
+            Act::Terminate => Change::Terminate { reason: why() },
+            Act::Retry => {
+                let from = ForkFrom::Failed;
+                let idempotency_key = self.key.as_ref().map(|key| key_of(key, run, &from, None));
+                let cause = format!("{}{}", who.cause(), self.mark().unwrap_or_default());
+                let request = ForkRequest { run, from, params: None, idempotency_key, cause };
+                return Ok(Some(app.control().fork(request).await?));
+            }
+        };
+        apply(app, &run.to_string(), change).await?;
+        Ok(None)
+    }
+}
+
+fn result(run: &Chosen, outcome: &'static str) -> BulkResult {
+    let (run, status) = (run.run.to_string(), run.status.as_str());
+    BulkResult { run, status, outcome, new_run: None, error: None }
+}
+
+/// What changes a run.
+#[async_trait]
+trait Work: Sync {
+    /// Does it with one run; answers the new one, if one is made.
+    async fn one(&self, run: RunId) -> Result<Option<RunId>>;
+}
+
+/// The node, asked by somebody for what they want.
+struct Node<'a> {
+    wanted: &'a Wanted,
+    app: &'a App,
+    who: &'a Identity,
+}
+
+#[async_trait]
+impl Work for Node<'_> {
+    async fn one(&self, run: RunId) -> Result<Option<RunId>> {
+        self.wanted.one(self.app, self.who, run).await
+    }
+}
+
+/// Does some work with each run that it fits, as long as there is time; what became of it is told in
+/// any case.
+async fn each(
+    runs: &[Chosen],
+    fits: impl Fn(&Chosen) -> bool,
+    work: &dyn Work,
+) -> Result<Vec<BulkResult>> {
+    let until = Instant::now() + WAIT;
+    let mut results: Vec<BulkResult> = Vec::with_capacity(runs.len());
+    let mut stopped: Option<String> = None;
+    for run in runs {
+        if let Some(why) = &stopped {
+            results.push(BulkResult { error: Some(why.clone()), ..result(run, "left") });
+            continue;
+        }
+        if !fits(run) {
+            results.push(result(run, "passed_over"));
+            continue;
+        }
+        let took_long = || "there was no time for more in this request".to_owned();
+        results.push(match timeout_at(until, work.one(run.run)).await {
+            Ok(Ok(new)) => {
+                BulkResult { new_run: new.map(|run| run.to_string()), ..result(run, "done") }
+            }
+            Ok(Err(problem)) if problem.code == Code::Unavailable => {
+                if results.is_empty() {
+                    return Err(problem);
+                }
+                stopped = Some(problem.detail.clone());
+                BulkResult { error: Some(problem.detail), ..result(run, "left") }
+            }
+            Ok(Err(problem)) => {
+                BulkResult { error: Some(problem.detail), ..result(run, "refused") }
+            }
+            Err(_) => {
+                stopped = Some(took_long());
+                BulkResult { error: Some(took_long()), ..result(run, "unknown") }
+            }
+        });
+        if Instant::now() >= until {
+            stopped.get_or_insert_with(took_long);
+        }
+    }
+    Ok(results)
+}
 
 /// The runs that are meant, and where the next part begins.
-async fn chosen(app: &App, asked: &BulkChange) -> Result<Chosen> {
+async fn chosen(app: &App, asked: &BulkChange) -> Result<(Vec<Chosen>, Option<RunId>)> {
     let limit = super::list::limit(asked.limit, RUNS_MAX, RUNS_MAX)?;
     match (&asked.runs, &asked.filter) {
-        (Some(named), None) => {
-            if named.len() > limit {
-                return Err(Problem::invalid(format!("at most {limit} runs at once")));
-            }
-            let mut runs: Vec<(RunId, RunStatus)> = Vec::new();
-            for text in named {
-                let run = find(app, text).await?;
-                if let Some(known) = app.reader().views.run_part(run, 0, 0).await?
-                    && runs.iter().all(|(other, _)| *other != run)
-                {
-                    runs.push((run, known.row.status));
-                }
-            }
-            Ok((runs, None))
-        }
+        (Some(texts), None) => Ok((named(app, texts, limit).await?, None)),
         (None, Some(which)) => by_filter(app, which, limit).await,
         _ => Err(Problem::invalid("name `runs`, or a `filter`; one of the two")),
     }
 }
 
-async fn by_filter(app: &App, which: &Which, limit: usize) -> Result<Chosen> {
+/// The runs that are named.
+///
+/// # Errors
+/// There is no such run; there are too many.
+pub async fn named(app: &App, texts: &[String], limit: usize) -> Result<Vec<Chosen>> {
+    if texts.len() > limit {
+        return Err(Problem::invalid(format!("at most {limit} runs at once")));
+    }
+    let mut runs: Vec<Chosen> = Vec::new();
+    for text in texts {
+        let run = find(app, text).await?;
+        if let Some(known) = app.reader().views.run_part(run, 0, 0).await?
+            && runs.iter().all(|other| other.run != run)
+        {
+            let (status, cause) = (known.row.status, known.row.extra.cause);
+            runs.push(Chosen { run, status, cause });
+        }
+    }
+    Ok(runs)
+}
+
+async fn by_filter(app: &App, which: &Which, limit: usize) -> Result<(Vec<Chosen>, Option<RunId>)> {
     // An empty text is what an unset variable of a script leaves behind: it means nothing, not all.
     let statuses = which.status.as_deref().map(statuses).transpose()?;
     let names_none = statuses.as_ref().is_some_and(Vec::is_empty);
@@ -216,22 +387,74 @@ async fn by_filter(app: &App, which: &Which, limit: usize) -> Result<Chosen> {
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|run| run.run);
-    Ok((found.into_iter().map(|run| (run.run, run.status)).collect(), next))
+    let chosen = |run: RunSummary| Chosen { run: run.run, status: run.status, cause: run.cause };
+    Ok((found.into_iter().map(chosen).collect(), next))
 }
 
-/// Does it with one run; answers the new one, if one is made.
-async fn one(app: &App, who: &Identity, act: Act, run: RunId, why: &str) -> Result<Option<RunId>> {
-    let change = match act {
-        Act::Pause => Change::Pause,
-        Act::Resume => Change::Resume,
-        Act::Cancel => Change::Cancel { reason: why.to_owned() },
-        Act::Terminate => Change::Terminate { reason: why.to_owned() },
-        Act::Retry => {
-            let (from, cause) = (ForkFrom::Failed, who.cause());
-            let request = ForkRequest { run, from, params: None, idempotency_key: None, cause };
-            return Ok(Some(app.control().fork(request).await?));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(count: u128) -> Vec<Chosen> {
+        let run = |n| Chosen { run: RunId(n), status: RunStatus::Failed, cause: "api (ci)".into() };
+        (1..=count).map(run).collect()
+    }
+
+    fn outcomes(results: &[BulkResult]) -> Vec<&'static str> {
+        results.iter().map(|result| result.outcome).collect()
+    }
+
+    /// A node on which the third run takes an hour, and each other one fifteen seconds.
+    struct Slow;
+
+    #[async_trait]
+    impl Work for Slow {
+        async fn one(&self, run: RunId) -> Result<Option<RunId>> {
+            let seconds = if run == RunId(3) { 3600 } else { 15 };
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok(Some(run))
         }
-    };
-    apply(app, &run.to_string(), change).await?;
-    Ok(None)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_done_is_told_when_the_time_is_over() {
+        let begun = Instant::now();
+        let results = each(&runs(5), |_| true, &Slow).await.expect("something was done");
+        assert_eq!(outcomes(&results), ["done", "done", "unknown", "left", "left"]);
+        assert_eq!(begun.elapsed(), WAIT);
+        assert!(results[4].error.as_ref().is_some_and(|why| why.contains("no time")));
+    }
+
+    /// A node whose disk is full from this run on.
+    struct Full(u128);
+
+    #[async_trait]
+    impl Work for Full {
+        async fn one(&self, run: RunId) -> Result<Option<RunId>> {
+            match run {
+                RunId(n) if n >= self.0 => Err(Problem::new(Code::Unavailable, "the disk is full")),
+                RunId(2) => Err(Problem::new(Code::Conflict, "it has ended")),
+                _ => Ok(None),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_in_the_middle_takes_no_report_away() {
+        let results = each(&runs(5), |run| run.run != RunId(3), &Full(4)).await;
+        let results = results.expect("something was done");
+        assert_eq!(outcomes(&results), ["done", "refused", "passed_over", "left", "left"]);
+        assert_eq!(results[4].error.as_deref(), Some("the disk is full"));
+        let nothing = each(&runs(2), |_| true, &Full(1)).await.expect_err("nothing was done");
+        assert_eq!(nothing.code, Code::Unavailable);
+    }
+
+    #[test]
+    fn a_run_that_a_retry_made_is_not_retried_by_it() {
+        let wanted = |key: &str| Wanted { act: Act::Retry, reason: None, key: Some(key.into()) };
+        let mark = wanted("a").mark().expect("a mark");
+        let made = Chosen { cause: format!("api (ci){mark}"), ..runs(1).remove(0) };
+        assert!(!wanted("a").fits(&made) && wanted("b").fits(&made));
+        assert!(wanted("a").fits(&runs(1)[0]));
+    }
 }

@@ -79,7 +79,7 @@ async fn repeat(
 
 /// The key under which the new run is kept: one that a client gives for another run, or for something
 /// else of the same, is another one.
-fn key_of(key: &str, run: RunId, from: &ForkFrom, params: Option<&Value>) -> String {
+pub fn key_of(key: &str, run: RunId, from: &ForkFrom, params: Option<&Value>) -> String {
     let asked = serde_json::json!([run, from, params, key]).to_string();
     format!("fork/{}", blake3::hash(asked.as_bytes()).to_hex())
 }

@@ -21,7 +21,7 @@ use crate::error::{Problem, Result};
 use crate::extract::Json;
 
 /// Characters of an idempotency key at most.
-const KEY_BYTES_MAX: usize = 255;
+pub const KEY_BYTES_MAX: usize = 255;
 
 /// A run to start.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use maud::{Markup, html};
+use moa_core::schedule::Zone;
 use moa_core::time::{Millis, Span};
 use moa_view::now;
 
@@ -24,21 +25,23 @@ const NAMES: usize = 10;
 /// The calendar.
 pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let all = known(&app, None).await?;
-    let now = now();
+    let (now, zone) = (now(), app.control().zone());
     let at = |day: u64| now.after(Span(Span::minutes(24 * 60).0 * day));
     // Day by day: a schedule with many slots in one has its places in the others too.
     let slots: Vec<Coming<'_>> =
         (0..DAYS).flat_map(|day| coming(&all, at(day), at(day + 1))).collect();
     let mut days: BTreeMap<String, BTreeMap<String, Vec<&Coming<'_>>>> =
-        (0..DAYS).map(|day| (date(at(day)), BTreeMap::new())).collect();
+        (0..DAYS).map(|day| (date(at(day), &zone), BTreeMap::new())).collect();
     for slot in &slots {
         let day = slot.local.get(..10).unwrap_or_default().to_owned();
         let title = slot.trigger.spec.title();
         days.entry(day).or_default().entry(title).or_default().push(slot);
     }
-    let today = date(now);
+    let today = date(now, &zone);
     let body = html! {
-        p class="dim" { "Each time is that of its schedule's zone." }
+        p class="dim" {
+            "Each time is that of its schedule's zone; today is that of " (zone.name()) "."
+        }
         @if slots.is_empty() { (parts::empty("No schedule is due in these days", &html! {})) }
         div class="days" {
             @for (day, schedules) in &days {
@@ -80,7 +83,24 @@ fn many(count: usize) -> String {
     if count < SLOTS_OF_ONE { count.to_string() } else { format!("{SLOTS_OF_ONE}+") }
 }
 
-/// The day of an instant.
-fn date(at: Millis) -> String {
-    at.to_string().get(..10).unwrap_or_default().to_owned()
+/// The day of an instant, as a zone has it.
+fn date(at: Millis, zone: &Zone) -> String {
+    let offset = i64::from(zone.offset_at(at.0.div_euclid(1000)));
+    let wall = Millis(at.0.saturating_add(offset * 1000));
+    wall.to_string().get(..10).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_that_of_the_zone() {
+        // 2026-01-01T23:30:00Z
+        let late = Millis(1_767_310_200_000);
+        let of = |zone: &str| date(late, &Zone::get(zone).expect("a zone"));
+        assert_eq!(date(late, &Zone::utc()), "2026-01-01");
+        assert_eq!(of("Europe/Berlin"), "2026-01-02");
+        assert_eq!(of("Pacific/Honolulu"), "2026-01-01");
+    }
 }
