@@ -14,6 +14,7 @@ pub mod limits;
 pub mod me;
 pub mod metrics;
 pub mod nodes;
+pub mod paging;
 pub mod production;
 pub mod rows;
 pub mod rules;

@@ -14,11 +14,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::paging::Part;
 use super::runs::list::name;
 use super::triggers;
 use crate::App;
 use crate::error::{Problem, Result};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 
 /// Where mistakes of a rule are found, for people.
 const PLACE: &str = "the request";
@@ -29,6 +30,8 @@ pub struct RuleList {
     /// By name; as `moa rules list --json` tells each.
     #[schema(value_type = Vec<Object>)]
     rules: Vec<Value>,
+    /// `cursor` of the next part; null = this is the last one.
+    next: Option<String>,
 }
 
 /// What became of a wish about a rule.
@@ -44,15 +47,15 @@ pub struct RuleChange {
 
 /// Rules
 #[utoipa::path(
-    get, path = "/api/v1/rules", tag = "rules",
+    get, path = "/api/v1/rules", tag = "rules", params(Part),
     responses((status = 200, description = "All of them", body = RuleList)),
 )]
-pub async fn list(State(app): State<App>) -> Result<Json<RuleList>> {
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<RuleList>> {
     let mut all = triggers::known(&app, None).await?;
     all.retain(|known| known.spec.rule);
-    all.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+    let (all, next) = part.of(all, |rule| rule.spec.name.to_string())?;
     let rules = all.iter().map(|rule| app.control().rule_document(rule)).collect();
-    Ok(Json(RuleList { rules }))
+    Ok(Json(RuleList { rules, next }))
 }
 
 async fn find(app: &App, text: &str) -> Result<Known> {

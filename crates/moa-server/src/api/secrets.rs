@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::paging::Part;
 use crate::App;
 use crate::error::Result;
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 
 /// How a secret is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,18 +43,20 @@ impl From<SecretLine> for SecretItem {
 pub struct SecretList {
     /// By name: those that the project's files use, and those that moa finds.
     secrets: Vec<SecretItem>,
+    /// `cursor` of the next part; null = this is the last one.
+    next: Option<String>,
 }
 
 /// Secrets
 ///
 /// Where each comes from and who uses it; never its value.
 #[utoipa::path(
-    get, path = "/api/v1/secrets", tag = "secrets",
+    get, path = "/api/v1/secrets", tag = "secrets", params(Part),
     responses((status = 200, description = "By name", body = SecretList)),
 )]
-pub async fn list(State(app): State<App>) -> Result<Json<SecretList>> {
-    let secrets = app.control().secrets().await?;
-    Ok(Json(SecretList { secrets: secrets.into_iter().map(SecretItem::from).collect() }))
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<SecretList>> {
+    let (secrets, next) = part.of(app.control().secrets().await?, |line| line.name.clone())?;
+    Ok(Json(SecretList { secrets: secrets.into_iter().map(SecretItem::from).collect(), next }))
 }
 
 /// A secret's value. It has no way to be printed.

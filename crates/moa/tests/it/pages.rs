@@ -462,7 +462,7 @@ fn several_runs_are_changed_at_once_after_a_look() {
     let fields = format!("act=cancel&run={one}&run={two}&run={ended}");
     let said = operator.send(&ask, "/runs/bulk", &fields).expect(200).body;
     assert_eq!(said.matches(">done<").count(), 2, "{said}");
-    assert!(said.contains("stays as it is: it is succeeded"), "{said}");
+    assert!(said.contains("stays as it is: it is failed"), "{said}");
     for run in [&one, &two] {
         assert_eq!(api.ended(run)["status"], "failure");
     }

@@ -136,6 +136,47 @@ fn many_runs_are_changed_after_a_look_at_what_would_be_done() {
 }
 
 #[test]
+fn lists_are_read_in_parts() {
+    let uses = ["A", "B", "C"].map(|t| format!("{t}: \"${{{{ secrets.TOKEN_{t} }}}}\""));
+    let hello = format!("steps: [{{run: echo hello, env: {{{}}}}}]\n", uses.join(", "));
+    let project = Project::with("hello", &hello);
+    for name in ["a", "b-c", "b"] {
+        let text = "on: [{event: x}, {event: y}]\nsteps: [{run: 'true'}]\n";
+        project.workflow(name, text);
+    }
+    project.write(".env", "TOKEN_A=value-a\nTOKEN_B=value-b\nTOKEN_C=value-c\n");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    for name in ["paid", "lost", "sent"] {
+        let rule = json!({"name": name, "run": "hello", "on": {"event": format!("order.{name}")}});
+        api.post("/api/v1/rules", &rule).expect(201);
+    }
+    for list in ["agents", "rules", "secrets", "triggers"] {
+        let path = format!("/api/v1/{list}");
+        let whole = api.get(&path).expect(200).json();
+        assert_eq!(whole["next"], Json::Null, "{list}");
+        let whole = whole[list].as_array().expect("a list").clone();
+        let (mut parts, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let part = api.get(&format!("{path}?limit=2{cursor}")).expect(200).json();
+            let found = part[list].as_array().expect("a list");
+            assert!(!found.is_empty() && found.len() <= 2, "{list}: {part}");
+            parts.extend(found.clone());
+            let Some(next) = part["next"].as_str() else { break };
+            cursor = format!("&cursor={}", next.replace(' ', "%20"));
+        }
+        assert!(whole.len() > 2, "{list}");
+        let ids = |all: &[Json]| {
+            all.iter()
+                .map(|one| one.get("id").or(one.get("name")).or(one.get("agent")).cloned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&parts), ids(&whole), "{list}");
+        api.get(&format!("{path}?limit=0")).refused(400, "invalid_request");
+    }
+}
+
+#[test]
 fn many_runs_are_retried_once_under_one_key() {
     let project = Project::with("bad", "steps: [{id: bad, run: exit 3, retry: never}]\n");
     let node = project.up();

@@ -27,6 +27,7 @@ use utoipa::{IntoParams, ToSchema};
 use self::test::TestItem;
 use super::events::Parts;
 use super::limits::LimitItem;
+use super::paging::Part;
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::role::Role;
@@ -114,20 +115,23 @@ fn kind(spec: &AgentSpec) -> &'static str {
 pub struct AgentList {
     /// By id.
     agents: Vec<AgentItem>,
+    /// `cursor` of the next part; null = this is the last one.
+    next: Option<String>,
 }
 
 /// Agents
 ///
 /// Those of the project, and those that are part of moa.
 #[utoipa::path(
-    get, path = "/api/v1/agents", tag = "agents",
+    get, path = "/api/v1/agents", tag = "agents", params(Part),
     responses((status = 200, description = "By id", body = AgentList)),
 )]
-pub async fn list(State(app): State<App>) -> Json<AgentList> {
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<AgentList>> {
     let status = app.control().status().await;
-    let agents = app.control().agents().await;
-    let agents = agents.values().map(|spec| AgentItem::new(spec, &status)).collect();
-    Json(AgentList { agents })
+    let agents = app.control().agents().await.into_values().collect();
+    let (agents, next) = part.of(agents, |spec: &Arc<AgentSpec>| spec.id.to_string())?;
+    let agents = agents.iter().map(|spec| AgentItem::new(spec, &status)).collect();
+    Ok(Json(AgentList { agents, next }))
 }
 
 /// The agent that a path names.

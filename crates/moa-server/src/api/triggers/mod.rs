@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
+use super::paging::Part;
 use super::runs::list::{limit, name};
 use crate::App;
 use crate::error::{Problem, Result};
@@ -76,6 +77,8 @@ pub struct TriggerList {
     /// In order of workflow and name; as `moa triggers list --json` tells each.
     #[schema(value_type = Vec<Object>)]
     triggers: Vec<Value>,
+    /// `cursor` of the next part; null = this is the last one.
+    next: Option<String>,
 }
 
 /// Which triggers.
@@ -86,12 +89,22 @@ pub struct Filter {
     /// Only of this workflow.
     #[serde(default)]
     workflow: Option<String>,
+    /// At most so many, up to 500; all when not given.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Go on where a part ended: its `next`.
+    #[serde(default)]
+    cursor: Option<String>,
 }
 
 async fn all(app: &App, filter: Filter, clocks: bool) -> Result<Json<TriggerList>> {
     let workflow = filter.workflow.as_deref().map(name).transpose()?;
     let mut known = known(app, workflow).await?;
     known.retain(|known| !clocks || known.spec.schedule().is_some());
+    let part = Part { limit: filter.limit, cursor: filter.cursor };
+    // A space is before all that names are made of: so it is the order of workflow and name.
+    let name = |known: &Known| format!("{} {}", known.spec.workflow, known.spec.label());
+    let (known, next) = part.of(known, name)?;
     let now = now();
     let mut triggers = Vec::with_capacity(known.len());
     for known in &known {
@@ -99,7 +112,7 @@ async fn all(app: &App, filter: Filter, clocks: bool) -> Result<Json<TriggerList
         row["missed_7d"] = missed_lately(&*app.reader().views, known, now).await?.into();
         triggers.push(row);
     }
-    Ok(Json(TriggerList { triggers }))
+    Ok(Json(TriggerList { triggers, next }))
 }
 
 /// Triggers of all kinds
