@@ -73,6 +73,22 @@ pub struct SecretSlot {
     pub name: String,
 }
 
+impl Rendered {
+    /// The value for people: the name of each secret stands where it belongs, as in a workflow.
+    pub fn shown(&self) -> Json {
+        let mut value = self.value.clone();
+        // From the end, so that what is inserted moves no other place.
+        for SecretSlot { pointer, at, name } in self.secrets.iter().rev() {
+            if let Some(Json::String(text)) = value.pointer_mut(pointer)
+                && text.is_char_boundary(*at)
+            {
+                text.insert_str(*at, &format!("${{{{ secrets.{name} }}}}"));
+            }
+        }
+        value
+    }
+}
+
 impl Template {
     /// Compiles every `${{ }}` in `source`. `allow_secrets`: whether `${{ secrets.NAME }}` may
     /// stand in it.

@@ -87,6 +87,18 @@ impl Run {
         }
     }
 
+    /// What an attempt of a task, or the run of a child, is given as the run is now; secrets are named.
+    /// `None` = the step is neither, or what it needs isn't there.
+    pub fn input(&self, inst: InstIx) -> Option<Json> {
+        let row = self.step(inst)?;
+        match &self.graph.step(row.plan).kind {
+            StepKind::Task { params, .. } | StepKind::Child { params, .. } => {
+                Some(params.render(&Vars::of_step(self, inst)).ok()?.shown())
+            }
+            _ => None,
+        }
+    }
+
     /// Starts an attempt of a ready step for a node. When its params can't be made the step fails
     /// instead, and there is no assignment.
     pub fn lease(

@@ -160,6 +160,12 @@ fn secrets_become_slots() {
             slot("/a~1b~0c", 0, "C"),
         ]
     );
+    let shown = json!({
+        "whole": "${{ secrets.TOKEN }}",
+        "headers": ["Bearer ${{ secrets.TOKEN }}", "é3:${{ secrets.A }}${{ secrets.B }}!"],
+        "a/b~c": "${{ secrets.C }}",
+    });
+    assert_eq!(rendered.shown(), shown);
     for slot in &rendered.secrets {
         let text = rendered.value.pointer(&slot.pointer).and_then(Json::as_str).unwrap();
         assert!(text.is_char_boundary(slot.at));

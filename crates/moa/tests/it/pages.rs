@@ -316,6 +316,46 @@ fn schedules_are_paused_started_and_filled_from_their_pages() {
 }
 
 #[test]
+fn what_an_attempt_was_given_is_shown_and_where_a_run_failed() {
+    let project = Project::with(
+        "hand",
+        "params: {name: {type: string, default: Ada}}\nsteps:\n\
+         \x20 - {id: one, run: \"echo '{\\\"n\\\": 41}'\"}\n\
+         \x20 - {id: two, run: \"echo ${{ params.name }} ${{ steps.one.output.n + 1 }}; exit 7\", \
+         depends_on: [one], retry: never}\n",
+    );
+    let node = project.up();
+    let viewer = Browser::new(&project, &node, "viewer");
+    project.call(&["run", "hand", "-q"]).expect(1);
+    let page = viewer.page("/runs/last");
+    let run = project.call(&["runs", "show", "last", "--json"]).expect(0).json();
+    let run = run["run"].as_str().expect("an id").to_owned();
+    assert!(page.contains(&format!("href=\"/runs/{run}/steps/two#error\"")), "{page}");
+    let step = viewer.page(&format!("/runs/{run}/steps/two"));
+    assert!(step.contains("echo Ada 42; exit 7"), "{step}");
+    assert!(step.contains("id=\"error\"") && step.contains("params.name"), "{step}");
+}
+
+#[test]
+fn mistakes_are_marked_in_the_text_that_has_them() {
+    let project = Project::with("hello", "steps: [{run: 'true'}]\n");
+    let node = project.up();
+    let viewer = Browser::new(&project, &node, "viewer");
+    let line = "<span id=\"L2\" title=\"";
+    assert!(!viewer.page("/workflows/hello/source").contains(line));
+    project.workflow("hello", "steps:\n  - {rum: 'true'}\n");
+    let page = viewer.until("/workflows/hello/source", "Its file has mistakes");
+    assert!(page.contains(line) && page.contains("rum"), "{page}");
+    assert!(page.contains("the version before"), "{page}");
+    project.workflow("new", "steps:\n  - {rum: 'true'}\n");
+    let page = viewer.until("/workflows", "/workflows/new");
+    assert!(page.contains("new"), "{page}");
+    let page = viewer.page("/workflows/new/source");
+    assert!(page.contains(line) && page.contains("it can't run"), "{page}");
+    drop(node);
+}
+
+#[test]
 fn runs_are_looked_through_and_a_filter_is_kept_for_all() {
     let project =
         Project::with("greet", "params: {name: {type: string}}\nsteps: [{run: 'true'}]\n");

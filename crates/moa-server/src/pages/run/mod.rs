@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use moa_core::ids::RunId;
 use moa_core::machine::Run;
 use moa_core::run::{RunStatus, StepRow};
-use moa_core::step::WaitReason;
+use moa_core::step::{StepStatus, WaitReason};
 use moa_core::time::Millis;
 use moa_view::why::{Limits, Reason};
 use moa_view::{now, summary, tree, why};
@@ -159,9 +159,20 @@ async fn reasons(app: &App, shown: &Shown) -> Result<Markup> {
                     }
                 }
                 @if all.len() > 12 { p class="dim" { "… and " (all.len() - 12) " more" } }
+                @if let Some(name) = first_failed(shown) {
+                    p { a href={ (step::path(shown.id(), &name)) "#error" } { "Go to " (name) ", which failed" } }
+                }
             }
         }
     })
+}
+
+/// The step that failed before all others: what it is inside of failed with it.
+fn first_failed(shown: &Shown) -> Option<String> {
+    let run = &shown.run;
+    let failed = run.steps().filter(|row| row.status == StepStatus::Failed);
+    let first = failed.min_by_key(|row| (row.finished_at, std::cmp::Reverse(row.inst)))?;
+    Some(run.step_name(first.inst))
 }
 
 fn reason(shown: &Shown, reason: &Reason) -> Markup {

@@ -9,6 +9,7 @@ use moa_core::workflow::StepKind;
 use moa_view::attempts::{self, Attempt};
 use moa_view::{deed, text, tree};
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::{Shown, frame, steps, timeline};
 use crate::App;
@@ -70,7 +71,7 @@ pub async fn show(
             p { "Its run: " (parts::run_link(child)) }
         }
         @if let Some(error) = &row.error {
-            section class="card" data-error="" {
+            section class="card" id="error" data-error="" {
                 h2 { "Error" span class="dim" { (format!("{:?}", error.kind).to_lowercase()) } }
                 pre class="value error" { (text::safe(&error.message)) }
             }
@@ -81,7 +82,7 @@ pub async fn show(
             section class="card" {
                 h2 { "Input" a href={ "/workflows/" (shown.run.row.workflow) "/source?version="
                     (shown.run.row.hash) "#L" (plan.line) } { "line " (plan.line) } }
-                (input(&plan.kind))
+                (input(&shown, row, &plan.kind))
             }
             section class="card" { h2 { "Output" } (output(&shown, row)) }
         }
@@ -168,18 +169,29 @@ async fn log(
     })
 }
 
-fn input(kind: &StepKind) -> Markup {
+fn input(shown: &Shown, row: &StepRow, kind: &StepKind) -> Markup {
+    let source = match kind {
+        StepKind::Task { params, .. } | StepKind::Child { params, .. } => params.source(),
+        StepKind::Emit { data, .. } => data.source(),
+        StepKind::Approve { request, .. } => request.source(),
+        _ => &Json::Null,
+    };
+    // Once it was ready, what it needs is there and stays as it is.
+    let given = row.ready_at.and_then(|_| shown.run.input(row.inst));
     html! {
-        @match kind {
-            StepKind::Task { params, .. } | StepKind::Child { params, .. } => {
-                @if params.source().is_null() { p class="dim" { "No params." } }
-                @else { (parts::value(params.source())) }
-            },
-            StepKind::Emit { data, .. } => (parts::value(data.source())),
-            StepKind::Approve { request, .. } => (parts::value(request.source())),
-            _ => p class="dim" { "None." },
+        @match given.filter(|_| !source.is_null()) {
+            Some(given) => {
+                (parts::value(&given))
+                @if given != *source {
+                    details { summary class="dim" { "As the workflow says it" } (parts::value(source)) }
+                }
+            }
+            None if source.is_null() => p class="dim" { "None." },
+            None => {
+                (parts::value(source))
+                p class="dim" { "As the workflow says it; expressions are evaluated when it starts." }
+            }
         }
-        p class="dim" { "As the workflow says it; expressions are evaluated for each attempt." }
     }
 }
 

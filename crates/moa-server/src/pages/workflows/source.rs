@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use maud::{Markup, html};
 use moa_view::text;
+use serde_json::Value as Json;
 
 use super::{Shown, Version, frame, problems, query};
 use crate::App;
@@ -21,21 +22,24 @@ pub async fn show(
     Query(asked): Query<Version>,
 ) -> Result<Markup> {
     let shown = Shown::find(&app, &workflow, asked.version).await?;
-    // Lines of a file with errors are not those of the text that is served.
-    let is_broken = shown.file.as_ref().is_some_and(|file| file.broken);
-    let marked: BTreeMap<u64, &str> = match is_broken {
-        true => BTreeMap::new(),
-        false => shown
-            .problems()
-            .iter()
-            .filter_map(|found| Some((found["line"].as_u64()?, found["message"].as_str()?)))
-            .collect(),
-    };
+    // Mistakes are those of the file, which is not what is served while it has errors.
+    let own = shown.file.as_ref().filter(|file| file.broken && shown.version.is_none());
+    let own = own.and_then(|file| Some(file.file.as_ref()?.0.as_str()));
+    let served = shown.plan.as_ref().map(|(_, source)| source.as_str());
+    let problems_of =
+        |found: &Json| Some((found["line"].as_u64()?, found["message"].as_str()?.to_owned()));
+    let marked: BTreeMap<u64, String> = shown.problems().iter().filter_map(problems_of).collect();
     let body = html! {
         (problems(&shown))
-        @match &shown.plan {
-            None => (parts::empty("Nothing is served", &html! { "Its file has errors." })),
-            Some((_, source)) => {
+        @if let (Some(_), Some((plan, _))) = (own, &shown.plan) {
+            p class="dim" {
+                "This is the file. What is served is "
+                a href={ "?version=" (plan.hash) } { "the version before" } "."
+            }
+        }
+        @match own.or(served) {
+            None => (parts::empty("Nothing is served", &html! { "Its file can't be read." })),
+            Some(source) => {
                 pre class="source" tabindex="0" {
                     @for (i, line) in source.lines().enumerate() {
                         @let number = i as u64 + 1;
