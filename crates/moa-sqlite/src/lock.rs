@@ -4,6 +4,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 
@@ -17,9 +18,33 @@ pub(crate) fn path_of(database: &Path) -> PathBuf {
     database.with_file_name("moa.lock")
 }
 
+/// How long the lock of a process that is gone is waited for.
+const GONE: Duration = Duration::from_secs(5);
+
+/// Whether a process is no more. Where that can't be seen it is not.
+fn is_gone(pid: u32) -> bool {
+    let all = Path::new("/proc");
+    all.join("self").exists() && !all.join(pid.to_string()).exists()
+}
+
 impl Lock {
     /// Takes the lock, or says who has it.
     pub fn take(database: &Path) -> Result<Self, Error> {
+        let start = Instant::now();
+        loop {
+            match Self::attempt(database) {
+                // A program that it was just starting has it for a moment.
+                Err(Error::Locked { pid: Some(pid), .. })
+                    if is_gone(pid) && start.elapsed() < GONE =>
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn attempt(database: &Path) -> Result<Self, Error> {
         let path = path_of(database);
         let unavailable = |e: std::io::Error| Error::Unavailable {
             path: path.clone(),

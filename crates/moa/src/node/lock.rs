@@ -5,9 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use crate::exit::{Exit, Failure, Result};
 
@@ -47,6 +49,12 @@ pub struct Holder {
 const PASSING: &str = "passing";
 
 impl Holder {
+    /// Whether the process that wrote itself down is no more.
+    fn is_gone(&self) -> bool {
+        let pid = self.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+    }
+
     fn read(file: &mut File) -> Self {
         let mut text = String::new();
         // Its owner may be writing it just now.
@@ -58,8 +66,24 @@ impl Holder {
     }
 }
 
+/// How long the lock of a process that is gone is waited for.
+const GONE: Duration = Duration::from_secs(5);
+
 /// Tries to take the lock of a project. `state` is its `.moa` folder, which exists.
 pub fn take(state: &Path, stay: Stay) -> Result<Taken> {
+    let start = Instant::now();
+    loop {
+        match attempt(state, stay)? {
+            // A program that it was just starting, or a command that just looked, has it for a moment.
+            Taken::By(by) if by.is_gone() && start.elapsed() < GONE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            taken => return Ok(taken),
+        }
+    }
+}
+
+fn attempt(state: &Path, stay: Stay) -> Result<Taken> {
     let path = state.join("node.lock");
     let failed = |e: &std::io::Error| unusable(&path, e);
     let mut file = OpenOptions::new()
@@ -133,5 +157,25 @@ mod tests {
             drop(lock);
         }
         assert!(matches!(take(dir.path(), Stay::Lasting), Ok(Taken::Ours(_))));
+    }
+
+    #[test]
+    fn what_a_process_that_is_gone_left_to_another_is_waited_for() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut child = std::process::Command::new("true").spawn().expect("it starts");
+        let pid = child.id();
+        child.wait().expect("it ends");
+        let path = dir.path().join("node.lock");
+        std::fs::write(&path, format!("{pid}\n")).expect("written");
+        let inherited = File::open(&path).expect("it is there");
+        flock(&inherited, FlockOperation::LockShared).expect("it is free");
+        let waits = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| take(dir.path(), Stay::Lasting));
+            let looked = attempt(dir.path(), Stay::Lasting);
+            assert!(matches!(looked, Ok(Taken::By(by)) if by.is_gone()));
+            drop(inherited);
+            waits.join().expect("no panic")
+        });
+        assert!(matches!(waits, Ok(Taken::Ours(_))));
     }
 }
