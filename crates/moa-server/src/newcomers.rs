@@ -87,18 +87,24 @@ impl Arrival {
         }
     }
 
-    /// Ends the oldest newcomer of the same origin when there are more of them than their share of
-    /// `places`, and half of those are taken. Answers whether it did.
+    /// Ends the oldest newcomers of the same origin when there are more of them than their share of
+    /// `places`, and half of those are taken: an origin that came first may have had all of that half. Answers whether it did.
     pub fn make_room(&self, taken: usize, places: usize) -> bool {
         let mut waiting = self.all.waiting();
         let Some(own) = waiting.by_origin.get_mut(&self.origin) else { return false };
-        if taken * 2 <= places || own.len() <= (places / SHARE).max(1) {
+        let share = (places / SHARE).max(1);
+        if taken * 2 <= places || own.len() <= share {
             return false;
         }
-        match own.pop_first() {
-            Some((_, Some(oldest))) => oldest.abort(),
-            Some((number, None)) => drop(own.insert(number, None)),
-            None => {}
+        while own.len() > share {
+            match own.pop_first() {
+                Some((_, Some(oldest))) => oldest.abort(),
+                Some((number, None)) => {
+                    own.insert(number, None);
+                    break;
+                }
+                None => break,
+            }
         }
         true
     }
@@ -153,6 +159,29 @@ mod tests {
         assert!(fourth.make_room(16, 16));
         assert!(second_task.await.expect_err("it is ended").is_cancelled());
         assert!(!known_task.is_finished());
+    }
+
+    #[tokio::test]
+    async fn who_came_first_keeps_no_more_than_a_share() {
+        let all = Arc::new(Newcomers::default());
+        let task = || tokio::spawn(std::future::pending::<()>());
+        let mut tasks = Vec::new();
+        let mut come = || {
+            let (arrival, task) = (all.arrive(address("192.0.2.1")), task());
+            arrival.ended_by(task.abort_handle());
+            tasks.push(task);
+            arrival
+        };
+        let early: Vec<_> = (0..8).map(|_| come()).collect();
+        assert!(early.iter().all(|arrival| !arrival.make_room(8, 16)));
+        let last = come();
+        assert!(last.make_room(9, 16));
+        assert!(!last.make_room(16, 16), "it is at its share now");
+        let kept = tasks.split_off(7);
+        for task in tasks {
+            assert!(task.await.expect_err("it is ended").is_cancelled());
+        }
+        assert!(kept.iter().all(|task| !task.is_finished()));
     }
 
     #[test]
