@@ -11,7 +11,7 @@ use crate::App;
 use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::auth::scope::Scope;
-use crate::auth::tokens::{Entry, Kind, New};
+use crate::auth::tokens::{Entry, Kind};
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path};
 
@@ -35,7 +35,8 @@ pub struct Token {
     expires_at: Option<String>,
     /// When it was used last, to about a minute.
     last_used_at: Option<String>,
-    /// The token that the session was opened with.
+    /// The token that the session was opened with, or a narrowed one that made this token: it ends with
+    /// that.
     of: Option<String>,
 }
 
@@ -111,7 +112,8 @@ pub async fn list(State(app): State<App>) -> Result<Json<TokenList>> {
 
 /// Make a token
 ///
-/// Who has scopes makes none that reaches further than these.
+/// Who has scopes makes none that reaches further than these, and it ends with who made it. None holds
+/// longer than the token or JWT that asks for it.
 #[utoipa::path(
     post, path = "/api/v1/tokens", tag = "access",
     request_body = NewToken,
@@ -122,7 +124,6 @@ pub async fn create(
     who: Identity,
     Json(new): Json<NewToken>,
 ) -> Result<(StatusCode, Json<MadeToken>)> {
-    who.scopes.must_cover(&new.scopes)?;
     let now = now();
     let expires_at =
         match new.expires_in.as_deref() {
@@ -132,7 +133,7 @@ pub async fn create(
             })?)),
         };
     let NewToken { name, role, scopes, .. } = new;
-    let made = New { kind: Kind::Token, name, role, scopes, expires_at, of: None, owner: None };
+    let made = app.auth().token_for(&who, (name, role), scopes, expires_at)?;
     let (entry, token) = app.control().make_token(made).await?;
     let expires_at = entry.expires_at.map(|at| at.to_string());
     let Entry { id, role, scopes, .. } = entry;

@@ -213,6 +213,42 @@ impl Auth {
         New { kind: Kind::Session, name, role, scopes, expires_at, of, owner }
     }
 
+    /// A token that somebody asks for: it reaches no further than who asks, and holds no longer than the
+    /// token or JWT that they came with. One that a narrowed token makes ends with its maker too.
+    ///
+    /// # Errors
+    /// It would reach further, or who asks is nobody any more.
+    pub fn token_for(
+        &self,
+        who: &Identity,
+        (name, role): (String, Role),
+        scopes: Vec<Scope>,
+        expires_at: Option<Millis>,
+    ) -> Result<New> {
+        who.scopes.must_cover(&scopes)?;
+        let (end, maker) = match who.via {
+            Via::Jwt { until } => (Some(until), None),
+            Via::Token | Via::Session { .. } => self.end_of(&who.id)?,
+        };
+        let expires_at = [expires_at, end].into_iter().flatten().min();
+        let of = maker.filter(|_| who.scopes.list().is_some());
+        Ok(New { kind: Kind::Token, name, role, scopes, expires_at, of, owner: None })
+    }
+
+    /// When what somebody came with ends, and which entry that is: of a session its token.
+    fn end_of(&self, id: &str) -> Result<(Option<Millis>, Option<String>)> {
+        let entries = self.tokens.list()?;
+        let known = |id: &str| entries.iter().find(|entry| entry.id == id);
+        let own = known(id).ok_or_else(unauthenticated)?;
+        let maker = match &own.of {
+            Some(of) if own.kind == Kind::Session => known(of).ok_or_else(unauthenticated)?,
+            _ => own,
+        };
+        // A person who signs in with a link or a provider again may make it again.
+        let is_person = maker.kind == Kind::Session && maker.scopes.is_empty();
+        Ok((maker.expires_at.filter(|_| !is_person), Some(maker.id.clone())))
+    }
+
     /// Whether somebody still is who they were: nobody revoked it, and it is not over.
     pub fn holds(&self, who: &Identity) -> bool {
         let now = now();

@@ -87,7 +87,7 @@ pub struct Entry {
     /// When it was used last, about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<Millis>,
-    /// The token that a session was opened with; it ends with it.
+    /// The token that a session was opened with, or what a token was made with; it ends with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<String>,
     /// Whose session it is, when no token opened it.
@@ -126,7 +126,7 @@ pub struct New {
     pub scopes: Vec<Scope>,
     /// When it ends.
     pub expires_at: Option<Millis>,
-    /// The token that a session is opened with.
+    /// The token that a session is opened with, or what a token is made with.
     #[serde(default)]
     pub of: Option<String>,
     /// Whose session it is, when no token opens it.
@@ -274,7 +274,7 @@ impl Tokens {
         Ok((entry, secret))
     }
 
-    /// Takes one away, with the sessions that it opened; answers it.
+    /// Takes one away, with the sessions that it opened and the tokens that end with it; answers it.
     ///
     /// # Errors
     /// There is none with this id, or the file can't be changed.
@@ -282,7 +282,12 @@ impl Tokens {
         self.update(|entries| {
             let found = entries.iter().find(|entry| entry.id == id).cloned();
             let found = found.ok_or_else(|| Error::Unknown(id.to_owned()))?;
-            entries.retain(|entry| entry.id != id && entry.of.as_deref() != Some(id));
+            let mut gone = vec![id.to_owned()];
+            while let Some(id) = gone.pop() {
+                let ends = |e: &Entry| e.id == id || e.of.as_deref() == Some(&id);
+                gone.extend(entries.iter().filter(|e| ends(e) && e.id != id).map(|e| e.id.clone()));
+                entries.retain(|e| !ends(e));
+            }
             Ok(found)
         })
     }

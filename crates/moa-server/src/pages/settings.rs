@@ -14,7 +14,7 @@ use crate::App;
 use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::auth::scope::{Resource, Scope};
-use crate::auth::tokens::{self, Entry, Kind, New};
+use crate::auth::tokens::{self, Entry, Kind};
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path};
 
@@ -272,10 +272,8 @@ pub async fn make(
     let words = new.scopes.split_whitespace().map(str::parse::<Scope>);
     let given: Vec<Scope> =
         words.collect::<std::result::Result<_, _>>().map_err(Problem::invalid)?;
-    who.scopes.must_cover(&given)?;
     let NewToken { name, role, .. } = new;
-    let (kind, of, owner) = (Kind::Token, None, None);
-    let made = New { kind, name, role, scopes: given, expires_at, of, owner };
+    let made = app.auth().token_for(&who, (name, role), given, expires_at)?;
     let (entry, token) = app.control().make_token(made).await?;
     let body = html! {
         section class="card" {

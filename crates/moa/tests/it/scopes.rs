@@ -247,6 +247,61 @@ fn what_can_run_any_code_takes_a_token_without_scopes() {
 }
 
 #[test]
+fn what_a_narrow_token_makes_ends_with_it() {
+    let (project, node) = shop();
+    let admin = Api::with_role(&project, &node, "admin");
+    let make = |token: &str, body: Json| {
+        let headers = format!("Authorization: Bearer {token}\r\n{JSON}");
+        let said = Api::nobody(&node).send("POST", "/api/v1/tokens", &headers, &body.to_string());
+        said.expect(201).json()
+    };
+    let new = |more: Json| {
+        let mut body = json!({"name": "x", "role": "admin"});
+        body.as_object_mut().expect("a map").extend(more.as_object().expect("a map").clone());
+        body
+    };
+    let of = |made: &Json| text(&made["token"]);
+    let narrow = json!({"scopes": ["tokens", "runs"]});
+    let hour = new(json!({"scopes": ["tokens", "runs"], "expires_in": "1h"}));
+    let short = make(admin.token(), hour.clone());
+    let twin = make(&of(&short), new(narrow.clone()));
+    assert_eq!(twin["expires_at"], short["expires_at"]);
+    let far = new(json!({"scopes": ["tokens", "runs"], "expires_in": "30d"}));
+    let third = make(&of(&twin), far);
+    assert_eq!(third["expires_at"], short["expires_at"]);
+    let near = make(&of(&short), new(json!({"scopes": ["runs"], "expires_in": "1m"})));
+    assert!(text(&near["expires_at"]) < text(&short["expires_at"]));
+
+    // By a page too.
+    let body = format!("token={}", of(&short));
+    let signed = Api::nobody(&node).send("POST", "/sign-in", FORM, &body).expect(303);
+    let cookie = signed.header("set-cookie").expect("a cookie").split(';').next().expect("a pair");
+    let cookie = format!("Cookie: {cookie}\r\n");
+    let me = Api::nobody(&node).send("GET", "/api/v1/me", &cookie, "").expect(200).json();
+    let body = format!("name=paged&role=admin&scopes=runs&csrf={}", text(&me["csrf"]));
+    let headers = format!("{cookie}{FORM}");
+    Api::nobody(&node).send("POST", "/settings/tokens", &headers, &body).expect(200);
+    let all = admin.get("/api/v1/tokens").expect(200).json();
+    let all = all["tokens"].as_array().expect("tokens");
+    let paged = all.iter().find(|one| one["name"] == "paged").expect("it is made");
+    assert_eq!((&paged["expires_at"], &paged["of"]), (&short["expires_at"], &short["id"]));
+
+    // Who may do everything makes what outlives it, but for an end of its own.
+    assert_eq!(make(admin.token(), new(json!({})))["expires_at"], Json::Null);
+    let brief = make(admin.token(), new(json!({"expires_in": "1h"})));
+    assert_eq!(make(&of(&brief), new(json!({})))["expires_at"], brief["expires_at"]);
+    let path = format!("/api/v1/tokens/{}", text(&short["id"]));
+    admin.send("DELETE", &path, "", "").expect(204);
+    for gone in [&twin, &third, &near] {
+        let header = format!("Authorization: Bearer {}\r\n", of(gone));
+        let said = Api::nobody(&node).send("GET", "/api/v1/me", &header, "");
+        said.refused(401, "unauthenticated");
+    }
+    let left = admin.get("/api/v1/tokens").expect(200).json();
+    assert_eq!(left["tokens"].as_array().map(Vec::len), Some(4), "{left}");
+}
+
+#[test]
 fn scopes_are_listed_with_ends_and_uses() {
     let (project, node) = shop();
     let api = Api::with_scopes(&project, &node, "operator", &["runs:nightly", "read"]);
