@@ -4,6 +4,7 @@
 //! store's views answer ([`reader`]). What goes wrong on the way is a [`exit::Failure`] for both.
 //! Absent by intent: the terminal, HTTP, and any concrete store.
 
+pub mod activity;
 pub mod agent;
 pub mod attempts;
 pub mod audit;

@@ -140,7 +140,7 @@ pub enum Command {
     /// Look at runs and change them
     #[command(subcommand)]
     Runs(cmd::runs::Command),
-    /// Look at workflows, check and format them
+    /// Look at workflows, run, check and format them
     #[command(subcommand)]
     Workflows(cmd::workflows::Command),
     /// Look at agents and try them

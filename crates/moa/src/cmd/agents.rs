@@ -10,11 +10,13 @@ use moa_core::machine::Outcome;
 use moa_core::step::StepError;
 use moa_core::time::Span;
 use moa_ports::agent::Task;
+use moa_view::activity::{self, Activity};
 use serde_json::{Value as Json, json};
 
 use super::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::node::{self, lock};
+use crate::place::Place;
 use crate::project::{self, Layout, Loaded};
 use crate::table::{Cell, Table};
 use crate::ui::{Style, Ui};
@@ -32,7 +34,8 @@ Examples:
 pub enum Command {
     /// List agents
     List(ListArgs),
-    /// Show an agent: how it is reached, its actions and limits
+    /// Show an agent: how it is reached, what it does, its actions and limits
+    #[command(visible_alias = "health")]
     Show(ShowArgs),
     /// Ask an agent for one attempt of an action, outside of any run
     Test(TestArgs),
@@ -96,7 +99,8 @@ pub fn run(command: Command, context: &Context) -> Result {
     }
 }
 
-fn find(loaded: &Loaded, name: &str, context: &Context) -> Result<Arc<AgentSpec>> {
+/// The agent of a name.
+pub fn find(loaded: &Loaded, name: &str, context: &Context) -> Result<Arc<AgentSpec>> {
     let agents = wire::agents(&loaded.project);
     if let Some((_, file)) = loaded.broken_agents.iter().find(|(id, _)| id.as_str() == name) {
         let mine = loaded.problems.only(|path| path == file);
@@ -189,15 +193,27 @@ fn document(spec: &AgentSpec) -> Json {
     document
 }
 
+/// What it did in the last hour; `None` = there is no store yet.
+async fn last_hour(place: &Place, spec: &AgentSpec) -> Result<Option<Activity>> {
+    let Some(reader) = place.open_reader()? else { return Ok(None) };
+    let mut ended = activity::lately(&reader, &spec.id, activity::COMMITS).await?;
+    let from = now().0.saturating_sub_unsigned(Span::minutes(60).0);
+    ended.retain(|attempt| attempt.started_at.0 >= from);
+    Ok(Some(Activity::of(&ended)))
+}
+
 fn show(args: ShowArgs, context: &Context) -> Result {
     let place = context.place()?;
     let loaded = runtime()?.block_on(place.load())?;
     let spec = find(&loaded, &args.agent, context)?;
     let paused = runtime()?.block_on(place.paused())?.remove(&spec.id);
+    // An agent can be looked at also where the store can't be read.
+    let activity = runtime()?.block_on(last_hour(&place, &spec)).unwrap_or_default();
     let ui = &context.ui;
     if ui.json {
         let mut document = document(&spec);
         document["paused"] = json!(paused);
+        document["last_hour"] = json!(activity);
         ui.json(&document);
         return Ok(Exit::Ok);
     }
@@ -218,6 +234,9 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     }
     if let Some(paused) = &paused {
         line("paused", &format!("{}, {}", text::relative(paused.at, now()), paused.words()));
+    }
+    if let Some(Activity { executions: attempts @ 1.., errors, .. }) = activity {
+        line("last hour", &format!("{}, {errors} failed", text::plural(attempts, "attempt")));
     }
     if let Some(at_once) = spec.concurrency {
         line("at once", &at_once.to_string());

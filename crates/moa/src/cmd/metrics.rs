@@ -1,6 +1,8 @@
 //! `moa metrics`, `moa targets`
 
 use moa_core::target::Outlook;
+use moa_core::time::Span;
+use moa_view::activity::{self, Activity};
 use moa_view::rows::Ask;
 use moa_view::target::{Counted, Production};
 use serde_json::{Map, Value as Json, json};
@@ -13,6 +15,7 @@ use crate::metrics::targets::{self, Standing};
 use crate::place::Place;
 use crate::project::{self, Layout};
 use crate::table::{Cell, Table};
+use crate::text;
 use crate::ui::Style;
 use crate::view::now;
 
@@ -22,11 +25,21 @@ use crate::view::now;
 Examples:
   moa metrics
   moa metrics --json | jq .videos_produced.today
+  moa metrics --agent agent8 --range 1h
 
 Counters are named in `metrics` of moa.yaml; tasks_completed and tasks_failed are always there. They
 are made from the history, each event counts once. Days are those of the zone
-that `timezone` in moa.yaml names, or of UTC.")]
-pub struct MetricsArgs {}
+that `timezone` in moa.yaml names, or of UTC.
+
+With --agent: the attempts of an agent that ended among the newest 1000 commits of the history.")]
+pub struct MetricsArgs {
+    /// What this agent has done lately: attempts, errors, latency
+    #[arg(long, value_name = "AGENT")]
+    agent: Option<String>,
+    /// Only attempts that began within this time
+    #[arg(long, value_name = "TIME", requires = "agent")]
+    range: Option<Span>,
+}
 
 /// Show how the targets look, and what the periods are heading for.
 #[derive(Debug, clap::Args)]
@@ -40,8 +53,43 @@ A forecast is what was counted so far, and for the rest of the period what is us
 last seven days.")]
 pub struct TargetsArgs {}
 
+fn of_agent(agent: &str, range: Option<Span>, context: &Context) -> Result {
+    let place = context.place()?;
+    runtime()?.block_on(async {
+        let agent = super::agents::find(&place.load().await?, agent, context)?.id.clone();
+        let mut ended = match place.open_reader()? {
+            Some(reader) => activity::lately(&reader, &agent, activity::COMMITS).await?,
+            None => Vec::new(),
+        };
+        let from = range.map_or(i64::MIN, |range| now().0.saturating_sub_unsigned(range.0));
+        ended.retain(|attempt| attempt.started_at.0 >= from);
+        let done = Activity::of(&ended);
+        if context.ui.json {
+            let mut shown = json!(done);
+            shown["agent"] = json!(agent);
+            context.ui.json(&shown);
+            return Ok(Exit::Ok);
+        }
+        let time = |ms: f64| text::duration(Span(ms as u64));
+        let mut table = Table::new(&["AGENT", "ATTEMPTS", "ERRORS", "ERROR RATE", "MEAN", "MAX"]);
+        table.row(vec![
+            agent.as_str().into(),
+            done.executions.to_string().into(),
+            done.errors.to_string().into(),
+            done.error_rate.map_or("-".into(), |rate| format!("{:.1} %", rate * 100.0)).into(),
+            done.latency_ms.map_or("-".into(), time).into(),
+            done.latency_ms_max.map_or("-".into(), |ms| time(ms as f64)).into(),
+        ]);
+        table.print(&context.ui, "");
+        Ok(Exit::Ok)
+    })
+}
+
 /// Shows the counters.
-pub fn metrics(_args: MetricsArgs, context: &Context) -> Result {
+pub fn metrics(args: MetricsArgs, context: &Context) -> Result {
+    if let Some(agent) = &args.agent {
+        return of_agent(agent, args.range, context);
+    }
     let counters = production(context)?.counters;
     let columns = |c: &Counted| [c.today, c.month, c.year, c.total];
     if context.ui.json {

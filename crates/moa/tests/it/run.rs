@@ -242,3 +242,37 @@ steps:
     let kept = format!("nothing@{}", &hash[..12]);
     assert_eq!(project.run(&kept)["metrics"]["successfulSteps"], 1);
 }
+
+#[test]
+fn workflows_and_agents_are_asked_in_the_short_words_as_well() {
+    let project = Project::with(
+        "build-project",
+        "steps: [{id: make, agent: speaker, action: say, params: {n: 1}}]\n",
+    );
+    project.write(
+        "agents/speaker.yaml",
+        "shell: |\n  [ -e go ] || { touch go; exit 1; }\n  echo '{}'\nactions: {say: {}}\n\
+         retry: {delay: 1ms, max_attempts: 2}\n",
+    );
+    assert_eq!(project.call(&["agents", "health", "speaker"]).expect(0).err, "");
+    let nothing = ["metrics", "--agent", "speaker", "--json"];
+    let none = project.call(&nothing).expect(0).json();
+    assert_eq!((&none["executions"], &none["error_rate"]), (&json!(0), &json!(null)));
+    let run =
+        project.call(&["workflows", "execute", "build-project.yml", "--json"]).expect(0).json();
+    let id = run["workflowId"].as_str().expect("an id");
+    let status = project.call(&["workflows", "status", id, "--json"]).expect(0).json();
+    assert_eq!(status["status"], "succeeded", "{status}");
+    let done = project.call(&["metrics", "--agent", "speaker", "--range", "1h", "--json"]);
+    let done = done.expect(0).json();
+    assert_eq!(done["agent"], "speaker");
+    assert_eq!((&done["executions"], &done["errors"]), (&json!(2), &json!(1)), "{done}");
+    assert_eq!(done["error_rate"], json!(0.5));
+    let long = ["metrics", "--agent", "speaker", "--range", "0s", "--json"];
+    assert_eq!(project.call(&long).expect(0).json()["executions"], 0);
+    let health = project.call(&["agents", "health", "speaker"]).expect(0).out;
+    assert!(health.contains("2 attempts, 1 failed"), "{health}");
+    let unknown = project.call(&["metrics", "--agent", "speeker"]).expect(4);
+    assert!(unknown.err.contains("did you mean speaker"), "{}", unknown.err);
+    project.call(&["metrics", "--range", "1h"]).expect(2);
+}

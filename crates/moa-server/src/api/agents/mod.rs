@@ -9,14 +9,12 @@ use std::time::Duration;
 
 use axum::extract::State;
 use moa_core::agent::{AgentKind, AgentSpec};
-use moa_core::event::InstIx;
 use moa_core::ids::RunId;
 use moa_core::limit::LimitState;
-use moa_core::time::{Millis, Span};
+use moa_core::time::Span;
 use moa_ports::views::HistoryRow;
+use moa_view::activity::{Activity, Ended, of_agent};
 use moa_view::agent::for_viewers;
-use moa_view::attempts::{Attempt, Outcome, of_history};
-use moa_view::events::Names;
 use moa_view::node::{NodeStatus, PausedAgent};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
@@ -391,27 +389,25 @@ pub async fn metrics(
     let span = span.map_err(|e| Problem::invalid(format!("range: {e}")).hint("write 1h, say"))?;
     let since = span.map_or(i64::MIN, |span| now().0.saturating_sub_unsigned(span.0));
     let mut ended = attempts_of(&app, &spec).await?;
-    ended.retain(|(started, ..)| started.0 >= since);
+    ended.retain(|attempt| attempt.started_at.0 >= since);
     let item = AgentItem::new(&spec, &app.control().status().await);
-    let errors = ended.iter().filter(|(.., failed)| *failed).count();
-    let took: u64 = ended.iter().map(|(_, took, _)| took).sum();
-    let by = |sum: f64| (!ended.is_empty()).then(|| sum / ended.len() as f64);
+    let Activity { executions, errors, error_rate, latency_ms, latency_ms_max, since } =
+        Activity::of(&ended);
     Ok(Json(AgentMetrics {
         agent: item.agent,
-        executions: ended.len(),
+        executions,
         errors,
-        error_rate: by(errors as f64),
-        latency_ms: by(took as f64),
-        latency_ms_max: ended.iter().map(|(_, took, _)| *took).max(),
-        since: ended.iter().map(|(started, ..)| *started).min().map(|at| at.to_string()),
+        error_rate,
+        latency_ms,
+        latency_ms_max,
+        since,
         running: item.running,
         ready: item.ready,
     }))
 }
 
-/// The attempts of an agent that ended in the newest commits: when each began, how many milliseconds
-/// it took, whether it failed. One that was given back because its node stopped does not count.
-async fn attempts_of(app: &App, spec: &AgentSpec) -> Result<Vec<(Millis, u64, bool)>> {
+/// The attempts of an agent that ended in the newest commits.
+async fn attempts_of(app: &App, spec: &AgentSpec) -> Result<Vec<Ended>> {
     let mut by_run: BTreeMap<RunId, Vec<HistoryRow>> = BTreeMap::new();
     let mut parts = Parts::new(None, true, COMMITS, BYTES);
     let mut upto = u64::MAX;
@@ -423,22 +419,6 @@ async fn attempts_of(app: &App, spec: &AgentSpec) -> Result<Vec<(Millis, u64, bo
             by_run.entry(row.run).or_default().push(row.whole()?);
         }
     }
-    let (mut names, mut ended) = (Names::default(), Vec::new());
-    for (run, mut rows) in by_run {
-        rows.reverse();
-        let all = of_history(&rows);
-        let (_, named) = names.named(app.reader(), run, all.keys().copied()).await?;
-        let is_ours = |inst: &InstIx| {
-            named.get(inst).is_some_and(|named| named.agent.as_ref() == Some(&spec.id))
-        };
-        for (_, attempts) in all.into_iter().filter(|(inst, _)| is_ours(inst)) {
-            for Attempt { started_at, ended_at, outcome, .. } in attempts {
-                let failed = outcome == Some(Outcome::Failed);
-                if let Some(at) = ended_at.filter(|_| outcome != Some(Outcome::Released)) {
-                    ended.push((started_at, at.since(started_at).0, failed));
-                }
-            }
-        }
-    }
-    Ok(ended)
+    by_run.values_mut().for_each(|rows| rows.reverse());
+    Ok(of_agent(app.reader(), by_run, &spec.id).await?)
 }

@@ -5,7 +5,7 @@ mod history;
 mod list;
 mod logs;
 mod repeat;
-mod show;
+pub mod show;
 mod why;
 
 use super::Context;

@@ -6,10 +6,10 @@ mod fmt;
 mod show;
 mod versions;
 
-use super::Context;
+use super::{Context, run, runs};
 use crate::exit::Result;
 
-/// Look at workflows, check and format them.
+/// Look at workflows, run, check and format them.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = "\
 Examples:
@@ -22,6 +22,10 @@ pub enum Command {
     List(show::ListArgs),
     /// Show a workflow: params, steps, newest runs
     Show(show::Args),
+    /// Run a workflow: the same as `moa run`
+    Execute(run::Args),
+    /// Show a run of a workflow: the same as `moa runs show`
+    Status(runs::show::Args),
     /// Report every mistake in the project's files, or in these
     Validate(files::ValidateArgs),
     /// Rewrite workflow files in the usual form
@@ -41,6 +45,8 @@ pub fn run(command: Command, context: &Context) -> Result {
     match command {
         Command::List(args) => show::list(args, context),
         Command::Show(args) => show::run(args, context),
+        Command::Execute(args) => run::run(args, context),
+        Command::Status(args) => runs::show::run(args, context),
         Command::Validate(args) => files::validate(args, context),
         Command::Fmt(args) => fmt::fmt(args, context),
         Command::Graph(args) => show::graph(args, context),

@@ -127,6 +127,7 @@ const LOOKS: &[&[&str]] = &[
     &["alerts", "list"],
     &["alerts", "show", "nothing"],
     &["metrics"],
+    &["metrics", "--agent", "writer"],
     &["targets"],
     &["rules", "list"],
     &["rules", "show", "vip"],
