@@ -24,6 +24,8 @@ pub const COMMITS_MAX: usize = 200;
 pub const EVENTS_MAX: usize = 5000;
 /// Steps of a run answered at once.
 pub const STEPS_MAX: usize = 2000;
+/// Steps of a run answered at once, when they have to be of one moment.
+pub const WHOLE_STEPS_MAX: usize = 20_000;
 /// Other rows answered at once.
 pub const ROWS_MAX: usize = 500;
 
@@ -53,6 +55,9 @@ pub enum Ask {
         /// So many.
         limit: usize,
     },
+    /// A run with its first steps, as they are at one moment; at most [`WHOLE_STEPS_MAX`] of them. For
+    /// a run that changes while its parts are read.
+    Run(RunId),
     /// Steps of a run that wait for a person; at most [`ROWS_MAX`].
     Asking {
         /// The run.
@@ -194,6 +199,7 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         Ask::RunPart { run, from, limit } => {
             json(views.run_part(run, from, limit.min(STEPS_MAX)).await?)
         }
+        Ask::Run(run) => json(views.run_part(run, 0, WHOLE_STEPS_MAX).await?),
         Ask::Asking { run, limit } => json(views.asking(run, rows(limit)).await?),
         Ask::FindRuns(digits) => json(views.find_runs(&digits).await?),
         Ask::History { run, after, limit } => {

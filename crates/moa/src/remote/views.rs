@@ -1,5 +1,7 @@
 //! The read side of a store elsewhere: each question is asked over the API.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
@@ -16,7 +18,7 @@ use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
     Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals, Views,
 };
-use moa_view::rows::{Ask, ROWS_MAX, STEPS_MAX};
+use moa_view::rows::{Ask, ROWS_MAX, STEPS_MAX, WHOLE_STEPS_MAX};
 use serde::de::DeserializeOwned;
 
 use super::Remote;
@@ -52,6 +54,8 @@ impl Remote {
 
 /// How often a run is read again that has changed while it was read.
 const TRIES: usize = 20;
+/// How long it is left alone before that.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What came of reading a run in parts.
 enum Read {
@@ -110,10 +114,18 @@ impl Views for Remote {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>> {
+        if let Read::Whole(found) = self.whole(run).await? {
+            return Ok(found.map(|found| *found));
+        }
+        // It is at work: only what is read at once is of one moment.
+        match self.row::<Option<Snapshot>>(Ask::Run(run)).await? {
+            Some(part) if part.steps.len() >= WHOLE_STEPS_MAX => {}
+            found => return Ok(found),
+        }
         for _ in 0..TRIES {
-            match self.whole(run).await? {
-                Read::Whole(found) => return Ok(found.map(|found| *found)),
-                Read::Changed => {}
+            tokio::time::sleep(PAUSE).await;
+            if let Read::Whole(found) = self.whole(run).await? {
+                return Ok(found.map(|found| *found));
             }
         }
         Err(Error::Unavailable(format!("run {run} changes while it is read, time and again")))

@@ -10,6 +10,7 @@ use std::process::Command;
 use moa_view::rows::{FORMAT, STEPS_MAX};
 use serde_json::Value as Json;
 
+use self::breaks::always_changes;
 use crate::http::Api;
 use crate::project::{Node, Project, Said, moa};
 
@@ -204,6 +205,11 @@ fn a_run_of_many_steps_is_read_elsewhere_in_parts() {
     assert_eq!((theirs.code, &theirs.err), (0, &mine.err));
     let (mine, theirs): (Json, Json) = (mine.json(), theirs.json());
     assert_eq!(theirs["steps"].as_array().map(Vec::len), Some(STEPS_MAX + 11));
+    assert_eq!(theirs, mine);
+
+    // While it is at work, no two parts are of one moment.
+    let busy = Elsewhere::at(&format!("http://{}", always_changes(api.address)), &there.token);
+    let theirs = busy.call(&args).expect(0).json();
     assert_eq!(theirs, mine);
 }
 
