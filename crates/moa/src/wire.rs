@@ -10,10 +10,11 @@ use moa_connectors::{
     Channel, Channels, Leftover, LocalWorker, Mail, MailTls, Origin, Secretive, SharedAgents,
     Slack, Webhook, WorkerOptions,
 };
-use moa_core::agent::AgentSpec;
+use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Outcome;
 use moa_core::schema::Schemas;
+use moa_core::time::Span;
 use moa_engine::audit::{Actor, Deed};
 use moa_engine::handle::{Options as EngineOptions, Serves};
 use moa_engine::{Engine, Handle};
@@ -365,10 +366,18 @@ impl Worker {
     }
 
     /// Makes one attempt that is no part of a run, beside all others; it ends by its own limit.
-    pub async fn attempt_alone(&self, task: Task) -> Result<Outcome> {
+    /// It gets `grace` at most to stop then, whatever its agent declares.
+    pub async fn attempt_alone(&self, task: Task, grace: Span) -> Result<Outcome> {
         let (sender, receiver) = oneshot::channel();
         let only = Arc::new(OnlyOne(Mutex::new(Some(sender))));
-        LocalWorker::new(self.lone.clone(), only).start(task);
+        let hurried = |mut spec: Arc<AgentSpec>| {
+            if let AgentKind::Command(command) = &mut Arc::make_mut(&mut spec).kind {
+                command.grace = command.grace.min(grace);
+            }
+            spec
+        };
+        let agents = SharedAgents::new(self.agents.get(&task.agent).map(hurried));
+        LocalWorker::new(WorkerOptions { agents, ..self.lone.clone() }, only).start(task);
         receiver.await.map_err(|_| Failure::new(Exit::Unavailable, "the worker has ended"))
     }
 

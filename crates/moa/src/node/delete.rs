@@ -14,7 +14,7 @@ use moa_server::control::{Expect, FileOf, Open, Removal};
 use moa_spec::Source;
 
 use super::edit::{File, find, holds, refuse_own, tag};
-use super::{Node, triggers};
+use super::{Node, aside, triggers};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::Beneath;
 use crate::needed;
@@ -60,7 +60,8 @@ impl Node {
         if !holds(expect, Some(&tag)) {
             return Ok(Removal::Differs(tag));
         }
-        let (now, then) = project::with_file(&layout, &path, None)?;
+        let of = path.clone();
+        let (now, then) = aside(move || project::with_file(&layout, &of, None)).await?;
         let harm = then.new_errors(&now);
         if harm.has_errors() {
             return Ok(Removal::Needed { diagnostics: harm.json(), text: harm.render(false) });

@@ -13,7 +13,7 @@ use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_server::control::{Edit, Expect, FileOf, Written};
 use moa_spec::Source;
 
-use super::{Node, warning};
+use super::{Node, aside, warning};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::Beneath;
 use crate::project::{self, Layout, Problems};
@@ -84,7 +84,7 @@ fn broken(problems: &Problems) -> Edit {
 }
 
 /// What is wrong with a text, were it this file.
-fn check(
+async fn check(
     layout: &Layout,
     watched: &Watched,
     file: &FileOf,
@@ -92,10 +92,16 @@ fn check(
     text: &str,
 ) -> Result<Problems> {
     match file {
-        FileOf::Workflow(name) => Ok(project::check_text(&watched.project, name, text.to_owned())),
+        FileOf::Workflow(name) => {
+            let (project, name) = (watched.project.clone(), name.clone());
+            let text = text.to_owned();
+            aside(move || Ok(project::check_text(&project, &name, text))).await
+        }
         FileOf::Agent(_) => {
             // Its agents may stand in other files, and the settings may name some.
-            let (now, then) = project::with_file(layout, path, Some(text))?;
+            let (layout, of, text) = (layout.clone(), path.to_owned(), text.to_owned());
+            let work = move || project::with_file(&layout, &of, Some(&text));
+            let (now, then) = aside(work).await?;
             let mut found = then.only(|of| of == path);
             let others =
                 then.new_errors(&now).only(|of| of != path && !of.starts_with("workflows/"));
@@ -133,7 +139,7 @@ impl Node {
         if !holds(expect, known.as_deref()) {
             return Ok(Edit::Differs(known));
         }
-        let problems = check(layout, &watched, file, &path, &text)?;
+        let problems = check(layout, &watched, file, &path, &text).await?;
         if problems.has_errors() {
             return Ok(broken(&problems));
         }

@@ -45,7 +45,7 @@ use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 use super::issuers::Issuers;
-use super::{Node, edit};
+use super::{Node, aside, edit};
 use crate::audit::{anchor, verify};
 use crate::config::Config;
 use crate::control::protocol::{
@@ -299,8 +299,7 @@ impl Served {
         work: impl FnOnce(&Layout) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let layout = self.layout.clone();
-        let done = tokio::task::spawn_blocking(move || work(&layout)).await;
-        done.map_err(|_| Failure::new(Exit::Unavailable, "reading files has failed"))?
+        aside(move || work(&layout)).await
     }
 }
 
@@ -448,7 +447,7 @@ impl Control for Served {
 
     async fn saved_views(&self) -> Result<BTreeMap<String, SavedView>> {
         let node = self.node.clone();
-        to_the_end(async move { node.saved().read() }).await
+        aside(move || node.saved().read()).await
     }
 
     async fn save_view(&self, name: String, view: SavedView) -> Result<bool> {
@@ -462,7 +461,8 @@ impl Control for Served {
             Err(failure) => Came::Refused(failure.message.clone()),
         };
         to_the_end(async move {
-            let work = async { node.saved().put(name, view) };
+            let keeper = node.clone();
+            let work = aside(move || keeper.saved().put(name, view));
             node.audit().act(&actor, deed, work, new).await
         })
         .await
@@ -476,7 +476,8 @@ impl Control for Served {
             Err(failure) => Came::Refused(failure.message.clone()),
         };
         to_the_end(async move {
-            let work = async { node.saved().delete(&name) };
+            let keeper = node.clone();
+            let work = aside(move || keeper.saved().delete(&name));
             node.audit().act(&actor, deed, work, gone).await
         })
         .await

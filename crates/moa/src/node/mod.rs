@@ -125,14 +125,14 @@ pub struct Node {
 /// What is kept of what people tried and saved, in small files beneath the project's state.
 struct Notes {
     /// Tests of agents.
-    trials: trials::Trials,
+    trials: Arc<trials::Trials>,
     /// Filters of runs.
     saved: saved::Saved,
 }
 
 impl Notes {
     fn of(state: &Path) -> Self {
-        Self { trials: trials::Trials::read(state), saved: saved::Saved::new(state) }
+        Self { trials: Arc::new(trials::Trials::read(state)), saved: saved::Saved::new(state) }
     }
 }
 
@@ -405,6 +405,12 @@ pub fn read_config(layout: &Layout, project: &project::Project) -> Result<Config
     let env_file = project.settings.secrets.env_file.clone();
     let variables = crate::secrets::read_env_file(&layout.root, env_file.as_ref())?;
     Config::new(project.settings.clone(), &variables)
+}
+
+/// Does what may wait for a disk where it holds up nobody who asks for something else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Failure::new(Exit::Unavailable, "moa failed at its files"))?
 }
 
 async fn open_runs(views: &dyn Views) -> Result<u64> {

@@ -17,7 +17,7 @@ use moa_server::control::{AgentTest, AgentTried, LastTest};
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 
-use super::Node;
+use super::{Node, aside};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::{Beneath, PRIVATE};
 use crate::project::Layout;
@@ -29,6 +29,8 @@ pub const FILE: &str = "agent-tests.json";
 const TESTS_MAX: usize = 4;
 /// How long an attempt may take; with what it gets to stop, less than a request waits.
 pub const TEST_MAX: Span = Span::seconds(30);
+/// How long it gets to stop, however long its agent would get in a run.
+const GRACE_MAX: Span = Span::seconds(10);
 /// Bytes of what it wrote that are answered.
 const LOG_BYTES: usize = 64 << 10;
 
@@ -36,6 +38,8 @@ const LOG_BYTES: usize = 64 << 10;
 pub struct Trials {
     state: PathBuf,
     newest: Mutex<BTreeMap<Name, LastTest>>,
+    /// Held while the file is written, which takes longer than to look what is the newest.
+    turn: Mutex<()>,
     places: Semaphore,
 }
 
@@ -45,7 +49,7 @@ impl Trials {
         let text = fs::read(state.join(FILE)).unwrap_or_default();
         let newest = serde_json::from_slice(&text).unwrap_or_default();
         let places = Semaphore::new(TESTS_MAX);
-        Self { state: state.to_owned(), newest: Mutex::new(newest), places }
+        Self { state: state.to_owned(), newest: Mutex::new(newest), turn: Mutex::default(), places }
     }
 
     /// The newest of each agent.
@@ -55,10 +59,13 @@ impl Trials {
 
     /// Notes one; agents that are not there any more are forgotten.
     fn note(&self, agent: Name, test: LastTest, is_known: impl Fn(&Name) -> bool) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.insert(agent, test);
         newest.retain(|name, _| is_known(name));
-        let written = serde_json::to_vec(&*newest).map_err(Into::into).and_then(|bytes| {
+        let all = newest.clone();
+        drop(newest);
+        let written = serde_json::to_vec(&all).map_err(Into::into).and_then(|bytes| {
             Beneath::new(&self.state)?.write_as(Path::new(FILE), &bytes, PRIVATE)
         });
         if let Err(error) = written {
@@ -92,21 +99,31 @@ impl Node {
         trial::check_action(spec, &asked.action)?;
         let _place = self.notes.trials.places.try_acquire().map_err(|_| {
             let text = format!("{TESTS_MAX} agents are being tested already");
-            Failure::new(Exit::Unavailable, text).hint("try again when one of them is done")
+            Failure::new(Exit::Busy, text).hint("try again when one of them is done")
         })?;
         let usual = spec.timeout.unwrap_or(TEST_MAX);
         let limit = asked.timeout.unwrap_or(usual).min(TEST_MAX);
         let params = Json::Object(asked.params);
         let task = trial::task(asked.agent.clone(), asked.action.clone(), params, Some(limit))?;
         let (run, step, attempt, at) = (task.run, task.step.clone(), task.attempt, task.leased_at);
-        let outcome = self.worker.attempt_alone(task).await;
+        let outcome = self.worker.attempt_alone(task, GRACE_MAX).await;
         let took = view::now().since(at);
-        let (log, log_cut) = written(layout, run, &step, attempt);
-        wire::forget_attempts(layout, run);
+        let layout = layout.clone();
+        let (log, log_cut) = aside(move || {
+            let written = written(&layout, run, &step, attempt);
+            wire::forget_attempts(&layout, run);
+            Ok(written)
+        })
+        .await?;
         let (output, error, again_after) = of_outcome(outcome?);
         let AgentTest { agent, action, by, .. } = asked;
         let last = LastTest { at, by, action, succeeded: error.is_none(), took, error };
-        self.notes.trials.note(agent, last.clone(), |name| agents.contains_key(name));
+        let (trials, test) = (self.notes.trials.clone(), last.clone());
+        aside(move || {
+            trials.note(agent, test, |name| agents.contains_key(name));
+            Ok(())
+        })
+        .await?;
         Ok(AgentTried { last, output, again_after, log, log_cut })
     }
 }

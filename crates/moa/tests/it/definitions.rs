@@ -1,5 +1,9 @@
 //! Agents and workflows that come, change and go over the API.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 
 use crate::http::{Answer, Api};
@@ -167,6 +171,7 @@ fn a_workflow_is_deleted_and_what_it_did_stays() {
             break;
         }
         said.refused(409, "conflict");
+        std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(api.ended(&run)["status"], "success");
     let versions = api.get(&format!("{path}/versions")).expect(200).json();
@@ -263,4 +268,58 @@ fn a_workflow_is_deleted_by_a_command_with_and_without_a_node() {
     there.call(&["workflows", "delete", "none"]).expect(4);
     there.call(&["workflows", "delete", "hello"]).expect(0);
     assert!(!project.root.join("workflows/hello.yaml").exists());
+}
+
+/// Sends a request, and does not wait for the answer.
+fn sent(api: &Api, method: &str, path: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(&api.address).expect("it listens");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        api.address,
+        api.token(),
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect("it reads");
+    stream
+}
+
+#[test]
+fn an_agent_that_is_tested_keeps_its_place_no_longer_than_it_may() {
+    let project = Project::with("hello", "steps: [{run: echo}]\n");
+    let deaf = "shell: \"trap '' TERM; echo x >> began; while :; do sleep 0.1; done\"\n";
+    project.write("agents/deaf.yaml", &format!("{deaf}grace: 10m\n"));
+    project.write("agents/hang.yaml", "shell: 'echo x >> hung; exec sleep 600'\n");
+    let (node, api) = admin(&project);
+    let path = "/api/v1/agents/deaf/test";
+    let killed = api.post(path, &json!({"action": "any", "timeout": "50ms"})).expect(200).json();
+    assert_eq!(killed["test"]["error"]["kind"], "timeout", "{killed}");
+
+    let path = "/api/v1/agents/hang/test";
+    let _four: Vec<TcpStream> =
+        (0..4).map(|_| sent(&api, "POST", path, "{\"action\": \"any\"}")).collect();
+    project.wait_for("hung");
+    while project.read("hung").lines().count() < 4 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let busy = api.post(path, &json!({"action": "any"}));
+    assert!(busy.header("retry-after").is_some());
+    busy.refused(503, "busy");
+    node.kill();
+}
+
+#[test]
+fn a_disk_that_does_not_answer_holds_up_no_other_request() {
+    let project = Project::with("hello", "steps: [{run: echo}]\n");
+    let (node, api) = admin(&project);
+    let pipe = project.root.join(".moa/views.json");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("it can be called");
+    assert!(made.success());
+    // More than there are threads that answer; nobody writes to the other end.
+    let _four: Vec<TcpStream> = (0..4).map(|_| sent(&api, "GET", "/api/v1/views", "")).collect();
+    for _ in 0..20 {
+        api.get("/readyz").expect(200);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    node.kill();
 }
