@@ -90,13 +90,14 @@ pub async fn save(app: &App, who: &Identity, view: &str, filter: ViewFilter) -> 
     if !filter.workflow.is_empty() {
         workflow_name(&filter.workflow)?;
     }
-    if !filter.parent.is_empty() {
-        super::runs::list::cursor(&filter.parent)?;
-    }
     if filter.q.chars().count() > TEXT_CHARS_MAX {
         return Err(Problem::invalid(format!("`q` has at most {TEXT_CHARS_MAX} characters")));
     }
-    let ViewFilter { status, workflow, q, parent } = filter;
+    let ViewFilter { status, workflow, q, mut parent } = filter;
+    if !parent.is_empty() {
+        // As it may be written in the list; a short id may fit others later.
+        parent = super::runs::find(app, &parent).await?.to_string();
+    }
     let saved = SavedView { status, workflow, q, parent, by: who.cause(), at: now() };
     Ok(app.control().save_view(view.to_owned(), saved).await?)
 }

@@ -1,5 +1,7 @@
 //! The dashboard, as a browser without scripts gets it from a real node.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::http::{Answer, Api};
@@ -42,7 +44,7 @@ impl Browser {
             if page.status != 429 {
                 break page.expect(200);
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(10));
         };
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
         let policy = page.header("content-security-policy").expect("a policy");
@@ -58,7 +60,7 @@ impl Browser {
             if body.contains(words) {
                 return body;
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -380,6 +382,7 @@ fn runs_are_looked_through_and_a_filter_is_kept_for_all() {
     let api = Api::with_role(&project, &node, "viewer");
     let long = "x".repeat(201);
     api.get(&format!("/api/v1/runs?q={long}")).refused(400, "invalid_request");
+    project.call(&["runs", "list", "--search", &long]).expect(2);
 
     let page = "/runs?status=failed&q=no+ink";
     let fields = "view=No+%3Cink%3E&status=failed&workflow=&parent=&q=no+ink";
@@ -400,6 +403,12 @@ fn runs_are_looked_through_and_a_filter_is_kept_for_all() {
         api.send("PUT", &format!("/api/v1/views/{name}"), headers, &filter.to_string())
     };
     put("all", json!({})).refused(400, "invalid_request");
+    // As it can be written in the list; kept as what it means now.
+    put("of", json!({"parent": "last"})).expect(201);
+    let views = api.get("/api/v1/views").expect(200).json();
+    let last = project.call(&["runs", "show", "last", "--json"]).expect(0).json();
+    assert_eq!(views["views"][1]["filter"]["parent"], last["run"], "{views}");
+    put("bad", json!({"parent": "ffffffff"})).refused(404, "not_found");
     put("bad", json!({"status": "lost"})).refused(400, "invalid_request");
     put(&"x".repeat(61), json!({"status": "open"})).refused(400, "invalid_request");
     node.stop();

@@ -3,11 +3,11 @@
 use moa_core::ids::Name;
 use moa_core::run::RunStatus;
 use moa_core::workflow::notify_workflow;
-use moa_ports::search::{LOOKS_MAX, Search};
+use moa_ports::search::{LOOKS_MAX, Search, TEXT_CHARS_MAX};
 use moa_ports::views::{RunFilter, RunSummary};
 
 use crate::cmd::{Context, runtime};
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -112,6 +112,9 @@ async fn read(args: &Args, reader: &Reader) -> Result<Vec<RunSummary>> {
         limit: PAGE,
         ..RunFilter::default()
     };
+    if args.search.as_ref().is_some_and(|text| text.chars().count() > TEXT_CHARS_MAX) {
+        return Err(Failure::usage(format!("--search has at most {TEXT_CHARS_MAX} characters")));
+    }
     if let Some(parent) = &args.parent {
         filter.parent = Some(reader.find(parent).await?);
     }
