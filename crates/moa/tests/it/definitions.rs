@@ -2,11 +2,10 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
-use crate::http::{Answer, Api};
+use crate::http::{Answer, Api, pause};
 use crate::project::{Node, Project};
 use crate::remote::Elsewhere;
 
@@ -171,7 +170,7 @@ fn a_workflow_is_deleted_and_what_it_did_stays() {
             break;
         }
         said.refused(409, "conflict");
-        std::thread::sleep(Duration::from_millis(10));
+        pause();
     }
     assert_eq!(api.ended(&run)["status"], "success");
     let versions = api.get(&format!("{path}/versions")).expect(200).json();
@@ -287,12 +286,12 @@ fn sent(api: &Api, method: &str, path: &str, body: &str) -> TcpStream {
 #[test]
 fn an_agent_that_is_tested_keeps_its_place_no_longer_than_it_may() {
     let project = Project::with("hello", "steps: [{run: echo}]\n");
-    let deaf = "shell: \"trap '' TERM; echo x >> began; while :; do sleep 0.1; done\"\n";
-    project.write("agents/deaf.yaml", &format!("{deaf}grace: 10m\n"));
+    let deaf = "trap '' TERM; while :; do sleep 0.1 || true; done";
+    project.write("agents/deaf.yaml", &format!("shell: {{script: \"{deaf}\", grace: 10m}}\n"));
     project.write("agents/hang.yaml", "shell: 'echo x >> hung; exec sleep 600'\n");
     let (node, api) = admin(&project);
     let path = "/api/v1/agents/deaf/test";
-    let killed = api.post(path, &json!({"action": "any", "timeout": "50ms"})).expect(200).json();
+    let killed = api.post(path, &json!({"action": "any", "timeout": "1s"})).expect(200).json();
     assert_eq!(killed["test"]["error"]["kind"], "timeout", "{killed}");
 
     let path = "/api/v1/agents/hang/test";
@@ -300,7 +299,7 @@ fn an_agent_that_is_tested_keeps_its_place_no_longer_than_it_may() {
         (0..4).map(|_| sent(&api, "POST", path, "{\"action\": \"any\"}")).collect();
     project.wait_for("hung");
     while project.read("hung").lines().count() < 4 {
-        std::thread::sleep(Duration::from_millis(10));
+        pause();
     }
     let busy = api.post(path, &json!({"action": "any"}));
     assert!(busy.header("retry-after").is_some());
@@ -319,7 +318,7 @@ fn a_disk_that_does_not_answer_holds_up_no_other_request() {
     let _four: Vec<TcpStream> = (0..4).map(|_| sent(&api, "GET", "/api/v1/views", "")).collect();
     for _ in 0..20 {
         api.get("/readyz").expect(200);
-        std::thread::sleep(Duration::from_millis(10));
+        pause();
     }
     node.kill();
 }

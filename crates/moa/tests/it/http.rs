@@ -25,6 +25,11 @@ pub struct Answer {
     pub body: String,
 }
 
+/// Before a node is asked again: half as often as one token may, or a fast machine is told to wait.
+pub fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
 impl Api {
     /// Nobody.
     pub fn nobody(node: &Node) -> Self {
@@ -92,7 +97,7 @@ impl Api {
             if answer.status != 429 || self.token.is_none() {
                 return answer;
             }
-            std::thread::yield_now();
+            pause();
         }
     }
 
@@ -116,8 +121,7 @@ impl Api {
             if wanted(&answer) {
                 return answer;
             }
-            // Half as often as one token may, or a fast machine is told to wait.
-            std::thread::sleep(Duration::from_millis(10));
+            pause();
         }
     }
 

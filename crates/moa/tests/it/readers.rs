@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-use crate::http::Api;
+use crate::http::{Api, pause};
 use crate::project::{Node, Project};
 
 const HELLO: &str = "\
@@ -177,6 +177,7 @@ fn who_reads_nothing_is_cut_off_and_has_all_when_it_comes_back() {
         let open = open_ends(&api);
         ends.retain(|end| open.contains(end));
         api.get("/readyz").expect(200);
+        pause();
     }
     let growth = peak_bytes(&node).saturating_sub(before);
     println!("the node grew by {} KiB", growth >> 10);
