@@ -47,7 +47,7 @@ impl Views for Readers {
 
     async fn search(&self, search: &Search) -> Result<Found, StoreError> {
         let search = search.clone();
-        self.ask(move |conn| crate::search::runs(conn, &search)).await
+        self.ask_in_turn(move |conn| crate::search::runs(conn, &search)).await
     }
 
     async fn run(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use moa_ports::store::Error as StoreError;
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Error, Fail, Verdict};
 use crate::schema;
@@ -19,6 +19,8 @@ use crate::writer::Health;
 const READERS_MAX: usize = 3;
 /// Questions that wait for a thread at most: who asks more than that is told to come again.
 const WAITING_MAX: usize = 1000;
+/// Searches that are under way or wait for their turn, at most: each of them takes long.
+const SEARCHES_MAX: usize = 9;
 /// How long a thread waits for the next question before it ends.
 const READER_IDLE: Duration = Duration::from_secs(5);
 
@@ -38,6 +40,20 @@ struct Shared {
     health: Arc<Health>,
     queue: Arc<Queue>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    searches: Searches,
+}
+
+/// One search is under way at once, so that whoever reads something else finds a thread.
+struct Searches {
+    places: Arc<Semaphore>,
+    turn: Arc<Semaphore>,
+}
+
+impl Default for Searches {
+    fn default() -> Self {
+        let of = |permits| Arc::new(Semaphore::new(permits));
+        Self { places: of(SEARCHES_MAX), turn: of(1) }
+    }
 }
 
 /// Questions on their way to the threads.
@@ -60,8 +76,8 @@ struct State {
 impl Readers {
     /// Readers of a database to which a writer of ours writes (`live`), or perhaps nobody.
     pub fn new(path: PathBuf, live: bool, health: Arc<Health>) -> Self {
-        let (queue, threads) = (Arc::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { path, live, health, queue, threads }) }
+        let (queue, threads, searches) = Default::default();
+        Self { shared: Arc::new(Shared { path, live, health, queue, threads, searches }) }
     }
 
     /// The database.
@@ -80,12 +96,31 @@ impl Readers {
         }
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |reader| {
-            // Who asked may have gone away.
-            let _ = answer.send(reader.answer(question));
+            // Who asked may have gone away, while it waited or since.
+            if !answer.is_closed() {
+                let _ = answer.send(reader.answer(question));
+            }
         });
         shared.enqueue(job)?;
         let gone = |_| StoreError::Unavailable("a reader of the store ended".to_owned());
         answered.await.map_err(gone)?
+    }
+
+    /// Asks a question that takes long, when those before it are answered.
+    pub async fn ask_in_turn<T: Send + 'static>(
+        &self,
+        question: impl Fn(&Connection) -> Result<T, Fail> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let Searches { places, turn } = &self.shared.searches;
+        let place = places.clone().try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
+        let turn = turn.clone().acquire_owned().await.map_err(closed)?;
+        self.ask(move |conn| {
+            // Until it is answered, also when nobody waits for that any more.
+            let _held = (&place, &turn);
+            question(conn)
+        })
+        .await
     }
 
     /// Lets the questions asked so far be answered, and closes every connection.
@@ -272,9 +307,10 @@ pub(crate) fn has_log(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
+    use crate::{Options, SqliteStore};
 
     #[test]
     fn so_many_questions_wait_and_no_more() {
@@ -302,5 +338,88 @@ mod tests {
         drop(hold);
         assert_eq!(answers.iter().take(WAITING_MAX).count(), WAITING_MAX);
         ask(0).expect("there is room again");
+    }
+
+    /// A question that takes until the sender is gone; it says when it has begun.
+    fn long(began: Sender<()>) -> (impl Fn(&Connection) -> Result<(), Fail>, Sender<()>) {
+        let (hold, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let question = move |_: &Connection| {
+            began.send(()).expect("somebody listens");
+            let _ = locked(&held).recv();
+            Ok(())
+        };
+        (question, hold)
+    }
+
+    fn poll<T>(future: &mut std::pin::Pin<Box<impl Future<Output = T>>>) -> Option<T> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_search_at_once_and_few_that_wait_and_none_for_nobody() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("moa.db");
+        let _store = SqliteStore::open(&path, Options::default()).expect("a store");
+        let readers = Readers::new(path, true, Arc::default());
+        let (began, begins) = channel();
+        let (first, hold) = long(began);
+        let mut first = Box::pin(readers.ask_in_turn(first));
+        assert!(poll(&mut first).is_none());
+        begins.recv().expect("it is under way");
+        let quick = |_: &Connection| Ok(());
+        let mut others: Vec<_> =
+            (1..SEARCHES_MAX).map(|_| Box::pin(readers.ask_in_turn(quick))).collect();
+        assert!(others.iter_mut().all(|other| poll(other).is_none()));
+        assert_eq!(readers.ask_in_turn(quick).await, Err(StoreError::Busy));
+        // Each other question finds a thread, however many searches wait.
+        readers.ask(quick).await.expect("it is answered");
+        // Who has asked goes: the search is under way, and nobody gets its turn before it ends.
+        drop(first);
+        assert!(others.iter_mut().all(|other| poll(other).is_none()));
+        drop(hold);
+        for other in others {
+            other.await.expect("it is answered");
+        }
+        readers.ask_in_turn(quick).await.expect("there is room again");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_looked_up() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("moa.db");
+        let _store = SqliteStore::open(&path, Options::default()).expect("a store");
+        let readers = Readers::new(path, true, Arc::default());
+        let (began, begins) = channel();
+        let mut busy = Vec::new();
+        for _ in 0..READERS_MAX {
+            let (question, hold) = long(began.clone());
+            let mut asked = Box::pin(readers.ask(question));
+            assert!(poll(&mut asked).is_none());
+            begins.recv().expect("it is under way");
+            busy.push((asked, hold));
+        }
+        let (looked, looks) = channel();
+        let look = |name: &'static str| {
+            let looked = looked.clone();
+            readers.ask(move |_: &Connection| {
+                looked.send(name).expect("somebody listens");
+                Ok(())
+            })
+        };
+        let mut gone = Box::pin(look("gone"));
+        assert!(poll(&mut gone).is_none());
+        drop(gone);
+        let mut there = Box::pin(look("there"));
+        assert!(poll(&mut there).is_none());
+        drop(busy);
+        there.await.expect("it is answered");
+        readers.close();
+        drop(looked);
+        assert_eq!(looks.iter().collect::<Vec<_>>(), ["there"]);
     }
 }
