@@ -7,25 +7,37 @@ use serde_json::Value as Json;
 const MARK: &str = "***";
 
 /// Leaves out of an agent, as its file or as the node has it, what an address has beside its host, and
-/// the values of headers and environment variables.
+/// the values of headers and environment variables. What is not of the type that it should be is left
+/// out too: files with mistakes are shown as they are.
 pub fn for_viewers(agent: &mut Json) {
-    let Json::Object(map) = agent else {
-        if let Json::Array(all) = agent {
-            all.iter_mut().for_each(for_viewers);
-        }
-        return;
-    };
-    for (key, value) in map {
-        match key.as_str() {
-            "env" | "headers" => {
-                value.as_object_mut().into_iter().flatten().for_each(|(_, value)| hide(value));
+    match agent {
+        Json::Array(all) => all.iter_mut().for_each(for_viewers),
+        Json::Object(map) => {
+            for (key, value) in map {
+                match (key.as_str(), value) {
+                    // Schemas may describe something that is called as an address is.
+                    ("actions", _) => {}
+                    // Several in one file, each under its id, whatever that is.
+                    ("agents", Json::Object(all)) => all.values_mut().for_each(for_viewers),
+                    (key, value) => within(key, value),
+                }
             }
-            "url" => host_alone(value),
-            "urls" => value.as_array_mut().into_iter().flatten().for_each(host_alone),
-            // Schemas may describe something that is called so.
-            "actions" => {}
-            _ => for_viewers(value),
         }
+        _ => {}
+    }
+}
+
+/// What stands under a key of an agent, however deep.
+fn within(key: &str, value: &mut Json) {
+    match (key, value) {
+        (_, Json::Null) => {}
+        ("env" | "headers", Json::Object(map)) => map.values_mut().for_each(hide),
+        ("env" | "headers", value) => hide(value),
+        ("url" | "urls", value) => addresses(value),
+        ("http", value) if !value.is_object() => addresses(value),
+        (_, Json::Object(map)) => map.iter_mut().for_each(|(key, value)| within(key, value)),
+        (key, Json::Array(all)) => all.iter_mut().for_each(|value| within(key, value)),
+        _ => {}
     }
 }
 
@@ -33,8 +45,12 @@ fn hide(value: &mut Json) {
     *value = MARK.into();
 }
 
-fn host_alone(value: &mut Json) {
-    *value = value.as_str().and_then(origin).unwrap_or_else(|| MARK.to_owned()).into();
+fn addresses(value: &mut Json) {
+    match value {
+        Json::Array(all) => all.iter_mut().for_each(addresses),
+        Json::String(url) => *url = origin(url).unwrap_or_else(|| MARK.to_owned()),
+        value => hide(value),
+    }
 }
 
 /// `https://user:word@host:1/path?query` → `https://host:1/`.
@@ -64,5 +80,32 @@ mod tests {
         assert_eq!(agent["kind"]["http"]["urls"], json!(["http://[::1]:9/", "***", "***"]));
         assert_eq!(agent["env"], json!({"KEY": "***", "N": "***"}));
         assert_eq!(agent["actions"]["call"]["params"]["properties"]["env"]["type"], "object");
+    }
+
+    #[test]
+    fn short_forms_and_odd_types_show_no_more() {
+        let mut agents = json!({"agents": {
+            "short": {"http": "https://u:k-1@h.example/k-2"},
+            "actions": {"http": {"url": "http://h.example/k-3"}, "env": ["K=k-4"]},
+            "odd": {
+                "http": {"urls": "https://h.example/k-5", "url": ["http://h.example/k-6", {"a": "k-7"}]},
+                "headers": "X: k-8",
+                "env": "k-9",
+                "more": [{"http": ["https://h.example/k-10"]}, {"actions": {"headers": [["k-11"]]}}],
+                "actions": {"call": {"params": {"properties": {"url": {"type": "string"}}}}},
+            },
+            "none": {"env": null, "http": {"url": "http://h.example:1/", "headers": {}}},
+        }});
+        for_viewers(&mut agents);
+        assert!(!agents.to_string().contains("k-"), "{agents}");
+        let all = &agents["agents"];
+        assert_eq!(all["short"]["http"], "https://h.example/");
+        assert_eq!(
+            all["odd"]["http"],
+            json!({"urls": "https://h.example/", "url": ["http://h.example/", "***"]})
+        );
+        assert_eq!(all["odd"]["actions"]["call"]["params"]["properties"]["url"]["type"], "string");
+        let none = json!({"env": null, "http": {"url": "http://h.example:1/", "headers": {}}});
+        assert_eq!(all["none"], none);
     }
 }
