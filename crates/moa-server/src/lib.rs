@@ -190,10 +190,16 @@ impl App {
         &self.0.hub
     }
 
-    /// Writes down what is refused, as long as it is polled.
+    /// Writes down what is refused, until the server is to end. What it has begun to write it writes
+    /// to the end: it must not be dropped before.
     pub async fn write_refusals(&self) {
+        let mut ending = self.ending();
         loop {
-            self.write(self.auth().refusals.next().await).await;
+            let due = tokio::select! {
+                () = serve::stopped(&mut ending) => return,
+                due = self.auth().refusals.next() => due,
+            };
+            self.write(due).await;
         }
     }
 

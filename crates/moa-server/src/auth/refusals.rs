@@ -2,8 +2,10 @@
 //!
 //! Whoever is refused chooses how often, so not each refusal is an entry: the first one of somebody is
 //! one at once, and those of the next minute are one together, with their number. Of very many at the
-//! same time, who is not among the first is told with all others. So this fills no disk, and an answer
-//! waits for none of it. Absent: that something is refused because the log can't be written.
+//! same time, who is not among the first is told with all others. Who is known has places that no
+//! stranger takes, and strangers together get so many in an hour: so they fill no disk, and push nothing
+//! out of a log that is limited. An answer waits for none of it. Absent: that something is refused
+//! because the log can't be written.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,8 +17,18 @@ use super::Asker;
 
 /// Refusals of somebody are told together for so long.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Of so many at once is told who they are.
-const KNOWN_MAX: usize = 64;
+/// Those of many strangers are told together for so long.
+const HOUR: Duration = Duration::from_secs(3600);
+/// Of so many strangers at once is told from where they come.
+const STRANGERS_MAX: usize = 64;
+/// So many of them in an hour, however long each of them goes on.
+const STRANGERS_AN_HOUR: usize = 120;
+/// Of so many at once that are known is told who they are.
+const KNOWN_MAX: usize = 1000;
+/// Whom an [`Asker`] calls so is not known.
+const NOBODY: &str = "nobody";
+/// Who is told with all others.
+const MANY: &str = "many";
 
 /// Something that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,30 +55,71 @@ struct Window {
     rest: Option<Refusal>,
 }
 
+/// Who is told together, and of what: the known by who they are, strangers by where they come from.
+type Place = (Asker, &'static str);
+
+#[derive(Debug, Default)]
+struct Windows {
+    known: BTreeMap<Place, Window>,
+    strangers: BTreeMap<Place, Window>,
+    /// When an hour of strangers began, and how many places they have got in it.
+    hour: Option<(Instant, usize)>,
+}
+
+impl Windows {
+    /// The window of a refusal; it is the one of many, where there is no place.
+    fn of(&mut self, refusal: &mut Refusal, now: Instant) -> &mut Window {
+        let action = refusal.action;
+        let window = || Window { began: now, told: false, rest: None };
+        if refusal.asker.who != NOBODY {
+            let who = Asker { who: refusal.asker.who.clone(), from: String::new() };
+            let place = (who, action);
+            if self.known.len() < KNOWN_MAX || self.known.contains_key(&place) {
+                return self.known.entry(place).or_insert_with(window);
+            }
+        } else {
+            let place = (refusal.asker.clone(), action);
+            if self.strangers.contains_key(&place) || self.takes_stranger(now) {
+                return self.strangers.entry(place).or_insert_with(window);
+            }
+        }
+        refusal.asker = Asker { who: MANY.into(), from: "http, many addresses".into() };
+        self.strangers.entry((refusal.asker.clone(), action)).or_insert_with(window)
+    }
+
+    /// Whether there is a place for one more stranger, which is taken then.
+    fn takes_stranger(&mut self, now: Instant) -> bool {
+        let is_over = |began: Instant| now.saturating_duration_since(began) >= HOUR;
+        let (began, count) = self.hour.filter(|(began, _)| !is_over(*began)).unwrap_or((now, 0));
+        let single = self.strangers.keys().filter(|(asker, _)| asker.who == NOBODY).count();
+        let takes = count < STRANGERS_AN_HOUR && single < STRANGERS_MAX;
+        self.hour = Some((began, count + usize::from(takes)));
+        takes
+    }
+}
+
+/// How long those of somebody are told together.
+fn lasts(asker: &Asker) -> Duration {
+    if asker.who == MANY { HOUR } else { WINDOW }
+}
+
 /// All that is to be told.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    windows: Mutex<BTreeMap<(Asker, &'static str), Window>>,
+    windows: Mutex<Windows>,
     news: Notify,
 }
 
 impl Refusals {
-    fn windows(&self) -> MutexGuard<'_, BTreeMap<(Asker, &'static str), Window>> {
+    fn windows(&self) -> MutexGuard<'_, Windows> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes one.
     pub fn note(&self, refusal: Refusal, now: Instant) {
-        let mut windows = self.windows();
-        let key = |asker: &Asker| (asker.clone(), refusal.action);
-        let mut key_of = key(&refusal.asker);
         let mut refusal = refusal;
-        if windows.len() >= KNOWN_MAX && !windows.contains_key(&key_of) {
-            refusal.asker = Asker { who: "many".into(), from: "http, many addresses".into() };
-            key_of = (refusal.asker.clone(), refusal.action);
-        }
-        let window =
-            windows.entry(key_of).or_insert_with(|| Window { began: now, told: false, rest: None });
+        let mut windows = self.windows();
+        let window = windows.of(&mut refusal, now);
         let before = window.rest.as_ref().map_or(0, |rest| rest.times);
         window.rest = Some(Refusal { times: before + refusal.times, ..refusal });
         drop(windows);
@@ -77,21 +130,27 @@ impl Refusals {
     fn due(&self, now: Instant) -> (Vec<Refusal>, Option<Instant>) {
         let mut windows = self.windows();
         let mut due = Vec::new();
-        windows.retain(|_, window| {
-            let is_over = now.saturating_duration_since(window.began) >= WINDOW;
+        let mut tell = |(asker, _): &Place, window: &mut Window| {
+            let is_over = now.saturating_duration_since(window.began) >= lasts(asker);
             if is_over || !window.told {
                 due.extend(window.rest.take());
                 window.told = true;
             }
             !is_over
-        });
-        (due, windows.values().map(|window| window.began + WINDOW).min())
+        };
+        windows.known.retain(&mut tell);
+        windows.strangers.retain(&mut tell);
+        let all = windows.known.iter().chain(&windows.strangers);
+        let then = all.map(|((asker, _), window)| window.began + lasts(asker)).min();
+        (due, then)
     }
 
     /// All that is not told yet.
     pub fn rest(&self) -> Vec<Refusal> {
-        let windows = std::mem::take(&mut *self.windows());
-        windows.into_values().filter_map(|window| window.rest).collect()
+        let mut windows = self.windows();
+        let (known, strangers) =
+            (std::mem::take(&mut windows.known), std::mem::take(&mut windows.strangers));
+        known.into_values().chain(strangers.into_values()).filter_map(|one| one.rest).collect()
     }
 
     /// Waits until there is something to tell.
@@ -151,10 +210,39 @@ mod tests {
             refusals.note(refusal(&format!("{n}"), "x"), start);
         }
         let (due, _) = refusals.due(start);
-        assert_eq!(due.len(), KNOWN_MAX + 1);
+        assert_eq!(due.len(), STRANGERS_MAX + 1);
         assert_eq!(due.iter().map(|refusal| refusal.times).sum::<u64>(), 10_000);
         refusals.note(refusal("0", "x"), start);
         assert_eq!(refusals.rest().len(), 1);
         assert_eq!(refusals.rest(), []);
+    }
+
+    #[test]
+    fn strangers_take_no_place_of_the_known_and_get_few_in_an_hour() {
+        let refusals = Refusals::default();
+        let start = Instant::now();
+        let known = |n: usize, from: &str| {
+            let asker = Asker { who: format!("token:{n} (x)"), from: from.into() };
+            Refusal { asker, action: "access", ..refusal("", "x") }
+        };
+        let (mut entries, mut times) = (0, 0);
+        // Each minute of a day of another thousand addresses.
+        for minute in 0..24 * 60 {
+            let now = start + Duration::from_secs(minute * 60);
+            for n in 0..1000 {
+                refusals.note(refusal(&format!("{minute} {n}"), "x"), now);
+            }
+            refusals.note(known(minute as usize, "a"), now);
+            refusals.note(known(minute as usize, "b"), now);
+            let (due, _) = refusals.due(now);
+            let (ours, others): (Vec<_>, Vec<_>) =
+                due.into_iter().partition(|one| one.asker.who.starts_with("token:"));
+            assert_eq!(ours, [Refusal { times: 2, ..known(minute as usize, "b") }]);
+            entries += others.len();
+            times += others.iter().map(|one| one.times).sum::<u64>();
+        }
+        times += refusals.rest().iter().map(|one| one.times).sum::<u64>();
+        assert_eq!(times, 24 * 60 * 1000, "each is counted");
+        assert!(entries <= 24 * (STRANGERS_AN_HOUR * 2 + 2), "{entries}");
     }
 }

@@ -208,10 +208,9 @@ impl Http {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let limits = (waits, connections_max());
-                    tokio::select! {
-                        () = serve::serve(listener, tls, limits, app.router(), stopped) => {}
-                        () = app.write_refusals() => {}
-                    }
+                    let served = serve::serve(listener, tls, limits, app.router(), stopped);
+                    // What is being written down is not cut off by the end.
+                    tokio::join!(served, app.write_refusals());
                     app.last_refusals().await;
                 }
                 Err(error) => tracing::error!(%error, "the server can't start"),

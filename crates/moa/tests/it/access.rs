@@ -27,7 +27,10 @@ fn code_of(link: &str) -> String {
 
 /// The acts of an action, the newest first.
 fn acts(project: &Project, action: &str) -> Vec<Json> {
-    let log = project.call(&["audit", "list", "--json", "--action", action]).expect(0).json();
+    let log = project
+        .call(&["audit", "list", "--json", "-n", "500", "--action", action])
+        .expect(0)
+        .json();
     log.as_array().expect("a list").clone()
 }
 
@@ -144,6 +147,29 @@ fn who_is_refused_is_in_the_audit_log_in_few_entries() {
         (&json!("POST /api/v1/runs"), &json!("DELETE /api/v1/tokens/tok_1"))
     );
     assert!(asked[0].to_string().contains("takes the role"), "{asked:#?}");
+}
+
+#[test]
+fn whom_a_node_refused_before_it_stopped_is_in_the_audit_log() {
+    let (project, node) = shop();
+    let admin = Api::with_role(&project, &node, "admin");
+    let made = (0..40).map(|n| {
+        let new = json!({"name": format!("v{n}"), "role": "viewer"});
+        let made = admin.post("/api/v1/tokens", &new).expect(201).json();
+        made["token"].as_str().expect("a token").to_owned()
+    });
+    let made: Vec<String> = made.collect();
+    let nobody = Api::nobody(&node);
+    for token in &made {
+        let headers = format!("Authorization: Bearer {token}\r\n");
+        nobody.send("DELETE", "/api/v1/tokens/tok_1", &headers, "").refused(403, "forbidden");
+    }
+    node.stop();
+    let mut all = acts(&project, "access");
+    all.retain(|act| act["outcome"] == "refused");
+    let who: std::collections::BTreeSet<String> =
+        all.iter().map(|act| act["who"].to_string()).collect();
+    assert_eq!(who.len(), made.len(), "{who:?}");
 }
 
 #[test]
