@@ -362,6 +362,23 @@ impl Identity {
         }
     }
 
+    /// Whether somebody may look at what a viewer may look at: all of a resource, or what is called so.
+    pub fn sees(&self, of: Resource, called: Option<&str>) -> bool {
+        let reads = self.scopes.list().is_some_and(|scopes| scopes.contains(&Scope::Read));
+        reads || self.scopes.reaches(of, called)
+    }
+
+    /// Refuses who may not look at what is called so.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`].
+    pub fn must_see(&self, of: Resource, called: &str) -> Result<()> {
+        match self.sees(of, Some(called)) {
+            true => Ok(()),
+            false => Err(out_of_scope(&Area::Of(of), &self.scopes)),
+        }
+    }
+
     /// Whether somebody may see or do all of a resource that takes this role.
     pub fn may(&self, least: Role, of: Resource) -> bool {
         self.role.includes(least) && self.scopes.reaches(of, None)
@@ -447,7 +464,8 @@ async fn in_path(app: &App, of: Resource, params: &RawPathParams) -> Result<Opti
     let part = |wanted: &str| params.iter().find(|(key, _)| *key == wanted).map(|(_, text)| text);
     let plain = |key: &str| Ok(part(key).map(str::to_owned));
     match of {
-        Resource::Runs => match part("run") {
+        // The short paths call either `id`.
+        Resource::Runs => match part("run").or(part("id")) {
             Some(run) => workflow_of(app, run).await,
             None => plain("workflow"),
         },
@@ -461,7 +479,7 @@ async fn in_path(app: &App, of: Resource, params: &RawPathParams) -> Result<Opti
             }
         },
         Resource::Workflows => plain("workflow"),
-        Resource::Agents => plain("agent"),
+        Resource::Agents => Ok(plain("agent")?.or(plain("id")?)),
         Resource::Webhooks => plain("webhook"),
         Resource::Secrets => plain("secret"),
         Resource::Events | Resource::Alerts | Resource::Metrics | Resource::Node => Ok(None),

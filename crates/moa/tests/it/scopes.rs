@@ -129,6 +129,7 @@ fn a_token_for_one_workflow_starts_and_sees_that_one_alone() {
     ci.get("/api/v1/runs?workflow=nightly").expect(200);
     ci.get("/api/v1/triggers?workflow=nightly").expect(200);
     ci.get("/api/v1/triggers/nightly").expect(200);
+    ci.get(&format!("/api/workflows/{run}")).expect(200);
     let me = ci.get("/api/v1/me").expect(200).json();
     assert_eq!(me["scopes"], json!(["runs:night*", "triggers:nightly"]));
 
@@ -299,6 +300,46 @@ fn what_a_narrow_token_makes_ends_with_it() {
     }
     let left = admin.get("/api/v1/tokens").expect(200).json();
     assert_eq!(left["tokens"].as_array().map(Vec::len), Some(4), "{left}");
+}
+
+#[test]
+fn what_is_looked_at_is_what_the_scopes_reach_on_every_way() {
+    let (project, node) = shop();
+    project.write("agents/shell.yaml", "command: [sh, -c, 'cat > got']\n");
+    let admin = Api::with_role(&project, &node, "admin");
+    let rule = json!({"name": "rule-of-all", "run": "nightly", "on": {"event": "go2"}});
+    let made = admin.post("/api/v1/rules", &rule);
+    assert_eq!(made.status, 201, "{}", made.body);
+    let runs: Vec<String> = (0..2)
+        .map(|_| text(&start(&admin, "nightly").expect(201).json()["run"]))
+        .inspect(|run| drop(admin.ended(run)))
+        .collect();
+
+    let reader = Api::with_scopes(&project, &node, "operator", &["read"]);
+    reader.get(&format!("/runs/{}/compare?with={}", runs[1], runs[0])).expect(200);
+    let list = "/api/v1/triggers?workflow=nightly";
+    assert!(reader.get(list).expect(200).body.contains("rule-of-all"));
+    let named = Api::with_scopes(&project, &node, "operator", &["triggers:nightly"]);
+    let listed = named.get(list).expect(200).body;
+    assert!(listed.contains("nightly") && !listed.contains("rule-of-all"), "{listed}");
+
+    admin.get("/api/v1/agents/shell").expect(200);
+    let agent = Api::with_scopes(&project, &node, "viewer", &["agents:shell"]);
+    agent.get("/api/agents/shell/metrics").expect(200);
+    agent.get("/api/agents/other/metrics").refused(403, "forbidden");
+
+    let writer = Api::with_scopes(&project, &node, "operator", &["workflows"]);
+    let both =
+        Api::with_scopes(&project, &node, "operator", &["workflows:nightly", "runs:nightly"]);
+    let page = |api: &Api, path: &str| api.get(path).expect(200).body;
+    for path in ["/workflows/nightly", "/workflows"] {
+        let seen = page(&writer, path);
+        assert!(seen.contains("nightly") && !seen.contains("success"), "{seen}");
+    }
+    let without = page(&writer, "/workflows/nightly");
+    assert!(!without.contains(&runs[0]) && !without.contains("/start"), "{without}");
+    let with = page(&both, "/workflows/nightly");
+    assert!(with.contains(&runs[0]) && with.contains("/start"), "{with}");
 }
 
 #[test]

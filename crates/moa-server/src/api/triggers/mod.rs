@@ -16,6 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::paging::Part;
 use super::runs::list::{limit, name};
 use crate::App;
+use crate::auth::Identity;
+use crate::auth::scope::Resource;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
 
@@ -97,10 +99,13 @@ pub struct Filter {
     cursor: Option<String>,
 }
 
-async fn all(app: &App, filter: Filter, clocks: bool) -> Result<Json<TriggerList>> {
+async fn all(app: &App, who: &Identity, filter: Filter, clocks: bool) -> Result<Json<TriggerList>> {
     let workflow = filter.workflow.as_deref().map(name).transpose()?;
     let mut known = known(app, workflow).await?;
+    // Rules are the project's, whichever workflow they start.
+    let rules = who.sees(Resource::Triggers, None);
     known.retain(|known| !clocks || known.spec.schedule().is_some());
+    known.retain(|known| rules || !known.spec.rule);
     let part = Part { limit: filter.limit, cursor: filter.cursor };
     // A space is before all that names are made of: so it is the order of workflow and name.
     let name = |known: &Known| format!("{} {}", known.spec.workflow, known.spec.label());
@@ -122,9 +127,10 @@ async fn all(app: &App, filter: Filter, clocks: bool) -> Result<Json<TriggerList
 )]
 pub async fn list(
     State(app): State<App>,
+    who: Identity,
     Query(filter): Query<Filter>,
 ) -> Result<Json<TriggerList>> {
-    all(&app, filter, false).await
+    all(&app, &who, filter, false).await
 }
 
 /// Schedules: triggers with a clock
@@ -134,9 +140,10 @@ pub async fn list(
 )]
 pub async fn schedules(
     State(app): State<App>,
+    who: Identity,
     Query(filter): Query<Filter>,
 ) -> Result<Json<TriggerList>> {
-    all(&app, filter, true).await
+    all(&app, &who, filter, true).await
 }
 
 /// A trigger

@@ -50,7 +50,7 @@ pub async fn show(
         ("", Some(usual)) => Some(app.reader().run(usual).await?),
         (given, _) => {
             let other = app.reader().run(app.reader().find(given).await?).await?;
-            who.must_reach(Resource::Runs, Some(other.row.workflow.as_str()))?;
+            who.must_see(Resource::Runs, other.row.workflow.as_str())?;
             Some(other)
         }
     };

@@ -22,6 +22,7 @@ use crate::App;
 use crate::api::runs::list::name;
 use crate::auth::Identity;
 use crate::auth::role::Role;
+use crate::auth::scope::Resource;
 use crate::control::FileWorkflow;
 use crate::error::{Problem, Result};
 use crate::extract::{Path, Query};
@@ -104,11 +105,12 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let now = now();
     let mut rows = Vec::new();
     for (i, file) in files.iter().enumerate() {
-        let last = match i < LAST_RUNS {
+        let seen = who.sees(Resource::Runs, Some(file.name.as_str()));
+        let last = match i < LAST_RUNS && seen {
             true => last_run(&app, &file.name).await?,
             false => None,
         };
-        rows.push(row(file, last.as_ref(), now));
+        rows.push(row(file, last.as_ref(), seen, now));
     }
     let body = html! {
         @if rows.is_empty() {
@@ -150,7 +152,7 @@ async fn last_runs(app: &App, workflow: &Name, limit: usize) -> Result<Vec<RunSu
     Ok(app.reader().views.runs(&filter).await?)
 }
 
-fn row(file: &FileWorkflow, last: Option<&RunSummary>, now: Millis) -> Markup {
+fn row(file: &FileWorkflow, last: Option<&RunSummary>, seen: bool, now: Millis) -> Markup {
     let plan = file.served.as_ref().map(|(plan, _)| plan);
     let path = format!("/workflows/{}", file.name);
     let steps = |plan: &Plan| plan.steps.iter().filter(|step| !is_container(step)).count();
@@ -168,7 +170,7 @@ fn row(file: &FileWorkflow, last: Option<&RunSummary>, now: Millis) -> Markup {
                         (parts::run_status(run.status)) " "
                         (parts::time(run.started_at.unwrap_or(run.created_at), now))
                     },
-                    None => span class="dim" { "never ran" },
+                    None => @if seen { span class="dim" { "never ran" } },
                 }
             }
             td class="wide over" {
@@ -198,7 +200,9 @@ pub async fn one(
     let live = live::ask(&app).await?;
     let shown = Shown::find(&app, &workflow, asked.version).await?;
     let name = &shown.name;
-    let last = last_runs(&app, name, RUNS).await?;
+    let sees_runs = who.sees(Resource::Runs, Some(name.as_str()));
+    let starts = who.role.includes(Role::Operator)
+        && who.must_reach(Resource::Runs, Some(name.as_str())).is_ok();
     let plan = shown.plan.as_ref().map(|(plan, _)| plan);
     let lines = |step: &moa_core::workflow::PlanStep| {
         Some(format!("/workflows/{name}/source{}#L{}", query(&shown), step.line))
@@ -210,19 +214,26 @@ pub async fn one(
         (problems(&shown))
         @if let Some(plan) = plan { (graph::of_plan(plan, lines)) }
         div class="cards" {
-            @if let Some(plan) = plan.filter(|_| who.role.includes(Role::Operator)) {
+            @if let Some(plan) = plan.filter(|_| starts) {
                 section class="card" { h2 { "Start a run" } (form::form(&who, plan, &shown)) }
             }
-            (statistics::card(&app, name).await?)
+            @if sees_runs { (statistics::card(&app, name).await?) }
         }
+        @if sees_runs { (last_card(&app, name).await?) }
+    };
+    let json = Some(format!("/api/v1/workflows/{name}"));
+    Ok(frame(&app, &who, &shown, "", json, live, body))
+}
+
+async fn last_card(app: &App, name: &Name) -> Result<Markup> {
+    let last = last_runs(app, name, RUNS).await?;
+    Ok(html! {
         section class="card" {
             h2 { "Last runs" a href={ "/runs?workflow=" (name) } { "all of them" } }
             @if last.is_empty() { (parts::empty("It has never run", &html! {})) }
             (runs::table(&last, now(), false))
         }
-    };
-    let json = Some(format!("/api/v1/workflows/{name}"));
-    Ok(frame(&app, &who, &shown, "", json, live, body))
+    })
 }
 
 /// What a link to the same version ends with.
