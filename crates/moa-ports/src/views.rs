@@ -360,6 +360,8 @@ pub const ENDS_LOOKED_MAX: usize = 100_000;
 
 /// How far steps that wait for a person are counted.
 pub const ASKS_MAX: u64 = 10_000;
+/// Tasks that can be claimed among which the oldest is looked for.
+pub const READY_LOOKED_MAX: usize = 1000;
 
 /// What became of a run. In order of how long what belongs to it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -390,6 +392,10 @@ pub struct Totals {
     pub asks: u64,
     /// The newest event number.
     pub events: u64,
+    /// Since when the oldest of the tasks that can be claimed waits, among the first
+    /// [`READY_LOOKED_MAX`] in the order of their queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_since: Option<Millis>,
     /// When the first trigger is due, by the wall clock; in the past when nobody has looked at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger_due: Option<Millis>,

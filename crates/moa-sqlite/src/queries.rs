@@ -18,7 +18,8 @@ use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, Wo
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
     ASKS_MAX, BEFORE_MAX, ENDS_LOOKED_MAX, Fate, HistoryRow, KeptAsk, KeptRow, PART_BYTES,
-    PENDING_TASKS_MAX, Pending, PendingTask, Places, RunFilter, RunSummary, Totals, Views,
+    PENDING_TASKS_MAX, Pending, PendingTask, Places, READY_LOOKED_MAX, RunFilter, RunSummary,
+    Totals, Views,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -552,6 +553,17 @@ fn first_due(conn: &Connection) -> Result<Option<Millis>, Fail> {
     Ok(first.map(Millis))
 }
 
+/// Only the index is walked as a whole, as for their number; of the steps, so many are read.
+fn ready_since(conn: &Connection) -> Result<Option<Millis>, Fail> {
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT min(s.ready_at) FROM (SELECT run_no, inst FROM steps WHERE queue_key IS NOT NULL \
+         ORDER BY queue_key LIMIT {READY_LOOKED_MAX}) q CROSS JOIN steps s \
+         ON s.run_no = q.run_no AND s.inst = q.inst"
+    ))?;
+    let first: Option<i64> = stmt.query_row([], |row| row.get(0))?;
+    Ok(first.map(Millis))
+}
+
 pub(crate) fn totals(conn: &Connection) -> Result<Totals, Fail> {
     let count = |sql: &str| -> Result<u64, Fail> {
         let mut stmt = conn.prepare_cached(sql)?;
@@ -568,6 +580,7 @@ pub(crate) fn totals(conn: &Connection) -> Result<Totals, Fail> {
         messages: count("SELECT count(*) FROM messages")?,
         asks: count(&format!("SELECT count(*) FROM (SELECT 1 {ASKS} LIMIT {ASKS_MAX})"))?,
         events: last_event(conn)?,
+        ready_since: ready_since(conn)?,
         trigger_due: first_due(conn)?,
         ..Totals::default()
     };

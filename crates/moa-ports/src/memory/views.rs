@@ -22,8 +22,8 @@ use crate::search::{self, Found, Search};
 use crate::store::{Error, Snapshot, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use crate::views::{
-    ASKS_MAX, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
-    Views,
+    ASKS_MAX, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, READY_LOOKED_MAX, RunFilter,
+    RunSummary, Totals, Views,
 };
 
 #[async_trait]
@@ -201,6 +201,7 @@ impl Views for MemoryStore {
             messages: model.messages.len() as u64,
             asks: model.runs.values().map(asks).sum::<u64>().min(ASKS_MAX),
             events: model.last_event,
+            ready_since: ready_since(&model),
             trigger_due: model.first_due_trigger(),
             ..Totals::default()
         };
@@ -329,4 +330,14 @@ fn part<'a>(rows: impl Iterator<Item = &'a HistoryRow>, events: usize) -> Vec<Hi
         }
     }
     found
+}
+
+/// Since when the oldest of the tasks that are first in their queues waits.
+fn ready_since(model: &Model) -> Option<Millis> {
+    let mut all: Vec<_> = model.ready.values().flatten().collect();
+    all.sort_unstable_by_key(|(queue_key, ..)| queue_key);
+    let step = |(_, _, run, inst): &(i64, u64, RunId, InstIx)| {
+        model.runs.get(run)?.steps.get(inst)?.ready_at
+    };
+    all.into_iter().take(READY_LOOKED_MAX).filter_map(step).min()
 }

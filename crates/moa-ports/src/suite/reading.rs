@@ -7,7 +7,7 @@ use moa_core::ids::{RunId, VersionHash};
 use moa_core::machine::{Place, TimerKey};
 use moa_core::run::{ParentRef, RunStatus, StepRow};
 use moa_core::step::{ErrorKind, StepError, StepStatus, WaitReason};
-use moa_core::time::Span;
+use moa_core::time::{Millis, Span};
 use serde_json::json;
 
 use super::build::{
@@ -340,7 +340,9 @@ fn totals_count_what_is_there(bench: &mut Bench) -> Verdict {
     let waits = |inst, wait| StepRow { wait: Some(wait), ..step(inst, StepStatus::Waiting) };
     let running = [step(1, StepStatus::Running), step(2, StepStatus::Running)];
     let waiting = [waits(3, WaitReason::Approval), waits(4, WaitReason::Timer)];
-    let steps = [ready(0, 1)].into_iter().chain(running).chain(waiting).collect();
+    let since = |at| StepRow { ready_at: Some(Millis(at)), ..ready(0, 1) };
+    let later = StepRow { inst: 5, queue_key: Some(0), ..since(9) };
+    let steps = [since(7), later].into_iter().chain(running).chain(waiting).collect();
     bench.applied(Commit { timers, messages, ..with_steps(change(run(2), 1), steps) });
     bench.applied(end(run(1), 1, RunStatus::Succeeded));
     let totals = bench.totals();
@@ -348,7 +350,8 @@ fn totals_count_what_is_there(bench: &mut Bench) -> Verdict {
     let counts = names.map(|name| totals.runs.get(name).copied().unwrap_or(0));
     assert_eq!(counts, [1, 1, 1, 1, 2, 1]);
     assert_eq!(totals.runs.len(), 6);
-    assert_eq!((totals.ready, totals.running, totals.timers), (1, 2, 1));
+    assert_eq!((totals.ready, totals.running, totals.timers), (2, 2, 1));
+    assert_eq!(totals.ready_since, Some(Millis(7)));
     assert_eq!((totals.messages, totals.events, totals.asks), (2, 9, 1));
     let asks = RunFilter { asks: true, ..filter() };
     let asking: Vec<RunId> = bench.runs(&asks).iter().map(|found| found.run).collect();

@@ -71,9 +71,9 @@ impl Snapshot {
     }
 
     /// For how many seconds the oldest trigger that is due has not been looked at.
-    fn schedule_lag(&self) -> f64 {
-        let late = self.totals.trigger_due.map_or(0, |due| self.now.since(due).0);
-        late as f64 / 1000.0
+    /// How long ago something was, in seconds.
+    fn age(&self, at: Option<Millis>) -> f64 {
+        at.map_or(0.0, |at| self.now.since(at).0 as f64 / 1000.0)
     }
 
     fn runs(&self, out: &mut Out<'_>) -> Result<(), Error> {
@@ -122,9 +122,13 @@ impl Snapshot {
         let about = "Changes of runs in a commit";
         out.histogram("moa_commit_changes", about, &self.meter.commit_changes)?;
         let about = "Age of the oldest slot that is due and that nobody has looked at";
-        out.gauge("moa_schedule_lag_seconds", about, self.schedule_lag())?;
+        out.gauge("moa_schedule_lag_seconds", about, self.age(self.totals.trigger_due))?;
         let about = "Tasks that can be claimed, in memory or not";
         out.gauge("moa_queue_depth", about, self.totals.ready as f64)?;
+        let about = "Age of the oldest task that can be claimed";
+        out.gauge("moa_oldest_ready_task_seconds", about, self.age(self.totals.ready_since))?;
+        let about = "Steps that a node works on, as the store knows";
+        out.gauge("moa_leases", about, self.totals.running as f64)?;
         out.gauge("moa_timers", "Armed timers", self.totals.timers as f64)?;
         out.counter("moa_events", "Events of all runs", self.totals.events as f64)?;
         let counted = self.counted.iter().map(|(name, total)| (name.as_str(), *total));
