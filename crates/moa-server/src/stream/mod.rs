@@ -1,7 +1,7 @@
 //! Live events: as they are committed, over a WebSocket or as server-sent events.
 //!
 //! A stream takes up behind any event, and has each event behind it once, in order. All streams share
-//! what is read of the newest commits ([`ring`]); each has a place of its own in it ([`feed`]). A
+//! what is read of the newest commits (`ring`); each has a place of its own in it (`feed`). A
 //! reader that doesn't read holds up nobody: at most one part of events waits for it, and it is cut
 //! off in the end.
 
