@@ -46,6 +46,28 @@ fn every_route_admits_the_roles_of_the_table_and_nobody_else() {
 }
 
 #[test]
+fn no_route_changes_anything_for_a_browser_without_its_csrf_token() {
+    use moa_server::auth::role::Access;
+    let (project, node) = shop();
+    let nobody = Api::nobody(&node);
+    let link = project.call(&["open", "--print"]).expect(0).out;
+    let code = link.trim().rsplit_once("code=").expect("a code").1.to_owned();
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let signed = nobody.send("POST", "/sign-in", form, &format!("code={code}")).expect(303);
+    let cookie = signed.header("set-cookie").expect("a cookie");
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().expect("a pair"));
+    let (_, _, table) = moa_server::table();
+    let changes = table.iter().filter(|row| row.method != "GET" && row.access != Access::Public);
+    let mut refused = 0;
+    for row in changes {
+        let path = row.path.replace(['{', '}'], "");
+        nobody.send(&row.method, &path, &cookie, "").refused(403, "csrf_missing");
+        refused += 1;
+    }
+    assert!(refused > 50, "{refused}");
+}
+
+#[test]
 fn a_run_is_started_once_for_a_key_and_told_as_documented() {
     let (project, node) = shop();
     let api = Api::with_role(&project, &node, "operator");

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 
+use crate::http::Api;
 use crate::project::{Node, Project, Said};
 
 /// Names, and what is planted under them: with characters that every encoding changes.
@@ -227,6 +228,26 @@ fn questions(runs: &[String]) -> Vec<Vec<String>> {
     all
 }
 
+/// All that can be read of a run and its workflow over HTTP: the API, the dashboard, the metrics.
+fn nothing_served(project: &Project, node: &Node, run: &str, workflow: &str) {
+    let api = Api::with_role(project, node, "admin");
+    let (_, _, table) = moa_server::table();
+    let mut read = 0;
+    for row in table.iter().filter(|row| row.method == "GET" && !row.path.ends_with("/stream")) {
+        let path = row.path.replace("{run}", run).replace("{workflow}", workflow);
+        let path = path.replace("{agent}", "parrot").replace("{step}", "say");
+        let path = path.replace("{attempt}", "1").replace("{id}", run);
+        if path.contains('{') {
+            continue;
+        }
+        let said = api.get(&path);
+        nothing_in(&path, said.head.as_bytes());
+        nothing_in(&path, said.body.as_bytes());
+        read += usize::from(said.status == 200);
+    }
+    assert!(read > 50, "{read} of the routes were read");
+}
+
 #[test]
 fn planted_secrets_are_nowhere_in_what_moa_writes_or_says() {
     let project = project();
@@ -264,6 +285,9 @@ fn planted_secrets_are_nowhere_in_what_moa_writes_or_says() {
         assert!(said.code < 2, "{args:?}: {} {}", said.code, said.err);
         nothing_in(&format!("{args:?}"), said.out.as_bytes());
         nothing_in(&format!("{args:?} (stderr)"), said.err.as_bytes());
+    }
+    for (run, (name, _)) in runs.iter().zip(PLANTED) {
+        nothing_served(&project, &node, run, &name.to_lowercase());
     }
     let backup = project.outside().join("backup.tar");
     project.call(&["backup", backup.to_str().expect("UTF-8"), "--logs", "--work"]).expect(0);
