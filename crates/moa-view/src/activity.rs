@@ -15,8 +15,10 @@ use crate::reader::Reader;
 
 /// Commits of the history that are looked at, usually.
 pub const COMMITS: u64 = 1000;
-/// Rows and events of the history that are read at once.
-const PART: (usize, usize) = (200, 5_000);
+/// Commits of a part of the history.
+const PART: u64 = 200;
+/// Events that are read at once, about.
+const PART_EVENTS: usize = 5_000;
 /// Events that are looked at in all, about.
 const EVENTS: usize = 100_000;
 
@@ -71,17 +73,24 @@ impl Activity {
 /// The store can't be read.
 pub async fn lately(reader: &Reader, agent: &Name, commits: u64) -> Result<Vec<Ended>> {
     let mut by_run: BTreeMap<RunId, Vec<HistoryRow>> = BTreeMap::new();
-    let mut behind = reader.views.last_event().await?.saturating_sub(commits);
-    let mut events = 0;
-    while events < EVENTS {
-        let rows = reader.views.events(behind, PART.0, PART.1).await?;
-        let Some(last) = rows.last() else { break };
-        behind = last.seq;
-        events += rows.iter().map(|row| row.events.len()).sum::<usize>();
-        for row in rows {
-            by_run.entry(row.run).or_default().push(row);
+    let mut upto = reader.views.last_event().await?;
+    let (end, mut events) = (upto.saturating_sub(commits), 0);
+    // The newest part first: what is left out, when there is too much, is the oldest.
+    while upto > end && events < EVENTS {
+        let from = upto.saturating_sub(PART).max(end);
+        let mut behind = from;
+        while behind < upto {
+            let rows = (upto - behind) as usize;
+            let mut rows = reader.views.events(behind, rows, PART_EVENTS).await?;
+            rows.retain(|row| row.seq <= upto);
+            let Some(last) = rows.last() else { break };
+            behind = last.seq;
+            events += rows.iter().map(|row| row.events.len()).sum::<usize>();
+            rows.into_iter().for_each(|row| by_run.entry(row.run).or_default().push(row));
         }
+        upto = from;
     }
+    by_run.values_mut().for_each(|rows| rows.sort_by_key(|row| row.seq));
     of_agent(reader, by_run, agent).await
 }
 
@@ -98,6 +107,9 @@ pub async fn of_agent(
     let (mut names, mut ended) = (Names::default(), Vec::new());
     for (run, rows) in by_run {
         let all = of_history(&rows);
+        if all.is_empty() {
+            continue;
+        }
         let (_, named) = names.named(reader, run, all.keys().copied()).await?;
         let is_ours = |inst: &InstIx| {
             named.get(inst).is_some_and(|named| named.agent.as_ref() == Some(agent))

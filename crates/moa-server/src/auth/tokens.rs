@@ -282,12 +282,7 @@ impl Tokens {
         self.update(|entries| {
             let found = entries.iter().find(|entry| entry.id == id).cloned();
             let found = found.ok_or_else(|| Error::Unknown(id.to_owned()))?;
-            let mut gone = vec![id.to_owned()];
-            while let Some(id) = gone.pop() {
-                let ends = |e: &Entry| e.id == id || e.of.as_deref() == Some(&id);
-                gone.extend(entries.iter().filter(|e| ends(e) && e.id != id).map(|e| e.id.clone()));
-                entries.retain(|e| !ends(e));
-            }
+            end(entries, id);
             Ok(found)
         })
     }
@@ -329,6 +324,16 @@ impl Tokens {
     }
 }
 
+/// Takes one away with all that was made with it, and with that.
+fn end(entries: &mut Vec<Entry>, id: &str) {
+    let mut gone = vec![id.to_owned()];
+    while let Some(id) = gone.pop() {
+        let ends = |e: &Entry| e.id == id || e.of.as_deref() == Some(&id);
+        gone.extend(entries.iter().filter(|e| ends(e) && e.id != id).map(|e| e.id.clone()));
+        entries.retain(|e| !ends(e));
+    }
+}
+
 /// Makes a place for one more: a session takes that of the oldest of its own owner, nobody else's.
 fn make_room(entries: &mut Vec<Entry>, new: &Entry) -> Result<(), Error> {
     let is_own = |e: &Entry| e.kind == Kind::Session && e.owner() == new.owner();
@@ -340,8 +345,9 @@ fn make_room(entries: &mut Vec<Entry>, new: &Entry) -> Result<(), Error> {
         Kind::Session => own >= SESSIONS_OF_ONE_MAX || alike >= SESSIONS_MAX,
     };
     if is_full {
-        let oldest = entries.iter().position(|e| new.kind == Kind::Session && is_own(e));
-        entries.remove(oldest.ok_or(Error::Full)?);
+        let oldest = entries.iter().find(|e| new.kind == Kind::Session && is_own(e));
+        let oldest = oldest.ok_or(Error::Full)?.id.clone();
+        end(entries, &oldest);
     }
     Ok(())
 }
@@ -467,6 +473,15 @@ mod tests {
         };
         let expected: Vec<String> = [other].iter().chain(&own[1..]).cloned().collect();
         assert_eq!(kept(), expected);
+        // What the session that made place had made, went with it, and what was made with that.
+        let twin = |of: &str| {
+            let made = tokens.create(new(Kind::Token, Some(of.into()), None), Millis(50));
+            made.expect("made").0.id
+        };
+        let first = twin(&own[1]);
+        let second = twin(&first);
+        open("tok_own");
+        assert!(!kept().contains(&own[1]) && !kept().contains(&first) && !kept().contains(&second));
         let filler = tokens.list().expect("read")[0].clone();
         let filled = tokens.update(|entries| {
             let filler =
@@ -481,7 +496,7 @@ mod tests {
         tokens
             .create(new(Kind::Session, Some("tok_own".into()), None), Millis(99))
             .expect("its own");
-        assert!(!kept().contains(&own[1]) && kept().contains(&own[2]));
+        assert!(!kept().contains(&own[2]) && kept().contains(&own[3]));
         tokens.create(new(Kind::Token, None, None), Millis(99)).expect("tokens have other places");
     }
 

@@ -70,7 +70,6 @@ impl Snapshot {
         if ended == 0 { 1.0 } else { succeeded as f64 / ended as f64 }
     }
 
-    /// For how many seconds the oldest trigger that is due has not been looked at.
     /// How long ago something was, in seconds.
     fn age(&self, at: Option<Millis>) -> f64 {
         at.map_or(0.0, |at| self.now.since(at).0 as f64 / 1000.0)

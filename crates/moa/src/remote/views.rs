@@ -118,9 +118,11 @@ impl Views for Remote {
             return Ok(found.map(|found| *found));
         }
         // It is at work: only what is read at once is of one moment.
-        match self.row::<Option<Snapshot>>(Ask::Run(run)).await? {
-            Some(part) if part.steps.len() >= WHOLE_STEPS_MAX => {}
-            found => return Ok(found),
+        match self.row::<Option<Snapshot>>(Ask::Run(run)).await {
+            Ok(Some(part)) if part.steps.len() >= WHOLE_STEPS_MAX => {}
+            Ok(found) => return Ok(found),
+            // Its outputs may be more than one answer holds.
+            Err(_) => {}
         }
         for _ in 0..TRIES {
             tokio::time::sleep(PAUSE).await;

@@ -311,7 +311,7 @@ async fn each(
             Ok(Ok(new)) => {
                 BulkResult { new_run: new.map(|run| run.to_string()), ..result(run, "done") }
             }
-            Ok(Err(problem)) if problem.code == Code::Unavailable => {
+            Ok(Err(problem)) if matches!(problem.code, Code::Unavailable | Code::Busy) => {
                 if results.is_empty() {
                     return Err(problem);
                 }

@@ -26,18 +26,18 @@ const NAMES: usize = 10;
 pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let all = known(&app, None).await?;
     let (now, zone) = (now(), app.control().zone());
-    let at = |day: u64| now.after(Span(Span::minutes(24 * 60).0 * day));
+    let at = |day: u64| now.after(days(day));
     // Day by day: a schedule with many slots in one has its places in the others too.
     let slots: Vec<Coming<'_>> =
         (0..DAYS).flat_map(|day| coming(&all, at(day), at(day + 1))).collect();
     let mut days: BTreeMap<String, BTreeMap<String, Vec<&Coming<'_>>>> =
-        (0..DAYS).map(|day| (date(at(day), &zone), BTreeMap::new())).collect();
+        (0..DAYS).map(|day| (date(now, &zone, day), BTreeMap::new())).collect();
     for slot in &slots {
         let day = slot.local.get(..10).unwrap_or_default().to_owned();
         let title = slot.trigger.spec.title();
         days.entry(day).or_default().entry(title).or_default().push(slot);
     }
-    let today = date(now, &zone);
+    let today = date(now, &zone, 0);
     let body = html! {
         p class="dim" {
             "Each time is that of its schedule's zone; today is that of " (zone.name()) "."
@@ -83,10 +83,16 @@ fn many(count: usize) -> String {
     if count < SLOTS_OF_ONE { count.to_string() } else { format!("{SLOTS_OF_ONE}+") }
 }
 
-/// The day of an instant, as a zone has it.
-fn date(at: Millis, zone: &Zone) -> String {
+/// So many days.
+fn days(count: u64) -> Span {
+    Span(Span::minutes(24 * 60).0 * count)
+}
+
+/// The day of an instant as a zone has it, or one so many days later.
+fn date(at: Millis, zone: &Zone, later: u64) -> String {
     let offset = i64::from(zone.offset_at(at.0.div_euclid(1000)));
-    let wall = Millis(at.0.saturating_add(offset * 1000));
+    // Days of a calendar: the one on which the clocks change is as long as any other there.
+    let wall = Millis(at.0.saturating_add(offset * 1000)).after(days(later));
     wall.to_string().get(..10).unwrap_or_default().to_owned()
 }
 
@@ -98,9 +104,14 @@ mod tests {
     fn a_day_is_that_of_the_zone() {
         // 2026-01-01T23:30:00Z
         let late = Millis(1_767_310_200_000);
-        let of = |zone: &str| date(late, &Zone::get(zone).expect("a zone"));
-        assert_eq!(date(late, &Zone::utc()), "2026-01-01");
+        let zone = |name: &str| Zone::get(name).expect("a zone");
+        let of = |name: &str| date(late, &zone(name), 0);
+        assert_eq!(date(late, &Zone::utc(), 0), "2026-01-01");
         assert_eq!(of("Europe/Berlin"), "2026-01-02");
         assert_eq!(of("Pacific/Honolulu"), "2026-01-01");
+        // 2026-03-28T23:30+01:00: the next day has 23 hours.
+        let before = Millis(1_774_737_000_000);
+        let next = [0, 1, 2].map(|day| date(before, &zone("Europe/Berlin"), day));
+        assert_eq!(next, ["2026-03-28", "2026-03-29", "2026-03-30"]);
     }
 }
