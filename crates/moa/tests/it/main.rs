@@ -12,6 +12,7 @@ mod change;
 mod contract;
 mod definitions;
 mod demo;
+mod every_page;
 mod expr;
 mod fairness;
 mod files;
