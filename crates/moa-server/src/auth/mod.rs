@@ -11,6 +11,7 @@ pub mod guard;
 pub mod jwt;
 pub mod limiter;
 pub mod links;
+pub mod may;
 pub mod oidc;
 pub mod refusals;
 pub mod role;
@@ -68,8 +69,10 @@ pub struct Identity {
     pub id: String,
     /// What people call it.
     pub name: String,
-    /// What they may do.
+    /// What they may do with what they ask for now.
     pub role: Role,
+    /// What they may do at the most: more than that where only the scope `read` admits them.
+    pub own_role: Role,
     /// To what.
     pub scopes: Scopes,
     /// How they said who they are.
@@ -343,7 +346,7 @@ impl Auth {
             self.note_use(&entry, now).await;
             let Entry { id, name, role, scopes, .. } = entry;
             let scopes = scopes.into();
-            return Ok(Some(Identity { id, name, role, scopes, via: Via::Token }));
+            return Ok(Some(Identity { id, name, role, own_role: role, scopes, via: Via::Token }));
         }
         let Some(secret) = self.session(headers) else { return Ok(None) };
         // A browser keeps the cookie of a session that is over; it is a stranger like any other.
@@ -351,7 +354,7 @@ impl Auth {
         self.note_use(&entry, now).await;
         let via = Via::Session { csrf: csrf_of(secret) };
         let Entry { id, name, role, scopes, .. } = entry;
-        Ok(Some(Identity { id, name, role, scopes: scopes.into(), via }))
+        Ok(Some(Identity { id, name, role, own_role: role, scopes: scopes.into(), via }))
     }
 
     fn session<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {

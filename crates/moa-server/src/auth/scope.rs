@@ -313,7 +313,7 @@ impl Scopes {
     }
 
     /// Whether they reach all of a resource, or what is called so.
-    fn reaches(&self, of: Resource, called: Option<&str>) -> bool {
+    pub(super) fn reaches(&self, of: Resource, called: Option<&str>) -> bool {
         let Scopes::These(scopes) = self else { return true };
         let whole = Scope::Of { resource: of, name: None };
         scopes.iter().any(|scope| match called {
@@ -439,51 +439,75 @@ pub async fn judge(access: Access, area: Area, who: Identity, asked: Asked) -> R
 
 /// Whether a request is about what the scopes name.
 async fn is_named(area: Area, who: &Identity, asked: &Asked) -> Result<bool> {
-    let called = match area {
-        Area::Free | Area::Whole | Area::Code => None,
-        Area::ByBody(_) => return Ok(true),
-        Area::ByQuery(_) => {
-            let query = asked.uri.query().unwrap_or_default().as_bytes();
-            let mut given = form_urlencoded::parse(query).filter(|(key, _)| key == "workflow");
-            // Of two, the handler might take the other one.
-            let only = given.next().filter(|_| given.next().is_none());
-            only.map(|(_, name)| name.into_owned())
-        }
-        Area::Of(of) => {
-            let app = asked.app.as_ref();
-            let app = app.ok_or_else(|| Problem::new(Code::Internal, "who asks is not known"))?;
-            in_path(app, of, &asked.params).await?
+    let app = || {
+        let app = asked.app.as_ref();
+        app.ok_or_else(|| Problem::new(Code::Internal, "who asks is not known"))
+    };
+    let part = |wanted: &str| asked.params.iter().find(|(key, _)| *key == wanted).map(|(_, t)| t);
+    let called = match Called::by(area, asked.uri.query(), part) {
+        Called::InBody => return Ok(true),
+        Called::Not => None,
+        Called::So(name) => Some(name),
+        Called::AsOfRun(run) => workflow_of(app()?, run).await?,
+        Called::AsOfTrigger(trigger) => {
+            let found = crate::api::triggers::find(app()?, trigger).await.ok();
+            // A rule is the project's, whichever workflow it starts.
+            let own = found.filter(|known| !known.spec.rule);
+            own.map(|known| known.spec.workflow.to_string())
         }
     };
     let of = area.resource().zip(called);
     Ok(of.is_some_and(|(of, called)| who.scopes.reaches(of, Some(&called))))
 }
 
-/// The name of what a path is about, by the names of its parts.
-async fn in_path(app: &App, of: Resource, params: &RawPathParams) -> Result<Option<String>> {
-    let part = |wanted: &str| params.iter().find(|(key, _)| *key == wanted).map(|(_, text)| text);
-    let plain = |key: &str| Ok(part(key).map(str::to_owned));
-    match of {
-        // The short paths call either `id`.
-        Resource::Runs => match part("run").or(part("id")) {
-            Some(run) => workflow_of(app, run).await,
-            None => plain("workflow"),
-        },
-        Resource::Triggers => match part("trigger") {
-            None => Ok(None),
-            Some(trigger) => {
-                let found = crate::api::triggers::find(app, trigger).await.ok();
-                // A rule is the project's, whichever workflow it starts.
-                let own = found.filter(|known| !known.spec.rule);
-                Ok(own.map(|known| known.spec.workflow.to_string()))
+/// How a request says what it is about.
+pub(super) enum Called<'a> {
+    /// Not at all: it is about all of a resource.
+    Not,
+    /// In its body, which the handler reads.
+    InBody,
+    /// By this name.
+    So(String),
+    /// By the workflow of this run.
+    AsOfRun(&'a str),
+    /// By the workflow of this trigger.
+    AsOfTrigger(&'a str),
+}
+
+impl<'a> Called<'a> {
+    /// By its query, and the parts of its path, each by the name that the route gives it.
+    pub(super) fn by(
+        area: Area,
+        query: Option<&str>,
+        part: impl Fn(&str) -> Option<&'a str>,
+    ) -> Self {
+        let so = |name: Option<&str>| name.map_or(Self::Not, |name| Self::So(name.to_owned()));
+        let of = match area {
+            Area::Free | Area::Whole | Area::Code => return Self::Not,
+            Area::ByBody(_) => return Self::InBody,
+            Area::ByQuery(_) => {
+                let query = query.unwrap_or_default().as_bytes();
+                let mut given = form_urlencoded::parse(query).filter(|(key, _)| key == "workflow");
+                // Of two, the handler might take the other one.
+                let only = given.next().filter(|_| given.next().is_none());
+                return so(only.as_ref().map(|(_, name)| &**name));
             }
-        },
-        Resource::Workflows => plain("workflow"),
-        Resource::Agents => Ok(plain("agent")?.or(plain("id")?)),
-        Resource::Webhooks => plain("webhook"),
-        Resource::Secrets => plain("secret"),
-        Resource::Events | Resource::Alerts | Resource::Metrics | Resource::Node => Ok(None),
-        Resource::Tokens | Resource::Audit => Ok(None),
+            Area::Of(of) => of,
+        };
+        match of {
+            // The short paths call either `id`.
+            Resource::Runs => match part("run").or(part("id")) {
+                Some(run) => Self::AsOfRun(run),
+                None => so(part("workflow")),
+            },
+            Resource::Triggers => part("trigger").map_or(Self::Not, Self::AsOfTrigger),
+            Resource::Workflows => so(part("workflow")),
+            Resource::Agents => so(part("agent").or(part("id"))),
+            Resource::Webhooks => so(part("webhook")),
+            Resource::Secrets => so(part("secret")),
+            Resource::Events | Resource::Alerts | Resource::Metrics | Resource::Node => Self::Not,
+            Resource::Tokens | Resource::Audit => Self::Not,
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use super::{Page, live, page};
 use crate::App;
 use crate::api::alerts::Note;
 use crate::auth::Identity;
-use crate::auth::role::Role;
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Query};
 
@@ -119,7 +118,7 @@ fn card(who: &Identity, alert: &Alert, wanted: Option<&str>, now: Millis) -> Mar
                     @if let Some(note) = &by.note { ": " (parts::line(note)) }
                 }
             }
-            @if who.role.includes(Role::Operator) { div class="row-asks" { (asks(who, alert)) } }
+            div class="row-asks" { (asks(who, alert)) }
         }
     }
 }
@@ -150,7 +149,8 @@ fn asks(who: &Identity, alert: &Alert) -> Markup {
             }
         };
         let key = format!("{label} {}", alert.key);
-        let asked = ask(who, &Ask { label, to: "/alerts", about, danger: false, fields });
+        let to = "/alerts";
+        let asked = ask(who, &Ask { label, to, called: None, about, danger: false, fields });
         html! { span data-key=(key) { (asked) } }
     };
     html! {

@@ -4,7 +4,7 @@ use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::ids::RunId;
 
-use super::{Page, csrf, page, parts};
+use super::{Page, page, parts};
 use crate::App;
 use crate::api::runs::bulk::{Act, BulkResult, Chosen, RUNS_MAX, Wanted, named};
 use crate::api::runs::start::KEY_BYTES_MAX;
@@ -69,8 +69,7 @@ pub async fn show(
         @if runs.is_empty() {
             (parts::empty("No run is checked", &html! { a href="/runs" { "Back to the runs" } }))
         } @else {
-            form method="post" action="/runs/bulk" {
-                (csrf(&who))
+            (parts::form(&who, ("/runs/bulk", None), None, &html! {
                 input type="hidden" name="act" value=(act.as_str());
                 // Sent twice, it is done once.
                 input type="hidden" name="key" value=(random_hex::<12>());
@@ -95,7 +94,7 @@ pub async fn show(
                     @if fit > 0 { button class="button primary" { (title(act)) " " (fit) } " " }
                     a class="button" href="/runs" { "Back" }
                 }
-            }
+            }))
         }
     };
     Ok(frame(&app, &who, title(act), body))

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::run::step;
-use super::{Page, csrf, live, page, parts};
+use super::{Page, live, page, parts};
 use crate::App;
 use crate::api::runs::list::cursor;
 use crate::auth::Identity;
@@ -128,13 +128,18 @@ fn card(who: &Identity, asks: &Asks, row: &StepRow, name: &str, now: Millis) -> 
                 }
                 (parts::time_or_dash(row.ready_at, now))
             }
-            (question(who, run, row, now))
+            (question(who, (run, asks.workflow.as_str()), row, now))
         }
     }
 }
 
-/// What a step asks, and the form that answers it, for who may.
-pub fn question(who: &Identity, run: RunId, row: &StepRow, now: Millis) -> Markup {
+/// What a step of a run of a workflow asks, and the form that answers it, for who may.
+pub fn question(
+    who: &Identity,
+    (run, workflow): (RunId, &str),
+    row: &StepRow,
+    now: Millis,
+) -> Markup {
     let detail = row.data.as_ref().and_then(|data| data.detail.as_deref());
     let signal = detail.and_then(|detail| detail.get("signal")).and_then(Json::as_str);
     let Some((wait, signal)) = row.wait.zip(signal) else { return html! {} };
@@ -151,14 +156,16 @@ pub fn question(who: &Identity, run: RunId, row: &StepRow, now: Millis) -> Marku
         }
         @if let Some(until) = row.until { p { "Its time is over " (parts::time(until, now)) "." } }
         @if let Some(request) = request { (parts::value(request)) }
-        @if who.role.includes(role) {
-            form method="post" action={ (parts::run_path(run)) "/decide" } {
-                (csrf(who))
+        @let to = format!("{}/decide", parts::run_path(run));
+        @match who.role_at("POST", &to, Some(workflow)) {
+            Some(own) if own.includes(role) => (parts::form(who, (&to, Some(workflow)), None, &html! {
                 input type="hidden" name="signal" value=(signal);
                 (answers(run, row, wait))
-            }
-        } @else {
-            p class="dim" { "Answering takes the role " (role) "." }
+            })),
+            _ if who.own_role.includes(role) => p class="dim" {
+                "Answering takes a token whose scopes reach the runs of " (workflow) "."
+            },
+            _ => p class="dim" { "Answering takes the role " (role) "." },
         }
     }
 }

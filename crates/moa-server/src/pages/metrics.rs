@@ -302,7 +302,7 @@ pub async fn production(State(app): State<App>, who: Identity) -> Result<Markup>
                 (parts::empty("There are no targets", &html! {
                     p { "A target says what is wanted of a counter by day, month or year; in "
                         code { "moa.yaml" } ":" }
-                    pre { "metrics:\n  letters: {workflow: letters}\ntargets:\n  letters: \
+                    pre tabindex="0" { "metrics:\n  letters: {workflow: letters}\ntargets:\n  letters: \
                         {day: {minimum: 10, target: 20}}" }
                 }))
             } @else { (standings(&targets)) }

@@ -35,14 +35,15 @@ use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::App;
+use crate::auth::may::role_at;
 use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{self, Admin, Approver, Operator, Viewer};
-use crate::auth::scope::Area::{self, Code, Free, Whole};
+use crate::auth::scope::Area::{Code, Free, Whole};
 use crate::auth::scope::Resource::{
     Agents, Alerts, Audit, Metrics, Node, Runs, Tokens, Triggers, Workflows,
 };
-use crate::auth::scope::{Reach, Scope, Scopes};
-use crate::auth::{CSRF_FIELD, Identity, oidc};
+use crate::auth::scope::Scopes;
+use crate::auth::{Identity, oidc};
 use crate::error::Problem;
 use crate::routes::Routes;
 
@@ -132,6 +133,8 @@ pub struct Page<'a> {
     pub above: Vec<(String, String)>,
     /// What stands beside the title: a status.
     pub beside: Option<Markup>,
+    /// The workflow of the run or trigger that it is about.
+    pub called: Option<&'a str>,
     /// What can be done here.
     pub actions: Option<Markup>,
     /// The call of the API that answers the same.
@@ -149,17 +152,19 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
             a class="mark" href="/" { "moa" }
             span class="project" title=(app.project()) { (app.project()) }
             nav aria-label="Pages" {
-                @for (to, name, key) in NAV.iter().filter(|(to, ..)| is_for(who.role, &who.scopes, to)) {
+                @for (to, name, key) in NAV.iter().filter(|(to, ..)| who.may_ask("GET", to, None)) {
                     a href=(to) data-go=(key) aria-current=[(*to == page.nav).then_some("page")] {
                         (name)
                     }
                 }
             }
-            form class="who" method="post" action="/sign-out" {
-                span title=(who.name) { (who.name) br; span class="dim" { (who.role) } }
-                (csrf(who))
+            (parts::form(who, ("/sign-out", None), Some("who"), &html! {
+                span title={ (who.name) ": " (who.own_role) ", scopes: " (who.scopes) } {
+                    (who.name) br;
+                    span class="dim" { (who.own_role) @if who.scopes.list().is_some() { ", narrowed" } }
+                }
                 button class="button quiet" { "Sign out" }
-            }
+            }))
         }
     };
     let live = page.live.as_ref();
@@ -176,7 +181,7 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
                 @if let Some(beside) = &page.beside { (beside) }
                 div class="actions" {
                     @if let Some(actions) = &page.actions { (actions) }
-                    @if let Some(json) = &page.json {
+                    @if let Some(json) = page.json.as_ref().filter(|to| who.may_ask("GET", to, page.called)) {
                         a class="button quiet" href=(json) title="The same as JSON" { "JSON" }
                     }
                 }
@@ -187,36 +192,10 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
     shell(app.project(), page.title, who.csrf(), &side, &main)
 }
 
-/// Whether somebody may go to a page of [`NAV`].
-fn is_for(role: Role, scopes: &Scopes, to: &str) -> bool {
-    let (least, area) = match to {
-        "/runs" | "/inbox" | "/events" => (Viewer, Area::Of(Runs)),
-        "/workflows" => (Viewer, Area::Of(Workflows)),
-        "/schedules" => (Viewer, Area::Of(Triggers)),
-        "/agents" => (Viewer, Area::Of(Agents)),
-        "/alerts" => (Viewer, Area::Of(Alerts)),
-        "/charts" => (Viewer, Area::Of(Metrics)),
-        "/audit" => (Admin, Area::Of(Audit)),
-        "/settings" => (Viewer, Area::Of(Node)),
-        _ => (Viewer, Whole),
-    };
-    let reach = scopes.reach(Least(least), area);
-    role.includes(least) && matches!(reach, Reach::All | Reach::Read | Reach::Named { read: true })
-}
-
 /// The page that somebody begins with who asked for none: the first that they may see.
-pub fn first_for(role: Role, scopes: &[Scope]) -> &'static str {
-    let scopes = Scopes::from(scopes.to_vec());
-    NAV.iter().find(|(to, ..)| is_for(role, &scopes, to)).map_or("/", |(to, ..)| to)
-}
-
-/// What a form needs that changes something.
-pub fn csrf(who: &Identity) -> Markup {
-    html! {
-        @if let Some(csrf) = who.csrf() {
-            input type="hidden" name=(CSRF_FIELD) value=(csrf);
-        }
-    }
+pub fn first_for(who: (Role, &Scopes)) -> &'static str {
+    let sees = |to: &str| role_at(who, "GET", to, None).is_some();
+    NAV.iter().find(|(to, ..)| sees(to)).map_or("/", |(to, ..)| to)
 }
 
 /// What every page has around it. `csrf` is for scripts.
@@ -260,7 +239,7 @@ pub fn problem(problem: &Problem, request: &str) -> Response {
     let body = html! {
         p { (problem.detail) }
         @if let Some(place) = &problem.place { p { code { (place) } } }
-        @if let Some(text) = &problem.text { pre { (text) } }
+        @if let Some(text) = &problem.text { pre tabindex="0" { (text) } }
         @if !problem.hints.is_empty() {
             ul { @for hint in &problem.hints { li { (hint) } } }
         }

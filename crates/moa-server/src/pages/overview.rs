@@ -151,7 +151,7 @@ fn warnings(status: &NodeStatus) -> Markup {
         @if let Some(warning) = &status.warning {
             details class="note wait" data-key="files" {
                 summary { "The project's files have mistakes; what was good last is served." }
-                pre { (text::safe(warning)) }
+                pre tabindex="0" { (text::safe(warning)) }
             }
         }
     }

@@ -12,14 +12,27 @@ use moa_core::time::{Millis, Span};
 use moa_view::text;
 use serde_json::Value as Json;
 
-use super::csrf;
-use crate::auth::Identity;
+use crate::auth::{CSRF_FIELD, Identity};
 
 /// Characters of a value shown at once; its document has all of it.
 const VALUE_CHARS_MAX: usize = 20_000;
 
 /// Bars that a chart has room for, at the least.
 const BARS_MIN: usize = 40;
+
+/// A button that downloads something; nothing for who would be refused.
+pub fn download(
+    who: &Identity,
+    (from, called): (&str, Option<&str>),
+    file: &str,
+    label: &str,
+) -> Markup {
+    html! {
+        @if who.may_ask("GET", from, called) {
+            a class="button" href=(from) download=(file) { (label) }
+        }
+    }
+}
 
 /// A status with its sign.
 pub fn status(word: &str, sign: &str) -> Markup {
@@ -115,6 +128,8 @@ pub struct Ask<'a> {
     pub label: &'a str,
     /// Where its form goes.
     pub to: &'a str,
+    /// The workflow of the run or trigger that it is about.
+    pub called: Option<&'a str>,
     /// What happens then.
     pub about: &'a str,
     /// Whether it takes something away.
@@ -123,19 +138,50 @@ pub struct Ask<'a> {
     pub fields: Markup,
 }
 
-/// A button that opens its question; it works without scripts.
+/// A button that opens its question; it works without scripts. Nothing for who would be refused.
 pub fn ask(who: &Identity, ask: &Ask<'_>) -> Markup {
+    if !who.may_ask("POST", ask.to, ask.called) {
+        return html! {};
+    }
     let kind = if ask.danger { "button danger" } else { "button" };
+    let inside = html! {
+        p { (ask.about) }
+        (ask.fields)
+        button class={ (kind) " primary" } { (ask.label) }
+    };
     html! {
         details class="ask" data-key={ "ask " (ask.to) " " (ask.label) } {
             summary class=(kind) { (ask.label) }
-            form method="post" action=(ask.to) {
-                (csrf(who))
-                p { (ask.about) }
-                (ask.fields)
-                button class={ (kind) " primary" } { (ask.label) }
+            (form(who, (ask.to, ask.called), None, &inside))
+        }
+    }
+}
+
+/// A form that changes something, with what it needs for that; nothing for who would be refused. `to`:
+/// where it goes, and the workflow of the run or trigger that it is about.
+pub fn form(
+    who: &Identity,
+    to: (&str, Option<&str>),
+    class: Option<&str>,
+    inside: &Markup,
+) -> Markup {
+    let (to, called) = to;
+    html! {
+        @if who.may_ask("POST", to, called) {
+            form method="post" action=(to) class=[class] {
+                @if let Some(csrf) = who.csrf() {
+                    input type="hidden" name=(CSRF_FIELD) value=(csrf);
+                }
+                (inside)
             }
         }
+    }
+}
+
+/// A button that leads somewhere; nothing for who would be refused there.
+pub fn go(who: &Identity, (to, called): (&str, Option<&str>), label: &str) -> Markup {
+    html! {
+        @if who.may_ask("GET", to, called) { a class="button" href=(to) { (label) } }
     }
 }
 

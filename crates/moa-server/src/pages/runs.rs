@@ -16,7 +16,6 @@ use crate::App;
 use crate::api::runs::list::{cursor, found, name, statuses};
 use crate::api::views::ViewFilter;
 use crate::auth::Identity;
-use crate::auth::role::Role;
 use crate::error::Result;
 use crate::extract::Query;
 
@@ -89,7 +88,7 @@ pub async fn show(
     let Found { runs, next } = found(&app, filter, &wanted.q).await?;
     let totals = app.reader().views.totals().await?;
     let next = next.map(|run| views::query(&wanted.filter(), &run.to_string()));
-    let may = who.role.includes(Role::Operator);
+    let may = who.may_ask("GET", "/runs/bulk", None) && who.may_ask("POST", "/runs/bulk", None);
     let body = html! {
         (search(&wanted, &names))
         (views::chips(&app, &who, &wanted.filter()).await?)

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::parts::{self, Ask, ask};
-use super::{Page, csrf, page};
+use super::{Page, page};
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::role::Role;
-use crate::auth::scope::{Resource, Scope};
+use crate::auth::scope::Scope;
 use crate::auth::tokens::{self, Entry, Kind};
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path};
@@ -25,10 +25,10 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         div class="cards" {
             (node(&app, &who, now).await)
             // Who may see their names, as for the API's list.
-            @if who.may(Role::Operator, Resource::Secrets) { (secrets(&app).await?) }
+            @if who.may_ask("GET", "/api/v1/secrets", None) { (secrets(&app).await?) }
         }
         (jobs(&app, now))
-        @if who.may(Role::Admin, Resource::Tokens) { (access(&app, &who, now)?) }
+        @if who.may_ask("GET", "/api/v1/tokens", None) { (access(&app, &who, now)?) }
     };
     Ok(frame(&app, &who, body))
 }
@@ -169,8 +169,7 @@ fn access(app: &App, who: &Identity, now: Millis) -> Result<Markup> {
     Ok(html! {
         section class="card" {
             h2 { "Tokens and sessions" }
-            form method="post" action="/settings/tokens" class="filter" {
-                (csrf(who))
+            (parts::form(who, ("/settings/tokens", None), Some("filter"), &html! {
                 label class="unseen" for="token-name" { "Name" }
                 input id="token-name" name="name" required placeholder="Name" maxlength="64"
                     autocomplete="off";
@@ -185,7 +184,7 @@ fn access(app: &App, who: &Identity, now: Millis) -> Result<Markup> {
                 input id="token-ends" name="expires_in" placeholder="Ends after, such as 30d"
                     autocomplete="off";
                 button class="button" { "Make a token" }
-            }
+            }))
             div class="table" {
                 table class="stack" {
                     thead { tr {
@@ -221,6 +220,7 @@ fn row(who: &Identity, entry: &Entry, now: Millis) -> Markup {
                 (ask(who, &Ask {
                     label: "Revoke",
                     to: &format!("/settings/tokens/{}/revoke", entry.id),
+                    called: None,
                     about: "It holds no more, and sessions that it opened end with it.",
                     danger: true,
                     fields: html! {},

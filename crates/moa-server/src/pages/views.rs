@@ -10,7 +10,6 @@ use super::parts::{self, Ask, ask};
 use crate::App;
 use crate::api::views::{NAME_CHARS_MAX, ViewFilter, all, save};
 use crate::auth::Identity;
-use crate::auth::role::Role;
 use crate::error::Result;
 use crate::extract::Form;
 
@@ -35,7 +34,7 @@ pub fn query(filter: &ViewFilter, cursor: &str) -> String {
 /// They can't be read.
 pub async fn chips(app: &App, who: &Identity, shown: &ViewFilter) -> Result<Markup> {
     let all = all(app).await?;
-    let may = who.role.includes(Role::Operator);
+    let may = who.may_ask("POST", "/runs/views", None);
     let here = all.iter().find(|view| view.filter == *shown);
     Ok(html! {
         @if !all.is_empty() || may && *shown != ViewFilter::default() {
@@ -72,6 +71,7 @@ fn keep(who: &Identity, shown: &ViewFilter) -> Markup {
         &Ask {
             label: "Save this view",
             to: "/runs/views",
+            called: None,
             about: "Everybody who looks at this list sees it there.",
             danger: false,
             fields,
@@ -85,6 +85,7 @@ fn forget(who: &Identity, view: &str) -> Markup {
         &Ask {
             label: "Delete this view",
             to: "/runs/views/delete",
+            called: None,
             about: "It goes for everybody; the runs stay.",
             danger: true,
             fields: html! { input type="hidden" name="view" value=(view); },

@@ -145,7 +145,7 @@ fn identity(issuer: &Issuer, claims: &Claims) -> Result<Identity, Refused> {
     let leeway = i64::try_from(issuer.leeway.as_millis()).unwrap_or_default();
     let until = Millis((until as i64).saturating_add(leeway));
     let id = format!("{subject} of {}", issuer.issuer);
-    Ok(Identity { id, name, role, scopes, via: Via::Jwt { until } })
+    Ok(Identity { id, name, role, own_role: role, scopes, via: Via::Jwt { until } })
 }
 
 impl Issuer {

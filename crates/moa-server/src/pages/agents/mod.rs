@@ -23,7 +23,6 @@ use crate::App;
 use crate::api::agents::{WhyPaused, drained, find};
 use crate::api::history::total;
 use crate::auth::Identity;
-use crate::auth::role::Role;
 use crate::control::LastTest;
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path};
@@ -258,6 +257,7 @@ pub async fn one(
         json: Some(format!("/api/v1/agents/{}", spec.id)),
         live,
         body: Some(body),
+        ..Page::default()
     };
     Ok(page(&app, &who, shown))
 }
@@ -304,9 +304,6 @@ fn tested(test: &LastTest, now: Millis) -> Markup {
 
 /// What can be done with an agent, for those who may.
 fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
-    if !who.role.includes(Role::Operator) {
-        return html! {};
-    }
     let to = format!("/agents/{}/act", spec.id);
     let act = |act: &str| html! { input type="hidden" name="act" value=(act); };
     let why = |id: &str| {
@@ -318,13 +315,12 @@ fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
         }
     };
     html! {
-        @if who.role.includes(Role::Admin) && who.scopes.list().is_none() {
-            (test::button(who, spec))
-        }
+        (test::button(who, spec))
         @if fleet.status.paused.contains_key(&spec.id) {
             (ask(who, &Ask {
                 label: "Resume",
                 to: &to,
+                called: None,
                 about: "It takes tasks again, those that waited first.",
                 danger: false,
                 fields: act("resume"),
@@ -333,6 +329,7 @@ fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
             (ask(who, &Ask {
                 label: "Pause",
                 to: &to,
+                called: None,
                 about: "No new attempt starts, across restarts too, until it is resumed; attempts that \
                     run go on to their end. Its tasks wait.",
                 danger: false,
@@ -341,6 +338,7 @@ fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
             (ask(who, &Ask {
                 label: "Drain",
                 to: &to,
+                called: None,
                 about: "Pauses it, and waits up to 20 seconds until nothing of it runs: then it can \
                     be replaced.",
                 danger: false,

@@ -40,6 +40,7 @@ pub fn button(who: &Identity, spec: &AgentSpec) -> Markup {
         &Ask {
             label: "Test",
             to: &to,
+            called: None,
             about: "One attempt outside of any run, of 30 seconds at most. It is a real one: what the \
             agent does is done.",
             danger: false,

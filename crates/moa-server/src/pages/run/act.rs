@@ -19,7 +19,7 @@ use crate::pages::parts::{self, Ask, ask};
 
 /// The buttons that fit a run.
 pub fn actions(who: &Identity, shown: &Shown) -> Markup {
-    if !who.role.includes(Role::Operator) || shown.at.is_some() {
+    if shown.at.is_some() {
         return html! {};
     }
     let path = parts::run_path(shown.id());
@@ -41,7 +41,7 @@ fn under_way(who: &Identity, shown: &Shown, path: &str) -> Markup {
                 }
             }
         };
-        ask(who, &Ask { label, to: &to, about, danger, fields })
+        ask(who, &Ask { label, to: &to, called: Some(shown.called().1), about, danger, fields })
     };
     html! {
         @if shown.run.row.status == RunStatus::Paused || shown.run.row.extra.paused {
@@ -59,7 +59,10 @@ fn again(who: &Identity, shown: &Shown, path: &str) -> Markup {
     let to = format!("{path}/repeat");
     let one = |label: &str, from: &str, about: &str| {
         let fields = html! { input type="hidden" name="from" value=(from); };
-        ask(who, &Ask { label, to: &to, about, danger: false, fields })
+        ask(
+            who,
+            &Ask { label, to: &to, called: Some(shown.called().1), about, danger: false, fields },
+        )
     };
     html! {
         @if shown.run.row.status != RunStatus::Succeeded {

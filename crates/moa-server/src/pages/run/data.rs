@@ -18,7 +18,7 @@ pub async fn show(
 ) -> Result<Markup> {
     let shown = Shown::find(&app, &run, None).await?;
     let row = &shown.run.row;
-    let id = shown.id();
+    let (id, workflow) = shown.called();
     let body = html! {
         div class="cards" {
             section class="card" { h2 { "Params" } (parts::value(&row.params)) }
@@ -37,11 +37,10 @@ pub async fn show(
             section class="card" { h2 { "Error" } pre class="value error" { (error.message) } }
         }
         p {
-            a class="button" href={ "/api/v1/runs/" (id) "/document" } download={ "run-" (id) ".json" } {
-                "Download the run as JSON"
-            } " "
-            a class="button" href={ "/api/v1/runs/" (id) "/history?limit=1000" }
-                download={ "history-" (id) ".json" } { "Download its history" }
+            (parts::download(&who, (&format!("/api/v1/runs/{id}/document"), Some(workflow)),
+                &format!("run-{id}.json"), "Download the run as JSON")) " "
+            (parts::download(&who, (&format!("/api/v1/runs/{id}/history?limit=1000"), Some(workflow)),
+                &format!("history-{id}.json"), "Download its history"))
         }
     };
     Ok(frame(&app, &who, &shown, "/data", body))

@@ -78,6 +78,11 @@ impl Shown {
         })
     }
 
+    /// Its id and its workflow.
+    pub fn called(&self) -> (RunId, &str) {
+        (self.id(), self.run.row.workflow.as_str())
+    }
+
     /// Its id.
     pub fn id(&self) -> RunId {
         self.run.row.run
@@ -112,7 +117,7 @@ fn questions(who: &Identity, shown: &Shown) -> Markup {
             @let name = shown.run.step_name(row.inst);
             section class="card" data-key={ "question " (row.inst) } {
                 h2 { a href=(step::path(shown.id(), &name)) { (name) } }
-                (inbox::question(who, shown.id(), row, shown.now))
+                (inbox::question(who, shown.called(), row, shown.now))
             }
         }
     }
@@ -224,6 +229,7 @@ pub fn frame(app: &App, who: &Identity, shown: &Shown, part: &str, body: Markup)
             }),
             actions: Some(act::actions(who, shown)),
             json: Some(format!("/api/v1/runs/{}/document", shown.id())),
+            called: Some(shown.called().1),
             live,
             body: Some(body),
         },

@@ -14,7 +14,6 @@ use serde_json::Value as Json;
 use super::{Shown, frame, steps, timeline};
 use crate::App;
 use crate::auth::Identity;
-use crate::auth::role::Role;
 use crate::control::AttemptLog;
 use crate::error::{Problem, Result};
 use crate::extract::{Path, Query};
@@ -65,7 +64,7 @@ pub async fn show(
             div class="actions" { (again(&who, &shown, &step)) }
         }
         @if row.wait.is_some_and(WaitReason::asks) {
-            div class="note wait" { (inbox::question(&who, shown.id(), row, shown.now)) }
+            div class="note wait" { (inbox::question(&who, shown.called(), row, shown.now)) }
         }
         @if let Some(child) = steps::child(row) {
             p { "Its run: " (parts::run_link(child)) }
@@ -91,12 +90,12 @@ pub async fn show(
 }
 
 fn again(who: &Identity, shown: &Shown, step: &str) -> Markup {
-    let may = who.role.includes(Role::Operator) && shown.run.row.status.is_terminal();
     html! {
-        @if may {
+        @if shown.run.row.status.is_terminal() {
             (ask(who, &Ask {
                 label: "Run again from here",
                 to: &format!("{}/repeat", parts::run_path(shown.id())),
+                called: Some(shown.called().1),
                 about: "A new run does this step and all that depends on it again, and takes over \
                     the rest.",
                 danger: false,

@@ -7,11 +7,10 @@ use moa_core::trigger::{TriggerAnswer, TriggerCommand};
 use moa_view::trigger::Known;
 use serde::Deserialize;
 
-use super::path;
+use super::{called, path};
 use crate::App;
 use crate::api::triggers::find;
 use crate::auth::Identity;
-use crate::auth::role::Role;
 use crate::auth::tokens::random_hex;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path};
@@ -19,13 +18,10 @@ use crate::pages::parts::{self, Ask, ask};
 
 /// The buttons that fit a trigger.
 pub fn actions(who: &Identity, known: &Known) -> Markup {
-    if !who.role.includes(Role::Operator) {
-        return html! {};
-    }
     let to = format!("{}/act", path(known));
     let one = |label: &str, act: &str, about: &str, more: Markup| {
         let fields = html! { input type="hidden" name="act" value=(act); (more) };
-        ask(who, &Ask { label, to: &to, about, danger: false, fields })
+        ask(who, &Ask { label, to: &to, called: called(known), about, danger: false, fields })
     };
     html! {
         (one("Start now", "start", "It starts a run with the params of a slot at this moment.",
@@ -43,7 +39,7 @@ pub fn actions(who: &Identity, known: &Known) -> Markup {
             }))
         }
         @if known.spec.schedule().is_some() {
-            a class="button" href={ (path(known)) "/backfill" } { "Backfill…" }
+            (parts::go(who, (&format!("{}/backfill", path(known)), called(known)), "Backfill…"))
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path, Query};
-use crate::pages::{Page, csrf, page, parts};
+use crate::pages::{Page, page, parts};
 
 /// Slots listed.
 const SLOTS: usize = 100;
@@ -142,8 +142,8 @@ async fn dry_run(
         section class="card" {
             h2 { (starts) " of " (text::plural(judged.len(), "slot")) " would be started" }
             @if starts > 0 {
-                form method="post" action={ (path(known)) "/backfill" } {
-                    (csrf(who))
+                @let to = format!("{}/backfill", path(known));
+                (parts::form(who, (&to, super::called(known)), None, &html! {
                     input type="hidden" name="key" value=(random_hex::<8>());
                     input type="hidden" name="from" value=(range.from);
                     input type="hidden" name="to" value=(range.to);
@@ -151,7 +151,7 @@ async fn dry_run(
                     input type="hidden" name="at_once" value=(range.at_once.unwrap_or(1));
                     input type="hidden" name="reverse" value=(range.reverse);
                     p { button class="button primary" { "Start them" } }
-                }
+                }))
             }
             table {
                 thead { tr { th { "Slot" } th { "Would" } th { "Had" } } }

@@ -27,6 +27,11 @@ const SCHEDULES: usize = 12;
 /// Slots of one schedule looked at.
 const SLOTS_OF_ONE: usize = 300;
 
+/// The workflow whose trigger it is; a rule is the project's, whichever workflow it starts.
+pub fn called(trigger: &Known) -> Option<&str> {
+    (!trigger.spec.rule).then_some(trigger.spec.workflow.as_str())
+}
+
 /// The path of a trigger's page.
 pub fn path(trigger: &Known) -> String {
     format!("/schedules/{}", trigger.spec.title().replace('/', "%2F"))
@@ -139,7 +144,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         @if all.is_empty() {
             (parts::empty("No schedules yet", &html! {
                 p { "A workflow says itself when it runs:" }
-                pre { "schedule: {cron: '0 9 * * 1-5', timezone: Europe/Berlin}" }
+                pre tabindex="0" { "schedule: {cron: '0 9 * * 1-5', timezone: Europe/Berlin}" }
             }))
         }
         @if !clocks.is_empty() { (list("Schedules", &clocks, now)) }
@@ -147,7 +152,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         (lateness(&all, now))
         @if !clocks.is_empty() { (card(&all, now)) }
     };
-    let actions = html! { a class="button" href="/calendar" { "Calendar" } };
+    let actions = parts::go(&who, ("/calendar", None), "Calendar");
     let shown = Page {
         nav: "/schedules",
         title: "Schedules",

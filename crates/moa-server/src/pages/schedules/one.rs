@@ -13,7 +13,6 @@ use super::{act, path, state_word, words};
 use crate::App;
 use crate::api::triggers::find;
 use crate::auth::Identity;
-use crate::auth::role::Role;
 use crate::error::{Problem, Result};
 use crate::extract::{Path, Query};
 use crate::pages::parts::{self, Ask, ask};
@@ -80,6 +79,7 @@ pub async fn show(
         beside: Some(state_word(known.word().0)),
         actions: Some(act::actions(&who, &known)),
         json: Some(format!("/api/v1/triggers/{}", title.replace('/', "%2F"))),
+        called: super::called(&known),
         live,
         body: Some(body),
     };
@@ -144,7 +144,6 @@ fn next(known: &Known, now: Millis) -> Markup {
 }
 
 fn backfills(who: &Identity, known: &Known, all: &[Backfill], now: Millis) -> Markup {
-    let may = who.role.includes(Role::Operator);
     html! {
         @if !all.is_empty() {
             section class="card" {
@@ -163,10 +162,11 @@ fn backfills(who: &Identity, known: &Known, all: &[Backfill], now: Millis) -> Ma
                                     @else if goes_on { span class="running" { "running" } }
                                     @else { (parts::time_or_dash(one.ended_at, now)) }
                                 }
-                                td { @if may && goes_on {
+                                td { @if goes_on {
                                     (ask(who, &Ask {
                                         label: "Stop",
                                         to: &format!("{}/act", path(known)),
+                                        called: super::called(known),
                                         about: "No further slot is started; its runs go on.",
                                         danger: true,
                                         fields: html! {

@@ -16,6 +16,7 @@ use url::form_urlencoded;
 use super::{bare, first_for};
 use crate::App;
 use crate::auth::oidc::START;
+use crate::auth::scope::Scopes;
 use crate::auth::tokens::{Entry, Kind, New};
 use crate::auth::{Asker, Auth, Identity};
 use crate::error::{Problem, Result};
@@ -154,7 +155,10 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
         }
         (None, None) => return Err(Problem::invalid("a token is needed")),
     };
-    let to = asked.unwrap_or_else(|| first_for(session.role, &session.scopes));
+    let to = asked.unwrap_or_else(|| {
+        let scopes = Scopes::from(session.scopes.clone());
+        first_for((session.role, &scopes))
+    });
     open(&app, Asker::named(who, address), session, to).await
 }
 

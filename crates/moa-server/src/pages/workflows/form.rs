@@ -1,39 +1,43 @@
 //! The form that starts a run: a field for each param, made from its JSON Schema.
 
 use maud::{Markup, html};
+use moa_core::ids::Name;
 use moa_core::workflow::{ParamSpec, Plan};
 use serde_json::Value as Json;
 
 use super::Shown;
 use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
-use crate::pages::{csrf, parts};
+use crate::pages::parts;
 
 /// How the names of params begin in a form: so that no param is taken for a field of ours.
 pub const PARAM: &str = "p.";
 
+/// Where the form goes.
+pub fn path(workflow: &Name) -> String {
+    format!("/workflows/{workflow}/start")
+}
+
 /// The form.
 pub fn form(who: &Identity, plan: &Plan, shown: &Shown) -> Markup {
-    html! {
-        form method="post" action={ "/workflows/" (plan.workflow) "/start" } {
-            (csrf(who))
-            // Sent twice, it starts one run.
-            input type="hidden" name="key" value=(random_hex::<12>());
-            @if shown.version.is_some() { input type="hidden" name="version" value=(plan.hash); }
-            @for param in &plan.params { (field(param)) }
-            @if plan.params.is_empty() { p class="dim" { "It takes no params." } }
-            div class="field" {
-                label for="priority" { "Priority" }
-                select id="priority" name="priority" {
-                    option value="" { "as the workflow says" }
-                    @for word in ["critical", "high", "medium", "low"] {
-                        option value=(word) { (word) }
-                    }
+    let inside = html! {
+        // Sent twice, it starts one run.
+        input type="hidden" name="key" value=(random_hex::<12>());
+        @if shown.version.is_some() { input type="hidden" name="version" value=(plan.hash); }
+        @for param in &plan.params { (field(param)) }
+        @if plan.params.is_empty() { p class="dim" { "It takes no params." } }
+        div class="field" {
+            label for="priority" { "Priority" }
+            select id="priority" name="priority" {
+                option value="" { "as the workflow says" }
+                @for word in ["critical", "high", "medium", "low"] {
+                    option value=(word) { (word) }
                 }
             }
-            button class="button primary" { "Start" }
         }
-    }
+        button class="button primary" { "Start" }
+    };
+    parts::form(who, (&path(&plan.workflow), None), None, &inside)
 }
 
 fn field(param: &ParamSpec) -> Markup {

@@ -21,7 +21,6 @@ use super::{Page, graph, live, page, parts, runs};
 use crate::App;
 use crate::api::runs::list::name;
 use crate::auth::Identity;
-use crate::auth::role::Role;
 use crate::auth::scope::Resource;
 use crate::control::FileWorkflow;
 use crate::error::{Problem, Result};
@@ -116,7 +115,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         @if rows.is_empty() {
             (parts::empty("No workflows yet", &html! {
                 p { "Write " code { "workflows/hello.yaml" } ":" }
-                pre { "steps:\n  - {id: hello, run: echo hello}" }
+                pre tabindex="0" { "steps:\n  - {id: hello, run: echo hello}" }
                 p { "It appears here as soon as it is saved. " code { "moa init --list" }
                     " tells templates." }
             }))
@@ -201,8 +200,7 @@ pub async fn one(
     let shown = Shown::find(&app, &workflow, asked.version).await?;
     let name = &shown.name;
     let sees_runs = who.sees(Resource::Runs, Some(name.as_str()));
-    let starts = who.role.includes(Role::Operator)
-        && who.must_reach(Resource::Runs, Some(name.as_str())).is_ok();
+    let starts = who.may_ask("POST", &form::path(name), None);
     let plan = shown.plan.as_ref().map(|(plan, _)| plan);
     let lines = |step: &moa_core::workflow::PlanStep| {
         Some(format!("/workflows/{name}/source{}#L{}", query(&shown), step.line))
