@@ -5,6 +5,7 @@ use moa_core::alert::{Acknowledged, Alert};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::paging::Part;
 use crate::App;
 use crate::auth::Identity;
 use crate::error::{Problem, Result};
@@ -87,6 +88,8 @@ impl From<&Alert> for AlertItem {
 pub struct AlertList {
     /// The open ones, the worst first; then those that are over, the newest first.
     alerts: Vec<AlertItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// Which alerts.
@@ -97,6 +100,12 @@ pub struct Filter {
     /// Also the newest 200 that are over.
     #[serde(default)]
     all: bool,
+    /// At most so many, up to 500; 50 when not given.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Go on where a page ended: its `next`.
+    #[serde(default)]
+    cursor: Option<String>,
 }
 
 /// What is wrong
@@ -107,8 +116,20 @@ pub struct Filter {
 pub async fn list(State(app): State<App>, Query(filter): Query<Filter>) -> Result<Json<AlertList>> {
     let book = app.control().alerts().await?;
     let past = book.past().filter(|_| filter.all);
-    let alerts = book.open().into_iter().chain(past).map(AlertItem::from).collect();
-    Ok(Json(AlertList { alerts }))
+    let all = book.open().into_iter().chain(past).collect();
+    let (alerts, next) = Part::new(filter.limit, filter.cursor).by(all, |alert| place(alert))?;
+    Ok(Json(AlertList { alerts: alerts.into_iter().map(AlertItem::from).collect(), next }))
+}
+
+/// The place of an alert in a list: the open ones by how bad they are and since when, then those that
+/// are over, the newest first.
+fn place(alert: &Alert) -> (bool, u8, i64, String) {
+    let key = alert.key.clone();
+    let worst = u8::MAX - alert.severity as u8;
+    match alert.resolved_at {
+        None => (false, worst, alert.raised_at.map_or(0, |at| at.0), key),
+        Some(at) => (true, 0, at.0.saturating_neg(), key),
+    }
 }
 
 /// What is said of an alert.

@@ -39,10 +39,13 @@ const BATCH_MAX: usize = 100;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// Only behind this one: an event number (`sequence`), or the `id` of an event; `next` of the
-    /// answer before. The newest when not given.
+    /// Only behind this one: an event number (`sequence`), or the `id` of an event; 0 = from the first
+    /// that is kept. The newest when not given.
     #[serde(default)]
     after: Option<String>,
+    /// Go on where an answer ended: its `next`.
+    #[serde(default)]
+    cursor: Option<String>,
     /// Only of these types, with commas: `step.failed,run.*`.
     #[serde(default)]
     types: Option<String>,
@@ -67,7 +70,7 @@ pub struct EventPage {
     /// CloudEvents (1.0, JSON), in order. `sequence` is the event number of their commit.
     #[schema(value_type = Vec<Object>)]
     events: Vec<Value>,
-    /// `after` of the next question.
+    /// `cursor` of the next question; there is always one, since more may happen.
     next: String,
     /// The newest event number: there is nothing more when `next` is the same.
     newest: u64,
@@ -204,12 +207,12 @@ pub async fn query(
     Query(filter): Query<Filter>,
 ) -> Result<Json<EventPage>> {
     let limit = limit(filter.limit, 200, EVENTS_MAX)?;
-    let Filter { after, types, run, workflow, agent, .. } = &filter;
+    let Filter { after, cursor, types, run, workflow, agent, .. } = &filter;
     let wanted =
         Wanted::read(&app, types.as_deref(), run.as_deref(), workflow.as_deref(), agent.as_deref());
     let wanted = wanted.await?;
     let newest = app.reader().views.last_event().await?;
-    let (events, next) = match after {
+    let (events, next) = match cursor.as_ref().or(after.as_ref()) {
         Some(after) => behind(&app, &wanted, Mark::read(after)?, newest, limit).await?,
         None => (latest(&app, &wanted, newest, limit).await?, Mark::behind(newest)),
     };

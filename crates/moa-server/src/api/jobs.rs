@@ -6,9 +6,10 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::paging::Part;
 use crate::App;
 use crate::error::Result;
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 
 /// An internal job.
 #[derive(Debug, Serialize, ToSchema)]
@@ -69,17 +70,20 @@ impl From<JobStatus> for JobItem {
 /// The jobs.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct JobList {
-    /// In the order of the registry.
+    /// By name.
     jobs: Vec<JobItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// What the node does beside its runs
 #[utoipa::path(
-    get, path = "/api/v1/jobs", tag = "state",
+    get, path = "/api/v1/jobs", tag = "state", params(Part),
     responses((status = 200, description = "Its jobs", body = JobList)),
 )]
-pub async fn list(State(app): State<App>) -> Json<JobList> {
-    Json(JobList { jobs: app.control().jobs().into_iter().map(JobItem::from).collect() })
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<JobList>> {
+    let (jobs, next) = part.of(app.control().jobs(), |job| job.name.clone())?;
+    Ok(Json(JobList { jobs: jobs.into_iter().map(JobItem::from).collect(), next }))
 }
 
 /// Do a job now

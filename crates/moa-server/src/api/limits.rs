@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::agents::find;
+use super::paging::Part;
 use crate::App;
 use crate::error::Result;
 use crate::extract::{Json, Query};
@@ -48,6 +49,8 @@ impl LimitItem {
 pub struct LimitList {
     /// By agent.
     limits: Vec<LimitItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// Which limits.
@@ -58,6 +61,12 @@ pub struct Filter {
     /// Only of this agent.
     #[serde(default)]
     agent: Option<String>,
+    /// At most so many, up to 500; 50 when not given.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Go on where a page ended: its `next`.
+    #[serde(default)]
+    cursor: Option<String>,
 }
 
 /// What is used of agents' limits
@@ -74,7 +83,10 @@ pub async fn list(State(app): State<App>, Query(filter): Query<Filter>) -> Resul
     let (nothing, now) = (LimitState::default(), now());
     let limits = agents.iter().flat_map(|spec| {
         let lines = used.get(&spec.id).unwrap_or(&nothing).report(&spec.limits, now);
-        lines.iter().map(|line| LimitItem::new(&spec.id, line)).collect::<Vec<_>>()
+        let item = |(place, line)| (place, LimitItem::new(&spec.id, line));
+        lines.iter().enumerate().map(item).collect::<Vec<(usize, LimitItem)>>()
     });
-    Ok(Json(LimitList { limits: limits.collect() }))
+    let part = Part::new(filter.limit, filter.cursor);
+    let (limits, next) = part.by(limits.collect(), |(place, item)| (item.agent.clone(), *place))?;
+    Ok(Json(LimitList { limits: limits.into_iter().map(|(_, item)| item).collect(), next }))
 }

@@ -5,8 +5,10 @@ use moa_view::now;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::paging::Part;
 use crate::App;
-use crate::extract::Json;
+use crate::error::Result;
+use crate::extract::{Json, Query};
 
 /// A node.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,14 +42,16 @@ pub struct NodeItem {
 pub struct NodeList {
     /// Those that serve the project.
     nodes: Vec<NodeItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// The nodes that serve the project
 #[utoipa::path(
-    get, path = "/api/v1/nodes", tag = "state",
-    responses((status = 200, description = "All of them", body = NodeList)),
+    get, path = "/api/v1/nodes", tag = "state", params(Part),
+    responses((status = 200, description = "By id", body = NodeList)),
 )]
-pub async fn list(State(app): State<App>) -> Json<NodeList> {
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<NodeList>> {
     let status = app.control().status().await;
     let engine = status.engine;
     let item = NodeItem {
@@ -67,5 +71,6 @@ pub async fn list(State(app): State<App>) -> Json<NodeList> {
         ready: engine.ready.values().sum(),
         degraded: engine.degraded,
     };
-    Json(NodeList { nodes: vec![item] })
+    let (nodes, next) = part.of(vec![item], |item| item.node.clone())?;
+    Ok(Json(NodeList { nodes, next }))
 }

@@ -1,14 +1,15 @@
 //! Counters, targets, and the settings with where they came from.
 
 use axum::extract::State;
-use moa_view::target::{Counted, Standing};
+use moa_view::target::{Counted, Setting, Standing};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::paging::Part;
 use crate::App;
 use crate::error::Result;
-use crate::extract::Json;
+use crate::extract::{Json, Query};
 
 /// A counter of what the work brings.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,18 +53,24 @@ impl From<Counted> for CounterItem {
 pub struct CounterList {
     /// By name.
     metrics: Vec<CounterItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// What has been counted
 ///
 /// The counters that `metrics` in `moa.yaml` names, and `tasks_completed` and `tasks_failed`.
 #[utoipa::path(
-    get, path = "/api/v1/metrics", tag = "metrics",
-    responses((status = 200, description = "The counters", body = CounterList)),
+    get, path = "/api/v1/metrics", tag = "metrics", params(Part),
+    responses((status = 200, description = "By name", body = CounterList)),
 )]
-pub async fn counters(State(app): State<App>) -> Result<Json<CounterList>> {
+pub async fn counters(
+    State(app): State<App>,
+    Query(part): Query<Part>,
+) -> Result<Json<CounterList>> {
     let counted = app.control().production().await?.counters;
-    Ok(Json(CounterList { metrics: counted.into_iter().map(CounterItem::from).collect() }))
+    let (counted, next) = part.of(counted, |counted| counted.metric.clone())?;
+    Ok(Json(CounterList { metrics: counted.into_iter().map(CounterItem::from).collect(), next }))
 }
 
 /// A target in the period that goes on.
@@ -111,16 +118,20 @@ impl From<Standing> for TargetItem {
 pub struct TargetList {
     /// By counter and period.
     targets: Vec<TargetItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// How production stands against its targets
 #[utoipa::path(
-    get, path = "/api/v1/targets", tag = "metrics",
-    responses((status = 200, description = "The targets", body = TargetList)),
+    get, path = "/api/v1/targets", tag = "metrics", params(Part),
+    responses((status = 200, description = "By counter and period", body = TargetList)),
 )]
-pub async fn targets(State(app): State<App>) -> Result<Json<TargetList>> {
+pub async fn targets(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<TargetList>> {
     let targets = app.control().production().await?.targets;
-    Ok(Json(TargetList { targets: targets.into_iter().map(TargetItem::from).collect() }))
+    let key = |target: &Standing| (target.metric.clone(), target.period);
+    let (targets, next) = part.by(targets, key)?;
+    Ok(Json(TargetList { targets: targets.into_iter().map(TargetItem::from).collect(), next }))
 }
 
 /// A setting.
@@ -140,15 +151,17 @@ pub struct SettingItem {
 pub struct SettingList {
     /// By path.
     settings: Vec<SettingItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// The settings that the node was started with, and where each came from
 #[utoipa::path(
-    get, path = "/api/v1/config", tag = "state",
-    responses((status = 200, description = "The settings", body = SettingList)),
+    get, path = "/api/v1/config", tag = "state", params(Part),
+    responses((status = 200, description = "By path", body = SettingList)),
 )]
-pub async fn config(State(app): State<App>) -> Json<SettingList> {
-    let settings = app.control().config().into_iter();
-    let item = settings.map(|s| SettingItem { key: s.key, value: s.value, origin: s.origin });
-    Json(SettingList { settings: item.collect() })
+pub async fn config(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<SettingList>> {
+    let (settings, next) = part.of(app.control().config(), |setting| setting.key.clone())?;
+    let item = |s: Setting| SettingItem { key: s.key, value: s.value, origin: s.origin };
+    Ok(Json(SettingList { settings: settings.into_iter().map(item).collect(), next }))
 }

@@ -30,7 +30,7 @@ pub struct RuleList {
     /// By name; as `moa rules list --json` tells each.
     #[schema(value_type = Vec<Object>)]
     rules: Vec<Value>,
-    /// `cursor` of the next part; null = this is the last one.
+    /// `cursor` of the next page; null = this is the last one.
     next: Option<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct RuleChange {
 /// Rules
 #[utoipa::path(
     get, path = "/api/v1/rules", tag = "rules", params(Part),
-    responses((status = 200, description = "All of them", body = RuleList)),
+    responses((status = 200, description = "By name", body = RuleList)),
 )]
 pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<RuleList>> {
     let mut all = triggers::known(&app, None).await?;

@@ -43,7 +43,7 @@ impl From<SecretLine> for SecretItem {
 pub struct SecretList {
     /// By name: those that the project's files use, and those that moa finds.
     secrets: Vec<SecretItem>,
-    /// `cursor` of the next part; null = this is the last one.
+    /// `cursor` of the next page; null = this is the last one.
     next: Option<String>,
 }
 

@@ -1,14 +1,18 @@
 //! The short paths that the first orchestrator documented, with the same answers.
 
+use std::sync::Arc;
+
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use moa_core::agent::AgentSpec;
 use moa_view::result::WorkflowResult;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::agents::{AgentMetrics, Range};
+use super::paging::{LIMIT_MAX, Part};
 use super::runs::list::name;
 use super::runs::start::{NewRun, begin};
 use super::runs::{find, result};
@@ -88,20 +92,32 @@ pub struct ShortAgent {
 }
 
 /// The agents
+///
+/// Without `limit` 500, as those who ask for it have no `cursor`.
 #[utoipa::path(
-    get, path = "/api/agents", tag = "short",
-    responses((status = 200, description = "By id", body = Vec<ShortAgent>)),
+    get, path = "/api/agents", tag = "short", params(Part),
+    responses(
+        (status = 200, description = "By id", body = Vec<ShortAgent>,
+         headers(("x-next" = String, description = "`cursor` of the next page, if there is one"))),
+    ),
 )]
-pub async fn agents(State(app): State<App>) -> Json<Vec<ShortAgent>> {
-    let agents = app.control().agents().await;
-    let agent = |spec: &moa_core::agent::AgentSpec| ShortAgent {
+pub async fn agents(State(app): State<App>, Query(part): Query<Part>) -> Result<Response> {
+    let part = Part::new(part.limit.or(Some(LIMIT_MAX)), part.cursor);
+    let agents = app.control().agents().await.into_values().collect();
+    let (agents, next) = part.of(agents, |spec: &Arc<AgentSpec>| spec.id.to_string())?;
+    let agent = |spec: &AgentSpec| ShortAgent {
         id: spec.id.to_string(),
         name: spec.name.clone(),
         description: spec.description.clone(),
         tier: spec.tier,
         actions: spec.actions.keys().map(ToString::to_string).collect(),
     };
-    Json(agents.values().map(|spec| agent(spec)).collect())
+    let agents: Vec<ShortAgent> = agents.iter().map(|spec| agent(spec)).collect();
+    let mut response = Json(agents).into_response();
+    if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next).ok()) {
+        response.headers_mut().insert("x-next", next);
+    }
+    Ok(response)
 }
 
 /// What an agent has done lately

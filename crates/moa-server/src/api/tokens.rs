@@ -7,13 +7,14 @@ use moa_view::now;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::paging::Part;
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::auth::scope::Scope;
 use crate::auth::tokens::{Entry, Kind};
 use crate::error::{Problem, Result};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 
 /// A token or session, without its secret.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,6 +66,8 @@ impl From<&Entry> for Token {
 pub struct TokenList {
     /// Oldest first, the expired ones included.
     tokens: Vec<Token>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// A token to be made.
@@ -102,12 +105,14 @@ pub struct MadeToken {
 
 /// Tokens and sessions
 #[utoipa::path(
-    get, path = "/api/v1/tokens", tag = "access",
-    responses((status = 200, description = "All of them", body = TokenList)),
+    get, path = "/api/v1/tokens", tag = "access", params(Part),
+    responses((status = 200, description = "Oldest first", body = TokenList)),
 )]
-pub async fn list(State(app): State<App>) -> Result<Json<TokenList>> {
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<TokenList>> {
     let entries = app.auth().tokens.list()?;
-    Ok(Json(TokenList { tokens: entries.iter().map(Token::from).collect() }))
+    let key = |entry: &&Entry| (entry.created_at, entry.id.clone());
+    let (entries, next) = part.by(entries.iter().collect(), key)?;
+    Ok(Json(TokenList { tokens: entries.into_iter().map(Token::from).collect(), next }))
 }
 
 /// Make a token

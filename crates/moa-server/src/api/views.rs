@@ -8,12 +8,13 @@ use moa_view::now;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::paging::Part;
 use super::runs::list::{name as workflow_name, statuses};
 use crate::App;
 use crate::auth::Identity;
 use crate::control::{SavedView, VIEWS_MAX};
 use crate::error::{Problem, Result};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 
 /// Characters of a view's name.
 pub const NAME_CHARS_MAX: usize = 60;
@@ -54,6 +55,8 @@ pub struct ViewFilter {
 pub struct ViewList {
     /// By name.
     views: Vec<ViewItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// The views that are saved.
@@ -107,12 +110,13 @@ pub async fn save(app: &App, who: &Identity, view: &str, filter: ViewFilter) -> 
 /// Filters of lists of runs that people have saved under a name; the dashboard shows them above its
 /// list. A project has at most 100.
 #[utoipa::path(
-    get, path = "/api/v1/views", tag = "views",
+    get, path = "/api/v1/views", tag = "views", params(Part),
     responses((status = 200, description = "By name", body = ViewList)),
 )]
-pub async fn list(State(app): State<App>) -> Result<Json<ViewList>> {
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<ViewList>> {
     const { assert!(VIEWS_MAX == 100, "the document says so") }
-    Ok(Json(ViewList { views: all(&app).await? }))
+    let (views, next) = part.of(all(&app).await?, |item| item.view.clone())?;
+    Ok(Json(ViewList { views, next }))
 }
 
 /// Save a view

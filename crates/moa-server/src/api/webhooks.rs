@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
+use super::paging::Part;
 use super::runs::find;
 use super::runs::list::{cursor, limit, name};
 use crate::App;
@@ -52,16 +53,18 @@ pub struct Gone {
 pub struct WebhookList {
     /// By name.
     webhooks: Vec<WebhookItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// Who is called when something happens
 ///
 /// The section `webhooks` of moa.yaml, as the node started with it.
 #[utoipa::path(
-    get, path = "/api/v1/webhooks", tag = "webhooks",
+    get, path = "/api/v1/webhooks", tag = "webhooks", params(Part),
     responses((status = 200, description = "By name", body = WebhookList)),
 )]
-pub async fn list(State(app): State<App>) -> Json<WebhookList> {
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<WebhookList>> {
     let gone = app.control().gone_webhooks();
     let item = |(name, _, one): (Name, Name, Value)| WebhookItem {
         gone: gone
@@ -74,7 +77,8 @@ pub async fn list(State(app): State<App>) -> Json<WebhookList> {
         workflows: one.get("workflows").cloned().unwrap_or_else(|| json!([])),
         active: one["active"] == true,
     };
-    Json(WebhookList { webhooks: app.control().webhooks().into_iter().map(item).collect() })
+    let (webhooks, next) = part.of(app.control().webhooks(), |(name, ..)| name.to_string())?;
+    Ok(Json(WebhookList { webhooks: webhooks.into_iter().map(item).collect(), next }))
 }
 
 /// The channel that delivers a webhook.

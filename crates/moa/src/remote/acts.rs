@@ -24,11 +24,6 @@ use crate::cmd::token::Line as TokenLine;
 use crate::exit::{Failure, Result};
 use crate::text;
 
-#[derive(Debug, Deserialize)]
-struct TokenList {
-    tokens: Vec<TokenLine>,
-}
-
 #[derive(Deserialize)]
 struct MadeToken {
     id: String,
@@ -236,8 +231,7 @@ impl Remote {
 
     /// Its tokens and sessions.
     pub async fn tokens(&self) -> Result<Vec<TokenLine>> {
-        let list: TokenList = self.json(Call::get("/api/v1/tokens")).await?;
-        Ok(list.tokens)
+        self.list("/api/v1/tokens", "tokens").await
     }
 
     /// Makes a token; answers it with its secret.

@@ -42,11 +42,14 @@ pub fn read<T: DeserializeOwned>(
     if kind != "application/json" {
         return Err(stranger(remote, &kind));
     }
-    serde_json::from_slice(body).map_err(|e| {
-        let text = format!("the answer of {}{path} isn't understood: {e}", remote.url());
-        let hint = "is it another version of moa? use the same one on both sides";
-        remote.chosen(Failure::refused(text).hint(hint))
-    })
+    serde_json::from_slice(body).map_err(|e| not_understood(remote, path, &e))
+}
+
+/// An answer is not of the form that this moa knows.
+pub fn not_understood(remote: &Remote, path: &str, error: &serde_json::Error) -> Failure {
+    let text = format!("the answer of {}{path} isn't understood: {error}", remote.url());
+    let hint = "is it another version of moa? use the same one on both sides";
+    remote.chosen(Failure::refused(text).hint(hint))
 }
 
 fn media_type(headers: &HeaderMap) -> String {

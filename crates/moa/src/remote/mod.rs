@@ -9,6 +9,7 @@ mod acts;
 mod answer;
 mod contexts;
 mod events;
+mod pages;
 mod project;
 mod resources;
 mod views;

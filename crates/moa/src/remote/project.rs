@@ -11,12 +11,7 @@ use crate::logs::Log;
 use crate::project::{self, Loaded};
 use crate::wire::LogPart;
 
-/// The logs of a run, as the API lists them.
-#[derive(Debug, Deserialize)]
-struct LogList {
-    logs: Vec<LogItem>,
-}
-
+/// The log of an attempt, as the API lists it.
 #[derive(Debug, Deserialize)]
 struct LogItem {
     step: String,
@@ -40,14 +35,14 @@ impl Remote {
     /// The node doesn't answer.
     pub async fn logs(&self, run: RunId) -> Result<Vec<Log>> {
         let path = format!("/api/v1/runs/{run}/logs");
-        let list: LogList = self.json(Call::get(&path)).await?;
+        let list: Vec<LogItem> = self.list(&path, "logs").await?;
         let log = |item: LogItem| Log {
             name: item.step,
             attempt: item.attempt,
             bytes: item.bytes,
             path: None,
         };
-        Ok(list.logs.into_iter().map(log).collect())
+        Ok(list.into_iter().map(log).collect())
     }
 
     /// A piece of a log, from byte `from` on.

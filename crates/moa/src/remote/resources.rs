@@ -22,11 +22,6 @@ struct RuleChange {
     created: bool,
 }
 
-#[derive(Debug, Deserialize)]
-struct SecretList {
-    secrets: Vec<SecretLine>,
-}
-
 /// A secret that was set.
 #[derive(Debug, Deserialize)]
 struct SecretSet {
@@ -84,8 +79,7 @@ impl Remote {
 
     /// How the secrets are, without their values.
     pub async fn secrets(&self) -> Result<Vec<SecretLine>> {
-        let list: SecretList = self.json(Call::get("/api/v1/secrets")).await?;
-        Ok(list.secrets)
+        self.list("/api/v1/secrets", "secrets").await
     }
 
     /// Keeps a secret; answers its version, and the source that has it too and is asked before.

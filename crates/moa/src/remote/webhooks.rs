@@ -12,11 +12,6 @@ use crate::exit::Result;
 const PAGE: usize = 200;
 
 #[derive(Debug, Deserialize)]
-struct List {
-    webhooks: Vec<Line>,
-}
-
-#[derive(Debug, Deserialize)]
 struct Page {
     deliveries: Vec<DeadLine>,
     next: Option<String>,
@@ -40,8 +35,7 @@ struct Enabled {
 impl Remote {
     /// Who is called when something happens.
     pub async fn webhooks(&self) -> Result<Vec<Line>> {
-        let list: List = self.json(Call::get("/api/v1/webhooks")).await?;
-        Ok(list.webhooks)
+        self.list("/api/v1/webhooks", "webhooks").await
     }
 
     /// Deliveries that were given up, the newest first.

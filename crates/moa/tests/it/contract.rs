@@ -412,7 +412,7 @@ fn alerts_and_metrics(c: &mut Contract) {
     assert!(done.clone().any(|c| c["today"].as_f64() > Some(0.0)), "{counted}");
     let targets = c.call("GET", "/api/v1/targets", &[], None).expect(200).json();
     assert_eq!(targets["targets"][0]["minimum"], 5.0);
-    let config = c.call("GET", "/api/v1/config", &[], None).expect(200).json();
+    let config = c.call("GET", "/api/v1/config?limit=500", &[], None).expect(200).json();
     let settings = config["settings"].as_array().expect("settings");
     let free = settings.iter().find(|s| s["key"] == "limits.max_running").expect("a setting");
     assert_eq!(free["origin"], "default");

@@ -32,6 +32,7 @@ mod notify;
 mod oidc;
 mod outputs;
 mod pages;
+mod paging;
 mod production;
 mod project;
 mod readers;

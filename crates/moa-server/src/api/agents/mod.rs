@@ -113,7 +113,7 @@ fn kind(spec: &AgentSpec) -> &'static str {
 pub struct AgentList {
     /// By id.
     agents: Vec<AgentItem>,
-    /// `cursor` of the next part; null = this is the last one.
+    /// `cursor` of the next page; null = this is the last one.
     next: Option<String>,
 }
 

@@ -15,8 +15,9 @@ use utoipa::ToSchema;
 
 use super::find;
 use crate::App;
+use crate::api::paging::Part;
 use crate::error::{Problem, Result};
-use crate::extract::{Json, Path};
+use crate::extract::{Json, Path, Query};
 
 /// Bytes read from the disk at once.
 const PART_BYTES: usize = 256 << 10;
@@ -39,6 +40,8 @@ pub struct ArtifactItem {
 pub struct ArtifactList {
     /// In the order in which the run came by them.
     artifacts: Vec<ArtifactItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// The artifacts of a run
@@ -47,17 +50,37 @@ pub struct ArtifactList {
 /// elsewhere are its artifacts too.
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/artifacts", tag = "runs",
-    params(("run" = String, Path, description = "The run")),
-    responses((status = 200, description = "All that its history names", body = ArtifactList)),
+    params(("run" = String, Path, description = "The run"), Part),
+    responses((status = 200, description = "What its history names", body = ArtifactList)),
 )]
-pub async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Json<ArtifactList>> {
+pub async fn list(
+    State(app): State<App>,
+    Path(run): Path<String>,
+    Query(part): Query<Part>,
+) -> Result<Json<ArtifactList>> {
     let id = find(&app, &run).await?;
     app.reader().head(id).await?;
-    Ok(Json(ArtifactList { artifacts: of(&app, id, None).await? }))
+    let most = part.most()?;
+    let named = |item: &ArtifactItem| item.artifact.clone();
+    // A history only grows: what is behind the page and one more changes nothing of it.
+    let enough = |found: &[ArtifactItem]| {
+        let cursor = part.cursor.as_deref();
+        let at = cursor.map(|cursor| found.iter().position(|item| item.artifact == cursor));
+        let begin = at.map_or(Some(0), |at| at.map(|at| at + 1));
+        begin.is_some_and(|begin| found.len() > begin + most)
+    };
+    let found = of(&app, id, None, enough).await?;
+    let (artifacts, next) = part.behind(found, named)?;
+    Ok(Json(ArtifactList { artifacts, next }))
 }
 
-/// The artifacts that a run's history names, or that one alone.
-async fn of(app: &App, run: RunId, only: Option<&str>) -> Result<Vec<ArtifactItem>> {
+/// The artifacts that a run's history names, or that one alone, until there are enough.
+async fn of(
+    app: &App,
+    run: RunId,
+    only: Option<&str>,
+    enough: impl Fn(&[ArtifactItem]) -> bool,
+) -> Result<Vec<ArtifactItem>> {
     let mut found: Vec<ArtifactItem> = Vec::new();
     let mut after = 0;
     loop {
@@ -74,7 +97,7 @@ async fn of(app: &App, run: RunId, only: Option<&str>) -> Result<Vec<ArtifactIte
             }
         }
         match rows.last() {
-            Some(last) if only.is_none() || found.is_empty() => after = last.version,
+            Some(last) if !enough(&found) => after = last.version,
             _ => return Ok(found),
         }
     }
@@ -123,7 +146,7 @@ pub async fn get(
             .hint(format!("/api/v1/runs/{id}/artifacts lists them"))
     };
     let hash = hash_of_name(&artifact).ok_or_else(unknown)?;
-    if of(&app, id, Some(&artifact)).await?.is_empty() {
+    if of(&app, id, Some(&artifact), |found| !found.is_empty()).await?.is_empty() {
         return Err(unknown());
     }
     let tag = format!("\"{artifact}\"");

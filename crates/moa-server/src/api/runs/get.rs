@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{find, list, result};
 use crate::App;
+use crate::api::paging;
 use crate::error::Result;
 use crate::extract::{Json, Path, Query, tagged};
 
@@ -83,26 +84,33 @@ pub struct Steps {
     status: &'static str,
     /// Its steps, in order of their coming into being, each with its attempts.
     #[schema(value_type = Vec<Object>)]
-    steps: Value,
+    steps: Vec<Value>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// The steps of a run
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/steps", tag = "runs",
-    params(("run" = String, Path, description = "The run")),
+    params(("run" = String, Path, description = "The run"), paging::Part),
     responses((status = 200, description = "Its steps", body = Steps)),
 )]
-pub async fn steps(State(app): State<App>, Path(run): Path<String>) -> Result<Json<Steps>> {
+pub async fn steps(
+    State(app): State<App>,
+    Path(run): Path<String>,
+    Query(part): Query<paging::Part>,
+) -> Result<Json<Steps>> {
     let id = find(&app, &run).await?;
     let run = app.reader().run(id).await?;
     let made = attempts::of_history(&app.reader().history(id, 0).await?);
-    let mut document = summary::document(&run, Some(&made));
-    Ok(Json(Steps {
-        run: id.to_string(),
-        version: run.version,
-        status: run.row.status.as_str(),
-        steps: document["steps"].take(),
-    }))
+    let steps = match summary::document(&run, Some(&made))["steps"].take() {
+        Value::Array(steps) => steps,
+        _ => Vec::new(),
+    };
+    let name = |step: &Value| step["step"].as_str().unwrap_or_default().to_owned();
+    let (steps, next) = part.behind(steps, name)?;
+    let (version, status) = (run.version, run.row.status.as_str());
+    Ok(Json(Steps { run: id.to_string(), version, status, steps, next }))
 }
 
 /// Which part of a history.
@@ -110,9 +118,12 @@ pub async fn steps(State(app): State<App>, Path(run): Path<String>) -> Result<Js
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Part {
-    /// Only behind this version of the run: `next` of the part before.
+    /// Only behind this version of the run.
     #[serde(default)]
     after: u64,
+    /// Go on where a page ended: its `next`.
+    #[serde(default)]
+    cursor: Option<u64>,
     /// At most so many commits, up to 1000; 200 when not given.
     #[serde(default)]
     limit: Option<usize>,
@@ -124,7 +135,7 @@ pub struct History {
     /// CloudEvents (1.0, JSON), in order.
     #[schema(value_type = Vec<Object>)]
     events: Vec<Value>,
-    /// `after` of the next part; null = this is the last one, for now.
+    /// `cursor` of the next page; null = this is the last one, for now.
     next: Option<u64>,
 }
 
@@ -142,7 +153,8 @@ pub async fn history(
     let limit = list::limit(part.limit, COMMITS, COMMITS_MAX)?;
     let id = find(&app, &run).await?;
     let known = app.reader().head(id).await?;
-    let rows = app.reader().views.history(id, part.after, limit).await?;
+    let after = part.cursor.unwrap_or(part.after);
+    let rows = app.reader().views.history(id, after, limit).await?;
     let mut names = Names::default();
     let mut events = Vec::new();
     for row in &rows {

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::find;
 use crate::App;
+use crate::api::paging;
 use crate::control::{AttemptLog, LogPart};
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
@@ -34,20 +35,27 @@ pub struct LogItem {
 pub struct LogList {
     /// By step, iteration and attempt.
     logs: Vec<LogItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// The logs of a run
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/logs", tag = "runs",
-    params(("run" = String, Path, description = "The run")),
+    params(("run" = String, Path, description = "The run"), paging::Part),
     responses((status = 200, description = "One for each attempt that wrote", body = LogList)),
 )]
-pub async fn list(State(app): State<App>, Path(run): Path<String>) -> Result<Json<LogList>> {
+pub async fn list(
+    State(app): State<App>,
+    Path(run): Path<String>,
+    Query(part): Query<paging::Part>,
+) -> Result<Json<LogList>> {
     let id = find(&app, &run).await?;
     app.reader().head(id).await?;
     let logs = app.control().logs(id).await?;
+    let (logs, next) = part.behind(logs, |log| format!("{}/{}", log.step, log.attempt))?;
     let item = |log: AttemptLog| LogItem { step: log.step, attempt: log.attempt, bytes: log.bytes };
-    Ok(Json(LogList { logs: logs.into_iter().map(item).collect() }))
+    Ok(Json(LogList { logs: logs.into_iter().map(item).collect(), next }))
 }
 
 /// Which part of a log.

@@ -79,7 +79,7 @@ pub struct TriggerList {
     /// In order of workflow and name; as `moa triggers list --json` tells each.
     #[schema(value_type = Vec<Object>)]
     triggers: Vec<Value>,
-    /// `cursor` of the next part; null = this is the last one.
+    /// `cursor` of the next page; null = this is the last one.
     next: Option<String>,
 }
 
@@ -91,10 +91,10 @@ pub struct Filter {
     /// Only of this workflow.
     #[serde(default)]
     workflow: Option<String>,
-    /// At most so many, up to 500; all when not given.
+    /// At most so many, up to 500; 50 when not given.
     #[serde(default)]
     limit: Option<usize>,
-    /// Go on where a part ended: its `next`.
+    /// Go on where a page ended: its `next`.
     #[serde(default)]
     cursor: Option<String>,
 }
@@ -106,7 +106,7 @@ async fn all(app: &App, who: &Identity, filter: Filter, clocks: bool) -> Result<
     let rules = who.sees(Resource::Triggers, None);
     known.retain(|known| !clocks || known.spec.schedule().is_some());
     known.retain(|known| rules || !known.spec.rule);
-    let part = Part { limit: filter.limit, cursor: filter.cursor };
+    let part = Part::new(filter.limit, filter.cursor);
     // A space is before all that names are made of: so it is the order of workflow and name.
     let name = |known: &Known| format!("{} {}", known.spec.workflow, known.spec.label());
     let (known, next) = part.of(known, name)?;
@@ -123,7 +123,7 @@ async fn all(app: &App, who: &Identity, filter: Filter, clocks: bool) -> Result<
 /// Triggers of all kinds
 #[utoipa::path(
     get, path = "/api/v1/triggers", tag = "triggers", params(Filter),
-    responses((status = 200, description = "All of them", body = TriggerList)),
+    responses((status = 200, description = "By workflow and name", body = TriggerList)),
 )]
 pub async fn list(
     State(app): State<App>,
@@ -136,7 +136,7 @@ pub async fn list(
 /// Schedules: triggers with a clock
 #[utoipa::path(
     get, path = "/api/v1/schedules", tag = "triggers", params(Filter),
-    responses((status = 200, description = "All of them", body = TriggerList)),
+    responses((status = 200, description = "By workflow and name", body = TriggerList)),
 )]
 pub async fn schedules(
     State(app): State<App>,
@@ -161,12 +161,15 @@ pub async fn get(State(app): State<App>, Path(trigger): Path<String>) -> Result<
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Coming {
-    /// So many, up to 1000; 10 when not given.
-    #[serde(default)]
-    count: Option<usize>,
+    /// At most so many, up to 1000; 10 when not given. `count` is another name of it.
+    #[serde(default, alias = "count")]
+    limit: Option<usize>,
     /// Behind this instant; local times are those of the schedule's zone. Now, when not given.
     #[serde(default)]
     after: Option<String>,
+    /// Go on where a page ended: its `next`.
+    #[serde(default)]
+    cursor: Option<i64>,
 }
 
 /// Slots to come.
@@ -175,6 +178,8 @@ pub struct SlotList {
     /// In order: `slot`, `local`, `zone`, `offset`, `starts_at`.
     #[schema(value_type = Vec<Object>)]
     slots: Vec<Value>,
+    /// `cursor` of the next page; null = the schedule has no more.
+    next: Option<i64>,
 }
 
 /// The next slots of a schedule
@@ -190,17 +195,18 @@ pub async fn next(
     Path(trigger): Path<String>,
     Query(asked): Query<Coming>,
 ) -> Result<Json<SlotList>> {
-    let count = limit(asked.count, 10, SLOTS_MAX)?;
+    let count = limit(asked.limit, 10, SLOTS_MAX)?;
     let table = find(&app, &trigger).await?.table()?;
     let zone = &table.schedule().zone;
     let after = asked.after.as_deref().map(|text| instant(text, zone)).transpose()?;
+    let after = asked.cursor.map(Millis).or(after);
     // An impossible date costs long to look for: elsewhere than where requests are answered.
     let slots = tokio::task::spawn_blocking(move || {
         let slots = table.preview(after.unwrap_or_else(now), count);
-        slots.iter().map(|at| slot(&table, *at)).collect()
+        let next = slots.get(count - 1).map(|last| last.at.0);
+        SlotList { slots: slots.iter().map(|at| slot(&table, *at)).collect(), next }
     });
-    let slots = slots.await.map_err(|_| Problem::invalid("the slots can't be found"))?;
-    Ok(Json(SlotList { slots }))
+    slots.await.map(Json).map_err(|_| Problem::invalid("the slots can't be found"))
 }
 
 /// Which occurrences.
@@ -237,7 +243,7 @@ pub struct OccurrencePage {
 
 /// What became of the occurrences of a trigger
 ///
-/// The first page begins with those that wait: for a run to end, for other workflows, for their turn.
+/// Those that wait are among them: for a run to end, for other workflows, for their turn.
 #[utoipa::path(
     get, path = "/api/v1/triggers/{trigger}/slots", tag = "triggers",
     params(("trigger" = String, Path, description = "The trigger"), Past),
@@ -262,20 +268,24 @@ pub async fn slots(
         limit: limit + 1,
     };
     let mut found = app.reader().views.occurrences(known.spec.id(), &filter).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found.last().filter(|_| more).map(|last| format!("{}_{}", last.at.0, last.key));
-    if filter.after.is_none()
-        && let Some(trigger) = known.stored()?
-    {
+    if let Some(trigger) = known.stored()? {
+        let is_behind = |o: &Occurrence| match &filter.after {
+            Some((at, key)) => (o.at, &o.key) < (*at, key),
+            None => true,
+        };
         let fits = |o: &Occurrence| {
             (filter.outcomes.is_empty() || filter.outcomes.contains(&o.outcome))
                 && filter.from.is_none_or(|from| o.at >= from)
                 && filter.to.is_none_or(|to| o.at < to)
+                && is_behind(o)
         };
         found.extend(trigger.waiting_slots().into_iter().filter(fits));
-        found.sort_by_key(|o| std::cmp::Reverse(o.at));
+        // As the store orders them: pages go on behind what is neither there nor gone by then.
+        found.sort_by(|a, b| (b.at, &b.key).cmp(&(a.at, &a.key)));
     }
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|last| format!("{}_{}", last.at.0, last.key));
     Ok(Json(OccurrencePage { occurrences: found.iter().map(occurrence).collect(), next }))
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::files::text;
+use super::paging::Part;
 use super::runs::StartedRun;
 use super::runs::list::name;
 use super::runs::start::{NewRun, Urgency, answer, begin};
@@ -73,16 +74,19 @@ impl From<FileWorkflow> for WorkflowItem {
 pub struct WorkflowList {
     /// By id.
     workflows: Vec<WorkflowItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// Workflows
 #[utoipa::path(
-    get, path = "/api/v1/workflows", tag = "workflows",
+    get, path = "/api/v1/workflows", tag = "workflows", params(Part),
     responses((status = 200, description = "Those of the project's files", body = WorkflowList)),
 )]
-pub async fn list(State(app): State<App>) -> Result<Json<WorkflowList>> {
+pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<WorkflowList>> {
     let files = app.control().workflows().await?;
-    Ok(Json(WorkflowList { workflows: files.into_iter().map(WorkflowItem::from).collect() }))
+    let (files, next) = part.of(files, |file| file.name.to_string())?;
+    Ok(Json(WorkflowList { workflows: files.into_iter().map(WorkflowItem::from).collect(), next }))
 }
 
 /// Which version.
@@ -174,17 +178,20 @@ pub struct VersionItem {
 pub struct VersionList {
     /// The newest first.
     versions: Vec<VersionItem>,
+    /// `cursor` of the next page; null = this is the last one.
+    next: Option<String>,
 }
 
 /// The versions of a workflow
 #[utoipa::path(
     get, path = "/api/v1/workflows/{workflow}/versions", tag = "workflows",
-    params(("workflow" = String, Path, description = "Its id")),
-    responses((status = 200, description = "Those that are kept", body = VersionList)),
+    params(("workflow" = String, Path, description = "Its id"), Part),
+    responses((status = 200, description = "The newest first", body = VersionList)),
 )]
 pub async fn versions(
     State(app): State<App>,
     Path(workflow): Path<String>,
+    Query(part): Query<Part>,
 ) -> Result<Json<VersionList>> {
     let kept = app.reader().views.workflows(Some(&name(&workflow)?)).await?;
     if kept.is_empty() {
@@ -197,7 +204,8 @@ pub async fn versions(
         version: version.version,
         created_at: version.created_at.to_string(),
     };
-    Ok(Json(VersionList { versions: kept.into_iter().map(item).collect() }))
+    let (kept, next) = part.behind(kept, |version| version.hash.to_string())?;
+    Ok(Json(VersionList { versions: kept.into_iter().map(item).collect(), next }))
 }
 
 /// Which two versions.

@@ -86,6 +86,40 @@ fn a_busy_node_is_waited_for() {
     assert!(said.err.contains("too many requests"), "{}", said.err);
 }
 
+/// A page of secrets.
+fn secrets(name: &str, next: &str) -> String {
+    let secret = format!(
+        "{{\"name\":\"{name}\",\"state\":\"set\",\"source\":null,\"error\":null,\"hidden\":[],\
+         \"changed_at\":null,\"used_by\":[]}}"
+    );
+    answer("200 OK", JSON, &format!("{{\"secrets\":[{secret}],\"next\":{next}}}"))
+}
+
+#[test]
+fn lists_are_read_to_their_end_if_they_have_one() {
+    let pages = vec![secrets("ONE", "\"ONE\""), secrets("TWO", "null")];
+    let (url, requests) = answers(pages);
+    let said = Elsewhere::at(&url, "t").call(&["secrets", "list", "--json"]).expect(0).json();
+    let names = said.as_array().expect("a list").iter().map(|row| row["name"].clone());
+    assert_eq!(names.collect::<Vec<_>>(), ["ONE", "TWO"]);
+    let asked: Vec<String> = requests.try_iter().collect();
+    assert!(asked[0].starts_with("GET /api/v1/secrets?limit=500 "), "{asked:?}");
+    assert!(asked[1].starts_with("GET /api/v1/secrets?limit=500&cursor=ONE "), "{asked:?}");
+
+    let (url, _) = answers(vec![secrets("ONE", "\"ONE\"")]);
+    let said = Elsewhere::at(&url, "t").call(&["secrets", "list"]).expect(5);
+    assert!(said.err.contains("a list that has no end"), "{}", said.err);
+
+    // A node of before pages.
+    let (url, _) = answers(vec![answer("200 OK", JSON, "{\"secrets\":[]}")]);
+    Elsewhere::at(&url, "t").call(&["secrets", "list"]).expect(0);
+    for odd in ["[]", "{}", "{\"secrets\":7}", "\"x\""] {
+        let (url, _) = answers(vec![answer("200 OK", JSON, odd)]);
+        let said = Elsewhere::at(&url, "t").call(&["secrets", "list"]).expect(5);
+        assert!(said.err.contains("isn't understood"), "{}", said.err);
+    }
+}
+
 #[test]
 fn no_terminal_obeys_what_a_node_says() {
     let evil = "\\u001b]0;evil\\u0007\\u001b[2J";

@@ -1,0 +1,251 @@
+//! Lists of the API come in pages: every one that the document names, whatever it lists.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+
+use crate::http::{Answer, Api};
+use crate::notify::Receiving;
+use crate::project::{Node, Project};
+
+/// Three of each: steps with logs and outputs that are too large for a history, and a schedule.
+const WORK: &str = r#"
+schedule: {cron: '0 3 * * *'}
+steps:
+  - {id: a, run: 'echo log; (printf "[0"; seq -f ,%.0f 1 60000; echo "]") > "$MOA_OUTPUT"'}
+  - {id: b, run: 'echo log; (printf "[0"; seq -f ,%.0f 2 60000; echo "]") > "$MOA_OUTPUT"'}
+  - {id: c, run: 'echo log; (printf "[0"; seq -f ,%.0f 3 60000; echo "]") > "$MOA_OUTPUT"'}
+"#;
+const FAIL: &str = "\
+schedule: {cron: '0 4 * * *'}
+steps: [{agent: writer, action: go, retry: {max_attempts: 1}}]
+";
+const ASK: &str = "\
+schedule: {cron: '0 5 * * *'}
+steps: [{id: ask, approve: {title: 'go on?'}}]
+";
+
+fn project(url: &str) -> Project {
+    let project = Project::with("work", WORK);
+    project.workflow("fail", FAIL);
+    project.workflow("fails", FAIL);
+    project.workflow("ask", ASK);
+    let agent = "command: ['false']\nrate_limit: 5000/1h, 50000/1d\n";
+    project.write("agents/writer.yaml", agent);
+    project.write("agents/reader.yaml", agent);
+    let types = "types: [moa.webhook.test]";
+    project.write(
+        "moa.yaml",
+        &format!(
+            "webhooks:\n  one: {{url: '{url}', {types}}}\n  two: {{url: '{url}', {types}}}\n\
+             secrets: {{key_file: ../key}}\n\
+             alerts: {{rules: {{disk: {{free: 1000TiB}}, dead: {{enabled: true}}}}}}\n\
+             targets:\n  tasks_completed: {{day: {{minimum: 5}}, month: {{minimum: 9}}}}\n\
+             \x20 tasks_failed: {{day: {{maximum: 5}}}}\n"
+        ),
+    );
+    let key = project.outside().join("key");
+    project.call(&["secrets", "new-key", key.to_str().expect("UTF-8")]).expect(0);
+    project
+}
+
+/// Fills a node with some of everything; answers the run whose parts are listed.
+fn fill(project: &Project, api: &Api, receiver: &Receiving) -> String {
+    // A version is kept when a run is started of it.
+    for label in ["'2'", "'3'"] {
+        let run = api.post("/api/v1/workflows/work/execute", &json!({})).expect(201).json();
+        api.ended(run["run"].as_str().expect("an id"));
+        project.workflow("work", &format!("version: {label}\n{WORK}"));
+    }
+    let said = project.call(&["run", "work", "--json"]).expect(0).json();
+    let run = said["workflowId"].as_str().expect("an id").to_owned();
+    for workflow in ["fail", "fails"] {
+        project.call(&["run", workflow, "-q"]).expect(1);
+    }
+    for n in 0..3 {
+        api.post("/api/v1/runs", &json!({"workflow": "ask"})).expect(201);
+        let filter = json!({"status": "open", "q": n.to_string()});
+        let headers = "Content-Type: application/json\r\n";
+        let put = |path: String, body: Json| api.send("PUT", &path, headers, &body.to_string());
+        put(format!("/api/v1/views/No%2{n}%20{n}"), filter).expect(201);
+        put(format!("/api/v1/secrets/S{n}"), json!({"value": "a-value"})).expect(200);
+        let rule = json!({"name": format!("r{n}"), "run": "ask", "on": {"event": "x.y"}});
+        api.post("/api/v1/rules", &rule).expect(201);
+        api.post("/api/v1/webhooks/one/test", &json!(null)).expect(202);
+        receiver.next();
+    }
+    let delivered = |page: &Json| {
+        let all = page["deliveries"].as_array().expect("a list");
+        all.len() == 3 && all.iter().all(|one| one["state"] == "delivered")
+    };
+    api.until("/api/v1/webhooks/one/deliveries", delivered);
+    let range = json!({"from": "2026-01-01", "to": "2026-01-05", "at_once": 4});
+    api.post("/api/v1/triggers/ask/backfill", &range).expect(200);
+    api.until("/api/v1/runs?workflow=ask&status=waiting", |page| {
+        page["runs"].as_array().is_some_and(|runs| runs.len() == 7)
+    });
+    project.call(&["jobs", "run", "alerts"]).expect(0);
+    run
+}
+
+/// What an entry is known by, where the rest of it changes by itself.
+fn identity(path: &str, entry: &Json) -> Json {
+    let known_by: &[&str] = match path {
+        "/api/v1/nodes" => &["node"],
+        "/api/v1/jobs" => &["name"],
+        "/api/v1/tokens" => &["id"],
+        "/api/v1/metrics" => &["metric"],
+        "/api/v1/targets" => &["metric", "period"],
+        "/api/v1/triggers" | "/api/v1/schedules" => &["name"],
+        _ => return entry.clone(),
+    };
+    known_by.iter().map(|key| entry[*key].clone()).collect()
+}
+
+struct List {
+    path: String,
+    /// Where its entries stand; none = the answer is the list.
+    key: Option<String>,
+    params: BTreeSet<String>,
+}
+
+/// Every path of the document that answers a list.
+fn lists(document: &Json) -> Vec<List> {
+    // What is no list though it holds one: nothing of it grows with what people do.
+    let others = [
+        ("/api/v1/agents/{agent}/health", "limits"),
+        ("/api/v1/audit/verify", "findings"),
+        ("/api/v1/health", "jobs"),
+        ("/api/v1/metrics/history", "points"),
+        ("/api/v1/runs/{run}", "steps"),
+        ("/api/v1/state", "workflows"),
+        ("/api/v1/workflows/{workflow}", "params"),
+        ("/api/v1/workflows/{workflow}/diff", "changes"),
+        ("/api/workflows/{id}", "steps"),
+    ];
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let operation = &item["get"];
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+        let named = schema["$ref"].as_str().and_then(|name| name.strip_prefix('#'));
+        let schema = named.map_or(schema, |name| document.pointer(name).expect("a schema"));
+        let is_array = |key: &String| schema["properties"][key]["type"] == "array";
+        let keys = schema["properties"].as_object().into_iter().flat_map(|all| all.keys());
+        let keys: Vec<String> = keys.filter(|key| is_array(key)).cloned().collect();
+        if let Some((_, key)) = others.iter().find(|(other, _)| other == path) {
+            assert!(is_array(&(*key).to_owned()), "{path} has no {key}: {keys:?}");
+            continue;
+        }
+        if keys.is_empty() && schema["type"] != "array" {
+            continue;
+        }
+        assert!(keys.len() < 2, "{path} lists {keys:?}");
+        let params = operation["parameters"].as_array().into_iter().flatten();
+        let params = params.filter_map(|param| param["name"].as_str().map(str::to_owned));
+        let (path, key) = (path.clone(), keys.into_iter().next());
+        found.push(List { path, key, params: params.collect() });
+    }
+    for (path, _) in others {
+        assert!(document["paths"][path]["get"].is_object(), "{path} is gone");
+    }
+    found
+}
+
+impl List {
+    fn entries(&self, answer: &Answer) -> Vec<Json> {
+        let value = answer.json();
+        let list = self.key.as_ref().map_or(&value, |key| &value[key]);
+        list.as_array().unwrap_or_else(|| panic!("{}: {value}", self.path)).clone()
+    }
+
+    /// Where the next page begins.
+    fn next(&self, answer: &Answer) -> Option<String> {
+        if self.key.is_none() {
+            return answer.header("x-next").map(str::to_owned);
+        }
+        let value = answer.json();
+        assert!(value.as_object().is_some_and(|o| o.contains_key("next")), "{}", self.path);
+        match &value["next"] {
+            Json::Null => None,
+            Json::String(next) => Some(next.clone()),
+            number => Some(number.to_string()),
+        }
+    }
+
+    /// The whole list, read in pages of so many, and the pages.
+    fn walk(&self, api: &Api, path: &str, limit: usize) -> (Vec<Json>, usize) {
+        let (mut all, mut pages, mut cursor) = (Vec::new(), 0, None::<String>);
+        loop {
+            let mut filter = format!("?limit={limit}");
+            if self.params.contains("after") && self.path == "/api/v1/events" {
+                // All that is kept, not the newest.
+                filter.push_str("&after=0");
+            }
+            if self.params.contains("all") {
+                filter.push_str("&all=true");
+            }
+            if let Some(cursor) = &cursor {
+                filter.push_str(&format!("&cursor={}", encoded(cursor)));
+            }
+            let answer = api.get(&format!("{path}{filter}")).expect(200);
+            all.extend(self.entries(&answer));
+            pages += 1;
+            let next = self.next(&answer);
+            // Events have always a next page, since more may happen; slots come without end.
+            let ended = next.is_none() || next == cursor;
+            if ended || self.path.ends_with("/next") && all.len() >= 20 {
+                return (all, pages);
+            }
+            cursor = next;
+        }
+    }
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+fn check(api: &Api, list: &List, run: &str) {
+    for param in ["limit", "cursor"] {
+        assert!(list.params.contains(param), "{} has no {param}", list.path);
+    }
+    let mut path = list.path.clone();
+    let fill = [("{run}", run), ("{workflow}", "work"), ("{webhook}", "one")];
+    for (part, value) in fill.into_iter().chain([("{trigger}", "ask")]) {
+        path = path.replace(part, value);
+    }
+    api.get(&format!("{path}?limit=0")).refused(400, "invalid_request");
+    api.get(&format!("{path}?limit=100000")).refused(400, "invalid_request");
+    // A page of the largest size that this one takes holds all that there is here.
+    let large = if path.ends_with("/deliveries") { 200 } else { 500 };
+    let large = if path.ends_with("/next") { 20 } else { large };
+    let (whole, _) = list.walk(api, &path, large);
+    let of = |all: &[Json]| all.iter().map(|e| identity(&list.path, e)).collect::<Vec<_>>();
+    let whole = of(&whole);
+    let unlike: BTreeSet<String> = whole.iter().map(Json::to_string).collect();
+    assert_eq!(unlike.len(), whole.len(), "{path} names something twice: {whole:?}");
+    let least = if path == "/api/v1/nodes" { 1 } else { 2 };
+    assert!(whole.len() >= least, "{path} lists too little: {whole:?}");
+    for limit in [1, 2] {
+        let (parts, pages) = list.walk(api, &path, limit);
+        assert_eq!(of(&parts), whole, "{path} in pages of {limit}");
+        // Of a run in the list of tasks, and of a commit in a history, all is told at once.
+        assert!(pages > 1 || whole.len() <= limit, "{path} has one page");
+    }
+}
+
+#[test]
+fn every_list_is_walked_page_by_page_without_gap_or_double() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let project = project(&receiver.url);
+    let node: Node = project.up();
+    let api = Api::with_role(&project, &node, "admin");
+    Api::with_role(&project, &node, "viewer");
+    let run = fill(&project, &api, &receiver);
+    let document = api.get("/api/v1/openapi.json").expect(200).json();
+    let lists = lists(&document);
+    assert!(lists.len() > 25, "{}", lists.len());
+    for list in &lists {
+        check(&api, list, &run);
+    }
+}
