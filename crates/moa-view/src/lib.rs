@@ -9,6 +9,7 @@ pub mod agent;
 pub mod attempts;
 pub mod audit;
 pub mod check_format;
+pub mod compare;
 pub mod deliveries;
 pub mod events;
 pub mod exit;

@@ -128,6 +128,22 @@ fn step(run: &Run, row: &StepRow) -> Json {
     Json::Object(doc)
 }
 
+/// The document of a step, as it stands in that of its run, with its attempts and what it was given.
+pub fn whole_step(run: &Run, row: &StepRow, attempts: &[Attempt]) -> Json {
+    let mut doc = step(run, row);
+    doc["attempts"] = json!(attempts);
+    if let Some(given) = input(run, row) {
+        doc["input"] = given;
+    }
+    doc
+}
+
+/// What a step was given, as its params or those of its run, once it was ready: from then on what they
+/// are made of stays as it is. `None` = it was given nothing, or isn't so far.
+pub fn input(run: &Run, row: &StepRow) -> Option<Json> {
+    row.ready_at.and_then(|_| run.input(row.inst)).filter(|given| !given.is_null())
+}
+
 /// A run of a list, as an object.
 pub fn list_item(run: &RunSummary) -> Json {
     let time = |at: Option<Millis>| at.map(|at| at.to_string());

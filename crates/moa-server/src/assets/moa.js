@@ -45,12 +45,13 @@
       return;
     }
     if (isKept(old) || old.isEqualNode(fresh)) return;
+    // What somebody has folded or unfolded stays so.
+    const ours = (name) => name === "open" && old.nodeName === "DETAILS";
     for (const { name, value } of [...fresh.attributes]) {
-      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+      if (!ours(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
     for (const { name } of [...old.attributes]) {
-      const ours = name === "open" && old.nodeName === "DETAILS";
-      if (!ours && !fresh.hasAttribute(name)) old.removeAttribute(name);
+      if (!ours(name) && !fresh.hasAttribute(name)) old.removeAttribute(name);
     }
     if (["INPUT", "TEXTAREA", "SELECT"].includes(old.nodeName)) return;
     const keyed = new Map();

@@ -182,7 +182,8 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
                 div class="actions" {
                     @if let Some(actions) = &page.actions { (actions) }
                     @if let Some(json) = page.json.as_ref().filter(|to| who.may_ask("GET", to, page.called)) {
-                        a class="button quiet" href=(json) title="The same as JSON" { "JSON" }
+                        a class="button quiet" rel="alternate" type="application/json" href=(json)
+                            title="The same as JSON" { "JSON" }
                     }
                 }
             }

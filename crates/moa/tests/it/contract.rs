@@ -171,11 +171,13 @@ fn runs(c: &mut Contract) -> String {
     let run = begin(c);
     let result = c.call("GET", "/api/v1/runs/{run}", &[&run], None).expect(200).json();
     assert_eq!(result["status"], "running");
-    for part in ["document", "history", "why", "logs"] {
+    for part in ["document", "document?at=2", "steps?at=2", "compare", "history", "why", "logs"] {
         c.call("GET", &format!("/api/v1/runs/{{run}}/{part}"), &[&run], None).expect(200);
     }
     c.call("GET", "/api/v1/runs/{run}/logs/{step}/{attempt}", &[&run, "say", "1"], None)
         .expect(200);
+    let step = c.call("GET", "/api/v1/runs/{run}/steps/{step}", &[&run, "say"], None).expect(200);
+    assert_eq!(step.json()["step"]["input"]["script"], "echo log");
     for change in ["pause", "resume"] {
         c.call("POST", &format!("/api/v1/runs/{{run}}/{change}"), &[&run], None).expect(200);
     }
@@ -201,6 +203,10 @@ fn repeats(c: &mut Contract, run: &str) {
     let new = new["run"].as_str().expect("an id");
     let document = c.call("GET", "/api/v1/runs/{run}/document", &[new], None).expect(200).json();
     assert_eq!(document["params"]["name"], "ann");
+    let path = format!("/api/v1/runs/{{run}}/compare?with={run}");
+    let found = c.call("GET", &path, &[new], None).expect(200).json();
+    let name = json!({"path": "/params/name", "left": "you", "right": "ann", "cut": false});
+    assert!(found["changes"].as_array().expect("changes").contains(&name), "{found}");
 }
 
 /// Runs chosen by a filter, artifacts, tasks.

@@ -10,6 +10,7 @@ mod backup;
 mod browser;
 mod buttons;
 mod change;
+mod compare;
 mod contract;
 mod definitions;
 mod demo;

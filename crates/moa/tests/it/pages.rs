@@ -14,8 +14,8 @@ const ASKS: &str = "name: '<i>asks</i>'\n\
 
 /// A browser that is signed in.
 pub struct Browser {
-    api: Api,
-    cookie: String,
+    pub api: Api,
+    pub cookie: String,
 }
 
 impl Browser {
@@ -30,7 +30,7 @@ impl Browser {
         Self { api, cookie }
     }
 
-    fn ask(&self, path: &str) -> Answer {
+    pub fn ask(&self, path: &str) -> Answer {
         let headers = format!("{}Accept: text/html\r\n", self.cookie);
         self.api.send("GET", path, &headers, "")
     }
@@ -52,7 +52,7 @@ impl Browser {
     }
 
     /// A page once it says so.
-    fn until(&self, path: &str, words: &str) -> String {
+    pub fn until(&self, path: &str, words: &str) -> String {
         loop {
             let body = self.page(path);
             if body.contains(words) {
@@ -63,7 +63,7 @@ impl Browser {
     }
 
     /// Sends the form with this action on a page, changed by `fields`.
-    fn send(&self, page: &str, action: &str, fields: &str) -> Answer {
+    pub fn send(&self, page: &str, action: &str, fields: &str) -> Answer {
         let body = self.page(page);
         let wanted = format!("action=\"{action}\"");
         let fits = |form: &&str| form.contains(&wanted) && form.contains("name=\"csrf\"");

@@ -1,9 +1,14 @@
 //! Looking at a run.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use moa_core::event::InstIx;
+use moa_core::ids::RunId;
 use moa_core::machine::Run;
+use moa_core::run::StepRow;
 use moa_view::events::{Names, told};
 use moa_view::result::WorkflowResult;
 use moa_view::why::{Limits, answer};
@@ -15,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{find, list, result};
 use crate::App;
 use crate::api::paging;
-use crate::error::Result;
+use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query, tagged};
 
 /// Commits of a history answered at once.
@@ -56,7 +61,7 @@ fn tag(run: &Run) -> String {
 /// --json` tells it.
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/document", tag = "runs",
-    params(("run" = String, Path, description = "The run")),
+    params(("run" = String, Path, description = "The run"), Moment),
     responses(
         (status = 200, description = "The run", body = Object),
         (status = 304, description = "As the client has it"),
@@ -65,12 +70,53 @@ fn tag(run: &Run) -> String {
 pub async fn document(
     State(app): State<App>,
     Path(run): Path<String>,
+    Query(moment): Query<Moment>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let id = find(&app, &run).await?;
-    let run = app.reader().run(id).await?;
-    let made = attempts::of_history(&app.reader().history(id, 0).await?);
+    let (run, made) = at(&app, &run, moment).await?;
     Ok(tagged(&headers, &tag(&run), summary::document(&run, Some(&made))))
+}
+
+/// Which moment.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Moment {
+    /// As it was at this version, which its history tells; as it is now when not given.
+    #[serde(default)]
+    at: Option<u64>,
+}
+
+/// Which steps of it, and when.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct StepsPart {
+    /// As they were at this version, which its history tells; as they are now when not given.
+    #[serde(default)]
+    at: Option<u64>,
+    /// At most so many, up to 500; 50 when not given.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Go on where a page ended: its `next`.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+/// A run as it is or was, with the attempts of its steps.
+async fn at(
+    app: &App,
+    run: &str,
+    moment: Moment,
+) -> Result<(Run, BTreeMap<InstIx, Vec<attempts::Attempt>>)> {
+    let id = find(app, run).await?;
+    let run = match moment.at {
+        Some(version) => app.reader().run_at(id, version).await?.0,
+        None => app.reader().run(id).await?,
+    };
+    let mut history = app.reader().history(id, 0).await?;
+    history.retain(|row| row.version <= run.version);
+    Ok((run, attempts::of_history(&history)))
 }
 
 /// The steps of a run.
@@ -92,25 +138,73 @@ pub struct Steps {
 /// The steps of a run
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/steps", tag = "runs",
-    params(("run" = String, Path, description = "The run"), paging::Part),
+    params(("run" = String, Path, description = "The run"), StepsPart),
     responses((status = 200, description = "Its steps", body = Steps)),
 )]
 pub async fn steps(
     State(app): State<App>,
     Path(run): Path<String>,
-    Query(part): Query<paging::Part>,
+    Query(asked): Query<StepsPart>,
 ) -> Result<Json<Steps>> {
-    let id = find(&app, &run).await?;
-    let run = app.reader().run(id).await?;
-    let made = attempts::of_history(&app.reader().history(id, 0).await?);
+    let (run, made) = at(&app, &run, Moment { at: asked.at }).await?;
     let steps = match summary::document(&run, Some(&made))["steps"].take() {
         Value::Array(steps) => steps,
         _ => Vec::new(),
     };
     let name = |step: &Value| step["step"].as_str().unwrap_or_default().to_owned();
-    let (steps, next) = part.behind(steps, name)?;
-    let (version, status) = (run.version, run.row.status.as_str());
-    Ok(Json(Steps { run: id.to_string(), version, status, steps, next }))
+    let (steps, next) = paging::Part::new(asked.limit, asked.cursor).behind(steps, name)?;
+    let (id, status) = (run.row.run.to_string(), run.row.status.as_str());
+    Ok(Json(Steps { run: id, version: run.version, status, steps, next }))
+}
+
+/// A step of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OneStep {
+    /// The run.
+    run: String,
+    /// The run's version.
+    version: u64,
+    /// The run's status.
+    status: &'static str,
+    /// The step as in the list of steps, with its input once that is known.
+    #[schema(value_type = Object)]
+    step: Value,
+}
+
+/// A step of a run
+#[utoipa::path(
+    get, path = "/api/v1/runs/{run}/steps/{step}", tag = "runs",
+    params(
+        ("run" = String, Path, description = "The run"),
+        ("step" = String, Path, description = "The step; `lint[2]` names one iteration"),
+        Moment,
+    ),
+    responses((status = 200, description = "The step", body = OneStep)),
+)]
+pub async fn step(
+    State(app): State<App>,
+    Path((run, step)): Path<(String, String)>,
+    Query(moment): Query<Moment>,
+) -> Result<Json<OneStep>> {
+    let (run, made) = at(&app, &run, moment).await?;
+    let row = of_name(&run, &step).ok_or_else(|| unknown(run.row.run, &step))?;
+    Ok(Json(OneStep {
+        run: run.row.run.to_string(),
+        version: run.version,
+        status: run.row.status.as_str(),
+        step: summary::whole_step(&run, row, made.get(&row.inst).map_or(&[], Vec::as_slice)),
+    }))
+}
+
+/// The step of a run that has this name.
+pub fn of_name<'a>(run: &'a Run, step: &str) -> Option<&'a StepRow> {
+    run.steps().find(|row| run.step_name(row.inst) == step)
+}
+
+/// What is said when there is none.
+pub fn unknown(run: RunId, step: &str) -> Problem {
+    Problem::not_found(format!("run {run} has no step {step}"))
+        .hint("a loop's steps are named with their iteration: lint[2]")
 }
 
 /// Which part of a history.

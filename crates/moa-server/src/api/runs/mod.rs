@@ -3,6 +3,7 @@
 pub mod artifacts;
 pub mod bulk;
 pub mod change;
+pub mod compare;
 pub mod get;
 pub mod list;
 pub mod logs;

@@ -19,8 +19,8 @@ pub fn of_plan(plan: &Plan, path: impl Fn(&PlanStep) -> Option<String>) -> Marku
     drawing(plan, |ix| (None, String::new(), path(plan.step(ix))))
 }
 
-/// The drawing of a run.
-pub fn of_run(run: &Run) -> Markup {
+/// The drawing of a run. `path` gives the address of the page of a step with this name.
+pub fn of_run(run: &Run, path: impl Fn(&str) -> String) -> Markup {
     let plan = run.graph.plan();
     let mut rows: Vec<Vec<&StepRow>> = vec![Vec::new(); plan.steps.len()];
     for row in run.steps() {
@@ -39,7 +39,7 @@ pub fn of_run(run: &Run) -> Markup {
             several => Some(format!("{ended} of {several}")),
         };
         let first = rows.iter().min_by_key(|row| rank(row.status));
-        let path = first.map(|row| super::run::step::path(run.row.run, &run.step_name(row.inst)));
+        let path = first.map(|row| path(&run.step_name(row.inst)));
         (Some(worst(rows)), note.unwrap_or_default(), path)
     })
 }

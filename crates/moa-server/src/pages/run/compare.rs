@@ -1,33 +1,32 @@
-//! Two runs beside each other: what each step did in one and in the other.
-
-use std::collections::BTreeMap;
+//! Two runs beside each other: what differs, and what each step did in one and in the other.
 
 use axum::extract::State;
 use maud::{Markup, html};
-use moa_core::machine::Run;
-use moa_core::run::StepRow;
-use moa_ports::views::RunFilter;
-use serde::Deserialize;
+use moa_core::ids::RunId;
+use moa_core::time::{Millis, Span};
+use moa_ports::views::{RunFilter, RunSummary};
+use moa_view::compare::lines::{self, Tag};
+use moa_view::compare::{Comparison, Part, StepPair, StepSide};
+use moa_view::text;
 
-use super::{Shown, frame, step, steps};
+use super::{Shown, frame, step};
 use crate::App;
+use crate::api::runs::compare::{Other, compared};
 use crate::auth::Identity;
-use crate::auth::scope::Resource;
 use crate::error::Result;
 use crate::extract::{Path, Query};
 use crate::pages::parts;
 
-/// Steps listed.
+/// Steps that differ and are shown.
+const STEPS: usize = 100;
+/// Steps that stand open.
+const OPEN: usize = 10;
+/// Lines of all values together.
+const LINES: usize = 4000;
+/// Steps that don't differ and are listed.
 const ROWS: usize = 300;
 /// Older runs offered.
 const OFFERED: usize = 10;
-
-/// With which one.
-#[derive(Debug, Default, Deserialize)]
-pub struct Other {
-    #[serde(default)]
-    with: String,
-}
 
 /// The comparison.
 pub async fn show(
@@ -36,7 +35,7 @@ pub async fn show(
     Path(run): Path<String>,
     Query(other): Query<Other>,
 ) -> Result<Markup> {
-    let shown = Shown::find(&app, &run, None).await?;
+    let mut shown = Shown::find(&app, &run, None).await?;
     let filter = RunFilter {
         workflow: Some(shown.run.row.workflow.clone()),
         before: Some(shown.id()),
@@ -44,115 +43,209 @@ pub async fn show(
         ..RunFilter::default()
     };
     let older = app.reader().views.runs(&filter).await?;
-    let usual = shown.run.row.extra.forked_from.or(older.first().map(|run| run.run));
-    let with = match (other.with.trim(), usual) {
-        ("", None) => None,
-        ("", Some(usual)) => Some(app.reader().run(usual).await?),
-        (given, _) => {
-            let other = app.reader().run(app.reader().find(given).await?).await?;
-            who.must_see(Resource::Runs, other.row.workflow.as_str())?;
-            Some(other)
+    let (found, run) = compared(&app, &who, shown.run, other.with.as_deref()).await?;
+    shown.run = run;
+    let with = found.left.as_ref().map(|left| left.run);
+    let body = html! {
+        (choice(shown.id(), with, &older))
+        @match with {
+            None => (parts::empty("There is no older run of this workflow", &html! {})),
+            Some(with) => (differences(&shown, with, &found)),
         }
     };
-    let body = html! {
-        form class="filter" action={ (parts::run_path(shown.id())) "/compare" } {
+    let json = with.map_or(String::new(), |with| format!("?with={with}"));
+    let json = format!("/api/v1/runs/{}/compare{json}", shown.id());
+    Ok(frame(&app, &who, &shown, "/compare", json, body))
+}
+
+fn choice(run: RunId, with: Option<RunId>, older: &[RunSummary]) -> Markup {
+    html! {
+        form class="filter" action={ (parts::run_path(run)) "/compare" } {
             label for="with" { "With run" }
-            input id="with" name="with" list="older" autocomplete="off"
-                value=[with.as_ref().map(|run| run.row.run)] size="38";
+            input id="with" name="with" list="older" autocomplete="off" value=[with] size="38";
             datalist id="older" {
-                @for run in &older { option value=(run.run) { (run.status.as_str()) } }
+                @for run in older { option value=(run.run) { (run.status.as_str()) } }
             }
             button class="button" { "Compare" }
         }
-        @match &with {
-            None => (parts::empty("There is no older run of this workflow", &html! {})),
-            Some(with) => (table(&shown, with)),
-        }
-    };
-    Ok(frame(&app, &who, &shown, "/compare", body))
+    }
 }
 
-fn table(shown: &Shown, with: &Run) -> Markup {
-    let ours: Vec<(String, &StepRow)> = named(&shown.run);
-    let mut theirs: BTreeMap<String, &StepRow> = named(with).into_iter().collect();
-    let rows: Vec<(String, Option<&StepRow>, Option<&StepRow>)> = ours
-        .into_iter()
-        .map(|(name, row)| {
-            let other = theirs.remove(&name);
-            (name, Some(row), other)
-        })
-        .collect();
-    let gone = theirs.into_iter().map(|(name, row)| (name, None, Some(row)));
-    let rows: Vec<_> = rows.into_iter().chain(gone).collect();
-    let same_params = shown.run.row.params == with.row.params;
-    let same_version = shown.run.row.hash == with.row.hash;
+fn differences(shown: &Shown, with: RunId, found: &Comparison) -> Markup {
+    let mut room = LINES;
+    let (differ, same): (Vec<&StepPair>, Vec<&StepPair>) =
+        found.steps.iter().partition(|pair| pair.differs);
+    html! {
+        (head(shown, found))
+        @if found.equal {
+            div class="note" { "Nothing differs but how long it took." }
+        } @else {
+            p class="dim legend-of-diff" {
+                span class="diff-left" { "− run " (with.short()) } " "
+                span class="diff-right" { "+ this run, " (shown.id().short()) }
+            }
+        }
+        @for part in &found.parts {
+            section class="card" { h2 { (title(part)) } (diff(part, &mut room)) }
+        }
+        @if !differ.is_empty() {
+            h2 { (text::plural(differ.len(), "step")) (if differ.len() == 1 { " differs" } else { " differ" }) }
+            @for (i, pair) in differ.iter().take(STEPS).enumerate() {
+                (step_card(shown, with, pair, i < OPEN, &mut room))
+            }
+            @if differ.len() > STEPS {
+                p class="dim" { "… and " (differ.len() - STEPS) " more: the JSON has them." }
+            }
+        }
+        @if found.steps_left_out > 0 {
+            p class="cut-off" { (text::plural(found.steps_left_out, "step")) " of these runs are left out." }
+        }
+        @if !same.is_empty() { (folded(shown, with, &same)) }
+    }
+}
+
+fn head(shown: &Shown, found: &Comparison) -> Markup {
+    let (Some(left), right) = (&found.left, &found.right) else { return html! {} };
     html! {
         dl class="facts" {
             div { dt { "Other run" } dd {
-                (parts::run_link(with.row.run)) " " (parts::run_status(with.row.status))
+                (parts::run_link(left.run)) " " (parts::run_status(left.status)) " "
+                (parts::took(left.started_at, left.finished_at, shown.now))
             } }
-            div { dt { "Params" } dd { @if same_params { "the same" } @else { strong { "differ" } } } }
+            @if left.workflow != right.workflow { div { dt { "Of" } dd { (left.workflow) } } }
             div { dt { "Version" } dd {
-                @if same_version { "the same" } @else {
-                    a href={ "/workflows/" (with.row.workflow) "/versions?from=" (with.row.hash)
-                        "&to=" (shown.run.row.hash) } { "differs" }
+                @if left.hash == right.hash { "the same" } @else if left.workflow != right.workflow {
+                    "differs"
+                } @else {
+                    a href={ "/workflows/" (left.workflow) "/versions?from=" (left.hash) "&to=" (right.hash) } {
+                        "differs"
+                    }
                 }
             } }
         }
-        @if !same_params {
-            div class="columns" {
-                section class="card" { h2 { "Params here" } (parts::value(&shown.run.row.params)) }
-                section class="card" { h2 { "Params there" } (parts::value(&with.row.params)) }
-            }
-        }
-        div class="table" {
-            table {
-                thead { tr {
-                    th { "Step" } th { "Here" } th class="num" { "Took" } th { "There" }
-                    th class="num" { "Took" } th { "Output" }
-                } }
-                tbody {
-                    @for (name, here, there) in rows.iter().take(ROWS) {
-                        tr class=[is_other(*here, *there).then_some("here")] {
-                            td { a href=(step::path(shown.id(), name)) { (name) } }
-                            (cells(shown, *here)) (cells(shown, *there))
-                            td { (output(*here, *there)) }
-                        }
+    }
+}
+
+fn title(part: &Part) -> String {
+    let mut name = part.name.to_owned();
+    name[..1].make_ascii_uppercase();
+    match (&part.left, &part.right) {
+        (None, _) => format!("{name}: only here"),
+        (_, None) => format!("{name}: only there"),
+        _ => name,
+    }
+}
+
+/// The lines of a value that differ, as far as there is room.
+fn diff(part: &Part, room: &mut usize) -> Markup {
+    let mut found = lines::of(part.left.as_ref(), part.right.as_ref());
+    found.cut |= found.lines.len() > *room;
+    found.lines.truncate(*room);
+    *room -= found.lines.len();
+    html! {
+        @if !found.lines.is_empty() {
+            pre class="source diff" tabindex="0" {
+                @for line in &found.lines {
+                    @let class = match line.tag {
+                        Tag::Left => "line bad",
+                        Tag::Right => "line add",
+                        Tag::Both => "line",
+                        Tag::Gap => "line dim",
+                    };
+                    span class=(class) {
+                        span class="at" { (line.tag.sign()) } (text::safe(&line.text)) "\n"
                     }
                 }
             }
         }
-        @if rows.len() > ROWS { p class="dim" { "… and " (rows.len() - ROWS) " more" } }
+        @if found.cut {
+            p class="cut-off" { "Cut off here: more of it differs. The JSON has each place." }
+        }
     }
 }
 
-fn named(run: &Run) -> Vec<(String, &StepRow)> {
-    steps::ordered(run).into_iter().map(|(_, row)| (run.step_name(row.inst), row)).collect()
-}
-
-fn is_other(here: Option<&StepRow>, there: Option<&StepRow>) -> bool {
-    here.map(|row| row.status) != there.map(|row| row.status)
-}
-
-fn cells(shown: &Shown, row: Option<&StepRow>) -> Markup {
+fn step_card(
+    shown: &Shown,
+    with: RunId,
+    pair: &StepPair,
+    is_open: bool,
+    room: &mut usize,
+) -> Markup {
     html! {
-        @match row {
-            None => { td class="dim" { "not there" } td {} },
-            Some(row) => {
-                td { (parts::step_status(row.status)) }
-                td class="num" { (parts::took(row.started_at, row.finished_at, shown.now)) }
+        details class="card step-diff" open[is_open] data-key={ "differs " (pair.step) } {
+            summary {
+                strong { (pair.step) }
+                span class="sides" {
+                    (side(pair.left.as_ref(), shown.now)) " → " (side(pair.right.as_ref(), shown.now))
+                }
+            }
+            p class="dim" {
+                @if pair.left.is_some() { a href=(step::path(with, &pair.step)) { "The step there" } " · " }
+                @if pair.right.is_some() { a href=(step::path(shown.id(), &pair.step)) { "The step here" } }
+            }
+            @if let (Some(left), Some(right)) = (&pair.left, &pair.right) {
+                @if left.attempts != right.attempts {
+                    p { (text::plural(left.attempts as usize, "attempt")) " there, "
+                        (text::plural(right.attempts as usize, "attempt")) " here." }
+                }
+                @if left.reason != right.reason {
+                    p { (left.reason.unwrap_or("no reason")) " there, "
+                        (right.reason.unwrap_or("no reason")) " here." }
+                }
+            }
+            @for part in &pair.parts { h3 { (title(part)) } (diff(part, room)) }
+        }
+    }
+}
+
+fn side(side: Option<&StepSide>, now: Millis) -> Markup {
+    html! {
+        @match side {
+            None => span class="dim" { "not there" },
+            Some(side) => {
+                (parts::step_status(side.status)) " "
+                span class="dim" { (parts::took(side.started_at, side.finished_at, now)) }
             },
         }
     }
 }
 
-fn output(here: Option<&StepRow>, there: Option<&StepRow>) -> Markup {
-    let of = |row: Option<&StepRow>| row.and_then(|row| row.output.clone());
+/// Steps that are the same, with how long they took.
+fn folded(shown: &Shown, with: RunId, same: &[&StepPair]) -> Markup {
     html! {
-        @match (of(here), of(there)) {
-            (None, None) => {},
-            (one, other) if one == other => span class="dim" { "the same" },
-            _ => "differs",
+        details class="card" data-key="same" {
+            summary { (text::plural(same.len(), "step")) (if same.len() == 1 { " is the same" } else { " are the same" }) }
+            div class="table" {
+                table {
+                    thead { tr {
+                        th { "Step" } th { "Status" } th class="num" { "Took there" }
+                        th class="num" { "Took here" } th class="num" { "Longer here" }
+                    } }
+                    tbody { @for pair in same.iter().take(ROWS) { (row(shown, with, pair)) } }
+                }
+            }
+            @if same.len() > ROWS { p class="dim" { "… and " (same.len() - ROWS) " more" } }
+        }
+    }
+}
+
+fn row(shown: &Shown, with: RunId, pair: &StepPair) -> Markup {
+    let (Some(left), Some(right)) = (&pair.left, &pair.right) else { return html! {} };
+    let longer = left.duration_ms.zip(right.duration_ms).map(|(left, right)| {
+        let sign = if right < left { "−" } else { "+" };
+        format!("{sign}{}", text::duration(Span(right.abs_diff(left))))
+    });
+    html! {
+        tr data-key={ "same " (pair.step) } {
+            td { a href=(step::path(shown.id(), &pair.step)) { (pair.step) } }
+            td { (parts::step_status(right.status)) }
+            td class="num" {
+                a href=(step::path(with, &pair.step)) {
+                    (parts::took(left.started_at, left.finished_at, shown.now))
+                }
+            }
+            td class="num" { (parts::took(right.started_at, right.finished_at, shown.now)) }
+            td class="num dim" { (longer.unwrap_or_default()) }
         }
     }
 }

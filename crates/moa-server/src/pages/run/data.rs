@@ -3,11 +3,11 @@
 use axum::extract::State;
 use maud::{Markup, html};
 
-use super::{Shown, frame};
+use super::{Moment, Shown, document, frame};
 use crate::App;
 use crate::auth::Identity;
 use crate::error::Result;
-use crate::extract::Path;
+use crate::extract::{Path, Query};
 use crate::pages::parts;
 
 /// Params and output.
@@ -15,8 +15,9 @@ pub async fn show(
     State(app): State<App>,
     who: Identity,
     Path(run): Path<String>,
+    Query(moment): Query<Moment>,
 ) -> Result<Markup> {
-    let shown = Shown::find(&app, &run, None).await?;
+    let shown = Shown::find(&app, &run, moment.at).await?;
     let row = &shown.run.row;
     let (id, workflow) = shown.called();
     let body = html! {
@@ -37,11 +38,12 @@ pub async fn show(
             section class="card" { h2 { "Error" } pre class="value error" { (error.message) } }
         }
         p {
-            (parts::download(&who, (&format!("/api/v1/runs/{id}/document"), Some(workflow)),
+            (parts::download(&who, (&document(&shown), Some(workflow)),
                 &format!("run-{id}.json"), "Download the run as JSON")) " "
             (parts::download(&who, (&format!("/api/v1/runs/{id}/history?limit=1000"), Some(workflow)),
                 &format!("history-{id}.json"), "Download its history"))
         }
     };
-    Ok(frame(&app, &who, &shown, "/data", body))
+    let json = document(&shown);
+    Ok(frame(&app, &who, &shown, "/data", json, body))
 }

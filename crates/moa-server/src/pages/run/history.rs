@@ -83,5 +83,6 @@ pub async fn show(
             p { a class="button" href={ "?after=" (last.version) } { "Later events" } }
         }
     };
-    Ok(frame(&app, &who, &shown, "/history", body))
+    let json = format!("/api/v1/runs/{}/history?after={}&limit={COMMITS}", shown.id(), part.after);
+    Ok(frame(&app, &who, &shown, "/history", json, body))
 }

@@ -8,13 +8,17 @@ pub mod step;
 pub mod steps;
 pub mod timeline;
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use maud::{Markup, html};
+use moa_core::event::InstIx;
 use moa_core::ids::RunId;
 use moa_core::machine::Run;
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::{StepStatus, WaitReason};
 use moa_core::time::Millis;
+use moa_view::attempts::{self, Attempt};
 use moa_view::why::{Limits, Reason};
 use moa_view::{now, summary, tree, why};
 use serde::Deserialize;
@@ -87,6 +91,36 @@ impl Shown {
     pub fn id(&self) -> RunId {
         self.run.row.run
     }
+
+    /// What a link to the same moment ends with.
+    pub fn query(&self) -> String {
+        self.at.map_or_else(String::new, |then| format!("?at={}", then.version))
+    }
+
+    /// The address of a step, as it is shown here.
+    pub fn step(&self, name: &str) -> String {
+        format!("{}{}", step::path(self.id(), name), self.query())
+    }
+
+    /// The moment that it is shown at.
+    pub fn moment(&self) -> Millis {
+        self.at.map_or(self.now, |then| then.at)
+    }
+
+    /// How long something took, or had taken so far.
+    pub fn took(&self, start: Option<Millis>, end: Option<Millis>) -> Markup {
+        parts::took(start, end.or(self.at.map(|then| then.at)), self.now)
+    }
+
+    /// Attempts of each step, as far as they had come.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn attempts(&self, app: &App) -> Result<BTreeMap<InstIx, Vec<Attempt>>> {
+        let mut history = app.reader().history(self.id(), 0).await?;
+        history.retain(|row| self.at.is_none_or(|then| row.version <= then.version));
+        Ok(attempts::of_history(&history))
+    }
 }
 
 /// The steps of a run.
@@ -98,15 +132,20 @@ pub async fn show(
 ) -> Result<Markup> {
     let shown = Shown::find(&app, &run, moment.at).await?;
     let body = html! {
-        @if let Some(then) = shown.at { (travel(&shown, then)) }
-        @else {
+        @if shown.at.is_none() {
             (reasons(&app, &shown).await?)
             (questions(&who, &shown))
         }
-        (graph::of_run(&shown.run))
+        (graph::of_run(&shown.run, |name| shown.step(name)))
         (steps::table(&shown, moment.all))
     };
-    Ok(frame(&app, &who, &shown, "", body))
+    let json = document(&shown);
+    Ok(frame(&app, &who, &shown, "", json, body))
+}
+
+/// The call that answers all of a run, as it is shown.
+fn document(shown: &Shown) -> String {
+    format!("/api/v1/runs/{}/document{}", shown.id(), shown.query())
 }
 
 /// What it asks people.
@@ -123,16 +162,17 @@ fn questions(who: &Identity, shown: &Shown) -> Markup {
     }
 }
 
-/// What is said of a run of the past.
-fn travel(shown: &Shown, then: Then) -> Markup {
+/// What is said of a run of the past; `part` is what is shown of it.
+fn travel(shown: &Shown, then: Then, part: &str) -> Markup {
     let Then { version, at, later } = then;
-    let path = parts::run_path(shown.id());
+    let run = parts::run_path(shown.id());
+    let path = format!("{run}{part}");
     html! {
         div class="note wait" {
             "As it was at version " (version) ", " (parts::time(at, shown.now)) " (" (at) "). "
             @if version > 1 { a href={ (path) "?at=" (version - 1) } { "One back" } " · " }
             @if later { a href={ (path) "?at=" (version + 1) } { "One on" } " · " }
-            a href={ (path) "/history" } { "History" } " · "
+            a href={ (run) "/history" } { "History" } " · "
             a href=(path) { "Now" }
         }
     }
@@ -193,10 +233,26 @@ fn reason(shown: &Shown, reason: &Reason) -> Markup {
     }
 }
 
-/// A page about a run: its head, the way to its parts, and one of them.
-pub fn frame(app: &App, who: &Identity, shown: &Shown, part: &str, body: Markup) -> Markup {
+/// A page about a run: its head, the way to its parts, and one of them, whose address below that of
+/// the run is `part`.
+///
+/// `json` is the call of the API that answers the same.
+pub fn frame(
+    app: &App,
+    who: &Identity,
+    shown: &Shown,
+    part: &str,
+    json: String,
+    body: Markup,
+) -> Markup {
     let run = &shown.run;
     let path = parts::run_path(shown.id());
+    // What stands in the history is not of a moment.
+    let moment = |to: &str| match to {
+        "/history" | "/compare" => String::new(),
+        _ => shown.query(),
+    };
+    let of_step = part.starts_with("/steps/");
     let tabs = [
         ("", "Steps"),
         ("/timeline", "Timeline"),
@@ -208,9 +264,11 @@ pub fn frame(app: &App, who: &Identity, shown: &Shown, part: &str, body: Markup)
         (facts(shown))
         nav class="tabs" aria-label="Parts of the run" {
             @for (to, name) in tabs {
-                a href={ (path) (to) } aria-current=[(to == part).then_some("page")] { (name) }
+                @let here = to == part || of_step && to.is_empty();
+                a href={ (path) (to) (moment(to)) } aria-current=[here.then_some("page")] { (name) }
             }
         }
+        @if let Some(then) = shown.at { (travel(shown, then, part)) }
         (body)
     };
     let title = run.row.workflow.to_string();
@@ -228,7 +286,7 @@ pub fn frame(app: &App, who: &Identity, shown: &Shown, part: &str, body: Markup)
                 code class="dim" title="The run's id" { (shown.id()) }
             }),
             actions: Some(act::actions(who, shown)),
-            json: Some(format!("/api/v1/runs/{}/document", shown.id())),
+            json: Some(json),
             called: Some(shown.called().1),
             live,
             body: Some(body),
@@ -242,7 +300,7 @@ fn facts(shown: &Shown) -> Markup {
     let row = &run.row;
     html! {
         dl class="facts" {
-            div { dt { "Took" } dd { (parts::took(row.started_at, row.finished_at, now)) } }
+            div { dt { "Took" } dd { (shown.took(row.started_at, row.finished_at)) } }
             div { dt { "Progress" } dd { (summary::progress(run)) } }
             div { dt { "Started" } dd { (parts::time(row.started_at.unwrap_or(row.created_at), now)) } }
             div { dt { "By" } dd { (parts::line(&row.extra.cause)) } }

@@ -6,16 +6,17 @@ use moa_core::ids::RunId;
 use moa_core::run::StepRow;
 use moa_core::step::WaitReason;
 use moa_core::workflow::StepKind;
-use moa_view::attempts::{self, Attempt};
-use moa_view::{deed, text, tree};
+use moa_view::attempts::Attempt;
+use moa_view::{deed, summary, text, tree};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::{Shown, frame, steps, timeline};
+use super::{Shown, document, frame, steps, timeline};
 use crate::App;
+use crate::api::runs::get::{of_name, unknown};
 use crate::auth::Identity;
 use crate::control::AttemptLog;
-use crate::error::{Problem, Result};
+use crate::error::Result;
 use crate::extract::{Path, Query};
 use crate::pages::inbox;
 use crate::pages::parts::{self, Ask, ask};
@@ -25,17 +26,24 @@ const LOG_BYTES_MAX: usize = 64 << 10;
 
 /// The path of a step's page.
 pub fn path(run: RunId, step: &str) -> String {
-    // Names are made of letters, digits, `_`, `[`, `]`, `.` and `,`; brackets are not for paths.
-    let step = step.replace('[', "%5B").replace(']', "%5D");
-    format!("/runs/{run}/steps/{step}")
+    format!("/runs/{run}/steps/{}", escaped(step))
 }
 
-/// Which attempt.
+/// The name of a step in a path.
+fn escaped(step: &str) -> String {
+    // Names are made of letters, digits, `_`, `[`, `]`, `.` and `,`; brackets are not for paths.
+    step.replace('[', "%5B").replace(']', "%5D")
+}
+
+/// Which attempt, and when.
 #[derive(Debug, Default, Deserialize)]
 pub struct Chosen {
     /// Its number; the last one when not given.
     #[serde(default)]
     attempt: Option<u32>,
+    /// As it was at this version of the run; as it is now when not given.
+    #[serde(default)]
+    at: Option<u64>,
 }
 
 /// A step.
@@ -45,13 +53,19 @@ pub async fn show(
     Path((run, step)): Path<(String, String)>,
     Query(chosen): Query<Chosen>,
 ) -> Result<Markup> {
-    let shown = Shown::find(&app, &run, None).await?;
-    let row = shown.run.steps().find(|row| shown.run.step_name(row.inst) == step);
-    let row = row.ok_or_else(|| {
-        Problem::not_found(format!("run {} has no step {step}", shown.id()))
-            .hint("a loop's steps are named with their iteration: lint[2]")
-    })?;
-    let made = attempts::of_history(&app.reader().history(shown.id(), 0).await?);
+    let shown = Shown::find(&app, &run, chosen.at).await?;
+    let part = format!("/steps/{}", escaped(&step));
+    let json = format!("/api/v1/runs/{}{part}{}", shown.id(), shown.query());
+    let Some(row) = of_name(&shown.run, &step) else {
+        // It may have come to be later.
+        if shown.at.is_none() || of_name(&app.reader().run(shown.id()).await?, &step).is_none() {
+            return Err(unknown(shown.id(), &step));
+        }
+        let json = document(&shown);
+        let none = parts::empty("It was not there yet", &html! { "Step " (step) " came later." });
+        return Ok(frame(&app, &who, &shown, &part, json, none));
+    };
+    let made = shown.attempts(&app).await?;
     let made = made.get(&row.inst).map_or(&[][..], Vec::as_slice);
     let number = chosen.attempt.or(made.last().map(|attempt| attempt.attempt));
     let logs = app.control().logs(shown.id()).await?;
@@ -63,7 +77,7 @@ pub async fn show(
             span class="dim" { (parts::line(&deed(plan))) }
             div class="actions" { (again(&who, &shown, &step)) }
         }
-        @if row.wait.is_some_and(WaitReason::asks) {
+        @if shown.at.is_none() && row.wait.is_some_and(WaitReason::asks) {
             div class="note wait" { (inbox::question(&who, shown.called(), row, shown.now)) }
         }
         @if let Some(child) = steps::child(row) {
@@ -76,7 +90,7 @@ pub async fn show(
             }
         }
         (attempts_table(&shown, &step, made, number))
-        (self::log(&app, &shown, log, number).await?)
+        (self::log(&app, &shown, log, made.iter().find(|a| Some(a.attempt) == number)).await?)
         div class="cards" {
             section class="card" {
                 h2 { "Input" a href={ "/workflows/" (shown.run.row.workflow) "/source?version="
@@ -86,12 +100,13 @@ pub async fn show(
             section class="card" { h2 { "Output" } (output(&shown, row)) }
         }
     };
-    Ok(frame(&app, &who, &shown, "", body))
+    Ok(frame(&app, &who, &shown, &part, json, body))
 }
 
 fn again(who: &Identity, shown: &Shown, step: &str) -> Markup {
+    let ended = shown.at.is_none() && shown.run.row.status.is_terminal();
     html! {
-        @if shown.run.row.status.is_terminal() {
+        @if ended {
             (ask(who, &Ask {
                 label: "Run again from here",
                 to: &format!("{}/repeat", parts::run_path(shown.id())),
@@ -109,6 +124,7 @@ fn again(who: &Identity, shown: &Shown, step: &str) -> Markup {
 }
 
 fn attempts_table(shown: &Shown, step: &str, made: &[Attempt], chosen: Option<u32>) -> Markup {
+    let at = shown.at.map_or_else(String::new, |then| format!("&at={}", then.version));
     html! {
         @if made.len() > 1 {
             div class="table" {
@@ -120,14 +136,14 @@ fn attempts_table(shown: &Shown, step: &str, made: &[Attempt], chosen: Option<u3
                     tbody {
                         @for attempt in made {
                             tr class=[(Some(attempt.attempt) == chosen).then_some("here")] {
-                                td { a href={ (path(shown.id(), step)) "?attempt=" (attempt.attempt) } {
+                                td { a href={ (path(shown.id(), step)) "?attempt=" (attempt.attempt) (at) } {
                                     (attempt.attempt)
                                 } }
                                 td { @let word = attempt.outcome.map_or("running", timeline::word);
                                     span class={ "status " (word) } { (word) } }
                                 td { (parts::time(attempt.started_at, shown.now)) }
                                 td class="num" {
-                                    (parts::took(Some(attempt.started_at), attempt.ended_at, shown.now))
+                                    (shown.took(Some(attempt.started_at), attempt.ended_at))
                                 }
                                 td class="wide" { @if let Some(error) = &attempt.error {
                                     span class="error cut" {
@@ -147,18 +163,24 @@ async fn log(
     app: &App,
     shown: &Shown,
     log: Option<AttemptLog>,
-    number: Option<u32>,
+    attempt: Option<&Attempt>,
 ) -> Result<Markup> {
-    let (Some(log), Some(number)) = (log, number) else { return Ok(html! {}) };
+    let (Some(log), Some(attempt)) = (log, attempt) else { return Ok(html! {}) };
+    let number = attempt.attempt;
     let from = log.bytes.saturating_sub(LOG_BYTES_MAX as u64);
-    let step = log.step.replace('[', "%5B").replace(']', "%5D");
+    let step = escaped(&log.step);
     let path = format!("/api/v1/runs/{}/logs/{step}/{number}", shown.id());
     let part = app.control().log_part(log, from, LOG_BYTES_MAX).await?;
     let said = String::from_utf8_lossy(&part.bytes);
-    let grows = !shown.run.row.status.is_terminal();
+    let grows = shown.at.is_none() && !shown.run.row.status.is_terminal();
+    // Lines of a log have no time of their own.
+    let later = shown.at.is_some() && attempt.outcome.is_none();
     Ok(html! {
         section class="card" {
             h2 { "Log of attempt " (number) a href=(path) { "all of it" } }
+            @if later {
+                p class="dim" { "It went on: what the attempt wrote after that moment is shown too." }
+            }
             @if from > 0 || part.left_out > 0 {
                 p class="dim" { "The end of it; what comes before is left out here." }
             }
@@ -175,8 +197,7 @@ fn input(shown: &Shown, row: &StepRow, kind: &StepKind) -> Markup {
         StepKind::Approve { request, .. } => request.source(),
         _ => &Json::Null,
     };
-    // Once it was ready, what it needs is there and stays as it is.
-    let given = row.ready_at.and_then(|_| shown.run.input(row.inst));
+    let given = summary::input(&shown.run, row);
     html! {
         @match given.filter(|_| !source.is_null()) {
             Some(given) => {
@@ -199,7 +220,7 @@ fn output(shown: &Shown, row: &StepRow) -> Markup {
         @match (row.output.as_deref(), row.wait) {
             (Some(output), _) => (parts::value(output)),
             (None, Some(WaitReason::Children)) => p class="dim" { "It waits for what is inside it." },
-            (None, _) => p class="dim" { (tree::detail(row, shown.now)) "." },
+            (None, _) => p class="dim" { (tree::detail(row, shown.moment())) "." },
         }
     }
 }

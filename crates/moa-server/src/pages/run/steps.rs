@@ -9,7 +9,7 @@ use moa_core::run::StepRow;
 use moa_core::step::StepStatus;
 use moa_view::{deed, tree};
 
-use super::{Shown, step};
+use super::Shown;
 use crate::pages::parts;
 
 /// Steps listed unless somebody asks for all.
@@ -64,6 +64,12 @@ pub fn listed(run: &Run, all: bool) -> (Vec<(usize, &StepRow)>, usize) {
     (kept, left)
 }
 
+/// A link to the same with every step.
+pub fn all_of(shown: &Shown) -> Markup {
+    let at = shown.at.map_or_else(String::new, |then| format!("&at={}", then.version));
+    html! { a href={ "?all=true" (at) } { "Show all" } }
+}
+
 /// The list.
 pub fn table(shown: &Shown, all: bool) -> Markup {
     let (rows, left) = listed(&shown.run, all);
@@ -80,7 +86,7 @@ pub fn table(shown: &Shown, all: bool) -> Markup {
             }
         }
         @if left > 0 {
-            p class="dim" { "… and " (left) " more. " a href="?all=true" { "Show all" } }
+            p class="dim" { "… and " (left) " more. " (all_of(shown)) }
         }
     }
 }
@@ -88,7 +94,7 @@ pub fn table(shown: &Shown, all: bool) -> Markup {
 fn row(shown: &Shown, depth: usize, row: &StepRow) -> Markup {
     let run = &shown.run;
     let name = run.step_name(row.inst);
-    let path = step::path(shown.id(), &name);
+    let path = shown.step(&name);
     let failed = (row.status == StepStatus::Failed).then_some("");
     html! {
         tr data-to=(path) data-key={ "step" (row.inst) } data-error=[failed] {
@@ -96,7 +102,7 @@ fn row(shown: &Shown, depth: usize, row: &StepRow) -> Markup {
             td { (parts::step_status(row.status)) }
             td class="dim spare" { (parts::line(&deed(run.graph.plan().step(row.plan)))) }
             td class="num spare" {
-                (parts::took(row.started_at.or(row.ready_at), row.finished_at, shown.now))
+                (shown.took(row.started_at.or(row.ready_at), row.finished_at))
             }
             td class="num spare" { @if row.attempt > 0 { (row.attempt) } }
             td class="wide over" { span class="cut" { (became(shown, row)) } }
@@ -115,15 +121,15 @@ fn became(shown: &Shown, row: &StepRow) -> Markup {
             StepStatus::Succeeded => {
                 @if let Some(output) = output { code class="dim" { (parts::line(&output)) } }
             },
-            StepStatus::Failed => span class="error" { (parts::line(&tree::detail(row, shown.now))) },
+            StepStatus::Failed => span class="error" { (parts::line(&tree::detail(row, shown.moment()))) },
             StepStatus::Running | StepStatus::Pending | StepStatus::Ready => {},
             StepStatus::Waiting => {
                 @match child(row) {
                     Some(run) => { "waits for run " (parts::run_link(run)) },
-                    None => { (parts::line(&tree::detail(row, shown.now))) },
+                    None => { (parts::line(&tree::detail(row, shown.moment()))) },
                 }
             },
-            _ => span class="dim" { (parts::line(&tree::detail(row, shown.now))) },
+            _ => span class="dim" { (parts::line(&tree::detail(row, shown.moment()))) },
         }
     }
 }

@@ -4,10 +4,10 @@ use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::run::StepRow;
 use moa_core::time::{Millis, Span};
-use moa_view::attempts::{self, Attempt, Outcome};
+use moa_view::attempts::{Attempt, Outcome};
 use moa_view::text;
 
-use super::{Moment, Shown, frame, step, steps};
+use super::{Moment, Shown, document, frame, steps};
 use crate::App;
 use crate::auth::Identity;
 use crate::error::Result;
@@ -24,11 +24,11 @@ pub async fn show(
     Path(run): Path<String>,
     Query(moment): Query<Moment>,
 ) -> Result<Markup> {
-    let shown = Shown::find(&app, &run, None).await?;
-    let made = attempts::of_history(&app.reader().history(shown.id(), 0).await?);
+    let shown = Shown::find(&app, &run, moment.at).await?;
+    let made = shown.attempts(&app).await?;
     let row = &shown.run.row;
     let start = row.started_at.unwrap_or(row.created_at);
-    let end = row.finished_at.unwrap_or(shown.now);
+    let end = row.finished_at.unwrap_or(shown.moment());
     let axis = Axis { start, length: end.since(start).0.max(1) as f64, end };
     let (rows, left) = steps::listed(&shown.run, moment.all);
     let rows: Vec<_> = rows.into_iter().filter(|(_, row)| row.ready_at.is_some()).collect();
@@ -48,11 +48,11 @@ pub async fn show(
                     @let name = shown.run.step_name(row.inst);
                     @let own = made.get(&row.inst).map_or(&[][..], Vec::as_slice);
                     span class={ "name depth" ((*depth).min(5)) } {
-                        a href=(step::path(shown.id(), &name)) { (name) }
+                        a href=(shown.step(&name)) { (name) }
                     }
                     span class="bar" { (bar(&axis, row, own)) }
                     span class="num dim" {
-                        (parts::took(row.started_at.or(row.ready_at), row.finished_at, shown.now))
+                        (shown.took(row.started_at.or(row.ready_at), row.finished_at))
                     }
                 }
             }
@@ -62,10 +62,11 @@ pub async fn show(
             }
         }
         @if left > 0 {
-            p class="dim" { "… and " (left) " more. " a href="?all=true" { "Show all" } }
+            p class="dim" { "… and " (left) " more. " (steps::all_of(&shown)) }
         }
     };
-    Ok(frame(&app, &who, &shown, "/timeline", body))
+    let json = document(&shown);
+    Ok(frame(&app, &who, &shown, "/timeline", json, body))
 }
 
 struct Axis {

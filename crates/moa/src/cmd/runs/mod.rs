@@ -1,6 +1,7 @@
 //! `moa runs`
 
 mod change;
+mod compare;
 mod history;
 mod list;
 mod logs;
@@ -30,6 +31,8 @@ pub enum Command {
     Show(show::Args),
     /// Show a run while it goes on
     Watch(show::WatchArgs),
+    /// Show what differs between a run and another one
+    Compare(compare::Args),
     /// Say for everything that doesn't run why, until when, and what would unblock it
     Why(why::Args),
     /// Ask a run to end; what cleans up still runs
@@ -62,6 +65,7 @@ pub fn run(command: Command, context: &Context) -> Result {
         Command::List(args) => list::run(args, context),
         Command::Show(args) => show::run(args, context),
         Command::Watch(args) => show::watch(args, context),
+        Command::Compare(args) => compare::run(args, context),
         Command::Why(args) => why::run(args, context),
         Command::Cancel(args) => change::cancel(args, context),
         Command::Terminate(args) => change::terminate(args, context),
