@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use moa_ports::audit::{AuditEntry, AuditHash, AuditHead, Phase, pruned};
+use moa_ports::store;
 use moa_ports::views::Views;
 pub use moa_view::audit::Verdict;
 
@@ -43,6 +44,12 @@ impl Check {
             true => self.findings.push(text),
             false => self.more += 1,
         }
+    }
+
+    /// The entry that comes next is the one that the log begins with by now: whether those between it
+    /// and the last one were removed rightly is known at the end.
+    fn begin_anew(&mut self) {
+        self.last = None;
     }
 
     /// Looks at the next entry.
@@ -169,14 +176,31 @@ pub async fn log(views: Option<&dyn Views>, anchors: Vec<Anchors>) -> Result<Ver
             Err(wrong) => check.finding(wrong),
         }
     }
+    if let Some(views) = views {
+        walk(&mut check, |after, limit| views.audit(after, limit)).await?;
+    }
+    Ok(check.end())
+}
+
+/// Looks at all entries that `read` answers behind a number, as many as it is asked for at most.
+async fn walk<F>(check: &mut Check, read: impl Fn(u64, usize) -> F) -> Result<()>
+where
+    F: Future<Output = std::result::Result<Vec<AuditEntry>, store::Error>>,
+{
     let mut after = 0;
-    while let Some(views) = views {
-        let page = views.audit(after, PAGE).await?;
-        let Some(last) = page.last() else { break };
+    loop {
+        let page = read(after, PAGE).await?;
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
+        if first.seq > after + 1 && after > 0 {
+            // Retention may have removed more meanwhile than was looked at: the log begins here now.
+            let begins = read(0, 1).await?.first().map_or(0, |entry| entry.seq);
+            if begins > after + 1 {
+                check.begin_anew();
+            }
+        }
         after = last.seq;
         page.iter().for_each(|entry| check.entry(entry));
     }
-    Ok(check.end())
 }
 
 /// The head of the log that a restore has replaced.
@@ -189,7 +213,12 @@ fn replaced_by(entry: &AuditEntry) -> Option<AuditHead> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use moa_core::time::Millis;
+    use moa_ports::memory::MemoryStore;
+    use moa_ports::store::{Batch, Store};
+    use moa_ports::suite::{answer, block_on, build};
 
     use super::*;
 
@@ -296,6 +325,47 @@ mod tests {
         let other = AuditHead { hash: heads[5].hash, ..heads[1] };
         let found = check(&kept, &[other]).findings;
         assert!(found[0].contains("made anew"), "{found:?}");
+    }
+
+    /// Checks a log of three pages of which one and a half are removed when the first was read.
+    fn pruned_meanwhile(is_told: bool) -> Verdict {
+        let store = MemoryStore::single();
+        let commit = |audit: Vec<String>, audit_upto| {
+            let batch = Batch { audit, audit_upto, ..build::batch(Vec::new()) };
+            answer(|reply| store.commit(batch, reply)).expect("it is written").audit
+        };
+        let heads = commit((0..PAGE * 3).map(|i| format!("entry {i}")).collect(), 0);
+        let last = heads[PAGE + PAGE / 2 - 1];
+        let act = serde_json::json!({
+            "at": 0, "who": "moa", "from": "retention", "action": "audit.prune", "object": "o",
+            "phase": "done", "before": {"first": 1, "last": last},
+        });
+        let mut check = Check::default();
+        for noted in [0, PAGE + 1, PAGE * 2] {
+            check.anchor("file", Anchor::new(heads[noted], Millis(0)));
+        }
+        let reads = Cell::new(0);
+        let read = |after, limit| {
+            if reads.replace(reads.get() + 1) == 1 {
+                commit(if is_told { vec![act.to_string()] } else { Vec::new() }, last.seq);
+            }
+            store.audit(after, limit)
+        };
+        block_on(walk(&mut check, read)).expect("it can be read");
+        check.end()
+    }
+
+    #[test]
+    fn what_is_removed_while_it_is_looked_at_is_not_missing() {
+        let verdict = pruned_meanwhile(true);
+        assert_eq!(verdict.findings, [""; 0]);
+        let newest = verdict.head.expect("there are some").seq;
+        assert_eq!((verdict.anchors, newest), (3, PAGE as u64 * 3 + 1));
+        let said = format!("entries 1 to {} were removed as old", PAGE + PAGE / 2);
+        assert!(verdict.notes[0].starts_with(&said), "{:?}", verdict.notes);
+        // Where no entry says that they were, they are missing.
+        let gone = pruned_meanwhile(false).findings;
+        assert_eq!(gone[0], format!("entries 1 to {} missing", PAGE + PAGE / 2));
     }
 
     #[test]
