@@ -87,6 +87,9 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Asked, Self::Done, Self::Refused];
+
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,12 +1,11 @@
 //! The audit log: who did what, and whether that record is whole.
 
 use axum::extract::State;
-use moa_core::schedule::Zone;
-use moa_core::time::{Millis, Span};
 use moa_view::audit::{self, Verdict};
-use moa_view::{now, trigger};
+use moa_view::now;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
 
 use super::runs::list::limit;
@@ -20,25 +19,83 @@ const ACTS_MAX: usize = 500;
 const LOOK: u64 = 10_000;
 
 /// Which acts.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// Only since this instant, or so long ago: `2h`.
-    #[serde(default)]
-    since: Option<String>,
-    /// Only of this action: `run.cancel`; `secret.*` are all that begin so.
-    #[serde(default)]
-    action: Option<String>,
     /// Only of those whose name holds this text.
     #[serde(default)]
-    who: Option<String>,
+    pub who: Option<String>,
+    /// Only of this action: `run.cancel`; `secret.*` are all that begin so.
+    #[serde(default)]
+    pub action: Option<String>,
+    /// Only what was done to something whose name holds this text.
+    #[serde(default)]
+    pub object: Option<String>,
+    /// Only with this outcome: `done`, `refused`, or `asked`, when it isn't known.
+    #[serde(default)]
+    pub outcome: Option<String>,
+    /// Only since this instant, or so long ago: `2h`.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// Only up to this instant, or so long ago.
+    #[serde(default)]
+    pub until: Option<String>,
     /// At most so many, up to 500; 50 when not given.
     #[serde(default)]
-    limit: Option<usize>,
-    /// Go on where a page ended: its `next`.
+    pub limit: Option<usize>,
+    /// Go on with older ones where a page ended: its `next`.
     #[serde(default)]
-    cursor: Option<u64>,
+    pub cursor: Option<u64>,
+    /// Go on with newer ones where a page began: its `previous`. Not with a cursor.
+    #[serde(default)]
+    pub after: Option<u64>,
+}
+
+impl Filter {
+    /// What is wanted, as the log is asked.
+    ///
+    /// # Errors
+    /// Something of it can't be meant.
+    pub fn read(&self) -> Result<audit::Filter> {
+        if self.cursor.is_some() && self.after.is_some() {
+            return Err(Problem::invalid("a page goes on one way: cursor or after"));
+        }
+        let now = now();
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let when = |text| given(text).map(|text| audit::when(&text, now)).transpose();
+        Ok(audit::Filter {
+            since: when(&self.since)?,
+            until: when(&self.until)?,
+            action: given(&self.action),
+            who: given(&self.who),
+            object: given(&self.object),
+            outcome: given(&self.outcome).map(|text| audit::outcome(&text)).transpose()?,
+            before: self.cursor,
+            after: self.after,
+            limit: limit(self.limit, 50, ACTS_MAX)?,
+            look: Some(LOOK),
+        })
+    }
+
+    /// The same as a query.
+    pub fn query(&self) -> String {
+        let Self { who, action, object, outcome, since, until, limit, cursor, after } = self;
+        let texts = [
+            ("who", who),
+            ("action", action),
+            ("object", object),
+            ("outcome", outcome),
+            ("since", since),
+            ("until", until),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
+        let numbers = [("limit", limit.map(|n| n as u64)), ("cursor", *cursor), ("after", *after)];
+        let numbers = numbers.into_iter().filter_map(|(name, n)| Some((name, n?.to_string())));
+        let given = texts.chain(numbers).filter(|(_, text)| !text.is_empty());
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+        if query.is_empty() { query } else { format!("?{query}") }
+    }
 }
 
 /// Acts.
@@ -47,8 +104,10 @@ pub struct ActPage {
     /// The newest first; as `moa audit list --json` tells each.
     #[schema(value_type = Vec<Object>)]
     acts: Vec<Value>,
-    /// `cursor` of the next page, which may be empty; null = this is the last one.
+    /// `cursor` of the page of older ones, which may be empty; null = the log begins here.
     next: Option<u64>,
+    /// `after` of the page of newer ones, which may be empty; null = there are no newer ones yet.
+    previous: Option<u64>,
 }
 
 /// Who did what
@@ -57,28 +116,9 @@ pub struct ActPage {
     responses((status = 200, description = "The newest first", body = ActPage)),
 )]
 pub async fn list(State(app): State<App>, Query(asked): Query<Filter>) -> Result<Json<ActPage>> {
-    let filter = audit::Filter {
-        since: asked.since.as_deref().map(since).transpose()?,
-        action: asked.action,
-        who: asked.who,
-        before: asked.cursor,
-        limit: limit(asked.limit, 50, ACTS_MAX)?,
-        look: Some(LOOK),
-    };
-    let found = audit::list(&*app.reader().views, &filter).await?;
+    let found = audit::list(&*app.reader().views, &asked.read()?).await?;
     let acts = found.acts.iter().map(audit::Listed::document).collect();
-    Ok(Json(ActPage { acts, next: found.next }))
-}
-
-/// An instant, or how long ago.
-fn since(text: &str) -> Result<Millis> {
-    if let Ok(span) = text.parse::<Span>() {
-        return Ok(Millis(now().0.saturating_sub_unsigned(span.0)));
-    }
-    trigger::instant(text, &Zone::utc()).map_err(|_| {
-        Problem::invalid(format!("{text:?} is neither an instant nor a duration"))
-            .hint("write 2026-01-31T18:00:00Z, or 2h")
-    })
+    Ok(Json(ActPage { acts, next: found.older, previous: found.newer }))
 }
 
 /// Whether the log is whole.

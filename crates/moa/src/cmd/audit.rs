@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use moa_core::time::Millis;
 use moa_ports::audit::{Act, Phase};
 use moa_ports::views::Views;
 use moa_view::audit::{self, Listed};
@@ -46,18 +45,29 @@ Examples:
   moa audit list
   moa audit list --since 2025-12-11T00:00:00Z --json
   moa audit list --action 'run.*' --who ann -n 0
+  moa audit list --outcome refused --since 7d --until 1d
+  moa audit list --object API_TOKEN
 
 An act of which it isn't known what came (`asked`) was begun when moa was ended, or goes on just now.")]
 pub struct ListArgs {
     /// Since this instant (RFC 3339), or not older than this (2h)
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
+    /// Up to this instant, or not newer than this
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
     /// Only acts like this: run.start, run.*, secret.*
     #[arg(long, value_name = "ACTION")]
     action: Option<String>,
     /// Only of those whose name holds this text
     #[arg(long, value_name = "TEXT")]
     who: Option<String>,
+    /// Only what was done to something whose name holds this text
+    #[arg(long, value_name = "TEXT")]
+    object: Option<String>,
+    /// Only with this outcome: done, refused, or asked
+    #[arg(long, value_name = "OUTCOME")]
+    outcome: Option<String>,
     /// At most so many; 0 = all
     #[arg(long, short = 'n', default_value_t = 50)]
     limit: usize,
@@ -83,10 +93,16 @@ pub struct VerifyArgs {
 
 impl ListArgs {
     fn filter(&self) -> Result<audit::Filter> {
+        let when = |text: &Option<String>| {
+            text.as_deref().map(|text| audit::when(text, now())).transpose()
+        };
         Ok(audit::Filter {
-            since: self.since.as_deref().map(when).transpose()?,
+            since: when(&self.since)?,
+            until: when(&self.until)?,
             action: self.action.clone(),
             who: self.who.clone(),
+            object: self.object.clone(),
+            outcome: self.outcome.as_deref().map(audit::outcome).transpose()?,
             limit: if self.limit == 0 { usize::MAX } else { self.limit },
             ..audit::Filter::default()
         })
@@ -116,21 +132,6 @@ pub fn run(command: Command, context: &Context) -> Result {
     })
 }
 
-/// An instant, or how long ago.
-fn when(text: &str) -> Result<Millis> {
-    if let Ok(at) = text.parse::<jiff::Timestamp>() {
-        return Ok(Millis(at.as_millisecond()));
-    }
-    let span: std::result::Result<moa_core::time::Span, _> = text.parse();
-    match span {
-        Ok(span) => Ok(Millis(now().0.saturating_sub_unsigned(span.0))),
-        Err(_) => {
-            let failure = Failure::usage(format!("{text:?} is neither an instant nor a duration"));
-            Err(failure.hint("such as 2025-12-11T22:00:00Z, or 2h"))
-        }
-    }
-}
-
 fn list(acts: &[Listed], context: &Context) {
     if context.ui.json {
         context.ui.json(&acts.iter().map(Listed::document).collect::<Vec<_>>());
@@ -138,9 +139,8 @@ fn list(acts: &[Listed], context: &Context) {
     }
     let mut table = Table::new(&["NO", "WHEN", "WHO", "FROM", "ACTION", "OBJECT", "OUTCOME"]);
     for listed in acts {
-        let Listed { seq, asked, ended } = listed;
+        let Listed { head, asked, ended } = listed;
         let at = Cell::pair(text::relative(asked.at, now()), asked.at.to_string());
-        let object = ended.as_ref().map_or(&asked.object, |act| &act.object);
         let outcome = match ended {
             Some(Act { phase: Phase::Done, .. }) => Cell::new("done").style(Style::Green),
             Some(act) => {
@@ -151,7 +151,8 @@ fn list(acts: &[Listed], context: &Context) {
         };
         let [who, from] = [&asked.who, &asked.from].map(Cell::new);
         let action = asked.action.as_str().into();
-        table.row(vec![seq.to_string().into(), at, who, from, action, object.into(), outcome]);
+        let (seq, object) = (head.seq.to_string().into(), listed.object().into());
+        table.row(vec![seq, at, who, from, action, object, outcome]);
     }
     table.print(&context.ui, "nobody has changed anything yet");
 }

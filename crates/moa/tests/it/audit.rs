@@ -2,6 +2,8 @@
 
 use serde_json::Value as Json;
 
+use crate::http::Api;
+use crate::pages::Browser;
 use crate::project::{Project, Said};
 
 const WORKFLOW: &str = r#"
@@ -80,6 +82,91 @@ fn every_change_is_written_down_with_who_and_what() {
     let table = project.call(&["audit", "list", "--since", "1h"]).expect(0);
     assert!(table.out.contains("trigger.pause"), "{}", table.out);
     project.call(&["audit", "list", "--since", "soon"]).expect(2);
+    let some = |more: &[&str]| {
+        let args = [&["audit", "list", "--json"], more].concat();
+        words(project.call(&args).expect(0).json().as_array().expect("an array"))
+    };
+    assert_eq!(some(&["--outcome", "refused"]), ["secret.delete refused"]);
+    assert_eq!(some(&["--object", "NON"]), ["secret.delete refused"]);
+    assert_eq!(some(&["--object", &run, "--action", "run.pause"]), ["run.pause done"]);
+    assert_eq!(some(&["--outcome", "asked"]), [""; 0]);
+    assert_eq!(some(&["--until", "1h"]), [""; 0]);
+    assert_eq!(some(&["--since", "1h", "--until", "0s"]).len(), 8);
+    project.call(&["audit", "list", "--outcome", "well"]).expect(2);
+}
+
+/// The numbers of the acts that a page of the dashboard lists.
+fn listed(page: &str) -> Vec<u64> {
+    let rows = page.split("<tr data-key=\"").skip(1).filter_map(|row| row.split('"').next());
+    rows.map(|seq| seq.parse().expect("a number")).collect()
+}
+
+/// Where a link of a page leads to, if it has that one.
+fn link(page: &str, mark: &str) -> Option<String> {
+    let tag = page.split("<a ").find(|tag| tag.contains(mark))?;
+    let to = tag.split("href=\"").nth(1)?.split('"').next()?;
+    Some(to.replace("&amp;", "&"))
+}
+
+#[test]
+fn the_page_lists_what_the_api_lists_whatever_is_asked_for() {
+    let project = project();
+    let node = project.up();
+    let hostile = "<b>why</b>";
+    project.call(&["schedules", "pause", "hello", "--reason", hostile]).expect(0);
+    project.call(&["schedules", "resume", "hello"]).expect(0);
+    for name in ["one", "two", "three", "four"] {
+        project.call(&["events", "publish", name, "--data", "{\"a\": [1]}"]).expect(0);
+    }
+    project.call(&["secrets", "delete", "NONE"]).expect(4);
+    let (browser, api) =
+        (Browser::new(&project, &node, "admin"), Api::with_role(&project, &node, "admin"));
+    let both = |path: &str| {
+        let page = browser.page(path);
+        let json = link(&page, "The same as JSON").expect("a link");
+        let told = api.get(&json).expect(200).json();
+        let told = told["acts"].as_array().expect("acts").iter();
+        let told: Vec<_> = told.filter_map(|act| act["seq"].as_u64()).collect();
+        // Signing in is an act too, and more of it may be written while pages are looked at.
+        assert_eq!(listed(&page), told, "{path}");
+        page
+    };
+    let whole = "/audit?who=unix";
+    let all = listed(&both(whole));
+    assert!(all.len() >= 7, "{all:?}");
+    let page = both("/audit?action=trigger.*");
+    assert_eq!(listed(&page).len(), 2, "{page}");
+    assert!(page.contains("&lt;b&gt;why&lt;/b&gt;") && page.contains("Asked for"), "{page}");
+    assert!(page.contains("<th>Before</th>") && page.contains(">version</bdi>"), "{page}");
+    let page = both("/audit?action=secret.*&outcome=refused");
+    assert!(listed(&page).len() == 1 && page.contains("NONE"), "{page}");
+    let page = both("/audit?object=thr&who=&since=1h&outcome=done");
+    assert!(listed(&page).len() == 1 && page.contains("event.publish"), "{page}");
+    assert!(page.contains("value=\"thr\"") && page.contains("[1]"), "{page}");
+    assert!(both("/audit?who=nobody").contains("No such act"));
+    for wrong in ["outcome=well", "since=soon", "cursor=3&after=3", "what=ever", "limit=0"] {
+        browser.ask(&format!("/audit?{wrong}")).expect(400);
+        api.get(&format!("/api/v1/audit?{wrong}")).refused(400, "invalid_request");
+    }
+    // Down to where the log begins, and up again.
+    let (mut path, mut down) = (format!("{whole}&limit=2"), Vec::new());
+    let last = loop {
+        let page = both(&path);
+        down.extend(listed(&page));
+        let Some(older) = link(&page, "rel=\"next\"") else { break page };
+        path = older;
+    };
+    assert_eq!(down, all);
+    let (mut page, mut up) = (last, Vec::new());
+    loop {
+        up.splice(0..0, listed(&page));
+        let Some(newer) = link(&page, "rel=\"prev\"") else { break };
+        page = both(&newer);
+    }
+    up.dedup();
+    up.sort_unstable_by_key(|seq| std::cmp::Reverse(*seq));
+    up.dedup();
+    assert_eq!(up, all);
 }
 
 #[test]
