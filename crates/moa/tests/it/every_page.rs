@@ -103,6 +103,10 @@ impl Busy {
             let found = api.get(&path).expect(200).json();
             found["runs"][0]["run"].as_str().expect("a run").to_owned()
         };
+        let over = api.post("/api/v1/runs", &json!({"workflow": "asks"})).expect(201).json();
+        let over = over["run"].as_str().expect("an id");
+        let why = json!({"reason": "It was the wrong one."});
+        api.post(&format!("/api/v1/runs/{over}/cancel"), &why).expect(200);
         let (drill, broken) = (listed("incident-drill"), listed("breaks"));
         Self { project, node, drill, broken, asks, prints }
     }
@@ -184,6 +188,7 @@ fn fixed() -> impl Iterator<Item = (&'static str, &'static str)> {
         ("metrics", "/charts"),
         ("production", "/charts/production"),
         ("audit", "/audit"),
+        ("audit-filtered", "/audit?action=run.cancel&outcome=done"),
         ("api", "/api/docs"),
         ("settings", "/settings"),
         ("configuration", "/settings/config"),

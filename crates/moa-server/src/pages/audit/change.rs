@@ -36,7 +36,7 @@ impl Field {
 }
 
 /// What an act changed; `None` = it says nothing of that.
-pub fn of(one: &Listed) -> Option<Markup> {
+pub fn of(one: &Listed, is_open: bool) -> Option<Markup> {
     let after = one.ended.as_ref().and_then(|act| act.after.as_ref());
     let (fields, left_out) = fields([one.asked.before.as_ref(), one.asked.after.as_ref(), after]);
     if fields.is_empty() {
@@ -46,7 +46,7 @@ pub fn of(one: &Listed) -> Option<Markup> {
     let some = |n: usize| fields.iter().any(|field| field.values[n].is_some());
     let heads: Vec<_> = heads.into_iter().filter(|(n, _)| some(*n)).collect();
     Some(html! {
-        details class="change" {
+        details class="change" open[is_open] {
             summary { span { (short(&fields)) } }
             table {
                 thead { tr { th { "Field" } @for (_, head) in &heads { th { (head) } } } }
@@ -64,16 +64,16 @@ fn row(field: &Field, heads: &[(usize, &str)]) -> Markup {
     let newest = if field.values[2].is_some() { 2 } else { 1 };
     html! {
         tr {
-            td { code { (parts::line(&field.name)) } }
+            td class="over" { code { (parts::line(&field.name)) } }
             @for (n, head) in heads {
                 @let class = match *n {
-                    0 if changed => Some("was"),
-                    n if changed && n == newest => Some("is"),
-                    _ => None,
+                    0 if changed => "over was",
+                    n if changed && n == newest => "over is",
+                    _ => "over",
                 };
-                td class=[class] data-head=(head) {
+                td class=(class) data-head=(head) {
                     @match &field.values[*n] {
-                        Some(value) => bdi class="as-written" { (text::safe(value)) },
+                        Some(value) => bdi { (text::safe(value)) },
                         None => span class="dim" { "–" },
                     }
                 }
@@ -131,6 +131,7 @@ fn flatten(path: &str, value: &Json, depth: usize, leaves: &mut Vec<(String, Str
         }
         // What wasn't given says nothing.
         Json::Null => {}
+        Json::Array(items) if items.is_empty() => {}
         value => {
             let text = match value {
                 Json::String(text) => text.clone(),
@@ -154,7 +155,7 @@ mod tests {
     fn fields_of_before_and_after_stand_side_by_side_and_nothing_of_them_is_markup() {
         let hostile = "<script>alert(1)</script>\u{202e}";
         let (before, asked) = (json!({"a": {"b": 3}, "same": "x"}), json!({hostile: hostile}));
-        let after = json!({"a": {"b": 4}, "same": "x", "none": null});
+        let after = json!({"a": {"b": 4}, "same": "x", "none": null, "no": []});
         let (fields, left_out) = fields([Some(&before), Some(&asked), Some(&after)]);
         let names: Vec<_> = fields.iter().map(|field| &*field.name).collect();
         assert_eq!((names, left_out), (vec!["a.b", "same", hostile], 0));
@@ -178,10 +179,12 @@ mod tests {
             ended: Some(ended),
         };
         let one = listed(act(Some(before), Some(asked)), act(None, Some(after)));
-        let shown = of(&one).expect("a change").into_string();
+        let shown = of(&one, false).expect("a change").into_string();
         assert!(shown.contains("<del>3</del> → <ins>4</ins>"), "{shown}");
         assert!(!shown.contains("<script") && !shown.contains('\u{202e}'), "{shown}");
-        assert!(of(&listed(act(None, Some(json!({"reason": null}))), act(None, None))).is_none());
+        assert!(
+            of(&listed(act(None, Some(json!({"reason": null}))), act(None, None)), true).is_none()
+        );
         let many: serde_json::Map<_, _> = (0..99).map(|n| (n.to_string(), json!(n))).collect();
         let (fields, left_out) = self::fields([None, Some(&many.into()), None]);
         assert_eq!((fields.len(), left_out), (FIELDS_MAX, 99 - FIELDS_MAX));

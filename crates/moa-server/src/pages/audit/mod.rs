@@ -4,6 +4,7 @@ mod change;
 
 use axum::extract::State;
 use maud::{Markup, html};
+use moa_core::ids::RunId;
 use moa_core::time::Millis;
 use moa_ports::audit::Phase;
 use moa_view::audit::{self, Acts, Listed};
@@ -16,6 +17,8 @@ use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::Query;
 
+/// A list of so few acts shows at once what each has changed.
+const OPEN_MAX: usize = 3;
 /// What people filter by most: a name, an action, an outcome.
 const USUAL: &[(&str, &str, &str)] = &[
     ("All", "", ""),
@@ -57,6 +60,7 @@ fn anywhere(asked: &Filter) -> Filter {
 }
 
 fn body(asked: &Filter, found: &Acts, now: Millis) -> Markup {
+    let is_short = found.acts.len() <= OPEN_MAX;
     let to = |filter: Filter| format!("/audit{}", filter.query());
     let is_filtered = !Filter { limit: None, ..anywhere(asked) }.query().is_empty();
     let older = found.older.map(|seq| to(Filter { cursor: Some(seq), ..anywhere(asked) }));
@@ -72,7 +76,7 @@ fn body(asked: &Filter, found: &Acts, now: Millis) -> Markup {
                         th { "When" } th { "What" } th { "Who" } th { "To what" } th { "Became" }
                         th class="num" { "Entry" }
                     } }
-                    tbody { @for one in &found.acts { (row(one, now)) } }
+                    tbody { @for one in &found.acts { (row(one, is_short, now)) } }
                 }
             }
         }
@@ -115,8 +119,8 @@ fn form(asked: &Filter, is_filtered: bool) -> Markup {
         ("who", "Who", "Who", &asked.who),
         ("action", "What", "What: run.*", &asked.action),
         ("object", "To what", "To what", &asked.object),
-        ("since", "Since", "Since: 2h, 2026-01-31", &asked.since),
-        ("until", "Until", "Until: 1h, 2026-02-01", &asked.until),
+        ("since", "Since", "Since: 2h", &asked.since),
+        ("until", "Until", "Until: 1h", &asked.until),
     ];
     let outcome = asked.outcome.as_deref().unwrap_or_default();
     html! {
@@ -157,9 +161,9 @@ fn chips(asked: &Filter) -> Markup {
     }
 }
 
-fn row(one: &Listed, now: Millis) -> Markup {
+fn row(one: &Listed, is_open: bool, now: Millis) -> Markup {
     let Listed { head, asked, ended } = one;
-    let change = change::of(one);
+    let change = change::of(one, is_open);
     html! {
         tr data-key=(head.seq) class=[change.is_some().then_some("with-detail")] {
             td class="nowrap" { (parts::time(asked.at, now)) }
@@ -167,7 +171,7 @@ fn row(one: &Listed, now: Millis) -> Markup {
             td class="who-cell" {
                 (parts::line(&asked.who)) div class="dim" { (parts::line(&asked.from)) }
             }
-            td class="over" { span class="cut" { (parts::line(one.object())) } }
+            td class="over" { (object(one.object())) }
             td class="over" {
                 (outcome(one.outcome()))
                 @if let Some(error) = ended.as_ref().and_then(|act| act.error.as_ref()) {
@@ -179,6 +183,14 @@ fn row(one: &Listed, now: Millis) -> Markup {
         @if let Some(change) = change {
             tr class="detail" data-key={ (head.seq) " detail" } { td colspan="6" class="over" { (change) } }
         }
+    }
+}
+
+/// What it was done to, with a link where it is a run.
+fn object(object: &str) -> Markup {
+    match object.parse::<RunId>() {
+        Ok(run) => html! { a class="id" href=(parts::run_path(run)) { (run) } },
+        Err(_) => html! { span class="cut" { (parts::line(object)) } },
     }
 }
 

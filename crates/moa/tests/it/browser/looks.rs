@@ -30,6 +30,12 @@ fn open(browser: &Browser, page: &Shown) {
     }
 }
 
+/// Whether a page is looked at: `MOA_TEST_PAGES=audit,run` has only those looked at that begin so.
+fn is_asked_for(page: &&Shown) -> bool {
+    let asked = std::env::var("MOA_TEST_PAGES").unwrap_or_default();
+    asked.split(',').any(|start| page.name.starts_with(start))
+}
+
 /// Looks at pages on each screen, in light and dark.
 fn look_at(
     (project, node): (&Project, &Node),
@@ -37,8 +43,10 @@ fn look_at(
     mut look: impl FnMut(&Browser, &Shown, &str),
 ) {
     let browser = Browser::start(node);
-    let (known, strange): (Vec<_>, Vec<_>) =
-        pages.iter().partition(|page| page.way == Way::SignedIn || !page.path.starts_with("/sign"));
+    let (known, strange): (Vec<_>, Vec<_>) = pages
+        .iter()
+        .filter(is_asked_for)
+        .partition(|page| page.way == Way::SignedIn || !page.path.starts_with("/sign"));
     let mut on = |browser: &Browser, pages: &[&Shown]| {
         for (width, kind) in WIDTHS {
             for page in pages {
