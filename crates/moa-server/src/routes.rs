@@ -8,8 +8,9 @@ use axum::extract::{RawPathParams, Request};
 use axum::middleware::{Next, from_fn};
 use axum::routing::MethodRouter;
 use utoipa::ToSchema;
-use utoipa::openapi::path::{Operation, Paths};
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, Paths};
+use utoipa::openapi::schema::{Object, Schema, Type};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder};
 
@@ -121,6 +122,31 @@ fn operation_id(method: &str, path: &str) -> String {
     format!("{}_{}", method.to_ascii_lowercase(), words.join("_"))
 }
 
+/// Says how a client asks for what has changed alone, where it can.
+fn tell_tags(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    if !responses.contains_key("304") {
+        return;
+    }
+    for status in ["200", "304"] {
+        if let Some(RefOr::T(response)) = responses.get_mut(status) {
+            let tag = header("Which version of it this is", Type::String);
+            response.headers.insert("etag".into(), tag.into());
+        }
+    }
+    let param = ParameterBuilder::new()
+        .name("If-None-Match")
+        .parameter_in(ParameterIn::Header)
+        .description(Some("ETags of what the client has"))
+        .schema(Some(Object::with_type(Type::String)))
+        .build();
+    operation.parameters.get_or_insert_default().push(param.into());
+}
+
+fn header(about: &str, of: Type) -> Header {
+    HeaderBuilder::new().schema(Some(Object::with_type(of))).description(Some(about)).build()
+}
+
 /// Says in the document who may, and how refusals look.
 fn describe(operation: &mut Operation, access: Access, area: Area) {
     let problem = Ref::from_schema_name(ProblemDocument::name());
@@ -128,7 +154,11 @@ fn describe(operation: &mut Operation, access: Access, area: Area) {
     let refused = ResponseBuilder::new()
         .description("It is refused: a problem document says why")
         .content("application/problem+json", content)
+        .header("retry-after", header("Seconds to wait, of 429 and 503", Type::Integer))
+        .header("allow", header("The methods that there are, of 405", Type::String))
+        .header("www-authenticate", header("How to say who asks, of 401", Type::String))
         .build();
+    tell_tags(operation);
     operation.responses.responses.entry("default".into()).or_insert_with(|| refused.into());
     if access == Access::Public {
         operation.security = Some(Vec::new());

@@ -42,7 +42,8 @@ pub struct Ready {
     get, path = "/readyz", tag = "health",
     responses(
         (status = 200, description = "It can", body = Ready),
-        (status = 503, description = "It can't now", body = crate::error::ProblemDocument),
+        (status = 503, description = "It can't now", body = crate::error::ProblemDocument,
+         content_type = "application/problem+json"),
     ),
 )]
 pub async fn readyz(State(app): State<App>) -> Result<Json<Ready>> {

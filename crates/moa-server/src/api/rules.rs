@@ -101,8 +101,10 @@ async fn put(app: &App, name: Option<Name>, rule: &Value, replace: bool) -> Resu
     post, path = "/api/v1/rules", tag = "rules",
     request_body = Object,
     responses(
-        (status = 201, description = "It is made", body = RuleChange),
-        (status = 200, description = "It is there already", body = RuleChange),
+        (status = 201, description = "It is made", body = RuleChange,
+         headers(("location" = String, description = "The rule"))),
+        (status = 200, description = "It is there already", body = RuleChange,
+         headers(("location" = String, description = "The rule"))),
     ),
 )]
 pub async fn create(
@@ -120,8 +122,10 @@ pub async fn create(
     params(("rule" = String, Path, description = "Its name")),
     request_body = Object,
     responses(
-        (status = 201, description = "It is made", body = RuleChange),
-        (status = 200, description = "It is so now", body = RuleChange),
+        (status = 201, description = "It is made", body = RuleChange,
+         headers(("location" = String, description = "The rule"))),
+        (status = 200, description = "It is so now", body = RuleChange,
+         headers(("location" = String, description = "The rule"))),
     ),
 )]
 pub async fn replace(

@@ -91,7 +91,9 @@ impl FromRequestParts<App> for MaybeSocket {
     responses(
         (status = 200, description = "Server-sent events", body = String,
          content_type = "text/event-stream"),
-        (status = 101, description = "A WebSocket"),
+        (status = 101, description = "A WebSocket",
+         headers(("upgrade" = String, description = "`websocket`"),
+                 ("sec-websocket-accept" = String, description = "As RFC 6455 has it"))),
     ),
 )]
 pub async fn stream(

@@ -1,6 +1,8 @@
 //! The API's document says the truth: every call that it names is made, and each answer is as it says.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 
 use serde_json::{Value as Json, json};
 
@@ -16,11 +18,31 @@ steps:
   - {id: ask, approve: {title: 'go on?'}}
 ";
 
-/// The document, what has been called of it, and somebody who may call.
+/// What every response wears, whatever is asked for.
+const WORN: [&str; 15] = [
+    "cache-control",
+    "connection",
+    "content-length",
+    "content-security-policy",
+    "content-type",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "date",
+    "referrer-policy",
+    "transfer-encoding",
+    "vary",
+    "x-accel-buffering",
+    "x-content-type-options",
+    "x-frame-options",
+    "x-request-id",
+];
+
+/// The document, what has been called and answered of it, and somebody who may call.
 pub struct Contract {
     pub document: Json,
     api: Api,
-    called: BTreeSet<String>,
+    /// `GET /healthz 200`, and `GET /healthz 200 x-next` for each header beside [`WORN`].
+    answered: BTreeSet<String>,
 }
 
 impl Contract {
@@ -28,7 +50,7 @@ impl Contract {
         let mut document = api.get("/api/v1/openapi.json").expect(200).json();
         let schemas = document["components"]["schemas"].as_object_mut().expect("schemas");
         schemas.values_mut().for_each(close);
-        Self { document, api, called: BTreeSet::new() }
+        Self { document, api, answered: BTreeSet::new() }
     }
 
     /// Makes a call of the document; answers what came.
@@ -71,9 +93,23 @@ impl Contract {
             response = &operation["responses"]["default"];
         }
         assert!(response.is_object(), "{method} {path}: {answer:?} is not documented");
+        let call = format!("{method} {path} {}", answer.status);
+        for (name, value) in answer.headers() {
+            if WORN.contains(&name.as_str()) {
+                continue;
+            }
+            let said = &response["headers"][&name]["schema"]["type"];
+            let fits = match said.as_str() {
+                Some("integer") => value.parse::<u64>().is_ok(),
+                Some("string") => !value.is_empty(),
+                _ => panic!("{call}: its header {name} is not documented"),
+            };
+            assert!(fits, "{call}: {name}: {value} is no {said}");
+            self.answered.insert(format!("{call} {name}"));
+        }
+        self.answered.insert(call);
         let Some(content) = response["content"].as_object() else {
             assert_eq!(answer.body, "", "{method} {path}");
-            self.called.insert(format!("{method} {path}"));
             return;
         };
         let kind = answer.header("content-type").expect("a media type");
@@ -90,16 +126,52 @@ impl Contract {
                 .collect();
             assert!(wrong.is_empty(), "{method} {path}: {wrong:?}\n{value:#}");
         }
-        self.called.insert(format!("{method} {path}"));
     }
 
+    /// Every answer of every operation but refusals, which all may give, and each of its headers.
     fn named(&self) -> BTreeSet<String> {
-        let paths = self.document["paths"].as_object().expect("paths");
-        let of = |(path, item): (&String, &Json)| {
-            let methods = item.as_object().expect("methods").keys().cloned();
-            methods.map(|m| format!("{} {path}", m.to_ascii_uppercase())).collect::<Vec<_>>()
-        };
-        paths.iter().flat_map(of).collect()
+        let mut named = BTreeSet::new();
+        for (path, item) in self.document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("operations") {
+                let responses = operation["responses"].as_object().expect("responses");
+                for (status, response) in responses.iter().filter(|(s, _)| *s != "default") {
+                    let call = format!("{} {path} {status}", method.to_ascii_uppercase());
+                    let headers = response["headers"].as_object().into_iter().flatten();
+                    named.extend(headers.map(|(name, _)| format!("{call} {name}")));
+                    named.insert(call);
+                }
+            }
+        }
+        named
+    }
+
+    /// Asks again for what is there already, so to speak.
+    #[track_caller]
+    fn unchanged(&mut self, path: &str, fill: &[&str], answer: &Answer) {
+        let tag = answer.header("etag").expect("a tag");
+        let headers = format!("If-None-Match: {tag}\r\n");
+        let again = self.call_with("GET", path, fill, &headers, "").expect(304);
+        assert_eq!(again.header("etag"), Some(tag));
+    }
+
+    /// What comes first of an answer that doesn't end: its head, and the first lines behind it.
+    #[track_caller]
+    fn begin_of(&mut self, path: &str, headers: &str, lines: usize) -> Answer {
+        let mut stream = TcpStream::connect(&self.api.address).expect("it listens");
+        let (host, token) = (&self.api.address, self.api.token());
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}");
+        let request = format!("{head}Authorization: Bearer {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let (mut text, mut reader) = (String::new(), BufReader::new(stream));
+        while !text.ends_with("\r\n\r\n") {
+            assert!(reader.read_line(&mut text).expect("it answers") > 0, "{text}");
+        }
+        for _ in 0..lines {
+            assert!(reader.read_line(&mut text).expect("it answers") > 0, "{text}");
+        }
+        let answer = Answer::read(&text);
+        self.check("GET", path.split('?').next().unwrap_or(path), &answer);
+        answer
     }
 }
 
@@ -121,6 +193,8 @@ fn every_documented_call_answers_as_documented() {
          secrets: {key_file: ../key}\n\
          webhooks: {nobody: {url: 'http://127.0.0.1:9/', types: [run.failed]}}\n",
     );
+    let large = "(printf '[0'; seq -f ,%.0f 2 60000; echo ']') > \"$MOA_OUTPUT\"";
+    project.workflow("large", &format!("steps: [{{run: {}}}]\n", json!(large)));
     project.workflow("hook", "on: {webhook: {signature: none}}\nsteps: [{run: 'true'}]\n");
     let key = project.outside().join("key");
     project.call(&["secrets", "new-key", key.to_str().expect("UTF-8")]).expect(0);
@@ -149,10 +223,67 @@ fn every_documented_call_answers_as_documented() {
     let id = made.expect(201).json()["id"].as_str().expect("an id").to_owned();
     c.call("GET", "/api/v1/tokens", &[], None).expect(200);
     c.call("DELETE", "/api/v1/tokens/{token}", &[&id], None).expect(204);
-    // A stream doesn't end; its tests are elsewhere.
-    c.called.insert("GET /api/v1/events/stream".into());
-    let forgotten: Vec<String> = c.named().difference(&c.called).cloned().collect();
+    streams(&mut c);
+    not_changed(&mut c, &run);
+    // A node that can't work is brought about elsewhere.
+    c.answered.insert("GET /readyz 503".into());
+    let forgotten: Vec<String> = c.named().difference(&c.answered).cloned().collect();
     assert_eq!(forgotten, Vec::<String>::new());
+}
+
+fn streams(c: &mut Contract) {
+    let path = "/api/v1/events/stream?after=0";
+    // HTTP/1.1 sends it in chunks: each event is one, with its length before it.
+    let told = c.begin_of(path, "", 4).expect(200).body;
+    let field = |name: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name} in {told}")).to_owned()
+    };
+    let event: Json = serde_json::from_str(&field("data: ")).expect("it is JSON");
+    let (id, kind) = (field("id: "), format!("moa.{}", field("event: ")));
+    assert_eq!((&event["id"], &event["type"]), (&json!(id), &json!(kind)));
+    assert_eq!(event["specversion"], "1.0");
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let switched = c.begin_of(path, upgrade, 0).expect(101);
+    // That of the key in RFC 6455.
+    assert_eq!(switched.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+}
+
+/// What a client has already isn't sent again.
+fn not_changed(c: &mut Contract, run: &str) {
+    for path in ["/api/v1/runs/{run}", "/api/v1/runs/{run}/document"] {
+        let answer = c.call("GET", path, &[run], None).expect(200);
+        c.unchanged(path, &[run], &answer);
+    }
+    let answer = c.call("GET", "/api/v1/openapi.json", &[], None).expect(200);
+    c.unchanged("/api/v1/openapi.json", &[], &answer);
+    let path = "/api/v1/workflows/{workflow}/source";
+    let answer = c.call("GET", path, &["hello"], None).expect(200);
+    c.unchanged(path, &["hello"], &answer);
+}
+
+/// An output that is too large for a history.
+fn artifacts(c: &mut Contract) {
+    let started = c.call("POST", "/api/v1/workflows/{workflow}/execute", &["large"], None);
+    let run = started.expect(201).json()["run"].as_str().expect("an id").to_owned();
+    assert_eq!(c.api.ended(&run)["status"], "success");
+    let path = "/api/v1/runs/{run}/artifacts";
+    let listed = c.call("GET", path, &[&run], None).expect(200).json();
+    let item = listed["artifacts"][0].clone();
+    let artifact = item["artifact"].as_str().expect("a hash").to_owned();
+    let path = "/api/v1/runs/{run}/artifacts/{artifact}";
+    let content = c.call("GET", path, &[&run, &artifact], None).expect(200);
+    assert_eq!(content.header("content-type"), Some("application/octet-stream"));
+    let length = content.header("content-length").and_then(|n| n.parse::<usize>().ok());
+    assert_eq!(length, Some(content.body.len()));
+    assert_eq!(item["bytes"], json!(content.body.len()));
+    assert_eq!(blake3::hash(content.body.as_bytes()).to_string(), artifact);
+    assert_eq!(content.json()[59_999], 60_000);
+    assert_eq!(content.header("cache-control"), Some("private, max-age=31536000, immutable"));
+    let name = format!("attachment; filename=\"{artifact}.json\"");
+    assert_eq!(content.header("content-disposition"), Some(name.as_str()));
+    c.unchanged(path, &[&run, &artifact], &content);
 }
 
 fn begin(c: &mut Contract) -> String {
@@ -196,8 +327,12 @@ fn runs(c: &mut Contract) -> String {
 }
 
 fn repeats(c: &mut Contract, run: &str) {
-    c.call("POST", "/api/v1/runs/{run}/retry", &[run], None).expect(201);
-    c.call("POST", "/api/v1/runs/{run}/rerun", &[run], Some(json!({"from": "ask"}))).expect(201);
+    for (act, body) in [("retry", json!(null)), ("rerun", json!({"from": "ask"}))] {
+        twice(c, &format!("/api/v1/runs/{{run}}/{act}"), run, &body);
+    }
+    twice(c, "/api/v1/runs/{run}/fork", run, &json!({"params": {"name": "bob"}}));
+    twice(c, "/api/v1/runs", "", &json!({"workflow": "hello"}));
+    twice(c, "/api/v1/workflows/{workflow}/execute", "hello", &json!({}));
     let params = json!({"params": {"name": "ann"}});
     let new = c.call("POST", "/api/v1/runs/{run}/fork", &[run], Some(params)).expect(201).json();
     let new = new["run"].as_str().expect("an id");
@@ -207,6 +342,19 @@ fn repeats(c: &mut Contract, run: &str) {
     let found = c.call("GET", &path, &[new], None).expect(200).json();
     let name = json!({"path": "/params/name", "left": "you", "right": "ann", "cut": false});
     assert!(found["changes"].as_array().expect("changes").contains(&name), "{found}");
+}
+
+/// Asks for a run twice with one key: it is there the second time.
+#[track_caller]
+fn twice(c: &mut Contract, path: &str, fill: &str, body: &Json) {
+    let fill = if fill.is_empty() { &[][..] } else { &[fill][..] };
+    let key = format!("Idempotency-Key: {}\r\n", path.replace(['{', '}', '/'], "-"));
+    let headers = format!("Content-Type: application/json\r\n{key}");
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let first = c.call_with("POST", path, fill, &headers, &body).expect(201);
+    let again = c.call_with("POST", path, fill, &headers, &body).expect(200);
+    assert_eq!(again.json()["run"], first.json()["run"]);
+    assert_eq!(again.header("location"), first.header("location"));
 }
 
 /// Runs chosen by a filter, artifacts, tasks.
@@ -234,8 +382,7 @@ fn many_runs(c: &mut Contract, run: &str) {
     assert_eq!(done["fit"], would["fit"], "{done}");
     let listed = c.call("GET", "/api/v1/runs/{run}/artifacts", &[run], None).expect(200).json();
     assert_eq!(listed["artifacts"], json!([]));
-    // Where there is one, its test is elsewhere.
-    c.called.insert("GET /api/v1/runs/{run}/artifacts/{artifact}".into());
+    artifacts(c);
 }
 
 fn edits(c: &mut Contract) {
@@ -279,6 +426,8 @@ fn rules(c: &mut Contract) {
     let mut changed = known["definition"].clone();
     changed["on"]["match"] = "event.data.n > 5".into();
     c.call("PUT", path, &["paid"], Some(changed)).expect(200);
+    let other = json!({"run": "hello", "on": {"event": "order.lost"}});
+    c.call("PUT", path, &["lost"], Some(other)).expect(201);
     let event = json!({"data": {"n": 7}});
     let path = "/api/v1/rules/{rule}/test";
     let trial = c.call("POST", path, &["paid"], Some(event.clone())).expect(200).json();
@@ -320,6 +469,7 @@ fn workflows(c: &mut Contract) {
     let id = result["workflowId"].as_str().expect("an id");
     c.call("GET", "/api/workflows/{id}", &[id], None).expect(200);
     c.call("GET", "/api/agents", &[], None).expect(200);
+    c.call("GET", "/api/agents?limit=1", &[], None).expect(200);
 }
 
 fn triggers(c: &mut Contract) {
@@ -361,9 +511,12 @@ fn agents_and_events(c: &mut Contract) {
     c.call("POST", "/api/v1/agents", &[], Some(new)).expect(201);
     let path = "/api/v1/agents/{agent}/source";
     let source = c.call("GET", path, &["linter"], None).expect(200);
+    c.unchanged(path, &["linter"], &source);
     let tag = source.header("etag").expect("a tag");
     let headers = format!("Content-Type: application/yaml\r\nIf-Match: {tag}\r\n");
     c.call_with("PUT", path, &["linter"], &headers, "shell: 'false'\n").expect(200);
+    let headers = "Content-Type: application/yaml\r\nIf-None-Match: *\r\n";
+    c.call_with("PUT", path, &["checker"], headers, "shell: 'true'\n").expect(201);
     let any = "If-Match: *\r\n";
     c.call_with("DELETE", "/api/v1/agents/{agent}", &["linter"], any, "").expect(200);
     for change in ["pause", "drain", "resume"] {
@@ -377,9 +530,13 @@ fn agents_and_events(c: &mut Contract) {
     c.call("POST", "/api/v1/jobs/{job}/run", &["retention"], None).expect(200);
     c.call("GET", "/api/v1/events?after=0&types=run.*", &[], None).expect(200);
     let event = json!({"type": "order.paid", "data": {"n": 1}, "key": "one"});
-    c.call("POST", "/hooks/{workflow}", &["hook"], Some(json!({"a": 1}))).expect(202);
-    let path = "/hooks/{workflow}/{trigger}";
-    c.call("POST", path, &["hook", "on_1"], Some(json!({"a": 1}))).expect(202);
+    for (path, fill) in
+        [("/hooks/{workflow}", &["hook"][..]), ("/hooks/{workflow}/{trigger}", &["hook", "on_1"])]
+    {
+        let headers = format!("Content-Type: application/json\r\nWebhook-Id: {}\r\n", fill.len());
+        c.call_with("POST", path, fill, &headers, "{\"a\": 1}").expect(202);
+        c.call_with("POST", path, fill, &headers, "{\"a\": 1}").expect(200);
+    }
     let first = c.call("POST", "/api/v1/events", &[], Some(event.clone())).expect(200).json();
     let again = c.call("POST", "/api/v1/events", &[], Some(event)).expect(200).json();
     assert_eq!((&first["new"], &again["new"]), (&json!(1), &json!(0)));

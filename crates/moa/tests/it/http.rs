@@ -161,6 +161,12 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
+    /// Its headers, with names in lower case.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let pairs = self.head.lines().filter_map(|line| line.split_once(": "));
+        pairs.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect()
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         let pairs = self.head.lines().filter_map(|line| line.split_once(": "));
         pairs.into_iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)

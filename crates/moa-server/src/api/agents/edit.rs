@@ -60,7 +60,11 @@ fn written(agent: String, done: Written) -> Response {
 #[utoipa::path(
     post, path = "/api/v1/agents", tag = "agents",
     request_body = NewAgent,
-    responses((status = 201, description = "It is registered", body = WrittenAgent)),
+    responses(
+        (status = 201, description = "It is registered", body = WrittenAgent,
+         headers(("etag" = String, description = "The text"),
+                 ("location" = String, description = "Where it is read"))),
+    ),
 )]
 pub async fn register(
     State(app): State<App>,
@@ -128,8 +132,12 @@ pub async fn source(
     ),
     request_body(content = String, content_type = "application/yaml"),
     responses(
-        (status = 200, description = "It is written", body = WrittenAgent),
-        (status = 201, description = "It is made", body = WrittenAgent),
+        (status = 200, description = "It is written", body = WrittenAgent,
+         headers(("etag" = String, description = "The text"),
+                 ("location" = String, description = "Where it is read"))),
+        (status = 201, description = "It is made", body = WrittenAgent,
+         headers(("etag" = String, description = "The text"),
+                 ("location" = String, description = "Where it is read"))),
     ),
 )]
 pub async fn put(

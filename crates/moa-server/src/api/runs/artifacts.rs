@@ -130,8 +130,10 @@ fn collect(value: &Value, found: &mut BTreeMap<String, Option<u64>>) {
     ),
     responses(
         (status = 200, description = "Its content", body = String,
-         content_type = "application/octet-stream"),
-        (status = 304, description = "As the client has it: an artifact never changes"),
+         content_type = "application/octet-stream",
+         headers(("content-disposition" = String, description = "That it is a file"))),
+        (status = 304, description = "As the client has it: an artifact never changes",
+         headers(("content-disposition" = String, description = "That it is a file"))),
     ),
 )]
 pub async fn get(

@@ -113,7 +113,9 @@ fn start_of(bytes: &[u8], lines: usize) -> usize {
         Part,
     ),
     responses(
-        (status = 200, description = "The part", body = String, content_type = "text/plain"),
+        (status = 200, description = "The part", body = String, content_type = "text/plain",
+         headers(("x-next" = u64, description = "`from` of the next part"),
+                 ("x-left-out" = u64, description = "Bytes before it that are not kept"))),
     ),
 )]
 pub async fn get(

@@ -95,8 +95,10 @@ pub fn key_of(key: &str, run: RunId, from: &ForkFrom, params: Option<&Value>) ->
         ("Idempotency-Key" = Option<String>, Header, description = "The same key makes one run"),
     ),
     responses(
-        (status = 201, description = "The new run", body = StartedRun),
-        (status = 200, description = "It existed already", body = StartedRun),
+        (status = 201, description = "The new run", body = StartedRun,
+         headers(("location" = String, description = "The run"))),
+        (status = 200, description = "It existed already", body = StartedRun,
+         headers(("location" = String, description = "The run"))),
     ),
 )]
 pub async fn retry(
@@ -117,8 +119,10 @@ pub async fn retry(
     ),
     request_body = Rerun,
     responses(
-        (status = 201, description = "The new run", body = StartedRun),
-        (status = 200, description = "It existed already", body = StartedRun),
+        (status = 201, description = "The new run", body = StartedRun,
+         headers(("location" = String, description = "The run"))),
+        (status = 200, description = "It existed already", body = StartedRun,
+         headers(("location" = String, description = "The run"))),
     ),
 )]
 pub async fn rerun(
@@ -140,8 +144,10 @@ pub async fn rerun(
     ),
     request_body = Option<Fork>,
     responses(
-        (status = 201, description = "The new run", body = StartedRun),
-        (status = 200, description = "It existed already", body = StartedRun),
+        (status = 201, description = "The new run", body = StartedRun,
+         headers(("location" = String, description = "The run"))),
+        (status = 200, description = "It existed already", body = StartedRun,
+         headers(("location" = String, description = "The run"))),
     ),
 )]
 pub async fn fork(

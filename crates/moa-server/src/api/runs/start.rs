@@ -140,8 +140,10 @@ pub fn answer(started: StartedRun) -> Response {
     ),
     request_body = NewRun,
     responses(
-        (status = 201, description = "It exists now; `Location` names it", body = StartedRun),
-        (status = 200, description = "It existed already, or none was started", body = StartedRun),
+        (status = 201, description = "It exists now", body = StartedRun,
+         headers(("location" = String, description = "The run"))),
+        (status = 200, description = "It existed already, or none was started", body = StartedRun,
+         headers(("location" = String, description = "The run, if there is one"))),
     ),
 )]
 pub async fn start(

@@ -45,8 +45,12 @@ pub struct WrittenFile {
     ),
     request_body(content = String, content_type = "application/yaml"),
     responses(
-        (status = 200, description = "It is written", body = WrittenFile),
-        (status = 201, description = "It is made", body = WrittenFile),
+        (status = 200, description = "It is written", body = WrittenFile,
+         headers(("etag" = String, description = "The text"),
+                 ("location" = String, description = "Where it is read"))),
+        (status = 201, description = "It is made", body = WrittenFile,
+         headers(("etag" = String, description = "The text"),
+                 ("location" = String, description = "Where it is read"))),
     ),
 )]
 pub async fn put(

@@ -364,8 +364,10 @@ pub struct Execute {
     ),
     request_body = Option<Execute>,
     responses(
-        (status = 201, description = "It exists now; `Location` names it", body = StartedRun),
-        (status = 200, description = "It existed already, or none was started", body = StartedRun),
+        (status = 201, description = "It exists now", body = StartedRun,
+         headers(("location" = String, description = "The run"))),
+        (status = 200, description = "It existed already, or none was started", body = StartedRun,
+         headers(("location" = String, description = "The run, if there is one"))),
     ),
 )]
 pub async fn execute(
