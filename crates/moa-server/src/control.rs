@@ -205,8 +205,13 @@ pub trait Control: Send + Sync {
     /// What is wrong with a text, were it the file of this workflow; as diagnostics.
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>>;
 
-    /// Checks params given for a plan, and fills in defaults.
-    fn check_params(&self, plan: &Plan, params: Map<String, Json>) -> Result<Map<String, Json>>;
+    /// Checks params given for a plan, some of them as texts, and fills in defaults.
+    fn check_params(
+        &self,
+        plan: &Plan,
+        params: Map<String, Json>,
+        texts: &[(String, String)],
+    ) -> Result<Map<String, Json>>;
 
     /// A plan as a drawing.
     fn draw(&self, plan: &Plan, language: Drawing) -> String;

@@ -681,8 +681,13 @@ impl Control for Served {
         self.with_files(check).await
     }
 
-    fn check_params(&self, plan: &Plan, params: Map<String, Json>) -> Result<Map<String, Json>> {
-        project::check_params(plan, params, &[])
+    fn check_params(
+        &self,
+        plan: &Plan,
+        params: Map<String, Json>,
+        texts: &[(String, String)],
+    ) -> Result<Map<String, Json>> {
+        project::check_params(plan, params, texts)
     }
 
     fn draw(&self, plan: &Plan, language: Drawing) -> String {

@@ -133,6 +133,7 @@ impl Busy {
         }
         all.extend([
             shown("run-then", format!("/runs/{drill}?at=5")),
+            shown("run-fork", format!("/runs/{drill}/fork")),
             shown("run-waits", format!("/runs/{asks}")),
             shown("run-running", format!("/runs/{prints}")),
             shown("run-failed", format!("/runs/{broken}")),

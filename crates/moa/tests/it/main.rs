@@ -18,6 +18,7 @@ mod every_page;
 mod expr;
 mod fairness;
 mod files;
+mod forks;
 mod generated;
 mod hooks;
 mod hostile;

@@ -44,22 +44,57 @@ async fn repeat(
     from: ForkFrom,
     changes: Map<String, Value>,
 ) -> Result<Response> {
+    let params = if changes.is_empty() { Params::Same } else { Params::Changed(changes) };
+    let again = Again { from, params, key: start::idempotency_key(headers)? };
+    Ok(start::answer(begin(app, who, run, again).await?))
+}
+
+/// Params of a new run.
+pub enum Params {
+    /// Those of the first run.
+    Same,
+    /// Those of the first run but for these.
+    Changed(Map<String, Value>),
+    /// These alone, some of them as texts; what is not given is as the workflow says.
+    Whole(Map<String, Value>, Vec<(String, String)>),
+}
+
+/// How a run is done again.
+pub struct Again {
+    /// From where.
+    pub from: ForkFrom,
+    /// With what.
+    pub params: Params,
+    /// The same key makes one run.
+    pub key: Option<String>,
+}
+
+/// Makes a new run of an ended one.
+///
+/// # Errors
+/// There is no such run or step, it has not ended, or the params are wrong.
+pub async fn begin(app: &App, who: &Identity, run: &str, again: Again) -> Result<StartedRun> {
     let id = find(app, run).await?;
     let known = app.reader().run(id).await?;
     if !known.row.status.is_terminal() {
         let text = format!("run {id} has not ended");
         return Err(Problem::new(Code::Conflict, text).hint("wait for it, or cancel it"));
     }
-    let params = match changes.is_empty() {
-        true => None,
-        false => {
+    let check = |params, texts: &[(String, String)]| {
+        app.control().check_params(known.graph.plan(), params, texts)
+    };
+    let params = match again.params {
+        Params::Same => None,
+        Params::Changed(changes) => {
             let mut params = known.row.params.as_object().cloned().unwrap_or_default();
             params.extend(changes);
-            let checked = app.control().check_params(known.graph.plan(), params)?;
-            Some(Value::Object(checked))
+            Some(check(params, &[])?)
         }
+        Params::Whole(params, texts) => Some(check(params, &texts)?),
     };
-    let key = start::idempotency_key(headers)?.map(|key| key_of(&key, id, &from, params.as_ref()));
+    let params = params.map(Value::Object);
+    let from = again.from;
+    let key = again.key.map(|key| key_of(&key, id, &from, params.as_ref()));
     let keyed = key.is_some();
     let before = app.reader().views.last_event().await?;
     let request = ForkRequest { run: id, from, params, idempotency_key: key, cause: who.cause() };
@@ -74,7 +109,7 @@ async fn repeat(
     let first = app.reader().views.history(new, 0, 1).await?;
     let is_new = !keyed || first.first().is_some_and(|row| row.version == 1 && row.seq > before);
     let outcome = if is_new { "new" } else { "existing" };
-    Ok(start::answer(StartedRun { run: Some(new.to_string()), outcome, warning: None }))
+    Ok(StartedRun { run: Some(new.to_string()), outcome, warning: None })
 }
 
 /// The key under which the new run is kept: one that a client gives for another run, or for something

@@ -4,16 +4,18 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use moa_core::run::RunStatus;
-use moa_engine::handle::{Change, ForkFrom, ForkRequest};
+use moa_engine::handle::{Change, ForkFrom};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Shown;
 use crate::App;
 use crate::api::runs::change::{APPROVE, apply};
+use crate::api::runs::{StartedRun, repeat};
 use crate::auth::Identity;
 use crate::auth::role::Role;
-use crate::error::{Problem, Result};
+use crate::auth::tokens::random_hex;
+use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path};
 use crate::pages::parts::{self, Ask, ask};
 
@@ -58,7 +60,11 @@ fn under_way(who: &Identity, shown: &Shown, path: &str) -> Markup {
 fn again(who: &Identity, shown: &Shown, path: &str) -> Markup {
     let to = format!("{path}/repeat");
     let one = |label: &str, from: &str, about: &str| {
-        let fields = html! { input type="hidden" name="from" value=(from); };
+        let fields = html! {
+            // Sent twice, it makes one run.
+            input type="hidden" name="key" value=(random_hex::<12>());
+            input type="hidden" name="from" value=(from);
+        };
         ask(
             who,
             &Ask { label, to: &to, called: Some(shown.called().1), about, danger: false, fields },
@@ -70,6 +76,7 @@ fn again(who: &Identity, shown: &Shown, path: &str) -> Markup {
                 over the rest."))
         }
         (one("Start again", "", "A new run with the same params does everything again."))
+        (parts::go(who, (&format!("{path}/fork"), Some(shown.called().1)), "With other params"))
     }
 }
 
@@ -124,25 +131,36 @@ pub struct Again {
     /// Whether `from` names a step.
     #[serde(default)]
     step: bool,
+    /// The same key makes one run.
+    #[serde(default)]
+    key: Option<String>,
 }
 
 /// Starts a run that repeats this one.
-pub async fn repeat(
+pub async fn again_from(
     State(app): State<App>,
     who: Identity,
     Path(run): Path<String>,
     Form(again): Form<Again>,
 ) -> Result<Response> {
-    let id = app.reader().find(&run).await?;
     let from = match (again.step, again.from.as_str()) {
         (true, _) => ForkFrom::Step(again.from),
         (false, "failed") => ForkFrom::Failed,
         (false, _) => ForkFrom::Start,
     };
-    let request =
-        ForkRequest { run: id, from, params: None, idempotency_key: None, cause: who.cause() };
-    let new = app.control().fork(request).await?;
-    Ok(back(parts::run_path(new)))
+    let again = repeat::Again { from, params: repeat::Params::Same, key: again.key };
+    to_new(repeat::begin(&app, &who, &run, again).await?)
+}
+
+/// Goes to a run that has just been made.
+///
+/// # Errors
+/// None was.
+pub fn to_new(started: StartedRun) -> Result<Response> {
+    match started.run {
+        Some(run) => Ok(back(format!("/runs/{run}"))),
+        None => Err(Problem::new(Code::Conflict, "no run was started")),
+    }
 }
 
 /// What a person says to a run that waits.

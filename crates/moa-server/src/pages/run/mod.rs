@@ -3,6 +3,7 @@
 pub mod act;
 pub mod compare;
 pub mod data;
+pub mod fork;
 pub mod history;
 pub mod step;
 pub mod steps;

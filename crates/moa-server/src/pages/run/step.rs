@@ -15,6 +15,7 @@ use super::{Shown, document, frame, steps, timeline};
 use crate::App;
 use crate::api::runs::get::{of_name, unknown};
 use crate::auth::Identity;
+use crate::auth::tokens::random_hex;
 use crate::control::AttemptLog;
 use crate::error::Result;
 use crate::extract::{Path, Query};
@@ -107,6 +108,8 @@ fn again(who: &Identity, shown: &Shown, step: &str) -> Markup {
     let ended = shown.at.is_none() && shown.run.row.status.is_terminal();
     html! {
         @if ended {
+            (parts::go(who, (&format!("{}/fork?from={}", parts::run_path(shown.id()), escaped(step)),
+                Some(shown.called().1)), "With other params"))
             (ask(who, &Ask {
                 label: "Run again from here",
                 to: &format!("{}/repeat", parts::run_path(shown.id())),
@@ -115,6 +118,7 @@ fn again(who: &Identity, shown: &Shown, step: &str) -> Markup {
                     the rest.",
                 danger: false,
                 fields: html! {
+                    input type="hidden" name="key" value=(random_hex::<12>());
                     input type="hidden" name="from" value=(step);
                     input type="hidden" name="step" value="true";
                 },

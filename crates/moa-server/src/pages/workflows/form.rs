@@ -13,6 +13,9 @@ use crate::pages::parts;
 /// How the names of params begin in a form: so that no param is taken for a field of ours.
 pub const PARAM: &str = "p.";
 
+/// Bytes of JSON on one line of a field.
+const LINE_BYTES_MAX: usize = 60;
+
 /// Where the form goes.
 pub fn path(workflow: &Name) -> String {
     format!("/workflows/{workflow}/start")
@@ -24,7 +27,7 @@ pub fn form(who: &Identity, plan: &Plan, shown: &Shown) -> Markup {
         // Sent twice, it starts one run.
         input type="hidden" name="key" value=(random_hex::<12>());
         @if shown.version.is_some() { input type="hidden" name="version" value=(plan.hash); }
-        @for param in &plan.params { (field(param)) }
+        @for param in &plan.params { (field(param, None)) }
         @if plan.params.is_empty() { p class="dim" { "It takes no params." } }
         div class="field" {
             label for="priority" { "Priority" }
@@ -40,7 +43,8 @@ pub fn form(who: &Identity, plan: &Plan, shown: &Shown) -> Markup {
     parts::form(who, (&path(&plan.workflow), None), None, &inside)
 }
 
-fn field(param: &ParamSpec) -> Markup {
+/// The field of a param. It holds `given`, as far as something is; the default when nothing is said.
+pub fn field(param: &ParamSpec, given: Option<&Json>) -> Markup {
     let id = format!("{PARAM}{}", param.name);
     let said = |key: &str| param.schema.get(key).and_then(Json::as_str);
     html! {
@@ -50,7 +54,7 @@ fn field(param: &ParamSpec) -> Markup {
                 @if param.required { span class="failed" title="needed" aria-label="needed" { " *" } }
                 " " span class="dim" { (words(param)) }
             }
-            (input(param, &id))
+            (input(param, given, &id))
             @if let Some(about) = said("description") { span class="dim" { (parts::line(about)) } }
         }
     }
@@ -73,14 +77,30 @@ fn kind(schema: &Json) -> Option<&str> {
     schema.get("type").and_then(Json::as_str)
 }
 
-/// A value as a field holds it.
-fn text(value: &Json) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// A value as a field holds it; what is long on several lines.
+pub fn text(value: &Json) -> String {
+    match value {
+        Json::Null => String::new(),
+        Json::String(text) => text.clone(),
+        other => {
+            let short = other.to_string();
+            let is_long = short.len() > LINE_BYTES_MAX;
+            match serde_json::to_string_pretty(other) {
+                Ok(pretty) if is_long => pretty,
+                _ => short,
+            }
+        }
+    }
 }
 
-fn input(param: &ParamSpec, id: &str) -> Markup {
+/// A text as a browser sends it back that has shown it, but for the ends of lines.
+pub fn sent(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
+}
+
+fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
     let schema = &param.schema;
-    let default = param.default.as_ref().filter(|value| !value.is_null()).map(text);
+    let default = given.or(param.default.as_ref()).filter(|value| !value.is_null()).map(text);
     let choices: Option<Vec<String>> =
         schema.get("enum").and_then(Json::as_array).map(|all| all.iter().map(text).collect());
     let choices = choices.or_else(|| {
@@ -104,20 +124,29 @@ fn input(param: &ParamSpec, id: &str) -> Markup {
                         min=[number("minimum")] max=[number("maximum")]
                         value=(default.unwrap_or_default());
                 },
-                Some("string") => {
-                    @let date = schema.get("format").and_then(Json::as_str) == Some("date");
+                // A field of one line would lose the others.
+                Some("string") if !default.as_ref().is_some_and(|text| text.contains(['\n', '\r'])) => {
+                    @let date = schema.get("format").and_then(Json::as_str) == Some("date")
+                        && default.as_ref().is_none_or(|text| is_date(text));
                     input type=(if date { "date" } else { "text" }) id=(id) name=(id)
                         required[needed] autocomplete="off" maxlength=[number("maxLength")]
                         value=(default.unwrap_or_default());
                 },
-                _ => {
-                    textarea id=(id) name=(id) required[needed] placeholder="JSON" spellcheck="false" {
-                        (default.unwrap_or_default())
+                kind => {
+                    textarea id=(id) name=(id) required[needed] spellcheck="false"
+                        placeholder=[(kind != Some("string")).then_some("JSON")] {
+                        // The first line break belongs to the tag.
+                        "\n" (default.unwrap_or_default())
                     }
                 },
             }
         }
     }
+}
+
+/// Whether a browser takes a text for a date, and doesn't throw it away.
+fn is_date(text: &str) -> bool {
+    text.parse::<jiff::civil::Date>().is_ok_and(|date| date.to_string() == text)
 }
 
 #[cfg(test)]
@@ -128,7 +157,7 @@ mod tests {
 
     fn shown(schema: Json, default: Option<Json>) -> String {
         let param = ParamSpec { name: "size".into(), schema, required: default.is_none(), default };
-        field(&param).into_string()
+        field(&param, None).into_string()
     }
 
     #[test]
@@ -143,5 +172,18 @@ mod tests {
         assert!(yes.contains("value=\"false\" selected"), "{yes}");
         let list = shown(json!({"type": "array"}), Some(json!([1, 2])));
         assert!(list.contains("<textarea") && list.contains("[1,2]"), "{list}");
+    }
+
+    #[test]
+    fn a_value_that_is_given_is_what_the_field_holds() {
+        let schema = json!({"type": "string", "format": "date"});
+        let default = Some(json!("2026-01-01"));
+        let param = ParamSpec { name: "on".into(), schema, required: false, default };
+        let shown = |given: Json| field(&param, Some(&given)).into_string();
+        assert!(shown(json!("2026-05-06")).contains("type=\"date\""));
+        assert!(shown(json!("soon")).contains("type=\"text\""), "a date field would drop it");
+        let lines = shown(json!("\none\n<two>"));
+        assert!(lines.contains(">\n\none\n&lt;two&gt;</textarea>"), "{lines}");
+        assert!(!shown(Json::Null).contains("2026-01-01"), "nothing was given");
     }
 }

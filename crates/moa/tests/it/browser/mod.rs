@@ -3,3 +3,4 @@
 mod driver;
 mod journeys;
 mod looks;
+mod repeats;

@@ -1,0 +1,162 @@
+//! A new run of an ended one with other params, from a step on or from the beginning.
+
+use axum::extract::State;
+use axum::response::Response;
+use maud::{Markup, html};
+use moa_core::workflow::Plan;
+use moa_engine::handle::ForkFrom;
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+use super::act::to_new;
+use super::{Shown, document, frame, steps};
+use crate::App;
+use crate::api::runs::get::{of_name, unknown};
+use crate::api::runs::repeat::{Again, Params, begin};
+use crate::auth::Identity;
+use crate::auth::tokens::random_hex;
+use crate::error::Result;
+use crate::extract::{Form, Path, Query};
+use crate::pages::parts;
+use crate::pages::workflows::form::{PARAM, field, sent, text};
+
+/// Steps offered.
+const STEPS: usize = 500;
+
+/// From where.
+#[derive(Debug, Default, Deserialize)]
+pub struct From {
+    /// A step; the beginning when not given.
+    #[serde(default)]
+    from: String,
+}
+
+/// The form, with the params that the run had.
+pub async fn show(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    Query(from): Query<From>,
+) -> Result<Markup> {
+    let shown = Shown::find(&app, &run, None).await?;
+    if !from.from.is_empty() && of_name(&shown.run, &from.from).is_none() {
+        return Err(unknown(shown.id(), &from.from));
+    }
+    let (path, workflow) = (format!("{}/fork", parts::run_path(shown.id())), shown.called().1);
+    let body = html! {
+        section class="card" {
+            h2 { "A new run with other params" }
+            @if shown.run.row.status.is_terminal() {
+                (parts::form(&who, (&path, Some(workflow)), None, &inside(&shown, &from.from)))
+            } @else {
+                p { "It has not ended: a new run of it can be made when it has." }
+            }
+        }
+    };
+    Ok(frame(&app, &who, &shown, "/fork", document(&shown), body))
+}
+
+fn inside(shown: &Shown, from: &str) -> Markup {
+    let plan = shown.run.graph.plan();
+    let null = Json::Null;
+    html! {
+        // Sent twice, it makes one run.
+        input type="hidden" name="key" value=(random_hex::<12>());
+        div class="field" {
+            label for="from" { "Do again" }
+            select id="from" name="from" { (places(shown, from)) }
+            span class="dim" {
+                "From a step on, the new run does that step and all that depends on it, and takes over \
+                what the others put out."
+            }
+        }
+        @for param in &plan.params {
+            (field(param, Some(shown.run.row.params.get(&param.name).unwrap_or(&null))))
+        }
+        @if plan.params.is_empty() { p class="dim" { "Its workflow takes no params." } }
+        @else { p class="dim" { "A field that is left empty is as the workflow says." } }
+        details class="ask sure" data-key="sure" {
+            summary class="button primary" { "Start the new run" }
+            div {
+                p {
+                    "It is of the same version of " strong { (plan.workflow) } " as this one, which stays \
+                    as it is. What people decided is asked again if the params differ."
+                }
+                button class="button primary" { "Start" }
+            }
+        }
+    }
+}
+
+/// From where it can be done again.
+fn places(shown: &Shown, from: &str) -> Markup {
+    let mut names: Vec<(usize, String, &str)> = steps::ordered(&shown.run)
+        .into_iter()
+        .map(|(depth, row)| (depth, shown.run.step_name(row.inst), row.status.as_str()))
+        .collect();
+    let all = names.len();
+    let mut i = 0;
+    names.retain(|(_, name, _)| {
+        i += 1;
+        i <= STEPS || name == from
+    });
+    html! {
+        option value="" { "everything" }
+        @for (depth, name, status) in &names {
+            option value=(name) selected[name == from] {
+                (" ".repeat(*depth)) "from " (name) " on (it " (past(status)) ")"
+            }
+        }
+        @if all > STEPS { option disabled { "… and " (all - STEPS) " more: their pages lead here" } }
+    }
+}
+
+/// What is said of a step of an ended run.
+fn past(status: &str) -> String {
+    match status {
+        "skipped" | "cancelled" => format!("was {status}"),
+        "succeeded" | "failed" => status.to_owned(),
+        other => format!("was {other}"),
+    }
+}
+
+/// Starts the new run, and goes to it.
+pub async fn start(
+    State(app): State<App>,
+    who: Identity,
+    Path(run): Path<String>,
+    Form(fields): Form<Vec<(String, String)>>,
+) -> Result<Response> {
+    let of = |key: &str| {
+        let found = fields.iter().find(|(name, value)| name == key && !value.is_empty());
+        found.map(|(_, value)| value.clone())
+    };
+    let known = app.reader().run(app.reader().find(&run).await?).await?;
+    let before = known.row.params.as_object().cloned().unwrap_or_default();
+    let params = given(known.graph.plan(), &before, &fields);
+    let from = of("from").map_or(ForkFrom::Start, ForkFrom::Step);
+    let again = Again { from, params, key: of("key").map(|key| format!("form-{key}")) };
+    to_new(begin(&app, &who, &run, again).await?)
+}
+
+/// The params that a form gives: a value that nobody has changed stays what it was, whatever its text
+/// could be read as.
+fn given(plan: &Plan, before: &Map<String, Json>, fields: &[(String, String)]) -> Params {
+    let (mut params, mut texts) = (Map::new(), Vec::new());
+    for (name, value) in fields {
+        let Some(name) = name.strip_prefix(PARAM) else { continue };
+        let value = sent(value);
+        let is_known = plan.params.iter().any(|param| param.name == name);
+        match before.get(name) {
+            Some(old) if is_known && sent(&text(old)) == value => {
+                params.insert(name.to_owned(), old.clone());
+            }
+            _ if value.trim().is_empty() => {}
+            _ => texts.push((name.to_owned(), value)),
+        }
+    }
+    if texts.is_empty() && params == *before {
+        return Params::Same;
+    }
+    Params::Whole(params, texts)
+}

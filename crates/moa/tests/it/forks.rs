@@ -1,0 +1,157 @@
+//! New runs with other params, from the form of an ended run's page.
+
+use serde_json::{Value as Json, json};
+
+use crate::http::Api;
+use crate::pages::Browser;
+use crate::project::Project;
+
+const PACK: &str = "params:\n\
+    \x20 name: {type: string, required: true}\n\
+    \x20 size: {type: integer, minimum: 1, default: 1}\n\
+    \x20 notes: {type: string, required: false}\n\
+    \x20 any: {required: false}\n\
+    \x20 list: {type: array, required: false}\n\
+    steps:\n\
+    \x20 - {id: one, run: 'echo one >> made'}\n\
+    \x20 - {id: two, run: 'echo two >> made', depends_on: [one]}\n";
+
+/// A run with params of each kind.
+fn first(project: &Project) -> String {
+    let args = ["name=<b>Ada</b>", "notes=one\ntwo", "list=[1,{\"a\":2}]"];
+    let args: Vec<&str> = args.iter().flat_map(|arg| ["-p", arg]).collect();
+    project.write("params.json", "{\"any\": \"5\"}");
+    let all = [&["run", "pack", "-q", "--params", "params.json"][..], &args].concat();
+    project.call(&all).expect(0);
+    last(project)["run"].as_str().expect("an id").to_owned()
+}
+
+fn last(project: &Project) -> Json {
+    project.call(&["runs", "show", "last", "--json"]).expect(0).json()
+}
+
+/// The fields of the form on a page, as a browser sends them: names and values.
+fn fields(page: &str) -> Vec<(String, String)> {
+    let form = page.split("<form").find(|form| form.contains("name=\"p.")).expect("a form");
+    let form = form.split("</form>").next().expect("its end");
+    let plain = |text: &str| {
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&amp;", "&")]
+            .iter()
+            .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    };
+    let mut all = Vec::new();
+    for tag in form.split('<').skip(1) {
+        let (head, inside) = tag.split_once('>').unwrap_or((tag, ""));
+        let value = |name: &str| {
+            let rest = head.split(&format!(" {name}=\"")).nth(1)?;
+            Some(plain(rest.split('"').next()?))
+        };
+        let Some(name) = value("name").filter(|name| name != "csrf") else { continue };
+        match head.split(' ').next() {
+            Some("input") => all.push((name, value("value").unwrap_or_default())),
+            // The first line break is the tag's; others come back as those of forms.
+            Some("textarea") => {
+                let text = plain(inside);
+                let text = text.strip_prefix('\n').unwrap_or(&text);
+                all.push((name, text.replace('\n', "\r\n")));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// A form's body, with some values changed.
+fn body(fields: &[(String, String)], changes: &[(&str, &str)]) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        let changed = changes.iter().find(|(of, _)| of == name);
+        form.append_pair(name, changed.map_or(value, |(_, value)| value));
+    }
+    for (name, value) in changes {
+        if !fields.iter().any(|(of, _)| of == name) {
+            form.append_pair(name, value);
+        }
+    }
+    form.finish()
+}
+
+#[test]
+fn the_form_holds_what_the_run_had_and_a_new_one_differs_by_what_is_changed() {
+    let project = Project::with("pack", PACK);
+    let node = project.up();
+    let run = first(&project);
+    let had = last(&project)["params"].clone();
+    assert_eq!((&had["any"], &had["notes"]), (&json!("5"), &json!("one\ntwo")));
+    let operator = Browser::new(&project, &node, "operator");
+    let api = Api::with_role(&project, &node, "viewer");
+    let path = format!("/runs/{run}/fork");
+    assert!(operator.page(&format!("/runs/{run}")).contains(&format!("href=\"{path}\"")));
+    let page = operator.page(&path);
+    assert!(page.contains("value=\"&lt;b&gt;Ada&lt;/b&gt;\""), "{page}");
+    let fields = fields(&page);
+    let made = |changes: &[(&str, &str)]| {
+        let sent = operator.send(&path, &path, &body(&fields, changes)).expect(303);
+        let to = sent.header("location").expect("the new run").to_owned();
+        let new = to.trim_start_matches("/runs/").to_owned();
+        api.ended(&new);
+        api.get(&format!("/api/v1/runs/{new}/document")).expect(200).json()
+    };
+    let same = made(&[]);
+    assert_eq!(same["params"], had, "what nobody changes stays, to the type of each value");
+    assert_ne!(same["run"], run);
+    assert_eq!(made(&[])["run"], same["run"], "sent twice, it makes one run");
+    let other = made(&[("p.size", "3"), ("key", "other")]);
+    let mut wanted = had.clone();
+    wanted["size"] = 3.into();
+    assert_eq!((&other["params"], &other["cause"]), (&wanted, &json!("api (link)")));
+    let bare = made(&[("p.notes", ""), ("p.size", ""), ("key", "bare")]);
+    assert_eq!((&bare["params"]["notes"], &bare["params"]["size"]), (&Json::Null, &json!(1)));
+    operator.send(&path, &path, &body(&fields, &[("p.size", "0"), ("key", "wrong")])).expect(400);
+    operator.send(&path, &path, &body(&fields, &[("p.name", ""), ("key", "none")])).expect(400);
+}
+
+#[test]
+fn from_a_step_on_the_new_run_takes_over_the_others() {
+    let project = Project::with("pack", PACK);
+    let node = project.up();
+    let run = first(&project);
+    let operator = Browser::new(&project, &node, "operator");
+    let path = format!("/runs/{run}/fork");
+    let step = operator.page(&format!("/runs/{run}/steps/two"));
+    assert!(step.contains(&format!("href=\"{path}?from=two\"")), "{step}");
+    let page = operator.page(&format!("{path}?from=two"));
+    assert!(page.contains("<option value=\"two\" selected>"), "{page}");
+    let sent = body(&fields(&page), &[("p.size", "2"), ("from", "two")]);
+    let sent = operator.send(&path, &path, &sent).expect(303);
+    let new = sent.header("location").expect("the new run").trim_start_matches("/runs/").to_owned();
+    let api = Api::with_role(&project, &node, "viewer");
+    api.ended(&new);
+    assert_eq!(project.read("made"), "one\ntwo\ntwo\n", "the first step is not done again");
+    let document = api.get(&format!("/api/v1/runs/{new}/document")).expect(200).json();
+    assert_eq!((&document["forked_from"], &document["params"]["size"]), (&json!(run), &json!(2)));
+    let none = body(&fields(&page), &[("from", "three"), ("key", "none")]);
+    operator.send(&path, &path, &none).expect(404);
+    operator.ask(&format!("{path}?from=three")).expect(404);
+}
+
+#[test]
+fn who_may_not_start_runs_is_offered_no_new_one() {
+    let project = Project::with("pack", PACK);
+    project.workflow("asks", "steps: [{id: ask, approve: {title: 'go on?'}}]\n");
+    let node = project.up();
+    let run = first(&project);
+    let viewer = Browser::new(&project, &node, "viewer");
+    let path = format!("/runs/{run}/fork");
+    assert!(!viewer.page(&format!("/runs/{run}")).contains(&path));
+    viewer.ask(&path).expect(403);
+    let operator = Browser::new(&project, &node, "operator");
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let headers = format!("{}{form}", operator.cookie);
+    operator.api.send("POST", &path, &headers, "from=").refused(403, "csrf_missing");
+    let api = Api::with_role(&project, &node, "operator");
+    let open = api.post("/api/v1/runs", &json!({"workflow": "asks"})).expect(201).json();
+    let open = open["run"].as_str().expect("an id");
+    let page = operator.page(&format!("/runs/{open}/fork"));
+    assert!(page.contains("It has not ended"), "{page}");
+}
