@@ -119,7 +119,7 @@ pub trait Control: Send + Sync {
 
     /// The webhooks that are switched off because their receivers are gone: since when, and the run
     /// whose delivery said so.
-    fn gone_webhooks(&self) -> BTreeMap<Name, (Millis, RunId)>;
+    async fn gone_webhooks(&self) -> Result<BTreeMap<Name, (Millis, RunId)>>;
 
     /// Calls a webhook again whose receiver was gone; answers whether it was.
     async fn enable_webhook(&self, webhook: Name) -> Result<bool>;

@@ -48,9 +48,14 @@ fn hide(value: &mut Json) {
 fn addresses(value: &mut Json) {
     match value {
         Json::Array(all) => all.iter_mut().for_each(addresses),
-        Json::String(url) => *url = origin(url).unwrap_or_else(|| MARK.to_owned()),
+        Json::String(url) => *url = address(url),
         value => hide(value),
     }
+}
+
+/// An address without what may be secret of it; what isn't known as an address is left out whole.
+pub fn address(url: &str) -> String {
+    origin(url).unwrap_or_else(|| MARK.to_owned())
 }
 
 /// `https://user:word@host:1/path?query` → `https://host:1/`.

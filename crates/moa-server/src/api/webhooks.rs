@@ -4,9 +4,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use moa_core::ids::{Name, RunId};
 use moa_engine::handle::{ForkFrom, ForkRequest};
-use moa_view::deliveries::{self, Delivery, Which};
+use moa_view::agent;
+use moa_view::deliveries::{self, Delivery, Standing, Which};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::paging::Part;
@@ -14,6 +15,7 @@ use super::runs::find;
 use super::runs::list::{cursor, limit, name};
 use crate::App;
 use crate::auth::Identity;
+use crate::auth::role::Role;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
 
@@ -24,28 +26,34 @@ const DELIVERIES_MAX: usize = 200;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WebhookItem {
     /// Its name.
-    webhook: String,
-    /// Its address; a secret is named, not shown.
-    url: Value,
+    pub webhook: String,
+    /// Its address; a secret is named, not shown. Viewers and approvers see its host alone.
+    pub url: String,
     /// Whether calls are signed.
-    signed: bool,
+    pub signed: bool,
     /// Types of events: `run.failed`, `run.*`.
-    types: Value,
+    pub types: Vec<String>,
     /// Only of runs of these workflows; all when there are none.
-    workflows: Value,
+    pub workflows: Vec<String>,
     /// Whether the settings want it to be called.
-    active: bool,
+    pub active: bool,
     /// Set while it is switched off, because its receiver answered `410`.
-    gone: Option<Gone>,
+    pub gone: Option<Gone>,
+    /// The newest delivery.
+    pub last: Option<DeliveryItem>,
+    /// Deliveries that are tried, among the newest 1,000 notifications of the node.
+    pub open: usize,
+    /// Deliveries that were given up, and not made again, among those.
+    pub dead: usize,
 }
 
 /// A receiver that wants no more calls.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Gone {
     /// When it said so.
-    since: String,
+    pub since: String,
     /// The run whose delivery it refused.
-    run: String,
+    pub run: String,
 }
 
 /// Receivers.
@@ -59,30 +67,61 @@ pub struct WebhookList {
 
 /// Who is called when something happens
 ///
-/// The section `webhooks` of moa.yaml, as the node started with it.
+/// The section `webhooks` of moa.yaml.
 #[utoipa::path(
     get, path = "/api/v1/webhooks", tag = "webhooks", params(Part),
     responses((status = 200, description = "By name", body = WebhookList)),
 )]
-pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<WebhookList>> {
-    let gone = app.control().gone_webhooks();
-    let item = |(name, _, one): (Name, Name, Value)| WebhookItem {
-        gone: gone
-            .get(&name)
-            .map(|(since, run)| Gone { since: since.to_string(), run: run.to_string() }),
-        webhook: name.to_string(),
-        url: one["url"].clone(),
-        signed: !one["secret"].is_null(),
-        types: one["types"].clone(),
-        workflows: one.get("workflows").cloned().unwrap_or_else(|| json!([])),
-        active: one["active"] == true,
+pub async fn list(
+    State(app): State<App>,
+    who: Identity,
+    Query(part): Query<Part>,
+) -> Result<Json<WebhookList>> {
+    let (webhooks, next) = part.of(items(&app, &who).await?, |item| item.webhook.clone())?;
+    Ok(Json(WebhookList { webhooks, next }))
+}
+
+/// All webhooks, as somebody sees them, by name.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn items(app: &App, who: &Identity) -> Result<Vec<WebhookItem>> {
+    let mut gone = app.control().gone_webhooks().await?;
+    let mut standings = deliveries::standings(&*app.reader().views).await?;
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().into_iter().flatten();
+        all.filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    let (webhooks, next) = part.of(app.control().webhooks(), |(name, ..)| name.to_string())?;
-    Ok(Json(WebhookList { webhooks: webhooks.into_iter().map(item).collect(), next }))
+    let item = |(name, channel, one): (Name, Name, Value)| {
+        let Standing { last, open, dead } = standings.remove(channel.as_str()).unwrap_or_default();
+        let gone = gone.remove(&name);
+        WebhookItem {
+            gone: gone.map(|(since, run)| Gone { since: since.to_string(), run: run.to_string() }),
+            webhook: name.to_string(),
+            url: address(who, one["url"].as_str().unwrap_or_default()),
+            signed: !one["secret"].is_null(),
+            types: texts(&one["types"]),
+            workflows: texts(&one["workflows"]),
+            active: one["active"] == true,
+            last: last.map(DeliveryItem::from),
+            open,
+            dead,
+        }
+    };
+    Ok(app.control().webhooks().into_iter().map(item).collect())
+}
+
+/// An address, as far as somebody may see it.
+fn address(who: &Identity, url: &str) -> String {
+    let is_secret = url.starts_with("${{");
+    if is_secret || who.role.includes(Role::Operator) { url.into() } else { agent::address(url) }
 }
 
 /// The channel that delivers a webhook.
-fn channel(app: &App, webhook: &str) -> Result<Name> {
+///
+/// # Errors
+/// There is no such webhook.
+pub fn channel(app: &App, webhook: &str) -> Result<Name> {
     let webhook = name(webhook)?;
     let known = app.control().webhooks().into_iter().find(|(name, ..)| *name == webhook);
     let unknown = || {
@@ -93,42 +132,49 @@ fn channel(app: &App, webhook: &str) -> Result<Name> {
 }
 
 /// Which deliveries.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
     /// Only those that were given up, and not made again.
     #[serde(default)]
-    dead: bool,
+    pub dead: bool,
     /// At most so many, up to 200; 50 when not given.
     #[serde(default)]
-    limit: Option<usize>,
+    pub limit: Option<usize>,
     /// Go on where a page ended: its `next`.
     #[serde(default)]
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// A delivery.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryItem {
     /// The run that delivers it.
-    run: String,
+    pub run: String,
     /// What receivers know it by: `webhook-id`.
-    id: String,
+    pub id: String,
     /// The type of its event.
-    r#type: String,
+    pub r#type: String,
     /// `delivered`; `dead`, when it was given up; `open`, while it is tried; `stopped` by somebody.
-    state: &'static str,
+    pub state: &'static str,
     /// When it was first to be delivered.
-    created_at: String,
-    /// Why it is dead.
-    error: Option<String>,
+    pub created_at: String,
+    /// When it was over.
+    pub finished_at: Option<String>,
+    /// How often its receiver was called.
+    pub attempts: u32,
+    /// The HTTP status that its receiver answered last.
+    pub status: Option<u16>,
+    /// Why it is dead, or why the last call failed.
+    pub error: Option<String>,
 }
 
 impl From<Delivery> for DeliveryItem {
     fn from(delivery: Delivery) -> Self {
-        let Delivery { run, id, kind, state, created_at, error } = delivery;
-        Self { run, id, r#type: kind, state, created_at, error }
+        let Delivery { run, id, kind, state, created_at, .. } = delivery;
+        let Delivery { finished_at, attempts, status, error, .. } = delivery;
+        Self { run, id, r#type: kind, state, created_at, finished_at, attempts, status, error }
     }
 }
 
@@ -136,9 +182,9 @@ impl From<Delivery> for DeliveryItem {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryPage {
     /// The newest first.
-    deliveries: Vec<DeliveryItem>,
+    pub deliveries: Vec<DeliveryItem>,
     /// `cursor` of the next page; null = this is the last one.
-    next: Option<String>,
+    pub next: Option<String>,
 }
 
 /// What became of calls
@@ -152,15 +198,23 @@ pub async fn deliveries(
     Path(webhook): Path<String>,
     Query(asked): Query<Filter>,
 ) -> Result<Json<DeliveryPage>> {
+    Ok(Json(delivered(&app, &webhook, &asked).await?))
+}
+
+/// Deliveries of a webhook.
+///
+/// # Errors
+/// There is no such webhook; the cursor is none; the store can't be read.
+pub async fn delivered(app: &App, webhook: &str, asked: &Filter) -> Result<DeliveryPage> {
     let which = Which {
-        channel: channel(&app, &webhook)?,
+        channel: channel(app, webhook)?,
         dead: asked.dead,
         before: asked.cursor.as_deref().map(cursor).transpose()?,
         limit: limit(asked.limit, 50, DELIVERIES_MAX)?,
     };
     let (found, next) = deliveries::list(&*app.reader().views, &which).await?;
     let deliveries = found.into_iter().map(DeliveryItem::from).collect();
-    Ok(Json(DeliveryPage { deliveries, next: next.map(|run| run.to_string()) }))
+    Ok(DeliveryPage { deliveries, next: next.map(|run| run.to_string()) })
 }
 
 /// A webhook that was switched on.
@@ -249,8 +303,22 @@ pub async fn redeliver(
     Path(webhook): Path<String>,
     body: Option<Json<Redeliver>>,
 ) -> Result<Json<RedeliveredList>> {
-    let channel = channel(&app, &webhook)?;
     let named = body.and_then(|Json(body)| body.runs);
+    let redelivered = made_again(&app, &who, &webhook, named).await?;
+    Ok(Json(RedeliveredList { redelivered }))
+}
+
+/// Makes calls again: those of these runs, or the newest that are dead.
+///
+/// # Errors
+/// There is no such webhook, or one of the runs delivers nothing to it; what the node says.
+pub async fn made_again(
+    app: &App,
+    who: &Identity,
+    webhook: &str,
+    named: Option<Vec<String>>,
+) -> Result<Vec<Redelivered>> {
+    let channel = channel(app, webhook)?;
     let mut runs: Vec<RunId> = Vec::new();
     match named {
         Some(named) if named.len() > DELIVERIES_MAX => {
@@ -258,7 +326,7 @@ pub async fn redeliver(
         }
         Some(named) => {
             for text in named {
-                let run = find(&app, &text).await?;
+                let run = find(app, &text).await?;
                 let known = app.reader().head(run).await?;
                 if !deliveries::is_over(&known.row.params, &channel) {
                     let text = format!("run {run} delivers nothing to {webhook}");
@@ -282,5 +350,5 @@ pub async fn redeliver(
         let new_run = app.control().fork(request).await?.to_string();
         redelivered.push(Redelivered { run: run.to_string(), new_run });
     }
-    Ok(Json(RedeliveredList { redelivered }))
+    Ok(redelivered)
 }

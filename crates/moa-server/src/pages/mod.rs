@@ -27,6 +27,7 @@ pub mod schedules;
 pub mod settings;
 pub mod sign_in;
 pub mod views;
+pub mod webhooks;
 pub mod workflows;
 
 use axum::extract::DefaultBodyLimit;
@@ -40,7 +41,7 @@ use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{self, Admin, Approver, Operator, Viewer};
 use crate::auth::scope::Area::{Code, Free, Whole};
 use crate::auth::scope::Resource::{
-    Agents, Alerts, Audit, Metrics, Node, Runs, Tokens, Triggers, Workflows,
+    Agents, Alerts, Audit, Metrics, Node, Runs, Tokens, Triggers, Webhooks, Workflows,
 };
 use crate::auth::scope::Scopes;
 use crate::auth::{Identity, oidc};
@@ -57,6 +58,7 @@ pub const NAV: &[(&str, &str, &str)] = &[
     ("/agents", "Agents", "a"),
     ("/alerts", "Alerts", "l"),
     ("/events", "Events", "e"),
+    ("/webhooks", "Webhooks", "h"),
     ("/charts", "Metrics", "m"),
     ("/audit", "Audit", "u"),
     ("/settings", "Settings", "t"),
@@ -112,6 +114,9 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Operator), Agents, "POST", "/agents/{agent}/act", post(agents::act))
         .page(Least(Admin), Code, "POST", "/agents/{agent}/test", post(agents::test::act))
         .page(Least(Viewer), Runs, "GET", "/events", get(events::show))
+        .page(Least(Viewer), Webhooks, "GET", "/webhooks", get(webhooks::show))
+        .page(Least(Viewer), Webhooks, "GET", "/webhooks/{webhook}", get(webhooks::one))
+        .page(Least(Operator), Webhooks, "POST", "/webhooks/{webhook}/act", post(webhooks::act))
         .page(Least(Viewer), Alerts, "GET", "/alerts", get(alerts::show))
         .page(Least(Operator), Alerts, "POST", "/alerts", post(alerts::act))
         .page(Least(Viewer), Metrics, "GET", "/charts", get(metrics::show))

@@ -143,13 +143,22 @@ pub struct DeadLine {
     r#type: String,
     state: String,
     created_at: String,
+    /// An older node tells nothing of the next three.
+    #[serde(default)]
+    finished_at: Option<String>,
+    #[serde(default)]
+    attempts: u32,
+    #[serde(default)]
+    status: Option<u16>,
     error: Option<String>,
 }
 
 impl From<Delivery> for DeadLine {
     fn from(delivery: Delivery) -> Self {
-        let Delivery { run, id, kind, state, created_at, error } = delivery;
-        Self { run, id, r#type: kind, state: state.into(), created_at, error }
+        let Delivery { run, id, kind, state, created_at, .. } = delivery;
+        let Delivery { finished_at, attempts, status, error, .. } = delivery;
+        let state = state.into();
+        Self { run, id, r#type: kind, state, created_at, finished_at, attempts, status, error }
     }
 }
 

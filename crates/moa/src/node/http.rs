@@ -503,9 +503,9 @@ impl Control for Served {
         self.webhooks.clone()
     }
 
-    fn gone_webhooks(&self) -> BTreeMap<Name, (Millis, RunId)> {
-        let gone = self.node.gone_webhooks().into_iter();
-        gone.map(|(name, gone)| (name, (gone.since, gone.run))).collect()
+    async fn gone_webhooks(&self) -> Result<BTreeMap<Name, (Millis, RunId)>> {
+        let gone = self.node.gone_webhooks().await?.into_iter();
+        Ok(gone.map(|(name, gone)| (name, (gone.since, gone.run))).collect())
     }
 
     async fn enable_webhook(&self, webhook: Name) -> Result<bool> {

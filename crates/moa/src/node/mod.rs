@@ -408,7 +408,9 @@ pub fn read_config(layout: &Layout, project: &project::Project) -> Result<Config
 }
 
 /// Does what may wait for a disk where it holds up nobody who asks for something else.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Failure::new(Exit::Unavailable, "moa failed at its files"))?
 }
@@ -696,8 +698,8 @@ impl Node {
     }
 
     /// The webhooks that are switched off because their receivers are gone.
-    pub fn gone_webhooks(&self) -> BTreeMap<Name, Gone> {
-        self.jobs.calls.gone()
+    pub async fn gone_webhooks(&self) -> Result<BTreeMap<Name, Gone>> {
+        self.jobs.calls.gone().await
     }
 
     /// Calls a webhook again whose receiver was gone; answers whether it was.

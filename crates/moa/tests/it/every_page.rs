@@ -6,6 +6,7 @@ use moa_server::auth::oidc;
 use serde_json::{Value as Json, json};
 
 use crate::http::Api;
+use crate::notify::Receiving;
 use crate::project::{Node, Project};
 
 /// Routes of the dashboard that are no pages of their own.
@@ -81,6 +82,7 @@ impl Busy {
         project.write("agents/press.yaml", PRESS);
         project.write("agents/courier.yaml", COURIER);
         add_settings(&project);
+        add_webhooks(&project);
         let node = project.up();
         project.call(&["run", "incident-drill", "-q"]);
         project.call(&["run", "breaks", "-q"]).expect(1);
@@ -95,6 +97,7 @@ impl Busy {
             run
         };
         let (asks, prints) = (started("asks", "waiting"), started("prints", "running"));
+        call_webhooks(&project, &api);
         for job in ["alerts", "samples", "metrics"] {
             project.call(&["jobs", "run", job]).expect(0);
         }
@@ -186,6 +189,11 @@ fn fixed() -> impl Iterator<Item = (&'static str, &'static str)> {
         ("inbox", "/inbox"),
         ("alerts", "/alerts"),
         ("events", "/events"),
+        ("webhooks", "/webhooks"),
+        ("webhook", "/webhooks/billing"),
+        ("webhook-dead", "/webhooks/chat?dead=true"),
+        ("webhook-gone", "/webhooks/ledger"),
+        ("webhook-off", "/webhooks/later"),
         ("metrics", "/charts"),
         ("production", "/charts/production"),
         ("audit", "/audit"),
@@ -208,6 +216,35 @@ fn add_settings(project: &Project) {
     };
     let more: Vec<&str> = more.lines().filter(is_new).collect();
     project.write("moa.yaml", &format!("{settings}\n{}\n", more.join("\n")));
+}
+
+/// Receivers of which one takes what it is told, one refuses it, and one wants no more calls.
+fn add_webhooks(project: &Project) {
+    let one = |name: &str, answer: &'static str, more: &str| {
+        let url = Receiving::new(move |_| Some(answer)).url;
+        format!("  {name}: {{url: '{url}', types: [run.cancelled]{more}}}\n")
+    };
+    let all = [
+        one("billing", "200 OK", ", workflows: [asks]"),
+        one("chat", "400 Bad Request", ""),
+        one("ledger", "410 Gone", ""),
+        one("later", "200 OK", ", active: false"),
+    ];
+    let settings = project.read("moa.yaml");
+    project.write("moa.yaml", &format!("{settings}\nwebhooks:\n{}", all.concat()));
+}
+
+/// Has them called, and waits until it is known what came of it.
+fn call_webhooks(project: &Project, api: &Api) {
+    for name in ["billing", "chat", "ledger"] {
+        api.post(&format!("/api/v1/webhooks/{name}/test"), &json!({})).expect(202);
+    }
+    let is_over = |listed: &Json| {
+        let all = listed["webhooks"].as_array().expect("webhooks").iter();
+        all.filter(|one| one["active"] == true).all(|one| one["last"]["finished_at"].is_string())
+    };
+    api.until("/api/v1/webhooks", is_over);
+    project.call(&["jobs", "run", "webhooks"]).expect(0);
 }
 
 /// A project in which nothing has happened yet, and the pages that say so.

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::http::Api;
 use crate::notify::{Receiving, Told};
+use crate::pages::Browser;
 use crate::project::{Node, Project};
 use crate::remote::Elsewhere;
 
@@ -233,4 +234,59 @@ fn a_test_says_what_came_of_it() {
     let listed = project.call(&["webhooks", "list", "--json"]).expect(0).json();
     assert_eq!(listed[0]["types"], json!(["run.succeeded", "run.failed", "run.cancelled"]));
     assert_eq!(listed[1]["active"], false);
+}
+
+#[test]
+fn the_pages_tell_what_the_api_tells_and_do_what_it_does() {
+    let answer = |n| Some(["400 Bad", "410 Gone", "200 OK"][usize::min(n, 2)]);
+    let receiver = Receiving::new(answer);
+    let project = project(&receiver.url, "types: [run.failed]");
+    let node = up(&project);
+    let (operator, viewer) =
+        (Browser::new(&project, &node, "operator"), Browser::new(&project, &node, "viewer"));
+    let (page, act) = ("/webhooks/billing", "/webhooks/billing/act");
+    let dead_ones = "/webhooks/billing?dead=true";
+    assert!(operator.page(page).contains("No call yet"));
+    operator.send(page, act, "act=test").expect(303);
+    let shown = operator.until(dead_ones, "HTTP 400");
+    assert!(shown.contains("moa.webhook.test") && shown.contains("Redeliver all"), "{shown}");
+    assert!(shown.contains("href=\"/api/v1/webhooks/billing/deliveries?dead=true\""), "{shown}");
+    let api = Api::with_role(&project, &node, "viewer");
+    let told = api.get("/api/v1/webhooks").expect(200).json()["webhooks"][0].clone();
+    assert_eq!((&told["dead"], &told["open"]), (&json!(1), &json!(0)), "{told}");
+    let last = &told["last"];
+    assert_eq!((&last["state"], &last["status"]), (&json!("dead"), &json!(400)), "{told}");
+    assert_eq!((&last["attempts"], &last["id"]), (&json!(1), &json!(next(&receiver).id)));
+    assert!(last["finished_at"].is_string(), "{told}");
+
+    // Who may only look is offered nothing, and sees no more of an address than its host.
+    assert!(operator.page(page).contains(&receiver.url));
+    for path in ["/webhooks", page, dead_ones] {
+        let shown = viewer.page(path);
+        assert!(!shown.contains(act) && !shown.contains("/hook<"), "{shown}");
+    }
+    let host = receiver.url.trim_end_matches("hook");
+    assert_eq!(told["url"], host);
+    assert!(viewer.page("/webhooks").contains(host));
+
+    // It is made again, and then its receiver wants no more.
+    let run = dead(&project)[0]["run"].as_str().expect("a run").to_owned();
+    operator.send(dead_ones, act, &format!("act=redeliver&run={run}")).expect(303);
+    operator.until(dead_ones, "HTTP 410");
+    project.call(&["jobs", "run", "webhooks"]).expect(0);
+    let gone = operator.page(page);
+    assert!(gone.contains("wants no more calls") && gone.contains("Enable"), "{gone}");
+    operator.send(page, act, "act=enable").expect(303);
+    assert!(!operator.page(page).contains("wants no more calls"));
+    operator.send(page, act, "act=redeliver").expect(303);
+    operator.until(page, "status delivered");
+    assert_eq!(dead(&project), Vec::<Json>::new());
+    assert!(operator.page(dead_ones).contains("No delivery was given up"));
+
+    operator.send(page, act, "act=nonsense").expect(400);
+    operator.ask("/webhooks/other").expect(404);
+    assert!(operator.page("/webhooks/off").contains("active: false"));
+    let acts = project.call(&["audit", "list", "--action", "webhook.*", "--json"]).json();
+    let acts: Vec<_> = acts.as_array().expect("acts").iter().map(|act| &act["action"]).collect();
+    assert_eq!(acts, ["webhook.enable", "webhook.test"]);
 }

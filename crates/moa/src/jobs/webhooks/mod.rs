@@ -26,6 +26,7 @@ use tokio::sync::Mutex;
 
 use self::kept::{FILE, Gone, Kept};
 use crate::exit::{Failure, Result};
+use crate::node::aside;
 use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
 use crate::reader::Reader;
@@ -71,20 +72,23 @@ impl Webhooks {
     pub async fn enable(&self, name: &Name) -> Result<bool> {
         self.require(name)?;
         let _turn = self.turn.lock().await;
-        let mut kept = Kept::read(&self.state);
+        let mut kept = self.kept().await?;
         if kept.gone.remove(name).is_none() {
             return Ok(false);
         }
         kept.marks.insert(name.clone(), self.views.last_event().await?);
-        self.keep(&kept)?;
+        self.keep(&kept).await?;
         Ok(true)
     }
 
     /// Those that are switched off because their receivers are gone.
-    pub fn gone(&self) -> BTreeMap<Name, Gone> {
-        let mut kept = Kept::read(&self.state);
+    ///
+    /// # Errors
+    /// None, unless moa itself fails.
+    pub async fn gone(&self) -> Result<BTreeMap<Name, Gone>> {
+        let mut kept = self.kept().await?;
         kept.fit(&self.subscriptions);
-        kept.gone
+        Ok(kept.gone)
     }
 
     fn require(&self, name: &Name) -> Result<()> {
@@ -116,7 +120,7 @@ impl Webhooks {
     async fn deliver(&self, notifier: &dyn Tell) -> Result<u64> {
         let _turn = self.turn.lock().await;
         let last = self.views.last_event().await?;
-        let mut kept = Kept::read(&self.state);
+        let mut kept = self.kept().await?;
         let before = kept.clone();
         kept.fit(&self.subscriptions);
         for name in self.subscriptions.keys().filter(|name| !kept.gone.contains_key(*name)) {
@@ -131,16 +135,26 @@ impl Webhooks {
                 break;
             };
             delivered += self.part(from, &mut kept, notifier).await?;
-            self.keep(&kept)?;
+            self.keep(&kept).await?;
         }
         if kept != before {
-            self.keep(&kept)?;
+            self.keep(&kept).await?;
         }
         Ok(delivered)
     }
 
-    fn keep(&self, kept: &Kept) -> Result<()> {
-        kept.write(&self.state).map_err(|e| Failure::io(format!("can't write .moa/{FILE}"), &e))
+    async fn kept(&self) -> Result<Kept> {
+        let state = self.state.clone();
+        aside(move || Ok(Kept::read(&state))).await
+    }
+
+    /// Writes it; it is on the disk when this returns.
+    async fn keep(&self, kept: &Kept) -> Result<()> {
+        let (state, kept) = (self.state.clone(), kept.clone());
+        let write = move || {
+            kept.write(&state).map_err(|e| Failure::io(format!("can't write .moa/{FILE}"), &e))
+        };
+        aside(write).await
     }
 
     /// Delivers what a part of the history tells; moves the marks behind it.

@@ -2,6 +2,7 @@
 
 use crate::browser::driver::{Browser, is_there};
 use crate::http::Api;
+use crate::notify::Receiving;
 use crate::project::{Node, Project};
 
 /// A workflow that waits for a file, and writes to its log before and after.
@@ -167,5 +168,32 @@ fn what_happens_shows_by_itself_and_nothing_is_lost_that_is_being_written() {
     let search = "return document.querySelector('input[type=search]').value";
     assert_eq!(browser.script(search), "brok");
     assert_eq!(browser.script("return window.same"), true);
+    browser.is_clean();
+}
+
+#[test]
+fn a_webhook_is_tried_and_what_it_refused_is_delivered() {
+    if !is_there("browser_webhooks") {
+        return;
+    }
+    let receiver = Receiving::new(|n| Some(if n == 0 { "400 Bad" } else { "200 OK" }));
+    let project = Project::with("pack", PACK);
+    project.write("moa.yaml", &format!("webhooks: {{billing: {{url: '{}'}}}}\n", receiver.url));
+    let node = project.up();
+    let browser = Browser::signed_in(&project, &node, "operator");
+    browser.keys("gh");
+    browser.until("return location.pathname === '/webhooks'");
+    browser.click("main table a[href='/webhooks/billing']");
+    browser.until("return document.querySelector('header.title .status.active')");
+    browser.confirm("Test");
+    // What came of it shows by itself.
+    browser.until("return document.querySelector('main td .status.dead')");
+    browser.until("return document.querySelector('header.title summary.danger')");
+    browser.click("main nav.chips a[href$='?dead=true']");
+    browser.until("return location.search === '?dead=true'");
+    browser.click("main td details.ask summary");
+    browser.click("main td details.ask[open] button.primary");
+    browser.until("return document.querySelector('main td .status.delivered')");
+    assert_eq!(receiver.next().id, receiver.next().id);
     browser.is_clean();
 }
