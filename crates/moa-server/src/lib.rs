@@ -67,6 +67,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// The address that people use, when it isn't the one that it listens on.
     pub public_url: Option<String>,
+    /// Requests of one caller in each second; twice as many at once.
+    pub requests_per_second: u32,
     /// Whether it speaks TLS itself.
     pub tls: bool,
     /// How long clients are waited for.
@@ -101,7 +103,8 @@ struct Inner {
 impl App {
     /// A server for a node; streams end when `ending` says true.
     pub fn new(options: Options, control: Arc<dyn Control>, ending: watch::Receiver<bool>) -> Self {
-        let Options { project, state, address, hosts, public_url, tls, waits, jwt, oidc } = options;
+        let Options { project, state, address, hosts, public_url, tls, waits, .. } = options;
+        let (rate, jwt, oidc) = (options.requests_per_second, options.jwt, options.oidc);
         let secure = tls || public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
         let scheme = if tls { "https" } else { "http" };
         let base_url =
@@ -111,7 +114,7 @@ impl App {
             base_url: base_url.trim_end_matches('/').to_owned(),
             reader: Reader::new(control.views()),
             control,
-            auth: Arc::new(Auth::new(&state, address.port(), secure, jwt, oidc)),
+            auth: Arc::new(Auth::new(&state, address.port(), secure, rate, (jwt, oidc))),
             hosts: Hosts::new(&hosts, public_url.as_deref()),
             secure,
             waits,

@@ -128,6 +128,8 @@ pub struct Server {
     pub hosts: Vec<String>,
     /// The address that people use, where a proxy stands in front.
     pub public_url: Option<String>,
+    /// Requests of one token, or of one address without a token, in each second; twice as many at once.
+    pub requests_per_second: u32,
     /// TLS of its own.
     pub tls: Tls,
     /// Whose JWTs are believed.
@@ -155,6 +157,7 @@ impl Default for Server {
             listen,
             hosts: Vec::new(),
             public_url: None,
+            requests_per_second: 200,
             tls: Tls::default(),
             jwt: Vec::new(),
             oidc: None,
@@ -326,6 +329,13 @@ fn server(file: &ServerFile, server: &mut Server, cx: &mut Cx) {
             d.help("write https://moa.example.com; it has no path");
         }
         server.public_url = Some(url.value.trim_end_matches('/').to_owned());
+    }
+    if let Some(rate) = &file.requests_per_second {
+        if !(1..=100_000).contains(&rate.value) {
+            let message = format!("expected a number from 1 to 100000, found {}", rate.value);
+            cx.error(codes::WRONG_VALUE, rate.span.clone(), message);
+        }
+        server.requests_per_second = rate.value;
     }
 }
 

@@ -27,7 +27,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 41] = [
+const KEYS: [Key; 42] = [
     Key {
         path: "name",
         text: true,
@@ -258,6 +258,12 @@ const KEYS: [Key; 41] = [
         text: true,
         take: |to, from| to.server.public_url = from.server.public_url,
         about: "The address that people use, where a proxy stands in front",
+    },
+    Key {
+        path: "server.requests_per_second",
+        text: false,
+        take: |to, from| to.server.requests_per_second = from.server.requests_per_second,
+        about: "Requests of one token or address in each second; twice as many at once",
     },
     Key {
         path: "server.tls.cert",

@@ -19,7 +19,7 @@ pub mod scope;
 pub mod tokens;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use governor::clock::Clock;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use moa_core::time::{Millis, Span};
 use moa_view::now;
@@ -55,9 +56,8 @@ pub const CSRF_HEADER: &str = "x-csrf-token";
 pub const CSRF_FIELD: &str = "csrf";
 /// Bytes of a form at most.
 const FORM_BYTES_MAX: usize = 256 << 10;
-/// Requests of one caller at once, and in each second after that.
-const REQUESTS_BURST: NonZeroU32 = NonZeroU32::new(400).expect("not zero");
-const REQUESTS_A_SECOND: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
+/// How many of the requests of a second may come at once.
+const TWICE: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
 /// Sessions that one token opens at once, and in each minute after that: each is a line of the audit
 /// log.
 const SIGN_INS: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
@@ -164,15 +164,17 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// With the tokens of a state folder. `secure` = browsers come through TLS.
+    /// With the tokens of a state folder. `secure` = browsers come through TLS. `rate` = requests of
+    /// one caller in each second; twice as many at once.
     pub fn new(
         folder: &Path,
         port: u16,
         secure: bool,
-        issuers: Vec<jwt::Issuer>,
-        oidc: Option<Oidc>,
+        rate: u32,
+        (issuers, oidc): (Vec<jwt::Issuer>, Option<Oidc>),
     ) -> Self {
-        let quota = Quota::per_second(REQUESTS_A_SECOND).allow_burst(REQUESTS_BURST);
+        let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(rate).allow_burst(rate.saturating_mul(TWICE));
         Self {
             tokens: Arc::new(Tokens::new(folder)),
             links: Links::new(folder),
@@ -275,12 +277,12 @@ impl Auth {
             what,
             "it is not known, or not any more",
         );
-        if let Some(wait) = self.wrong.wait(address, now) {
+        if let Some(wait) = self.wrong.wait(network(address), now) {
             let text = "too many wrong tokens came from this address";
             let problem = Problem::new(Code::TooManyRequests, text);
             return Problem { retry_after: Some(wait), ..problem };
         }
-        self.wrong.failed(address, now);
+        self.wrong.failed(network(address), now);
         tracing::warn!(%address, "somebody came with {what} that is not known, or not any more");
         Problem::new(Code::Unauthenticated, format!("{what} is not known, or not any more"))
             .hint("`moa token create` makes a token; `moa open` opens the dashboard")
@@ -374,7 +376,7 @@ impl Auth {
     }
 
     fn take_place(&self, who: &str) -> Result<()> {
-        take(&self.requests, who, Duration::from_secs(1), "too many requests at once")
+        take(&self.requests, who, "too many requests at once")
     }
 
     /// Refuses an owner who signs in too often.
@@ -382,26 +384,34 @@ impl Auth {
     /// # Errors
     /// [`Code::TooManyRequests`].
     pub fn sign_in_place(&self, owner: &str) -> Result<()> {
-        take(&self.sign_ins, owner, Duration::from_secs(2), "it signs in too often")
+        take(&self.sign_ins, owner, "it signs in too often")
     }
 }
 
 /// Callers that a limiter remembers; who is not at its limit is forgotten then.
 const LIMITER_KEYS_MAX: usize = 10_000;
 
-fn take(
-    limiter: &DefaultKeyedRateLimiter<String>,
-    who: &str,
-    wait: Duration,
-    text: &str,
-) -> Result<()> {
+fn take(limiter: &DefaultKeyedRateLimiter<String>, who: &str, text: &str) -> Result<()> {
     if limiter.len() > LIMITER_KEYS_MAX {
         limiter.retain_recent();
     }
-    limiter.check_key(&who.to_owned()).map_err(|_| Problem {
-        retry_after: Some(wait),
-        ..Problem::new(Code::TooManyRequests, text)
+    limiter.check_key(&who.to_owned()).map_err(|not_until| {
+        let wait = not_until.wait_time_from(limiter.clock().now());
+        // Clients are told whole seconds: those in which the wait is over.
+        let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        Problem { retry_after: Some(wait), ..Problem::new(Code::TooManyRequests, text) }
     })
+}
+
+/// Whom an address stands for: one of IPv6 for its network, of which one client may have 2^64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(of) => {
+            let bits = of.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        }
+        v4 => v4,
+    }
 }
 
 /// The value of a cookie.
@@ -519,7 +529,7 @@ pub async fn identify(State(app): State<App>, mut request: Request, next: Next) 
         Ok(who) => who,
         Err(problem) => return axum::response::IntoResponse::into_response(problem),
     };
-    let key = who.as_ref().map_or_else(|| address.to_string(), |who| who.id.clone());
+    let key = who.as_ref().map_or_else(|| network(address).to_string(), |who| who.id.clone());
     if let Err(problem) = auth.take_place(&key) {
         return axum::response::IntoResponse::into_response(problem);
     }
@@ -606,4 +616,19 @@ async fn with_csrf(csrf: &str, request: Request) -> Result<Request> {
 /// Compares in a time that tells nothing: hashes are compared in constant time.
 fn is_same(given: &[u8], wanted: &str) -> bool {
     blake3::hash(given) == blake3::hash(wanted.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_are_one_caller() {
+        let of = |text: &str| network(text.parse().expect("an address")).to_string();
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:2:ffff::1"), of("2001:db8:1:2::"));
+        assert_ne!(of("2001:db8:1:3::1"), of("2001:db8:1:2::1"));
+        assert_eq!(of("::ffff:10.1.2.3"), "10.1.2.3");
+        assert_ne!(of("10.1.2.3"), of("10.1.2.4"));
+    }
 }

@@ -196,6 +196,9 @@ record! {
         hosts: Option<Vec<At<String>>>,
         /// The address that people use, where a proxy stands in front: `https://moa.example.com`.
         public_url: Option<At<String>>,
+        /// Requests that one token, and one address without a token, may make in each second, and twice
+        /// as many at once; 200 when not given.
+        requests_per_second: Option<At<u32>>,
         /// TLS of its own; plain HTTP when not given.
         tls: Option<TlsFile>,
         /// Whose JWTs are believed, beside moa's own tokens.

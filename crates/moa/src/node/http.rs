@@ -187,6 +187,7 @@ impl Http {
             address,
             hosts: server.hosts.clone(),
             public_url: server.public_url.clone(),
+            requests_per_second: server.requests_per_second,
             tls: tls.is_some(),
             waits,
             jwt: issuers.jwt,

@@ -1,5 +1,6 @@
 //! Who may use a node's API and dashboard: tokens, links, sessions, and what is written down of it.
 
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value as Json, json};
@@ -266,4 +267,62 @@ fn a_link_of_another_site_finds_the_session_that_it_did_not_send() {
     let page = from("cross-site").expect(200).body;
     assert!(page.contains("content=\"0;url=/runs?status=failed\""), "{page}");
     from("same-origin").expect(303);
+}
+
+/// Sends the same request many times at once, from an address of this machine; answers those that
+/// were refused, and how many were not.
+fn flood(api: &Api, from: [u8; 4], path: &str, token: Option<&str>) -> (Vec<Answer>, usize) {
+    let token = token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
+    let one = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{token}", api.address);
+    let all = format!("{}{one}Connection: close\r\n\r\n", format!("{one}\r\n").repeat(20));
+    let mut stream = api.clone().from(from).connect();
+    stream.write_all(all.as_bytes()).expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    let answers: Vec<Answer> = text
+        .split("HTTP/1.1 ")
+        .filter(|part| !part.is_empty())
+        .map(|part| Answer::read(&format!("HTTP/1.1 {part}")))
+        .collect();
+    assert_eq!(answers.len(), 21, "{text}");
+    let (refused, taken): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status == 429);
+    assert!(taken.iter().all(|answer| answer.status == 200), "{taken:?}");
+    (refused, taken.len())
+}
+
+#[test]
+fn who_asks_too_often_waits_and_nobody_else_does() {
+    let project = Project::with("hello", "steps: [{run: 'true'}]\n");
+    project.write("moa.yaml", "server: {requests_per_second: 1}\n");
+    let node = project.up();
+    let [hasty, calm] = ["viewer", "operator"].map(|role| Api::with_role(&project, &node, role));
+    let nobody = Api::nobody(&node);
+    let here = [127, 0, 0, 1];
+    let ask = |api: &Api| {
+        let token = format!("Authorization: Bearer {}\r\n", api.token());
+        nobody.send("GET", "/api/v1/me", &token, "")
+    };
+    let (mut refused, taken) = flood(&nobody, here, "/api/v1/me", Some(hasty.token()));
+    assert!(taken >= 2 && !refused.is_empty(), "{taken}");
+    let refused = refused.remove(0);
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    refused.refused(429, "too_many_requests");
+    // Another token from the same address, and no token at all, have places of their own.
+    ask(&calm).expect(200);
+    nobody.get("/healthz").expect(200);
+    // Nor does a crowd without a token take any from those who have one, or from other addresses.
+    let (refused, _) = flood(&nobody, here, "/healthz", None);
+    assert!(!refused.is_empty());
+    ask(&calm).expect(200);
+    let (_, taken) = flood(&nobody, [127, 0, 0, 2], "/healthz", None);
+    assert!(taken >= 2, "{taken}");
+    // A token has its places wherever it is used from.
+    let (refused, _) = flood(&nobody, [127, 0, 0, 3], "/api/v1/me", Some(hasty.token()));
+    assert!(!refused.is_empty());
+    // It is listened to again.
+    hasty.get("/api/v1/me").expect(200);
+    project.call(&["config"]).expect(0);
+    project.write("moa.yaml", "server: {requests_per_second: 0}\n");
+    let said = project.call(&["config"]).expect(3);
+    assert!(said.err.contains("expected a number from 1 to 100000"), "{}", said.err);
 }

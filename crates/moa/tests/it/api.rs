@@ -256,9 +256,7 @@ fn what_is_hostile_is_refused_and_harms_nobody() {
         .refused(415, "unsupported_media_type");
     let large = format!(r#"{{"workflow":"{}"}}"#, "x".repeat(5 << 20));
     api.send("POST", "/api/v1/runs", json, &large).refused(413, "too_large");
-    let huge = format!("X: {}\r\n", "x".repeat(200 << 10));
-    assert!([0, 431].contains(&api.send("GET", "/healthz", &huge, "").status));
-    assert!([0, 400].contains(&api.raw(b"\x16\x03\x01 not HTTP\r\n\r\n").status));
+    assert_eq!(api.raw(b"\x16\x03\x01 not HTTP\r\n\r\n").status, 400);
     api.get("/api/v1/runs/zzz").refused(400, "invalid_request");
     api.get("/api/v1/runs/00000000-0000-0000-0000-000000000001").refused(404, "not_found");
     api.get("/healthz").expect(200);

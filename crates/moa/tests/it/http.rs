@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -14,6 +15,8 @@ pub struct Api {
     /// `127.0.0.1:41234`.
     pub address: String,
     token: Option<String>,
+    /// The address that it asks from; none = whichever.
+    from: Option<[u8; 4]>,
 }
 
 /// An answer.
@@ -36,12 +39,40 @@ impl Api {
         let line = node.said.lines().find_map(|line| line.trim().strip_prefix("dashboard"));
         let url = line.expect("the node says where the dashboard is").trim();
         let address = url.strip_prefix("http://").expect("it is an address").to_owned();
-        Self { address, token: None }
+        Self { address, token: None, from: None }
     }
 
     /// Nobody, somewhere else.
     pub fn at(address: String) -> Self {
-        Self { address, token: None }
+        Self { address, token: None, from: None }
+    }
+
+    /// The same from an address that nobody has asked from.
+    pub fn another_address(&self) -> Self {
+        static ASKED: AtomicU16 = AtomicU16::new(1);
+        let [high, low] = ASKED.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        self.clone().from([127, 1, high, low])
+    }
+
+    /// The same from an address of this machine.
+    pub fn from(self, address: [u8; 4]) -> Self {
+        Self { from: Some(address), ..self }
+    }
+
+    /// A connection.
+    pub fn connect(&self) -> TcpStream {
+        let Some(from) = self.from else {
+            return TcpStream::connect(&self.address).expect("it listens");
+        };
+        let connect = async {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind((from, 0).into())?;
+            socket.connect(self.address.parse().expect("an address")).await?.into_std()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let stream = runtime.expect("a runtime").block_on(connect).expect("it listens");
+        stream.set_nonblocking(false).expect("it can be waited for");
+        stream
     }
 
     /// An answer, if somebody listens there.
@@ -71,7 +102,7 @@ impl Api {
 
     /// Sends bytes, and reads to the end.
     pub fn raw(&self, request: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        let mut stream = self.connect();
         stream.write_all(request).expect("it reads");
         let mut answer = Vec::new();
         // It may cut off what it refuses.
