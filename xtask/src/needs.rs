@@ -63,7 +63,7 @@ pub const NEEDS: &[Need] = &[
         package: "prometheus",
         always: false,
         root: false,
-        tests: "a Prometheus that scrapes a node",
+        tests: "a Prometheus that scrapes a node (that test fails then)",
     },
     Need {
         program: "chromium",
@@ -151,7 +151,7 @@ pub fn provide_axe(target: &Path) -> Result<(), String> {
     }
 }
 
-/// Schemathesis and what it needs, each in one version.
+/// Schemathesis and what it needs, each in one version, with the hashes of its archives.
 const SCHEMATHESIS: &str = include_str!("../schemathesis.txt");
 
 /// Puts Schemathesis into the folder `schemathesis` of the target folder, unless it is there.
@@ -194,7 +194,8 @@ pub fn provide_schemathesis(target: &Path) -> Result<(), String> {
     let mut pip = Command::new(folder.join("bin/pip"));
     // Nothing is built here: what has no wheel is not installed.
     pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]);
-    pip.args(["--only-binary", ":all:", "--requirement"]).arg(&list);
+    // What is not the archive that is known is not installed either.
+    pip.args(["--only-binary", ":all:", "--require-hashes", "--requirement"]).arg(&list);
     command::run(pip).map_err(|why| left_out(format!("{why}; is PyPI reached?")))?;
     // Written last: what was installed in part is installed again.
     fs::rename(&list, &note).map_err(|e| left_out(e.to_string()))?;

@@ -39,11 +39,13 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    fn new(bounds: &'static [f64]) -> Self {
+    /// Nothing yet, in classes with these upper bounds.
+    pub fn new(bounds: &'static [f64]) -> Self {
         Self { bounds, counts: vec![0; bounds.len() + 1], sum: 0.0 }
     }
 
-    fn add(&mut self, value: f64) {
+    /// Counts a value.
+    pub fn add(&mut self, value: f64) {
         let class = self.bounds.partition_point(|bound| *bound < value);
         self.counts[class] += 1;
         self.sum += value;

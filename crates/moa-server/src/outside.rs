@@ -13,6 +13,7 @@ use crate::App;
 use crate::auth::guard;
 use crate::auth::tokens::random_hex;
 use crate::error::{Code, Problem};
+use crate::exposition::Template;
 use crate::pages;
 
 /// The header with the id of a request.
@@ -50,6 +51,8 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
     let span = tracing::info_span!("request", id, %method, path);
     let began = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
+    // What is made of a problem is another response.
+    let route = response.extensions().get::<Template>().cloned();
     let _entered = span.enter();
     if let Some(problem) = problem_of(&response) {
         if problem.code.status().is_server_error() {
@@ -70,7 +73,10 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
     }
     tracing::debug!(status = response.status().as_u16(), "{method} {path}");
     dress(&app, &id, is_named, &mut response);
-    app.requests().answered(&method, response.status(), began.elapsed());
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    app.requests().answered(&method, &response, began.elapsed());
     response
 }
 

@@ -6,6 +6,7 @@
 use axum::Router;
 use axum::extract::{RawPathParams, Request};
 use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 use utoipa::ToSchema;
 use utoipa::openapi::header::{Header, HeaderBuilder};
@@ -19,6 +20,7 @@ use crate::auth::require;
 use crate::auth::role::Access;
 use crate::auth::scope::Area;
 use crate::error::ProblemDocument;
+use crate::exposition::Template;
 
 /// What `utoipa_axum::routes!` makes of handlers.
 pub type Documented = (Vec<(String, RefOr<Schema>)>, Paths, MethodRouter<App>);
@@ -69,7 +71,8 @@ impl Routes {
                 operation.operation_id = Some(operation_id(method, &path));
                 describe(operation, access, area);
             }
-            self.router = self.router.route(&path, guarded(access, area, methods.clone()));
+            let handlers = guarded(access, area, &path, methods.clone());
+            self.router = self.router.route(&path, handlers);
             let Some(document) = &mut self.document else { continue };
             match document.paths.paths.get_mut(&path) {
                 Some(known) => known.merge_operations(item),
@@ -92,7 +95,7 @@ impl Routes {
     ) -> Self {
         let area = area.into();
         self.table.push(Row { method: method.into(), path: path.into(), access, area });
-        self.router = self.router.route(path, guarded(access, area, handler));
+        self.router = self.router.route(path, guarded(access, area, path, handler));
         self
     }
 
@@ -102,9 +105,21 @@ impl Routes {
     }
 }
 
-fn guarded(access: Access, area: Area, methods: MethodRouter<App>) -> MethodRouter<App> {
+/// Handlers behind the check of who may ask; each answer says whose it is.
+fn guarded(
+    access: Access,
+    area: Area,
+    path: &str,
+    methods: MethodRouter<App>,
+) -> MethodRouter<App> {
+    let template = Template(path.into());
     let check = move |params: RawPathParams, request: Request, next: Next| {
-        require((access, area), params, request, next)
+        let template = template.clone();
+        async move {
+            let mut response = require((access, area), params, request, next).await.into_response();
+            response.extensions_mut().insert(template);
+            response
+        }
     };
     methods.route_layer(from_fn(check))
 }

@@ -2,14 +2,14 @@
 //!
 //! Names that begin with `orchestrator_` are those that people's graphs already have; the others are
 //! moa's own (`moa_`), and those of every exporter (`process_`). Labels are names of agents, counters,
-//! statuses and methods: none that grows with what is done. Numbers of the engine begin at 0 with each
+//! statuses, methods and templates of routes: none that grows with what is done. Numbers of the engine begin at 0 with each
 //! start of the node.
 
 mod process;
 mod requests;
 
 pub use process::Process;
-pub use requests::Requests;
+pub use requests::{Requests, Template};
 
 use std::collections::BTreeMap;
 use std::fmt::Error;
@@ -248,6 +248,23 @@ impl Out<'_> {
     pub fn histogram(&mut self, name: &str, about: &str, of: &Histogram) -> Result<(), Error> {
         self.family((name, about, MetricType::Histogram), |m| {
             m.encode_histogram::<NoLabelSet>(of.sum, of.count(), &classes(of), None)
+        })
+    }
+
+    /// How values with three labels are distributed.
+    fn histograms_by_three<'v>(
+        &mut self,
+        name: &str,
+        about: &str,
+        [first, second, third]: [&'static str; 3],
+        values: impl Iterator<Item = ([&'v str; 3], &'v Histogram)> + Clone,
+    ) -> Result<(), Error> {
+        self.family((name, about, MetricType::Histogram), |m| {
+            values.clone().try_for_each(|([one, two, three], values)| {
+                let labels: &Labels<'_> = &[(first, one), (second, two), (third, three)];
+                let mut m = m.encode_family(&labels)?;
+                m.encode_histogram::<NoLabelSet>(values.sum, values.count(), &classes(values), None)
+            })
         })
     }
 

@@ -17,6 +17,12 @@ pub struct Process {
     pub cpu_seconds: Option<f64>,
     /// Open files.
     pub files: Option<f64>,
+    /// Open files at most.
+    pub files_max: Option<f64>,
+    /// When it started, in seconds since 1970.
+    pub started: Option<f64>,
+    /// Threads.
+    pub threads: Option<f64>,
 }
 
 impl Process {
@@ -29,9 +35,23 @@ impl Process {
         // Fields are counted from behind the name, which may hold anything.
         let stat = text("stat").and_then(|t| Some(numbers(t.rsplit_once(')')?.1.get(2..)?)));
         let ticks = rustix::param::clock_ticks_per_second() as f64;
-        let cpu = stat.and_then(|all| Some((all.get(10)? + all.get(11)?) / ticks));
+        let cpu = stat.as_ref().and_then(|all| Some((all.get(10)? + all.get(11)?) / ticks));
+        let threads = stat.as_ref().and_then(|all| all.get(16).copied());
         let files = fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as f64);
-        Self { resident: bytes(1), virtual_bytes: bytes(0), cpu_seconds: cpu, files }
+        // Since the machine was started, which another file tells.
+        let since = stat.and_then(|all| Some(all.get(18)? / ticks));
+        let machine = fs::read_to_string("/proc/stat").ok();
+        let machine = machine.and_then(|text| after(&text, "btime "));
+        let limits = text("limits").and_then(|text| after(&text, "Max open files"));
+        Self {
+            resident: bytes(1),
+            virtual_bytes: bytes(0),
+            cpu_seconds: cpu,
+            files,
+            files_max: limits,
+            started: machine.zip(since).map(|(machine, since)| machine + since),
+            threads,
+        }
     }
 
     pub(super) fn encode(&self, out: &mut Out<'_>) -> Result<(), Error> {
@@ -42,6 +62,9 @@ impl Process {
             ("process_resident_memory_bytes", "Memory", self.resident),
             ("process_virtual_memory_bytes", "Address space", self.virtual_bytes),
             ("process_open_fds", "Open files", self.files),
+            ("process_max_fds", "Open files at most", self.files_max),
+            ("process_start_time_seconds", "When it started, since 1970", self.started),
+            ("process_threads", "Threads", self.threads),
         ];
         for (name, about, value) in gauges {
             if let Some(value) = value {
@@ -50,6 +73,12 @@ impl Process {
         }
         Ok(())
     }
+}
+
+/// The first number behind a word that begins a line; none when it is no number.
+fn after(text: &str, word: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(word))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// The fields of a line; what is no number counts as 0.
@@ -66,7 +95,12 @@ mod tests {
         let process = Process::read();
         assert!(process.resident > Some(1e5), "{process:?}");
         assert!(process.virtual_bytes > process.resident);
-        assert!(process.files > Some(2.0));
+        assert!(process.files > Some(2.0) && process.files_max > process.files, "{process:?}");
+        assert!(process.threads >= Some(1.0), "{process:?}");
+        // By the same clock, but for what the start of the machine is rounded to.
+        let now = moa_view::now().0 as f64 / 1000.0;
+        let started = process.started.expect("it is told");
+        assert!(started > 1e9 && started <= now + 2.0, "{started} of {now}");
         // It has worked for less than it has been there, and for some of it.
         let seconds = process.cpu_seconds.expect("it is told");
         assert!((0.0..3600.0).contains(&seconds), "{seconds}");

@@ -75,12 +75,6 @@ impl Api {
         stream
     }
 
-    /// An answer, if somebody listens there.
-    pub fn try_get(&self, path: &str) -> Option<Answer> {
-        TcpStream::connect(&self.address).ok()?;
-        Some(self.get(path))
-    }
-
     /// Somebody with a new token of this role.
     pub fn with_role(project: &Project, node: &Node, role: &str) -> Self {
         let made = project.call(&["token", "create", role, "--role", role, "-q"]).expect(0);
