@@ -1,7 +1,7 @@
 //! Charts over time as drawings, each with the same numbers as a table for who doesn't see them.
 
 use maud::{Markup, html};
-use moa_core::time::Millis;
+use moa_core::time::{Millis, Span};
 
 /// Height and width of a chart in units of the drawing.
 const HEIGHT: f64 = 100.0;
@@ -71,7 +71,7 @@ impl Chart<'_> {
                 }
                 (self.drawing())
                 div class="axis" aria-hidden="true" {
-                    @for at in self.marks() { span { (clock(at)) } }
+                    @for at in self.marks() { span { (clock(at, self.is_of_days())) } }
                 }
                 details data-key=(key) {
                     summary { "As a table" }
@@ -151,6 +151,12 @@ impl Chart<'_> {
         [0, 1, 2, 3, 4].into_iter().filter_map(move |part| self.at.get(last * part / 4).copied())
     }
 
+    /// Whether it goes over more than a day, so that the time of day alone would say too little.
+    fn is_of_days(&self) -> bool {
+        let ends = self.at.first().zip(self.at.last());
+        ends.is_some_and(|(first, last)| last.since(*first) > Span::minutes(24 * 60))
+    }
+
     fn table(&self) -> Markup {
         html! {
             div class="table" tabindex="0" {
@@ -204,11 +210,14 @@ fn paths(values: &[Option<f64>], step: f64, y: &dyn Fn(f64) -> f64) -> Vec<Strin
     all
 }
 
-/// An instant on an axis: `11-21 14:30`.
-fn clock(at: Millis) -> String {
+/// An instant on an axis: `14:30`, or `11-21 14:30`.
+fn clock(at: Millis, with_day: bool) -> String {
     let text = at.to_string();
     let part = |range| text.get(range).unwrap_or_default();
-    format!("{} {}", part(5..10), part(11..16))
+    match with_day {
+        true => format!("{} {}", part(5..10), part(11..16)),
+        false => part(11..16).to_owned(),
+    }
 }
 
 #[cfg(test)]

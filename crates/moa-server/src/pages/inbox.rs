@@ -155,7 +155,7 @@ pub fn question(
             _ => p { "It waits for the signal " code { (parts::line(signal)) } "." },
         }
         @if let Some(until) = row.until { p { "Its time is over " (parts::time(until, now)) "." } }
-        @if let Some(request) = request { (parts::value(request)) }
+        @if let Some(request) = request { (asked(request)) }
         @let to = format!("{}/decide", parts::run_path(run));
         @match who.role_at("POST", &to, Some(workflow)) {
             Some(own) if own.includes(role) => (parts::form(who, (&to, Some(workflow)), None, &html! {
@@ -166,6 +166,23 @@ pub fn question(
                 "Answering takes a token whose scopes reach the runs of " (workflow) "."
             },
             _ => p class="dim" { "Answering takes the role " (role) "." },
+        }
+    }
+}
+
+/// What a step says to whom it asks: its title, and what it has beside that.
+fn asked(request: &Json) -> Markup {
+    let mut rest = request.clone();
+    let title = rest.as_object_mut().and_then(|all| all.remove("title"));
+    let title = title.as_ref().and_then(Json::as_str);
+    let is_all = title.is_some() && rest.as_object().is_some_and(serde_json::Map::is_empty);
+    html! {
+        @match title {
+            Some(title) => {
+                p { strong { (parts::line(title)) } }
+                @if !is_all { (parts::value(&rest)) }
+            },
+            None => (parts::value(request)),
         }
     }
 }

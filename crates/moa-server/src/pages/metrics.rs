@@ -48,7 +48,7 @@ pub async fn show(
         }
         (by_agent(&all))
         p class="dim" {
-            "Durations are read off classes, and about right. The charts are kept for a week; "
+            "Times are UTC. Durations are read off classes, and about right. The charts are kept for a week; "
             a href="/charts/production" { "production" } " is counted for good."
         }
     };

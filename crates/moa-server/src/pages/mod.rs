@@ -45,7 +45,7 @@ use crate::auth::scope::Resource::{
 };
 use crate::auth::scope::Scopes;
 use crate::auth::{Identity, oidc};
-use crate::error::Problem;
+use crate::error::{self, Problem};
 use crate::routes::Routes;
 
 /// The pages that every page leads to: path, title, and the key that goes there after `g`.
@@ -251,7 +251,10 @@ pub fn problem(problem: &Problem, request: &str) -> Response {
         @if !problem.hints.is_empty() {
             ul { @for hint in &problem.hints { li { (hint) } } }
         }
-        p { a href="/" { "Overview" } }
+        @match problem.code {
+            error::Code::Unauthenticated => p { a class="button" href="/sign-in" { "Sign in" } },
+            _ => p { a href="/" { "Overview" } },
+        }
         p class="dim" { code { (problem.code.as_str()) } " · request " code { (request) } }
     };
     (problem.code.status(), bare("moa", problem.code.title(), &body)).into_response()

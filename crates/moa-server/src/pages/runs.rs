@@ -228,10 +228,10 @@ fn row(run: &RunSummary, now: Millis, boxes: bool) -> Markup {
             } }
             td { (parts::run_link(run.run)) }
             td { (parts::run_status(run.status)) }
-            td { a href={ "/runs?workflow=" (run.workflow) } { (run.workflow) } }
+            td class="one" { a href={ "/runs?workflow=" (run.workflow) } title=(run.workflow) { (run.workflow) } }
             td class="nowrap" { (parts::time(run.started_at.unwrap_or(run.created_at), now)) }
             td class="num spare" { (parts::took(run.started_at, run.finished_at, now)) }
-            td class="dim spare" { span class="cut" { (parts::line(&run.cause)) } }
+            td class="dim spare one" title=(text::safe_line(&run.cause)) { (parts::line(&run.cause)) }
             td class="wide over" {
                 @if let Some(error) = &run.error {
                     span class="error cut" { (parts::line(&text::cut(error, 300))) }

@@ -205,14 +205,14 @@ fn row(who: &Identity, entry: &Entry, now: Millis) -> Markup {
             td { (parts::line(&entry.name)) @if own { " " span class="dim" { "(this one)" } } }
             td { (entry.role) }
             td class="over" { (scopes(&entry.scopes)) }
-            td class="dim" { @match entry.kind { Kind::Token => "token", Kind::Session => "session" } }
-            td {
+            td class="dim spare" { @match entry.kind { Kind::Token => "token", Kind::Session => "session" } }
+            td class="over" {
                 @match entry.last_used_at {
                     Some(at) => (parts::time(at, now)),
                     None => span class="dim" { "never" },
                 }
             }
-            td {
+            td class="spare" {
                 @if tokens::is_over(entry, now) { span class="dim" { "over" } }
                 @else { (parts::time_or_dash(entry.expires_at, now)) }
             }

@@ -314,7 +314,8 @@ impl Look<'_> {
         let mebibytes = |bytes: u64| bytes >> 20;
         let (free, wanted) = (mebibytes(free), mebibytes(spec.free));
         let title = "There is little room on the disk".to_owned();
-        let text = format!("{free} MiB are free where the project's state is, less than {wanted}.");
+        let text =
+            format!("{free} MiB are free where the project's state is, less than {wanted} MiB.");
         Ok(vec![self.finding((Rule::Disk, spec), "state", title, text)])
     }
 

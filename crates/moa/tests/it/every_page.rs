@@ -154,7 +154,7 @@ impl Busy {
                 "agent-tested",
                 "/agents/shell",
                 "/agents/shell/test",
-                &[("params", "{\"command\": \"echo it was here >&2; echo 42\"}")],
+                &[("action", "run"), ("params", "{\"script\": \"echo it was here >&2; echo 42\"}")],
             ),
             form(
                 "agent-test-failed",

@@ -38,6 +38,9 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         days.entry(day).or_default().entry(title).or_default().push(slot);
     }
     let today = date(now, &zone, 0);
+    // The day after the last one would be there with its first hours alone.
+    let last = date(now, &zone, DAYS - 1);
+    days.retain(|day, _| *day <= last);
     let body = html! {
         p class="dim" {
             "Each time is that of its schedule's zone; today is that of " (zone.name()) "."
@@ -46,7 +49,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         div class="days" {
             @for (day, schedules) in &days {
                 div class=[(*day == today).then_some("today")] {
-                    strong { (day) }
+                    strong { span class="dim" { (weekday(day)) } " " (day) }
                     ul {
                         @for (title, slots) in schedules.iter().take(NAMES) {
                             li title=(title) {
@@ -88,6 +91,21 @@ fn days(count: u64) -> Span {
     Span(Span::minutes(24 * 60).0 * count)
 }
 
+/// The day of the week of a date: `Mon`.
+fn weekday(date: &str) -> &'static str {
+    let mut parts = date.split('-').map(str::parse::<usize>);
+    let (Some(Ok(year)), Some(Ok(month @ 1..=12)), Some(Ok(day))) =
+        (parts.next(), parts.next(), parts.next())
+    else {
+        return "";
+    };
+    // By Sakamoto's rule: a year begins in March, so that the leap day is its last one.
+    let shift = [0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4][month - 1];
+    let year = if month < 3 { year.saturating_sub(1) } else { year };
+    let words = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    words[(year + year / 4 - year / 100 + year / 400 + shift + day) % 7]
+}
+
 /// The day of an instant as a zone has it, or one so many days later.
 fn date(at: Millis, zone: &Zone, later: u64) -> String {
     let offset = i64::from(zone.offset_at(at.0.div_euclid(1000)));
@@ -113,5 +131,7 @@ mod tests {
         let before = Millis(1_774_737_000_000);
         let next = [0, 1, 2].map(|day| date(before, &zone("Europe/Berlin"), day));
         assert_eq!(next, ["2026-03-28", "2026-03-29", "2026-03-30"]);
+        assert_eq!(next.each_ref().map(|day| weekday(day)), ["Sat", "Sun", "Mon"]);
+        assert_eq!([weekday("1969-12-31"), weekday("x")], ["Wed", ""]);
     }
 }

@@ -106,13 +106,14 @@ pub async fn show(State(app): State<App>, Query(link): Query<Link>) -> Markup {
                 }
                 None => {
                     label for="token" { "Token" }
-                    input id="token" name="token" type="password" autocomplete="off" required;
+                    input id="token" name="token" type="password" autocomplete="off" required
+                        autofocus;
                     p class="dim" {
                         code { "moa open" } " makes a link, " code { "moa token create" } " a token."
                     }
                 }
             }
-            button class="button primary" autofocus { "Sign in" }
+            button class="button primary" autofocus[link.code.is_some()] { "Sign in" }
         }
     };
     bare(app.project(), "Sign in", &html! { (body) (other_ways(&app, to, link.code.is_none())) })

@@ -197,3 +197,75 @@ fn a_webhook_is_tried_and_what_it_refused_is_delivered() {
     assert_eq!(receiver.next().id, receiver.next().id);
     browser.is_clean();
 }
+
+#[test]
+fn an_agent_is_watched_paused_drained_and_tested() {
+    if !is_there("browser_agent") {
+        return;
+    }
+    let (project, node) = shop();
+    let waits = "command: [sh, -c, 'until [ -e go ]; do sleep 0.02; done; echo printed']\n";
+    project.write("agents/press.yaml", waits);
+    project.workflow("prints", "steps: [{id: print, agent: press, action: print}]\n");
+    let api = Api::with_role(&project, &node, "operator");
+    let asked = serde_json::json!({"workflow": "prints"});
+    let run = api.post("/api/v1/runs", &asked).expect(201).json()["run"].clone();
+    let run = run.as_str().expect("an id");
+    api.until("/api/v1/agents/press", |agent| agent["instances"][0]["pid"].is_number());
+    let browser = Browser::signed_in(&project, &node, "admin");
+    browser.keys("ga");
+    browser.until("return location.pathname === '/agents'");
+    browser.click("main a[href='/agents/press']");
+    browser.until_says("prints / print");
+    browser.until("return /pid \\d+/.test(document.querySelector('#instances').innerText)");
+    browser.confirm("Pause");
+    browser.until("return document.querySelector('header.title .status.paused')");
+    browser.until_says("It drains: 1 attempt of it still runs");
+    project.write("go", "");
+    api.ended(run);
+    browser.until_says("Nothing of it runs just now");
+    browser.confirm("Resume");
+    browser.until("return document.querySelector('header.title .status.free')");
+    browser.confirm("Drain");
+    browser.until("return document.querySelector('header.title .status.paused')");
+    browser.click("details[data-key$=' Test'] > summary");
+    browser.write("#test-action", "print");
+    browser.click("form[action='/agents/press/test'] button");
+    browser.until_says("Newest test");
+    browser.until("return document.querySelector('main .status.succeeded')");
+    browser.until("return document.querySelector('pre.log').textContent.includes('printed')");
+    browser.is_clean();
+}
+
+#[test]
+fn everything_can_be_reached_with_keys() {
+    if !is_there("browser_keys") {
+        return;
+    }
+    let (project, node) = shop();
+    let browser = Browser::signed_in(&project, &node, "operator");
+    browser.go("/runs");
+    browser.until("return document.readyState === 'complete' && document.querySelector('h1')");
+    // The first stop is the way past the pages' names, and it is seen there.
+    browser.keys("\u{e004}");
+    let seen = "const at = document.activeElement; const box = at.getBoundingClientRect(); \
+        return at.classList.contains('skip') && box.left >= 0 && box.top >= 0";
+    browser.until(seen);
+    browser.keys("\u{e007}");
+    browser.until("return document.activeElement.id === 'main'");
+    // Every other stop shows that it is one.
+    let marked = "const style = getComputedStyle(document.activeElement); \
+        return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1";
+    for _ in 0..6 {
+        browser.keys("\u{e004}");
+        assert_eq!(browser.script(marked), true, "{}", browser.text());
+    }
+    browser.script("document.activeElement.blur()");
+    browser.keys("?");
+    browser.until("return document.querySelector('dialog[open]')?.innerText.includes('search')");
+    browser.keys("\u{e00c}");
+    browser.until("return !document.querySelector('dialog[open]')");
+    browser.keys("/");
+    browser.until("return document.activeElement.type === 'search'");
+    browser.is_clean();
+}

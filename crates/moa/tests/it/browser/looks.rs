@@ -13,6 +13,16 @@ use crate::project::{Node, Project, skip};
 /// Widths of a desktop and of a phone.
 const WIDTHS: [(u32, &str); 2] = [(1280, "desktop"), (390, "phone")];
 
+/// What is wrong with what is drawn: something is wider than the screen (what is wide scrolls in its own
+/// frame), moves although that is not wanted, or is a time without the exact one to hover over.
+const FAULTS: &str = "const all = [];
+    const wide = document.documentElement.scrollWidth - innerWidth;
+    if (wide > 0) all.push(`${wide} px wider than the screen`);
+    if (document.getAnimations().length > 0) all.push('it moves');
+    for (const time of document.querySelectorAll('time'))
+        if (!time.title || !time.dateTime) all.push(`no exact time: ${time.outerHTML}`);
+    return all;";
+
 /// Sends a form, as somebody does who has filled it in.
 const SEND: &str = "const form = document.querySelector(`form[action='${ACTION}']`); \
     for (const [name, value] of FIELDS) form.elements[name].value = value; \
@@ -81,13 +91,10 @@ fn every_page_fits_every_screen_in_light_and_dark() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     fs::create_dir_all(&folder).expect("a folder");
     println!("screenshots are in {}", folder.display());
-    let (mut too_wide, mut complaints) = (Vec::new(), Vec::new());
+    let (mut faults, mut complaints) = (Vec::new(), Vec::new());
     look_at_all(|browser, page, name| {
-        // Nothing is wider than the screen: what is wide scrolls in its own frame.
-        let wide = "return document.documentElement.scrollWidth - innerWidth";
-        if browser.script(wide).as_i64() > Some(0) {
-            too_wide.push(name.to_owned());
-        }
+        let found = browser.script(FAULTS);
+        faults.extend(found.as_array().expect("faults").iter().map(|one| format!("{name}: {one}")));
         fs::write(folder.join(format!("{name}.png")), browser.picture()).expect("a picture");
         // A browser says itself that an answer was no good one.
         let is_own = |line: &String| {
@@ -97,7 +104,7 @@ fn every_page_fits_every_screen_in_light_and_dark() {
         let said = browser.complaints().into_iter().filter(|line| !is_own(line));
         complaints.extend(said.map(|line| format!("{name}: {line}")));
     });
-    assert!(too_wide.is_empty(), "wider than the screen: {too_wide:#?}");
+    assert!(faults.is_empty(), "{faults:#?}");
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
