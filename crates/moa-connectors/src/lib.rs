@@ -28,6 +28,7 @@ mod youtube;
 
 pub use agents::{SharedAgents, builtins, is_once};
 pub use artifact::{Artifact, ArtifactStore};
+pub use http::EndpointState;
 pub use log::{LogFile, LogPart, list_logs, log_dir, log_path, read_log};
 pub use notify::{
     Channel, Channels, Mail, MailTls, Secretive, Slack, Webhook, append_once, is_gone,
@@ -38,4 +39,4 @@ pub use redact::{MARK, Redactor, SECRET_BYTES_MIN};
 pub use registry::GRACE_DEFAULT;
 pub use state_files::{Kept, RunFolder, StateFiles};
 pub use terminal::sanitize_for_terminal;
-pub use worker::{LocalWorker, WorkerOptions};
+pub use worker::{Doing, LocalWorker, WorkerOptions};

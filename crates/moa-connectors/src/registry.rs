@@ -37,6 +37,10 @@ impl Kind {
 pub(crate) struct Registry {
     command: Kind,
     http: Kind,
+    /// What knows how the addresses of the agents of kind `http` are.
+    pub service: Arc<Service>,
+    /// What knows the programs of attempts.
+    pub processes: Arc<Processes>,
     builtins: Vec<(&'static str, Kind)>,
 }
 
@@ -44,6 +48,7 @@ impl Registry {
     pub fn new(options: &WorkerOptions) -> Self {
         let processes = Arc::new(Processes::new(options));
         let client = HttpClient::default();
+        let service = Arc::new(Service::new(client.clone()));
         let secrets = options.secrets.clone();
         let notify = Notify::new(options.channels.clone(), client.clone(), secrets);
         Self {
@@ -58,8 +63,10 @@ impl Registry {
                 ("youtube", Kind::new(YouTube::new(client.clone(), options.secrets.clone()))),
                 ("shell", Kind::new(Shell::new(processes.clone()))),
             ],
-            command: Kind::new(Command::new(processes)),
-            http: Kind::new(Service::new(client)),
+            command: Kind::new(Command::new(processes.clone())),
+            http: Kind { agent: service.clone(), inline: false },
+            service,
+            processes,
         }
     }
 

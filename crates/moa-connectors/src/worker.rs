@@ -22,10 +22,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use moa_core::event::InstIx;
-use moa_core::ids::{NodeId, RunId};
+use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limits::OUTPUT_INLINE_BYTES_MAX;
 use moa_core::machine::Outcome;
 use moa_core::step::{ErrorKind, StepError};
+use moa_core::time::Millis;
 use moa_ports::agent::{
     CancellationToken, Completion, Completions, Output, Secrets, Task, TaskError, Worker,
 };
@@ -34,6 +35,7 @@ use tokio::runtime::Handle;
 
 use crate::agents::{Entry, SharedAgents};
 use crate::artifact::ArtifactStore;
+use crate::http::EndpointState;
 use crate::log::Shape;
 use crate::notify::Channels;
 use crate::output;
@@ -97,8 +99,43 @@ type Work = Pin<Box<dyn Future<Output = Result<Output, TaskError>> + Send>>;
 
 /// An attempt that was not done at once.
 struct Running {
+    doing: Doing,
     token: CancellationToken,
     asked: AtomicU8,
+}
+
+/// What an attempt that runs is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doing {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: Name,
+    /// The step, as people name it: `lint[2]`.
+    pub step: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// The agent.
+    pub agent: Name,
+    /// What is asked of it.
+    pub action: String,
+    /// When it was given to this worker.
+    pub since: Millis,
+    /// The number of its program; `None` = it has none, or not yet.
+    pub pid: Option<i32>,
+}
+
+impl Doing {
+    fn of(task: &Task) -> Self {
+        let (run, attempt, since) = (task.run, task.attempt, task.leased_at);
+        let step = match task.iteration.as_str() {
+            "" => task.step.clone(),
+            iteration => format!("{}[{iteration}]", task.step),
+        };
+        let (workflow, agent, action) =
+            (task.workflow.clone(), task.agent.clone(), task.action.clone());
+        Self { run, workflow, step, attempt, agent, action, since, pid: None }
+    }
 }
 
 /// Who asked an attempt to stop; the first one counts.
@@ -155,6 +192,22 @@ impl LocalWorker {
         })
     }
 
+    /// What the attempts that run are about, in no order.
+    pub fn doing(&self) -> Vec<Doing> {
+        let pids = self.shared.registry.processes.pids();
+        let running = self.shared.running();
+        let of = |(key, running): (&Key, &Arc<Running>)| Doing {
+            pid: pids.get(key).copied(),
+            ..running.doing.clone()
+        };
+        running.iter().map(of).collect()
+    }
+
+    /// What is known of each of these addresses of agents.
+    pub fn endpoints(&self, urls: &[String]) -> Vec<EndpointState> {
+        self.shared.registry.service.states(urls)
+    }
+
     /// How many attempts run.
     pub fn running(&self) -> usize {
         self.shared.running().len()
@@ -177,7 +230,7 @@ impl Worker for LocalWorker {
             }
             Some(kind) if kind.inline => start_inline(shared, kind, entry, task, key),
             Some(_) => {
-                let running = shared.enter(key, CancellationToken::new());
+                let running = shared.enter(key, &task, CancellationToken::new());
                 let ending = Ending { shared: shared.clone(), key, outcome: Outcome::Released };
                 shared.runtime.spawn(attempt(ending, running, entry, task));
             }
@@ -217,7 +270,7 @@ fn start_inline(shared: &Arc<Shared>, kind: &Kind, entry: Arc<Entry>, task: Task
         shared.runtime.spawn(async move { finish(ending, judged).await });
         return;
     }
-    let running = shared.enter(key, prepared.ctx.cancelled.clone());
+    let running = shared.enter(key, &task, prepared.ctx.cancelled.clone());
     let ending = Ending { shared: shared.clone(), key, outcome: Outcome::Released };
     shared.runtime.spawn(drive(ending, running, entry, task, prepared, work));
 }
@@ -323,8 +376,9 @@ impl Shared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, key: Key, token: CancellationToken) -> Arc<Running> {
-        let running = Arc::new(Running { token, asked: AtomicU8::new(Asked::Nobody as u8) });
+    fn enter(&self, key: Key, task: &Task, token: CancellationToken) -> Arc<Running> {
+        let (doing, asked) = (Doing::of(task), AtomicU8::new(Asked::Nobody as u8));
+        let running = Arc::new(Running { doing, token, asked });
         self.running().insert(key, running.clone());
         running
     }

@@ -292,6 +292,23 @@ impl Series {
         }
     }
 
+    /// What each agent did in a range that ends at `now`.
+    pub fn agents(&self, range: Range, now: Millis) -> BTreeMap<Name, AgentPart> {
+        let last = range.start(now);
+        let first = first(range, last);
+        let mut all: BTreeMap<Name, AgentPart> = BTreeMap::new();
+        let kept = self.ranges.get(&range).into_iter().flatten();
+        for bucket in kept.filter(|bucket| bucket.at >= first && bucket.at <= last) {
+            for (agent, part) in &bucket.agents {
+                match all.get_mut(agent) {
+                    Some(sum) => sum.add(part),
+                    None => _ = all.insert(agent.clone(), part.clone()),
+                }
+            }
+        }
+        all
+    }
+
     /// The buckets of a range that ends at `now`, all of them in order: those in which nobody looked
     /// are empty.
     pub fn of(&self, range: Range, now: Millis) -> Vec<Bucket> {

@@ -23,6 +23,7 @@ use moa_ports::artifacts::ArtifactHash;
 use moa_ports::views::Views;
 use moa_view::audit::Verdict;
 use moa_view::exit::Result;
+use moa_view::fleet::Fleet;
 use moa_view::node::{NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun};
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
@@ -61,6 +62,9 @@ pub trait Control: Send + Sync {
 
     /// A rule for programs, as `moa rules show --json` tells it.
     fn rule_document(&self, rule: &Known) -> Json;
+
+    /// Takes every secret that is known out of what is about to be shown.
+    async fn redact(&self, value: Json) -> Json;
 
     /// How the secrets are, without their values.
     async fn secrets(&self) -> Result<Vec<SecretLine>>;
@@ -151,6 +155,9 @@ pub trait Control: Send + Sync {
 
     /// What it is doing.
     async fn status(&self) -> NodeStatus;
+
+    /// What agents do right now, and what they did in a day.
+    async fn fleet(&self) -> Fleet;
 
     /// What its engine has done since it started, in numbers.
     async fn meter(&self) -> Meter;

@@ -6,8 +6,8 @@ use serde_json::Value as Json;
 /// What stands where something is left out.
 const MARK: &str = "***";
 
-/// Leaves out of an agent, as its file or as the node has it, what an address has beside its host, and
-/// the values of headers and environment variables. What is not of the type that it should be is left
+/// Leaves out of an agent, as its file or as the node has it, what an address has beside its host, what a
+/// command has behind its program, scripts, and the values of headers and environment variables. What is not of the type that it should be is left
 /// out too: files with mistakes are shown as they are.
 pub fn for_viewers(agent: &mut Json) {
     match agent {
@@ -34,6 +34,8 @@ fn within(key: &str, value: &mut Json) {
         ("env" | "headers", Json::Object(map)) => map.values_mut().for_each(hide),
         ("env" | "headers", value) => hide(value),
         ("url" | "urls", value) => addresses(value),
+        ("command" | "run" | "argv", value) if !value.is_object() => command(value),
+        ("shell" | "script", value) if !value.is_object() => hide(value),
         ("http", value) if !value.is_object() => addresses(value),
         (_, Json::Object(map)) => map.iter_mut().for_each(|(key, value)| within(key, value)),
         (key, Json::Array(all)) => all.iter_mut().for_each(|value| within(key, value)),
@@ -43,6 +45,27 @@ fn within(key: &str, value: &mut Json) {
 
 fn hide(value: &mut Json) {
     *value = MARK.into();
+}
+
+/// Of a command its program is left, and that there is more.
+fn command(value: &mut Json) {
+    let is_plain = |word: &str| !word.is_empty() && !word.contains(['=', '"', '\'']);
+    let shown = match &*value {
+        Json::String(line) => match line.split_once(char::is_whitespace) {
+            _ if !is_plain(line.split_whitespace().next().unwrap_or_default()) => None,
+            None => Some(Json::from(line.as_str())),
+            Some((program, _)) => Some(format!("{program} {MARK}").into()),
+        },
+        Json::Array(words) => match &words[..] {
+            [Json::String(program)] if is_plain(program) => Some(vec![program.as_str()].into()),
+            [Json::String(program), ..] if is_plain(program) => {
+                Some(vec![program.as_str(), MARK].into())
+            }
+            _ => None,
+        },
+        _ => None,
+    };
+    *value = shown.unwrap_or_else(|| MARK.into());
 }
 
 fn addresses(value: &mut Json) {
@@ -85,6 +108,35 @@ mod tests {
         assert_eq!(agent["kind"]["http"]["urls"], json!(["http://[::1]:9/", "***", "***"]));
         assert_eq!(agent["env"], json!({"KEY": "***", "N": "***"}));
         assert_eq!(agent["actions"]["call"]["params"]["properties"]["env"]["type"], "object");
+    }
+
+    #[test]
+    fn of_a_command_its_program_is_left_in_every_form() {
+        let mut agents = json!({"agents": {
+            "line": {"command": "python3 scan.py --key k-1"},
+            "bare": {"command": "./bin/scan"},
+            "words": {"command": ["sh", "-c", "curl -H k-2"]},
+            "map": {"command": {"argv": ["./bin/scan", "k-3"], "cwd": "tools", "grace": "30s"}},
+            "run": {"command": {"run": "scan k-4"}},
+            "script": {"shell": "curl -u me:k-5"},
+            "long": {"shell": {"script": "echo k-6", "cwd": "tools"}},
+            "odd": {"command": [["k-7"]], "shell": ["k-8"]},
+            "named": {"command": "KEY=k-9 scan"},
+            "quoted": {"command": "'a k-10' b"},
+        }});
+        for_viewers(&mut agents);
+        assert!(!agents.to_string().contains("k-"), "{agents}");
+        let all = &agents["agents"];
+        assert_eq!(all["line"]["command"], "python3 ***");
+        assert_eq!(all["bare"]["command"], "./bin/scan");
+        assert_eq!(all["words"]["command"], json!(["sh", "***"]));
+        let map = json!({"argv": ["./bin/scan", "***"], "cwd": "tools", "grace": "30s"});
+        assert_eq!(all["map"]["command"], map);
+        assert_eq!(all["run"]["command"]["run"], "scan ***");
+        assert_eq!(all["long"]["shell"], json!({"script": "***", "cwd": "tools"}));
+        let mut served = json!({"kind": {"command": {"argv": ["sh", "-e", "-c", "k-1"]}}});
+        for_viewers(&mut served);
+        assert_eq!(served["kind"]["command"]["argv"], json!(["sh", "***"]));
     }
 
     #[test]

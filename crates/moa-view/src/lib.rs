@@ -14,6 +14,7 @@ pub mod deliveries;
 pub mod events;
 pub mod exit;
 pub mod export;
+pub mod fleet;
 pub mod node;
 pub mod outline;
 pub mod paint;

@@ -126,6 +126,8 @@ pub enum Ask {
     AuditHead,
     /// What the node is doing ([`crate::node::NodeStatus`]).
     Status,
+    /// What agents do and did ([`crate::fleet::Fleet`]).
+    Fleet,
     /// What the node does beside its runs.
     Jobs,
     /// Until when the node holds missed slots back.
@@ -231,7 +233,13 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         Ask::Limits => json(views.limits().await?),
         Ask::Audit { after, limit } => json(views.audit(after, rows(limit)).await?),
         Ask::AuditHead => json(views.audit_head().await?),
-        Ask::Status | Ask::Jobs | Ask::HeldBack | Ask::Alerts | Ask::Production | Ask::Files => {
+        Ask::Status
+        | Ask::Fleet
+        | Ask::Jobs
+        | Ask::HeldBack
+        | Ask::Alerts
+        | Ask::Production
+        | Ask::Files => {
             return Ok(None);
         }
     };

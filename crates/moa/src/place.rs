@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use moa_core::alert::Book;
 use moa_core::ids::Name;
 use moa_core::time::Millis;
+use moa_view::fleet::Fleet;
 use moa_view::node::PausedAgent;
 use moa_view::rows::Ask;
 
 use crate::alerts::Kept;
 use crate::control::client::Client;
 use crate::exit::{Exit, Failure, Result};
+use crate::jobs::samples;
 use crate::node;
 use crate::project::{self, Layout, Loaded};
 use crate::reader::Reader;
@@ -95,6 +97,17 @@ impl Place {
         match self {
             Self::Here(layout) => Ok(node::agents::Paused::read(&layout.state())?.all()),
             Self::There(remote) => Ok(remote.status().await?.paused),
+        }
+    }
+
+    /// What agents do and did; of a project without a node, what they did while there was one.
+    pub async fn fleet(&self) -> Result<Fleet> {
+        match self {
+            Self::Here(layout) => match Client::connect(&layout.state()).await? {
+                Some(mut client) => client.fleet().await,
+                None => Ok(samples::fleet(&layout.state())),
+            },
+            Self::There(remote) => remote.ask(Ask::Fleet).await,
         }
     }
 

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use moa_connectors::{
-    Channel, Channels, Leftover, LocalWorker, Mail, MailTls, Origin, Secretive, SharedAgents,
-    Slack, Webhook, WorkerOptions,
+    Channel, Channels, Doing, EndpointState, Leftover, LocalWorker, Mail, MailTls, Origin,
+    Secretive, SharedAgents, Slack, Webhook, WorkerOptions,
 };
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Outcome;
 use moa_core::schema::Schemas;
-use moa_core::time::Span;
+use moa_core::time::{Millis, Span};
 use moa_engine::audit::{Actor, Deed};
 use moa_engine::handle::{Options as EngineOptions, Serves};
 use moa_engine::{Engine, Handle};
@@ -26,6 +26,7 @@ use moa_ports::views::Views;
 use moa_spec::{OutputSchemas, Settings};
 use moa_sqlite::backup::Copied;
 use moa_sqlite::{LogLength, SqliteStore};
+use moa_view::fleet::{Endpoint, Fleet, Health, Instance};
 use tokio::sync::oneshot;
 
 #[cfg(test)]
@@ -235,6 +236,8 @@ pub struct Worker {
     /// For attempts outside of any run: these are in no trace.
     lone: WorkerOptions,
     runtime: Option<tokio::runtime::Runtime>,
+    /// What makes the attempts of the engine, once that has started.
+    at_work: OnceLock<Arc<LocalWorker>>,
     node: NodeId,
     store_id: String,
     state: PathBuf,
@@ -286,6 +289,7 @@ impl Worker {
             lone: WorkerOptions { traced: None, ..options.clone() },
             options: Mutex::new(Some(options)),
             runtime: Some(runtime),
+            at_work: OnceLock::new(),
             node,
             store_id,
             state: layout.state(),
@@ -303,7 +307,11 @@ impl Worker {
         let Some(taken) = self.options.lock().ok().and_then(|mut o| o.take()) else {
             return Err(Failure::new(Exit::Unavailable, "the worker has been started already"));
         };
-        let make = move |completions| LocalWorker::new(taken, completions) as Arc<_>;
+        let make = |completions| {
+            let worker = LocalWorker::new(taken, completions);
+            self.at_work.get_or_init(|| worker.clone());
+            worker as Arc<_>
+        };
         Ok(Engine::start(options, stores.store.clone(), agents, schemas(), make)?)
     }
 
@@ -360,6 +368,33 @@ impl Worker {
         move || agents.all().into_iter().map(|spec| (spec.id.clone(), spec)).collect()
     }
 
+    /// What runs of each agent, and how the addresses are that they have.
+    pub fn at_work(&self) -> Fleet {
+        let Some(worker) = self.at_work.get() else { return Fleet::new() };
+        let mut fleet = Fleet::new();
+        for doing in worker.doing() {
+            let Doing { run, workflow, step, attempt, agent, action, since, pid } = doing;
+            let node = self.node.to_string();
+            let instance = Instance { run, workflow, step, attempt, action, node, since, pid };
+            fleet.entry(agent).or_default().instances.push(instance);
+        }
+        for agent in fleet.values_mut() {
+            agent
+                .instances
+                .sort_by(|a, b| (a.since, a.run, &a.step).cmp(&(b.since, b.run, &b.step)));
+        }
+        let now = crate::view::now();
+        for (id, spec) in self.agents() {
+            if let AgentKind::Http(http) = &spec.kind {
+                let known = worker.endpoints(&http.urls);
+                let of = |(url, known): (&String, EndpointState)| endpoint(url, known, now);
+                fleet.entry(id).or_default().endpoints =
+                    http.urls.iter().zip(known).map(of).collect();
+            }
+        }
+        fleet
+    }
+
     /// Puts the agents of a project in the place of the known ones.
     pub fn set_agents(&self, project: &Project) {
         self.agents.replace(project.agents.values().cloned());
@@ -400,6 +435,18 @@ impl Worker {
             }
         }
     }
+}
+
+/// How an address is, as people are told.
+fn endpoint(url: &str, known: EndpointState, now: Millis) -> Endpoint {
+    let out_until = known.out_for.map(|left| now.after(Span(left.as_millis() as u64)));
+    let health = match (known.reached, out_until) {
+        (None, _) => Health::Untried,
+        (Some(true), _) => Health::Ok,
+        (Some(false), Some(_)) => Health::Out,
+        (Some(false), None) => Health::Failed,
+    };
+    Endpoint { url: url.to_owned(), health, calls: known.calls, out_until }
 }
 
 /// Writes down that processes of earlier nodes were ended.

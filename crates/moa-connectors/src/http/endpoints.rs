@@ -26,8 +26,21 @@ struct Known {
 struct State {
     in_flight: u32,
     out_until: Option<Instant>,
+    /// Whether the last call that ended reached it.
+    reached: Option<bool>,
     /// The number of the last call, so that equals take turns.
     last: u64,
+}
+
+/// What is known of an address.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Calls that go on there.
+    pub calls: u32,
+    /// Whether the last call that ended reached it; `None` = none has ended.
+    pub reached: Option<bool>,
+    /// How long it is left out yet.
+    pub out_for: Option<Duration>,
 }
 
 /// One call of an address.
@@ -57,6 +70,19 @@ impl Endpoints {
         Some(Endpoint { endpoints: self, url })
     }
 
+    /// What is known of each of these addresses.
+    pub fn states(&self, urls: &[String], now: Instant) -> Vec<EndpointState> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |url: &String| {
+            known.states.get(url).map_or_else(EndpointState::default, |state| {
+                let left = state.out_until.and_then(|until| until.checked_duration_since(now));
+                let out_for = left.filter(|left| !left.is_zero());
+                EndpointState { calls: state.in_flight, reached: state.reached, out_for }
+            })
+        };
+        urls.iter().map(of).collect()
+    }
+
     fn state(&self, url: &str, change: impl FnOnce(&mut State)) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.states.get_mut(url).map(change);
@@ -71,7 +97,10 @@ impl Endpoint<'_> {
 
     /// Notes how the call ended.
     pub fn ended(&self, failing: bool, now: Instant) {
-        self.endpoints.state(&self.url, |s| s.out_until = failing.then(|| now + OUT));
+        self.endpoints.state(&self.url, |s| {
+            s.out_until = failing.then(|| now + OUT);
+            s.reached = Some(!failing);
+        });
     }
 }
 
@@ -98,7 +127,15 @@ mod tests {
         assert_eq!(four.url(), "b", "it has nothing to do");
         drop((one, three, four));
 
-        choose(now).ended(true, now);
+        let known = |at| endpoints.states(&urls, at);
+        assert!(known(now).iter().all(|state| *state == EndpointState::default()));
+        let call = choose(now);
+        assert_eq!(known(now)[0].calls, 1);
+        call.ended(true, now);
+        drop(call);
+        let out = EndpointState { reached: Some(false), out_for: Some(OUT), calls: 0 };
+        assert_eq!(known(now)[0], out);
+        assert_eq!(known(now + OUT)[0], EndpointState { out_for: None, ..out });
         let next: Vec<String> = (0..4).map(|_| choose(now).url().to_owned()).collect();
         assert!(!next.contains(&"a".to_owned()), "{next:?}");
         choose(now).ended(true, now + Duration::from_secs(1));

@@ -38,6 +38,7 @@ mod endpoints;
 
 pub(crate) use answer::{read as read_body, retry_after};
 
+pub use endpoints::EndpointState;
 use endpoints::Endpoints;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -202,6 +203,11 @@ pub(crate) struct Service {
 impl Service {
     pub fn new(client: HttpClient) -> Self {
         Self { client, endpoints: Endpoints::default() }
+    }
+
+    /// What is known of each of these addresses.
+    pub fn states(&self, urls: &[String]) -> Vec<EndpointState> {
+        self.endpoints.states(urls, Instant::now())
     }
 
     fn call(spec: &HttpSpec, ctx: &TaskCtx, task: &Task) -> Result<Call, TaskError> {

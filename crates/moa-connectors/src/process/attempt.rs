@@ -53,6 +53,7 @@ pub(super) async fn run(
     let output = processes.output_path().map_err(short)?;
     let _at_work = processes.work.enter(task.run).map_err(short)?;
     let mut live = start(processes, &invocation, &ctx, &task, &output)?;
+    let _known = processes.programs.enter(&task, live.pid());
     let identity = processes.identity(&task);
     live.keep_record(processes.records.enter(live.pid(), &identity, task.agent.as_str()));
     let mut pipes =

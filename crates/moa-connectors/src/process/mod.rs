@@ -20,15 +20,18 @@
 //!
 //! Start reading at `attempt`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use moa_core::agent::{AgentKind, CommandSpec, ProcessLimits};
-use moa_core::ids::NodeId;
+use moa_core::event::InstIx;
+use moa_core::ids::{NodeId, RunId};
 use moa_core::time::Span;
 use moa_ports::agent::{Agent, Output, Task, TaskCtx, TaskError};
+use rustix::process::Pid;
 use serde_json::Value as Json;
 
 use crate::registry::GRACE_DEFAULT;
@@ -90,6 +93,7 @@ pub(crate) struct Processes {
     log_bytes_max: u64,
     next: AtomicU64,
     work: Arc<work::WorkFolders>,
+    programs: Arc<Programs>,
     records: Arc<records::Records>,
 }
 
@@ -109,8 +113,14 @@ impl Processes {
             log_bytes_max: options.log_bytes_max,
             next: AtomicU64::new(0),
             work: work::WorkFolders::new(options.state_dir.join("work")),
+            programs: Arc::default(),
             records,
         }
+    }
+
+    /// The programs of attempts that run: their numbers.
+    pub fn pids(&self) -> BTreeMap<Key, i32> {
+        self.programs.all().clone()
     }
 
     /// A name for a file that an attempt gives its result in; no such file exists, its folder does.
@@ -121,6 +131,37 @@ impl Processes {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         Ok(self.scratch.join(format!("{}-{number}.json", self.node)))
+    }
+}
+
+/// An attempt: its run, step and number.
+type Key = (RunId, InstIx, u32);
+
+/// The programs of attempts that run.
+#[derive(Default)]
+struct Programs(Mutex<BTreeMap<Key, i32>>);
+
+/// A program that is known as long as this is there.
+struct Known {
+    programs: Arc<Programs>,
+    key: Key,
+}
+
+impl Programs {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<Key, i32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(self: &Arc<Self>, task: &Task, pid: Pid) -> Known {
+        let key = (task.run, task.inst, task.attempt);
+        self.all().insert(key, pid.as_raw_nonzero().get());
+        Known { programs: self.clone(), key }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.programs.all().remove(&self.key);
     }
 }
 

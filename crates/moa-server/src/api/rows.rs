@@ -33,6 +33,13 @@ pub async fn ask(
     let control = app.control();
     let answer = match ask {
         Ask::Status => rows::json(control.status().await)?,
+        Ask::Fleet => {
+            let mut fleet = control.fleet().await;
+            if !who.role.includes(Role::Operator) {
+                moa_view::fleet::for_viewers(&mut fleet);
+            }
+            rows::json(fleet)?
+        }
         Ask::Jobs => rows::json(control.jobs())?,
         Ask::HeldBack => rows::json(control.held_back().await)?,
         Ask::Alerts => rows::json(control.alerts().await?)?,

@@ -67,6 +67,7 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         Request::Hello { .. }
         | Request::Status
         | Request::Refresh
+        | Request::Fleet
         | Request::Jobs
         | Request::Secrets
         | Request::Subscribe { .. } => return Ok(None),
@@ -101,16 +102,14 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
                 None => deed,
             }
         }
-        Request::Publish { event, data, key } => {
-            Deed::new("event.publish", event).asked(json!({"data": data, "key": key}))
-        }
+        Request::Publish { event, data, key } => published(event, data, key.as_deref()),
         Request::Agent { agent, paused: Some(paused) } => {
             Deed::new("agent.pause", agent.as_str()).asked(json!({"reason": paused.reason}))
         }
         Request::Agent { agent, paused: None } => Deed::new("agent.resume", agent.as_str()),
         Request::Delete { workflow, keep_open_runs } => {
-            Deed::new("workflow.delete", workflow.as_str())
-                .asked(json!({"keep_open_runs": keep_open_runs}))
+            let asked = json!({"keep_open_runs": keep_open_runs});
+            Deed::new("workflow.delete", workflow.as_str()).asked(asked)
         }
         Request::EnableWebhook { webhook } => Deed::new("webhook.enable", webhook.as_str()),
         Request::Serve { run } => Deed::new("run.serve", run.to_string()),
@@ -131,6 +130,11 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         }
         Request::RotateKey => Deed::new("secret.rotate_key", ""),
     }))
+}
+
+/// An event of people.
+fn published(event: &str, data: &Json, key: Option<&str>) -> Deed {
+    Deed::new("event.publish", event).asked(json!({"data": data, "key": key}))
 }
 
 /// A change of a rule.

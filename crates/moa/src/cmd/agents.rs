@@ -11,6 +11,7 @@ use moa_core::step::StepError;
 use moa_core::time::Span;
 use moa_ports::agent::Task;
 use moa_view::activity::{self, Activity};
+use moa_view::fleet::{AgentDay, AgentNow, Endpoint, Instance};
 use serde_json::{Value as Json, json};
 
 use super::{Context, params, runtime};
@@ -128,6 +129,8 @@ fn list(_args: ListArgs, context: &Context) -> Result {
     let place = context.place()?;
     let loaded = runtime()?.block_on(place.load())?;
     let paused = runtime()?.block_on(place.paused())?;
+    // What agents did can't always be asked for; that they are there can be said all the same.
+    let fleet = runtime()?.block_on(place.fleet()).unwrap_or_default();
     let Loaded { project, broken_agents, .. } = &loaded;
     let mut agents = wire::agents(project);
     // One of a file with errors doesn't become the one that is part of moa.
@@ -139,6 +142,7 @@ fn list(_args: ListArgs, context: &Context) -> Result {
             let mut row = document(spec);
             row["valid"] = true.into();
             row["paused"] = json!(paused.get(&spec.id));
+            row["last_24h"] = json!(fleet.get(&spec.id).and_then(|now| now.day));
             row
         };
         let bad = broken_agents
@@ -149,14 +153,21 @@ fn list(_args: ListArgs, context: &Context) -> Result {
         context.ui.json(&rows);
         return Ok(Exit::Ok);
     }
-    let mut table = Table::new(&["AGENT", "KIND", "TIER", "AT ONCE", "NAME", "ACTIONS"]);
-    own.into_iter().for_each(|spec| table.row(cells(spec, paused.contains_key(&spec.id))));
+    let heads =
+        ["AGENT", "KIND", "TIER", "AT ONCE", "24H", "ERRORS", "P50", "P95", "NAME", "ACTIONS"];
+    let mut table = Table::new(&heads);
+    let row = |spec: &Arc<AgentSpec>| {
+        cells(spec, paused.contains_key(&spec.id), fleet.get(&spec.id).and_then(|now| now.day))
+    };
+    own.into_iter().for_each(|spec| table.row(row(spec)));
     for (id, file) in broken_agents {
         let note = Cell::new(format!("{file} has errors")).style(Style::Red);
-        let [kind, tier, at_once] = ["-"; 3].map(Cell::from);
-        table.row(vec![id.as_str().into(), kind, tier, at_once, note, "".into()]);
+        let mut cells = vec![id.as_str().into()];
+        cells.extend(["-"; 7].map(Cell::from));
+        cells.extend([note, "".into()]);
+        table.row(cells);
     }
-    builtins.into_iter().for_each(|spec| table.row(cells(spec, paused.contains_key(&spec.id))));
+    builtins.into_iter().for_each(|spec| table.row(row(spec)));
     table.print(&context.ui, "no agents");
     if project.agents.is_empty() && broken_agents.is_empty() {
         context.ui.hint("these are part of moa; put files into agents/ for your own");
@@ -167,7 +178,16 @@ fn list(_args: ListArgs, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-fn cells(spec: &Arc<AgentSpec>, paused: bool) -> Vec<Cell> {
+/// Milliseconds, for people.
+fn took(ms: Option<f64>) -> String {
+    ms.map_or_else(|| "-".into(), |ms| text::duration(Span(ms.round() as u64)))
+}
+
+fn cells(spec: &Arc<AgentSpec>, paused: bool, day: Option<AgentDay>) -> Vec<Cell> {
+    let errors = day.map_or(Cell::from("-"), |day| {
+        let cell = Cell::new(format!("{:.1}%", day.error_rate * 100.0));
+        if day.errors > 0 { cell.style(Style::Red) } else { cell }
+    });
     let actions: Vec<&str> = spec.actions.keys().map(String::as_str).collect();
     let actions = if actions.is_empty() { "any".into() } else { actions.join(", ") };
     vec![
@@ -178,6 +198,10 @@ fn cells(spec: &Arc<AgentSpec>, paused: bool) -> Vec<Cell> {
             true => Cell::new("paused").style(Style::Yellow),
             false => spec.concurrency.map_or("-".into(), |n| n.to_string()).into(),
         },
+        day.map_or("-".into(), |day| day.executions.to_string()).into(),
+        errors,
+        took(day.and_then(|day| day.p50_ms)).into(),
+        took(day.and_then(|day| day.p95_ms)).into(),
         spec.name.as_deref().unwrap_or_default().into(),
         Cell::new(actions).style(Style::Dim),
     ]
@@ -209,9 +233,15 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     let paused = runtime()?.block_on(place.paused())?.remove(&spec.id);
     // An agent can be looked at also where the store can't be read.
     let activity = runtime()?.block_on(last_hour(&place, &spec)).unwrap_or_default();
+    let fleet = runtime()?.block_on(place.fleet()).unwrap_or_default();
+    let nothing = AgentNow::default();
+    let known = fleet.get(&spec.id).unwrap_or(&nothing);
     let ui = &context.ui;
     if ui.json {
         let mut document = document(&spec);
+        document["last_24h"] = json!(known.day);
+        document["instances"] = known.instances.iter().map(instance_document).collect();
+        document["endpoints"] = known.endpoints.iter().map(endpoint_document).collect();
         document["paused"] = json!(paused);
         document["last_hour"] = json!(activity);
         ui.json(&document);
@@ -238,6 +268,7 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     if let Some(Activity { executions: attempts @ 1.., errors, .. }) = activity {
         line("last hour", &format!("{}, {errors} failed", text::plural(attempts, "attempt")));
     }
+    now_words(known).iter().for_each(|(name, words)| line(name, words));
     if let Some(at_once) = spec.concurrency {
         line("at once", &at_once.to_string());
     }
@@ -258,6 +289,46 @@ fn show(args: ShowArgs, context: &Context) -> Result {
         ui.line(&format!("  {name:<24} {}", text::safe_line(about)));
     }
     Ok(Exit::Ok)
+}
+
+/// What it does and did, line by line.
+fn now_words(known: &AgentNow) -> Vec<(&'static str, String)> {
+    let day = known.day.iter().map(|day| ("24 hours", day_words(day)));
+    let instances = known.instances.iter().map(|one| ("runs now", instance_words(one)));
+    let endpoints = known.endpoints.iter().map(|one| ("endpoint", endpoint_words(one)));
+    day.chain(instances).chain(endpoints).collect()
+}
+
+fn day_words(day: &AgentDay) -> String {
+    let (half, most) = (took(day.p50_ms), took(day.p95_ms));
+    let attempts = text::plural(day.executions as usize, "attempt");
+    let rate = day.error_rate * 100.0;
+    format!("{attempts}, {} failed ({rate:.1}%), half in {half}, 95 of 100 in {most}", day.errors)
+}
+
+fn instance_words(one: &Instance) -> String {
+    let pid = one.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+    let (run, since) = (one.run.short(), text::duration(now().since(one.since)));
+    let attempt = one.attempt;
+    format!("run {run} {} / {}, attempt {attempt}, for {since}{pid}", one.workflow, one.step)
+}
+
+fn instance_document(one: &Instance) -> Json {
+    let mut document = json!(one);
+    document["since"] = one.since.to_string().into();
+    document
+}
+
+fn endpoint_words(one: &Endpoint) -> String {
+    let until = one.out_until.map(|at| format!(" until {at}")).unwrap_or_default();
+    let (health, calls) = (one.health.as_str(), text::plural(one.calls as usize, "call"));
+    format!("{}: {health}{until}, {calls} now", moa_view::agent::address(&one.url))
+}
+
+fn endpoint_document(one: &Endpoint) -> Json {
+    let mut document = json!(one);
+    document["out_until"] = one.out_until.map(|at| at.to_string()).into();
+    document
 }
 
 fn test(args: TestArgs, context: &Context) -> Result {

@@ -11,6 +11,7 @@ use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
+use moa_view::fleet::Fleet;
 use serde_json::Value as Json;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -239,6 +240,14 @@ impl Client {
         }
         match self.ask(&Request::Status).await? {
             Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What agents do and did.
+    pub async fn fleet(&mut self) -> Result<Fleet> {
+        match self.ask(&Request::Fleet).await? {
+            Reply::Fleet(fleet) => Ok(*fleet),
             other => Err(unexpected(&other)),
         }
     }

@@ -10,6 +10,7 @@ use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
+use moa_view::fleet::Fleet;
 pub use moa_view::node::{
     NodeInfo, NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun,
 };
@@ -92,6 +93,8 @@ pub enum Request {
     Status,
     /// Look at the project's files now.
     Refresh,
+    /// Tell what agents do and did.
+    Fleet,
     /// Tell what is known of the internal jobs.
     Jobs,
     /// Do an internal job out of turn; the reply comes when it is done.
@@ -241,6 +244,8 @@ pub enum Reply {
         #[serde(default)]
         warning: Option<String>,
     },
+    /// To `fleet`.
+    Fleet(Box<Fleet>),
     /// To `jobs`.
     Jobs {
         /// In the order of the registry.

@@ -204,6 +204,7 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         }
         Request::Status => Reply::Status(Box::new(node.status().await)),
         Request::Refresh => Reply::Refreshed { warning: node.refresh().await? },
+        Request::Fleet => Reply::Fleet(Box::new(node.fleet())),
         Request::Jobs => Reply::Jobs { jobs: node.jobs() },
         Request::Acknowledge { key, by, note } => {
             Reply::Acknowledged(Box::new(node.acknowledge(&key, by, note).await?))

@@ -4,19 +4,22 @@
 //! whole. It is there to be looked at alone: where it is lost or damaged, the charts begin anew, and
 //! nothing else is different.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use moa_core::ids::Name;
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
 use moa_engine::Handle;
 use moa_engine::jobs::{Instants, Job};
 use moa_engine::meter::Meter;
-use moa_engine::series::{Bucket, Gauges, Range, Series};
+use moa_engine::series::{AgentPart, Bucket, Gauges, Range, Series};
 use moa_ports::views::{Totals, Views};
 use moa_server::exposition::Process;
+use moa_view::fleet::{AgentDay, AgentNow, Fleet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -74,6 +77,11 @@ impl Sampling {
         self.kept().series.clone()
     }
 
+    /// What each agent did in the day before an instant, up to the last sample.
+    pub fn day(&self, now: Millis) -> BTreeMap<Name, AgentPart> {
+        self.kept().series.agents(Range::Day, now)
+    }
+
     async fn sample(&self, at: Instants) -> Result<Json, String> {
         let meter = self.engine.meter().await;
         let totals = self.views.totals().await.map_err(|e| e.to_string())?;
@@ -119,6 +127,13 @@ fn gauges(totals: &Totals) -> Gauges {
         running: totals.running,
         open: open.filter_map(|status| totals.runs.get(status.as_str())).sum(),
     }
+}
+
+/// What the agents of a project did in the last day, where no node can say it.
+pub fn fleet(state: &Path) -> Fleet {
+    let day = read(state).agents(Range::Day, view::now());
+    let of = |part: &AgentPart| AgentNow { day: AgentDay::of(part), ..AgentNow::default() };
+    day.iter().map(|(agent, part)| (agent.clone(), of(part))).collect()
 }
 
 fn read(state: &Path) -> Series {

@@ -35,6 +35,7 @@ use moa_server::serve::{self, Waits};
 use moa_server::tls::Tls;
 use moa_server::{App, SignIn};
 use moa_view::audit::Verdict;
+use moa_view::fleet::Fleet;
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
@@ -581,6 +582,14 @@ impl Control for Served {
         self.node.status().await
     }
 
+    async fn redact(&self, value: Json) -> Json {
+        Node::redacted(self.node.clone(), value).await
+    }
+
+    async fn fleet(&self) -> Fleet {
+        self.node.fleet()
+    }
+
     async fn meter(&self) -> Meter {
         self.node.engine.meter().await
     }
@@ -666,14 +675,8 @@ impl Control for Served {
     }
 
     async fn files(&self, settings: bool, whole: bool) -> Result<Vec<ProjectFile>> {
-        let read = move |layout: &Layout| {
-            let mut files = project::texts(layout, settings)?;
-            if !whole {
-                files.iter_mut().for_each(project::for_viewers);
-            }
-            Ok(files)
-        };
-        self.with_files(read).await
+        let node = self.node.clone();
+        self.with_files(move |layout| node.files(layout, settings, whole)).await
     }
 
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>> {

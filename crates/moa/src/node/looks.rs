@@ -2,6 +2,7 @@
 
 use moa_core::alert::{Alert, Book};
 use moa_engine::series::Series;
+use moa_view::fleet::{AgentDay, Fleet};
 use moa_view::target::{Production, Setting};
 
 use super::Node;
@@ -34,6 +35,16 @@ impl Node {
     /// What it did over time.
     pub fn series(&self) -> Series {
         self.jobs.sampling.series()
+    }
+
+    /// What agents do right now, and what they did in a day. It takes as long as there are agents and
+    /// attempts that run, whatever has been done.
+    pub fn fleet(&self) -> Fleet {
+        let mut fleet = self.worker.at_work();
+        for (agent, part) in self.jobs.sampling.day(view::now()) {
+            fleet.entry(agent).or_default().day = AgentDay::of(&part);
+        }
+        fleet
     }
 
     /// Its settings as people see them: what is secret is not in them.

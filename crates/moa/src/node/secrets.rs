@@ -1,14 +1,18 @@
 //! The secrets of a node: looked up by its attempts, changed by people.
 
+use std::sync::Arc;
+
 use moa_ports::agent::Secrets as _;
 use moa_spec::Settings;
+use moa_view::rows::ProjectFile;
+use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
 use super::Node;
 use crate::control::protocol::SecretLine;
 use crate::exit::Result;
 use crate::needed;
-use crate::project::{Layout, Project};
+use crate::project::{self, Layout, Project};
 use crate::secrets::vault::{Rotated, Vault};
 use crate::secrets::{SecretStore, Source};
 use crate::wire::{Stores, Worker};
@@ -45,6 +49,34 @@ impl Node {
         let uses = needed::uses(&watched.project, &self.worker.agents());
         drop(watched);
         Ok(self.secrets.lines(&uses))
+    }
+
+    /// What is left of something that is about to be shown, without the secrets that are known.
+    pub async fn redacted(node: Arc<Self>, mut value: Json) -> Json {
+        // Secrets may be files.
+        let work = move || {
+            node.secrets.redact(&mut value);
+            value
+        };
+        // What can't be looked through is not shown.
+        tokio::task::spawn_blocking(work).await.unwrap_or_default()
+    }
+
+    /// The files of the project for who may see the settings among them, or the files of agents as a
+    /// whole, or neither.
+    pub fn files(&self, layout: &Layout, settings: bool, whole: bool) -> Result<Vec<ProjectFile>> {
+        let mut files = project::texts(layout, settings)?;
+        // Who may see the settings may write all of it, and gets it as it is.
+        if !settings {
+            let redactor = self.secrets.redactor();
+            for text in files.iter_mut().filter_map(|file| file.text.as_mut()) {
+                *text = redactor.text(text).into_owned();
+            }
+        }
+        if !whole {
+            files.iter_mut().for_each(project::for_viewers);
+        }
+        Ok(files)
     }
 
     /// Keeps a secret in the encrypted store; answers its version, and who has it too and is asked

@@ -319,7 +319,7 @@ fn agents_that_are_part_of_moa_are_listed_shown_and_tried() {
     ];
     assert_eq!(kinds, expected);
     let listed = project.call(&["agents", "list"]).expect(0).out;
-    assert!(listed.contains("shell\tbuilt-in\t-\t-\tRuns a script\tany"), "{listed}");
+    assert!(listed.contains("shell\tbuilt-in\t-\t-\t-\t-\t-\t-\tRuns a script\tany"), "{listed}");
     let shown = project.call(&["agents", "show", "notify"]).expect(0).out;
     assert!(shown.contains("built-in") && shown.contains("`channel`"), "{shown}");
     let said = project.call(&["agents", "test", "shell", "run", "-p", "script=echo 42"]).expect(0);

@@ -18,6 +18,7 @@ mod every_page;
 mod expr;
 mod fairness;
 mod files;
+mod fleet;
 mod forks;
 mod generated;
 mod hooks;

@@ -1,6 +1,7 @@
 //! Agents: what they are, and how they are.
 
 pub mod edit;
+pub mod now;
 pub mod test;
 
 use std::collections::BTreeMap;
@@ -9,12 +10,13 @@ use std::time::Duration;
 
 use axum::extract::State;
 use moa_core::agent::{AgentKind, AgentSpec};
-use moa_core::ids::RunId;
-use moa_core::limit::LimitState;
-use moa_core::time::Span;
+use moa_core::ids::{Name, RunId};
+use moa_core::limit::{LimitState, Line};
+use moa_core::time::{Millis, Span};
 use moa_ports::views::HistoryRow;
 use moa_view::activity::{Activity, Ended, of_agent};
 use moa_view::agent::for_viewers;
+use moa_view::fleet::{AgentNow, Fleet};
 use moa_view::node::{NodeStatus, PausedAgent};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,7 @@ use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
+use self::now::{AgentDayItem, EndpointItem, InstanceItem};
 use self::test::TestItem;
 use super::events::Parts;
 use super::limits::LimitItem;
@@ -58,10 +61,14 @@ pub struct AgentItem {
     actions: Vec<String>,
     /// Attempts at once.
     concurrency: Option<u32>,
+    /// How it is, as its `health` says it: `ok`, `paused`, `limited`, `half-open`, `open` or `broken`.
+    status: &'static str,
     /// Attempts running now.
     running: u32,
     /// Tasks that wait for a slot.
     ready: u32,
+    /// What it did in the last 24 hours; null = no attempt of it has ended.
+    last_24h: Option<AgentDayItem>,
     /// Who has paused it: it takes no new task.
     paused: Option<PausedItem>,
 }
@@ -78,7 +85,8 @@ pub struct PausedItem {
 }
 
 impl AgentItem {
-    fn new(spec: &AgentSpec, status: &NodeStatus) -> Self {
+    fn new(spec: &AgentSpec, known: &Known) -> Self {
+        let status = &known.status;
         let of = |counts: &BTreeMap<_, u32>| counts.get(&spec.id).copied().unwrap_or(0);
         Self {
             agent: spec.id.to_string(),
@@ -89,6 +97,8 @@ impl AgentItem {
             labels: spec.labels.clone(),
             actions: spec.actions.keys().map(ToString::to_string).collect(),
             concurrency: spec.concurrency,
+            status: now::status(spec, status, &known.limits(spec)),
+            last_24h: known.fleet.get(&spec.id).and_then(|now| now.day).map(AgentDayItem::from),
             running: of(&status.engine.running),
             ready: of(&status.engine.ready),
             paused: status.paused.get(&spec.id).map(|paused| PausedItem {
@@ -97,6 +107,27 @@ impl AgentItem {
                 reason: paused.reason.clone(),
             }),
         }
+    }
+}
+
+/// What is known of the agents.
+struct Known {
+    status: NodeStatus,
+    fleet: Fleet,
+    used: BTreeMap<Name, LimitState>,
+    at: Millis,
+}
+
+impl Known {
+    async fn of(app: &App) -> Result<Self> {
+        let used = app.reader().limits().await?;
+        let control = app.control();
+        Ok(Self { status: control.status().await, fleet: control.fleet().await, used, at: now() })
+    }
+
+    fn limits(&self, spec: &AgentSpec) -> Vec<Line> {
+        let nothing = LimitState::default();
+        self.used.get(&spec.id).unwrap_or(&nothing).report(&spec.limits, self.at)
     }
 }
 
@@ -125,10 +156,10 @@ pub struct AgentList {
     responses((status = 200, description = "By id", body = AgentList)),
 )]
 pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<AgentList>> {
-    let status = app.control().status().await;
+    let known = Known::of(&app).await?;
     let agents = app.control().agents().await.into_values().collect();
     let (agents, next) = part.of(agents, |spec: &Arc<AgentSpec>| spec.id.to_string())?;
-    let agents = agents.iter().map(|spec| AgentItem::new(spec, &status)).collect();
+    let agents = agents.iter().map(|spec| AgentItem::new(spec, &known)).collect();
     Ok(Json(AgentList { agents, next }))
 }
 
@@ -149,6 +180,10 @@ pub async fn find(app: &App, name: &str) -> Result<Arc<AgentSpec>> {
 pub struct AgentDocument {
     /// What there is to say in short.
     agent: AgentItem,
+    /// Its attempts that run on this node, the oldest first.
+    instances: Vec<InstanceItem>,
+    /// Its addresses, where it is reached by HTTP.
+    endpoints: Vec<EndpointItem>,
     /// Its definition, as the node has it.
     #[schema(value_type = Object)]
     definition: Value,
@@ -156,7 +191,8 @@ pub struct AgentDocument {
 
 /// An agent
 ///
-/// Who may only look sees of its addresses the hosts, and of its headers and variables the names.
+/// Who may only look sees of its addresses the hosts, of its command the program, and of its headers and
+/// variables the names. Secrets that the node knows are shown to nobody.
 #[utoipa::path(
     get, path = "/api/v1/agents/{agent}", tag = "agents",
     params(("agent" = String, Path, description = "Its id")),
@@ -168,12 +204,16 @@ pub async fn get(
     Path(name): Path<String>,
 ) -> Result<Json<AgentDocument>> {
     let spec = find(&app, &name).await?;
-    let item = AgentItem::new(&spec, &app.control().status().await);
+    let known = Known::of(&app).await?;
+    let item = AgentItem::new(&spec, &known);
+    let nothing = AgentNow::default();
+    let (instances, endpoints) = now::at_work(known.fleet.get(&spec.id).unwrap_or(&nothing), &who);
     let mut definition = serde_json::to_value(&*spec).unwrap_or_default();
     if !who.role.includes(Role::Operator) {
         for_viewers(&mut definition);
     }
-    Ok(Json(AgentDocument { agent: item, definition }))
+    let definition = app.control().redact(definition).await;
+    Ok(Json(AgentDocument { agent: item, instances, endpoints, definition }))
 }
 
 /// How an agent is.
@@ -202,21 +242,11 @@ pub struct AgentHealth {
 )]
 pub async fn health(State(app): State<App>, Path(name): Path<String>) -> Result<Json<AgentHealth>> {
     let spec = find(&app, &name).await?;
-    let used = app.reader().limits().await?;
-    let nothing = LimitState::default();
-    let lines = used.get(&spec.id).unwrap_or(&nothing).report(&spec.limits, now());
-    let is = |state: &str| lines.iter().any(|line| line.state == state);
-    let item = AgentItem::new(&spec, &app.control().status().await);
+    let known = Known::of(&app).await?;
+    let (lines, item) = (known.limits(&spec), AgentItem::new(&spec, &known));
     Ok(Json(AgentHealth {
         agent: spec.id.to_string(),
-        status: match () {
-            () if item.paused.is_some() => "paused",
-            () if is("open") => "open",
-            () if is("half-open") => "half-open",
-            () if is("full") => "limited",
-            () if spec.concurrency == Some(0) => "broken",
-            () => "ok",
-        },
+        status: item.status,
         running: item.running,
         ready: item.ready,
         limits: lines.iter().map(|line| LimitItem::new(&spec.id, line)).collect(),
@@ -371,6 +401,8 @@ pub struct AgentMetrics {
     running: u32,
     /// Tasks that wait for a slot.
     ready: u32,
+    /// What it did in the last 24 hours, whatever the range; null = no attempt of it has ended.
+    last_24h: Option<AgentDayItem>,
 }
 
 /// What an agent has done lately
@@ -390,7 +422,7 @@ pub async fn metrics(
     let since = span.map_or(i64::MIN, |span| now().0.saturating_sub_unsigned(span.0));
     let mut ended = attempts_of(&app, &spec).await?;
     ended.retain(|attempt| attempt.started_at.0 >= since);
-    let item = AgentItem::new(&spec, &app.control().status().await);
+    let item = AgentItem::new(&spec, &Known::of(&app).await?);
     let Activity { executions, errors, error_rate, latency_ms, latency_ms_max, since } =
         Activity::of(&ended);
     Ok(Json(AgentMetrics {
@@ -403,6 +435,7 @@ pub async fn metrics(
         since,
         running: item.running,
         ready: item.ready,
+        last_24h: item.last_24h,
     }))
 }
 

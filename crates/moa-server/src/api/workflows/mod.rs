@@ -137,7 +137,7 @@ pub async fn get(
 /// The text of a workflow
 ///
 /// Without `version` it is that of the file, whatever is wrong with it; its `ETag` is what `If-Match` of
-/// a change takes.
+/// a change takes. Secrets that the node knows are shown to nobody who could not write it.
 #[utoipa::path(
     get, path = "/api/v1/workflows/{workflow}/source", tag = "workflows",
     params(("workflow" = String, Path, description = "Its id"), Version),
@@ -148,16 +148,29 @@ pub async fn get(
 )]
 pub async fn source(
     State(app): State<App>,
+    who: Identity,
     Path(workflow): Path<String>,
     Query(asked): Query<Version>,
     headers: HeaderMap,
 ) -> Result<Response> {
+    // Who writes it takes what is there, and writes all of that back.
+    let whole = who.may_ask("PUT", &format!("/api/v1/workflows/{workflow}/source"), None);
+    let shown = async |own: String| if whole { own } else { redacted(&app, &own).await };
     if asked.version.is_none()
         && let Some((own, tag)) = file(&app, &workflow).await?.file
     {
+        let own = shown(own).await;
         return Ok(tag_response(&headers, &tag, || text(own)));
     }
-    Ok(text(version(&app, &workflow, asked.version.as_deref()).await?.1))
+    Ok(text(shown(version(&app, &workflow, asked.version.as_deref()).await?.1).await))
+}
+
+/// A text without the secrets that the node knows.
+pub async fn redacted(app: &App, text: &str) -> String {
+    match app.control().redact(text.into()).await {
+        Value::String(text) => text,
+        _ => String::new(),
+    }
 }
 
 /// A version that is kept.

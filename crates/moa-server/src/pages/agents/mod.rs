@@ -1,5 +1,6 @@
 //! Agents: how they are reached, what they do now, and what is used of their limits.
 
+pub mod now;
 pub mod test;
 
 use std::collections::BTreeMap;
@@ -11,18 +12,19 @@ use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::Name;
 use moa_core::limit::{LimitState, Line};
 use moa_core::time::Millis;
-use moa_engine::series::{AgentPart, Range as SeriesRange};
+use moa_view::fleet::AgentDay;
 use moa_view::node::{NodeStatus, PausedAgent};
 use moa_view::{now, text};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::metrics::seconds_words;
 use super::parts::{self, Ask, ask};
 use super::{Page, live, page};
 use crate::App;
 use crate::api::agents::{WhyPaused, drained, find};
-use crate::api::history::total;
 use crate::auth::Identity;
+use crate::auth::role::Role;
 use crate::control::LastTest;
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path};
@@ -35,6 +37,7 @@ const SHORT: usize = 8;
 /// What is known of the agents.
 struct Fleet {
     status: NodeStatus,
+    at_work: moa_view::fleet::Fleet,
     used: BTreeMap<Name, LimitState>,
     now: Millis,
 }
@@ -42,7 +45,12 @@ struct Fleet {
 impl Fleet {
     async fn of(app: &App) -> Result<Self> {
         let used = app.reader().limits().await?;
-        Ok(Self { status: app.control().status().await, used, now: now() })
+        let (status, at_work) = (app.control().status().await, app.control().fleet().await);
+        Ok(Self { status, at_work, used, now: now() })
+    }
+
+    fn day(&self, agent: &Name) -> Option<AgentDay> {
+        self.at_work.get(agent)?.day
     }
 
     fn running(&self, agent: &Name) -> u32 {
@@ -171,7 +179,12 @@ fn table(fleet: &Fleet, all: &[&std::sync::Arc<AgentSpec>]) -> Markup {
             table class="stack" {
                 thead { tr {
                     th { "Agent" } th { "State" } th class="num" { "Running" }
-                    th class="num" { "Ready" } th { "Load" } th { "Kind" } th { "Limits" }
+                    th { "Load" } th class="num" { "Ready" }
+                    th class="num" title="Attempts that ended in the last 24 hours" { "24 h" }
+                    th class="num" title="Those of them that failed" { "Errors" }
+                    th class="num" title="Half of the attempts of 24 hours took at most so long" { "p50" }
+                    th class="num" title="95 of 100 took at most so long" { "p95" }
+                    th { "Limits" }
                 } }
                 tbody { @for spec in all { (row(fleet, spec)) } }
             }
@@ -185,22 +198,66 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
     let running = fleet.running(&spec.id);
     html! {
         tr data-to=(path) data-key=(spec.id) {
-            td {
+            td class="one" {
                 a href=(path) { (spec.id) }
-                @if let Some(name) = &spec.name { div class="dim" { (parts::line(name)) } }
+                div class="dim one" {
+                    @if let Some(name) = &spec.name { (parts::line(name)) " · " } (kind(spec))
+                }
             }
             td { (parts::status(word, sign)) }
             td class="num spare" { (running) " of " (fleet.most(spec)) }
-            td class="num spare" { (fleet.ready(&spec.id)) }
             td class="spare" { (parts::meter(running.into(), fleet.most(spec).into())) }
-            td class="dim spare" { (kind(spec)) }
-            td class="wide over" {
+            td class="num spare" { (fleet.ready(&spec.id)) }
+            (day_cells(fleet.day(&spec.id)))
+            td class="over" {
                 @for line in fleet.limits(spec) {
-                    span class=(line.state) { (line.limit) ": " (line.used) "/" (line.of) " " }
+                    div class="nowrap" {
+                        (line.limit) " " span class=(line.state) { (line.used) " of " (line.of) }
+                    }
                 }
+            }
+            td class="over narrow dim" {
+                @if let Some(day) = fleet.day(&spec.id) { (day_line(day)) }
             }
         }
     }
+}
+
+/// What an agent did in the last day, in four cells.
+fn day_cells(day: Option<AgentDay>) -> Markup {
+    html! {
+        @match day {
+            None => { td class="num dim spare" { "0" } @for _ in 0..3 { td class="num dim spare" { "–" } } },
+            Some(day) => {
+                td class="num spare" { (day.executions) }
+                td class="num spare" {
+                    span class=[(day.errors > 0).then_some("failed")] title={ (day.errors) " of " (day.executions) } {
+                        (percent(day.error_rate))
+                    }
+                }
+                td class="num spare" { (took(day.p50_ms)) }
+                td class="num spare" { (took(day.p95_ms)) }
+            },
+        }
+    }
+}
+
+/// The same in a line, for small screens.
+fn day_line(day: AgentDay) -> Markup {
+    html! {
+        (text::plural(day.executions as usize, "attempt")) " in 24 h, "
+        span class=[(day.errors > 0).then_some("failed")] { (percent(day.error_rate)) " errors" }
+        ", p50 " (took(day.p50_ms)) ", p95 " (took(day.p95_ms))
+    }
+}
+
+/// Milliseconds, for people.
+fn took(ms: Option<f64>) -> String {
+    ms.map_or("–".to_owned(), |ms| seconds_words(ms / 1000.0))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
 }
 
 fn kind(spec: &AgentSpec) -> &'static str {
@@ -222,30 +279,27 @@ pub async fn one(
     let spec = &find(&app, &agent).await?;
     let running = fleet.running(&spec.id);
     let (word, sign) = fleet.health(spec);
-    let buckets = app.control().series().await.of(SeriesRange::Day, fleet.now);
-    let day = total(&buckets);
     let tests = app.control().agent_tests().await;
+    let command = command(&app, &who, spec).await;
     let body = html! {
         @if let Some(paused) = fleet.status.paused.get(&spec.id) {
             div class="note wait" {
-                @if running > 0 { "It drains: " (text::plural(running as usize, "attempt")) " of it still run. " }
+                @if running > 0 { "It drains: " (text::plural(running as usize, "attempt")) " of it still " (if running == 1 { "runs" } else { "run" }) ". " }
                 "Paused by " (parts::line(&paused.by)) " " (parts::time(paused.at, fleet.now))
                 @if !paused.reason.is_empty() { ": " (parts::line(&paused.reason)) }
                 ". Its tasks wait until it is resumed."
             }
         }
         @if let Some(about) = &spec.description { p { (parts::line(about)) } }
-        div class="cards" {
-            section class="card" {
-                h2 { "Load" span class="dim" { (running) " of " (fleet.most(spec)) " attempts" } }
-                (parts::meter(running.into(), fleet.most(spec).into()))
-                p { (text::plural(fleet.ready(&spec.id) as usize, "task")) " ready" }
-            }
+        div class="cards small" {
+            (load(&fleet, spec))
             (limits(&fleet, spec))
-            (lately(day.agents.get(&spec.id)))
+            (lately(fleet.day(&spec.id)))
             @if let Some(test) = tests.get(&spec.id) { (tested(test, fleet.now)) }
         }
-        section class="card" { h2 { "How it is reached" } (reached(spec)) }
+        (now::instances(&who, fleet.at_work.get(&spec.id), fleet.now))
+        (now::endpoints(fleet.at_work.get(&spec.id), fleet.now))
+        section class="card" { h2 { "How it is reached" } (reached(spec, &command)) }
         section class="card" { h2 { "Actions" } (actions(spec)) }
     };
     let shown = Page {
@@ -262,24 +316,41 @@ pub async fn one(
     Ok(page(&app, &who, shown))
 }
 
+/// How much it does, of how much it may.
+fn load(fleet: &Fleet, spec: &AgentSpec) -> Markup {
+    let (running, ready) = (fleet.running(&spec.id), fleet.ready(&spec.id));
+    let most = fleet.most(spec);
+    html! {
+        section class="card" {
+            h2 { "Load" span class="dim" { (running) " of " (most) " attempts" } }
+            (parts::meter(running.into(), most.into()))
+            p { (text::plural(ready as usize, "task")) " in its queue" }
+            p class="dim" {
+                @if spec.concurrency.is_some_and(|own| own <= fleet.status.max_running) {
+                    "Its own limit: " code { "concurrency" } " of its file."
+                } @else { "The node's limit, which all agents share: it has none of its own." }
+                " What waits goes by priority, then by age."
+            }
+        }
+    }
+}
+
 /// What it did in the last day.
-fn lately(part: Option<&AgentPart>) -> Markup {
+fn lately(day: Option<AgentDay>) -> Markup {
     html! {
         section class="card" {
             h2 { "Last 24 hours" a href="/charts?range=24h" { "metrics" } }
-            @match part {
+            @match day {
                 None => p class="dim" { "No attempt of it has ended." },
-                Some(part) => {
-                    @let took = |share| part.latency(share).map_or("–".to_owned(), seconds_words);
+                Some(day) => {
                     dl class="facts" {
-                        div { dt { "Attempts" } dd { (part.executions) } }
-                        div { dt { "Errors" } dd class=[(part.errors > 0).then_some("failed")] {
-                            (part.errors) ", "
-                            (format!("{:.1}%", part.errors as f64 * 100.0 / part.executions.max(1) as f64))
+                        div { dt { "Attempts" } dd { (day.executions) } }
+                        div { dt { "Errors" } dd class=[(day.errors > 0).then_some("failed")] {
+                            (day.errors) ", " (percent(day.error_rate))
                         } }
-                        div { dt { "Median" } dd { (took(0.5)) } }
-                        div { dt { "95 of 100" } dd { (took(0.95)) } }
-                        div { dt { "99 of 100" } dd { (took(0.99)) } }
+                        div { dt { "Median" } dd { (took(day.p50_ms)) } }
+                        div { dt { "95 of 100" } dd { (took(day.p95_ms)) } }
+                        div { dt { "99 of 100" } dd { (took(day.p99_ms)) } }
                     }
                 },
             }
@@ -390,17 +461,50 @@ fn limits(fleet: &Fleet, spec: &AgentSpec) -> Markup {
                     @if let Some(until) = line.until { ", until " (parts::time(until, fleet.now)) }
                 }
                 (parts::meter(line.used, line.of))
+                p class="dim" { (limit_words(&line.limit)) }
             }
         }
     }
 }
 
-fn reached(spec: &AgentSpec) -> Markup {
+/// What a limit means, for who reads its numbers the first time.
+fn limit_words(limit: &str) -> &'static str {
+    let per = limit.rsplit_once('/').map(|(_, per)| per);
+    match (limit, per) {
+        ("circuit breaker", _) => {
+            "Failures in a row; at the most it opens, and nothing starts for a while. Then one attempt \
+             is let through (half-open): if it goes well, the breaker closes."
+        }
+        (_, Some("hour" | "day" | "week" | "month")) => {
+            "Units of its quota in this window of the calendar. What doesn't fit waits for the next."
+        }
+        (_, Some(_)) => {
+            "Starts of attempts in any stretch of that time. What is beyond waits, and fails not."
+        }
+        _ => "It has asked to be left alone for a while.",
+    }
+}
+
+/// The words of its command that somebody may see, without secrets that are known.
+async fn command(app: &App, who: &Identity, spec: &AgentSpec) -> Vec<String> {
+    let AgentKind::Command(command) = &spec.kind else { return Vec::new() };
+    let most = if who.role.includes(Role::Operator) { usize::MAX } else { 1 };
+    let words: Vec<&String> = command.argv.iter().take(most).collect();
+    serde_json::from_value(app.control().redact(json!(words)).await).unwrap_or_default()
+}
+
+/// How it is reached. Who may only look sees of a command its program alone: somebody may have written
+/// a secret into what stands behind it.
+fn reached(spec: &AgentSpec, command: &[String]) -> Markup {
     html! {
         dl class="facts" {
             @match &spec.kind {
-                AgentKind::Command(command) => {
-                    div { dt { "Program" } dd { code { (parts::line(&command.argv.join(" "))) } } }
+                AgentKind::Command(all) => {
+                    div { dt { "Program" } dd class="over" { code { (parts::line(&command.join(" "))) }
+                        @if command.len() < all.argv.len() {
+                            " " span class="dim" { "its arguments are for operators" }
+                        }
+                    } }
                 },
                 AgentKind::Http(http) => {
                     // An address may hold a password; its host says enough.

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::{Shown, Version, frame, problems, query};
 use crate::App;
+use crate::api::workflows::redacted;
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::{Path, Query};
@@ -26,6 +27,10 @@ pub async fn show(
     let own = shown.file.as_ref().filter(|file| file.broken && shown.version.is_none());
     let own = own.and_then(|file| Some(file.file.as_ref()?.0.as_str()));
     let served = shown.plan.as_ref().map(|(_, source)| source.as_str());
+    let source = match own.or(served) {
+        Some(source) => Some(redacted(&app, source).await),
+        None => None,
+    };
     let problems_of =
         |found: &Json| Some((found["line"].as_u64()?, found["message"].as_str()?.to_owned()));
     let marked: BTreeMap<u64, String> = shown.problems().iter().filter_map(problems_of).collect();
@@ -37,7 +42,7 @@ pub async fn show(
                 a href={ "?version=" (plan.hash) } { "the version before" } "."
             }
         }
-        @match own.or(served) {
+        @match &source {
             None => (parts::empty("Nothing is served", &html! { "Its file can't be read." })),
             Some(source) => {
                 pre class="source" tabindex="0" {

@@ -2,12 +2,14 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
+use moa_core::ids::{Name, VersionHash};
 use moa_view::{now, text};
 use serde::Deserialize;
 use similar::{ChangeTag, TextDiff};
 
 use super::{Shown, frame};
 use crate::App;
+use crate::api::workflows::redacted;
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::{Path, Query};
@@ -40,9 +42,8 @@ pub async fn show(
     let now = now();
     let differs = match (&two.from, &two.to) {
         (Some(from), Some(to)) => {
-            let from = app.reader().version(name, Some(from)).await?;
-            let to = app.reader().version(name, Some(to)).await?;
-            Some((from.hash, to.hash, diff(&from.source, &to.source)))
+            let (hashes, texts) = texts(&app, name, from, to).await?;
+            Some((hashes[0], hashes[1], diff(&texts[0], &texts[1])))
         }
         _ => None,
     };
@@ -97,6 +98,19 @@ pub async fn show(
     };
     let json = format!("/api/v1/workflows/{name}/versions");
     Ok(frame(&app, &who, &shown, "/versions", Some(json), None, body))
+}
+
+/// Two versions, and their texts without secrets that are known.
+async fn texts(
+    app: &App,
+    name: &Name,
+    from: &str,
+    to: &str,
+) -> Result<([VersionHash; 2], [String; 2])> {
+    let from = app.reader().version(name, Some(from)).await?;
+    let to = app.reader().version(name, Some(to)).await?;
+    let texts = [redacted(app, &from.source).await, redacted(app, &to.source).await];
+    Ok(([from.hash, to.hash], texts))
 }
 
 /// Lines that differ, with some around them.

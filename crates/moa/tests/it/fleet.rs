@@ -1,0 +1,164 @@
+//! What agents do right now and what they did in a day, wherever it is asked.
+
+use serde_json::{Value as Json, json};
+
+use crate::http::Api;
+use crate::pages::Browser;
+use crate::project::{Node, Project};
+
+/// An agent whose attempts run until a file is there, one that fails now and then, and one at addresses of
+/// which nobody listens at the first.
+fn shop() -> (Project, Node) {
+    let project = Project::with("prints", "steps: [{id: print, agent: press, action: print}]\n");
+    project.write(
+        "agents/press.yaml",
+        "command: [sh, -c, 'until [ -e go ]; do sleep 0.02; done', press, --key, xyzzy-word]\n\
+         concurrency: 2\n",
+    );
+    project.write(
+        "agents/picky.yaml",
+        "shell: test \"$MOA_PARAM_OK\" = true\nretry: {max_attempts: 1}\n",
+    );
+    let asks =
+        |ok| format!("steps: [{{id: ask, agent: picky, action: look, params: {{ok: {ok}}}}}]\n");
+    project.workflow("good", &asks(true));
+    project.workflow("bad", &asks(false));
+    project.write(
+        "agents/courier.yaml",
+        "http: {urls: ['http://127.0.0.1:1/parcels?key=xyzzy-word']}\nretry: {max_attempts: 1}\n",
+    );
+    project.workflow("sends", "steps: [{id: send, agent: courier, action: send}]\n");
+    let node = project.up();
+    (project, node)
+}
+
+fn day_of(list: &Json, agent: &str) -> Json {
+    let all = list["agents"].as_array().or(list.as_array()).expect("agents");
+    all.iter().find(|one| one["agent"] == agent).expect("the agent")["last_24h"].clone()
+}
+
+#[test]
+fn what_agents_did_in_a_day_is_the_same_everywhere() {
+    let (project, node) = shop();
+    for _ in 0..3 {
+        project.call(&["run", "good", "-q"]).expect(0);
+    }
+    project.call(&["run", "bad", "-q"]).expect(1);
+    project.call(&["jobs", "run", "samples"]).expect(0);
+    let api = Api::with_role(&project, &node, "viewer");
+    let listed = api.get("/api/v1/agents").expect(200).json();
+    let day = day_of(&listed, "picky");
+    assert_eq!((&day["executions"], &day["errors"]), (&json!(4), &json!(1)), "{day}");
+    assert_eq!(day["error_rate"], 0.25);
+    let (half, most) = (day["p50_ms"].as_f64(), day["p95_ms"].as_f64());
+    assert!(half > Some(0.0) && most >= half, "{day}");
+    assert_eq!(day_of(&listed, "press"), Json::Null);
+    assert_eq!(api.get("/api/v1/agents/picky").expect(200).json()["agent"]["last_24h"], day);
+    assert_eq!(api.get("/api/v1/agents/picky/metrics").expect(200).json()["last_24h"], day);
+    let browser = Browser::new(&project, &node, "viewer");
+    let (list, page) = (browser.page("/agents"), browser.page("/agents/picky"));
+    assert!(
+        list.contains("title=\"1 of 4\">25.0%<") && page.contains("1, 25.0%"),
+        "{list}\n{page}"
+    );
+    let said = project.call(&["agents", "list", "--json"]).expect(0).json();
+    assert_eq!(day_of(&said, "picky"), day);
+    let shown = project.call(&["agents", "show", "picky"]).expect(0).out;
+    assert!(shown.contains("4 attempts, 1 failed (25.0%)"), "{shown}");
+    // It outlives the node, for who asks without one.
+    node.stop();
+    let said = project.call(&["agents", "list"]).expect(0).out;
+    assert!(said.contains("picky\tcommand\t-\t-\t4\t25.0%"), "{said}");
+}
+
+#[test]
+fn what_runs_of_an_agent_is_listed_with_its_process() {
+    let (project, node) = shop();
+    let operator = Api::with_role(&project, &node, "operator");
+    let said = operator.post("/api/v1/runs", &json!({"workflow": "prints"})).expect(201).json();
+    let run = said["run"].as_str().expect("an id").to_owned();
+    let has_process = |agent: &Json| agent["instances"][0]["pid"].is_number();
+    let agent = operator.until("/api/v1/agents/press", has_process);
+    let one = &agent["instances"][0];
+    assert_eq!((&one["run"], &one["workflow"]), (&json!(run), &json!("prints")), "{one}");
+    assert_eq!((&one["step"], &one["attempt"]), (&json!("print"), &json!(1)), "{one}");
+    assert_eq!(one["action"], "print");
+    let pid = one["pid"].as_i64().expect("a number");
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).expect("it lives");
+    let environ = String::from_utf8_lossy(&environ).into_owned();
+    assert!(environ.contains(&format!("MOA_RUN_ID={run}")), "{environ}");
+    assert!(environ.contains(&format!("MOA_NODE={}", one["node"].as_str().expect("a node"))));
+    let page = Browser::new(&project, &node, "viewer").page("/agents/press");
+    assert!(page.contains(&format!("/runs/{run}/steps/print")), "{page}");
+    assert!(page.contains(&format!("pid <code>{pid}</code>")), "{page}");
+    let shown = project.call(&["agents", "show", "press"]).expect(0).out;
+    assert!(shown.contains("prints / print, attempt 1") && shown.contains(&format!("pid {pid}")));
+    // Whose scopes reach the agent and not its runs is told that it works, and not for whom.
+    let narrow = Api::with_scopes(&project, &node, "operator", &["agents:press"]);
+    let seen = narrow.get("/api/v1/agents/press").expect(200);
+    assert!(!seen.body.contains(&run) && seen.json()["instances"][0]["pid"] == pid, "{seen:?}");
+    assert!(!narrow.get("/agents/press").expect(200).body.contains(&run));
+    project.write("go", "");
+    operator.ended(&run);
+    operator.until("/api/v1/agents/press", |agent| agent["instances"] == json!([]));
+}
+
+#[test]
+fn addresses_tell_their_health_and_their_hosts_alone() {
+    let (project, node) = shop();
+    let viewer = Api::with_role(&project, &node, "viewer");
+    let health =
+        |api: &Api| api.get("/api/v1/agents/courier").expect(200).json()["endpoints"][0].clone();
+    assert_eq!(health(&viewer)["health"], "untried");
+    project.call(&["run", "sends", "-q"]).expect(1);
+    let known = health(&viewer);
+    assert_eq!((&known["health"], &known["url"]), (&json!("out"), &json!("http://127.0.0.1:1/")));
+    assert!(known["out_until"].is_string() && known["calls"] == 0, "{known}");
+    let whole = health(&Api::with_role(&project, &node, "operator"));
+    assert_eq!(whole["url"], "http://127.0.0.1:1/parcels?key=xyzzy-word");
+    let page = Browser::new(&project, &node, "admin").page("/agents/courier");
+    assert!(page.contains("status out") && !page.contains("xyzzy-word"), "{page}");
+    let asked = json!({"format": moa_view::rows::FORMAT, "ask": "fleet"});
+    let rows = viewer.post("/api/v1/rows", &asked).expect(200).body;
+    assert!(rows.contains("127.0.0.1:1") && !rows.contains("xyzzy-word"), "{rows}");
+}
+
+#[test]
+fn what_stands_behind_a_program_is_for_operators_and_a_known_secret_for_nobody() {
+    let project = Project::with("hello", "steps:\n  - {id: say, run: 'echo plugh-secret-word'}\n");
+    project.write(
+        "agents/press.yaml",
+        "command: [./print, --key, xyzzy-word, --token, plugh-secret-word]\n",
+    );
+    project.write("agents/script.yaml", "shell: echo xyzzy-word plugh-secret-word\n");
+    project.write(".env", "PRINTER=plugh-secret-word\n");
+    project.workflow(
+        "uses",
+        "steps:\n  - {id: say, run: 'true', env: {P: '${{ secrets.PRINTER }}'}}\n",
+    );
+    let node = project.up();
+    let files = json!({"format": moa_view::rows::FORMAT, "ask": "files"});
+    for (role, sees) in [("viewer", false), ("approver", false), ("operator", true)] {
+        let api = Api::with_role(&project, &node, role);
+        for agent in ["press", "script"] {
+            let served = api.get(&format!("/api/v1/agents/{agent}")).expect(200).body;
+            let page = api.get(&format!("/agents/{agent}")).expect(200).body;
+            for (what, text) in [("API", &served), ("page", &page)] {
+                assert_eq!(text.contains("xyzzy-word"), sees, "{role} {agent} {what}: {text}");
+                assert!(!text.contains("plugh"), "{role} {agent} {what}: {text}");
+            }
+        }
+        assert!(api.get("/agents/press").expect(200).body.contains("./print"));
+        let files = api.post("/api/v1/rows", &files).expect(200).body;
+        assert_eq!(files.contains("xyzzy-word"), sees, "{role}: {files}");
+        assert!(!files.contains("plugh"), "{role}: {files}");
+        let source = api.get("/api/v1/workflows/hello/source").expect(200).body;
+        assert!(source.contains("echo ***") && !source.contains("plugh"), "{role}: {source}");
+        let page = api.get("/workflows/hello/source").expect(200).body;
+        assert!(page.contains("echo ***") && !page.contains("plugh"), "{role}: {page}");
+    }
+    // Who writes a file back gets all of it.
+    let admin = Api::with_role(&project, &node, "admin");
+    let source = admin.get("/api/v1/workflows/hello/source").expect(200).body;
+    assert!(source.contains("plugh-secret-word"), "{source}");
+}
