@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
-use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
+use moa_connectors::{LocalWorker, SharedAgents, SharedChannels, WorkerOptions};
 use moa_core::agent::{AgentKind, AgentSpec, CommandSpec, ProcessLimits};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limit::AgentLimits;
@@ -109,7 +109,7 @@ impl World {
             secrets: Arc::new(NoSecrets),
             node,
             store_id: "bench".into(),
-            channels: Channels::default(),
+            channels: SharedChannels::default(),
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
             traced: None,
         };

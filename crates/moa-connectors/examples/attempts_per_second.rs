@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use moa_connectors::{Channels, LocalWorker, SharedAgents, WorkerOptions};
+use moa_connectors::{LocalWorker, SharedAgents, SharedChannels, WorkerOptions};
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
@@ -58,7 +58,7 @@ impl Bench {
             secrets: Arc::new(NoSecrets),
             node: NodeId(1),
             store_id: "example".to_owned(),
-            channels: Channels::default(),
+            channels: SharedChannels::default(),
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
             traced: None,
         };

@@ -37,7 +37,7 @@ use crate::agents::{Entry, SharedAgents};
 use crate::artifact::ArtifactStore;
 use crate::http::EndpointState;
 use crate::log::Shape;
-use crate::notify::Channels;
+use crate::notify::SharedChannels;
 use crate::output;
 use crate::prepare::{Prepared, prepare};
 use crate::redact::Redactor;
@@ -64,7 +64,7 @@ pub struct WorkerOptions {
     /// The identity of the store: processes that it started are known by it.
     pub store_id: String,
     /// The notification channels.
-    pub channels: Channels,
+    pub channels: SharedChannels,
     /// Bytes kept of the log of one attempt.
     pub log_bytes_max: u64,
     /// The share of the traces that is sent, from 0 to 1; `None` = there are no traces.

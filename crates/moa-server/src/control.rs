@@ -117,8 +117,8 @@ pub trait Control: Send + Sync {
     /// At most `max` bytes of an artifact from byte `from`, and how many it has.
     async fn artifact(&self, hash: ArtifactHash, from: u64, max: usize) -> Result<(Vec<u8>, u64)>;
 
-    /// Who is called when something happens, by name: the section `webhooks` of the settings. With
-    /// each, the channel that delivers.
+    /// Who is called when something happens, by name: the section `webhooks` of the settings as it is
+    /// now. With each, the channel that delivers.
     fn webhooks(&self) -> Vec<(Name, Name, Json)>;
 
     /// The webhooks that are switched off because their receivers are gone: since when, and the run

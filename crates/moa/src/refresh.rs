@@ -39,7 +39,9 @@ pub struct Change {
     pub workflows: Vec<Name>,
     /// Whether agents changed.
     pub agents: bool,
-    /// Whether settings changed; they hold from the next start on.
+    /// Whether webhooks changed.
+    pub webhooks: bool,
+    /// Whether other settings changed; they hold from the next start on.
     pub settings: bool,
 }
 
@@ -89,11 +91,13 @@ impl Watched {
         self.unkept.extend(workflows.iter().cloned());
         let same_agents = before.agents.len() == self.project.agents.len()
             && before.agents.iter().zip(&self.project.agents).all(|(a, b)| a == b);
-        Ok(Some(Change {
-            workflows,
-            agents: !same_agents || !same_broken,
-            settings: before.settings != self.project.settings,
-        }))
+        let (mut before, now) = (before.settings, &self.project.settings);
+        let webhooks = before.webhooks != now.webhooks;
+        before.webhooks.clone_from(&now.webhooks);
+        // On which lines they stand is no setting.
+        before.given.clone_from(&now.given);
+        let settings = before != *now;
+        Ok(Some(Change { workflows, agents: !same_agents || !same_broken, webhooks, settings }))
     }
 
     fn has_changed(&mut self) -> Result<bool> {
@@ -184,6 +188,14 @@ mod tests {
         let change = watched.look().expect("a look").expect("a change");
         assert_eq!(change, Change::default());
         assert!(!watched.problems.has_errors());
+
+        // Webhooks hold at once, other settings from the next start on.
+        write("moa.yaml", "webhooks: {a: {url: 'http://127.0.0.1:1/'}}\n");
+        let change = watched.look().expect("a look").expect("a change");
+        assert_eq!((change.webhooks, change.settings), (true, false));
+        write("moa.yaml", "name: other\nwebhooks: {a: {url: 'http://127.0.0.1:1/'}}\n");
+        let change = watched.look().expect("a look").expect("a change");
+        assert_eq!((change.webhooks, change.settings), (false, true));
 
         std::fs::remove_file(dir.path().join("workflows/hello.yaml")).expect("rm");
         watched.look().expect("a look").expect("a change");

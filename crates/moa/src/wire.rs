@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use moa_connectors::{
     Channel, Channels, Doing, EndpointState, Leftover, LocalWorker, Mail, MailTls, Origin,
-    Secretive, SharedAgents, Slack, Webhook, WorkerOptions,
+    Secretive, SharedAgents, SharedChannels, Slack, Webhook, WorkerOptions,
 };
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
@@ -37,6 +37,7 @@ pub use moa_connectors::{Kept, LogFile, LogPart, RunFolder, StateFiles};
 
 use crate::exit::{Exit, Failure, Result};
 use crate::files::{Beneath, PRIVATE};
+use crate::jobs::webhooks::Subscriptions;
 use crate::project::{Layout, Project};
 use crate::reader::Reader;
 use crate::secrets::SecretStore;
@@ -232,6 +233,9 @@ pub fn random_u64() -> u64 {
 /// What runs attempts in this process: its agents, and the threads that they are read on.
 pub struct Worker {
     agents: SharedAgents,
+    channels: SharedChannels,
+    /// Of those, the ones that hold until the node ends.
+    told: BTreeMap<Name, Channel>,
     options: Mutex<Option<WorkerOptions>>,
     /// For attempts outside of any run: these are in no trace.
     lone: WorkerOptions,
@@ -272,6 +276,9 @@ impl Worker {
             .build()
             .map_err(|e| Failure::io("can't start the threads of the worker", &e))?;
         let agents = SharedAgents::new(project.agents.values().cloned());
+        let told: BTreeMap<Name, Channel> =
+            settings.notify.channels.iter().map(|(name, c)| (name.clone(), channel(c))).collect();
+        let channels = SharedChannels::from(with_webhooks(told.clone(), &settings.webhooks));
         let options = WorkerOptions {
             runtime: runtime.handle().clone(),
             project_dir: layout.root.clone(),
@@ -280,12 +287,14 @@ impl Worker {
             secrets: Arc::new(secrets),
             node,
             store_id: store_id.clone(),
-            channels: channels(settings),
+            channels: channels.clone(),
             log_bytes_max: settings.logs.attempt_max,
             traced: settings.tracing.share(),
         };
         Ok(Self {
             agents,
+            channels,
+            told,
             lone: WorkerOptions { traced: None, ..options.clone() },
             options: Mutex::new(Some(options)),
             runtime: Some(runtime),
@@ -400,6 +409,11 @@ impl Worker {
         self.agents.replace(project.agents.values().cloned());
     }
 
+    /// Puts webhooks in the place of the known ones.
+    pub fn set_webhooks(&self, webhooks: &Subscriptions) {
+        self.channels.replace(with_webhooks(self.told.clone(), webhooks));
+    }
+
     /// Makes one attempt that is no part of a run, beside all others; it ends by its own limit.
     /// It gets `grace` at most to stop then, whatever its agent declares.
     pub async fn attempt_alone(&self, task: Task, grace: Span) -> Result<Outcome> {
@@ -471,13 +485,13 @@ impl Drop for Worker {
     }
 }
 
-fn channels(settings: &Settings) -> Channels {
-    let told = settings.notify.channels.iter().map(|(name, c)| (name.clone(), channel(c)));
-    let called = settings.webhooks.iter().map(|(name, subscription)| {
+/// The channels of webhooks, beside others.
+fn with_webhooks(others: BTreeMap<Name, Channel>, webhooks: &Subscriptions) -> Channels {
+    let called = webhooks.iter().map(|(name, subscription)| {
         let webhook = Webhook { events: true, ..webhook(&subscription.receiver) };
         (moa_spec::channel_of(name), Channel::Webhook(webhook))
     });
-    Channels { declared: told.chain(called).collect() }
+    Channels { declared: others.into_iter().chain(called).collect() }
 }
 
 fn webhook(webhook: &moa_spec::Webhook) -> Webhook {

@@ -19,7 +19,7 @@ mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use moa_core::ids::{Name, RunId};
@@ -43,6 +43,27 @@ use crate::redact::Redactor;
 pub struct Channels {
     /// Channels that are declared; any other name is the file `notifications/<name>.jsonl`.
     pub declared: BTreeMap<Name, Channel>,
+}
+
+/// The channels, shared by all that ask for them: others can take their place. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct SharedChannels(Arc<RwLock<Channels>>);
+
+impl SharedChannels {
+    /// Puts others in their place. Calls that are being made go on as they were begun.
+    pub fn replace(&self, channels: Channels) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = channels;
+    }
+
+    fn channel(&self, name: &Name) -> Channel {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).channel(name)
+    }
+}
+
+impl From<Channels> for SharedChannels {
+    fn from(channels: Channels) -> Self {
+        Self(Arc::new(RwLock::new(channels)))
+    }
 }
 
 /// Where notifications go.
@@ -217,14 +238,14 @@ impl Note {
 
 /// The agent.
 pub(crate) struct Notify {
-    channels: Channels,
+    channels: SharedChannels,
     client: HttpClient,
     secrets: Arc<dyn Secrets>,
     files: Arc<file::Files>,
 }
 
 impl Notify {
-    pub fn new(channels: Channels, client: HttpClient, secrets: Arc<dyn Secrets>) -> Self {
+    pub fn new(channels: SharedChannels, client: HttpClient, secrets: Arc<dyn Secrets>) -> Self {
         Self { channels, client, secrets, files: Arc::default() }
     }
 }

@@ -19,7 +19,7 @@ use moa_ports::agent::{
 use serde_json::json;
 
 use super::{LocalWorker, WorkerOptions};
-use crate::{Channels, SharedAgents};
+use crate::{SharedAgents, SharedChannels};
 
 /// Does what its action says.
 pub(crate) struct Odd;
@@ -105,7 +105,7 @@ fn world_on(runtime: tokio::runtime::Runtime) -> World {
         secrets: Arc::new(NoSecrets),
         node: NodeId(1),
         store_id: "unit".to_owned(),
-        channels: Channels::default(),
+        channels: SharedChannels::default(),
         log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
         traced: None,
     };

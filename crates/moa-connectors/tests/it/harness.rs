@@ -92,7 +92,7 @@ impl World {
             secrets: Arc::new(Known(secrets)),
             node,
             store_id: store_id.clone(),
-            channels,
+            channels: channels.into(),
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
             traced: None,
         };
@@ -111,7 +111,7 @@ impl World {
             secrets: Arc::new(Known(BTreeMap::new())),
             node: NodeId(number()),
             store_id: "lone".to_owned(),
-            channels: Channels::default(),
+            channels: Channels::default().into(),
             log_bytes_max: ATTEMPT_LOG_BYTES_DEFAULT,
             traced: None,
         };

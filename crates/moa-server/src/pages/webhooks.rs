@@ -148,7 +148,7 @@ pub async fn one(
             };
             (chip("All deliveries", false, None)) (chip("Dead", true, Some(one.dead)))
         }
-        @if listed.deliveries.is_empty() { (no_delivery(&asked)) } @else {
+        @if listed.deliveries.is_empty() { (no_delivery(&one, &asked)) } @else {
             div class="table" {
                 table class="stack" {
                     thead { tr {
@@ -225,15 +225,16 @@ fn facts(one: &WebhookItem) -> Markup {
     }
 }
 
-fn no_delivery(asked: &Filter) -> Markup {
-    match asked.dead {
-        true => parts::empty(
+fn no_delivery(one: &WebhookItem, asked: &Filter) -> Markup {
+    match (asked.dead, one.active) {
+        (true, _) => parts::empty(
             "No delivery was given up",
             &html! {
                 "What a receiver does not take is tried for about half a day."
             },
         ),
-        false => parts::empty(
+        (false, false) => parts::empty("No call yet", &html! {}),
+        (false, true) => parts::empty(
             "No call yet",
             &html! {
                 "It is told of what happens from now on. A test calls it at once."

@@ -19,7 +19,7 @@ use moa_ports::views::{RunFilter, Views};
 use moa_spec::{AlertRule, Settings, channel_of};
 
 use crate::exit::{Failure, Result};
-use crate::jobs::webhooks::kept::gone;
+use crate::jobs::webhooks::kept::Gone;
 use crate::metrics::Counters;
 use crate::metrics::targets::standings;
 
@@ -38,6 +38,8 @@ pub struct Look<'a> {
     pub at: Instants,
     /// The settings.
     pub settings: &'a Settings,
+    /// Webhooks that are switched off because their receivers are gone.
+    pub gone: &'a BTreeMap<Name, Gone>,
     /// The store.
     pub views: &'a dyn Views,
     /// The agents.
@@ -336,14 +338,14 @@ impl Look<'_> {
 
     fn channels(&self, spec: &AlertRule) -> Vec<Finding> {
         let mut found = self.silent(spec);
-        for (name, gone) in gone(self.state, self.settings) {
+        for (name, gone) in self.gone {
             let title = format!("The webhook {name} is switched off: its receiver is gone");
             let text = format!(
                 "It answered 410 at {}, and is called no more.\n\
                  moa webhooks dead {name}\nmoa webhooks enable {name}",
                 gone.since
             );
-            let about = channel_of(&name);
+            let about = channel_of(name);
             found.push(self.finding((Rule::Channel, spec), about.as_str(), title, text));
         }
         found
@@ -401,6 +403,7 @@ mod tests {
             agents: &Agents::default(),
             watch: &Watch::default(),
             counters: &Counters::default(),
+            gone: &BTreeMap::new(),
             state: Path::new("/"),
             stuck,
         };

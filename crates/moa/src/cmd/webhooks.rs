@@ -30,7 +30,7 @@ const AT_ONCE: usize = 1000;
 #[derive(Debug, clap::Subcommand)]
 #[command(long_about = "\
 Look at webhooks, try them, call again. Webhooks are declared in `webhooks` of moa.yaml: who is called
-when something happens; changes there hold from the next start of the node on. A delivery is tried again
+when something happens; a node that runs takes changes there over. A delivery is tried again
 for about half a day; then it is dead, until somebody has it made again. A receiver that answers 410 is
 called no more, until somebody enables it.")]
 #[command(after_help = "\
@@ -247,7 +247,7 @@ fn enable(webhook: &Name, place: &Place, context: &Context) -> Result {
 /// The webhooks of the settings, and which of them are switched off.
 fn lines(layout: &Layout, loaded: &Loaded) -> Vec<Line> {
     let settings = &loaded.project.settings;
-    let mut gone = kept::gone(&layout.state(), settings);
+    let mut gone = kept::gone(&layout.state(), &settings.webhooks);
     let line = |(name, one): (&Name, &Subscription)| {
         let url = serde_json::to_value(&one.receiver.url).unwrap_or_default();
         let gone = gone.remove(name);

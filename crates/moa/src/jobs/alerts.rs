@@ -19,6 +19,7 @@ use crate::alerts::Kept;
 use crate::alerts::follow::follow;
 use crate::alerts::look::{Agents, Look, Stuck};
 use crate::exit::{Failure, Result};
+use crate::jobs::webhooks::Webhooks;
 use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
 use crate::view;
@@ -30,6 +31,7 @@ pub struct Alerting {
     settings: Settings,
     agents: Box<dyn Fn() -> Agents + Send + Sync>,
     counting: Arc<Counting>,
+    calls: Arc<Webhooks>,
     /// Tells people; `None` = this node is there for one run, and looks at nothing.
     notifier: Option<Arc<dyn Tell>>,
     /// One at a time reads and writes. The run up to which the last look for what is stuck came.
@@ -43,11 +45,11 @@ impl Alerting {
         settings: &Settings,
         views: Arc<dyn Views>,
         agents: Box<dyn Fn() -> Agents + Send + Sync>,
-        counting: Arc<Counting>,
+        (counting, calls): (Arc<Counting>, Arc<Webhooks>),
         notifier: Option<Arc<dyn Tell>>,
     ) -> Arc<Self> {
         let (state, settings, turn) = (layout.state(), settings.clone(), Mutex::default());
-        Arc::new(Self { state, views, settings, agents, counting, notifier, turn })
+        Arc::new(Self { state, views, settings, agents, counting, calls, notifier, turn })
     }
 
     async fn read(&self) -> Result<Option<Kept>> {
@@ -118,9 +120,14 @@ impl Alerting {
             failed.push(why);
             Default::default()
         });
+        let gone = self.calls.gone().await.unwrap_or_else(|failure| {
+            failed.push(failure.message);
+            Default::default()
+        });
         let look = Look {
             at,
             settings: &self.settings,
+            gone: &gone,
             views: &*self.views,
             agents: &agents,
             watch: &kept.watch,

@@ -34,6 +34,7 @@ use moa_server::control::{
 use moa_server::serve::{self, Waits};
 use moa_server::tls::Tls;
 use moa_server::{App, SignIn};
+use moa_spec::Subscription;
 use moa_view::audit::Verdict;
 use moa_view::fleet::Fleet;
 use moa_view::rows::ProjectFile;
@@ -195,14 +196,9 @@ impl Http {
             oidc: issuers.oidc,
         };
         let reports = PathBuf::from(&config.settings.health.folder);
-        let webhooks = config.settings.webhooks.iter().map(|(name, one)| {
-            let document = serde_json::to_value(one).unwrap_or_default();
-            (name.clone(), moa_spec::channel_of(name), document)
-        });
-        let webhooks = webhooks.collect();
         let (zone, config) = (config.settings.timezone.clone(), node.config(config));
         let (mine, layout) = (node.clone(), layout.clone());
-        let served = Served { node: mine, layout, config, reports, webhooks, zone };
+        let served = Served { node: mine, layout, config, reports, zone };
         let (stop, stopped) = watch::channel(false);
         let app = App::new(options, Arc::new(served), stopped.clone());
         let sign_in = app.sign_in();
@@ -260,8 +256,6 @@ struct Served {
     config: Vec<Setting>,
     /// The folder of the health reports.
     reports: PathBuf,
-    /// Who is called when something happens, and over which channel.
-    webhooks: Vec<(Name, Name, Json)>,
     zone: Zone,
 }
 
@@ -502,7 +496,12 @@ impl Control for Served {
     }
 
     fn webhooks(&self) -> Vec<(Name, Name, Json)> {
-        self.webhooks.clone()
+        let webhooks = self.node.webhooks();
+        let one = |(name, one): (&Name, &Subscription)| {
+            let document = serde_json::to_value(one).unwrap_or_default();
+            (name.clone(), moa_spec::channel_of(name), document)
+        };
+        webhooks.iter().map(one).collect()
     }
 
     async fn gone_webhooks(&self) -> Result<BTreeMap<Name, (Millis, RunId)>> {

@@ -62,7 +62,7 @@ use crate::jobs::metrics::{AfterCounting, Counting, Metrics};
 use crate::jobs::samples::{Samples, Sampling};
 use crate::jobs::traces::{Sending, Traces};
 use crate::jobs::webhooks::kept::Gone;
-use crate::jobs::webhooks::{Calls, Webhooks};
+use crate::jobs::webhooks::{Calls, Subscriptions, Webhooks};
 use crate::jobs::{Housekeeping, Jobs, files};
 use crate::metrics::Days;
 use crate::node::lock::Stay;
@@ -303,6 +303,8 @@ fn jobs(
         files::store_limits(&settings.retention),
         Arc::new(files::RunFolders(files.clone())),
     );
+    let calls = Webhooks::new(layout, settings, stores.views.clone(), notifier.clone());
+    let calls = Arc::new(calls);
     Ok(Jobs {
         retention: AfterCounting { counting: counting.clone(), retention },
         metrics: Metrics { counting: counting.clone(), notifier: notifier.clone() },
@@ -311,10 +313,10 @@ fn jobs(
             settings,
             stores.views.clone(),
             Box::new(worker.agents_now()),
-            counting.clone(),
-            notifier.clone(),
+            (counting.clone(), calls.clone()),
+            notifier,
         )),
-        webhooks: Calls(Arc::new(Webhooks::new(layout, settings, stores.views.clone(), notifier))),
+        webhooks: Calls(calls),
         health: Health {
             layout: layout.clone(),
             settings: settings.health.clone(),
@@ -479,11 +481,19 @@ impl Node {
             self.set_agents(watched);
             tracing::info!("agents have changed; attempts that start from now on see it");
         }
-        if change.agents || !change.workflows.is_empty() {
+        if change.webhooks {
+            let webhooks = &watched.project.settings.webhooks;
+            self.worker.set_webhooks(webhooks);
+            self.jobs.calls.set(webhooks);
+            tracing::info!("webhooks have changed; what happens from now on is told as they say");
+        }
+        if change.agents || change.webhooks || !change.workflows.is_empty() {
             secrets::warn(&watched.project, &self.worker, &self.secrets);
         }
         if change.settings {
-            tracing::info!("settings have changed; they hold from the next start of the node on");
+            tracing::info!(
+                "settings have changed; those other than webhooks hold from the next start of the node on"
+            );
         }
         self.triggers_behind.store(true, Ordering::Relaxed);
         Ok(())
@@ -695,6 +705,11 @@ impl Node {
     /// Has a webhook called that says nothing; answers the id of what it is told.
     pub async fn test_webhook(&self, name: &Name) -> Result<String> {
         self.jobs.calls.test(name).await
+    }
+
+    /// Who is called when something happens, by name.
+    pub fn webhooks(&self) -> Arc<Subscriptions> {
+        self.jobs.calls.all()
     }
 
     /// The webhooks that are switched off because their receivers are gone.

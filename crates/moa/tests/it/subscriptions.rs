@@ -290,3 +290,63 @@ fn the_pages_tell_what_the_api_tells_and_do_what_it_does() {
     let acts: Vec<_> = acts.as_array().expect("acts").iter().map(|act| &act["action"]).collect();
     assert_eq!(acts, ["webhook.enable", "webhook.test"]);
 }
+
+#[test]
+fn changes_of_webhooks_hold_while_the_node_runs() {
+    let (first, second) = (Receiving::new(|_| Some("200 OK")), Receiving::new(|_| Some("200 OK")));
+    let project = project(&first.url, "types: [run.failed]");
+    let node = up(&project);
+    let api = Api::with_role(&project, &node, "operator");
+    project.call(&["run", "fail"]).expect(1);
+    assert_eq!(next(&first).body["type"], "moa.run.failed");
+    // Somewhere else, of something else, and one that was off.
+    let settings = project.read("moa.yaml").replace(&first.url, &second.url);
+    let settings =
+        settings.replace("run.failed", "run.succeeded").replace("active: false", "active: true");
+    project.write("moa.yaml", &settings);
+    let all = |url: &str| {
+        let url = url.to_owned();
+        move |page: &Json| {
+            page["webhooks"].as_array().is_some_and(|a| a.iter().all(|w| w["url"] == url))
+        }
+    };
+    api.until("/api/v1/webhooks", all(&second.url));
+    project.call(&["jobs", "run", "webhooks"]).expect(0);
+    project.call(&["run", "fail"]).expect(1);
+    let run = project.call(&["run", "work", "--json"]).expect(0).json()["workflowId"].clone();
+    let told = loop {
+        let told = next(&second);
+        if told.body["type"] == "moa.run.succeeded" && told.body["data"]["data"]["run"] == run {
+            break told;
+        }
+    };
+    assert_eq!(told.body["data"]["data"]["workflow"], "work");
+    assert!(first.requests.try_recv().is_err(), "it is not called any more");
+    // A mistake changes nothing; and what isn't named is not there.
+    project.write("moa.yaml", "webhooks: {billing: {url: 7}}\n");
+    // That has the node look at the files.
+    api.get("/api/v1/workflows").expect(200);
+    assert_eq!(api.get("/api/v1/webhooks").json()["webhooks"][0]["url"], json!(second.url));
+    project.write("moa.yaml", "name: shop\n");
+    api.until("/api/v1/webhooks", |page| page["webhooks"] == json!([]));
+    api.post("/api/v1/webhooks/billing/test", &json!({})).refused(404, "not_found");
+}
+
+#[test]
+fn what_the_old_receiver_said_is_not_held_against_the_new_one() {
+    let refuses = Receiving::new(|_| Some("410 Gone"));
+    let takes = Receiving::new(|_| Some("200 OK"));
+    let project = project(&refuses.url, "types: [run.failed]");
+    let node = up(&project);
+    let api = Api::with_role(&project, &node, "operator");
+    project.call(&["run", "fail"]).expect(1);
+    next(&refuses);
+    let settings = project.read("moa.yaml").replace(&refuses.url, &takes.url);
+    project.write("moa.yaml", &settings);
+    let moved = |page: &Json| page["webhooks"][0]["url"] == json!(takes.url);
+    api.until("/api/v1/webhooks", moved);
+    project.call(&["jobs", "run", "webhooks"]).expect(0);
+    let run = project.call(&["run", "fail", "--json"]).expect(1).json()["workflowId"].clone();
+    assert_eq!(next(&takes).body["data"]["data"]["run"], run);
+    assert_eq!(api.get("/api/v1/webhooks").json()["webhooks"][0]["gone"], Json::Null);
+}

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use moa_core::ids::{Name, RunId};
 use moa_core::time::Millis;
-use moa_spec::{Settings, Subscription};
+use moa_spec::Subscription;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -91,11 +91,11 @@ impl Kept {
     }
 }
 
-/// The webhooks of a project that are switched off because their receivers are gone.
-pub fn gone(state: &Path, settings: &Settings) -> BTreeMap<Name, Gone> {
+/// Those of these webhooks that are switched off because their receivers are gone.
+pub fn gone(state: &Path, webhooks: &BTreeMap<Name, Subscription>) -> BTreeMap<Name, Gone> {
     let mut kept = Kept::read(state);
-    kept.fit(&settings.webhooks);
-    kept.gone.retain(|name, _| settings.webhooks.get(name).is_some_and(|one| one.active));
+    kept.fit(webhooks);
+    kept.gone.retain(|name, _| webhooks.get(name).is_some_and(|one| one.active));
     kept.gone
 }
 

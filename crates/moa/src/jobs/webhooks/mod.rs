@@ -11,11 +11,12 @@ pub mod kept;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use moa_core::event::Event;
 use moa_core::ids::Name;
+use moa_core::time::Millis;
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::{HistoryRow, Views};
@@ -40,11 +41,17 @@ const PARTS_MAX: usize = 50;
 /// Bytes of an event that a receiver is told; of a larger one it is told where it is.
 const EVENT_BYTES_MAX: usize = 128 << 10;
 
+/// Webhooks by name.
+pub type Subscriptions = BTreeMap<Name, Subscription>;
+
 /// Calls whoever wants to hear of what happens.
 pub struct Webhooks {
     state: PathBuf,
     views: Arc<dyn Views>,
-    subscriptions: BTreeMap<Name, Subscription>,
+    subscriptions: RwLock<Arc<Subscriptions>>,
+    /// Webhooks whose address has changed while this node runs: until when the receiver at the old
+    /// one may still be answering.
+    moved: StdMutex<BTreeMap<Name, Millis>>,
     /// Takes deliveries; `None` = this node is there for one run, and calls nobody.
     notifier: Option<Arc<dyn Tell>>,
     /// Held by whoever changes what is kept.
@@ -59,9 +66,42 @@ impl Webhooks {
         views: Arc<dyn Views>,
         notifier: Option<Arc<dyn Tell>>,
     ) -> Self {
-        let active = settings.webhooks.iter().filter(|(_, one)| one.active);
-        let subscriptions = active.map(|(name, one)| (name.clone(), one.clone())).collect();
-        Self { state: layout.state(), views, subscriptions, notifier, turn: Mutex::new(()) }
+        let subscriptions = RwLock::new(Arc::new(settings.webhooks.clone()));
+        let (moved, turn) = (StdMutex::default(), Mutex::new(()));
+        Self { state: layout.state(), views, subscriptions, moved, notifier, turn }
+    }
+
+    /// All webhooks, by name; those that are not active too.
+    pub fn all(&self) -> Arc<Subscriptions> {
+        self.subscriptions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts others in their place: what is told from now on is told as they say.
+    pub fn set(&self, webhooks: &Subscriptions) {
+        let now = Arc::new(webhooks.clone());
+        let mut known = self.subscriptions.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *known, now);
+        drop(known);
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, one) in &*before {
+            let other = webhooks.get(name).is_none_or(|now| now.receiver.url != one.receiver.url);
+            if other {
+                moved.insert(name.clone(), view::now().after(one.receiver.timeout));
+            }
+        }
+    }
+
+    /// Those that are to be called.
+    fn active(&self) -> Subscriptions {
+        let all = self.all();
+        let active = all.iter().filter(|(_, one)| one.active);
+        active.map(|(name, one)| (name.clone(), one.clone())).collect()
+    }
+
+    /// Whether what a receiver said then may have been said at another address.
+    fn may_have_moved(&self, name: &Name, at: Millis) -> bool {
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.get(name).is_some_and(|until| at <= *until)
     }
 
     /// Calls a webhook again whose receiver was gone, of what happens from now on; answers whether it
@@ -86,17 +126,16 @@ impl Webhooks {
     /// # Errors
     /// None, unless moa itself fails.
     pub async fn gone(&self) -> Result<BTreeMap<Name, Gone>> {
-        let mut kept = self.kept().await?;
-        kept.fit(&self.subscriptions);
-        Ok(kept.gone)
+        let (state, all) = (self.state.clone(), self.all());
+        aside(move || Ok(kept::gone(&state, &all))).await
     }
 
     fn require(&self, name: &Name) -> Result<()> {
-        if self.subscriptions.contains_key(name) {
+        if self.all().get(name).is_some_and(|one| one.active) {
             return Ok(());
         }
         let failure = Failure::not_found(format!("there is no active webhook {name}"));
-        Err(failure.hint("`webhooks` in moa.yaml names them; changes hold after a restart"))
+        Err(failure.hint("`webhooks` in moa.yaml names them"))
     }
 
     /// Has an event delivered that says nothing, to try whether it arrives; answers its id.
@@ -119,11 +158,11 @@ impl Webhooks {
 
     async fn deliver(&self, notifier: &dyn Tell) -> Result<u64> {
         let _turn = self.turn.lock().await;
-        let last = self.views.last_event().await?;
+        let (last, active) = (self.views.last_event().await?, self.active());
         let mut kept = self.kept().await?;
         let before = kept.clone();
-        kept.fit(&self.subscriptions);
-        for name in self.subscriptions.keys().filter(|name| !kept.gone.contains_key(*name)) {
+        kept.fit(&active);
+        for name in active.keys().filter(|name| !kept.gone.contains_key(*name)) {
             // One that is new tells of what happens from now on. A store that was put back from a
             // backup is behind.
             let mark = kept.marks.entry(name.clone()).or_insert(last);
@@ -134,7 +173,7 @@ impl Webhooks {
             let Some(from) = kept.marks.values().min().copied().filter(|from| *from < last) else {
                 break;
             };
-            delivered += self.part(from, &mut kept, notifier).await?;
+            delivered += self.part((from, &active), &mut kept, notifier).await?;
             self.keep(&kept).await?;
         }
         if kept != before {
@@ -158,7 +197,12 @@ impl Webhooks {
     }
 
     /// Delivers what a part of the history tells; moves the marks behind it.
-    async fn part(&self, from: u64, kept: &mut Kept, notifier: &dyn Tell) -> Result<u64> {
+    async fn part(
+        &self,
+        (from, active): (u64, &Subscriptions),
+        kept: &mut Kept,
+        notifier: &dyn Tell,
+    ) -> Result<u64> {
         let rows = self.views.events(from, PART, PART_EVENTS).await?;
         let Some(end) = rows.last().map(|row| row.seq) else {
             // What was there is deleted by now.
@@ -169,10 +213,10 @@ impl Webhooks {
         let (reader, mut names, mut delivered) =
             (Reader::new(self.views.clone()), Names::default(), 0);
         for row in &rows {
-            self.heed(row, kept).await?;
+            self.heed(row, active, kept).await?;
             let wants = |one: &Subscription| row.events.iter().any(|e| fits(one, type_of(e)));
             let behind = |name: &Name| kept.marks.get(name).is_some_and(|mark| *mark < row.seq);
-            let wanted = self.subscriptions.iter().filter(|(name, one)| behind(name) && wants(one));
+            let wanted = active.iter().filter(|(name, one)| behind(name) && wants(one));
             let wanted: Vec<_> = wanted.collect();
             if wanted.is_empty() {
                 continue;
@@ -198,25 +242,27 @@ impl Webhooks {
 
     /// Switches off the webhook whose receiver refused a delivery because it is gone, if that is what
     /// a commit tells of.
-    async fn heed(&self, row: &HistoryRow, kept: &mut Kept) -> Result<()> {
+    async fn heed(&self, row: &HistoryRow, active: &Subscriptions, kept: &mut Kept) -> Result<()> {
         let refused = |name: &&Name| {
             row.events.iter().any(|event| match event {
                 Event::StepFailed { error, .. } => wire::is_gone(&channel_of(name), &error.message),
                 _ => false,
             })
         };
-        let Some(name) = self.subscriptions.keys().find(refused) else { return Ok(()) };
+        let Some(name) = active.keys().find(refused) else { return Ok(()) };
         // It may be deleted by now. What a run of the project says is no answer of a receiver.
         let Some(run) = self.views.run(row.run).await? else { return Ok(()) };
         if run.row.workflow.as_str() != NOTIFY_WORKFLOW {
             return Ok(());
         }
         // What it said before it was switched on again counts no more.
-        if kept.marks.get(name).is_none_or(|mark| row.seq <= *mark) {
+        if kept.marks.get(name).is_none_or(|mark| row.seq <= *mark)
+            || self.may_have_moved(name, row.at)
+        {
             return Ok(());
         }
         kept.marks.remove(name);
-        kept.gone.insert(name.clone(), Gone::new(&self.subscriptions[name], row.at, row.run));
+        kept.gone.insert(name.clone(), Gone::new(&active[name], row.at, row.run));
         tracing::warn!(webhook = %name, run = %row.run,
             "a webhook is switched off: its receiver says that it is gone");
         Ok(())
