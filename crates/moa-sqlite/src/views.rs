@@ -381,6 +381,10 @@ mod tests {
         // Who has asked goes: the search is under way, and nobody gets its turn before it ends.
         drop(first);
         assert!(others.iter_mut().all(|other| poll(other).is_none()));
+        // It is the search itself that has the turn and a place, not who waited for it.
+        let Searches { places, turn } = &readers.shared.searches;
+        assert_eq!((places.available_permits(), turn.available_permits()), (0, 0));
+        assert_eq!(readers.ask_in_turn(quick).await, Err(StoreError::Busy));
         drop(hold);
         for other in others {
             other.await.expect("it is answered");

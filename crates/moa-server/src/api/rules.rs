@@ -18,6 +18,8 @@ use super::paging::Part;
 use super::runs::list::name;
 use super::triggers;
 use crate::App;
+use crate::auth::Identity;
+use crate::auth::scope::Resource;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
 
@@ -77,7 +79,17 @@ pub async fn get(State(app): State<App>, Path(rule): Path<String>) -> Result<Jso
     Ok(Json(app.control().rule_document(&find(&app, &rule).await?)))
 }
 
-async fn put(app: &App, name: Option<Name>, rule: &Value, replace: bool) -> Result<Response> {
+async fn put(
+    app: &App,
+    who: &Identity,
+    name: Option<Name>,
+    rule: &Value,
+    replace: bool,
+) -> Result<Response> {
+    // Whose `run` is no name makes no rule, which is told as such.
+    if let Some(workflow) = rule["run"].as_str() {
+        who.must_reach(Resource::Runs, Some(workflow))?;
+    }
     // JSON is YAML, and stands as mistakes are told.
     let text = serde_json::to_string_pretty(rule).unwrap_or_default();
     let request = RuleRequest::Put { name, path: PLACE.into(), text, replace };
@@ -96,7 +108,8 @@ async fn put(app: &App, name: Option<Name>, rule: &Value, replace: bool) -> Resu
 /// Make a rule
 ///
 /// The body is what `moa rules create --file` takes: `name`, `run` (the workflow), `on` with `event`,
-/// `match`, `params` and the other keys of an entry of `on`. The same rule again changes nothing.
+/// `match`, `params` and the other keys of an entry of `on`. The same rule again changes nothing. A token
+/// with scopes needs one that starts runs of that workflow too: `runs` or `runs:WORKFLOW`.
 #[utoipa::path(
     post, path = "/api/v1/rules", tag = "rules",
     request_body = Object,
@@ -109,14 +122,16 @@ async fn put(app: &App, name: Option<Name>, rule: &Value, replace: bool) -> Resu
 )]
 pub async fn create(
     State(app): State<App>,
+    who: Identity,
     Json(rule): Json<Map<String, Value>>,
 ) -> Result<Response> {
-    put(&app, None, &Value::Object(rule), false).await
+    put(&app, &who, None, &Value::Object(rule), false).await
 }
 
 /// Make a rule, or change it
 ///
-/// A rule that is switched off stays so unless the body says `on.enabled`.
+/// A rule that is switched off stays so unless the body says `on.enabled`. Scopes are needed as for making
+/// one.
 #[utoipa::path(
     put, path = "/api/v1/rules/{rule}", tag = "rules",
     params(("rule" = String, Path, description = "Its name")),
@@ -130,10 +145,11 @@ pub async fn create(
 )]
 pub async fn replace(
     State(app): State<App>,
+    who: Identity,
     Path(rule): Path<String>,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response> {
-    put(&app, Some(name(&rule)?), &Value::Object(body), true).await
+    put(&app, &who, Some(name(&rule)?), &Value::Object(body), true).await
 }
 
 /// Delete a rule
@@ -154,12 +170,20 @@ async fn switch(app: &App, rule: &str, on: bool) -> Result<Json<RuleChange>> {
 }
 
 /// Switch a rule on
+///
+/// Scopes are needed as for making one.
 #[utoipa::path(
     post, path = "/api/v1/rules/{rule}/enable", tag = "rules",
     params(("rule" = String, Path, description = "Its name")),
     responses((status = 200, description = "It is on", body = RuleChange)),
 )]
-pub async fn enable(State(app): State<App>, Path(rule): Path<String>) -> Result<Json<RuleChange>> {
+pub async fn enable(
+    State(app): State<App>,
+    who: Identity,
+    Path(rule): Path<String>,
+) -> Result<Json<RuleChange>> {
+    let known = find(&app, &rule).await?;
+    who.must_reach(Resource::Runs, Some(known.spec.workflow.as_str()))?;
     switch(&app, &rule, true).await
 }
 

@@ -2,18 +2,17 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use moa_core::time::{Millis, Span};
-use moa_view::now;
+use moa_core::time::Millis;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::paging::Part;
 use crate::App;
-use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::auth::scope::Scope;
 use crate::auth::tokens::{Entry, Kind};
-use crate::error::{Problem, Result};
+use crate::auth::{Ends, Identity};
+use crate::error::Result;
 use crate::extract::{Json, Path, Query};
 
 /// A token or session, without its secret.
@@ -82,7 +81,8 @@ pub struct NewToken {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     scopes: Vec<Scope>,
-    /// How long it holds: `30d`, `12h`; as long as nobody revokes it when not given.
+    /// How long it holds: `30d`, `12h`, `never`; when not given, 90 days if a session makes it, else as
+    /// long as nobody revokes it.
     #[serde(default)]
     expires_in: Option<String>,
 }
@@ -129,16 +129,9 @@ pub async fn create(
     who: Identity,
     Json(new): Json<NewToken>,
 ) -> Result<(StatusCode, Json<MadeToken>)> {
-    let now = now();
-    let expires_at =
-        match new.expires_in.as_deref() {
-            None => None,
-            Some(text) => Some(now.after(text.parse::<Span>().map_err(|e| {
-                Problem::invalid(format!("expires_in: {e}")).hint("write 30d, say")
-            })?)),
-        };
+    let ends = Ends::read(new.expires_in.as_deref().unwrap_or_default())?;
     let NewToken { name, role, scopes, .. } = new;
-    let made = app.auth().token_for(&who, (name, role), scopes, expires_at)?;
+    let made = app.auth().token_for(&who, (name, role), scopes, ends)?;
     let (entry, token) = app.control().make_token(made).await?;
     let expires_at = entry.expires_at.map(|at| at.to_string());
     let Entry { id, role, scopes, .. } = entry;

@@ -50,6 +50,40 @@ use crate::serve::Peer;
 
 /// How long a browser stays signed in.
 pub const SESSION_KEPT: Span = Span::minutes(7 * 24 * 60);
+/// How long a token holds that somebody makes who has signed in, when they don't say.
+pub const PERSONS_TOKEN_KEPT: Span = Span::minutes(90 * 24 * 60);
+
+/// When a token is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Nobody said: what a person made ends by itself, what a program made as its maker does.
+    Usual,
+    /// When somebody ends it.
+    Never,
+    /// After this time.
+    After(Span),
+}
+
+impl Ends {
+    /// Reads `30d` or `never`; nothing = nobody said.
+    ///
+    /// # Errors
+    /// It is none of these.
+    pub fn read(text: &str) -> Result<Self> {
+        match text.trim() {
+            "" => Ok(Self::Usual),
+            "never" => Ok(Self::Never),
+            span => {
+                match span.parse() {
+                    Ok(span) => Ok(Self::After(span)),
+                    Err(e) => Err(Problem::invalid(format!("expires_in: {e}"))
+                        .hint("write 30d, say, or never")),
+                }
+            }
+        }
+    }
+}
+
 /// The header that carries the CSRF token.
 pub const CSRF_HEADER: &str = "x-csrf-token";
 /// The field of a form that carries it.
@@ -221,6 +255,8 @@ impl Auth {
     /// A token that somebody asks for: it reaches no further than who asks, and holds no longer than the
     /// token or JWT that they came with. One that a narrowed token makes ends with its maker too.
     ///
+    /// What a person makes who has signed in ends by itself, unless an admin wants it otherwise.
+    ///
     /// # Errors
     /// It would reach further, or who asks is nobody any more.
     pub fn token_for(
@@ -228,9 +264,20 @@ impl Auth {
         who: &Identity,
         (name, role): (String, Role),
         scopes: Vec<Scope>,
-        expires_at: Option<Millis>,
+        ends: Ends,
     ) -> Result<New> {
         who.scopes.must_cover(&scopes)?;
+        who.must_be(role)?;
+        let expires_at = match ends {
+            Ends::After(span) => Some(now().after(span)),
+            Ends::Never => {
+                who.must_be(Role::Admin)?;
+                None
+            }
+            Ends::Usual => {
+                matches!(who.via, Via::Session { .. }).then(|| now().after(PERSONS_TOKEN_KEPT))
+            }
+        };
         let (end, maker) = match who.via {
             Via::Jwt { until } => (Some(until), None),
             Via::Token | Via::Session { .. } => self.end_of(&who.id)?,

@@ -11,10 +11,10 @@ use serde_json::Value as Json;
 use super::parts::{self, Ask, ask};
 use super::{Page, page};
 use crate::App;
-use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::auth::scope::Scope;
 use crate::auth::tokens::{self, Entry, Kind};
+use crate::auth::{Ends, Identity};
 use crate::error::{Problem, Result};
 use crate::extract::{Form, Path};
 
@@ -181,7 +181,7 @@ fn access(app: &App, who: &Identity, now: Millis) -> Result<Markup> {
                 input id="token-scopes" name="scopes" autocomplete="off"
                     placeholder="Scopes, such as read runs:nightly";
                 label class="unseen" for="token-ends" { "Ends after" }
-                input id="token-ends" name="expires_in" placeholder="Ends after, such as 30d"
+                input id="token-ends" name="expires_in" placeholder="Ends after 90d, or never"
                     autocomplete="off";
                 button class="button" { "Make a token" }
             }))
@@ -259,21 +259,12 @@ pub async fn make(
     who: Identity,
     Form(new): Form<NewToken>,
 ) -> Result<Markup> {
-    let now = now();
-    let expires_at = match new.expires_in.trim() {
-        "" => None,
-        text => {
-            let span: Span = text
-                .parse()
-                .map_err(|e| Problem::invalid(format!("ends after: {e}")).hint("write 30d, say"))?;
-            Some(now.after(span))
-        }
-    };
+    let ends = Ends::read(&new.expires_in)?;
     let words = new.scopes.split_whitespace().map(str::parse::<Scope>);
     let given: Vec<Scope> =
         words.collect::<std::result::Result<_, _>>().map_err(Problem::invalid)?;
     let NewToken { name, role, .. } = new;
-    let made = app.auth().token_for(&who, (name, role), given, expires_at)?;
+    let made = app.auth().token_for(&who, (name, role), given, ends)?;
     let (entry, token) = app.control().make_token(made).await?;
     let body = html! {
         section class="card" {

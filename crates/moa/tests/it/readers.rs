@@ -66,9 +66,23 @@ enum Deaf {
     Socket(Box<WebSocket<TcpStream>>),
 }
 
+/// A connection that holds little of what nobody reads: otherwise what a listener would get could all
+/// lie between the two programs, and nobody would wait for anything.
+fn connect(api: &Api) -> TcpStream {
+    let connect = async {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(4096)?;
+        socket.connect(api.address.parse().expect("an address")).await?.into_std()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let stream = runtime.expect("a runtime").block_on(connect).expect("it listens");
+    stream.set_nonblocking(false).expect("it can be waited for");
+    stream
+}
+
 impl Deaf {
     fn sent(api: &Api, headers: &str) -> Self {
-        let mut stream = TcpStream::connect(&api.address).expect("it listens");
+        let mut stream = connect(api);
         let (host, token) = (&api.address, api.token());
         let request = format!(
             "GET /api/v1/events/stream?after=0 HTTP/1.0\r\nHost: {host}\r\n\
@@ -91,7 +105,7 @@ impl Deaf {
         let mut request = url.into_client_request().expect("a request");
         let bearer = format!("Bearer {}", api.token()).parse().expect("a header");
         request.headers_mut().insert("authorization", bearer);
-        let stream = TcpStream::connect(&api.address).expect("it listens");
+        let stream = connect(api);
         let (socket, _) = tungstenite::client(request, stream).expect("a socket");
         Self::Socket(Box::new(socket))
     }

@@ -303,6 +303,71 @@ fn what_a_narrow_token_makes_ends_with_it() {
 }
 
 #[test]
+fn rules_start_what_their_makers_may_start() {
+    let (project, node) = shop();
+    let admin = Api::with_role(&project, &node, "admin");
+    let rule = |name: &str, run: &str| json!({"name": name, "run": run, "on": {"event": "go.now"}});
+    let of = |scopes: &[&str]| Api::with_scopes(&project, &node, "operator", scopes);
+    let json = "Content-Type: application/json\r\n";
+    let put = |api: &Api, rule: &Json| {
+        let path = format!("/api/v1/rules/{}", text(&rule["name"]));
+        api.send("PUT", &path, json, &rule.to_string())
+    };
+    // Who may do all with triggers starts nothing by that.
+    let triggers = of(&["triggers"]);
+    let pays = rule("pays", "payroll");
+    triggers.post("/api/v1/rules", &pays).refused(403, "forbidden");
+    put(&triggers, &pays).refused(403, "forbidden");
+    let some = of(&["triggers", "runs:nightly"]);
+    some.post("/api/v1/rules", &rule("nights", "nightly")).expect(201);
+    some.post("/api/v1/rules", &pays).refused(403, "forbidden");
+    put(&some, &rule("nights", "payroll")).refused(403, "forbidden");
+    // Nor does it switch on what others have made; it may switch it off.
+    admin.post("/api/v1/rules", &pays).expect(201);
+    let switch = |api: &Api, rule: &str, act: &str| {
+        api.send("POST", &format!("/api/v1/rules/{rule}/{act}"), "", "")
+    };
+    switch(&some, "pays", "disable").expect(200);
+    switch(&some, "pays", "enable").refused(403, "forbidden");
+    switch(&some, "nights", "enable").expect(200);
+    switch(&of(&["triggers", "runs"]), "pays", "enable").expect(200);
+    let known = admin.get("/api/v1/rules").expect(200).json();
+    assert_eq!(known["rules"].as_array().map(Vec::len), Some(2), "{known}");
+}
+
+#[test]
+fn what_people_make_ends_unless_they_want_it_otherwise() {
+    let (project, node) = shop();
+    let nobody = Api::nobody(&node);
+    let link = project.call(&["open", "--print"]).expect(0).out;
+    let code = link.trim().rsplit_once("code=").expect("a code").1;
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let signed = nobody.send("POST", "/sign-in", form, &format!("code={code}")).expect(303);
+    let cookie = signed.header("set-cookie").expect("a cookie").split(';').next().expect("one");
+    let me = nobody.send("GET", "/api/v1/me", &format!("Cookie: {cookie}\r\n"), "").expect(200);
+    let csrf = text(&me.json()["csrf"]);
+    let headers =
+        format!("Cookie: {cookie}\r\nX-CSRF-Token: {csrf}\r\nContent-Type: application/json\r\n");
+    let make = |body: Json| nobody.send("POST", "/api/v1/tokens", &headers, &body.to_string());
+    let new = json!({"name": "mine", "role": "viewer"});
+    let end = |made: Answer| {
+        let end = made.expect(201).json()["expires_at"].clone();
+        end.as_str().map(|text| text.parse::<jiff::Timestamp>().expect("an instant"))
+    };
+    let left = end(make(new.clone())).expect("it ends") - jiff::Timestamp::now();
+    let days = left.total(jiff::Unit::Hour).expect("a time") / 24.0;
+    assert!((89.0..=90.0).contains(&days), "{days}");
+    let mut never = new.clone();
+    never["expires_in"] = "never".into();
+    assert_eq!(end(make(never.clone())), None);
+    // A program says when it wants an end.
+    let admin = Api::with_role(&project, &node, "admin");
+    assert_eq!(end(admin.post("/api/v1/tokens", &new)), None);
+    never["expires_in"] = "soon".into();
+    make(never).refused(400, "invalid_request");
+}
+
+#[test]
 fn what_is_looked_at_is_what_the_scopes_reach_on_every_way() {
     let (project, node) = shop();
     project.write("agents/shell.yaml", "command: [sh, -c, 'cat > got']\n");
