@@ -4,8 +4,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use moa_core::ids::{Name, RunId};
-use moa_ports::views::{KeptAsk, KeptRow};
-use moa_view::events::{Names, Patterns, Picked, Told};
+use moa_ports::search::TEXT_CHARS_MAX;
+use moa_ports::views::{KeptAsk, KeptEvent, KeptRow};
+use moa_view::events::{Names, Patterns, Picked, Told, type_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -58,6 +59,13 @@ pub struct Filter {
     /// Only of steps that are actions of this agent.
     #[serde(default)]
     agent: Option<String>,
+    /// Only those that hold all of these words, each of them in its type or in its data as JSON; small
+    /// and capital letters are the same.
+    #[serde(default)]
+    q: Option<String>,
+    /// The newest before this event number, instead of the newest of all: what an answer calls `older`.
+    #[serde(default)]
+    before: Option<u64>,
     /// At most so many, up to 2000; 200 when not given. An answer may hold fewer although there are
     /// more: of much that nobody asked for, only a part is looked at.
     #[serde(default)]
@@ -74,6 +82,24 @@ pub struct EventPage {
     next: String,
     /// The newest event number: there is nothing more when `next` is the same.
     newest: u64,
+    /// `before` of the question for what is older than all that was looked at; null = there is nothing,
+    /// or it was asked for what is behind something.
+    older: Option<u64>,
+}
+
+/// What somebody asks for, as it is written.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Types with commas.
+    pub types: Option<&'a str>,
+    /// A run, by its id or a part of it.
+    pub run: Option<&'a str>,
+    /// A workflow.
+    pub workflow: Option<&'a str>,
+    /// An agent.
+    pub agent: Option<&'a str>,
+    /// Words.
+    pub q: Option<&'a str>,
 }
 
 /// What a filter asks for.
@@ -82,29 +108,59 @@ pub struct Wanted {
     run: Option<RunId>,
     workflow: Option<Name>,
     agent: Option<Name>,
+    /// Words, as they stand in JSON.
+    words: Vec<String>,
 }
 
 impl Wanted {
-    /// Reads a filter: types with commas, a run by its id or a part of it, names.
+    /// Reads a filter: types with commas, a run by its id or a part of it, names, words.
     ///
     /// # Errors
-    /// There is no such run, or something is not a name.
-    pub async fn read(
-        app: &App,
-        types: Option<&str>,
-        run: Option<&str>,
-        workflow: Option<&str>,
-        agent: Option<&str>,
-    ) -> Result<Self> {
+    /// There is no such run, something is not a name, or the words are very long.
+    pub async fn read(app: &App, asked: Asked<'_>) -> Result<Self> {
         Ok(Self {
-            patterns: Patterns::read(types.unwrap_or_default()),
-            run: match run {
+            patterns: Patterns::read(asked.types.unwrap_or_default()),
+            run: match asked.run {
                 Some(run) => Some(find(app, run).await?),
                 None => None,
             },
-            workflow: workflow.map(name).transpose()?,
-            agent: agent.map(name).transpose()?,
+            workflow: asked.workflow.map(name).transpose()?,
+            agent: asked.agent.map(name).transpose()?,
+            words: words(asked.q.unwrap_or_default())?,
         })
+    }
+
+    /// The run whose events are wanted; `None` = those of all.
+    pub fn run(&self) -> Option<RunId> {
+        self.run
+    }
+
+    /// The events of a commit that may be wanted, none of them read: only [`Wanted::takes`] tells.
+    ///
+    /// # Errors
+    /// The commit is damaged.
+    pub fn may_take<'a>(&self, row: &'a KeptRow) -> Result<Vec<KeptEvent<'a>>> {
+        if !self.has(row.run, &row.workflow) {
+            return Ok(Vec::new());
+        }
+        Ok(self.patterns.of(row)?)
+    }
+
+    /// Whether an event that may be wanted is.
+    pub fn takes(&self, event: &Told<'_>) -> bool {
+        let is_ours = self.agent.as_ref().is_none_or(|wanted| event.agent == Some(wanted));
+        let text = || event.cloud_event()["data"].to_string();
+        is_ours && (self.words.is_empty() || self.has_words(type_of(event.event), &text()))
+    }
+
+    /// Whether only a look at an event tells that it is wanted.
+    pub fn looks(&self) -> bool {
+        self.agent.is_some() || !self.words.is_empty()
+    }
+
+    fn has_words(&self, kind: &str, data: &str) -> bool {
+        let data = data.to_lowercase();
+        self.words.iter().all(|word| kind.contains(word.as_str()) || data.contains(word.as_str()))
     }
 
     /// Whether a commit may hold what is wanted.
@@ -113,9 +169,13 @@ impl Wanted {
             && self.workflow.as_ref().is_none_or(|wanted| wanted == workflow)
     }
 
-    /// Whether an event of such a commit is wanted.
-    pub fn has_event(&self, kind: &str, agent: Option<&Name>) -> bool {
-        self.patterns.fit(kind) && self.agent.as_ref().is_none_or(|wanted| agent == Some(wanted))
+    /// Whether an event of such a commit is wanted; `text` is it as a CloudEvent.
+    pub fn has_event(&self, kind: &str, agent: Option<&Name>, text: &str) -> bool {
+        // The data stand at its end.
+        let data = || text.find("\"data\":").map_or(text, |at| &text[at + 7..]);
+        self.patterns.fit(kind)
+            && self.agent.as_ref().is_none_or(|wanted| agent == Some(wanted))
+            && (self.words.is_empty() || self.has_words(kind, data()))
     }
 
     /// Events of a commit that are wanted and that a mark passes, with their places in it, in order;
@@ -129,26 +189,34 @@ impl Wanted {
         mark: Option<Mark>,
         room: usize,
     ) -> Result<(Vec<(usize, Value)>, bool)> {
-        if !self.has(row.run, &row.workflow) {
-            return Ok((Vec::new(), false));
-        }
-        let mut fit = self.patterns.of(row)?;
+        let mut fit = self.may_take(row)?;
         fit.retain(|event| mark.is_none_or(|mark| mark.passes(row.seq, event.index)));
         // Whose action a step is, only its name tells.
         let mut more = false;
-        if self.agent.is_none() {
+        if !self.looks() {
             more = cut(&mut fit, room, mark.is_none());
         }
         if fit.is_empty() {
             return Ok((Vec::new(), false));
         }
         let picked = Picked::read(app.reader(), names, row, &fit).await?;
-        let is_ours =
-            |event: &Told<'_>| self.agent.as_ref().is_none_or(|wanted| event.agent == Some(wanted));
-        let mut told: Vec<Told<'_>> = picked.told().filter(is_ours).collect();
+        let mut told: Vec<Told<'_>> = picked.told().filter(|event| self.takes(event)).collect();
         more |= cut(&mut told, room, mark.is_none());
         Ok((told.iter().map(|event| (event.index, event.cloud_event())).collect(), more))
     }
+}
+
+/// The words of a text, as they stand in JSON in small letters.
+fn words(text: &str) -> Result<Vec<String>> {
+    if text.chars().count() > TEXT_CHARS_MAX {
+        let text = format!("`q` has at most {TEXT_CHARS_MAX} characters");
+        return Err(Problem::invalid(text));
+    }
+    let word = |word: &str| {
+        let json = Value::from(word.to_lowercase()).to_string();
+        json[1..json.len() - 1].to_owned()
+    };
+    Ok(text.split_whitespace().map(word).collect())
 }
 
 /// Leaves so many at one end; answers whether some had to go.
@@ -207,16 +275,27 @@ pub async fn query(
     Query(filter): Query<Filter>,
 ) -> Result<Json<EventPage>> {
     let limit = limit(filter.limit, 200, EVENTS_MAX)?;
-    let Filter { after, cursor, types, run, workflow, agent, .. } = &filter;
-    let wanted =
-        Wanted::read(&app, types.as_deref(), run.as_deref(), workflow.as_deref(), agent.as_deref());
-    let wanted = wanted.await?;
+    let Filter { after, cursor, types, run, workflow, agent, q, before, .. } = &filter;
+    let asked = Asked {
+        types: types.as_deref(),
+        run: run.as_deref(),
+        workflow: workflow.as_deref(),
+        agent: agent.as_deref(),
+        q: q.as_deref(),
+    };
+    let wanted = Wanted::read(&app, asked).await?;
     let newest = app.reader().views.last_event().await?;
+    let mut older = None;
     let (events, next) = match cursor.as_ref().or(after.as_ref()) {
         Some(after) => behind(&app, &wanted, Mark::read(after)?, newest, limit).await?,
-        None => (latest(&app, &wanted, newest, limit).await?, Mark::behind(newest)),
+        None => {
+            let upto = before.map_or(newest, |before| before.saturating_sub(1).min(newest));
+            let (events, rest) = latest(&app, &wanted, upto, limit).await?;
+            older = rest;
+            (events, Mark::behind(upto))
+        }
     };
-    Ok(Json(EventPage { events, next: next.to_string(), newest }))
+    Ok(Json(EventPage { events, next: next.to_string(), newest, older }))
 }
 
 /// Events behind a mark, and the mark behind them.
@@ -252,8 +331,14 @@ async fn behind(
     Ok((events, mark))
 }
 
-/// The newest events, oldest first.
-async fn latest(app: &App, wanted: &Wanted, mut upto: u64, limit: usize) -> Result<Vec<Value>> {
+/// The newest events, oldest first, and before which event number nothing was looked at; `None` = there
+/// is nothing more.
+async fn latest(
+    app: &App,
+    wanted: &Wanted,
+    mut upto: u64,
+    limit: usize,
+) -> Result<(Vec<Value>, Option<u64>)> {
     let mut names = Names::default();
     // Newest first, until they are turned round.
     let mut events = Vec::new();
@@ -261,19 +346,22 @@ async fn latest(app: &App, wanted: &Wanted, mut upto: u64, limit: usize) -> Resu
     while events.len() < limit
         && let Some(rows) = parts.next(app, upto).await?
     {
-        let Some(oldest) = rows.last() else { break };
-        upto = oldest.seq.saturating_sub(1);
+        if rows.is_empty() {
+            upto = 0;
+            break;
+        }
         for row in &rows {
             let room = limit - events.len();
             let (found, _) = wanted.of(app, &mut names, row, None, room).await?;
             events.extend(found.into_iter().rev().map(|(_, event)| event));
+            upto = row.seq.saturating_sub(1);
             if events.len() == limit {
                 break;
             }
         }
     }
     events.reverse();
-    Ok(events)
+    Ok((events, (upto > 0).then_some(upto + 1)))
 }
 
 /// An event to publish.

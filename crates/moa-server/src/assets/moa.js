@@ -140,6 +140,34 @@
     lead();
   };
 
+  // A page with a filter listens for what fits it, as long as somebody sees it: a browser has few
+  // connections. It takes up behind what it has heard of last.
+  const listenTo = (path) => {
+    const to = new URL(path, location.href);
+    let source = null;
+    const close = () => {
+      source?.close();
+      source = null;
+    };
+    const open = () => {
+      if (document.hidden || source) return;
+      source = new EventSource(to);
+      source.addEventListener("open", look);
+      source.addEventListener("message", (message) => {
+        to.searchParams.set("after", message.lastEventId);
+        look();
+      });
+      source.addEventListener("error", () => {
+        look();
+        if (source?.readyState !== EventSource.CLOSED) return;
+        close();
+        setTimeout(open, 5000);
+      });
+    };
+    document.addEventListener("visibilitychange", () => document.hidden ? close() : open());
+    open();
+  };
+
   // --- Logs that grow -------------------------------------------------------------------------
   const visible = (text) => text.replace(/[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
     (c) => c < " " ? String.fromCharCode(0x2400 + c.charCodeAt(0)) : c === "\u007f" ? "\u2421" : "\ufffd");
@@ -249,7 +277,8 @@
   // What no event tells of, such as alerts, is looked for now and then.
   const canListen = navigator.locks && window.BroadcastChannel && window.EventSource;
   setInterval(look, canListen ? 15000 : 1000);
-  if (canListen && main?.dataset.live) listen();
+  if (canListen && main?.dataset.stream) listenTo(main.dataset.stream);
+  else if (canListen && main?.dataset.live) listen();
   setInterval(() => {
     for (const log of document.querySelectorAll("pre[data-log]")) tail(log);
   }, 1000);

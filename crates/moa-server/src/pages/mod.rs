@@ -39,7 +39,7 @@ use crate::App;
 use crate::auth::may::role_at;
 use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{self, Admin, Approver, Operator, Viewer};
-use crate::auth::scope::Area::{Code, Free, Whole};
+use crate::auth::scope::Area::{ByQuery, Code, Free, Whole};
 use crate::auth::scope::Resource::{
     Agents, Alerts, Audit, Metrics, Node, Runs, Tokens, Triggers, Webhooks, Workflows,
 };
@@ -113,7 +113,8 @@ pub fn add(routes: Routes) -> Routes {
         .page(Least(Viewer), Agents, "GET", "/agents/{agent}", get(agents::one))
         .page(Least(Operator), Agents, "POST", "/agents/{agent}/act", post(agents::act))
         .page(Least(Admin), Code, "POST", "/agents/{agent}/test", post(agents::test::act))
-        .page(Least(Viewer), Runs, "GET", "/events", get(events::show))
+        .page(Least(Viewer), ByQuery(Runs), "GET", "/events", get(events::show))
+        .page(Least(Viewer), ByQuery(Runs), "GET", "/events/stream", get(crate::stream::changes::stream))
         .page(Least(Viewer), Webhooks, "GET", "/webhooks", get(webhooks::show))
         .page(Least(Viewer), Webhooks, "GET", "/webhooks/{webhook}", get(webhooks::one))
         .page(Least(Operator), Webhooks, "POST", "/webhooks/{webhook}/act", post(webhooks::act))
@@ -148,6 +149,8 @@ pub struct Page<'a> {
     pub json: Option<String>,
     /// What to ask whether the page has changed, and what is answered now.
     pub live: Option<(String, String)>,
+    /// What to listen to for changes; what happens in all runs when not given.
+    pub stream: Option<String>,
     /// All of it.
     pub body: Option<Markup>,
 }
@@ -177,7 +180,8 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
     let live = page.live.as_ref();
     let main = html! {
         main id="main" tabindex="-1"
-            data-live=[live.map(|(ask, _)| ask)] data-now=[live.map(|(_, now)| now)] {
+            data-live=[live.map(|(ask, _)| ask)] data-now=[live.map(|(_, now)| now)]
+            data-stream=[page.stream.as_ref()] {
             @if !page.above.is_empty() {
                 nav class="above" aria-label="Above" {
                     @for (to, name) in &page.above { a href=(to) { (parts::line(name)) } " / " }

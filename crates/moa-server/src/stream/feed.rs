@@ -12,7 +12,7 @@ use super::mark::Mark;
 use super::ring::{COMMITS, EVENTS, Ring};
 use super::{BEAT, Filter};
 use crate::App;
-use crate::api::events::Wanted;
+use crate::api::events::{Asked, Wanted};
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::serve::stopped;
@@ -64,15 +64,15 @@ impl Feed {
         filter: &Filter,
         last: Option<&str>,
     ) -> Result<Self> {
-        let Filter { types, run, workflow, agent, .. } = filter;
-        let wanted = Wanted::read(
-            app,
-            types.as_deref(),
-            run.as_deref(),
-            workflow.as_deref(),
-            agent.as_deref(),
-        );
-        let wanted = wanted.await?;
+        let Filter { types, run, workflow, agent, q, .. } = filter;
+        let asked = Asked {
+            types: types.as_deref(),
+            run: run.as_deref(),
+            workflow: workflow.as_deref(),
+            agent: agent.as_deref(),
+            q: q.as_deref(),
+        };
+        let wanted = Wanted::read(app, asked).await?;
         let mark = last.or(filter.after.as_deref()).map(Mark::read).transpose()?;
         let place = app.stream_place()?;
         let ring = app.hub().join(app).await?;
@@ -146,7 +146,7 @@ impl Feed {
                 }
                 self.looked.1 += 1;
                 if self.mark.passes(commit.seq, event.index)
-                    && self.wanted.has_event(event.kind, event.agent.as_ref())
+                    && self.wanted.has_event(event.kind, event.agent.as_ref(), &event.text)
                 {
                     bytes += event.text.len();
                     let id = format!("{}.{}", commit.seq, event.index);

@@ -5,6 +5,7 @@
 //! reader that doesn't read holds up nobody: at most one part of events waits for it, and it is cut
 //! off in the end.
 
+pub mod changes;
 mod commit;
 mod feed;
 pub mod mark;
@@ -63,6 +64,10 @@ pub struct Filter {
     /// Only of steps that are actions of this agent.
     #[serde(default)]
     agent: Option<String>,
+    /// Only those that hold all of these words, each of them in its type or in its data as JSON; small
+    /// and capital letters are the same.
+    #[serde(default)]
+    q: Option<String>,
 }
 
 /// A WebSocket, if that is what is asked for.

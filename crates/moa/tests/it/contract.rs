@@ -528,6 +528,7 @@ fn agents_and_events(c: &mut Contract) {
     c.call("GET", "/api/v1/jobs", &[], None).expect(200);
     c.call("POST", "/api/v1/jobs/{job}/run", &["retention"], None).expect(200);
     c.call("GET", "/api/v1/events?after=0&types=run.*", &[], None).expect(200);
+    c.call("GET", "/api/v1/events?before=5&q=hello", &[], None).expect(200);
     let event = json!({"type": "order.paid", "data": {"n": 1}, "key": "one"});
     for (path, fill) in
         [("/hooks/{workflow}", &["hook"][..]), ("/hooks/{workflow}/{trigger}", &["hook", "on_1"])]

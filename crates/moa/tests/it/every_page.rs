@@ -10,8 +10,15 @@ use crate::notify::Receiving;
 use crate::project::{Node, Project};
 
 /// Routes of the dashboard that are no pages of their own.
-const NO_PAGES: [&str; 6] =
-    ["/assets/{name}", "/live", "/live/stream", "/dashboard", oidc::START, oidc::BACK];
+const NO_PAGES: [&str; 7] = [
+    "/assets/{name}",
+    "/live",
+    "/live/stream",
+    "/events/stream",
+    "/dashboard",
+    oidc::START,
+    oidc::BACK,
+];
 
 /// An agent of which an attempt runs until the file `go` is there, with limits of each kind.
 const PRESS: &str = "name: Press\ndescription: Prints what it is given, one sheet at a time.\n\
@@ -189,6 +196,7 @@ fn fixed() -> impl Iterator<Item = (&'static str, &'static str)> {
         ("inbox", "/inbox"),
         ("alerts", "/alerts"),
         ("events", "/events"),
+        ("events-some", "/events?types=step.*&workflow=breaks&q=ink"),
         ("webhooks", "/webhooks"),
         ("webhook", "/webhooks/billing"),
         ("webhook-dead", "/webhooks/chat?dead=true"),

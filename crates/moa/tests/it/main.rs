@@ -14,6 +14,7 @@ mod compare;
 mod contract;
 mod definitions;
 mod demo;
+mod events;
 mod every_page;
 mod expr;
 mod fairness;

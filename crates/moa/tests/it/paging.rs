@@ -118,6 +118,8 @@ fn lists(document: &Json) -> Vec<List> {
         ("/api/v1/health", "jobs"),
         ("/api/v1/metrics/history", "points"),
         ("/api/v1/runs/{run}", "steps"),
+        // Bounded, and says what it leaves out.
+        ("/api/v1/runs/{run}/compare", "changes"),
         ("/api/v1/state", "workflows"),
         ("/api/v1/workflows/{workflow}", "params"),
         ("/api/v1/workflows/{workflow}/diff", "changes"),

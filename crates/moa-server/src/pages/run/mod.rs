@@ -291,6 +291,7 @@ pub fn frame(
             called: Some(shown.called().1),
             live,
             body: Some(body),
+            ..Page::default()
         },
     )
 }

@@ -82,6 +82,7 @@ pub async fn show(
         called: super::called(&known),
         live,
         body: Some(body),
+        ..Page::default()
     };
     Ok(page(&app, &who, shown))
 }

@@ -54,6 +54,38 @@ fn a_run_is_made_anew_with_other_params_and_compared() {
 }
 
 #[test]
+fn events_that_fit_a_filter_show_by_themselves() {
+    if !is_there("browser_events") {
+        return;
+    }
+    let project = Project::with("pack", PACK);
+    project.workflow("broken", "steps: [{id: bad, run: 'exit 3', retry: never}]\n");
+    let node = project.up();
+    project.call(&["run", "broken", "-q"]).expect(1);
+    let browser = Browser::signed_in(&project, &node, "viewer");
+    browser.go("/events");
+    browser.write("#types", "run.failed");
+    browser.script("document.querySelector('#workflow').value = 'broken'");
+    browser.click("form[action='/events'] button");
+    browser.until("return new URLSearchParams(location.search).get('workflow') === 'broken'");
+    let rows = |count: usize| {
+        format!("return document.querySelectorAll('main tbody tr').length === {count}")
+    };
+    browser.until(&rows(1));
+    browser.script("window.same = true");
+    project.call(&["run", "pack", "-q"]).expect(0);
+    project.call(&["run", "broken", "-q"]).expect(1);
+    browser.until(&rows(2));
+    assert_eq!(browser.script("return window.same"), true, "the page is not loaded again");
+    assert_eq!(browser.script("return document.querySelector('#types').value"), "run.failed");
+    // The address leads to the same.
+    let address = browser.script("return location.pathname + location.search");
+    browser.go(address.as_str().expect("an address"));
+    browser.until(&rows(2));
+    browser.is_clean();
+}
+
+#[test]
 fn a_view_of_the_list_is_saved_opened_and_deleted() {
     if !is_there("browser_views") {
         return;
