@@ -5,6 +5,7 @@
 pub mod agents;
 pub mod alerts;
 pub mod audit;
+pub mod calendar;
 pub mod events;
 pub mod files;
 pub mod health;
@@ -21,6 +22,7 @@ pub mod rules;
 pub mod runs;
 pub mod secrets;
 pub mod seed;
+pub mod settings;
 pub mod state;
 pub mod tasks;
 pub mod tokens;
@@ -101,6 +103,7 @@ fn definitions(routes: Routes) -> Routes {
         .api(Least(Operator), Runs, routes!(workflows::execute))
         .api(Least(Viewer), ByQuery(Triggers), routes!(triggers::list))
         .api(Least(Viewer), ByQuery(Triggers), routes!(triggers::schedules))
+        .api(Least(Viewer), Triggers, routes!(calendar::get))
         .api(Least(Viewer), Triggers, routes!(triggers::get))
         .api(Least(Viewer), Triggers, routes!(triggers::next))
         .api(Least(Viewer), Triggers, routes!(triggers::slots))
@@ -130,6 +133,7 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Viewer), Node, routes!(health::health))
         .api(Least(Viewer), Metrics, routes!(metrics::scrape))
         .api(Least(Viewer), Whole, routes!(state::get))
+        .api(Least(Viewer), Node, routes!(settings::get))
         .api(Least(Viewer), Free, routes!(me::get))
         .api(Least(Viewer), Whole, routes!(rows::ask))
         .api(Least(Viewer), Free, routes!(document_json))

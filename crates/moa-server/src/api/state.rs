@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use moa_view::node::NodeStatus;
 use moa_view::now;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -57,6 +58,24 @@ pub struct NodeState {
     stopping: bool,
 }
 
+impl From<NodeStatus> for NodeState {
+    fn from(status: NodeStatus) -> Self {
+        let NodeStatus { info, engine, .. } = status;
+        Self {
+            pid: info.pid,
+            node: info.node.to_string(),
+            moa: info.moa,
+            started_at: info.started_at.to_string(),
+            uptime_ms: now().since(info.started_at).0,
+            runs_cached: engine.runs_cached,
+            commits: engine.commits,
+            batches: engine.batches,
+            degraded: engine.degraded,
+            stopping: engine.stopping,
+        }
+    }
+}
+
 /// Numbers for the whole store.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TotalsState {
@@ -91,7 +110,7 @@ pub struct WorkflowState {
 pub async fn get(State(app): State<App>) -> Result<Json<NodeReport>> {
     let status = app.control().status().await;
     let totals = app.reader().views.totals().await?;
-    let engine = status.engine;
+    let engine = status.engine.clone();
     let words = |counts: BTreeMap<moa_core::ids::Name, u32>| {
         counts.into_iter().map(|(name, count)| (name.to_string(), count)).collect()
     };
@@ -102,18 +121,7 @@ pub async fn get(State(app): State<App>) -> Result<Json<NodeReport>> {
     Ok(Json(NodeReport {
         at: now().to_string(),
         project: app.project().to_owned(),
-        node: NodeState {
-            pid: status.info.pid,
-            node: status.info.node.to_string(),
-            moa: status.info.moa,
-            started_at: status.info.started_at.to_string(),
-            uptime_ms: now().since(status.info.started_at).0,
-            runs_cached: engine.runs_cached,
-            commits: engine.commits,
-            batches: engine.batches,
-            degraded: engine.degraded,
-            stopping: engine.stopping,
-        },
+        node: NodeState::from(status.clone()),
         totals: TotalsState {
             runs: totals.runs,
             ready: totals.ready,

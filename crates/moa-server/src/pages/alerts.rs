@@ -64,7 +64,7 @@ pub async fn show(
     let shown = Page {
         nav: "/alerts",
         title: "Alerts",
-        json: Some("/api/v1/alerts?all=true".into()),
+        json: Some("/api/v1/alerts?all=true&limit=500".into()),
         live,
         body: Some(body),
         ..Page::default()

@@ -103,13 +103,15 @@ pub async fn show(
             p { a class="button" href={ "/inbox?before=" (next) } { "Older questions" } }
         }
     };
+    let cursor = before.map_or_else(String::new, |before| format!("&cursor={before}"));
+    let json = format!("/api/v1/runs?status=open&asks=true&limit={RUNS}{cursor}");
     Ok(page(
         &app,
         &who,
         Page {
             nav: "/inbox",
             title: "Inbox",
-            json: Some("/api/v1/runs?status=open&asks=true".into()),
+            json: Some(json),
             live,
             body: Some(body),
             ..Page::default()

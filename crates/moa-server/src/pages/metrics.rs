@@ -324,7 +324,7 @@ pub async fn production(State(app): State<App>, who: Identity) -> Result<Markup>
         nav: "/charts",
         title: "Production",
         above: vec![("/charts".into(), "Metrics".into())],
-        json: Some("/api/v1/metrics".into()),
+        json: Some("/api/v1/metrics?limit=500".into()),
         live,
         body: Some(body),
         ..Page::default()

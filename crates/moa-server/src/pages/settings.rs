@@ -53,7 +53,7 @@ fn frame(app: &App, who: &Identity, body: Markup) -> Markup {
     let shown = Page {
         nav: "/settings",
         title: "Settings",
-        json: Some("/api/v1/health".into()),
+        json: Some("/api/v1/settings".into()),
         body: Some(body),
         ..Page::default()
     };
@@ -92,7 +92,7 @@ pub async fn config(State(app): State<App>, who: Identity) -> Markup {
         nav: "/settings",
         title: "Configuration",
         above: vec![("/settings".into(), "Settings".into())],
-        json: Some("/api/v1/config".into()),
+        json: Some("/api/v1/config?limit=500".into()),
         body: Some(body),
         ..Page::default()
     };

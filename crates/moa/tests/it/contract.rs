@@ -221,6 +221,8 @@ fn every_documented_call_answers_as_documented() {
     let made = c.call("POST", "/api/v1/tokens", &[], Some(json!({"name": "t", "role": "viewer"})));
     let id = made.expect(201).json()["id"].as_str().expect("an id").to_owned();
     c.call("GET", "/api/v1/tokens", &[], None).expect(200);
+    let settings = c.call("GET", "/api/v1/settings", &[], None).expect(200).json();
+    assert!(settings["tokens"].as_array().is_some_and(|all| !all.is_empty()), "{settings}");
     c.call("DELETE", "/api/v1/tokens/{token}", &[&id], None).expect(204);
     streams(&mut c);
     not_changed(&mut c, &run);
@@ -455,6 +457,11 @@ fn secrets_and_audit(c: &mut Contract) {
 fn workflows(c: &mut Contract) {
     c.call("GET", "/api/v1/workflows", &[], None).expect(200);
     c.call("GET", "/api/v1/workflows/{workflow}", &["hello"], None).expect(200);
+    let path = "/api/v1/workflows/{workflow}?source=true";
+    let whole = c.call("GET", path, &["hello"], None).expect(200).json();
+    assert_eq!(whole["source"], WORKFLOW);
+    let path = format!("{path}&version={}", whole["hash"].as_str().expect("a hash"));
+    assert_eq!(c.call("GET", &path, &["hello"], None).expect(200).json()["source"], WORKFLOW);
     for part in ["source", "versions", "graph"] {
         let path = format!("/api/v1/workflows/{{workflow}}/{part}");
         c.call("GET", &path, &["hello"], None).expect(200);
@@ -475,6 +482,8 @@ fn triggers(c: &mut Contract) {
     let listed = c.call("GET", "/api/v1/triggers", &[], None).expect(200).json();
     let name = listed["triggers"][0]["name"].as_str().expect("a name").replace('/', "%2F");
     c.call("GET", "/api/v1/schedules?workflow=hello", &[], None).expect(200);
+    let days = c.call("GET", "/api/v1/calendar", &[], None).expect(200).json();
+    assert_eq!(days["days"][1]["schedules"][0]["slots"], 1, "{days}");
     let at = |part: &str| format!("/api/v1/triggers/{{trigger}}{part}");
     c.call("GET", &at(""), &[&name], None).expect(200);
     let next = c.call("GET", &at("/next?count=3"), &[&name], None).expect(200).json();

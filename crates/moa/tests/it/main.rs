@@ -27,6 +27,7 @@ mod hostile;
 mod housekeeping;
 mod http;
 mod issuer;
+mod json_of_pages;
 mod jwt;
 mod leaks;
 mod metrics;

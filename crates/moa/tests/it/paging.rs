@@ -113,13 +113,17 @@ struct List {
 fn lists(document: &Json) -> Vec<List> {
     // What is no list though it holds one: nothing of it grows with what people do.
     let others = [
+        ("/api/v1/agents/{agent}", "endpoints"),
         ("/api/v1/agents/{agent}/health", "limits"),
         ("/api/v1/audit/verify", "findings"),
+        ("/api/v1/calendar", "days"),
         ("/api/v1/health", "jobs"),
         ("/api/v1/metrics/history", "points"),
         ("/api/v1/runs/{run}", "steps"),
         // Bounded, and says what it leaves out.
         ("/api/v1/runs/{run}/compare", "changes"),
+        // As its page shows them: the lists of their own have pages.
+        ("/api/v1/settings", "jobs"),
         ("/api/v1/state", "workflows"),
         ("/api/v1/workflows/{workflow}", "params"),
         ("/api/v1/workflows/{workflow}/diff", "changes"),

@@ -46,6 +46,8 @@ pub struct WorkflowItem {
     /// What is wrong with its file, and what looks wrong.
     #[schema(value_type = Vec<Object>)]
     diagnostics: Vec<Value>,
+    /// Its text, where that is asked for.
+    source: Option<String>,
 }
 
 impl From<FileWorkflow> for WorkflowItem {
@@ -65,6 +67,7 @@ impl From<FileWorkflow> for WorkflowItem {
                 serde_json::to_value(&plan.params).unwrap_or_default()
             }),
             diagnostics: file.problems,
+            source: None,
         }
     }
 }
@@ -99,6 +102,19 @@ pub struct Version {
     version: Option<String>,
 }
 
+/// Which version, and what of it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Shown {
+    /// A version label or the start of a hash; what the file says now when not given.
+    #[serde(default)]
+    version: Option<String>,
+    /// With its text.
+    #[serde(default)]
+    source: bool,
+}
+
 /// The plan and the text of a version.
 async fn version(app: &App, workflow: &str, version: Option<&str>) -> Result<(Plan, String)> {
     let name = name(workflow)?;
@@ -124,14 +140,36 @@ async fn file(app: &App, workflow: &str) -> Result<FileWorkflow> {
 /// A workflow
 #[utoipa::path(
     get, path = "/api/v1/workflows/{workflow}", tag = "workflows",
-    params(("workflow" = String, Path, description = "Its id")),
+    params(("workflow" = String, Path, description = "Its id"), Shown),
     responses((status = 200, description = "As its file says", body = WorkflowItem)),
 )]
 pub async fn get(
     State(app): State<App>,
     Path(workflow): Path<String>,
+    Query(asked): Query<Shown>,
 ) -> Result<Json<WorkflowItem>> {
-    Ok(Json(file(&app, &workflow).await?.into()))
+    let (mut item, source) = match &asked.version {
+        Some(label) => {
+            let served = version(&app, &workflow, Some(label)).await?;
+            let (name, source) = (name(&workflow)?, served.1.clone());
+            let kept = FileWorkflow {
+                name,
+                broken: false,
+                problems: Vec::new(),
+                served: Some(served),
+                file: None,
+            };
+            (WorkflowItem::from(kept), Some(source))
+        }
+        None => {
+            let file = file(&app, &workflow).await?;
+            let own = file.file.as_ref().map(|(own, _)| own.clone());
+            let source = own.or_else(|| file.served.as_ref().map(|(_, served)| served.clone()));
+            (WorkflowItem::from(file), source)
+        }
+    };
+    item.source = source.filter(|_| asked.source);
+    Ok(Json(item))
 }
 
 /// The text of a workflow

@@ -165,7 +165,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let shown = Page {
         nav: "/agents",
         title: "Agents",
-        json: Some("/api/v1/agents".into()),
+        json: Some("/api/v1/agents?limit=500".into()),
         live,
         body: Some(body),
         ..Page::default()

@@ -13,6 +13,7 @@ use moa_ports::triggers::OccurrenceFilter;
 use moa_view::trigger::{Known, instant};
 use moa_view::{now, text};
 use serde::Deserialize;
+use url::form_urlencoded;
 
 use super::{path, words};
 use crate::App;
@@ -66,9 +67,27 @@ pub async fn show(
     };
     let title = format!("Backfill {}", known.spec.title());
     let above = vec![("/schedules".into(), "Schedules".into()), (path(&known), known.spec.title())];
-    let shown =
-        Page { nav: "/schedules", title: &title, above, body: Some(body), ..Page::default() };
+    let json = format!("/api/v1/triggers/{}", known.spec.title().replace('/', "%2F"));
+    let json = match asked {
+        // What became of the slots of the range tells which of them would be started.
+        true => format!("{json}/slots?{}&limit={ROWS}", range_query(&range)),
+        false => json,
+    };
+    let shown = Page {
+        nav: "/schedules",
+        title: &title,
+        above,
+        json: Some(json),
+        called: super::called(&known),
+        body: Some(body),
+        ..Page::default()
+    };
     Ok(page(&app, &who, shown))
+}
+
+fn range_query(range: &Range) -> String {
+    let pairs = [("from", &range.from), ("to", &range.to)];
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 fn form(known: &Known, range: &Range) -> Markup {

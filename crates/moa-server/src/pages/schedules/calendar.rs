@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use moa_core::schedule::Zone;
 use moa_core::time::{Millis, Span};
 use moa_view::now;
+use moa_view::trigger::Known;
 
 use super::{Coming, SLOTS_OF_ONE, clock, coming, path};
 use crate::App;
@@ -22,30 +23,42 @@ const TIMES: usize = 3;
 /// Schedules of a day that are named.
 const NAMES: usize = 10;
 
+/// Slots by day and schedule.
+pub type ByDay<'a> = BTreeMap<String, BTreeMap<String, Vec<Coming<'a>>>>;
+
+/// The slots of the coming days, of all schedules that may start runs.
+pub fn by_day<'a>(all: &'a [Known], now: Millis, zone: &Zone) -> ByDay<'a> {
+    let at = |day: u64| now.after(days(day));
+    let mut found: ByDay<'a> =
+        (0..DAYS).map(|day| (date(now, zone, day), BTreeMap::new())).collect();
+    // Day by day: a schedule with many slots in one has its places in the others too.
+    for slot in (0..DAYS).flat_map(|day| coming(all, at(day), at(day + 1))) {
+        let day = slot.local.get(..10).unwrap_or_default().to_owned();
+        let title = slot.trigger.spec.title();
+        found.entry(day).or_default().entry(title).or_default().push(slot);
+    }
+    // The day after the last one would be there with its first hours alone.
+    let last = date(now, zone, DAYS - 1);
+    found.retain(|day, _| *day <= last);
+    found
+}
+
+/// Whether so many slots of a schedule and day are as many as are looked for.
+pub fn is_full(slots: usize) -> bool {
+    slots >= SLOTS_OF_ONE
+}
+
 /// The calendar.
 pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let all = known(&app, None).await?;
     let (now, zone) = (now(), app.control().zone());
-    let at = |day: u64| now.after(days(day));
-    // Day by day: a schedule with many slots in one has its places in the others too.
-    let slots: Vec<Coming<'_>> =
-        (0..DAYS).flat_map(|day| coming(&all, at(day), at(day + 1))).collect();
-    let mut days: BTreeMap<String, BTreeMap<String, Vec<&Coming<'_>>>> =
-        (0..DAYS).map(|day| (date(now, &zone, day), BTreeMap::new())).collect();
-    for slot in &slots {
-        let day = slot.local.get(..10).unwrap_or_default().to_owned();
-        let title = slot.trigger.spec.title();
-        days.entry(day).or_default().entry(title).or_default().push(slot);
-    }
+    let days = by_day(&all, now, &zone);
     let today = date(now, &zone, 0);
-    // The day after the last one would be there with its first hours alone.
-    let last = date(now, &zone, DAYS - 1);
-    days.retain(|day, _| *day <= last);
     let body = html! {
         p class="dim" {
             "Each time is that of its schedule's zone; today is that of " (zone.name()) "."
         }
-        @if slots.is_empty() { (parts::empty("No schedule is due in these days", &html! {})) }
+        @if days.values().all(BTreeMap::is_empty) { (parts::empty("No schedule is due in these days", &html! {})) }
         div class="days" {
             @for (day, schedules) in &days {
                 div class=[(*day == today).then_some("today")] {
@@ -74,7 +87,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         nav: "/schedules",
         title: "Calendar",
         above: vec![("/schedules".into(), "Schedules".into())],
-        json: Some("/api/v1/schedules".into()),
+        json: Some("/api/v1/calendar".into()),
         body: Some(body),
         ..Page::default()
     };
@@ -83,7 +96,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
 
 /// How many there are.
 fn many(count: usize) -> String {
-    if count < SLOTS_OF_ONE { count.to_string() } else { format!("{SLOTS_OF_ONE}+") }
+    if is_full(count) { format!("{SLOTS_OF_ONE}+") } else { count.to_string() }
 }
 
 /// So many days.

@@ -157,7 +157,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         nav: "/schedules",
         title: "Schedules",
         actions: Some(actions),
-        json: Some("/api/v1/triggers".into()),
+        json: Some("/api/v1/triggers?limit=500".into()),
         live,
         body: Some(body),
         ..Page::default()

@@ -72,13 +72,18 @@ pub async fn show(
         }
     };
     let title = known.spec.title();
+    let json = format!("/api/v1/triggers/{}", title.replace('/', "%2F"));
+    let json = match wanted.outcome.as_str() {
+        "" => json,
+        outcome => format!("{json}/slots?outcome={outcome}&limit={OCCURRENCES}"),
+    };
     let shown = Page {
         nav: "/schedules",
         title: &title,
         above: vec![("/schedules".into(), "Schedules".into())],
         beside: Some(state_word(known.word().0)),
         actions: Some(act::actions(&who, &known)),
-        json: Some(format!("/api/v1/triggers/{}", title.replace('/', "%2F"))),
+        json: Some(json),
         called: super::called(&known),
         live,
         body: Some(body),

@@ -134,7 +134,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let shown = Page {
         nav: "/workflows",
         title: "Workflows",
-        json: Some("/api/v1/workflows".into()),
+        json: Some("/api/v1/workflows?limit=500".into()),
         live,
         body: Some(body),
         ..Page::default()
@@ -219,7 +219,7 @@ pub async fn one(
         }
         @if sees_runs { (last_card(&app, name).await?) }
     };
-    let json = Some(format!("/api/v1/workflows/{name}"));
+    let json = Some(format!("/api/v1/workflows/{name}{}", served(&shown)));
     Ok(frame(&app, &who, &shown, "", json, live, body))
 }
 
@@ -232,6 +232,14 @@ async fn last_card(app: &App, name: &Name) -> Result<Markup> {
             (runs::table(&last, now(), false))
         }
     })
+}
+
+/// What the call of the API that answers the same ends with: a workflow that has no file has versions.
+pub fn served(shown: &Shown) -> String {
+    match (&shown.file, &shown.plan) {
+        (None, Some((plan, _))) => format!("?version={}", plan.hash),
+        _ => query(shown),
+    }
 }
 
 /// What a link to the same version ends with.

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use moa_view::text;
 use serde_json::Value as Json;
 
-use super::{Shown, Version, frame, problems, query};
+use super::{Shown, Version, frame, problems};
 use crate::App;
 use crate::api::workflows::redacted;
 use crate::auth::Identity;
@@ -58,6 +58,8 @@ pub async fn show(
             },
         }
     };
-    let json = format!("/api/v1/workflows/{}/source{}", shown.name, query(&shown));
+    let version = super::served(&shown);
+    let more = if version.is_empty() { "?" } else { "&" };
+    let json = format!("/api/v1/workflows/{}{version}{more}source=true", shown.name);
     Ok(frame(&app, &who, &shown, "/source", Some(json), None, body))
 }

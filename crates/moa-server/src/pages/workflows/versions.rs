@@ -96,7 +96,7 @@ pub async fn show(
             }
         }
     };
-    let json = format!("/api/v1/workflows/{name}/versions");
+    let json = json(name, differs.as_ref().map(|(from, to, _)| (from, to)));
     Ok(frame(&app, &who, &shown, "/versions", Some(json), None, body))
 }
 
@@ -111,6 +111,14 @@ async fn texts(
     let to = app.reader().version(name, Some(to)).await?;
     let texts = [redacted(app, &from.source).await, redacted(app, &to.source).await];
     Ok(([from.hash, to.hash], texts))
+}
+
+/// The call that answers the same.
+fn json(name: &Name, two: Option<(&VersionHash, &VersionHash)>) -> String {
+    match two {
+        Some((from, to)) => format!("/api/v1/workflows/{name}/diff?from={from}&to={to}"),
+        None => format!("/api/v1/workflows/{name}/versions?limit={VERSIONS}"),
+    }
 }
 
 /// Lines that differ, with some around them.
