@@ -19,6 +19,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::node::{self, lock};
 use crate::place::Place;
 use crate::project::{self, Layout, Loaded};
+use crate::remote::Remote;
 use crate::table::{Cell, Table};
 use crate::ui::{Style, Ui};
 use crate::view::now;
@@ -332,6 +333,9 @@ fn endpoint_document(one: &Endpoint) -> Json {
 }
 
 fn test(args: TestArgs, context: &Context) -> Result {
+    if let Place::There(remote) = context.place()? {
+        return test_elsewhere(args, &remote, context);
+    }
     let layout = context.layout()?;
     let loaded = project::load(&layout, None)?;
     if loaded.settings_broken {
@@ -374,6 +378,20 @@ fn make(task: Task, project: &project::Project, context: &Context) -> Result {
     drop(worker);
     wire::forget_attempts(&layout, run);
     report(outcome?, took, context)
+}
+
+/// Has the node make the attempt, which uses its secrets and what is on its machine.
+fn test_elsewhere(args: TestArgs, remote: &Remote, context: &Context) -> Result {
+    let TestArgs { agent, action, params, timeout } = args;
+    let (mut params, texts) = params.read()?;
+    params.extend(texts.into_iter().map(|(name, text)| (name, moa_spec::free_param(&text))));
+    let tried = runtime()?.block_on(remote.test_agent(&agent, &action, params, timeout))?;
+    if tried.log_cut {
+        context.ui.note("the node shows the end of what the attempt wrote");
+    }
+    context.ui.err_raw(&wire::terminal_text(tried.log.as_bytes()));
+    let (outcome, took) = tried.outcome();
+    report(outcome, took, context)
 }
 
 fn show_log(layout: &Layout, run: RunId, step: &str, attempt: u32, ui: &Ui) {

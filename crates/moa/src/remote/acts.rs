@@ -1,6 +1,10 @@
 //! What changes something on a node elsewhere.
 
+use std::sync::Arc;
+
 use moa_core::ids::{Name, RunId};
+use moa_core::machine::Outcome;
+use moa_core::step::StepError;
 use moa_core::time::Span;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Priority;
@@ -72,7 +76,51 @@ fn priority_of(priority: Option<Priority>) -> Json {
     priority.map_or(Json::Null, |priority| json!(priority))
 }
 
+/// A test of an agent, as the node tells it.
+#[derive(Debug, Deserialize)]
+pub struct Tried {
+    test: TriedTest,
+    output: Option<Json>,
+    again_after_ms: Option<u64>,
+    /// The end of what the attempt wrote.
+    pub log: String,
+    /// Whether it wrote more before that.
+    pub log_cut: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct TriedTest {
+    took_ms: u64,
+    error: Option<StepError>,
+}
+
+impl Tried {
+    /// What came of the attempt, and how long it took.
+    pub fn outcome(self) -> (Outcome, Span) {
+        let outcome = match (self.test.error, self.again_after_ms) {
+            (None, _) => Outcome::Succeeded { output: self.output.map(Arc::new) },
+            (Some(error), None) => Outcome::Failed { error },
+            (Some(error), Some(after)) => Outcome::RateLimited { error, after: Span(after) },
+        };
+        (outcome, Span(self.test.took_ms))
+    }
+}
+
 impl Remote {
+    /// Has an agent make one attempt outside of any run; asked once, since what it does is done.
+    pub async fn test_agent(
+        &self,
+        agent: &str,
+        action: &str,
+        params: Map<String, Json>,
+        timeout: Option<Span>,
+    ) -> Result<Tried> {
+        let path = format!("/api/v1/agents/{}/test", percent_encoded(agent));
+        let timeout = timeout.map(|span| span.to_string());
+        let body = json!({"action": action, "params": params, "timeout": timeout});
+        self.json(Call::post(&path, Some(body))).await
+    }
+
     /// Starts a run, once, however often the connection breaks; also answers diagnostics when a
     /// broken edit was passed over.
     pub async fn start(&self, start: StartRun) -> Result<(Started, Option<String>)> {

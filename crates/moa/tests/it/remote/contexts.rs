@@ -115,7 +115,6 @@ fn what_is_of_this_machine_is_refused_elsewhere() {
         &["test"],
         &["notify", "list"],
         &["open", "--print"],
-        &["agents", "test", "shell", "run"],
         &["secrets", "rotate-key"],
     ] {
         let said = there.call(args).expect(5);

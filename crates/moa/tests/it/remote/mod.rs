@@ -310,6 +310,33 @@ pub fn until(there: &Elsewhere, args: &[&str], fits: impl Fn(&Json) -> bool) -> 
 }
 
 #[test]
+fn agents_are_tested_elsewhere() {
+    let project = Project::with("hello", "steps: [{run: 'true'}]\n");
+    let script = "echo \"it says $MOA_PARAM_TEXT\" >&2; test \"$MOA_PARAM_TEXT\" = good && echo 7";
+    project.write(
+        "agents/odd.yaml",
+        &format!("command: [sh, -c, '{script}']\nactions: {{go: {{}}}}\n"),
+    );
+    let node = project.up();
+    let there = Elsewhere::new(&project, &node, "admin");
+    let ask =
+        |text: &str| there.call(&["agents", "test", "odd", "go", "-p", &format!("text={text}")]);
+    let good = ask("good").expect(0);
+    assert_eq!(good.out.trim(), "7");
+    assert!(good.err.contains("it says good"), "{}", good.err);
+    let bad = ask("bad").expect(1);
+    assert!(
+        bad.err.contains("it says bad") && bad.err.contains("the attempt failed"),
+        "{}",
+        bad.err
+    );
+    let told = there.call(&["agents", "test", "odd", "go", "--json", "-p", "text=good"]).expect(0);
+    assert_eq!(told.json()["output"], 7);
+    there.call(&["agents", "test", "nobody", "go"]).expect(4);
+    Elsewhere::new(&project, &node, "operator").call(&["agents", "test", "odd", "go"]).expect(5);
+}
+
+#[test]
 fn rules_secrets_and_agents_are_changed_elsewhere() {
     let project = shop();
     let node = project.up();
