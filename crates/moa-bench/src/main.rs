@@ -26,6 +26,10 @@ use anyhow::Result;
 use options::Options;
 use report::{Figure, Report};
 
+/// The allocator of the product: see `memory.rs` of the crate `moa`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A bench: its id, what it measures, how.
 type Bench = (&'static str, &'static str, fn(&Options) -> Result<Figure>);
 

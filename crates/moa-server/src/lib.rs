@@ -77,6 +77,8 @@ pub struct Options {
     pub jwt: Vec<auth::jwt::Issuer>,
     /// Sign-in with a provider.
     pub oidc: Option<auth::oidc::Oidc>,
+    /// Where WebSockets are served, so that thousands that wake at once delay no request.
+    pub sockets: tokio::runtime::Handle,
 }
 
 /// What handlers work with.
@@ -97,6 +99,7 @@ struct Inner {
     ending: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
     hub: stream::Hub,
+    sockets: tokio::runtime::Handle,
     requests: Requests,
 }
 
@@ -122,6 +125,7 @@ impl App {
             ending,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             hub: stream::Hub::default(),
+            sockets: options.sockets,
             requests: Requests::default(),
         }))
     }
@@ -186,6 +190,11 @@ impl App {
             let text = format!("there are {STREAMS_MAX} streams already");
             error::Problem::new(error::Code::Unavailable, text)
         })
+    }
+
+    /// Where WebSockets are served.
+    pub fn sockets(&self) -> &tokio::runtime::Handle {
+        &self.0.sockets
     }
 
     /// What streams share.

@@ -18,6 +18,7 @@ mod host;
 mod jobs;
 mod live;
 mod logs;
+mod memory;
 mod metrics;
 mod needed;
 mod node;
@@ -46,6 +47,7 @@ use moa_view as view;
 use moa_view::{exit, reader, text};
 
 fn main() -> ExitCode {
+    memory::keep_pages_small();
     let cli = match cli::Cli::read() {
         Ok(cli) => cli,
         Err(error) => {

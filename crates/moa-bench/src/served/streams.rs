@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -21,6 +22,8 @@ use crate::report::{Figure, percentile};
 
 /// Events a second.
 const EVENTS: f64 = 1000.0;
+/// The lowest priority that Linux has for a thread that still runs.
+const LISTENERS_NICE: i32 = 19;
 
 /// What the engine does at one time.
 struct Phase {
@@ -39,7 +42,7 @@ pub fn fan_out(options: &Options) -> Result<Figure> {
     let viewers = node.tokens("viewer", 10)?;
     let count = options.size(1000, 100);
     let span = Duration::from_secs(options.size(10, 2));
-    let runtime = runtime()?;
+    let (runtime, elsewhere) = (runtime()?, elsewhere()?);
     let received = Arc::new(AtomicU64::new(0));
     let (without, with, memory) = runtime.block_on(async {
         phase(&node, &operators[0], Duration::from_secs(1)).await?;
@@ -47,13 +50,15 @@ pub fn fan_out(options: &Options) -> Result<Figure> {
         let before = node.resident_bytes()?;
         let mut listeners = Vec::new();
         for token in viewers.iter().cycle().take(count) {
-            listeners.push(listen(&node.address, token, received.clone()).await?);
+            let listener = listen(node.address.clone(), token.clone(), received.clone());
+            listeners.push(elsewhere.spawn(listener).await??);
         }
         let with = phase(&node, &operators[0], span).await?;
         let memory = node.resident_bytes()? - before;
         listeners.into_iter().for_each(|listener| listener.abort());
         anyhow::Ok((without, with, memory))
     })?;
+    elsewhere.shutdown_background();
     node.stop()?;
     let told = received.load(Ordering::Relaxed) as f64 / span.as_secs_f64();
     let mut figure = Figure::new(told, "messages/s", "1,000 × events/s; starts as without");
@@ -102,11 +107,26 @@ async fn events_of_a_run(client: &mut Client, token: &str) -> Result<f64> {
     }
 }
 
+/// Where who listens runs: as if on machines of their own, apart from who starts runs, and with what
+/// the node leaves of this one.
+fn elsewhere() -> Result<Runtime> {
+    let mut threads = tokio::runtime::Builder::new_multi_thread();
+    // On Linux this is said of the thread that calls it.
+    threads.worker_threads(2).enable_all().on_thread_start(|| {
+        let _ = rustix::process::setpriority_process(None, LISTENERS_NICE);
+    });
+    Ok(threads.build()?)
+}
+
 /// A WebSocket that counts what it is told.
-async fn listen(address: &str, token: &str, received: Arc<AtomicU64>) -> Result<JoinHandle<()>> {
+async fn listen(
+    address: String,
+    token: String,
+    received: Arc<AtomicU64>,
+) -> Result<JoinHandle<()>> {
     let mut request = format!("ws://{address}/api/v1/events/stream").into_client_request()?;
     request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
-    let stream = TcpStream::connect(address).await?;
+    let stream = TcpStream::connect(&address).await?;
     let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await?;
     Ok(tokio::spawn(async move {
         while let Some(Ok(message)) = socket.next().await {

@@ -116,7 +116,10 @@ pub async fn stream(
                 .max_message_size(MESSAGE_BYTES_MAX)
                 .read_buffer_size(READ_BYTES)
                 .write_buffer_size(WRITE_BYTES);
-            upgrade.on_upgrade(move |socket| tell(socket, feed))
+            let sockets = app.sockets().clone();
+            upgrade.on_upgrade(async move |socket| {
+                sockets.spawn(tell(socket, feed));
+            })
         }
         None => {
             let beats = KeepAlive::new().interval(BEAT);

@@ -30,6 +30,11 @@ const KEPT_BYTES_MAX: usize = 8 << 20;
 /// How long commits are gathered after some were told: wakes all listeners a hundred times a second
 /// at most, and holds up a lone commit by nothing.
 const GATHER: Duration = Duration::from_millis(10);
+/// How much longer for each listener: each write costs the same for one event as for twenty, and a
+/// thousand listeners that are woken a hundred times a second would take a processor for that alone.
+const GATHER_EACH: Duration = Duration::from_micros(40);
+/// The longest that a person doesn't see.
+const GATHER_MAX: Duration = Duration::from_millis(50);
 /// When the store is read although nothing was announced: another node may have committed.
 const LOOK: Duration = Duration::from_secs(15);
 /// Listeners that read from the store at once.
@@ -101,6 +106,12 @@ impl Ring {
         self.newest.subscribe()
     }
 
+    /// How long commits are gathered for as many as listen now.
+    fn gather(&self) -> Duration {
+        let listeners = u32::try_from(self.newest.receiver_count()).unwrap_or(u32::MAX);
+        (GATHER + GATHER_EACH.saturating_mul(listeners)).min(GATHER_MAX)
+    }
+
     /// Some commits behind an event number, oldest first.
     ///
     /// # Errors
@@ -153,9 +164,10 @@ async fn fill(app: App, ring: Weak<Ring>, mut commits: broadcast::Receiver<Arc<C
                 let is_all = more.len() < COMMITS
                     && more.iter().map(|commit| commit.events.len()).sum::<usize>() < EVENTS;
                 ring.push(more);
+                let gather = ring.gather();
                 drop(ring);
                 if is_all {
-                    tokio::time::sleep(GATHER).await;
+                    tokio::time::sleep(gather).await;
                 }
             }
             Err(problem) => {
@@ -231,6 +243,18 @@ mod tests {
         assert_eq!(seqs(&ring, 10), Ok(vec![11, 14, 15]));
         assert_eq!(seqs(&ring, 12), Ok(vec![14, 15]));
         assert_eq!(seqs(&ring, 99), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_more_listen_the_longer_commits_are_gathered_up_to_what_nobody_sees() {
+        let ring = Ring::new(0);
+        assert_eq!(ring.gather(), GATHER);
+        let mut listeners: Vec<_> = (0..100).map(|_| ring.watch()).collect();
+        assert_eq!(ring.gather(), Duration::from_millis(14));
+        listeners.extend((0..10_000).map(|_| ring.watch()));
+        assert_eq!(ring.gather(), GATHER_MAX);
+        listeners.clear();
+        assert_eq!(ring.gather(), GATHER);
     }
 
     #[test]

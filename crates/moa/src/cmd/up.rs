@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
+use crate::memory;
 use crate::node::http::Wanted;
 use crate::node::{self, Node, Options, Running, Start, lock, supervisor, user};
 use crate::place::Place;
@@ -29,6 +30,9 @@ const TELL_EVERY: Duration = Duration::from_secs(15);
 const PASSING_MAX: Duration = Duration::from_secs(60);
 /// Time between two tries to start.
 const TRY_EVERY: Duration = Duration::from_millis(200);
+
+/// How long after its start a node that has nothing to do has done everything once.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 /// Serve the project until stopped.
 #[derive(Debug, clap::Args)]
@@ -82,6 +86,7 @@ pub fn run(args: Args, context: &Context) -> Result {
         let running = start(&options, &mut signals, context).await?;
         announce(&running, &layout, context).await;
         supervisor::ready(&format!("serves {}", running.root.display()));
+        tokio::spawn(settle());
         tokio::select! {
             () = signals.next() => {}
             failure = running.failed() => return Err(failure),
@@ -90,6 +95,12 @@ pub fn run(args: Args, context: &Context) -> Result {
     });
     runtime.shutdown_background();
     exit
+}
+
+/// Waits until the node does what it does from now on, and lets go of what only its start needed.
+async fn settle() {
+    tokio::time::sleep(SETTLED_AFTER).await;
+    memory::give_back_start();
 }
 
 /// Starts the node. Whoever has the project only for a while is waited for; another node that serves

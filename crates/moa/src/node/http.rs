@@ -1,4 +1,4 @@
-//! The API and the dashboard of a node, on a runtime of their own: whoever asks much of them holds up
+//! The API and the dashboard of a node, on threads of their own: whoever asks much of them holds up
 //! neither the local socket nor the supervisor.
 
 use std::collections::BTreeMap;
@@ -41,7 +41,6 @@ use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
 use serde_json::{Map, Value as Json, json};
-use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
@@ -57,12 +56,11 @@ use crate::control::protocol::{
 use crate::control::server;
 use crate::exit::{Exit, Failure, Result};
 use crate::metrics::Counters;
+use crate::node::threads::Threads;
 use crate::project::{self, Layout};
 use crate::refresh::Watched;
 use crate::wire;
 
-/// Threads that requests are answered on.
-const THREADS: usize = 2;
 /// How long an issuer of JWTs or a provider may take to answer.
 const ISSUER_WAIT: Duration = Duration::from_secs(10);
 
@@ -155,7 +153,8 @@ pub struct Http {
     pub sign_in: SignIn,
     stop: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
-    runtime: Option<Runtime>,
+    /// Dropped with it.
+    _threads: Threads,
 }
 
 impl Http {
@@ -174,14 +173,9 @@ impl Http {
         let make = || {
             let address = listener.local_addr()?;
             listener.set_nonblocking(true)?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(THREADS)
-                .thread_name("moa-http")
-                .enable_all()
-                .build()?;
-            Ok((address, runtime))
+            Ok((address, Threads::new()?))
         };
-        let (address, runtime) = make().map_err(|e| Failure::io("can't start the server", &e))?;
+        let (address, threads) = make().map_err(|e| Failure::io("can't start the server", &e))?;
         let folder = layout.root.file_name().map(|name| name.to_string_lossy().into_owned());
         let options = moa_server::Options {
             project: config.settings.name.clone().or(folder).unwrap_or_else(|| "moa".into()),
@@ -194,6 +188,7 @@ impl Http {
             waits,
             jwt: issuers.jwt,
             oidc: issuers.oidc,
+            sockets: threads.sockets().clone(),
         };
         let reports = PathBuf::from(&config.settings.health.folder);
         let (zone, config) = (config.settings.timezone.clone(), node.config(config));
@@ -202,7 +197,7 @@ impl Http {
         let (stop, stopped) = watch::channel(false);
         let app = App::new(options, Arc::new(served), stopped.clone());
         let sign_in = app.sign_in();
-        let task = runtime.spawn(async move {
+        let task = threads.requests().spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let limits = (waits, connections_max());
@@ -215,7 +210,7 @@ impl Http {
             }
         });
         tracing::info!(%address, "the API is served");
-        Ok(Self { address, sign_in, stop, task: Some(task), runtime: Some(runtime) })
+        Ok(Self { address, sign_in, stop, task: Some(task), _threads: threads })
     }
 
     /// Stops it; requests under way get a short time to end.
@@ -238,15 +233,6 @@ fn connections_max() -> usize {
 fn test_wait() -> Option<Duration> {
     let wanted = std::env::var("MOA_TEST_SERVER_WAIT_MS").ok()?;
     wanted.parse().ok().map(Duration::from_millis)
-}
-
-impl Drop for Http {
-    fn drop(&mut self) {
-        // Waiting for it is not possible where other things wait.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 /// A node as its server sees it.

@@ -21,6 +21,7 @@ pub mod rules;
 mod saved;
 mod secrets;
 pub mod supervisor;
+mod threads;
 pub mod tokens;
 mod trials;
 pub mod triggers;
