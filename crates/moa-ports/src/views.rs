@@ -44,6 +44,16 @@ pub trait Views: Send + Sync {
         limit: usize,
     ) -> Result<Option<Snapshot>, Error>;
 
+    /// Runs that fit the filter, in its order, each with its first step alone.
+    async fn with_first_steps(&self, filter: &RunFilter) -> Result<Vec<Snapshot>, Error> {
+        let mut found = Vec::new();
+        for summary in self.runs(filter).await? {
+            // One that is gone by now is no more.
+            found.extend(self.run_part(summary.run, 0, 1).await?);
+        }
+        Ok(found)
+    }
+
     /// Steps of a run that wait for a person ([`moa_core::step::WaitReason::asks`]), in order; at
     /// most `limit`.
     async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>, Error>;
@@ -83,6 +93,10 @@ pub trait Views: Send + Sync {
 
     /// Versions of a workflow, or of all, newest first.
     async fn workflows(&self, workflow: Option<&Name>) -> Result<Vec<WorkflowVersion>, Error>;
+
+    /// Versions of a workflow without their text and plan, newest first, each with its number in the
+    /// order in which versions were put; one that is put again gets a new one.
+    async fn versions_put(&self, workflow: &Name) -> Result<Vec<(u64, WorkflowVersion)>, Error>;
 
     /// A version by identity.
     async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, Error>;

@@ -101,6 +101,7 @@ struct Inner {
     hub: stream::Hub,
     sockets: tokio::runtime::Handle,
     requests: Requests,
+    standings: api::webhooks::Standings,
 }
 
 impl App {
@@ -127,12 +128,18 @@ impl App {
             hub: stream::Hub::default(),
             sockets: options.sockets,
             requests: Requests::default(),
+            standings: api::webhooks::Standings::default(),
         }))
     }
 
     /// The node.
     pub fn control(&self) -> &dyn Control {
         &*self.0.control
+    }
+
+    /// How deliveries of webhooks stand, as they were counted last.
+    pub fn standings(&self) -> &api::webhooks::Standings {
+        &self.0.standings
     }
 
     /// What its store holds.

@@ -316,6 +316,12 @@ macro_rules! pass_views {
             ) -> Result<Option<Snapshot>, StoreError> {
                 self.readers.run_part(run, from, limit).await
             }
+            async fn with_first_steps(
+                &self,
+                filter: &RunFilter,
+            ) -> Result<Vec<Snapshot>, StoreError> {
+                self.readers.with_first_steps(filter).await
+            }
             async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>, StoreError> {
                 self.readers.asking(run, limit).await
             }
@@ -356,6 +362,12 @@ macro_rules! pass_views {
                 workflow: Option<&Name>,
             ) -> Result<Vec<WorkflowVersion>, StoreError> {
                 self.readers.workflows(workflow).await
+            }
+            async fn versions_put(
+                &self,
+                workflow: &Name,
+            ) -> Result<Vec<(u64, WorkflowVersion)>, StoreError> {
+                self.readers.versions_put(workflow).await
             }
             async fn workflow(
                 &self,

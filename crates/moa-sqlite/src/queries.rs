@@ -73,6 +73,19 @@ impl Views for Readers {
         .await
     }
 
+    async fn with_first_steps(&self, filter: &RunFilter) -> Result<Vec<Snapshot>, StoreError> {
+        let filter = filter.clone();
+        self.ask(move |conn| {
+            let whole = conn.unchecked_transaction()?;
+            let mut found = Vec::new();
+            for summary in runs(&whole, &filter)? {
+                found.extend(read::snapshot_part(&whole, summary.run, 0, 1)?);
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>, StoreError> {
         self.ask(move |conn| asking(conn, run, limit)).await
     }
@@ -121,6 +134,14 @@ impl Views for Readers {
     async fn workflows(&self, workflow: Option<&Name>) -> Result<Vec<WorkflowVersion>, StoreError> {
         let workflow = workflow.cloned();
         self.ask(move |conn| workflows(conn, workflow.as_ref())).await
+    }
+
+    async fn versions_put(
+        &self,
+        workflow: &Name,
+    ) -> Result<Vec<(u64, WorkflowVersion)>, StoreError> {
+        let workflow = workflow.clone();
+        self.ask(move |conn| versions_put(conn, &workflow)).await
     }
 
     async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, StoreError> {
@@ -326,6 +347,16 @@ pub(crate) fn workflows(
     ))?;
     let found = stmt.query(params_from_iter(workflow.map(Name::as_str)))?;
     collect(found, rows::workflow)
+}
+
+/// Versions of a workflow without text and plan, and when each was put.
+fn versions_put(conn: &Connection, workflow: &Name) -> Result<Vec<(u64, WorkflowVersion)>, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT workflow, hash, version, '', '', created_at, put FROM workflows \
+         WHERE workflow = ?1 ORDER BY put DESC",
+    )?;
+    let found = stmt.query([workflow.as_str()])?;
+    collect(found, |row| Ok((rows::count(row, 6)?, rows::workflow(row)?)))
 }
 
 /// Runs that fit a filter, in its order.

@@ -599,9 +599,14 @@ impl Model {
     }
 
     pub(super) fn workflows_newest_first(&self) -> impl Iterator<Item = &WorkflowVersion> {
+        self.versions_newest_first().map(|(_, version)| version)
+    }
+
+    /// The same with the numbers under which they were put.
+    pub(super) fn versions_newest_first(&self) -> impl Iterator<Item = &(u64, WorkflowVersion)> {
         let mut versions: Vec<_> = self.workflows.values().collect();
         versions.sort_by_key(|(put, _)| std::cmp::Reverse(*put));
-        versions.into_iter().map(|(_, version)| version)
+        versions.into_iter()
     }
 
     pub(super) fn timers_of(&self, run: RunId) -> impl Iterator<Item = (TimerKey, Millis)> {

@@ -160,6 +160,16 @@ impl Views for MemoryStore {
         Ok(fit.cloned().collect())
     }
 
+    async fn versions_put(&self, workflow: &Name) -> Result<Vec<(u64, WorkflowVersion)>, Error> {
+        let model = self.model();
+        let versions = model.versions_newest_first().filter(|(_, v)| v.workflow == *workflow);
+        let bare = |v: &WorkflowVersion| {
+            let (source, plan) = (String::new(), String::new());
+            WorkflowVersion { source, plan, ..v.clone() }
+        };
+        Ok(versions.map(|(put, version)| (*put, bare(version))).collect())
+    }
+
     async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, Error> {
         Ok(self.model().workflow(&crate::store::WorkflowRef::Hash(hash)))
     }

@@ -256,6 +256,16 @@ impl Bench {
         block_on(self.views().run_part(run, from, limit)).expect("a run is shown")
     }
 
+    /// See [`Views::with_first_steps`].
+    pub fn with_first_steps(&self, filter: &RunFilter) -> Vec<Snapshot> {
+        block_on(self.views().with_first_steps(filter)).expect("runs are shown")
+    }
+
+    /// See [`Views::versions_put`].
+    pub fn versions_put(&self, workflow: &Name) -> Vec<(u64, WorkflowVersion)> {
+        block_on(self.views().versions_put(workflow)).expect("versions are listed")
+    }
+
     /// See [`Views::asking`].
     pub fn asking(&self, run: RunId, limit: usize) -> Vec<StepRow> {
         block_on(self.views().asking(run, limit)).expect("steps are shown")

@@ -15,7 +15,7 @@ use super::build::{
 };
 use super::{Bench, Verdict, rules};
 use crate::search::Search;
-use crate::store::{Commit, Snapshot, WorkflowRef};
+use crate::store::{Commit, Snapshot, WorkflowRef, WorkflowVersion};
 use crate::views::{KeptAsk, RunFilter, Totals};
 
 rules![
@@ -29,11 +29,13 @@ rules![
     the_history_is_read_as_it_is_kept,
     steps_are_placed_with_what_they_stand_in,
     a_run_is_read_in_parts,
+    runs_are_read_with_their_first_steps,
     steps_that_ask_are_found_alone,
     totals_count_what_is_there,
     the_newest_workflow_version_is_the_last_one_kept,
     a_workflow_version_is_found_by_label_or_hash,
     keeping_the_same_version_again_changes_nothing,
+    a_version_that_is_kept_again_is_put_behind_no_other,
     sound_data_has_no_faults,
 ];
 
@@ -310,6 +312,21 @@ fn a_run_is_read_in_parts(bench: &mut Bench) -> Verdict {
     Verdict::Passed
 }
 
+fn runs_are_read_with_their_first_steps(bench: &mut Bench) -> Verdict {
+    for n in 1..=3u32 {
+        let steps = (0..n - 1).map(|inst| step(inst, StepStatus::Succeeded)).collect();
+        bench.create(run(n.into()), steps);
+    }
+    let ask = |filter: RunFilter| bench.with_first_steps(&filter);
+    let all = ask(filter());
+    let first = |n, limit| bench.run_part(run(n), 0, limit).expect("a run");
+    assert_eq!(all, [first(3, 1), first(2, 1), first(1, 1)]);
+    assert_eq!(all.iter().map(|one| one.steps.len()).collect::<Vec<_>>(), [1, 1, 0]);
+    assert_eq!(ask(RunFilter { before: Some(run(3)), limit: 1, ..filter() }), all[1..2]);
+    assert_eq!(ask(RunFilter { oldest_first: true, limit: 1, ..filter() }), all[2..]);
+    Verdict::Passed
+}
+
 fn steps_that_ask_are_found_alone(bench: &mut Bench) -> Verdict {
     let waiting = |inst, reason| StepRow { wait: Some(reason), ..step(inst, StepStatus::Waiting) };
     let steps = vec![
@@ -414,6 +431,25 @@ fn keeping_the_same_version_again_changes_nothing(bench: &mut Bench) -> Verdict 
     let order: Vec<_> = bench.workflows(None).into_iter().map(|v| v.workflow).collect();
     assert_eq!(order, ["deploy", "build"].map(name));
     assert_eq!(bench.workflow(newest("build", None)), Some(one));
+    Verdict::Passed
+}
+
+fn a_version_that_is_kept_again_is_put_behind_no_other(bench: &mut Bench) -> Verdict {
+    let (one, two) = (build::version("build", 1, None), build::version("build", 2, None));
+    bench.put_workflow(NOW, one.clone());
+    bench.put_workflow(NOW, two.clone());
+    bench.put_workflow(NOW, build::version("deploy", 3, None));
+    let put = |bench: &Bench| bench.versions_put(&name("build"));
+    let before = put(bench);
+    let hashes =
+        |all: &[(u64, WorkflowVersion)]| all.iter().map(|(_, v)| v.hash).collect::<Vec<_>>();
+    assert_eq!(hashes(&before), [two.hash, one.hash]);
+    assert!(before.iter().all(|(_, v)| v.source.is_empty() && v.plan.is_empty()), "{before:?}");
+    bench.put_workflow(NOW, one.clone());
+    let after = put(bench);
+    assert_eq!(hashes(&after), [one.hash, two.hash]);
+    assert_eq!(after[1], before[0], "what is not put again keeps its number");
+    assert!(after[0].0 > before[0].0 && before[0].0 > before[1].0, "{before:?} {after:?}");
     Verdict::Passed
 }
 

@@ -1,13 +1,17 @@
 //! Webhooks out: who is called when something happens, and what became of the calls.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use moa_core::ids::{Name, RunId};
 use moa_engine::handle::{ForkFrom, ForkRequest};
+use moa_ports::views::Views;
 use moa_view::agent;
 use moa_view::deliveries::{self, Delivery, Standing, Which};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
 
 use super::paging::Part;
@@ -81,13 +85,32 @@ pub async fn list(
     Ok(Json(WebhookList { webhooks, next }))
 }
 
+/// How deliveries stood at an event: counted once, however many look.
+#[derive(Debug, Default)]
+pub struct Standings(Mutex<Option<(u64, BTreeMap<String, Standing>)>>);
+
+impl Standings {
+    /// How they stand now, by channel.
+    async fn of(&self, views: &dyn Views) -> Result<BTreeMap<String, Standing>> {
+        let mut known = self.0.lock().await;
+        // Read before they are counted: what happens meanwhile has them counted again.
+        let now = views.last_event().await?;
+        if let Some((_, all)) = known.as_ref().filter(|(at, _)| *at == now) {
+            return Ok(all.clone());
+        }
+        let all = deliveries::standings(views).await?;
+        *known = Some((now, all.clone()));
+        Ok(all)
+    }
+}
+
 /// All webhooks, as somebody sees them, by name.
 ///
 /// # Errors
 /// The store can't be read.
 pub async fn items(app: &App, who: &Identity) -> Result<Vec<WebhookItem>> {
     let mut gone = app.control().gone_webhooks().await?;
-    let mut standings = deliveries::standings(&*app.reader().views).await?;
+    let mut standings = app.standings().of(&*app.reader().views).await?;
     let texts = |value: &Value| -> Vec<String> {
         let all = value.as_array().into_iter().flatten();
         all.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -158,6 +181,8 @@ pub struct DeliveryItem {
     pub r#type: String,
     /// `delivered`; `dead`, when it was given up; `open`, while it is tried; `stopped` by somebody.
     pub state: &'static str,
+    /// Whether it is dead, and was made again since, however that went.
+    pub superseded: bool,
     /// When it was first to be delivered.
     pub created_at: String,
     /// When it was over.
@@ -173,8 +198,20 @@ pub struct DeliveryItem {
 impl From<Delivery> for DeliveryItem {
     fn from(delivery: Delivery) -> Self {
         let Delivery { run, id, kind, state, created_at, .. } = delivery;
-        let Delivery { finished_at, attempts, status, error, .. } = delivery;
-        Self { run, id, r#type: kind, state, created_at, finished_at, attempts, status, error }
+        let Delivery { superseded, finished_at, attempts, status, error, .. } = delivery;
+        let r#type = kind;
+        Self {
+            run,
+            id,
+            r#type,
+            state,
+            superseded,
+            created_at,
+            finished_at,
+            attempts,
+            status,
+            error,
+        }
     }
 }
 
@@ -183,7 +220,7 @@ impl From<Delivery> for DeliveryItem {
 pub struct DeliveryPage {
     /// The newest first.
     pub deliveries: Vec<DeliveryItem>,
-    /// `cursor` of the next page; null = this is the last one.
+    /// `cursor` of the next page, which may be empty; null = this is the last one.
     pub next: Option<String>,
 }
 
@@ -291,6 +328,9 @@ pub struct RedeliveredList {
 }
 
 /// Make calls again that were given up
+///
+/// One that was made again since is answered with the run that did so; when that one is dead too, it is
+/// the one to name.
 #[utoipa::path(
     post, path = "/api/v1/webhooks/{webhook}/redeliver", tag = "webhooks",
     params(("webhook" = String, Path, description = "Its name")),
@@ -319,7 +359,8 @@ pub async fn made_again(
     named: Option<Vec<String>>,
 ) -> Result<Vec<Redelivered>> {
     let channel = channel(app, webhook)?;
-    let mut runs: Vec<RunId> = Vec::new();
+    let views = &*app.reader().views;
+    let (mut runs, mut ids): (Vec<RunId>, Vec<(RunId, String)>) = (Vec::new(), Vec::new());
     match named {
         Some(named) if named.len() > DELIVERIES_MAX => {
             return Err(Problem::invalid(format!("at most {DELIVERIES_MAX} at once")));
@@ -333,16 +374,23 @@ pub async fn made_again(
                     return Err(Problem::not_found(text));
                 }
                 runs.push(run);
+                ids.push((run, deliveries::id_of(&known.row.params)));
             }
         }
         None => {
-            let which = Which { channel, dead: true, before: None, limit: DELIVERIES_MAX };
-            let (dead, _) = deliveries::list(&*app.reader().views, &which).await?;
+            let which =
+                Which { channel: channel.clone(), dead: true, before: None, limit: DELIVERIES_MAX };
+            let (dead, _) = deliveries::list(views, &which).await?;
             runs.extend(dead.into_iter().filter_map(|delivery| delivery.run.parse::<RunId>().ok()));
         }
     }
+    let made = deliveries::made_since(views, &channel, &ids).await?;
     let mut redelivered = Vec::new();
     for run in runs {
+        if let Some(new_run) = made.get(&run) {
+            redelivered.push(Redelivered { run: run.to_string(), new_run: new_run.to_string() });
+            continue;
+        }
         // Asked twice, it is made again once.
         let idempotency_key = Some(format!("redeliver/{run}"));
         let (from, cause) = (ForkFrom::Failed, who.cause());

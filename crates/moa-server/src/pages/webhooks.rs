@@ -134,6 +134,9 @@ pub async fn one(
     let found = all.into_iter().find(|item| item.webhook == webhook);
     let one = found.ok_or_else(|| Problem::not_found("there is no such webhook"))?;
     let now = now();
+    // Those that a noisy webhook has pushed out of what is counted are listed all the same.
+    let is_dead = |one: &&DeliveryItem| one.state == "dead" && !one.superseded;
+    let dead = one.dead.max(listed.deliveries.iter().filter(is_dead).count());
     let query = query(&asked, asked.cursor.as_deref());
     let older = listed.next.as_deref().map(|next| self::query(&asked, Some(next)));
     let body = html! {
@@ -146,9 +149,11 @@ pub async fn one(
                     (name) @if let Some(count) = count { " " span class="num" { (count) } }
                 }
             };
-            (chip("All deliveries", false, None)) (chip("Dead", true, Some(one.dead)))
+            (chip("All deliveries", false, None)) (chip("Dead", true, Some(dead)))
         }
-        @if listed.deliveries.is_empty() { (no_delivery(&one, &asked)) } @else {
+        @if listed.deliveries.is_empty() && older.is_some() {
+            p class="dim" { "None among the notifications that were looked at." }
+        } @else if listed.deliveries.is_empty() { (no_delivery(&one, &asked)) } @else {
             div class="table" {
                 table class="stack" {
                     thead { tr {
@@ -168,7 +173,7 @@ pub async fn one(
         title: &webhook,
         above: vec![("/webhooks".into(), "Webhooks".into())],
         beside: Some(state(&one)),
-        actions: Some(buttons(&who, &one)),
+        actions: Some(buttons(&who, &one, dead)),
         json: Some(format!("/api/v1/webhooks/{webhook}/deliveries{query}")),
         live,
         body: Some(body),
@@ -221,6 +226,10 @@ fn facts(one: &WebhookItem) -> Markup {
                 @if one.workflows.is_empty() { "all" } @else { (parts::line(&one.workflows.join(", "))) }
             } }
             div { dt { "Waiting" } dd { (one.open) } }
+            div { dt { "Dead" } dd { (one.dead) } }
+            div { dt { "Counted" } dd {
+                "among the newest " (moa_view::deliveries::COUNTED_MAX) " notifications of the node"
+            } }
         }
     }
 }
@@ -261,7 +270,8 @@ fn delivery(who: &Identity, webhook: &str, one: &DeliveryItem, now: Millis) -> M
             td class="num spare" { (one.attempts) }
             td class="over" { (run(&one.run)) div class="dim id cut" { (parts::line(&one.id)) } }
             td class="over nowrap" {
-                @if one.state == "dead" { (redeliver(who, webhook, &one.run)) }
+                @if one.superseded { span class="dim" { "made again" } }
+                @else if one.state == "dead" { (redeliver(who, webhook, &one.run)) }
             }
         }
     }
@@ -273,7 +283,7 @@ fn said(error: &str) -> &str {
 }
 
 /// What can be done with a webhook, for those who may.
-fn buttons(who: &Identity, one: &WebhookItem) -> Markup {
+fn buttons(who: &Identity, one: &WebhookItem, dead: usize) -> Markup {
     let to = format!("{}/act", path(&one.webhook));
     let button = |act: &str, label, about, danger| {
         let fields = html! { input type="hidden" name="act" value=(act); };
@@ -288,7 +298,7 @@ fn buttons(who: &Identity, one: &WebhookItem) -> Markup {
             (button("enable", "Enable", "It is called again, of what happens from now on. What it has \
                 refused is dead until it is redelivered.", false))
         }
-        @if one.dead > 0 {
+        @if dead > 0 {
             (button("redeliver", "Redeliver all", "Every dead delivery, the newest 200 at once, is made \
                 again. Its receiver knows each by the same id.", true))
         }

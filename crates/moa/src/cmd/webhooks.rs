@@ -1,5 +1,6 @@
 //! `moa webhooks`
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use moa_core::ids::{Name, RunId};
@@ -349,32 +350,45 @@ fn redeliver(args: RedeliverArgs, layout: &Layout, loaded: &Loaded, context: &Co
             context.ui.note("no delivery was given up");
             return Ok(Exit::Ok);
         };
-        let mut runs: Vec<RunId> = Vec::new();
+        let (mut runs, mut ids): (Vec<RunId>, Vec<(RunId, String)>) = (Vec::new(), Vec::new());
         for text in &args.runs {
             let run = reader.find(text).await?;
-            if !is_over(&reader.head(run).await?.row.params, &channel) {
+            let known = reader.head(run).await?;
+            if !is_over(&known.row.params, &channel) {
                 let text = format!("run {run} delivers nothing to {}", args.webhook);
                 return Err(Failure::not_found(text));
             }
             runs.push(run);
+            ids.push((run, deliveries::id_of(&known.row.params)));
         }
         if args.runs.is_empty() {
-            let which = Which { channel, dead: true, before: None, limit: AT_ONCE };
+            let which =
+                Which { channel: channel.clone(), dead: true, before: None, limit: AT_ONCE };
             let (dead, _) = deliveries::list(&*reader.views, &which).await?;
             runs.extend(dead.into_iter().filter_map(|d| d.run.parse::<RunId>().ok()));
         }
+        let made = deliveries::made_since(&*reader.views, &channel, &ids).await?;
         drop(reader);
-        again(&runs, layout, context).await
+        again(&runs, &made, layout, context).await
     });
     runtime.shutdown_background();
     exit
 }
 
 /// Has deliveries made again; asked twice, once.
-async fn again(runs: &[RunId], layout: &Layout, context: &Context) -> Result {
+async fn again(
+    runs: &[RunId],
+    known: &BTreeMap<RunId, RunId>,
+    layout: &Layout,
+    context: &Context,
+) -> Result {
     let asks = async |client: &mut Client| {
         let mut made = Vec::new();
         for run in runs {
+            if let Some(new) = known.get(run) {
+                made.push(json!({"run": run, "new_run": new}));
+                continue;
+            }
             let request = ForkRequest {
                 run: *run,
                 from: ForkFrom::Failed,

@@ -180,6 +180,10 @@ impl Views for Remote {
         self.row(Ask::Workflows(workflow.cloned())).await
     }
 
+    async fn versions_put(&self, _workflow: &Name) -> Result<Vec<(u64, WorkflowVersion)>> {
+        not_told("in which order versions were put")
+    }
+
     async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>> {
         self.row(Ask::Workflow(hash)).await
     }

@@ -273,6 +273,14 @@ fn the_pages_tell_what_the_api_tells_and_do_what_it_does() {
     let run = dead(&project)[0]["run"].as_str().expect("a run").to_owned();
     operator.send(dead_ones, act, &format!("act=redeliver&run={run}")).expect(303);
     operator.until(dead_ones, "HTTP 410");
+    let all = operator.page(page);
+    assert!(all.contains("made again") && !all.contains(&format!("value=\"{run}\"")), "{all}");
+    let api_of_operator = Api::with_role(&project, &node, "operator");
+    let asked = json!({"runs": [run]});
+    let path = "/api/v1/webhooks/billing/redeliver";
+    let problem = api_of_operator.post(path, &asked).refused(409, "conflict");
+    let newest = dead(&project)[0]["run"].as_str().expect("a run").to_owned();
+    assert!(problem.to_string().contains(&newest), "{problem}");
     project.call(&["jobs", "run", "webhooks"]).expect(0);
     let gone = operator.page(page);
     assert!(gone.contains("wants no more calls") && gone.contains("Enable"), "{gone}");
@@ -282,6 +290,10 @@ fn the_pages_tell_what_the_api_tells_and_do_what_it_does() {
     operator.until(page, "status delivered");
     assert_eq!(dead(&project), Vec::<Json>::new());
     assert!(operator.page(dead_ones).contains("No delivery was given up"));
+    // What has arrived meanwhile is not called again.
+    let made = api_of_operator.post(path, &json!({"runs": [newest]})).expect(200).json();
+    let listed = api.get("/api/v1/webhooks/billing/deliveries").expect(200).json();
+    assert_eq!(made["redelivered"][0]["new_run"], listed["deliveries"][0]["run"]);
 
     operator.send(page, act, "act=nonsense").expect(400);
     operator.ask("/webhooks/other").expect(404);

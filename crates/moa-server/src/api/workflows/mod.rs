@@ -244,18 +244,19 @@ pub async fn versions(
     Path(workflow): Path<String>,
     Query(part): Query<Part>,
 ) -> Result<Json<VersionList>> {
-    let kept = app.reader().views.workflows(Some(&name(&workflow)?)).await?;
+    let kept = app.reader().views.versions_put(&name(&workflow)?).await?;
     if kept.is_empty() {
         // Either it has no version yet, or there is no such workflow.
         file(&app, &workflow).await?;
     }
-    let item = |version: moa_ports::store::WorkflowVersion| VersionItem {
+    let item = |(_, version): (u64, moa_ports::store::WorkflowVersion)| VersionItem {
         workflow: version.workflow.to_string(),
         hash: version.hash.to_string(),
         version: version.version,
         created_at: version.created_at.to_string(),
     };
-    let (kept, next) = part.behind(kept, |version| version.hash.to_string())?;
+    // An older text that comes again is the newest, and another may be deleted meanwhile.
+    let (kept, next) = part.by(kept, |(put, _)| u64::MAX - put)?;
     Ok(Json(VersionList { versions: kept.into_iter().map(item).collect(), next }))
 }
 
