@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::http::{Answer, Api};
 use crate::notify::Receiving;
+use crate::pages::Browser;
 use crate::project::{Node, Project};
 
 /// Three of each: steps with logs and outputs that are too large for a history, and a schedule.
@@ -93,6 +94,7 @@ fn identity(path: &str, entry: &Json) -> Json {
     let known_by: &[&str] = match path {
         "/api/v1/nodes" => &["node"],
         "/api/v1/jobs" => &["name"],
+        "/api/v1/alerts" => &["key", "state"],
         "/api/v1/tokens" => &["id"],
         "/api/v1/metrics" => &["metric"],
         "/api/v1/targets" => &["metric", "period"],
@@ -238,6 +240,80 @@ fn check(api: &Api, list: &List, run: &str) {
         // Of a run in the list of tasks, and of a commit in a history, all is told at once.
         assert!(pages > 1 || whole.len() <= limit, "{path} has one page");
     }
+}
+
+#[test]
+fn a_page_that_shows_all_links_all_of_it() {
+    let project = Project::with("w0", "schedule: {cron: '0 3 * * *'}\nsteps: [{run: 'true'}]\n");
+    for n in 1..=50 {
+        let cron = "schedule: {cron: '0 4 * * *'}\nsteps: [{run: 'true'}]\n";
+        project.workflow(&format!("w{n}"), cron);
+        project.write(&format!("agents/a{n}.yaml"), "command: ['true']\n");
+    }
+    let node = project.up();
+    let browser = Browser::new(&project, &node, "admin");
+    let api = Api::with_role(&project, &node, "admin");
+    let pages = [
+        ("/workflows", "workflows", 51),
+        ("/agents", "agents", 50),
+        ("/schedules", "triggers", 51),
+        ("/alerts", "alerts", 0),
+        ("/settings/config", "settings", 2),
+        ("/charts/production", "metrics", 2),
+    ];
+    for (page, key, least) in pages {
+        let shown = browser.page(page);
+        let path = shown.split("href=\"/api/v1/").nth(1).and_then(|rest| rest.split('"').next());
+        let path = path.expect("a page has its JSON").replace("&amp;", "&");
+        let answer = api.get(&format!("/api/v1/{path}")).expect(200).json();
+        assert_eq!(answer["next"], Json::Null, "{page}: {path}");
+        let many = answer[key].as_array().unwrap_or_else(|| panic!("{page}: {answer}")).len();
+        assert!(many >= least && path.contains("limit=500"), "{page}: {path}: {many}");
+    }
+}
+
+#[test]
+fn a_version_that_comes_again_while_somebody_pages_is_seen_once() {
+    let text = |n: u32| format!("steps: [{{run: 'echo {n}'}}]\n");
+    let project = Project::with("work", &text(1));
+    for n in 1..=4 {
+        project.workflow("work", &text(n));
+        project.call(&["run", "work", "-q"]).expect(0);
+    }
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let path = "/api/v1/workflows/work/versions";
+    let hashes = |page: &Json| {
+        let all = page["versions"].as_array().expect("versions").iter();
+        all.map(|one| one["hash"].as_str().expect("a hash").to_owned()).collect::<Vec<_>>()
+    };
+    let whole = hashes(&api.get(path).expect(200).json());
+    let first = api.get(&format!("{path}?limit=2")).expect(200).json();
+    assert_eq!((whole.len(), hashes(&first)), (4, whole[..2].to_vec()));
+    // The last one of that page becomes the newest.
+    project.workflow("work", &text(3));
+    project.call(&["run", "work", "-q"]).expect(0);
+    assert_eq!(hashes(&api.get(&format!("{path}?limit=1")).expect(200).json()), whole[1..2]);
+    let next = first["next"].as_str().expect("a cursor");
+    let second = api.get(&format!("{path}?limit=2&cursor={next}")).expect(200).json();
+    assert_eq!((hashes(&second), &second["next"]), (whole[2..].to_vec(), &Json::Null));
+    api.get(&format!("{path}?cursor=nonsense")).refused(400, "invalid_request");
+}
+
+#[test]
+fn a_cursor_outside_of_time_is_none() {
+    let project = project("http://127.0.0.1:1");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "admin");
+    for far in [i64::MIN, i64::MAX, 253_402_207_201_000] {
+        let path = format!("/api/v1/triggers/work/next?cursor={far}");
+        api.get(&path).refused(400, "invalid_request");
+    }
+    for far in [-377_705_023_201_000, 253_402_207_200_999_i64] {
+        api.get(&format!("/api/v1/triggers/work/next?limit=1&cursor={far}")).expect(200);
+    }
+    let newest = format!("/api/v1/audit?after={}", u64::MAX);
+    assert_eq!(api.get(&newest).expect(200).json()["acts"], json!([]));
 }
 
 #[test]
