@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use moa_core::schedule::Zone;
+use moa_core::schedule::{Moment, Zone};
 use moa_core::time::{Millis, Span};
 use moa_ports::audit::{Act, AuditEntry, AuditHead, Phase};
 use moa_ports::views::Views;
@@ -124,6 +124,17 @@ pub fn when(text: &str, now: Millis) -> Result<Millis> {
     })
 }
 
+/// The last instant that somebody wants: as [`when`] reads it, but the end of a day.
+///
+/// # Errors
+/// It is neither an instant nor a duration.
+pub fn until(text: &str, now: Millis) -> Result<Millis> {
+    match text.parse() {
+        Ok(day @ Moment::Day(_)) => Ok(Millis(day.end(&Zone::utc()).0.saturating_sub(1))),
+        _ => when(text, now),
+    }
+}
+
 /// The outcome of that name.
 ///
 /// # Errors
@@ -144,7 +155,7 @@ pub async fn list(views: &dyn Views, filter: &Filter) -> Result<Acts> {
     let begins = views.audit(0, 1).await?.first().map_or(1, |entry| entry.seq);
     let log = Log { views, begins, newest, ends: HashMap::new(), upto: 0 };
     match filter.after {
-        Some(after) => log.upward(filter, after.max(begins - 1)).await,
+        Some(after) => log.upward(filter, after.min(newest).max(begins - 1)).await,
         None => {
             let last = filter.before.map_or(newest, |before| before.saturating_sub(1).min(newest));
             log.downward(filter, last).await
@@ -210,7 +221,7 @@ impl Log<'_> {
         found.reverse();
         Ok(Acts {
             acts: found,
-            older: (after >= self.begins).then_some(after + 1),
+            older: (after >= self.begins).then_some(after.saturating_add(1)),
             newer: (newer < self.newest).then_some(newer),
         })
     }
@@ -363,6 +374,26 @@ mod tests {
             let Some(next) = next else { return all };
             *(if up { &mut filter.after } else { &mut filter.before }) = Some(next);
         }
+    }
+
+    #[test]
+    fn the_end_of_a_day_is_wanted_too() {
+        let read = |text| until(text, Millis(5000)).expect("an instant").to_string();
+        assert_eq!(read("2026-01-31"), "2026-01-31T23:59:59.999Z");
+        assert_eq!(read("2026-01-31T18:00:00Z"), "2026-01-31T18:00:00.000Z");
+        assert_eq!(until("2s", Millis(5000)).expect("a duration"), Millis(3000));
+        assert!(until("soon", Millis(0)).is_err());
+        assert_eq!(
+            when("2026-01-31", Millis(0)).expect("a day").to_string(),
+            "2026-01-31T00:00:00.000Z"
+        );
+    }
+
+    #[test]
+    fn nothing_is_newer_than_the_largest_number() {
+        let (names, found) =
+            objects(&twenty(), &Filter { after: Some(u64::MAX), limit: 5, ..Filter::default() });
+        assert_eq!((names.len(), found.newer, found.older), (0, None, Some(41)));
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Day {
 
     /// The day that a wall time is in.
     pub(super) fn of_wall(wall: i64) -> Self {
-        Self(wall.div_euclid(DAY) as i32)
+        let day = wall.div_euclid(DAY);
+        Self(day.clamp(i32::MIN.into(), i32::MAX.into()) as i32)
     }
 
     /// The wall time at which it begins.

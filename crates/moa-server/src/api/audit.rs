@@ -1,6 +1,7 @@
 //! The audit log: who did what, and whether that record is whole.
 
 use axum::extract::State;
+use moa_core::time::Millis;
 use moa_view::audit::{self, Verdict};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
@@ -63,10 +64,12 @@ impl Filter {
         }
         let now = now();
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let when = |text| given(text).map(|text| audit::when(&text, now)).transpose();
+        let instant = |text, read: fn(&str, Millis) -> moa_view::exit::Result<Millis>| {
+            given(text).map(|text| read(&text, now)).transpose()
+        };
         Ok(audit::Filter {
-            since: when(&self.since)?,
-            until: when(&self.until)?,
+            since: instant(&self.since, audit::when)?,
+            until: instant(&self.until, audit::until)?,
             action: given(&self.action),
             who: given(&self.who),
             object: given(&self.object),

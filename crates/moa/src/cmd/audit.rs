@@ -53,7 +53,7 @@ pub struct ListArgs {
     /// Since this instant (RFC 3339), or not older than this (2h)
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// Up to this instant, or not newer than this
+    /// Up to this instant or the end of this day (UTC), or not newer than this
     #[arg(long, value_name = "WHEN")]
     until: Option<String>,
     /// Only acts like this: run.start, run.*, secret.*
@@ -93,12 +93,10 @@ pub struct VerifyArgs {
 
 impl ListArgs {
     fn filter(&self) -> Result<audit::Filter> {
-        let when = |text: &Option<String>| {
-            text.as_deref().map(|text| audit::when(text, now())).transpose()
-        };
+        let now = now();
         Ok(audit::Filter {
-            since: when(&self.since)?,
-            until: when(&self.until)?,
+            since: self.since.as_deref().map(|text| audit::when(text, now)).transpose()?,
+            until: self.until.as_deref().map(|text| audit::until(text, now)).transpose()?,
             action: self.action.clone(),
             who: self.who.clone(),
             object: self.object.clone(),

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::paging::Part;
+use super::paging::{Part, no_cursor};
 use super::runs::list::{limit, name};
 use crate::App;
 use crate::auth::Identity;
@@ -25,6 +25,8 @@ use crate::extract::{Json, Path, Query};
 const ROWS: usize = 1000;
 /// Slots of an answer at most.
 const SLOTS_MAX: usize = 1000;
+/// The instants behind which slots are looked for, in milliseconds: those of the years -9999 to 9999.
+const SLOTS_WITHIN: std::ops::RangeInclusive<i64> = -377_705_023_201_000..=253_402_207_200_999;
 /// Occurrences of an answer at most.
 const OCCURRENCES_MAX: usize = 1000;
 
@@ -199,7 +201,11 @@ pub async fn next(
     let table = find(&app, &trigger).await?.table()?;
     let zone = &table.schedule().zone;
     let after = asked.after.as_deref().map(|text| instant(text, zone)).transpose()?;
-    let after = asked.cursor.map(Millis).or(after);
+    let cursor = asked.cursor.map(|at| match SLOTS_WITHIN.contains(&at) {
+        true => Ok(Millis(at)),
+        false => Err(no_cursor(&at.to_string())),
+    });
+    let after = cursor.transpose()?.or(after);
     // An impossible date costs long to look for: elsewhere than where requests are answered.
     let slots = tokio::task::spawn_blocking(move || {
         let slots = table.preview(after.unwrap_or_else(now), count);
