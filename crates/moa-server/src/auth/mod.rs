@@ -89,7 +89,7 @@ pub const CSRF_HEADER: &str = "x-csrf-token";
 /// The field of a form that carries it.
 pub const CSRF_FIELD: &str = "csrf";
 /// Bytes of a form at most.
-const FORM_BYTES_MAX: usize = 256 << 10;
+pub const FORM_BYTES_MAX: usize = 256 << 10;
 /// How many of the requests of a second may come at once.
 const TWICE: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
 /// Sessions that one token opens at once, and in each minute after that: each is a line of the audit

@@ -112,6 +112,40 @@ fn the_form_holds_what_the_run_had_and_a_new_one_differs_by_what_is_changed() {
 }
 
 #[test]
+fn a_value_that_is_too_large_for_a_form_stays_as_it_was() {
+    let project = Project::with("pack", PACK);
+    let node = project.up();
+    let list: Vec<Json> = (0..6000).map(|n| json!({"n": n, "s": "\"{}"})).collect();
+    let notes = "é\n".repeat(4000);
+    let had = json!({"name": "Ada", "size": 1, "list": list, "notes": notes});
+    assert!(had.to_string().len() > 120 << 10);
+    project.write("params.json", &had.to_string());
+    project.call(&["run", "pack", "-q", "--params", "params.json"]).expect(0);
+    let run = last(&project)["run"].as_str().expect("an id").to_owned();
+    let operator = Browser::new(&project, &node, "operator");
+    let api = Api::with_role(&project, &node, "viewer");
+    let path = format!("/runs/{run}/fork");
+    let page = operator.page(&path);
+    assert!(page.contains("It stays as it was") && page.contains("too large for a form"), "{page}");
+    let fields = fields(&page);
+    let holds = |name: &str| fields.iter().any(|(of, _)| of == name);
+    assert!(holds("p.notes") && !holds("p.list"), "what doesn't fit is left out");
+    let made = |changes: &[(&str, &str)]| {
+        let sent = operator.send(&path, &path, &body(&fields, changes)).expect(303);
+        let new = sent.header("location").expect("the new run").trim_start_matches("/runs/");
+        api.ended(new);
+        api.get(&format!("/api/v1/runs/{new}/document")).expect(200).json()["params"].clone()
+    };
+    assert_eq!(made(&[]), had);
+    let mut wanted = had.clone();
+    wanted["name"] = "Bob".into();
+    assert_eq!(made(&[("p.name", "Bob"), ("key", "other")]), wanted);
+    // Nobody can name what the run did not have.
+    let hostile = [("kept", "any"), ("key", "hostile")];
+    assert_eq!(made(&hostile)["any"], Json::Null);
+}
+
+#[test]
 fn from_a_step_on_the_new_run_takes_over_the_others() {
     let project = Project::with("pack", PACK);
     let node = project.up();

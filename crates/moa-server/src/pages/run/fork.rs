@@ -3,8 +3,9 @@
 use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
-use moa_core::workflow::Plan;
+use moa_core::workflow::{ParamSpec, Plan};
 use moa_engine::handle::ForkFrom;
+use moa_view::text;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
@@ -13,15 +14,20 @@ use super::{Shown, document, frame, steps};
 use crate::App;
 use crate::api::runs::get::{of_name, unknown};
 use crate::api::runs::repeat::{Again, Params, begin};
-use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
+use crate::auth::{FORM_BYTES_MAX, Identity};
 use crate::error::Result;
 use crate::extract::{Form, Path, Query};
 use crate::pages::parts;
-use crate::pages::workflows::form::{PARAM, field, sent, text};
+use crate::pages::workflows::form::{self, PARAM};
 
 /// Steps offered.
 const STEPS: usize = 500;
+/// Bytes of the values in the form, as a browser sends them: half of what a form may have, so that
+/// there is room to change them. Values that don't fit stay out of it, and what they were.
+const VALUES_BYTES_MAX: usize = FORM_BYTES_MAX / 2;
+/// The name of a field that names a param which stays what it was.
+const KEPT: &str = "kept";
 
 /// From where.
 #[derive(Debug, Default, Deserialize)]
@@ -58,7 +64,7 @@ pub async fn show(
 
 fn inside(shown: &Shown, from: &str) -> Markup {
     let plan = shown.run.graph.plan();
-    let null = Json::Null;
+    let mut room = VALUES_BYTES_MAX;
     html! {
         // Sent twice, it makes one run.
         input type="hidden" name="key" value=(random_hex::<12>());
@@ -71,7 +77,7 @@ fn inside(shown: &Shown, from: &str) -> Markup {
             }
         }
         @for param in &plan.params {
-            (field(param, Some(shown.run.row.params.get(&param.name).unwrap_or(&null))))
+            (value(param, shown.run.row.params.get(&param.name).unwrap_or(&Json::Null), &mut room))
         }
         @if plan.params.is_empty() { p class="dim" { "Its workflow takes no params." } }
         @else { p class="dim" { "A field that is left empty is as the workflow says." } }
@@ -83,6 +89,25 @@ fn inside(shown: &Shown, from: &str) -> Markup {
                     as it is. What people decided is asked again if the params differ."
                 }
                 button class="button primary" { "Start" }
+            }
+        }
+    }
+}
+
+/// A field with what a param was; only its name when that doesn't fit into the form.
+fn value(param: &ParamSpec, was: &Json, room: &mut usize) -> Markup {
+    let bytes = form::sent_bytes(&form::text(was));
+    if let Some(left) = room.checked_sub(bytes) {
+        *room = left;
+        return form::field(param, Some(was));
+    }
+    html! {
+        div class="field" data-key={ "kept " (param.name) } {
+            span { (form::label(param)) }
+            input type="hidden" name=(KEPT) value=(param.name);
+            span class="dim" {
+                "It stays as it was: with " (text::bytes(was.to_string().len() as u64))
+                " it is too large for a form. The API and " code { "moa runs fork" } " can change it."
             }
         }
     }
@@ -139,16 +164,21 @@ pub async fn start(
     to_new(begin(&app, &who, &run, again).await?)
 }
 
-/// The params that a form gives: a value that nobody has changed stays what it was, whatever its text
-/// could be read as.
+/// The params that a form gives: a value that nobody has changed, or that the form only names, stays
+/// what it was, whatever its text could be read as.
 fn given(plan: &Plan, before: &Map<String, Json>, fields: &[(String, String)]) -> Params {
     let (mut params, mut texts) = (Map::new(), Vec::new());
+    for (_, name) in fields.iter().filter(|(field, _)| field == KEPT) {
+        if let Some(old) = before.get(name) {
+            params.insert(name.clone(), old.clone());
+        }
+    }
     for (name, value) in fields {
         let Some(name) = name.strip_prefix(PARAM) else { continue };
-        let value = sent(value);
+        let value = form::sent(value);
         let is_known = plan.params.iter().any(|param| param.name == name);
         match before.get(name) {
-            Some(old) if is_known && sent(&text(old)) == value => {
+            Some(old) if is_known && form::sent(&form::text(old)) == value => {
                 params.insert(name.to_owned(), old.clone());
             }
             _ if value.trim().is_empty() => {}

@@ -49,14 +49,19 @@ pub fn field(param: &ParamSpec, given: Option<&Json>) -> Markup {
     let said = |key: &str| param.schema.get(key).and_then(Json::as_str);
     html! {
         div class="field" data-key=(id) {
-            label for=(id) {
-                (parts::line(&param.name))
-                @if param.required { span class="failed" title="needed" aria-label="needed" { " *" } }
-                " " span class="dim" { (words(param)) }
-            }
+            label for=(id) { (label(param)) }
             (input(param, given, &id))
             @if let Some(about) = said("description") { span class="dim" { (parts::line(about)) } }
         }
+    }
+}
+
+/// What stands above the field of a param.
+pub fn label(param: &ParamSpec) -> Markup {
+    html! {
+        (parts::line(&param.name))
+        @if param.required { span class="failed" title="needed" aria-label="needed" { " *" } }
+        " " span class="dim" { (words(param)) }
     }
 }
 
@@ -96,6 +101,12 @@ pub fn text(value: &Json) -> String {
 /// A text as a browser sends it back that has shown it, but for the ends of lines.
 pub fn sent(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
+}
+
+/// Bytes of a text in the body of a form.
+pub fn sent_bytes(text: &str) -> usize {
+    let lines = sent(text).replace('\n', "\r\n");
+    url::form_urlencoded::byte_serialize(lines.as_bytes()).map(str::len).sum()
 }
 
 fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
@@ -172,6 +183,13 @@ mod tests {
         assert!(yes.contains("value=\"false\" selected"), "{yes}");
         let list = shown(json!({"type": "array"}), Some(json!([1, 2])));
         assert!(list.contains("<textarea") && list.contains("[1,2]"), "{list}");
+    }
+
+    #[test]
+    fn the_bytes_of_a_text_are_those_that_a_browser_sends() {
+        for (text, body) in [("a b", "a+b"), ("ü", "%C3%BC"), ("a\nb", "a%0D%0Ab"), ("", "")] {
+            assert_eq!(sent_bytes(text), body.len(), "{text:?}");
+        }
     }
 
     #[test]
