@@ -269,6 +269,12 @@ impl Problem {
         Self::new(Code::NotFound, detail)
     }
 
+    /// More is asked than can be answered at once.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(BUSY_WAIT), ..Self::new(Code::Busy, detail) }
+            .hint("try again in a moment")
+    }
+
     /// Adds what to do.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());

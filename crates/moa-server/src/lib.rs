@@ -21,6 +21,7 @@ pub mod routes;
 pub mod serve;
 pub mod stream;
 pub mod tls;
+pub mod turns;
 
 use std::io;
 use std::net::SocketAddr;
@@ -98,6 +99,7 @@ struct Inner {
     document: OnceLock<Bytes>,
     ending: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
+    comparisons: turns::Turns,
     hub: stream::Hub,
     sockets: tokio::runtime::Handle,
     requests: Requests,
@@ -125,6 +127,7 @@ impl App {
             document: OnceLock::new(),
             ending,
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            comparisons: turns::Turns::default(),
             hub: stream::Hub::default(),
             sockets: options.sockets,
             requests: Requests::default(),
@@ -202,6 +205,11 @@ impl App {
     /// Where WebSockets are served.
     pub fn sockets(&self) -> &tokio::runtime::Handle {
         &self.0.sockets
+    }
+
+    /// Comparisons of runs, which are made one at a time.
+    pub fn comparisons(&self) -> &turns::Turns {
+        &self.0.comparisons
     }
 
     /// What streams share.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use moa_core::time::{Millis, Span};
+use moa_core::workflow::Priority;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// `text` with every character that a terminal would obey, or that turns the reading direction,
@@ -150,6 +151,16 @@ pub fn shell_word(word: &str) -> String {
     match !word.is_empty() && word.chars().all(plain) {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+/// A priority as a word.
+pub fn priority(priority: Priority) -> &'static str {
+    match priority {
+        Priority::Critical => "critical",
+        Priority::High => "high",
+        Priority::Medium => "medium",
+        Priority::Low => "low",
     }
 }
 

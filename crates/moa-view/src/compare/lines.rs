@@ -68,6 +68,18 @@ pub fn of(left: Option<&Json>, right: Option<&Json>) -> Diff {
     between(&broken(&left), &broken(&right))
 }
 
+/// The same as far as there is room for lines, which is then less. Nothing is done where there is none.
+pub fn within(left: Option<&Json>, right: Option<&Json>, room: &mut usize) -> Diff {
+    if *room == 0 {
+        return Diff { lines: Vec::new(), cut: true };
+    }
+    let mut diff = of(left, right);
+    diff.cut |= diff.lines.len() > *room;
+    diff.lines.truncate(*room);
+    *room -= diff.lines.len();
+    diff
+}
+
 /// A value as text.
 fn text(value: &Json, as_text: bool) -> Cow<'_, str> {
     match value {
@@ -191,6 +203,17 @@ mod tests {
         assert!(found.len() <= 10, "{}", found.len());
         assert!(found.iter().any(|line| line.starts_with('+') && line.contains('y')), "{found:?}");
         assert_eq!((found[0].as_str(), found[found.len() - 1].as_str()), ("⋯", "⋯"));
+    }
+
+    #[test]
+    fn values_share_room_and_the_last_of_them_say_that_they_are_cut() {
+        let (left, right) = (json!("one\ntwo"), json!("1\n2"));
+        let mut room = 5;
+        let mut told = || {
+            let diff = within(Some(&left), Some(&right), &mut room);
+            (diff.lines.len(), diff.cut)
+        };
+        assert_eq!([told(), told(), told()], [(4, false), (1, true), (0, true)]);
     }
 
     #[test]

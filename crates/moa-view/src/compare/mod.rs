@@ -17,6 +17,7 @@ use moa_core::time::Millis;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use self::lines::Diff;
 use self::values::Gathered;
 pub use self::values::{CHANGES_MAX, Change};
 use crate::attempts::{rfc3339, rfc3339_option};
@@ -25,6 +26,7 @@ use crate::reader::Reader;
 use crate::summary::input;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
+use moa_core::workflow::Priority;
 use moa_ports::views::RunFilter;
 
 /// Steps that are told at most.
@@ -33,8 +35,8 @@ const STEPS_MAX: usize = 2000;
 /// Two runs.
 #[derive(Debug, Serialize)]
 pub struct Comparison {
-    /// The other run; `None` = there is none to compare with.
-    pub left: Option<RunSide>,
+    /// The other run.
+    pub left: RunSide,
     /// The run.
     pub right: RunSide,
     /// Whether nothing differs.
@@ -47,7 +49,7 @@ pub struct Comparison {
     pub steps: Vec<StepPair>,
     /// Steps that are not among them, because there are too many.
     pub steps_left_out: usize,
-    /// The runs' own values that differ, whole.
+    /// The runs' own values that differ, in lines.
     #[serde(skip)]
     pub parts: Vec<Part>,
 }
@@ -65,6 +67,8 @@ pub struct RunSide {
     pub hash: VersionHash,
     /// Its status.
     pub status: RunStatus,
+    /// Its priority.
+    pub priority: Priority,
     /// When it was made.
     #[serde(serialize_with = "rfc3339")]
     pub created_at: Millis,
@@ -89,7 +93,8 @@ pub struct StepPair {
     pub left: Option<StepSide>,
     /// In the run; `None` = it has no such step.
     pub right: Option<StepSide>,
-    /// What it was given, what it put out and why it failed, where that differs, whole.
+    /// What it was given, what it put out and why it failed, where that differs, in lines; nothing
+    /// when there was no room for its step.
     #[serde(skip)]
     pub parts: Vec<Part>,
 }
@@ -113,33 +118,42 @@ pub struct StepSide {
     pub duration_ms: Option<u64>,
 }
 
-/// A value that differs; `None` = that run has none.
+/// A value that differs. The value itself is not kept: those of all steps together are large.
 #[derive(Debug)]
 pub struct Part {
     /// What it is: `params`, `input`, `output`, `error`.
     pub name: &'static str,
-    /// In the other run.
-    pub left: Option<Json>,
-    /// In the run.
-    pub right: Option<Json>,
+    /// Whether the other run has one.
+    pub left: bool,
+    /// Whether the run has one.
+    pub right: bool,
+    /// The lines in which they differ.
+    pub diff: Diff,
+}
+
+/// How much of what differs is written in lines.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Of so many steps that differ.
+    pub steps: usize,
+    /// Lines of all values together.
+    pub lines: usize,
+}
+
+impl Room {
+    /// For whom only the places count.
+    pub const NONE: Self = Self { steps: 0, lines: 0 };
 }
 
 impl Comparison {
     /// What differs between another run and this one.
-    pub fn new(left: Option<&Run>, right: &Run) -> Self {
-        let mut gathered = Gathered::default();
-        let mut parts = Vec::new();
-        let mut steps = Vec::new();
-        if let Some(left) = left {
-            run_parts(left, right, &mut gathered, &mut parts);
-            steps = pairs(left, right, &mut gathered);
-        }
-        // Stable: in the order of the workflow otherwise.
-        steps.sort_by_key(|pair| !pair.differs);
-        let steps_left_out = steps.len().saturating_sub(STEPS_MAX);
-        steps.truncate(STEPS_MAX);
+    pub fn new(left: &Run, right: &Run, room: Room) -> Self {
+        let mut work = Work { gathered: Gathered::default(), room };
+        let parts = work.run(left, right);
+        let (steps, steps_left_out) = work.pairs(left, right);
+        let gathered = work.gathered;
         Self {
-            left: left.map(RunSide::new),
+            left: RunSide::new(left),
             right: RunSide::new(right),
             equal: gathered.is_empty(),
             left_out: gathered.left_out(),
@@ -187,6 +201,7 @@ impl RunSide {
             workflow_version: run.graph.plan().version.clone(),
             hash: row.hash,
             status: row.status,
+            priority: row.priority,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -220,82 +235,119 @@ fn error(error: Option<&StepError>) -> Option<Json> {
     error.map(|error| json!(error))
 }
 
-/// The runs' own values.
-fn run_parts(left: &Run, right: &Run, gathered: &mut Gathered, parts: &mut Vec<Part>) {
-    let (l, r) = (&left.row, &right.row);
-    let words = |run: &Run| {
-        let row = &run.row;
-        json!({
-            "workflow": row.workflow,
-            "hash": row.hash,
-            "priority": row.priority,
-            "status": row.status,
-        })
-    };
-    gathered.add("", Some(&words(left)), Some(&words(right)));
-    let whole = [
-        ("params", Some((*l.params).clone()), Some((*r.params).clone())),
-        ("output", l.output.as_deref().cloned(), r.output.as_deref().cloned()),
-        ("error", error(l.error.as_ref()), error(r.error.as_ref())),
-    ];
-    for (name, left, right) in whole {
-        if gathered.add(&format!("/{name}"), left.as_ref(), right.as_ref()) {
-            parts.push(Part { name, left, right });
-        }
-    }
-}
-
-fn named(run: &Run) -> Vec<(String, &StepRow)> {
-    run.steps().map(|row| (run.step_name(row.inst), row)).collect()
-}
-
-/// The steps of both, in the order of the run; those that only the other one has last.
-fn pairs(left: &Run, right: &Run, gathered: &mut Gathered) -> Vec<StepPair> {
-    let mut others: BTreeMap<String, &StepRow> = named(left).into_iter().collect();
-    let mut pairs = Vec::new();
-    for (name, row) in named(right) {
-        let other = others.remove(&name);
-        pairs.push(pair(name, other.map(|row| (left, row)), Some((right, row)), gathered));
-    }
-    let gone = named(left).into_iter().filter(|(name, _)| others.contains_key(name));
-    for (name, row) in gone {
-        pairs.push(pair(name, Some((left, row)), None, gathered));
-    }
-    pairs
+fn named(run: &Run) -> impl Iterator<Item = (String, &StepRow)> {
+    run.steps().map(|row| (run.step_name(row.inst), row))
 }
 
 type InRun<'a> = (&'a Run, &'a StepRow);
 
-fn pair(
-    step: String,
-    left: Option<InRun<'_>>,
-    right: Option<InRun<'_>>,
-    gathered: &mut Gathered,
-) -> StepPair {
-    let path = format!("/steps/{step}");
-    let words = |side: &StepSide| {
-        let mut words = json!({"status": side.status, "attempts": side.attempts});
-        if let Some(reason) = side.reason {
-            words["reason"] = reason.into();
-        }
-        words
-    };
-    let sides = [left, right].map(|found| found.map(|(_, row)| StepSide::new(row)));
-    let told = [&sides[0], &sides[1]].map(|side| side.as_ref().map(words));
-    let mut differs = gathered.add(&path, told[0].as_ref(), told[1].as_ref());
-    let of = |value: fn(InRun<'_>) -> Option<Json>| [left, right].map(|found| value(found?));
-    let whole = [
-        ("input", of(|(run, row)| input(run, row))),
-        ("output", of(|(_, row)| row.output.as_deref().cloned())),
-        ("error", of(|(_, row)| error(row.error.as_ref()))),
-    ];
-    let mut parts = Vec::new();
-    for (name, [left, right]) in whole {
-        if gathered.add(&format!("{path}/{name}"), left.as_ref(), right.as_ref()) {
-            parts.push(Part { name, left, right });
-            differs = true;
-        }
+/// A comparison under way.
+struct Work {
+    gathered: Gathered,
+    room: Room,
+}
+
+impl Work {
+    /// The runs' own values.
+    fn run(&mut self, left: &Run, right: &Run) -> Vec<Part> {
+        let (l, r) = (&left.row, &right.row);
+        let words = |run: &Run| {
+            let row = &run.row;
+            json!({
+                "workflow": row.workflow,
+                "hash": row.hash,
+                "priority": row.priority,
+                "status": row.status,
+            })
+        };
+        self.gathered.add("", Some(&words(left)), Some(&words(right)));
+        let errors = [error(l.error.as_ref()), error(r.error.as_ref())];
+        let whole = [
+            ("params", Some(&*l.params), Some(&*r.params)),
+            ("output", l.output.as_deref(), r.output.as_deref()),
+            ("error", errors[0].as_ref(), errors[1].as_ref()),
+        ];
+        self.parts("", whole, true).1
     }
-    let [left, right] = sides;
-    StepPair { step, differs, left, right, parts }
+
+    /// Whether any of these values differ, and those that do if they are wanted in lines.
+    fn parts(
+        &mut self,
+        path: &str,
+        values: [(&'static str, Option<&Json>, Option<&Json>); 3],
+        wanted: bool,
+    ) -> (bool, Vec<Part>) {
+        let (mut differs, mut parts) = (false, Vec::new());
+        for (name, left, right) in values {
+            if !self.gathered.add(&format!("{path}/{name}"), left, right) {
+                continue;
+            }
+            differs = true;
+            if wanted {
+                let diff = lines::within(left, right, &mut self.room.lines);
+                parts.push(Part { name, left: left.is_some(), right: right.is_some(), diff });
+            }
+        }
+        (differs, parts)
+    }
+
+    /// The steps of both: those that differ first, each in the order of the run and those that only
+    /// the other one has last. And how many are not among them.
+    fn pairs(&mut self, left: &Run, right: &Run) -> (Vec<StepPair>, usize) {
+        let mut others: BTreeMap<String, &StepRow> = named(left).collect();
+        let (mut differ, mut same, mut all) = (Vec::new(), Vec::new(), 0);
+        let mut keep = |pair: StepPair| {
+            all += 1;
+            let pairs = if pair.differs { &mut differ } else { &mut same };
+            if pairs.len() < STEPS_MAX {
+                pairs.push(pair);
+            }
+        };
+        for (name, row) in named(right) {
+            let other = others.remove(&name);
+            keep(self.pair(name, other.map(|row| (left, row)), Some((right, row))));
+        }
+        for (name, row) in named(left).filter(|(name, _)| others.contains_key(name)) {
+            keep(self.pair(name, Some((left, row)), None));
+        }
+        differ.append(&mut same);
+        differ.truncate(STEPS_MAX);
+        let left_out = all - differ.len();
+        (differ, left_out)
+    }
+
+    fn pair(
+        &mut self,
+        step: String,
+        left: Option<InRun<'_>>,
+        right: Option<InRun<'_>>,
+    ) -> StepPair {
+        let path = format!("/steps/{step}");
+        let words = |side: &StepSide| {
+            let mut words = json!({"status": side.status, "attempts": side.attempts});
+            if let Some(reason) = side.reason {
+                words["reason"] = reason.into();
+            }
+            words
+        };
+        let sides = [left, right].map(|found| found.map(|(_, row)| StepSide::new(row)));
+        let told = [&sides[0], &sides[1]].map(|side| side.as_ref().map(words));
+        let is_other = self.gathered.add(&path, told[0].as_ref(), told[1].as_ref());
+        let inputs = [left, right].map(|found| found.and_then(|(run, row)| input(run, row)));
+        let outputs = [left, right].map(|found| found.and_then(|(_, row)| row.output.as_deref()));
+        let errors =
+            [left, right].map(|found| found.and_then(|(_, row)| error(row.error.as_ref())));
+        let values = [
+            ("input", inputs[0].as_ref(), inputs[1].as_ref()),
+            ("output", outputs[0], outputs[1]),
+            ("error", errors[0].as_ref(), errors[1].as_ref()),
+        ];
+        let (values_differ, parts) = self.parts(&path, values, self.room.steps > 0);
+        let differs = is_other || values_differ;
+        if differs {
+            self.room.steps = self.room.steps.saturating_sub(1);
+        }
+        let [left, right] = sides;
+        StepPair { step, differs, left, right, parts }
+    }
 }

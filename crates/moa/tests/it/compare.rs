@@ -72,8 +72,7 @@ fn what_differs_between_two_runs_is_told_to_people_and_programs() {
     assert!(same.contains("Nothing differs") && same.contains("4 steps are the same"), "{same}");
     let first = viewer.page(&format!("/runs/{old}/compare"));
     assert!(first.contains("There is no older run"), "{first}");
-    let none = api.get(&format!("/api/v1/runs/{old}/compare")).expect(200).json();
-    assert_eq!((&none["left"], &none["equal"]), (&Json::Null, &json!(true)));
+    api.get(&format!("/api/v1/runs/{old}/compare")).refused(404, "not_found");
     viewer.ask(&format!("/runs/{new}/compare?with=ffffffff")).expect(404);
     api.get(&format!("{path}?with=ffffffff")).refused(404, "not_found");
 
@@ -83,8 +82,59 @@ fn what_differs_between_two_runs_is_told_to_people_and_programs() {
     }
     assert_eq!(project.call(&["runs", "compare", &new, "--json"]).expect(1).json(), found);
     project.call(&["runs", "compare", &new, "--with", &new]).expect(0);
-    project.call(&["runs", "compare", &old]).expect(0);
+    for args in [&["runs", "compare", &old][..], &["runs", "compare", &old, "--json"]] {
+        let none = project.call(args).expect(4);
+        assert!(none.err.contains("no other run of this workflow"), "{}", none.err);
+    }
     project.call(&["runs", "compare", &new, "--with", "ffffffff"]).expect(4);
+}
+
+#[test]
+fn another_priority_is_a_difference_that_is_shown() {
+    let project = Project::with("say", "steps: [{id: one, run: 'echo one'}]\n");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    for priority in ["low", "high"] {
+        let new = json!({"workflow": "say", "priority": priority});
+        let run = api.post("/api/v1/runs", &new).expect(201).json();
+        api.ended(run["run"].as_str().expect("an id"));
+    }
+    let found = api.get("/api/v1/runs/last/compare").expect(200).json();
+    let wanted = json!([{"path": "/priority", "left": "low", "right": "high", "cut": false}]);
+    assert_eq!((&found["equal"], &found["changes"]), (&json!(false), &wanted));
+    let sides = (&found["left"]["priority"], &found["right"]["priority"]);
+    assert_eq!(sides, (&json!("low"), &json!("high")));
+    let said = project.call(&["runs", "compare", "last"]).expect(1).out;
+    assert!(
+        said.contains("~ priority low → high") && said.contains("1 step is the same"),
+        "{said}"
+    );
+    let page = Browser::new(&project, &node, "viewer").page("/runs/last/compare");
+    assert!(page.contains("<dt>Priority</dt><dd>low there, high here</dd>"), "{page}");
+}
+
+#[test]
+fn of_very_many_steps_that_differ_the_first_are_told_in_lines() {
+    let items: Vec<usize> = (0..105).collect();
+    let each = format!(
+        "params:\n  name: {{type: string}}\n\
+         steps:\n\
+         \x20 - id: each\n    foreach: {{in: '{items:?}', as: n}}\n    \
+         steps: [{{id: one, run: ': ${{{{ params.name }}}}'}}]\n"
+    );
+    let project = Project::with("each", &each);
+    let node = project.up();
+    for name in ["name=Ada", "name=Bob"] {
+        project.call(&["run", "each", "-p", name, "-q"]).expect(0);
+    }
+    let said = project.call(&["runs", "compare", "last"]).expect(1).out;
+    assert_eq!(said.matches("~ one[").count(), 105, "all are named: {said}");
+    assert_eq!(said.matches("Bob").count(), 50 + 1, "of the first ones, and of the params");
+    let page = Browser::new(&project, &node, "viewer").page("/runs/last/compare");
+    assert_eq!(page.matches("Bob").count(), 100 + 1, "{page}");
+    let found = project.call(&["runs", "compare", "last", "--json"]).expect(1).json();
+    let changes = found["changes"].as_array().expect("changes");
+    assert!(changes.len() > 105 && found["left_out"] == 0, "{found}");
 }
 
 #[test]

@@ -303,7 +303,7 @@ fn runs(c: &mut Contract) -> String {
     let run = begin(c);
     let result = c.call("GET", "/api/v1/runs/{run}", &[&run], None).expect(200).json();
     assert_eq!(result["status"], "running");
-    for part in ["document", "document?at=2", "steps?at=2", "compare", "history", "why", "logs"] {
+    for part in ["document", "document?at=2", "steps?at=2", "history", "why", "logs"] {
         c.call("GET", &format!("/api/v1/runs/{{run}}/{part}"), &[&run], None).expect(200);
     }
     c.call("GET", "/api/v1/runs/{run}/logs/{step}/{attempt}", &[&run, "say", "1"], None)

@@ -1,7 +1,8 @@
 //! Two runs beside each other.
 
 use axum::extract::State;
-use moa_view::compare::{self, Comparison};
+use moa_core::machine::Run;
+use moa_view::compare::{self, Comparison, Room};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -12,6 +13,7 @@ use crate::auth::Identity;
 use crate::auth::scope::Resource;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Path, Query};
+use crate::turns::Turn;
 
 /// With which one.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -28,8 +30,8 @@ pub struct Other {
 #[derive(Debug, ToSchema)]
 #[allow(dead_code, reason = "it describes what another type writes")]
 pub struct RunComparison {
-    /// The other run; null = there is none to compare with.
-    left: Option<ComparedRun>,
+    /// The other run.
+    left: ComparedRun,
     /// The run.
     right: ComparedRun,
     /// Whether nothing differs. How long something took, when it happened and which node did it is no
@@ -59,6 +61,8 @@ pub struct ComparedRun {
     hash: String,
     /// Its status.
     status: String,
+    /// Its priority.
+    priority: String,
     /// When it was made.
     created_at: String,
     /// When it started.
@@ -120,7 +124,7 @@ pub struct ComparedSide {
 /// What differs between two runs
 ///
 /// Params, output and error of the runs; status, attempts, input, output and error of each step. Steps
-/// are matched by their names.
+/// are matched by their names. 404 also when no other run is named and there is none.
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/compare", tag = "runs",
     params(("run" = String, Path, description = "The run"), Other),
@@ -132,20 +136,29 @@ pub async fn compare(
     Path(run): Path<String>,
     Query(other): Query<Other>,
 ) -> Result<Json<Comparison>> {
+    let turn = app.comparisons().next().await?;
     let run = app.reader().run(find(&app, &run).await?).await?;
-    Ok(Json(compared(&app, &who, run, other.with.as_deref()).await?.0))
+    let with = other.with.as_deref();
+    let found = compared(&app, &who, (run, turn), with, Room::NONE).await?.0;
+    let none = || {
+        let text = "there is no other run of this workflow to compare with";
+        Problem::not_found(text).hint("`?with=RUN` names one of another workflow")
+    };
+    found.map(Json).ok_or_else(none)
 }
 
-/// A run beside another one; and the run.
+/// A run beside another one, `None` when there is none; and the run. What differs is written in lines
+/// as far as there is room.
 ///
 /// # Errors
 /// There is no such other run, or it is of a workflow that somebody may not see.
 pub async fn compared(
     app: &App,
     who: &Identity,
-    run: moa_core::machine::Run,
+    (run, turn): (Run, Turn),
     with: Option<&str>,
-) -> Result<(Comparison, moa_core::machine::Run)> {
+    room: Room,
+) -> Result<(Option<Comparison>, Run)> {
     let other = match with.map(str::trim).filter(|with| !with.is_empty()) {
         Some(with) => {
             let other = app.reader().run(find(app, with).await?).await?;
@@ -155,7 +168,11 @@ pub async fn compared(
         None => compare::usual(app.reader(), &run).await?,
     };
     // Values of large runs take a while.
-    let work = move || (Comparison::new(other.as_ref(), &run), run);
+    let work = move || {
+        // Until it is done, also when nobody waits for it any more.
+        let _held = turn;
+        (other.map(|other| Comparison::new(&other, &run, room)), run)
+    };
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Problem::new(Code::Internal, "the runs could not be compared"))
 }

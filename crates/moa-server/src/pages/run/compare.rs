@@ -5,11 +5,11 @@ use maud::{Markup, html};
 use moa_core::ids::RunId;
 use moa_core::time::{Millis, Span};
 use moa_ports::views::{RunFilter, RunSummary};
-use moa_view::compare::lines::{self, Tag};
-use moa_view::compare::{Comparison, Part, StepPair, StepSide};
+use moa_view::compare::lines::Tag;
+use moa_view::compare::{Comparison, Part, Room, StepPair, StepSide};
 use moa_view::text;
 
-use super::{Shown, frame, step};
+use super::{Shown, document, frame, step};
 use crate::App;
 use crate::api::runs::compare::{Other, compared};
 use crate::auth::Identity;
@@ -35,6 +35,7 @@ pub async fn show(
     Path(run): Path<String>,
     Query(other): Query<Other>,
 ) -> Result<Markup> {
+    let turn = app.comparisons().next().await?;
     let mut shown = Shown::find(&app, &run, None).await?;
     let filter = RunFilter {
         workflow: Some(shown.run.row.workflow.clone()),
@@ -43,18 +44,19 @@ pub async fn show(
         ..RunFilter::default()
     };
     let older = app.reader().views.runs(&filter).await?;
-    let (found, run) = compared(&app, &who, shown.run, other.with.as_deref()).await?;
+    let room = Room { steps: STEPS, lines: LINES };
+    let (found, run) = compared(&app, &who, (shown.run, turn), other.with.as_deref(), room).await?;
     shown.run = run;
-    let with = found.left.as_ref().map(|left| left.run);
+    let with = found.as_ref().map(|found| found.left.run);
     let body = html! {
         (choice(shown.id(), with, &older))
-        @match with {
+        @match &found {
             None => (parts::empty("There is no older run of this workflow", &html! {})),
-            Some(with) => (differences(&shown, with, &found)),
+            Some(found) => (differences(&shown, found)),
         }
     };
-    let json = with.map_or(String::new(), |with| format!("?with={with}"));
-    let json = format!("/api/v1/runs/{}/compare{json}", shown.id());
+    let compared = |with| format!("/api/v1/runs/{}/compare?with={with}", shown.id());
+    let json = with.map_or_else(|| document(&shown), compared);
     Ok(frame(&app, &who, &shown, "/compare", json, body))
 }
 
@@ -71,8 +73,8 @@ fn choice(run: RunId, with: Option<RunId>, older: &[RunSummary]) -> Markup {
     }
 }
 
-fn differences(shown: &Shown, with: RunId, found: &Comparison) -> Markup {
-    let mut room = LINES;
+fn differences(shown: &Shown, found: &Comparison) -> Markup {
+    let with = found.left.run;
     let (differ, same): (Vec<&StepPair>, Vec<&StepPair>) =
         found.steps.iter().partition(|pair| pair.differs);
     html! {
@@ -86,12 +88,12 @@ fn differences(shown: &Shown, with: RunId, found: &Comparison) -> Markup {
             }
         }
         @for part in &found.parts {
-            section class="card" { h2 { (title(part)) } (diff(part, &mut room)) }
+            section class="card" { h2 { (title(part)) } (diff(part)) }
         }
         @if !differ.is_empty() {
             h2 { (text::plural(differ.len(), "step")) (if differ.len() == 1 { " differs" } else { " differ" }) }
             @for (i, pair) in differ.iter().take(STEPS).enumerate() {
-                (step_card(shown, with, pair, i < OPEN, &mut room))
+                (step_card(shown, with, pair, i < OPEN))
             }
             @if differ.len() > STEPS {
                 p class="dim" { "… and " (differ.len() - STEPS) " more: the JSON has them." }
@@ -105,7 +107,7 @@ fn differences(shown: &Shown, with: RunId, found: &Comparison) -> Markup {
 }
 
 fn head(shown: &Shown, found: &Comparison) -> Markup {
-    let (Some(left), right) = (&found.left, &found.right) else { return html! {} };
+    let (left, right) = (&found.left, &found.right);
     html! {
         dl class="facts" {
             div { dt { "Other run" } dd {
@@ -122,6 +124,11 @@ fn head(shown: &Shown, found: &Comparison) -> Markup {
                     }
                 }
             } }
+            @if left.priority != right.priority {
+                div { dt { "Priority" } dd {
+                    (text::priority(left.priority)) " there, " (text::priority(right.priority)) " here"
+                } }
+            }
         }
     }
 }
@@ -129,19 +136,16 @@ fn head(shown: &Shown, found: &Comparison) -> Markup {
 fn title(part: &Part) -> String {
     let mut name = part.name.to_owned();
     name[..1].make_ascii_uppercase();
-    match (&part.left, &part.right) {
-        (None, _) => format!("{name}: only here"),
-        (_, None) => format!("{name}: only there"),
+    match (part.left, part.right) {
+        (false, _) => format!("{name}: only here"),
+        (_, false) => format!("{name}: only there"),
         _ => name,
     }
 }
 
-/// The lines of a value that differ, as far as there is room.
-fn diff(part: &Part, room: &mut usize) -> Markup {
-    let mut found = lines::of(part.left.as_ref(), part.right.as_ref());
-    found.cut |= found.lines.len() > *room;
-    found.lines.truncate(*room);
-    *room -= found.lines.len();
+/// The lines of a value that differ, as far as there was room.
+fn diff(part: &Part) -> Markup {
+    let found = &part.diff;
     html! {
         @if !found.lines.is_empty() {
             pre class="source diff" tabindex="0" {
@@ -164,13 +168,7 @@ fn diff(part: &Part, room: &mut usize) -> Markup {
     }
 }
 
-fn step_card(
-    shown: &Shown,
-    with: RunId,
-    pair: &StepPair,
-    is_open: bool,
-    room: &mut usize,
-) -> Markup {
+fn step_card(shown: &Shown, with: RunId, pair: &StepPair, is_open: bool) -> Markup {
     html! {
         details class="card step-diff" open[is_open] data-key={ "differs " (pair.step) } {
             summary {
@@ -193,7 +191,7 @@ fn step_card(
                         (right.reason.unwrap_or("no reason")) " here." }
                 }
             }
-            @for part in &pair.parts { h3 { (title(part)) } (diff(part, room)) }
+            @for part in &pair.parts { h3 { (title(part)) } (diff(part)) }
         }
     }
 }

@@ -1,17 +1,19 @@
 //! `moa runs compare`: what differs between two runs.
 
 use moa_core::time::{Millis, Span};
-use moa_view::compare::lines::{self, Tag};
-use moa_view::compare::{Comparison, Part, RunSide, StepPair, StepSide, usual};
+use moa_view::compare::lines::Tag;
+use moa_view::compare::{Comparison, Part, Room, RunSide, StepPair, StepSide, usual};
 
 use crate::cmd::{Context, runtime};
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::text;
 use crate::ui::{Style, Ui};
 use crate::view::now;
 
 /// Steps of which everything that differs is told; the others are named.
 const STEPS: usize = 50;
+/// Lines of all values together.
+const LINES: usize = 100_000;
 
 /// Show what differs between a run and another one.
 #[derive(Debug, clap::Args)]
@@ -24,7 +26,7 @@ Examples:
 Lines of the other run are marked with -, those of the run with +. Steps are matched by their names. How
 long something took, and when, is no difference.
 
-Exit codes: 0 nothing differs, 1 something does")]
+Exit codes: 0 nothing differs, 1 something does, 4 there is no other run to compare with")]
 pub struct Args {
     /// The run
     run: String,
@@ -43,7 +45,14 @@ pub fn run(args: Args, context: &Context) -> Result {
             Some(other) => Some(reader.run(reader.find(other).await?).await?),
             None => usual(&reader, &run).await?,
         };
-        crate::exit::Result::Ok(Comparison::new(other.as_ref(), &run))
+        let none = || {
+            let text = "there is no other run of this workflow to compare with";
+            Failure::not_found(text).hint("--with names one of another workflow")
+        };
+        let other = other.ok_or_else(none)?;
+        let room = Room { steps: STEPS, lines: LINES };
+        let room = if context.ui.json { Room::NONE } else { room };
+        crate::exit::Result::Ok(Comparison::new(&other, &run, room))
     })?;
     if context.ui.json {
         context.ui.json(&found);
@@ -54,10 +63,7 @@ pub fn run(args: Args, context: &Context) -> Result {
 }
 
 fn print(ui: &Ui, found: &Comparison) {
-    let Some(left) = &found.left else {
-        ui.note("there is no older run of this workflow; --with names another one");
-        return;
-    };
+    let left = &found.left;
     let now = now();
     ui.line(&ui.paint(Style::Red, &format!("- {}", head(left, now))));
     ui.line(&ui.paint(Style::Green, &format!("+ {}", head(&found.right, now))));
@@ -65,12 +71,17 @@ fn print(ui: &Ui, found: &Comparison) {
         let (old, new) = (left.hash.short(), found.right.hash.short());
         ui.line(&ui.paint(Style::Yellow, &format!("~ version {old} → {new}")));
     }
+    if left.priority != found.right.priority {
+        let (old, new) = (left.priority, found.right.priority);
+        let said = format!("~ priority {} → {}", text::priority(old), text::priority(new));
+        ui.line(&ui.paint(Style::Yellow, &said));
+    }
     for part in &found.parts {
         self::part(ui, part, "");
     }
     let differ = found.steps.iter().filter(|pair| pair.differs);
-    for (i, pair) in differ.enumerate() {
-        step(ui, pair, i < STEPS);
+    for pair in differ {
+        step(ui, pair);
     }
     let same = found.steps.iter().filter(|pair| !pair.differs).count();
     if same > 0 {
@@ -96,11 +107,11 @@ fn took(ms: Option<u64>) -> Option<String> {
     ms.map(|ms| text::duration(Span(ms)))
 }
 
-fn step(ui: &Ui, pair: &StepPair, whole: bool) {
+fn step(ui: &Ui, pair: &StepPair) {
     let (left, right) = (words(pair.left.as_ref()), words(pair.right.as_ref()));
     let name = ui.paint(Style::Yellow, &format!("~ {}", pair.step));
     ui.line(&format!("{name}  {left} → {right}"));
-    for part in pair.parts.iter().filter(|_| whole) {
+    for part in &pair.parts {
         self::part(ui, part, "  ");
     }
 }
@@ -118,8 +129,7 @@ fn words(side: Option<&StepSide>) -> String {
 
 fn part(ui: &Ui, part: &Part, indent: &str) {
     ui.line(&format!("{indent}{}", ui.paint(Style::Bold, part.name)));
-    let diff = lines::of(part.left.as_ref(), part.right.as_ref());
-    for line in &diff.lines {
+    for line in &part.diff.lines {
         let (sign, style) = match line.tag {
             Tag::Both => (" ", Style::Plain),
             Tag::Left => ("-", Style::Red),
@@ -129,7 +139,7 @@ fn part(ui: &Ui, part: &Part, indent: &str) {
         let said = format!("{sign} {}", text::safe_line(&line.text));
         ui.line(&format!("{indent}{}", ui.paint(style, said.trim_end())));
     }
-    if diff.cut {
+    if part.diff.cut {
         let more = format!("{indent}… cut off here: more of it differs; --json has each place");
         ui.line(&ui.paint(Style::Yellow, &more));
     }
