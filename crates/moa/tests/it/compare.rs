@@ -230,6 +230,27 @@ fn of_a_step_of_the_past_later_attempts_are_not_told() {
 }
 
 #[test]
+fn logs_are_shown_when_the_history_is_deleted() {
+    let project = Project::with("pack", PACK);
+    project.write("moa.yaml", "name: shop\nretention: {history: {age: 1s}}\n");
+    let node = project.up();
+    let [_, run] = two(&project);
+    let api = Api::with_role(&project, &node, "viewer");
+    let path = format!("/api/v1/runs/{run}/history");
+    while api.get(&path).expect(200).body.contains("moa.step.started") {
+        project.call(&["jobs", "run", "retention"]).expect(0);
+    }
+    let viewer = Browser::new(&project, &node, "viewer");
+    let step = format!("/runs/{run}/steps/tried");
+    for (query, number) in [("?attempt=1", 1), ("?attempt=2", 2), ("", 2)] {
+        let page = viewer.page(&format!("{step}{query}"));
+        let said = page.split(&format!("Log of attempt {number}")).nth(1).expect("its log");
+        assert!(said.contains("try\n</pre>"), "{said}");
+    }
+    assert!(!viewer.page(&format!("{step}?attempt=3")).contains("Log of attempt"));
+}
+
+#[test]
 fn a_step_that_came_later_was_not_there_yet() {
     let each = "steps:\n  - {id: first, run: 'true'}\n  - id: each\n    depends_on: [first]\n    foreach: {in: '[1, 2]', as: n}\n    \
         steps: [{id: one, run: 'echo ${{ n }}'}]\n";

@@ -68,9 +68,15 @@ pub async fn show(
     };
     let made = shown.attempts(&app).await?;
     let made = made.get(&row.inst).map_or(&[][..], Vec::as_slice);
-    let number = chosen.attempt.or(made.last().map(|attempt| attempt.attempt));
-    let logs = app.control().logs(shown.id()).await?;
+    // Of an old run the history is deleted first: its logs are found by their numbers.
+    let last = || (shown.at.is_none() && row.attempt > 0).then_some(row.attempt);
+    let made_last = made.last().map(|attempt| attempt.attempt);
+    let number = chosen.attempt.or(made_last).or_else(last);
+    let attempt = made.iter().find(|attempt| Some(attempt.attempt) == number);
+    let known = shown.at.is_none() || attempt.is_some();
+    let logs = if known { app.control().logs(shown.id()).await? } else { Vec::new() };
     let log = logs.into_iter().find(|log| log.step == step && Some(log.attempt) == number);
+    let goes_on = shown.at.is_some() && attempt.is_some_and(|made| made.outcome.is_none());
     let plan = shown.run.graph.plan().step(row.plan);
     let body = html! {
         header class="title" {
@@ -91,7 +97,7 @@ pub async fn show(
             }
         }
         (attempts_table(&shown, &step, made, number))
-        (self::log(&app, &shown, log, made.iter().find(|a| Some(a.attempt) == number)).await?)
+        (self::log(&app, &shown, log, goes_on).await?)
         div class="cards" {
             section class="card" {
                 h2 { "Input" a href={ "/workflows/" (shown.run.row.workflow) "/source?version="
@@ -163,25 +169,19 @@ fn attempts_table(shown: &Shown, step: &str, made: &[Attempt], chosen: Option<u3
     }
 }
 
-async fn log(
-    app: &App,
-    shown: &Shown,
-    log: Option<AttemptLog>,
-    attempt: Option<&Attempt>,
-) -> Result<Markup> {
-    let (Some(log), Some(attempt)) = (log, attempt) else { return Ok(html! {}) };
-    let number = attempt.attempt;
+async fn log(app: &App, shown: &Shown, log: Option<AttemptLog>, later: bool) -> Result<Markup> {
+    let Some(log) = log else { return Ok(html! {}) };
+    let number = log.attempt;
     let from = log.bytes.saturating_sub(LOG_BYTES_MAX as u64);
     let step = escaped(&log.step);
     let path = format!("/api/v1/runs/{}/logs/{step}/{number}", shown.id());
     let part = app.control().log_part(log, from, LOG_BYTES_MAX).await?;
     let said = String::from_utf8_lossy(&part.bytes);
     let grows = shown.at.is_none() && !shown.run.row.status.is_terminal();
-    // Lines of a log have no time of their own.
-    let later = shown.at.is_some() && attempt.outcome.is_none();
     Ok(html! {
         section class="card" {
             h2 { "Log of attempt " (number) a href=(path) { "all of it" } }
+            // Lines of a log have no time of their own.
             @if later {
                 p class="dim" { "It went on: what the attempt wrote after that moment is shown too." }
             }
