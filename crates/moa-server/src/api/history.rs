@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use moa_core::run::RunStatus;
-use moa_engine::series::{AgentPart, Bucket, Range, Series};
+use moa_engine::series::{AgentPart, Bucket, Range};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -135,9 +135,9 @@ pub struct MetricsHistory {
 }
 
 impl MetricsHistory {
-    fn new(series: &Series, range: Range) -> Self {
-        let buckets = series.of(range, now());
-        let total = total(&buckets);
+    /// Of the buckets of a range.
+    pub fn new(buckets: &[Bucket], range: Range) -> Self {
+        let total = total(buckets);
         let agents = total.agents.iter();
         Self {
             range: range.as_str(),
@@ -181,5 +181,6 @@ fn hour() -> Range {
     responses((status = 200, description = "Part by part", body = MetricsHistory)),
 )]
 pub async fn get(State(app): State<App>, Query(wanted): Query<Wanted>) -> Json<MetricsHistory> {
-    Json(MetricsHistory::new(&app.control().series().await, wanted.range))
+    let buckets = app.control().series().await.of(wanted.range, now());
+    Json(MetricsHistory::new(&buckets, wanted.range))
 }

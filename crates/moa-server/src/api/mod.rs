@@ -15,6 +15,7 @@ pub mod limits;
 pub mod me;
 pub mod metrics;
 pub mod nodes;
+pub mod overview;
 pub mod paging;
 pub mod production;
 pub mod rows;
@@ -133,6 +134,7 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Viewer), Node, routes!(health::health))
         .api(Least(Viewer), Metrics, routes!(metrics::scrape))
         .api(Least(Viewer), Whole, routes!(state::get))
+        .api(Least(Viewer), Whole, routes!(overview::get))
         .api(Least(Viewer), Node, routes!(settings::get))
         .api(Least(Viewer), Free, routes!(me::get))
         .api(Least(Viewer), Whole, routes!(rows::ask))

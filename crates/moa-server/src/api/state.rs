@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use moa_ports::views::Totals;
 use moa_view::node::NodeStatus;
 use moa_view::now;
 use serde::Serialize;
@@ -93,6 +94,19 @@ pub struct TotalsState {
     events: u64,
 }
 
+impl From<Totals> for TotalsState {
+    fn from(totals: Totals) -> Self {
+        Self {
+            runs: totals.runs,
+            ready: totals.ready,
+            running: totals.running,
+            timers: totals.timers,
+            messages: totals.messages,
+            events: totals.events,
+        }
+    }
+}
+
 /// A workflow that is served.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WorkflowState {
@@ -122,14 +136,7 @@ pub async fn get(State(app): State<App>) -> Result<Json<NodeReport>> {
         at: now().to_string(),
         project: app.project().to_owned(),
         node: NodeState::from(status.clone()),
-        totals: TotalsState {
-            runs: totals.runs,
-            ready: totals.ready,
-            running: totals.running,
-            timers: totals.timers,
-            messages: totals.messages,
-            events: totals.events,
-        },
+        totals: TotalsState::from(totals),
         workflows: status.workflows.into_iter().map(of).collect(),
         max_running: status.max_running,
         running: words(engine.running),

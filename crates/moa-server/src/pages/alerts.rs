@@ -180,14 +180,20 @@ fn past_row(alert: &Alert, now: Millis) -> Markup {
     }
 }
 
-/// The open alerts, for the overview.
-pub fn short(book: &Book, now: Millis) -> Markup {
+/// The worst of the open alerts, for the overview; how many more there are.
+pub fn worst(book: &Book) -> (Vec<Alert>, usize) {
     let open = book.open();
+    let more = open.len().saturating_sub(SHORT);
+    (open.into_iter().take(SHORT).cloned().collect(), more)
+}
+
+/// Alerts in a card.
+pub fn short((alerts, more): &(Vec<Alert>, usize), now: Millis) -> Markup {
     html! {
-        @if !open.is_empty() {
+        @if !alerts.is_empty() {
             table {
                 tbody {
-                    @for alert in open.iter().take(SHORT) {
+                    @for alert in alerts {
                         tr data-to=(path(alert)) data-key=(alert.key) {
                             td { (severity(alert)) }
                             td class="wide" {
@@ -201,7 +207,7 @@ pub fn short(book: &Book, now: Millis) -> Markup {
                     }
                 }
             }
-            @if open.len() > SHORT { p class="dim" { "… and " (open.len() - SHORT) " more" } }
+            @if *more > 0 { p class="dim" { "… and " (more) " more" } }
         }
     }
 }

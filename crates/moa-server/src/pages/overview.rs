@@ -2,13 +2,18 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
-use moa_core::run::RunStatus;
+use moa_core::alert::Alert;
+use moa_core::ids::{Name, RunId};
+use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
-use moa_engine::series::Range;
+use moa_engine::series::{Bucket, Range};
 use moa_ports::views::{ASKS_MAX, RunFilter, RunSummary, Totals};
 use moa_view::node::NodeStatus;
+use moa_view::target::Standing;
+use moa_view::trigger::Known;
 use moa_view::{now, text};
 
+use super::agents::Glance;
 use super::inbox::Asks;
 use super::{Page, agents, alerts, inbox, live, metrics, page, parts, schedules};
 use crate::App;
@@ -26,26 +31,98 @@ const CHART: usize = 80;
 const PACE_RUNS: usize = 10;
 const PACE_SPAN: Span = Span::minutes(1);
 
+/// What the overview shows: gathered once, for the page and for the API.
+pub struct Overview {
+    /// When.
+    pub now: Millis,
+    /// How the node is.
+    pub status: NodeStatus,
+    /// Numbers for the whole store.
+    pub totals: Totals,
+    /// Runs at work or about to be, the newest first.
+    pub running: Vec<RunSummary>,
+    /// Runs that failed, the newest first.
+    pub failed: Vec<RunSummary>,
+    /// Runs that ended, the newest first.
+    pub ended: Vec<RunSummary>,
+    /// Steps that wait for a person, with their runs and names.
+    pub asking: Vec<Asking>,
+    /// The worst alerts, and how many more there are.
+    pub alerts: (Vec<Alert>, usize),
+    /// All triggers: what is late and what comes is read off them.
+    pub triggers: Vec<Known>,
+    /// How production stands.
+    pub targets: Vec<Standing>,
+    /// The last hour by the minute.
+    pub hour: Vec<Bucket>,
+    /// How the fleet is.
+    pub fleet: Glance,
+}
+
+/// A step that waits for a person.
+pub struct Asking {
+    /// The run.
+    pub run: RunId,
+    /// Its workflow.
+    pub workflow: Name,
+    /// The step.
+    pub row: StepRow,
+    /// Its name.
+    pub step: String,
+}
+
+impl Overview {
+    /// Gathers it.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn of(app: &App) -> Result<Self> {
+        let now = now();
+        let control = app.control();
+        let ended = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled];
+        let (waits, _) = inbox::waits(app, None, SHORT).await?;
+        Ok(Self {
+            now,
+            status: control.status().await,
+            totals: app.reader().views.totals().await?,
+            running: list(app, &[RunStatus::Running, RunStatus::Pending], SHORT).await?,
+            failed: list(app, &[RunStatus::Failed], SHORT).await?,
+            ended: list(app, &ended, CHART).await?,
+            asking: waits.into_iter().flat_map(Asking::all).take(SHORT).collect(),
+            alerts: alerts::worst(&control.alerts().await?),
+            triggers: known(app, None).await?,
+            targets: control.production().await?.targets,
+            hour: control.series().await.of(Range::Hour, now),
+            fleet: agents::glance(app).await?,
+        })
+    }
+}
+
+impl Asking {
+    fn all(asks: Asks) -> impl Iterator<Item = Self> {
+        let Asks { run, workflow, rows, .. } = asks;
+        let of = move |(row, step)| Self { run, workflow: workflow.clone(), row, step };
+        rows.into_iter().map(of)
+    }
+}
+
 /// What goes on, and what happened last.
 pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let live = live::ask(&app).await?;
-    let now = now();
-    let totals = app.reader().views.totals().await?;
-    let status = app.control().status().await;
-    let (waits, _) = inbox::waits(&app, None, SHORT).await?;
+    let all = Overview::of(&app).await?;
     let body = html! {
-        (warnings(&status))
-        (numbers(&totals))
-        @if totals.runs.values().sum::<u64>() == 0 { (welcome()) }
+        (warnings(&all.status))
+        (numbers(&all.totals))
+        @if all.totals.runs.values().sum::<u64>() == 0 { (welcome()) }
         div class="halves" {
-            div { (happening(&app, now).await?) }
-            div { (needed(&app, &waits, now).await?) }
+            div { (happening(&all)) }
+            div { (needed(&all)) }
         }
     };
     let shown = Page {
         nav: "/",
         title: "Overview",
-        json: Some("/api/v1/state".into()),
+        json: Some("/api/v1/overview".into()),
         live,
         body: Some(body),
         ..Page::default()
@@ -54,64 +131,57 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
 }
 
 /// What runs, what failed, and how it went lately.
-async fn happening(app: &App, now: Millis) -> Result<Markup> {
-    let running = list(app, &[RunStatus::Running, RunStatus::Pending], SHORT).await?;
-    let failed = list(app, &[RunStatus::Failed], SHORT).await?;
-    let ended = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled];
-    let ended = list(app, &ended, CHART).await?;
-    Ok(html! {
+fn happening(all: &Overview) -> Markup {
+    let Overview { running, failed, ended, now, .. } = all;
+    html! {
         section class="card" {
             h2 { "Running now" a href="/runs?status=open" { "all open runs" } }
             @if running.is_empty() { (parts::empty("Nothing runs", &html! {})) }
-            @else { (short(&running, now)) }
+            @else { (short(running, *now)) }
         }
         section class="card" {
             h2 { "Failed lately" a href="/runs?status=failed" { "all failed runs" } }
             @if failed.is_empty() { (parts::empty("Nothing has failed", &html! {})) }
-            @else { (short(&failed, now)) }
+            @else { (short(failed, *now)) }
         }
         section class="card" {
             h2 { "Last runs" span class="dim" { (text::plural(ended.len(), "ended run")) } }
-            (chart(&ended))
+            (chart(ended))
         }
-        (hour(app, now).await)
-        (agents::card(app).await?)
-    })
+        (hour(&all.hour))
+        (agents::card(&all.fleet))
+    }
 }
 
 /// Who and what is waited for: people, what is wrong, targets, schedules.
-async fn needed(app: &App, waits: &[Asks], now: Millis) -> Result<Markup> {
-    let book = app.control().alerts().await?;
-    let schedules = known(app, None).await?;
-    let late = schedules::late(&schedules, now);
-    let targets = app.control().production().await?.targets;
-    Ok(html! {
+fn needed(all: &Overview) -> Markup {
+    let Overview { triggers, targets, now, .. } = all;
+    html! {
         section class="card first" {
             h2 { "Waits for somebody" a href="/inbox" { "inbox" } }
-            (asking(waits, now))
+            (asking(&all.asking, *now))
         }
         section class="card first" {
             h2 { "Wrong or late" a href="/alerts" { "alerts" } }
-            @if book.open().is_empty() && late.is_empty() {
+            @if all.alerts.0.is_empty() && schedules::late(triggers, *now).is_empty() {
                 (parts::empty("Nothing is wrong, nothing is late", &html! {}))
             }
-            (schedules::lateness(&schedules, now))
-            (alerts::short(&book, now))
+            (schedules::lateness(triggers, *now))
+            (alerts::short(&all.alerts, *now))
         }
         @if !targets.is_empty() {
             section class="card" {
                 h2 { "Production" a href="/charts/production" { "all counters" } }
-                (metrics::standings(&targets))
+                (metrics::standings(targets))
             }
         }
-        (schedules::card(&schedules, now))
-    })
+        (schedules::card(triggers, *now))
+    }
 }
 
 /// The last hour in two small drawings.
-async fn hour(app: &App, now: Millis) -> Markup {
-    let buckets = app.control().series().await.of(Range::Hour, now);
-    let all = total(&buckets);
+fn hour(buckets: &[Bucket]) -> Markup {
+    let all = total(buckets);
     let at: Vec<Millis> = buckets.iter().map(|bucket| bucket.at).collect();
     let seconds = |part| {
         let latency = all.attempts().latency(part);
@@ -123,11 +193,11 @@ async fn hour(app: &App, now: Millis) -> Markup {
             div class="sparks" {
                 div {
                     p { strong { (all.ended()) } " runs ended, a minute each bar" }
-                    (metrics::throughput(&buckets, &at, &all).spark())
+                    (metrics::throughput(buckets, &at, &all).spark())
                 }
                 div {
                     p { "attempts: median " strong { (seconds(0.5)) } ", 95 of 100 " strong { (seconds(0.95)) } }
-                    (metrics::latency(&buckets, &at, &all).spark())
+                    (metrics::latency(buckets, &at, &all).spark())
                 }
             }
         }
@@ -217,19 +287,18 @@ pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
     }
 }
 
-fn asking(waits: &[Asks], now: Millis) -> Markup {
-    let all = waits.iter().flat_map(|asks| asks.rows.iter().map(move |row| (asks, row)));
+fn asking(all: &[Asking], now: Millis) -> Markup {
     html! {
-        @if waits.is_empty() { (parts::empty("Nothing waits for a person", &html! {})) }
+        @if all.is_empty() { (parts::empty("Nothing waits for a person", &html! {})) }
         @else {
             table {
                 tbody {
-                    @for (asks, (row, name)) in all.take(SHORT) {
-                        tr data-to=(super::run::step::path(asks.run, name))
-                            data-key={ (asks.run) "." (row.inst) } {
-                            td { (parts::run_link(asks.run)) }
-                            td { (asks.workflow) " / "
-                                a href=(super::run::step::path(asks.run, name)) { (name) } }
+                    @for Asking { run, workflow, row, step } in all {
+                        tr data-to=(super::run::step::path(*run, step))
+                            data-key={ (run) "." (row.inst) } {
+                            td { (parts::run_link(*run)) }
+                            td { (workflow) " / "
+                                a href=(super::run::step::path(*run, step)) { (step) } }
                             td class="waiting" { (row.wait.map_or("", |wait| wait.as_str())) }
                             td class="num nowrap" { (parts::time_or_dash(row.ready_at, now)) }
                         }
@@ -240,14 +309,41 @@ fn asking(waits: &[Asks], now: Millis) -> Markup {
     }
 }
 
+/// How runs went that have ended.
+pub struct Went {
+    /// Of 100, those that succeeded.
+    pub succeeded: usize,
+    /// Half of them took at most so long.
+    pub median: Span,
+    /// 95 of 100.
+    pub most: Span,
+    /// How many end in an hour; `None` = of a few runs, or of a short time, it would say nothing.
+    pub an_hour: Option<f64>,
+}
+
+impl Went {
+    /// Of these; `None` = there are none.
+    pub fn of(ended: &[RunSummary]) -> Option<Self> {
+        let mut spans: Vec<Span> = ended.iter().map(span).collect();
+        spans.sort_unstable();
+        let part = |n: usize| spans.get(spans.len() * n / 100).copied();
+        let good = ended.iter().filter(|run| run.status == RunStatus::Succeeded).count();
+        Some(Self {
+            median: part(50)?,
+            most: part(95)?,
+            succeeded: good * 100 / ended.len(),
+            an_hour: pace(ended),
+        })
+    }
+}
+
+fn span(run: &RunSummary) -> Span {
+    run.started_at.zip(run.finished_at).map_or(Span(0), |(start, end)| end.since(start))
+}
+
 /// The last runs: how long each took, and how it ended.
 pub fn chart(ended: &[RunSummary]) -> Markup {
-    let span = |run: &RunSummary| {
-        run.started_at.zip(run.finished_at).map_or(Span(0), |(start, end)| end.since(start))
-    };
-    let mut spans: Vec<u64> = ended.iter().map(|run| span(run).0).collect();
-    spans.sort_unstable();
-    let most = spans.last().copied().unwrap_or(0).max(1) as f64;
+    let most = ended.iter().map(|run| span(run).0).max().unwrap_or(0).max(1) as f64;
     let bars: Vec<(f64, &str, String)> = ended
         .iter()
         .rev()
@@ -258,33 +354,32 @@ pub fn chart(ended: &[RunSummary]) -> Markup {
             ((span(run).0 as f64 / most).sqrt(), run.status.as_str(), title)
         })
         .collect();
-    let part = |n: usize| spans.get(spans.len() * n / 100).copied().unwrap_or(0);
-    let good = ended.iter().filter(|run| run.status == RunStatus::Succeeded).count();
     html! {
-        @if ended.is_empty() { (parts::empty("No run has ended yet", &html! {})) }
-        @else {
-            (parts::bars("How long the last runs took, the newest at the right", &bars))
-            dl class="facts" {
-                div { dt { "Succeeded" } dd { (good * 100 / ended.len()) "%" } }
-                div { dt { "Median" } dd { (text::duration(Span(part(50)))) } }
-                div { dt { "95 of 100" } dd { (text::duration(Span(part(95)))) } }
-                div { dt { "Pace" } dd { (pace(ended)) } }
+        @match Went::of(ended) {
+            None => (parts::empty("No run has ended yet", &html! {})),
+            Some(went) => {
+                (parts::bars("How long the last runs took, the newest at the right", &bars))
+                dl class="facts" {
+                    div { dt { "Succeeded" } dd { (went.succeeded) "%" } }
+                    div { dt { "Median" } dd { (text::duration(went.median)) } }
+                    div { dt { "95 of 100" } dd { (text::duration(went.most)) } }
+                    div { dt { "Pace" } dd {
+                        (went.an_hour.map_or("–".into(), |pace| format!("{pace:.1} an hour")))
+                    } }
+                }
             }
         }
     }
 }
 
 /// How many runs end in an hour.
-fn pace(ended: &[RunSummary]) -> String {
+fn pace(ended: &[RunSummary]) -> Option<f64> {
     let ends = || ended.iter().filter_map(|run| run.finished_at);
-    match ends().max().zip(ends().min()) {
-        // Of a few runs, or of a short time, it would say nothing.
-        Some((last, first)) if ended.len() >= PACE_RUNS && last.since(first) >= PACE_SPAN => {
-            let hours = last.since(first).0 as f64 / 3_600_000.0;
-            format!("{:.1} an hour", (ended.len() - 1) as f64 / hours)
-        }
-        _ => "–".into(),
-    }
+    let (last, first) = ends().max().zip(ends().min())?;
+    // Of a few runs, or of a short time, it would say nothing.
+    let is_known = ended.len() >= PACE_RUNS && last.since(first) >= PACE_SPAN;
+    let hours = last.since(first).0 as f64 / 3_600_000.0;
+    is_known.then(|| (ended.len() - 1) as f64 / hours)
 }
 
 #[cfg(test)]
@@ -294,6 +389,6 @@ mod tests {
     #[test]
     fn no_runs_are_no_chart() {
         assert!(chart(&[]).into_string().contains("No run has ended"));
-        assert_eq!(pace(&[]), "–");
+        assert_eq!(pace(&[]), None);
     }
 }

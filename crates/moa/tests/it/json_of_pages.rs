@@ -1,6 +1,11 @@
 //! Every page leads to the call of the API that answers the same, with what the page was asked for.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value as Json;
+
 use crate::every_page::{Busy, Way};
+use crate::http::Api;
 use crate::pages::Browser;
 
 /// Pages that only ask before something is done with what another page lists.
@@ -19,6 +24,19 @@ fn key_data(busy: &Busy, name: &str) -> Vec<String> {
     let ids: Vec<&str> = match name {
         "run" | "run-timeline" | "run-history" | "run-data" | "run-compare" | "run-then"
         | "run-fork" => vec![drill],
+        // What runs, what failed, what waits for a person, what is wrong, what is wanted, what comes
+        // and who works.
+        "overview" => vec![
+            broken,
+            asks,
+            prints,
+            "incident-drill",
+            "no ink",
+            "release",
+            "disk/state",
+            "tasks_completed",
+            "press",
+        ],
         "run-waits" => vec![asks],
         "run-running" => vec![prints],
         "run-failed" | "step-failed" => vec![broken, "no ink"],
@@ -76,6 +94,70 @@ fn every_page_leads_to_its_json() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The names in a list of a document.
+fn named(shown: &Json, list: &str, key: &str) -> Vec<String> {
+    let all = shown.pointer(list).and_then(Json::as_array);
+    let all = all.unwrap_or_else(|| panic!("no {list}: {shown}"));
+    all.iter().map(|one| one[key].as_str().expect("a name").to_owned()).collect()
+}
+
+/// What the entries of the overview are known by, as its page knows them.
+fn entries(shown: &Json) -> BTreeSet<String> {
+    let lists = [
+        ("/running", "run"),
+        ("/failed", "run"),
+        ("/asking", "run"),
+        ("/alerts", "key"),
+        ("/targets", "metric"),
+        ("/coming", "trigger"),
+        ("/fleet/agents", "agent"),
+    ];
+    lists.into_iter().flat_map(|(list, key)| named(shown, list, key)).collect()
+}
+
+#[test]
+fn the_overview_and_its_json_name_the_same() {
+    let busy = Busy::new();
+    let browser = Browser::new(&busy.project, &busy.node, "admin");
+    let api = Api::with_role(&busy.project, &busy.node, "viewer");
+    let ask = || api.get("/api/v1/overview").expect(200).json();
+    let at = ask()["at"].as_str().expect("a time").to_owned();
+    // Due within the day, and not while this is looked at.
+    let hour = (at[11..13].parse::<u32>().expect("an hour") + 12) % 24;
+    let sweeps =
+        format!("schedule: {{cron: '0 {hour} * * *', timezone: UTC}}\nsteps: [{{run: 'true'}}]\n");
+    busy.project.workflow("sweeps", &sweeps);
+    browser.until("/", "sweeps/1");
+    let (shown, page) = loop {
+        let (before, page, shown) = (ask(), browser.page("/"), ask());
+        // An alert may be raised or be over in between.
+        if entries(&before) == entries(&shown) {
+            break (shown, page);
+        }
+    };
+    // A step that asks is known by its run and number, a target by its counter and period; that files
+    // have mistakes is told once.
+    let keys = page.split("data-key=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let keys: BTreeSet<String> = keys
+        .map(|key| key.split(['.', ' ']).next().unwrap_or_default().to_owned())
+        .filter(|key| key != "files")
+        .collect();
+    assert_eq!(keys, entries(&shown));
+    let has = [
+        ("/asking", "run", busy.asks.as_str()),
+        ("/running", "run", &busy.prints),
+        ("/failed", "run", &busy.broken),
+        ("/alerts", "key", "disk/state"),
+        ("/coming", "trigger", "sweeps/1"),
+        ("/fleet/agents", "agent", "press"),
+    ];
+    for (list, key, name) in has {
+        assert!(named(&shown, list, key).iter().any(|one| one == name), "{name}: {shown}");
+    }
+    assert!(shown["warning"].as_str().is_some_and(|text| text.contains("typo")), "{shown}");
+    assert_eq!(shown["hour"]["points"].as_array().map(Vec::len), Some(60), "{shown}");
 }
 
 #[test]

@@ -121,6 +121,8 @@ fn lists(document: &Json) -> Vec<List> {
         ("/api/v1/calendar", "days"),
         ("/api/v1/health", "jobs"),
         ("/api/v1/metrics/history", "points"),
+        // The first of each, as its page shows them: the lists of their own have pages.
+        ("/api/v1/overview", "running"),
         ("/api/v1/runs/{run}", "steps"),
         // Bounded, and says what it leaves out.
         ("/api/v1/runs/{run}/compare", "changes"),

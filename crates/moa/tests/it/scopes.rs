@@ -106,6 +106,7 @@ fn out_of_reach(run: &str, other: &str) -> Vec<(&'static str, String, &'static s
         ("GET", "/api/v1/events?workflow=payroll".into(), ""),
         ("GET", "/api/v1/events/stream?workflow=payroll".into(), ""),
         ("GET", "/api/v1/state".into(), ""),
+        ("GET", "/api/v1/overview".into(), ""),
         ("GET", "/api/v1/workflows/nightly/source".into(), ""),
         ("GET", "/api/v1/triggers/payroll".into(), ""),
         ("GET", "/metrics".into(), ""),

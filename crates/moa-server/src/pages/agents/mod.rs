@@ -91,17 +91,50 @@ impl Fleet {
     }
 }
 
-/// How the fleet is, for the overview: those at work and those that are not well first.
-pub async fn card(app: &App) -> Result<Markup> {
+/// An agent of the overview.
+pub struct Glanced {
+    /// The agent.
+    pub agent: Name,
+    /// How it is, in one word.
+    pub health: &'static str,
+    /// The sign of that.
+    sign: &'static str,
+    /// Its attempts that run.
+    pub running: u32,
+    /// Its tasks that could.
+    pub ready: u32,
+}
+
+/// How the fleet is, for the overview.
+pub struct Glance {
+    /// Attempts that run.
+    pub busy: u32,
+    /// Attempts at once.
+    pub most: u32,
+    /// Those that are not well, then those at work.
+    pub agents: Vec<Glanced>,
+    /// So many more of them.
+    pub more: usize,
+    /// Agents that are asked nothing.
+    pub free: usize,
+}
+
+/// How the fleet is, for the overview: those that are not well and those at work first.
+pub async fn glance(app: &App) -> Result<Glance> {
     let fleet = Fleet::of(app).await?;
     let all = app.control().agents().await;
-    let mut shown: Vec<_> = all
+    let glanced = |spec: &AgentSpec| {
+        let (health, sign) = fleet.health(spec);
+        let (running, ready) = (fleet.running(&spec.id), fleet.ready(&spec.id));
+        Glanced { agent: spec.id.clone(), health, sign, running, ready }
+    };
+    let mut agents: Vec<Glanced> = all
         .values()
         .filter(|spec| {
             !matches!(spec.kind, AgentKind::Builtin(_))
                 || fleet.running(&spec.id) + fleet.ready(&spec.id) > 0
         })
-        .map(|spec| (fleet.health(spec), spec))
+        .map(|spec| glanced(spec))
         .collect();
     let rank = |word: &str| match word {
         "open" => 0,
@@ -111,38 +144,44 @@ pub async fn card(app: &App) -> Result<Markup> {
         "running" => 4,
         _ => 5,
     };
-    let all = shown.len();
-    shown.retain(|((word, _), spec)| *word != "free" || fleet.ready(&spec.id) > 0);
-    let free = all - shown.len();
-    shown.sort_by_key(|((word, _), spec)| (rank(word), spec.id.clone()));
-    let busy: u32 = fleet.status.engine.running.values().sum();
-    let most = fleet.status.max_running;
-    Ok(html! {
+    let all = agents.len();
+    agents.retain(|one| one.health != "free" || one.ready > 0);
+    let free = all - agents.len();
+    agents.sort_by_key(|one| (rank(one.health), one.agent.clone()));
+    let more = agents.len().saturating_sub(SHORT);
+    agents.truncate(SHORT);
+    let busy = fleet.status.engine.running.values().sum();
+    Ok(Glance { busy, most: fleet.status.max_running, agents, more, free })
+}
+
+/// The fleet as a card.
+pub fn card(Glance { busy, most, agents, more, free }: &Glance) -> Markup {
+    html! {
         section class="card" {
             h2 { "Fleet" a href="/agents" { (busy) " of " (most) " attempts" } }
-            (parts::meter(busy.into(), most.into()))
-            @if shown.is_empty() { p class="dim" { "No agent is asked anything." } }
+            (parts::meter((*busy).into(), (*most).into()))
+            @if agents.is_empty() { p class="dim" { "No agent is asked anything." } }
             @else {
                 table {
                     thead { tr {
                         th { "Agent" } th { "State" } th class="num" { "Running" } th class="num" { "Ready" }
                     } }
                     tbody {
-                        @for ((word, sign), spec) in shown.iter().take(SHORT) {
-                            tr data-to={ "/agents/" (spec.id) } data-key=(spec.id) {
-                                td { a href={ "/agents/" (spec.id) } { (spec.id) } }
-                                td { (parts::status(word, sign)) }
-                                td class="num" { (fleet.running(&spec.id)) }
-                                td class="num" { (fleet.ready(&spec.id)) }
+                        @for Glanced { agent, health, sign, running, ready } in agents {
+                            tr data-to={ "/agents/" (agent) } data-key=(agent) {
+                                td { a href={ "/agents/" (agent) } { (agent) } }
+                                td { (parts::status(health, sign)) }
+                                td class="num" { (running) }
+                                td class="num" { (ready) }
                             }
                         }
                     }
                 }
-                @if shown.len() > SHORT { p class="dim" { "… and " (shown.len() - SHORT) " more" } }
+                @if *more > 0 { p class="dim" { "… and " (more) " more" } }
             }
-            @if free > 0 { p class="dim" { (text::plural(free, "agent")) " free" } }
+            @if *free > 0 { p class="dim" { (text::plural(*free, "agent")) " free" } }
         }
-    })
+    }
 }
 
 /// The list.

@@ -43,7 +43,7 @@ pub fn by_day<'a>(all: &'a [Known], now: Millis, zone: &Zone) -> ByDay<'a> {
     found
 }
 
-/// Whether so many slots of a schedule and day are as many as are looked for.
+/// Whether so many slots of a schedule and time are as many as are looked for.
 pub fn is_full(slots: usize) -> bool {
     slots >= SLOTS_OF_ONE
 }

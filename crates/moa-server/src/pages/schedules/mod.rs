@@ -69,22 +69,34 @@ pub fn late(all: &[Known], now: Millis) -> Vec<(&Known, Millis)> {
         .collect()
 }
 
-/// What comes, a row for each schedule, in order of the next slot.
-pub fn table(coming: &[Coming<'_>], now: Millis) -> Markup {
-    let mut by_schedule: Vec<(&Coming<'_>, usize)> = Vec::new();
+/// Each schedule once: its next slot, and how many there are.
+fn by_schedule(coming: Vec<Coming<'_>>) -> Vec<(Coming<'_>, usize)> {
+    let mut found: Vec<(Coming<'_>, usize)> = Vec::new();
     for one in coming {
-        let same =
-            |(first, _): &&mut (&Coming<'_>, usize)| std::ptr::eq(first.trigger, one.trigger);
-        match by_schedule.iter_mut().find(same) {
+        let same = |(first, _): &&mut (Coming<'_>, usize)| std::ptr::eq(first.trigger, one.trigger);
+        match found.iter_mut().find(same) {
             Some((_, count)) => *count += 1,
-            None => by_schedule.push((one, 1)),
+            None => found.push((one, 1)),
         }
     }
+    found
+}
+
+/// What comes in a day, each schedule once, in order of the next slot; how many schedules more.
+pub fn next_day(all: &[Known], now: Millis) -> (Vec<(Coming<'_>, usize)>, usize) {
+    let mut found = by_schedule(coming(all, now, now.after(DAY)));
+    let more = found.len().saturating_sub(SCHEDULES);
+    found.truncate(SCHEDULES);
+    (found, more)
+}
+
+/// What comes, a row for each schedule.
+fn table(coming: &[(Coming<'_>, usize)], more: usize, now: Millis) -> Markup {
     html! {
         table {
             tbody {
-                @for (first, count) in by_schedule.iter().take(SCHEDULES) {
-                    @let many = if *count < SLOTS_OF_ONE { count.to_string() } else { format!("{count}+") };
+                @for (first, count) in coming {
+                    @let many = if calendar::is_full(*count) { format!("{count}+") } else { count.to_string() };
                     tr data-to=(path(first.trigger)) data-key=(first.trigger.spec.title()) {
                         td {
                             a href=(path(first.trigger)) { (first.trigger.spec.title()) }
@@ -99,9 +111,7 @@ pub fn table(coming: &[Coming<'_>], now: Millis) -> Markup {
                 }
             }
         }
-        @if by_schedule.len() > SCHEDULES {
-            p class="dim" { "… and " (by_schedule.len() - SCHEDULES) " more schedules" }
-        }
+        @if more > 0 { p class="dim" { "… and " (more) " more schedules" } }
     }
 }
 
@@ -112,12 +122,12 @@ pub fn clock(local: &str) -> &str {
 
 /// The next day of all schedules.
 pub fn card(all: &[Known], now: Millis) -> Markup {
-    let coming = coming(all, now, now.after(DAY));
+    let (coming, more) = next_day(all, now);
     html! {
         section class="card" {
             h2 { "Next 24 hours" a href="/calendar" { "calendar" } }
             @if coming.is_empty() { (parts::empty("No schedule is due", &html! {})) }
-            @else { (table(&coming, now)) }
+            @else { (table(&coming, more, now)) }
         }
     }
 }
