@@ -31,8 +31,8 @@ pub use artifact::{Artifact, ArtifactStore};
 pub use http::EndpointState;
 pub use log::{LogFile, LogPart, list_logs, log_dir, log_path, read_log};
 pub use notify::{
-    Channel, Channels, Mail, MailTls, Secretive, SharedChannels, Slack, Webhook, append_once,
-    is_gone,
+    Channel, Channels, Mail, MailTls, Off, Secretive, SharedChannels, Slack, WEBHOOKS, Webhook,
+    append_once, is_gone,
 };
 pub use prepare::ATTEMPT_TIMEOUT_DEFAULT;
 pub use process::{Leftover, Origin, Which, end_leftovers, end_some_leftovers, find_leftovers};

@@ -2,7 +2,8 @@
 //!
 //! Params: `channel`, `message` (or `text`), and if wanted `title`, `level`, `key` (the same key is
 //! the same notification) and `about` (what it is about, for programs). Channels are declared in the
-//! project's settings; one that isn't is the file `notifications/NAME.jsonl`.
+//! project's settings; one that isn't is the file `notifications/NAME.jsonl`, unless it is called as
+//! those of webhooks are: what was for one of these is for nobody else, and given up.
 //!
 //! A notification has the same key at each try, so that whoever gets it twice can tell. What a
 //! receiver refuses for good is permanent; what may pass (429, 5xx, 4yz of SMTP, a connection that
@@ -12,6 +13,7 @@
 
 mod file;
 mod mail;
+mod off;
 mod post;
 mod slack;
 mod text;
@@ -23,7 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use moa_core::ids::{Name, RunId};
-use moa_core::time::Millis;
+use moa_core::time::{Millis, Span};
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_ports::agent::{Agent, Output, Secrets, Stream, Task, TaskCtx, TaskError};
 use serde_json::{Value as Json, json};
@@ -31,6 +33,7 @@ use zeroize::Zeroizing;
 
 pub use file::append_once;
 pub use mail::{Mail, MailTls};
+pub use off::Off;
 pub use slack::Slack;
 pub use webhook::Webhook;
 
@@ -38,31 +41,72 @@ use crate::http::HttpClient;
 use crate::prepare::{now, text_of};
 use crate::redact::Redactor;
 
+/// How the channels of webhooks are called.
+pub const WEBHOOKS: &str = "webhook-";
+/// How long a webhook is away at most for one that comes back: editors empty a file before they write
+/// it.
+const AWAY_MAX: Span = Span::minutes(1);
+
 /// The notification channels of a project, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Channels {
-    /// Channels that are declared; any other name is the file `notifications/<name>.jsonl`.
+    /// Channels that are declared; any other name is the file `notifications/<name>.jsonl`, and
+    /// nothing if it begins with [`WEBHOOKS`].
     pub declared: BTreeMap<Name, Channel>,
 }
 
 /// The channels, shared by all that ask for them: others can take their place. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct SharedChannels(Arc<RwLock<Channels>>);
+pub struct SharedChannels(Arc<RwLock<Shared>>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    channels: Channels,
+    /// Since when those of webhooks are away that were taken away not long ago.
+    away: BTreeMap<Name, Millis>,
+}
+
+impl Shared {
+    fn replace(&mut self, channels: Channels, at: Millis) {
+        let before = std::mem::replace(&mut self.channels, channels).declared;
+        let webhooks = before.into_keys().filter(|name| name.as_str().starts_with(WEBHOOKS));
+        self.away.retain(|_, since| is_away(*since, at));
+        self.away.extend(webhooks.map(|name| (name, at)));
+        self.away.retain(|name, _| !self.channels.declared.contains_key(name));
+    }
+
+    fn channel(&self, name: &Name, at: Millis) -> Channel {
+        let may_return = self.away.get(name).is_some_and(|since| is_away(*since, at));
+        match self.channels.declared.get(name) {
+            Some(channel) => channel.clone(),
+            None if name.as_str().starts_with(WEBHOOKS) => {
+                let why = "there is no such webhook any more: name it in moa.yaml";
+                Channel::Off(Off { why: why.to_owned(), may_return })
+            }
+            None => Channel::File(format!("notifications/{name}.jsonl").into()),
+        }
+    }
+}
+
+/// Whether what is away since then may still come back.
+fn is_away(since: Millis, at: Millis) -> bool {
+    since <= at && at < since.after(AWAY_MAX)
+}
 
 impl SharedChannels {
     /// Puts others in their place. Calls that are being made go on as they were begun.
     pub fn replace(&self, channels: Channels) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = channels;
+        self.0.write().unwrap_or_else(PoisonError::into_inner).replace(channels, now());
     }
 
     fn channel(&self, name: &Name) -> Channel {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).channel(name)
+        self.0.read().unwrap_or_else(PoisonError::into_inner).channel(name, now())
     }
 }
 
 impl From<Channels> for SharedChannels {
     fn from(channels: Channels) -> Self {
-        Self(Arc::new(RwLock::new(channels)))
+        Self(Arc::new(RwLock::new(Shared { channels, ..Shared::default() })))
     }
 }
 
@@ -77,6 +121,8 @@ pub enum Channel {
     Mail(Box<Mail>),
     /// A POST with JSON.
     Webhook(Webhook),
+    /// Nowhere: each notification is refused.
+    Off(Off),
 }
 
 /// A text of the settings, or the name of a secret that is looked up whenever it is needed.
@@ -88,13 +134,6 @@ pub enum Secretive {
     Secret(Name),
 }
 
-impl Channels {
-    fn channel(&self, name: &Name) -> Channel {
-        let default = || Channel::File(format!("notifications/{name}.jsonl").into());
-        self.declared.get(name).cloned().unwrap_or_else(default)
-    }
-}
-
 impl Channel {
     /// What delivers to it.
     fn kind(&self) -> &dyn Deliver {
@@ -103,6 +142,7 @@ impl Channel {
             Self::Slack(slack) => slack,
             Self::Mail(mail) => &**mail,
             Self::Webhook(webhook) => webhook,
+            Self::Off(off) => off,
         }
     }
 }

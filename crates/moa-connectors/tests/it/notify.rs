@@ -51,6 +51,9 @@ fn channels_are_declared_or_are_files_of_their_name_and_never_paths() {
     let mut task = send(&world, json!({"channel": "ops"}));
     task.action = "sned".to_owned();
     assert!(failed(ErrorKind::Permanent, world.run(task)).contains("no action `sned`"));
+    // What was for a webhook that is removed is not delivered, and not put anywhere else.
+    assert!(refused(json!({"channel": "webhook-a"})).contains("no such webhook"));
+    assert!(!world.path("notifications").exists());
     std::fs::write(world.path("notifications"), "in the way").expect("a file");
     failed(ErrorKind::Retryable, world.run(send(&world, json!({"channel": "a"}))));
 }
