@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use moa_connectors::{
-    Channel, Channels, Doing, EndpointState, Leftover, LocalWorker, Mail, MailTls, Origin,
+    Channel, Channels, Doing, EndpointState, Leftover, LocalWorker, Mail, MailTls, Off, Origin,
     Secretive, SharedAgents, SharedChannels, Slack, Webhook, WorkerOptions,
 };
 use moa_core::agent::{AgentKind, AgentSpec};
@@ -485,11 +485,17 @@ impl Drop for Worker {
     }
 }
 
-/// The channels of webhooks, beside others.
+/// The channels of webhooks, beside others. What still waits for one that is switched off is given
+/// up, so that it can be made again.
 fn with_webhooks(others: BTreeMap<Name, Channel>, webhooks: &Subscriptions) -> Channels {
     let called = webhooks.iter().map(|(name, subscription)| {
-        let webhook = Webhook { events: true, ..webhook(&subscription.receiver) };
-        (moa_spec::channel_of(name), Channel::Webhook(webhook))
+        let channel = if subscription.active {
+            Channel::Webhook(Webhook { events: true, ..webhook(&subscription.receiver) })
+        } else {
+            let why = "the webhook is switched off: moa.yaml says `active: false`".to_owned();
+            Channel::Off(Off { why, may_return: false })
+        };
+        (moa_spec::channel_of(name), channel)
     });
     Channels { declared: others.into_iter().chain(called).collect() }
 }
@@ -591,4 +597,15 @@ pub fn forget_attempts(layout: &Layout, run: RunId) {
 /// What an agent wrote, safe to show on a terminal.
 pub fn terminal_text(bytes: &[u8]) -> String {
     moa_connectors::sanitize_for_terminal(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_of_webhooks_are_known_by_their_names() {
+        let name = Name::new("billing").expect("a name");
+        assert!(moa_spec::channel_of(&name).as_str().starts_with(moa_connectors::WEBHOOKS));
+    }
 }

@@ -1,6 +1,7 @@
 //! Webhooks out: who is called when something happens, with the real binary and a real receiver.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value as Json, json};
 
@@ -361,4 +362,34 @@ fn what_the_old_receiver_said_is_not_held_against_the_new_one() {
     let run = project.call(&["run", "fail", "--json"]).expect(1).json()["workflowId"].clone();
     assert_eq!(next(&takes).body["data"]["data"]["run"], run);
     assert_eq!(api.get("/api/v1/webhooks").json()["webhooks"][0]["gone"], Json::Null);
+}
+
+#[test]
+fn what_waits_for_a_webhook_that_is_switched_off_is_dead_until_it_is_made_again() {
+    static TAKES: AtomicBool = AtomicBool::new(false);
+    let answer = |_| Some(if TAKES.load(Ordering::SeqCst) { "200 OK" } else { "503 Later" });
+    let receiver = Receiving::new(answer);
+    let project = project(&receiver.url, "active: true, types: [run.failed]");
+    let node = up(&project);
+    let api = Api::with_role(&project, &node, "operator");
+    let on = project.read("moa.yaml");
+    project.call(&["run", "fail"]).expect(1);
+    let first = next(&receiver);
+    project.write("moa.yaml", &on.replace("active: true", "active: false"));
+    api.until("/api/v1/webhooks", |page| page["webhooks"][0]["active"] == false);
+    let why = "switched off: moa.yaml";
+    let given_up = |page: &Json| {
+        page["deliveries"][0]["error"].as_str().is_some_and(|error| error.contains(why))
+    };
+    let page = api.until("/api/v1/webhooks/billing/deliveries?dead=true", given_up);
+    assert_eq!(page["deliveries"][0]["id"], json!(first.id));
+    TAKES.store(true, Ordering::SeqCst);
+    project.write("moa.yaml", &on);
+    api.until("/api/v1/webhooks", |page| page["webhooks"][0]["active"] == true);
+    project.call(&["webhooks", "redeliver", "billing"]).expect(0);
+    let delivered = |page: &Json| {
+        let last = &page["deliveries"][0];
+        last["state"] == "delivered" && last["id"] == json!(first.id)
+    };
+    api.until("/api/v1/webhooks/billing/deliveries", delivered);
 }
