@@ -79,6 +79,9 @@ pub struct Options {
     pub cache_kib: u32,
     /// Pages in the write-ahead log at which they are moved into the database.
     pub checkpoint_pages: u32,
+    /// How long to wait for another process that has the database: one that ends has its lock for a
+    /// moment after it has said so.
+    pub lock_wait: Duration,
     /// How long to wait for another program that writes to the file.
     pub busy: Duration,
     /// How long to wait for calls before the log is moved into the database.
@@ -104,6 +107,7 @@ impl Default for Options {
             synchronous_full: true,
             cache_kib: 4 << 10,
             checkpoint_pages: 4096,
+            lock_wait: Duration::ZERO,
             busy: Duration::from_secs(5),
             idle: writer::IDLE,
             log_retry: checkpoint::LOG_RETRY,
@@ -135,7 +139,7 @@ impl SqliteStore {
     pub fn open(path: &Path, options: Options) -> Result<Self, Error> {
         let path = std::path::absolute(path)
             .map_err(|e| Error::Unavailable { path: path.to_owned(), reason: e.to_string() })?;
-        let lock = lock::Lock::take(&path)?;
+        let lock = lock::Lock::take(&path, options.lock_wait)?;
         fault::order(&path, options.io_faults.clone());
         let (conn, file) = schema::open_writer(&path, &options, schema::OldLog::MayStay)?;
         let mut state = write::State::default();

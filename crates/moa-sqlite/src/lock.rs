@@ -27,16 +27,22 @@ fn is_gone(pid: u32) -> bool {
     all.join("self").exists() && !all.join(pid.to_string()).exists()
 }
 
+/// How long one who has the lock is waited for.
+fn patience(pid: Option<u32>, wait: Duration) -> Duration {
+    match pid {
+        // A program that it was just starting has it for a moment.
+        Some(pid) if is_gone(pid) => wait.max(GONE),
+        _ => wait,
+    }
+}
+
 impl Lock {
-    /// Takes the lock, or says who has it.
-    pub fn take(database: &Path) -> Result<Self, Error> {
+    /// Takes the lock, or says who has it after waiting so long.
+    pub fn take(database: &Path, wait: Duration) -> Result<Self, Error> {
         let start = Instant::now();
         loop {
             match Self::attempt(database) {
-                // A program that it was just starting has it for a moment.
-                Err(Error::Locked { pid: Some(pid), .. })
-                    if is_gone(pid) && start.elapsed() < GONE =>
-                {
+                Err(Error::Locked { pid, .. }) if start.elapsed() < patience(pid, wait) => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 taken => return taken,

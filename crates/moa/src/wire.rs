@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use moa_connectors::{
     Channel, Channels, Doing, EndpointState, Leftover, LocalWorker, Mail, MailTls, Off, Origin,
@@ -65,9 +66,14 @@ pub fn database(layout: &Layout) -> PathBuf {
     layout.state().join("moa.db")
 }
 
-/// Opens the store of a project, for the node that serves it.
+/// How long the store of a node that has just given its project back may stay open: its threads end
+/// with the process.
+const STORE_WAIT: Duration = Duration::from_secs(10);
+
+/// Opens the store of a project, for the node that serves it: it has the project's lock.
 pub fn open_store(layout: &Layout) -> Result<Stores> {
     let options = moa_sqlite::Options {
+        lock_wait: STORE_WAIT,
         watch_log: Some(Arc::new(tell_log_length)),
         ..moa_sqlite::Options::default()
     };

@@ -45,6 +45,21 @@ fn a_second_store_is_told_who_has_the_first() {
 }
 
 #[test]
+fn a_store_that_is_just_being_closed_is_waited_for() {
+    let mut sqlite = Sqlite::new();
+    let path = sqlite.path();
+    let waits = Options { lock_wait: std::time::Duration::from_secs(60), ..Options::default() };
+    let opened = std::thread::scope(|scope| {
+        let second = scope.spawn(|| SqliteStore::open(&path, waits).map(drop));
+        // One that doesn't wait is refused until the first is closed, whoever comes first.
+        assert!(matches!(refusal(&path), Error::Locked { .. }));
+        sqlite.close();
+        second.join().expect("no panic")
+    });
+    assert_eq!(opened, Ok(()));
+}
+
+#[test]
 fn a_closed_store_leaves_one_file_and_the_lock() {
     let mut sqlite = Sqlite::new();
     fill(sqlite.get(), 5);

@@ -72,10 +72,15 @@ impl Client {
         let socket = Socket { read: BufReader::new(read), write };
         let mut client = Self::new(Link::Socket(Box::new(socket)));
         let hello = client.ask(&Request::Hello { protocol: PROTOCOL });
-        let reply = tokio::time::timeout(HELLO_WAIT, hello).await.map_err(|_| {
+        let said = tokio::time::timeout(HELLO_WAIT, hello).await.map_err(|_| {
             Failure::new(Exit::Unavailable, "the node of this project doesn't answer")
                 .hint(format!("see {}", state.join("log/moa.log").display()))
-        })??;
+        })?;
+        let reply = match said {
+            // It was just ending, and took no more connections than it had.
+            Err(_) if client.broken => return Ok(None),
+            said => said?,
+        };
         match reply {
             Reply::Hello(node) => client.node = node,
             other => return Err(unexpected(&other)),
