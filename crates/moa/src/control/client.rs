@@ -56,10 +56,13 @@ impl Client {
         let Some(path) = socket::find(state) else { return Ok(None) };
         let stream = match UnixStream::connect(&path).await {
             Ok(stream) => stream,
+            // Nobody listens, or whoever did was just ending.
             Err(e)
                 if matches!(
                     e.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::ConnectionReset
                 ) =>
             {
                 return Ok(None);
