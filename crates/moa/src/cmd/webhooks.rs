@@ -248,7 +248,7 @@ fn enable(webhook: &Name, place: &Place, context: &Context) -> Result {
 /// The webhooks of the settings, and which of them are switched off.
 fn lines(layout: &Layout, loaded: &Loaded) -> Vec<Line> {
     let settings = &loaded.project.settings;
-    let mut gone = kept::gone(&layout.state(), &settings.webhooks);
+    let mut gone = kept::gone(&layout.state(), &settings.webhooks, crate::view::now());
     let line = |(name, one): (&Name, &Subscription)| {
         let url = serde_json::to_value(&one.receiver.url).unwrap_or_default();
         let gone = gone.remove(name);

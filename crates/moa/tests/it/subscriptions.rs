@@ -393,3 +393,20 @@ fn what_waits_for_a_webhook_that_is_switched_off_is_dead_until_it_is_made_again(
     };
     api.until("/api/v1/webhooks/billing/deliveries", delivered);
 }
+
+#[test]
+fn a_file_that_is_empty_for_a_moment_loses_nothing() {
+    let receiver = Receiving::new(|_| Some("200 OK"));
+    let project = project(&receiver.url, "types: [run.failed]");
+    let node = up(&project);
+    let api = Api::with_role(&project, &node, "operator");
+    let settings = project.read("moa.yaml");
+    project.write("moa.yaml", "");
+    api.until("/api/v1/webhooks", |page| page["webhooks"] == json!([]));
+    let run = project.call(&["run", "fail", "--json"]).expect(1).json()["workflowId"].clone();
+    project.call(&["jobs", "run", "webhooks"]).expect(0);
+    project.write("moa.yaml", &settings);
+    api.until("/api/v1/webhooks", |page| page["webhooks"] != json!([]));
+    project.call(&["jobs", "run", "webhooks"]).expect(0);
+    assert_eq!(next(&receiver).body["data"]["data"]["run"], run);
+}

@@ -3,6 +3,7 @@
 //!
 //! `.moa/webhooks.json` holds how far each subscription has come. It is written after the deliveries are
 //! durable; a process that dies in between makes them again by the same keys, and these are one run.
+//! One that is missing in the settings goes on where it was if it is back within an hour.
 //! A receiver that answers 410 wants no more calls: its subscription is switched off there, until
 //! somebody switches it on again or it has another address. The history says what it answered, so that
 //! is found however often the process dies.
@@ -91,11 +92,12 @@ impl Webhooks {
         }
     }
 
-    /// Those that are to be called.
-    fn active(&self) -> Subscriptions {
+    /// All webhooks, and those of them that are to be called.
+    fn all_and_active(&self) -> (Arc<Subscriptions>, Subscriptions) {
         let all = self.all();
         let active = all.iter().filter(|(_, one)| one.active);
-        active.map(|(name, one)| (name.clone(), one.clone())).collect()
+        let active = active.map(|(name, one)| (name.clone(), one.clone())).collect();
+        (all, active)
     }
 
     /// Whether what a receiver said then may have been said at another address.
@@ -113,6 +115,7 @@ impl Webhooks {
         self.require(name)?;
         let _turn = self.turn.lock().await;
         let mut kept = self.kept().await?;
+        kept.fit(&self.all(), view::now());
         if kept.gone.remove(name).is_none() {
             return Ok(false);
         }
@@ -127,7 +130,7 @@ impl Webhooks {
     /// None, unless moa itself fails.
     pub async fn gone(&self) -> Result<BTreeMap<Name, Gone>> {
         let (state, all) = (self.state.clone(), self.all());
-        aside(move || Ok(kept::gone(&state, &all))).await
+        aside(move || Ok(kept::gone(&state, &all, view::now()))).await
     }
 
     fn require(&self, name: &Name) -> Result<()> {
@@ -158,12 +161,13 @@ impl Webhooks {
 
     async fn deliver(&self, notifier: &dyn Tell) -> Result<u64> {
         let _turn = self.turn.lock().await;
-        let (last, active) = (self.views.last_event().await?, self.active());
+        let last = self.views.last_event().await?;
+        let (all, active) = self.all_and_active();
         let mut kept = self.kept().await?;
         let before = kept.clone();
-        kept.fit(&active);
+        kept.fit(&all, view::now());
         for name in active.keys().filter(|name| !kept.gone.contains_key(*name)) {
-            // One that is new tells of what happens from now on. A store that was put back from a
+            // One that is new, or that nothing is known of any more, tells of what happens from now on. A store that was put back from a
             // backup is behind.
             let mark = kept.marks.entry(name.clone()).or_insert(last);
             *mark = (*mark).min(last);
