@@ -331,6 +331,20 @@ fn rules_start_what_their_makers_may_start() {
     switch(&some, "pays", "disable").expect(200);
     switch(&some, "pays", "enable").refused(403, "forbidden");
     switch(&some, "nights", "enable").expect(200);
+    // Nor by what is for all triggers.
+    let act = |api: &Api, rule: &str, act: &str| {
+        api.send("POST", &format!("/api/v1/triggers/rule:{rule}/{act}"), json, "{}")
+    };
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for api in [&triggers, &some] {
+        act(api, "pays", "pause").expect(200);
+        for starts in ["start", "resume"] {
+            act(api, "pays", starts).refused(403, "forbidden");
+            let page = api.send("POST", "/schedules/rule:pays/act", form, &format!("act={starts}"));
+            assert_eq!(page.status, 403, "{}", page.body);
+        }
+    }
+    act(&some, "nights", "start").expect(200);
     switch(&of(&["triggers", "runs"]), "pays", "enable").expect(200);
     let known = admin.get("/api/v1/rules").expect(200).json();
     assert_eq!(known["rules"].as_array().map(Vec::len), Some(2), "{known}");

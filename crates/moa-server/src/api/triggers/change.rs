@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use moa_core::schedule::Overlap;
 use moa_core::trigger::{BackfillRequest, Outcome, TriggerAnswer, TriggerCommand};
 use moa_core::workflow::Priority;
-use moa_view::trigger;
+use moa_view::trigger::{self, Known};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -16,6 +16,7 @@ use super::find;
 use crate::App;
 use crate::api::runs::start::{Urgency, idempotency_key};
 use crate::auth::Identity;
+use crate::auth::scope::Resource;
 use crate::auth::tokens::random_hex;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Path};
@@ -36,6 +37,18 @@ pub struct Switched {
     name: String,
     /// Whether that changed anything.
     changed: bool,
+}
+
+/// Refuses who may not start the workflow of a rule: rules are of the project, and whoever may change
+/// triggers could start anything by one.
+///
+/// # Errors
+/// [`Code::Forbidden`].
+pub fn must_start(who: &Identity, known: &Known) -> Result<()> {
+    match known.spec.rule {
+        true => who.must_reach(Resource::Runs, Some(known.spec.workflow.as_str())),
+        false => Ok(()),
+    }
 }
 
 async fn switch(app: &App, name: &str, command: TriggerCommand) -> Result<Json<Switched>> {
@@ -65,12 +78,19 @@ pub async fn pause(
 }
 
 /// Resume a trigger
+///
+/// For a rule, a token with scopes needs one that starts runs of its workflow too.
 #[utoipa::path(
     post, path = "/api/v1/triggers/{trigger}/resume", tag = "triggers",
     params(("trigger" = String, Path, description = "The trigger")),
     responses((status = 200, description = "It goes on", body = Switched)),
 )]
-pub async fn resume(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Switched>> {
+pub async fn resume(
+    State(app): State<App>,
+    who: Identity,
+    Path(name): Path<String>,
+) -> Result<Json<Switched>> {
+    must_start(&who, &find(&app, &name).await?)?;
     switch(&app, &name, TriggerCommand::Resume).await
 }
 
@@ -106,6 +126,8 @@ pub struct Decided {
 }
 
 /// Start a run of a trigger now
+///
+/// For a rule, a token with scopes needs one that starts runs of its workflow too.
 #[utoipa::path(
     post, path = "/api/v1/triggers/{trigger}/start", tag = "triggers",
     params(
@@ -123,6 +145,7 @@ pub async fn start(
     body: Option<Json<ManualStart>>,
 ) -> Result<Json<Decided>> {
     let known = find(&app, &name).await?;
+    must_start(&who, &known)?;
     let ManualStart { params, overlap, priority } = body.map(|Json(b)| b).unwrap_or_default();
     let command = TriggerCommand::Start {
         key: idempotency_key(&headers)?.unwrap_or_else(random_hex::<8>),
@@ -193,6 +216,7 @@ pub async fn backfill(
     Json(new): Json<NewBackfill>,
 ) -> Result<Json<Value>> {
     let known = find(&app, &name).await?;
+    must_start(&who, &known)?;
     let table = known.table()?;
     let zone = &table.schedule().zone;
     let (from, to) = (trigger::instant(&new.from, zone)?, trigger::instant(&new.to, zone)?);

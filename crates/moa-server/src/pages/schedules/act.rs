@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::{called, path};
 use crate::App;
+use crate::api::triggers::change::must_start;
 use crate::api::triggers::find;
 use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
@@ -64,6 +65,9 @@ pub async fn act(
     Form(asked): Form<Asked>,
 ) -> Result<Response> {
     let known = find(&app, &name).await?;
+    if matches!(asked.act.as_str(), "resume" | "start") {
+        must_start(&who, &known)?;
+    }
     let by = who.cause();
     let command = match asked.act.as_str() {
         "pause" => TriggerCommand::Pause { by, reason: asked.reason },

@@ -17,6 +17,7 @@ use url::form_urlencoded;
 
 use super::{path, words};
 use crate::App;
+use crate::api::triggers::change::must_start;
 use crate::api::triggers::find;
 use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
@@ -242,6 +243,7 @@ pub async fn start(
     Form(range): Form<Range>,
 ) -> Result<Response> {
     let known = find(&app, &name).await?;
+    must_start(&who, &known)?;
     let (from, to) = limits(&known.table()?, &range)?;
     let at_once = range.at_once.unwrap_or(1);
     if !(1..=BACKFILL_AT_ONCE_MAX).contains(&at_once) {
