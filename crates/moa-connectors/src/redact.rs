@@ -11,6 +11,7 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
+use moa_core::ids::Name;
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
@@ -25,6 +26,15 @@ const LINE_BYTES_MIN: usize = 8;
 
 /// Parts of base64 text are looked for on their own from this length on.
 const BASE64_PART_MIN: usize = 6;
+
+/// Keys under which a file or a plan names a part of itself, or another one.
+const NAMING: [&str; 6] = ["id", "agent", "workflow", "action", "depends_on", "hash"];
+
+/// Keys of what is given to an agent, which may be anything.
+const GIVEN: [&str; 6] = ["params", "env", "headers", "body", "data", "with"];
+
+/// How an expression begins that goes on with a name.
+const REFERRING: [&str; 3] = ["steps.", "params.", "secrets."];
 
 /// Finds the secrets of one attempt.
 #[derive(Default)]
@@ -62,7 +72,13 @@ impl Redactor {
 
     /// `text` without secrets.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let found = self.find(text.as_bytes(), 0);
+        self.without(text, |_| false)
+    }
+
+    /// `text` without secrets, but for those that `stay`.
+    fn without<'a>(&self, text: &'a str, stay: impl Fn(&Range<usize>) -> bool) -> Cow<'a, str> {
+        let mut found = self.find(text.as_bytes(), 0);
+        found.retain(|part| !stay(part));
         if found.is_empty() {
             return Cow::Borrowed(text);
         }
@@ -102,6 +118,34 @@ impl Redactor {
                 }
             }
             Json::Null | Json::Bool(_) => {}
+        }
+    }
+
+    /// Takes secrets out of what a file of a project or a plan says, which stays one: no key is
+    /// touched, and no name by which its parts find each other. Numbers become texts.
+    pub fn document(&self, value: &mut Json) {
+        if !self.is_empty() {
+            self.part(value, false);
+        }
+    }
+
+    /// A part of a document; `free` = it is what an agent is given, in which nothing is a name.
+    fn part(&self, value: &mut Json, free: bool) {
+        match value {
+            Json::Object(map) => {
+                for (key, item) in map {
+                    if free || !NAMING.contains(&key.as_str()) || !is_names(item) {
+                        self.part(item, free || GIVEN.contains(&key.as_str()));
+                    }
+                }
+            }
+            Json::Array(items) => items.iter_mut().for_each(|item| self.part(item, free)),
+            Json::String(text) => {
+                if let Cow::Owned(clean) = self.without(text, |part| refers(text, part)) {
+                    *text = clean;
+                }
+            }
+            other => self.json(other),
         }
     }
 
@@ -185,6 +229,23 @@ impl Redacting {
         self.held.drain(..sure);
         self.masked = masked;
     }
+}
+
+/// Whether something is a name, or a list of some.
+fn is_names(value: &Json) -> bool {
+    match value {
+        Json::String(text) => Name::new(text).is_ok(),
+        Json::Array(items) => items.iter().all(is_names),
+        _ => false,
+    }
+}
+
+/// Whether a part of a text is a whole name in an expression.
+fn refers(text: &str, part: &Range<usize>) -> bool {
+    let (before, after) = (text.get(..part.start), text.get(part.end..));
+    let begins = before.is_some_and(|before| REFERRING.iter().any(|of| before.ends_with(of)));
+    let goes_on = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    begins && after.is_some_and(|after| !after.starts_with(goes_on))
 }
 
 /// Everything that `secret` may look like.
@@ -273,10 +334,28 @@ fn base64(bytes: &[u8], last: &[u8; 2]) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
     const SECRET: &str = "s3cr&t \"pass\"/wörd";
+
+    #[test]
+    fn a_document_keeps_its_keys_and_its_names() {
+        let redactor = Redactor::new(["postgres"]);
+        let mut file = json!({"steps": [
+            {"id": "postgres", "agent": "postgres", "params": {"id": "postgres", "postgres": 1}},
+            {"depends_on": ["postgres"], "run": "a postgres ${{ steps.postgres.output }}"},
+            {"id": "no postgres", "run": "steps.postgresql"},
+        ]});
+        redactor.document(&mut file);
+        let clean = json!({"steps": [
+            {"id": "postgres", "agent": "postgres", "params": {"id": "***", "postgres": 1}},
+            {"depends_on": ["postgres"], "run": "a *** ${{ steps.postgres.output }}"},
+            {"id": "no ***", "run": "steps.***ql"},
+        ]});
+        assert_eq!(file, clean);
+    }
 
     #[test]
     fn every_usual_form_is_found() {

@@ -20,6 +20,7 @@ use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
 use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
+use moa_ports::store::WorkflowVersion;
 use moa_ports::views::Views;
 use moa_view::audit::Verdict;
 use moa_view::exit::Result;
@@ -65,6 +66,9 @@ pub trait Control: Send + Sync {
 
     /// Takes every secret that is known out of what is about to be shown.
     async fn redact(&self, value: Json) -> Json;
+
+    /// Takes every secret that is known out of a version of a workflow, whose plan stays one.
+    async fn redact_version(&self, version: WorkflowVersion) -> Result<WorkflowVersion>;
 
     /// How the secrets are, without their values.
     async fn secrets(&self) -> Result<Vec<SecretLine>>;

@@ -1,10 +1,12 @@
 //! A project: `moa.yaml`, `workflows/*.yaml`, `agents/*.yaml`, `calendars/*.ics`, read and checked
 //! as a whole.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use moa_connectors::Redactor;
 use moa_core::agent::AgentSpec;
 use moa_core::ids::Name;
 use moa_core::schedule::Calendars;
@@ -277,6 +279,23 @@ pub fn texts(layout: &Layout, settings: bool) -> Result<Vec<ProjectFile>> {
         ProjectFile { path, text }
     };
     Ok(wanted.map(file).collect())
+}
+
+/// Takes secrets out of a file, which stays what it is: where its text without them would say something
+/// else (`***` alone is an alias), or would name something else, it becomes JSON, which is YAML.
+pub fn redact(file: &mut ProjectFile, redactor: &Redactor) {
+    let Some(text) = &file.text else { return };
+    let Cow::Owned(clean) = redactor.text(text) else { return };
+    let read = |text: &str| moa_spec::document(&Source::new(file.path.clone(), text)).0;
+    let shown = match read(text) {
+        // With errors, it is only looked at.
+        None => clean,
+        Some(mut document) => {
+            redactor.document(&mut document);
+            if read(&clean).as_ref() == Some(&document) { clean } else { document.to_string() }
+        }
+    };
+    file.text = Some(shown);
 }
 
 /// Leaves out of the file of an agent what only those may see who may start runs: what is left is

@@ -5,6 +5,7 @@ use moa_view::rows::{self, Ask, Question};
 use serde_json::Value;
 
 use crate::App;
+use crate::api::workflows::writes;
 use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::error::Result;
@@ -15,7 +16,8 @@ use crate::extract::Json;
 /// What a command of moa on another machine reads: a question of [`moa_view::rows`] and its answer,
 /// the row as the store has it. Its form belongs to the version of moa (`format`); programs use the
 /// other paths, which stay. The audit log takes the role admin; who may only look sees the files of
-/// agents without addresses, and without the values of headers and variables.
+/// agents without addresses, and without the values of headers and variables; who could not write a
+/// workflow sees it without the secrets that the node knows.
 #[utoipa::path(
     post, path = "/api/v1/rows", tag = "state",
     request_body = Object,
@@ -48,6 +50,13 @@ pub async fn ask(
         Ask::Files => {
             let whole = who.role.includes(Role::Operator);
             rows::json(control.files(who.role == Role::Admin, whole).await?)?
+        }
+        Ask::Workflow(hash) => {
+            let mut kept = app.reader().views.workflow(hash).await?;
+            if let Some(version) = kept.take_if(|kept| !writes(&who, kept.workflow.as_str())) {
+                kept = Some(control.redact_version(version).await?);
+            }
+            rows::json(kept)?
         }
         ask => rows::answer(&*app.reader().views, ask).await?.unwrap_or_default(),
     };

@@ -23,6 +23,7 @@ use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
 use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
+use moa_ports::store::WorkflowVersion;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::auth::refusals::Refusal;
@@ -569,6 +570,10 @@ impl Control for Served {
 
     async fn redact(&self, value: Json) -> Json {
         Node::redacted(self.node.clone(), value).await
+    }
+
+    async fn redact_version(&self, version: WorkflowVersion) -> Result<WorkflowVersion> {
+        Node::redacted_version(self.node.clone(), version).await
     }
 
     async fn fleet(&self) -> Fleet {

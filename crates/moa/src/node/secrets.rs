@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use moa_ports::agent::Secrets as _;
+use moa_ports::store::WorkflowVersion;
 use moa_spec::Settings;
+use moa_view::reader;
 use moa_view::rows::ProjectFile;
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
 use super::Node;
 use crate::control::protocol::SecretLine;
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 use crate::needed;
 use crate::project::{self, Layout, Project};
 use crate::secrets::vault::{Rotated, Vault};
@@ -62,6 +64,31 @@ impl Node {
         tokio::task::spawn_blocking(work).await.unwrap_or_default()
     }
 
+    /// The same of a version of a workflow, whose plan stays one.
+    ///
+    /// # Errors
+    /// It is none without the secrets in it.
+    pub async fn redacted_version(
+        node: Arc<Self>,
+        mut version: WorkflowVersion,
+    ) -> Result<WorkflowVersion> {
+        let hidden = format!("{} {}", version.workflow, version.hash.short());
+        let hidden = || {
+            let text = format!("the version {hidden} has secrets where its steps can't do without");
+            Failure::refused(text).hint("who may write workflows sees it")
+        };
+        // Secrets may be files.
+        let work = move || {
+            let redactor = node.secrets.redactor();
+            version.source = redactor.text(&version.source).into_owned();
+            let mut plan = serde_json::from_str::<Json>(&version.plan).ok()?;
+            redactor.document(&mut plan);
+            version.plan = plan.to_string();
+            reader::plan(&version).ok().map(|_| version)
+        };
+        tokio::task::spawn_blocking(work).await.ok().flatten().ok_or_else(hidden)
+    }
+
     /// The files of the project for who may see the settings among them, or the files of agents as a
     /// whole, or neither.
     pub fn files(&self, layout: &Layout, settings: bool, whole: bool) -> Result<Vec<ProjectFile>> {
@@ -69,9 +96,7 @@ impl Node {
         // Who may see the settings may write all of it, and gets it as it is.
         if !settings {
             let redactor = self.secrets.redactor();
-            for text in files.iter_mut().filter_map(|file| file.text.as_mut()) {
-                *text = redactor.text(text).into_owned();
-            }
+            files.iter_mut().for_each(|file| project::redact(file, &redactor));
         }
         if !whole {
             files.iter_mut().for_each(project::for_viewers);

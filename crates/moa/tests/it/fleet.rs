@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::http::Api;
 use crate::pages::Browser;
 use crate::project::{Node, Project};
+use crate::remote::Elsewhere;
 
 /// An agent whose attempts run until a file is there, one that fails now and then, and one at addresses of
 /// which nobody listens at the first.
@@ -161,4 +162,64 @@ fn what_stands_behind_a_program_is_for_operators_and_a_known_secret_for_nobody()
     let admin = Api::with_role(&project, &node, "admin");
     let source = admin.get("/api/v1/workflows/hello/source").expect(200).body;
     assert!(source.contains("plugh-secret-word"), "{source}");
+}
+
+#[test]
+fn the_text_of_a_version_has_its_secrets_for_who_may_write_it() {
+    let text =
+        |more: &str| format!("steps:\n  - {{id: say, run: 'echo plugh-secret-word{more}'}}\n");
+    let project = Project::with("hello", &text(""));
+    project.write(".env", "PRINTER=plugh-secret-word\n");
+    project.workflow(
+        "uses",
+        "steps:\n  - {id: say, run: 'true', env: {P: '${{ secrets.PRINTER }}'}}\n",
+    );
+    let node = project.up();
+    let admin = Api::with_role(&project, &node, "admin");
+    let source = "/api/v1/workflows/hello?source=true";
+    let old = admin.get(source).expect(200).json()["hash"].as_str().expect("a hash").to_owned();
+    let headers = "Content-Type: application/yaml\r\nIf-Match: *\r\n";
+    admin.send("PUT", "/api/v1/workflows/hello/source", headers, &text(" again")).expect(200);
+    let rows = json!({"format": moa_view::rows::FORMAT, "ask": {"workflow": old}});
+    for (role, sees) in [("viewer", false), ("operator", false), ("admin", true)] {
+        let api = Api::with_role(&project, &node, role);
+        for path in [
+            source.to_owned(),
+            format!("{source}&version={old}"),
+            format!("/api/v1/workflows/hello/source?version={old}"),
+            format!("/api/v1/workflows/hello/diff?from={old}"),
+        ] {
+            let answer = api.get(&path).expect(200).body;
+            assert_eq!(answer.contains("plugh"), sees, "{role} {path}: {answer}");
+            assert!(answer.contains("echo"), "{role} {path}: {answer}");
+        }
+        let row = api.post("/api/v1/rows", &rows).expect(200);
+        for part in ["source", "plan"] {
+            let answer = row.json()[part].as_str().expect("a text").to_owned();
+            assert_eq!(answer.contains("plugh"), sees, "{role} {part}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_project_elsewhere_is_sound_whatever_its_secrets_are() {
+    let project = Project::with(
+        "hello",
+        "steps:\n  - {id: postgres, agent: postgres, action: run}\n  - id: say\n    depends_on: \
+         [postgres]\n    run: echo ${{ steps.postgres.output }}\n    env: {A: postgres, B: x-postgres}\n",
+    );
+    project.write("agents/postgres.yaml", "command: ['true']\nenv: {PASSWORD: postgres}\n");
+    project.write(".env", "DB=postgres\n");
+    project.workflow("uses", "steps:\n  - {id: say, run: 'true', env: {P: '${{ secrets.DB }}'}}\n");
+    let node = project.up();
+    let run = project.call(&["run", "hello", "--json"]).expect(0).json();
+    let run = run["workflowId"].as_str().expect("a run").to_owned();
+    for role in ["viewer", "operator", "admin"] {
+        let there = Elsewhere::new(&project, &node, role);
+        let found = there.call(&["workflows", "validate", "--json"]).expect(0).out;
+        assert!(!found.contains("MOA0"), "{role}: {found}");
+        let listed = there.call(&["workflows", "list"]).expect(0).out;
+        assert!(listed.contains("hello") && !listed.contains("broken"), "{role}: {listed}");
+        there.call(&["runs", "show", &run]).expect(0);
+    }
 }

@@ -138,6 +138,8 @@ async fn file(app: &App, workflow: &str) -> Result<FileWorkflow> {
 }
 
 /// A workflow
+///
+/// Secrets that the node knows are shown in its text to nobody who could not write it.
 #[utoipa::path(
     get, path = "/api/v1/workflows/{workflow}", tag = "workflows",
     params(("workflow" = String, Path, description = "Its id"), Shown),
@@ -145,6 +147,7 @@ async fn file(app: &App, workflow: &str) -> Result<FileWorkflow> {
 )]
 pub async fn get(
     State(app): State<App>,
+    who: Identity,
     Path(workflow): Path<String>,
     Query(asked): Query<Shown>,
 ) -> Result<Json<WorkflowItem>> {
@@ -168,7 +171,9 @@ pub async fn get(
             (WorkflowItem::from(file), source)
         }
     };
-    item.source = source.filter(|_| asked.source);
+    if let Some(source) = source.filter(|_| asked.source) {
+        item.source = Some(shown(&app, &who, &workflow, source).await);
+    }
     Ok(Json(item))
 }
 
@@ -191,9 +196,7 @@ pub async fn source(
     Query(asked): Query<Version>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    // Who writes it takes what is there, and writes all of that back.
-    let whole = who.may_ask("PUT", &format!("/api/v1/workflows/{workflow}/source"), None);
-    let shown = async |own: String| if whole { own } else { redacted(&app, &own).await };
+    let shown = async |own: String| shown(&app, &who, &workflow, own).await;
     if asked.version.is_none()
         && let Some((own, tag)) = file(&app, &workflow).await?.file
     {
@@ -201,6 +204,16 @@ pub async fn source(
         return Ok(tag_response(&headers, &tag, || text(own)));
     }
     Ok(text(shown(version(&app, &workflow, asked.version.as_deref()).await?.1).await))
+}
+
+/// Whether somebody may write a workflow: who does takes what is there, and writes all of it back.
+pub fn writes(who: &Identity, workflow: &str) -> bool {
+    who.may_ask("PUT", &format!("/api/v1/workflows/{workflow}/source"), None)
+}
+
+/// The text of a workflow as somebody may see it.
+async fn shown(app: &App, who: &Identity, workflow: &str, own: String) -> String {
+    if writes(who, workflow) { own } else { redacted(app, &own).await }
 }
 
 /// A text without the secrets that the node knows.
@@ -288,6 +301,8 @@ pub struct Difference {
 }
 
 /// What differs between two versions
+///
+/// Secrets that the node knows are shown to nobody who could not write the workflow.
 #[utoipa::path(
     get, path = "/api/v1/workflows/{workflow}/diff", tag = "workflows",
     params(("workflow" = String, Path, description = "Its id"), Two),
@@ -295,15 +310,23 @@ pub struct Difference {
 )]
 pub async fn diff(
     State(app): State<App>,
+    who: Identity,
     Path(workflow): Path<String>,
     Query(two): Query<Two>,
 ) -> Result<Json<Difference>> {
-    let from = version(&app, &workflow, two.from.as_deref()).await?;
-    let to = version(&app, &workflow, two.to.as_deref()).await?;
-    let lines = similar::TextDiff::from_lines(&from.1, &to.1);
-    let (old, new) = (from.0.hash.to_string(), to.0.hash.to_string());
+    let (from, was) = version(&app, &workflow, two.from.as_deref()).await?;
+    let (to, is) = version(&app, &workflow, two.to.as_deref()).await?;
+    let mut changes = app.control().diff(&from, &to);
+    if !writes(&who, &workflow) {
+        changes = app.control().redact(changes).await;
+    }
+    // Redacted before they are compared: what differs may cut a secret of several lines.
+    let was = shown(&app, &who, &workflow, was).await;
+    let is = shown(&app, &who, &workflow, is).await;
+    let (old, new) = (from.hash.to_string(), to.hash.to_string());
+    let lines = similar::TextDiff::from_lines(&was, &is);
     let text = lines.unified_diff().header(&old, &new).to_string();
-    Ok(Json(Difference { changes: app.control().diff(&from.0, &to.0), from: old, to: new, text }))
+    Ok(Json(Difference { changes, from: old, to: new, text }))
 }
 
 /// Which drawing.
