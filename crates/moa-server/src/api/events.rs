@@ -63,9 +63,10 @@ pub struct Filter {
     /// and capital letters are the same.
     #[serde(default)]
     q: Option<String>,
-    /// The newest before this event number, instead of the newest of all: what an answer calls `older`.
+    /// The newest before this one, an event number or the `id` of an event, instead of the newest of
+    /// all: what an answer calls `older`.
     #[serde(default)]
-    before: Option<u64>,
+    before: Option<String>,
     /// At most so many, up to 2000; 200 when not given. An answer may hold fewer although there are
     /// more: of much that nobody asked for, only a part is looked at.
     #[serde(default)]
@@ -84,7 +85,7 @@ pub struct EventPage {
     newest: u64,
     /// `before` of the question for what is older than all that was looked at; null = there is nothing,
     /// or it was asked for what is behind something.
-    older: Option<u64>,
+    older: Option<String>,
 }
 
 /// What somebody asks for, as it is written.
@@ -178,30 +179,30 @@ impl Wanted {
             && (self.words.is_empty() || self.has_words(kind, data()))
     }
 
-    /// Events of a commit that are wanted and that a mark passes, with their places in it, in order;
-    /// and whether there are more than `room`. Those at the end where it is read from are taken.
+    /// Events of a commit that are wanted and on the side of a mark, with their places in it, in order;
+    /// and whether there are more than `room`. Those next to the mark are taken.
     /// Nothing is read of a commit but what is told of it.
     async fn of(
         &self,
         app: &App,
         names: &mut Names,
         row: &KeptRow,
-        mark: Option<Mark>,
+        side: Side,
         room: usize,
     ) -> Result<(Vec<(usize, Value)>, bool)> {
         let mut fit = self.may_take(row)?;
-        fit.retain(|event| mark.is_none_or(|mark| mark.passes(row.seq, event.index)));
+        fit.retain(|event| side.has(row.seq, event.index));
         // Whose action a step is, only its name tells.
         let mut more = false;
         if !self.looks() {
-            more = cut(&mut fit, room, mark.is_none());
+            more = cut(&mut fit, room, side);
         }
         if fit.is_empty() {
             return Ok((Vec::new(), false));
         }
         let picked = Picked::read(app.reader(), names, row, &fit).await?;
         let mut told: Vec<Told<'_>> = picked.told().filter(|event| self.takes(event)).collect();
-        more |= cut(&mut told, room, mark.is_none());
+        more |= cut(&mut told, room, side);
         Ok((told.iter().map(|event| (event.index, event.cloud_event())).collect(), more))
     }
 }
@@ -219,12 +220,30 @@ fn words(text: &str) -> Result<Vec<String>> {
     Ok(text.split_whitespace().map(word).collect())
 }
 
-/// Leaves so many at one end; answers whether some had to go.
-fn cut<T>(all: &mut Vec<T>, room: usize, at_end: bool) -> bool {
+/// On which side of a mark events are.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    /// What is behind it, the oldest first.
+    Behind(Mark),
+    /// What is older, the newest first.
+    Before(Mark),
+}
+
+impl Side {
+    fn has(self, seq: u64, index: usize) -> bool {
+        match self {
+            Self::Behind(mark) => mark.passes(seq, index),
+            Self::Before(mark) => mark.is_behind(seq, index),
+        }
+    }
+}
+
+/// Leaves so many at the end where they are read from; answers whether some had to go.
+fn cut<T>(all: &mut Vec<T>, room: usize, side: Side) -> bool {
     let over = all.len().saturating_sub(room);
-    match at_end {
-        true => drop(all.drain(..over)),
-        false => all.truncate(room),
+    match side {
+        Side::Before(_) => drop(all.drain(..over)),
+        Side::Behind(_) => all.truncate(room),
     }
     over > 0
 }
@@ -289,10 +308,12 @@ pub async fn query(
     let (events, next) = match cursor.as_ref().or(after.as_ref()) {
         Some(after) => behind(&app, &wanted, Mark::read(after)?, newest, limit).await?,
         None => {
-            let upto = before.map_or(newest, |before| before.saturating_sub(1).min(newest));
-            let (events, rest) = latest(&app, &wanted, upto, limit).await?;
-            older = rest;
-            (events, Mark::behind(upto))
+            let end = Mark::behind(newest.saturating_add(1));
+            let before = before.as_deref().map(Mark::read).transpose()?;
+            let before = before.filter(|before| before.seq <= newest).unwrap_or(end);
+            let (events, rest) = latest(&app, &wanted, before, limit).await?;
+            older = rest.map(|mark| mark.to_string());
+            (events, before.back())
         }
     };
     Ok(Json(EventPage { events, next: next.to_string(), newest, older }))
@@ -316,7 +337,7 @@ async fn behind(
         }
         for row in &rows {
             let room = limit - events.len();
-            let (found, more) = wanted.of(app, &mut names, row, Some(mark), room).await?;
+            let (found, more) = wanted.of(app, &mut names, row, Side::Behind(mark), room).await?;
             if let Some((index, _)) = found.last().filter(|_| more) {
                 mark = Mark { seq: row.seq, index: Some(*index) };
             } else if row.seq >= mark.seq {
@@ -331,37 +352,39 @@ async fn behind(
     Ok((events, mark))
 }
 
-/// The newest events, oldest first, and before which event number nothing was looked at; `None` = there
-/// is nothing more.
+/// The newest events before a mark, oldest first, and before which mark nothing was looked at; `None` =
+/// there is nothing more.
 async fn latest(
     app: &App,
     wanted: &Wanted,
-    mut upto: u64,
+    mut before: Mark,
     limit: usize,
-) -> Result<(Vec<Value>, Option<u64>)> {
+) -> Result<(Vec<Value>, Option<Mark>)> {
     let mut names = Names::default();
     // Newest first, until they are turned round.
     let mut events = Vec::new();
     let mut parts = Parts::new(wanted.run, true, COMMITS_MAX, BYTES_MAX);
-    while events.len() < limit
-        && let Some(rows) = parts.next(app, upto).await?
+    'parts: while events.len() < limit
+        && let Some(rows) = parts.next(app, before.back().seq).await?
     {
         if rows.is_empty() {
-            upto = 0;
+            before = Mark::behind(0);
             break;
         }
         for row in &rows {
-            let room = limit - events.len();
-            let (found, _) = wanted.of(app, &mut names, row, None, room).await?;
+            let (room, side) = (limit - events.len(), Side::Before(before));
+            let (found, more) = wanted.of(app, &mut names, row, side, room).await?;
+            // What has no room of its commit is in the next answer.
+            let first = found.first().filter(|_| more).map(|(index, _)| *index);
+            before = Mark { seq: row.seq, index: first };
             events.extend(found.into_iter().rev().map(|(_, event)| event));
-            upto = row.seq.saturating_sub(1);
-            if events.len() == limit {
-                break;
+            if more || events.len() == limit {
+                break 'parts;
             }
         }
     }
     events.reverse();
-    Ok((events, (upto > 0).then_some(upto + 1)))
+    Ok((events, (before.back().seq > 0).then_some(before)))
 }
 
 /// An event to publish.

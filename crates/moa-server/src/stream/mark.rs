@@ -50,6 +50,20 @@ impl Mark {
             Some(last) => index > last,
         }
     }
+
+    /// Whether it is behind an event, read as where what is older ends: `7` is behind all of what was
+    /// committed before 7, `7.2` behind `7.1` too.
+    pub fn is_behind(self, seq: u64, index: usize) -> bool {
+        seq < self.seq || seq == self.seq && self.index.is_some_and(|end| index < end)
+    }
+
+    /// The mark that passes what it is not behind, and nothing else.
+    pub fn back(self) -> Self {
+        match self.index {
+            Some(index @ 1..) => Self { seq: self.seq, index: Some(index - 1) },
+            _ => Self::behind(self.seq.saturating_sub(1)),
+        }
+    }
 }
 
 impl fmt::Display for Mark {
@@ -75,6 +89,13 @@ mod tests {
         assert!(!part.passes(7, 2) && part.passes(7, 3) && part.passes(8, 0));
         assert!(!part.passes(6, 5));
         assert_eq!((whole.to_string(), part.to_string()), ("7".into(), "7.2".into()));
+        for (end, seq, index) in [(part, 7, 1), (part, 6, 9), (whole, 6, 9)] {
+            assert!(end.is_behind(seq, index) && !end.back().passes(seq, index), "{end}");
+        }
+        let first = Mark::read("7.0").expect("a mark");
+        for (end, seq, index) in [(part, 7, 2), (part, 8, 0), (whole, 7, 0), (first, 7, 0)] {
+            assert!(!end.is_behind(seq, index) && end.back().passes(seq, index), "{end}");
+        }
         for wrong in ["", "x", "-1", "7.", ".7", "7.2.1", "1e9"] {
             assert!(Mark::read(wrong).is_err(), "{wrong}");
         }
