@@ -1,7 +1,9 @@
 //! That events of a filter have happened, for pages: no more than where the last of them stands.
 //!
 //! A page asks for itself again when it hears of something, so what it shows is as whole after a
-//! break of the stream as before: a browser that takes it up again says what it had heard of last.
+//! break of the stream as before: a browser that takes it up again says what it had heard of last. What
+//! it then asks for holds all that was committed before the message, so that one message tells of
+//! it all: however much happens, no page falls behind.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -36,6 +38,7 @@ pub async fn stream(
             tokio::time::sleep(PACE).await;
         }
         let last = feed.next().await?.pop()?;
+        feed.pass();
         Some((Ok::<_, Infallible>(Event::default().id(last.id).data("{}")), (feed, true)))
     });
     Ok(Sse::new(said).keep_alive(KeepAlive::new().interval(BEAT)).into_response())

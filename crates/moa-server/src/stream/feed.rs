@@ -131,6 +131,15 @@ impl Feed {
         }
     }
 
+    /// Passes over all that has been committed and told of by now.
+    pub fn pass(&mut self) {
+        if let Some(newest) = self.ring.newest().filter(|newest| *newest >= self.mark.seq) {
+            self.mark = Mark::behind(newest);
+            self.commits.clear();
+            self.looked = (0, 0);
+        }
+    }
+
     /// A part of the events that have been read.
     fn part(&mut self) -> Part {
         let (mut part, mut bytes) = (Part::new(), 0);

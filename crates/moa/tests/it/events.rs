@@ -179,6 +179,31 @@ fn the_stream_of_a_page_has_its_filter_and_is_taken_up_where_it_broke() {
 }
 
 #[test]
+fn one_message_tells_a_page_of_all_that_has_happened_by_then() {
+    let project = Project::with("note", "params: {text: {type: string}}\nsteps: [{run: 'true'}]\n");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let viewer = Browser::new(&project, &node, "viewer");
+    let ran = |text: String| {
+        let asked = json!({"workflow": "note", "params": {"text": text}});
+        let said = api.post("/api/v1/runs", &asked).expect(201).json();
+        api.ended(said["run"].as_str().expect("an id"));
+    };
+    // Much more than is looked at at once.
+    (0..8).for_each(|_| ran("x".repeat(60_000)));
+    let said = api.get("/api/v1/events?after=0&types=run.*&limit=2000").expect(200);
+    assert!(said.body.len() > 400_000, "the events carry it: {}", said.body.len());
+    let newest = said.json()["newest"].as_u64().expect("a number");
+    let seq = |id: String| -> u64 {
+        id.split('.').next().and_then(|seq| seq.parse().ok()).expect("a number")
+    };
+    let mut ids = listen(&viewer, "/events/stream?types=run.*&after=0", None).map(seq);
+    assert!(ids.next().expect("a message") <= newest);
+    ran("new".into());
+    assert!(ids.next().expect("a message") > newest, "what is old is told of once");
+}
+
+#[test]
 fn who_sees_the_runs_of_one_workflow_sees_its_events_alone() {
     let (project, node, [fine, _]) = shop();
     let narrow = Api::with_scopes(&project, &node, "viewer", &["runs:broken"]);
