@@ -281,6 +281,24 @@ fn the_calendar_has_every_day_of_a_busy_schedule() {
 }
 
 #[test]
+fn the_calendar_has_fourteen_whole_days_also_of_a_zone_that_is_a_day_behind() {
+    // 25 hours behind: there it is never today yet.
+    let text = "schedule: {cron: '0 * * * *', timezone: Pacific/Pago_Pago}\n\
+        steps: [{run: 'true'}]\n";
+    let project = Project::with("far", text);
+    project.write("moa.yaml", "timezone: Pacific/Kiritimati\n");
+    let node = project.up();
+    let browser = Browser::new(&project, &node, "viewer");
+    browser.until("/calendar", "24× <");
+    let api = Api::with_role(&project, &node, "viewer");
+    let said = api.get("/api/v1/calendar").expect(200).json();
+    let days = said["days"].as_array().expect("days");
+    let slots: Vec<u64> =
+        days.iter().filter_map(|day| day["schedules"][0]["slots"].as_u64()).collect();
+    assert_eq!((days.len(), slots), (14, vec![24; 14]), "{said}");
+}
+
+#[test]
 fn schedules_are_paused_started_and_filled_from_their_pages() {
     let text = "schedule: {cron: '0 9 * * *', timezone: Europe/Berlin}\n\
         steps:\n  - {id: report, run: 'true'}\n";

@@ -18,6 +18,8 @@ use crate::pages::{Page, page, parts};
 
 /// Days shown.
 const DAYS: u64 = 14;
+/// Days looked at: the last one ends in the zone of a schedule up to 26 hours after it does in ours.
+const LOOKED_AT: u64 = DAYS + 2;
 /// Slots of one schedule and day that stand there with their times.
 const TIMES: usize = 3;
 /// Schedules of a day that are named.
@@ -32,14 +34,14 @@ pub fn by_day<'a>(all: &'a [Known], now: Millis, zone: &Zone) -> ByDay<'a> {
     let mut found: ByDay<'a> =
         (0..DAYS).map(|day| (date(now, zone, day), BTreeMap::new())).collect();
     // Day by day: a schedule with many slots in one has its places in the others too.
-    for slot in (0..DAYS).flat_map(|day| coming(all, at(day), at(day + 1))) {
+    for slot in (0..LOOKED_AT).flat_map(|day| coming(all, at(day), at(day + 1))) {
         let day = slot.local.get(..10).unwrap_or_default().to_owned();
         let title = slot.trigger.spec.title();
         found.entry(day).or_default().entry(title).or_default().push(slot);
     }
-    // The day after the last one would be there with its first hours alone.
-    let last = date(now, zone, DAYS - 1);
-    found.retain(|day, _| *day <= last);
+    // In the zone of a schedule it may still be the day before, and days behind the last are in part.
+    let (first, last) = (date(now, zone, 0), date(now, zone, DAYS - 1));
+    found.retain(|day, _| (&first..=&last).contains(&day));
     found
 }
 
