@@ -150,8 +150,8 @@ impl Wanted {
     /// Whether an event that may be wanted is.
     pub fn takes(&self, event: &Told<'_>) -> bool {
         let is_ours = self.agent.as_ref().is_none_or(|wanted| event.agent == Some(wanted));
-        let text = || event.cloud_event()["data"].to_string();
-        is_ours && (self.words.is_empty() || self.has_words(type_of(event.event), &text()))
+        let small = || event.cloud_event()["data"].to_string().to_lowercase();
+        is_ours && (self.words.is_empty() || self.has_words(type_of(event.event), &small()))
     }
 
     /// Whether only a look at an event tells that it is wanted.
@@ -159,8 +159,8 @@ impl Wanted {
         self.agent.is_some() || !self.words.is_empty()
     }
 
+    /// Whether all words are in a type or in data in small letters.
     fn has_words(&self, kind: &str, data: &str) -> bool {
-        let data = data.to_lowercase();
         self.words.iter().all(|word| kind.contains(word.as_str()) || data.contains(word.as_str()))
     }
 
@@ -170,13 +170,16 @@ impl Wanted {
             && self.workflow.as_ref().is_none_or(|wanted| wanted == workflow)
     }
 
-    /// Whether an event of such a commit is wanted; `text` is it as a CloudEvent.
-    pub fn has_event(&self, kind: &str, agent: Option<&Name>, text: &str) -> bool {
-        // The data stand at its end.
-        let data = || text.find("\"data\":").map_or(text, |at| &text[at + 7..]);
+    /// Whether an event of such a commit is wanted; `small` are its data in small letters.
+    pub fn has_event<'a>(
+        &self,
+        kind: &str,
+        agent: Option<&Name>,
+        small: impl FnOnce() -> &'a str,
+    ) -> bool {
         self.patterns.fit(kind)
             && self.agent.as_ref().is_none_or(|wanted| agent == Some(wanted))
-            && (self.words.is_empty() || self.has_words(kind, data()))
+            && (self.words.is_empty() || self.has_words(kind, small()))
     }
 
     /// Events of a commit that are wanted and on the side of a mark, with their places in it, in order;

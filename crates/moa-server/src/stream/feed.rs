@@ -120,7 +120,8 @@ impl Feed {
                     tracing::warn!("a stream ends: {}", problem.detail);
                     return None;
                 }
-                Ok(true) => {}
+                // Others have their turn, however much there is of which nothing is wanted.
+                Ok(true) => tokio::task::yield_now().await,
                 Ok(false) if self.mark.seq < newest => {}
                 Ok(false) => tokio::select! {
                     () = stopped(&mut self.ending) => return None,
@@ -155,7 +156,7 @@ impl Feed {
                 }
                 self.looked.1 += 1;
                 if self.mark.passes(commit.seq, event.index)
-                    && self.wanted.has_event(event.kind, event.agent.as_ref(), &event.text)
+                    && self.wanted.has_event(event.kind, event.agent.as_ref(), || event.small())
                 {
                     bytes += event.text.len();
                     let id = format!("{}.{}", commit.seq, event.index);

@@ -221,7 +221,7 @@ mod tests {
 
     fn commits(seqs: impl IntoIterator<Item = u64>, bytes: usize) -> Vec<Commit> {
         let text = || "x".repeat(bytes).into();
-        let event = || Told { index: 0, kind: "run.started", agent: None, text: text() };
+        let event = || Told::new(0, "run.started", None, text());
         let workflow = || Name::new("w").expect("a name");
         let commit =
             |seq| Commit { seq, run: RunId(1), workflow: workflow(), events: vec![event()] };
