@@ -118,6 +118,10 @@ pub trait Store: Send + Sync {
 
     /// What has been used of agents' limits: all rows, by agent.
     fn limits(&self, reply: Reply<Vec<LimitRow>>);
+
+    /// Answers what was asked so far, and gives back what it holds: files, threads, connections; waits
+    /// for that. What is asked later is refused as unavailable. Again, it does nothing.
+    fn close(&self);
 }
 
 /// What a node gets for being registered.

@@ -34,9 +34,9 @@ mod write;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -126,7 +126,8 @@ pub struct SqliteStore {
     readers: Readers,
     health: Arc<Health>,
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    /// `None` once it is closed.
+    threads: Mutex<Option<Vec<JoinHandle<()>>>>,
     /// Closed after every connection: see [`raw`].
     _file: Arc<std::fs::File>,
 }
@@ -147,12 +148,12 @@ impl SqliteStore {
         let health = Arc::new(Health::default());
         let readers = Readers::new(path.clone(), true, Arc::clone(&health));
         let (calls, queue) = channel();
-        let mut store = Self {
+        let store = Self {
             calls,
             readers,
             health: Arc::clone(&health),
             stop: Arc::default(),
-            threads: Vec::new(),
+            threads: Mutex::new(Some(Vec::new())),
             _file: Arc::clone(&file),
         };
         let scan_later = scan::size(&path) > options.scan_at_open_bytes_max;
@@ -191,8 +192,12 @@ impl SqliteStore {
         Some(error::damage(self.readers.path(), check).to_string())
     }
 
+    fn threads(&self) -> MutexGuard<'_, Option<Vec<JoinHandle<()>>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn spawn(
-        &mut self,
+        &self,
         path: &Path,
         name: &str,
         body: impl FnOnce() + Send + 'static,
@@ -200,7 +205,7 @@ impl SqliteStore {
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
         let thread = thread
             .map_err(|e| Error::Unavailable { path: path.to_owned(), reason: e.to_string() })?;
-        self.threads.push(thread);
+        self.threads().get_or_insert_default().push(thread);
         Ok(())
     }
 
@@ -214,17 +219,7 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        // The writer's connection must be the last: closing it leaves a file without a log.
-        self.readers.close();
-        let _ = self.calls.send(Call::Stop);
-        for thread in self.threads.drain(..) {
-            // The last owner may be an answer of the writer's own thread.
-            if thread.thread().id() != std::thread::current().id() {
-                let _ = thread.join();
-            }
-        }
-        fault::order(self.readers.path(), None);
+        self.close();
     }
 }
 
@@ -271,6 +266,23 @@ impl Store for SqliteStore {
 
     fn limits(&self, reply: Reply<Vec<LimitRow>>) {
         self.call(Call::Limits(reply));
+    }
+
+    fn close(&self) {
+        // Until it is closed, so that whoever closes it too waits for that as well.
+        let mut held = self.threads();
+        let Some(threads) = held.take() else { return };
+        self.stop.store(true, Ordering::Relaxed);
+        // The writer's connection must be the last: closing it leaves a file without a log.
+        self.readers.close();
+        let _ = self.calls.send(Call::Stop);
+        for thread in threads {
+            // The last owner may be an answer of the writer's own thread.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+        fault::order(self.readers.path(), None);
     }
 }
 

@@ -46,6 +46,7 @@ impl Store for Full {
     fn workflow(&self, _: WorkflowRef, _: Reply<Option<WorkflowVersion>>) {}
     fn prune(&self, _: PruneAsk, _: Reply<Pruned>) {}
     fn limits(&self, _: Reply<Vec<moa_ports::limit::LimitRow>>) {}
+    fn close(&self) {}
 }
 
 struct World {

@@ -28,6 +28,8 @@ fn a_damaged_store_is_never_served_as_if_it_were_whole() {
     }
     project.wait_until_over(&node);
     node.stop();
+    let log = project.store().with_file_name("moa.db-wal");
+    assert!(!log.exists(), "a node that was stopped leaves one file, which can be copied");
     let whole = project.export();
     assert_eq!(whole.len(), 300);
     let kept = project.ledger.with_file_name("kept.db");

@@ -121,4 +121,6 @@ impl Store for MemoryStore {
         let rows = self.model().limits();
         reply(Ok(rows));
     }
+
+    fn close(&self) {}
 }

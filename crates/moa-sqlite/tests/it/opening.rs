@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use moa_ports::store::Store;
+use moa_ports::store::{Error as StoreError, Store};
 use moa_ports::suite::{answer, block_on, build};
 use moa_ports::views::Views;
 use moa_sqlite::{Error, Options, SCHEMA, SqliteStore};
@@ -67,6 +67,25 @@ fn a_closed_store_leaves_one_file_and_the_lock() {
     let folder = sqlite.path().parent().expect("it has a folder").to_owned();
     sqlite.close();
     assert_eq!(names(&folder), ["moa.db", "moa.lock"]);
+}
+
+#[test]
+fn a_store_can_be_closed_while_others_still_have_it() {
+    let sqlite = Sqlite::new();
+    fill(sqlite.get(), 5);
+    everything(sqlite.get()).expect("it is read");
+    let folder = sqlite.path().parent().expect("it has a folder").to_owned();
+    std::thread::scope(|scope| {
+        // Whoever closes it too waits until it is closed.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                sqlite.get().close();
+                assert_eq!(names(&folder), ["moa.db", "moa.lock"]);
+            });
+        }
+    });
+    assert!(matches!(everything(sqlite.get()), Err(StoreError::Unavailable(_))));
+    drop(SqliteStore::open(&sqlite.path(), Options::default()).expect("nobody has it any more"));
 }
 
 #[test]

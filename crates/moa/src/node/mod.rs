@@ -79,6 +79,8 @@ use crate::{needed, view};
 
 /// Time between two looks at the project's files.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long a stop waits for questions to the store that are not answered yet.
+const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
 /// How a node is started.
 pub struct Options {
@@ -238,7 +240,8 @@ impl Running {
         Ok(Start::Running(Box::new(running)))
     }
 
-    /// Stops it: no new attempt starts, running ones get `drain`. Answers when all is durable.
+    /// Stops it: no new attempt starts, running ones get `drain`. Answers when all is durable, and the
+    /// store is closed.
     pub async fn stop(self, drain: Duration) {
         self.node.engine.stop(drain).await;
         if let Some(http) = self.http {
@@ -253,6 +256,7 @@ impl Running {
         }
         self.node.jobs.traces.send_last().await;
         self.acts.end().await;
+        close(self.node.store.clone()).await;
         tracing::info!(node = %self.node.info.node, "the node has stopped");
     }
 
@@ -262,6 +266,17 @@ impl Running {
             Ended::Failed(error) => error.into(),
             Ended::Stopped => Failure::new(Exit::Unavailable, "the engine has stopped"),
         }
+    }
+}
+
+/// Closes the store, while what still has it waits to be ended with the process: then there is one
+/// file that can be copied, and whoever takes the project next finds nobody in it.
+async fn close(store: Arc<dyn Store>) {
+    let closed = tokio::task::spawn_blocking(move || store.close());
+    if tokio::time::timeout(CLOSE_WAIT, closed).await.is_err() {
+        tracing::warn!(
+            "the store is still being read; its write-ahead log stays for the next start"
+        );
     }
 }
 

@@ -158,6 +158,9 @@ fn a_stopped_node_lets_attempts_end() {
     project.write("go", "");
     let (code, rest) = stopping.join().expect("no panic");
     assert_eq!(code, 0, "{rest}");
+    // Whoever still follows the events may keep a log, but nothing is in it.
+    let log = std::fs::metadata(project.root.join(".moa/moa.db-wal")).map_or(0, |log| log.len());
+    assert_eq!(log, 0, "what was written is in one file: {rest}");
     let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
     assert_eq!(shown["status"], "succeeded", "{rest}");
 }
