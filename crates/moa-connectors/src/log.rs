@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use moa_core::ids::RunId;
+use moa_core::limit::Usage;
 use moa_core::limits::{ATTEMPT_LOG_BYTES_MAX, ATTEMPT_LOG_BYTES_MIN};
 use moa_ports::agent::{AttemptLog, Stream};
 
@@ -227,6 +228,7 @@ pub struct LogWriter {
     path: PathBuf,
     redactor: Arc<Redactor>,
     state: Mutex<State>,
+    usage: Mutex<Usage>,
 }
 
 #[derive(Debug)]
@@ -248,7 +250,12 @@ impl LogWriter {
         let streams = Default::default();
         let state =
             State { shape, file: None, broken: false, head: 0, tail: 0, left_out: 0, streams };
-        Self { path, redactor, state: Mutex::new(state) }
+        Self { path, redactor, state: Mutex::new(state), usage: Mutex::default() }
+    }
+
+    /// What the attempt has said by now that it has spent.
+    pub fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what redaction held back; to be called once, when the attempt has ended.
@@ -285,6 +292,11 @@ impl AttemptLog for LogWriter {
         let which = usize::from(stream == Stream::Stderr);
         state.streams[which].push(&self.redactor, bytes, &mut out);
         self.append(&mut state, &out);
+    }
+
+    fn spent(&self, usage: Usage) {
+        let mut all = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = all.plus(usage);
     }
 }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::Usage;
 use moa_core::limits::OUTPUT_INLINE_BYTES_MAX;
 use moa_core::machine::Outcome;
 use moa_core::step::{ErrorKind, StepError};
@@ -36,7 +37,7 @@ use tokio::runtime::Handle;
 use crate::agents::{Entry, SharedAgents};
 use crate::artifact::ArtifactStore;
 use crate::http::EndpointState;
-use crate::log::Shape;
+use crate::log::{LogWriter, Shape};
 use crate::notify::SharedChannels;
 use crate::output;
 use crate::prepare::{Prepared, prepare};
@@ -220,18 +221,18 @@ impl Worker for LocalWorker {
         let key = (task.run, task.inst, task.attempt);
         let Some(entry) = shared.agents.entry(&task.agent) else {
             let error = StepError::new(ErrorKind::Permanent, shared.unknown_agent(&task));
-            return shared.complete(key, Outcome::Failed { error });
+            return shared.complete(key, Outcome::Failed { error }, Usage::NONE);
         };
         match shared.registry.kind(&entry.spec.kind) {
             None => {
                 let why = format!("agent `{}` is of a kind that moa can't reach", task.agent);
                 let error = StepError::new(ErrorKind::Permanent, why);
-                shared.complete(key, Outcome::Failed { error });
+                shared.complete(key, Outcome::Failed { error }, Usage::NONE);
             }
             Some(kind) if kind.inline => start_inline(shared, kind, entry, task, key),
             Some(_) => {
                 let running = shared.enter(key, &task, CancellationToken::new());
-                let ending = Ending { shared: shared.clone(), key, outcome: Outcome::Released };
+                let ending = Ending::new(shared, key);
                 shared.runtime.spawn(attempt(ending, running, entry, task));
             }
         }
@@ -257,21 +258,21 @@ fn start_inline(shared: &Arc<Shared>, kind: &Kind, entry: Arc<Entry>, task: Task
     }));
     let (prepared, task, mut work) = match ready {
         Ok(Ok(ready)) => ready,
-        Ok(Err(error)) => return shared.complete(key, Outcome::Failed { error }),
-        Err(panic) => return shared.complete(key, unprepared(&*panic)),
+        Ok(Err(error)) => return shared.complete(key, Outcome::Failed { error }, Usage::NONE),
+        Err(panic) => return shared.complete(key, unprepared(&*panic), Usage::NONE),
     };
     let first = poll_caught(&mut work, &mut Context::from_waker(Waker::noop()));
     if let Poll::Ready(result) = first {
         let judged = Judged { prepared, entry, task, asked: Asked::Nobody, result };
         if let Some(outcome) = judged.outcome_caught() {
-            return shared.complete(key, outcome);
+            return shared.complete(key, outcome, judged.prepared.log.usage());
         }
-        let ending = Ending { shared: shared.clone(), key, outcome: Outcome::Released };
+        let ending = Ending::new(shared, key);
         shared.runtime.spawn(async move { finish(ending, judged).await });
         return;
     }
     let running = shared.enter(key, &task, prepared.ctx.cancelled.clone());
-    let ending = Ending { shared: shared.clone(), key, outcome: Outcome::Released };
+    let ending = Ending::new(shared, key);
     shared.runtime.spawn(drive(ending, running, entry, task, prepared, work));
 }
 
@@ -309,13 +310,14 @@ fn work_of(kind: &Kind, prepared: &Prepared, task: &Arc<Task>) -> Work {
 
 /// Runs an attempt's future to its end, or ends it.
 async fn drive(
-    ending: Ending,
+    mut ending: Ending,
     running: Arc<Running>,
     entry: Arc<Entry>,
     task: Arc<Task>,
     prepared: Prepared,
     mut work: Work,
 ) {
+    ending.log = Some(prepared.log.clone());
     let limit = prepared.limit.to_std();
     let first = tokio::select! {
         biased;
@@ -344,6 +346,7 @@ async fn drive(
 /// Judges an attempt's result; what takes long is done on a thread for such work.
 async fn finish(mut ending: Ending, judged: Judged) {
     judged.prepared.log.finish();
+    ending.log = Some(judged.prepared.log.clone());
     if let Some(outcome) = judged.outcome_caught() {
         ending.outcome = outcome;
         return;
@@ -383,8 +386,8 @@ impl Shared {
         running
     }
 
-    fn complete(&self, (run, inst, attempt): Key, outcome: Outcome) {
-        self.completions.complete(Completion { run, inst, attempt, outcome });
+    fn complete(&self, (run, inst, attempt): Key, outcome: Outcome, usage: Usage) {
+        self.completions.complete(Completion { run, inst, attempt, outcome, usage });
     }
 
     fn unknown_agent(&self, task: &Task) -> String {
@@ -400,13 +403,22 @@ struct Ending {
     shared: Arc<Shared>,
     key: Key,
     outcome: Outcome,
+    /// Knows what the attempt has spent, once it has begun.
+    log: Option<Arc<LogWriter>>,
+}
+
+impl Ending {
+    fn new(shared: &Arc<Shared>, key: Key) -> Self {
+        Self { shared: shared.clone(), key, outcome: Outcome::Released, log: None }
+    }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         self.shared.running().remove(&self.key);
         let outcome = std::mem::replace(&mut self.outcome, Outcome::Released);
-        self.shared.complete(self.key, outcome);
+        let usage = self.log.take().map_or(Usage::NONE, |log| log.usage());
+        self.shared.complete(self.key, outcome, usage);
     }
 }
 

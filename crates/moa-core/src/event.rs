@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::ids::{Name, NodeId, RunId, VersionHash};
+use crate::limit::Usage;
 use crate::run::{Fairness, ParentRef, Phase, Seed, TriggerRef};
 use crate::step::{SkipReason, StepError, WaitReason};
 use crate::time::Millis;
@@ -91,6 +92,15 @@ pub enum Event {
         /// Whether the agent was asked if an earlier attempt happened, and will be asked again.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         check: bool,
+    },
+    /// What an attempt has spent, as it said; its end follows.
+    AttemptSpent {
+        /// The step.
+        step: InstIx,
+        /// The attempt.
+        attempt: u32,
+        /// How much.
+        usage: Usage,
     },
     /// An attempt was stopped by a shutdown; the next one has the same number of attempts left.
     AttemptReleased {
@@ -291,6 +301,7 @@ impl Event {
             StepReady { step }
             | StepStarted { step, .. }
             | AttemptFailed { step, .. }
+            | AttemptSpent { step, .. }
             | AttemptReleased { step, .. }
             | OutcomeChecked { step, .. }
             | StepWaiting { step, .. }

@@ -105,6 +105,12 @@ pub const ATTEMPT_LOG_BYTES_DEFAULT: u64 = 10 << 20;
 pub const ATTEMPT_LOG_BYTES_MIN: u64 = 4 << 10;
 /// See [`ATTEMPT_LOG_BYTES_MIN`].
 pub const ATTEMPT_LOG_BYTES_MAX: u64 = 1 << 30;
+/// What one attempt may say that it has spent, and a budget may hold: micro-dollars.
+pub const USAGE_USD_MAX: u64 = 1_000_000_000_000_000;
+/// The same for tokens.
+pub const USAGE_TOKENS_MAX: u64 = 1_000_000_000_000_000;
+/// Bytes of what an attempt says that it has spent.
+pub const USAGE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one cron expression.
 pub const CRON_BYTES_MAX: usize = 256;
 /// Schedules of one workflow.

@@ -221,6 +221,8 @@ pub enum ErrorKind {
     NoQuorum,
     /// A loop's or a run's limit was reached.
     Limit,
+    /// The budget of its agent was used up, so the attempt was not made.
+    BudgetExceeded,
     /// The attempt was cancelled.
     Cancelled,
 }

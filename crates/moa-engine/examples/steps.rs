@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::Usage;
 use moa_core::machine::Outcome;
 use moa_core::time::Millis;
 use moa_engine::Engine;
@@ -26,7 +27,7 @@ impl Worker for AtOnce {
     fn start(&self, task: Task) {
         let Task { run, inst, attempt, .. } = task;
         let outcome = Outcome::Succeeded { output: None };
-        self.0.complete(Completion { run, inst, attempt, outcome });
+        self.0.complete(Completion { run, inst, attempt, outcome, usage: Usage::NONE });
     }
     fn stop(&self, _: RunId, _: u32, _: u32, _: bool) {}
 }

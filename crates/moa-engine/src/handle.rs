@@ -8,6 +8,7 @@ use std::time::Duration;
 use moa_core::agent::AgentSpec;
 use moa_core::event::Event;
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::Usage;
 use moa_core::machine::Emitted;
 use moa_core::run::RunStatus;
 use moa_core::schema::Schemas;
@@ -314,6 +315,11 @@ impl Handle {
     /// see [`Serves::Asked`].
     pub async fn change(&self, run: RunId, change: Change) -> Result<(), Error> {
         self.ask(|reply| Msg::Change(run, change, reply), || Err(Error::Stopping)).await
+    }
+
+    /// Adds to the budget of an agent, for the window that now is in; answers when that is durable.
+    pub async fn grant(&self, agent: Name, more: Usage) -> Result<(), Error> {
+        self.ask(|reply| Msg::Grant(agent, more, reply), || Err(Error::Stopping)).await
     }
 
     /// Executes this run too, with all that it starts, when the engine executes only what it is asked

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, RunId, mix};
+use moa_core::limit::Usage;
 use moa_core::machine::Emitted;
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
@@ -54,6 +55,7 @@ pub enum Msg {
     Start(Box<StartRequest>, oneshot::Sender<Result<Started, Error>>),
     Fork(Box<ForkRequest>, oneshot::Sender<Result<RunId, Error>>),
     Change(RunId, Change, oneshot::Sender<Result<(), Error>>),
+    Grant(Name, Usage, oneshot::Sender<Result<(), Error>>),
     Serve(RunId),
     ServeTriggers,
     Trigger(TriggerId, Box<TriggerInput>, oneshot::Sender<Result<TriggerAnswer, Error>>),
@@ -296,6 +298,10 @@ impl Shell {
             Msg::Change(run, change, reply) => {
                 let token = self.token(Asker::Change(reply));
                 self.node.change(now, token, run, change);
+            }
+            Msg::Grant(agent, more, reply) => {
+                let token = self.token(Asker::Change(reply));
+                self.node.grant(now, token, &agent, more);
             }
             Msg::Serve(run) => self.node.serve(run),
             Msg::ServeTriggers if self.options.triggers.is_none() => {}

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
+use moa_core::limit::Usage;
 use moa_core::machine::{Emitted, Graph, Outcome, Run};
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
@@ -42,6 +43,8 @@ pub struct World<'a, S: Store + ?Sized = MemoryStore> {
     answers: BTreeMap<Token, Answer>,
     /// Attempts as they started: instant, step, attempt.
     pub started: Vec<(Millis, RunId, String, u32)>,
+    /// What each attempt says that it has spent.
+    pub usage: Usage,
 }
 
 /// Why a world came to rest.
@@ -94,6 +97,7 @@ impl<'a, S: Store + ?Sized> World<'a, S> {
             count: 0,
             answers: BTreeMap::new(),
             started: Vec::new(),
+            usage: Usage::NONE,
         }
     }
 
@@ -308,9 +312,10 @@ impl<'a, S: Store + ?Sized> World<'a, S> {
             Command::Start(task) => self.attempt(&task),
             Command::Stop { run, inst, attempt, release } => {
                 if self.running.contains(&(run, inst, attempt)) {
+                    let usage = self.usage;
                     let outcome = if release { Outcome::Released } else { Outcome::Cancelled };
                     self.attempts.retain(|_, d| (d.run, d.inst, d.attempt) != (run, inst, attempt));
-                    self.end(Span(0), Completion { run, inst, attempt, outcome });
+                    self.end(Span(0), Completion { run, inst, attempt, outcome, usage });
                 }
             }
             Command::Publish(_) | Command::Fatal(_) => {}
@@ -321,8 +326,8 @@ impl<'a, S: Store + ?Sized> World<'a, S> {
         self.started.push((self.now, task.run, step_name(task), task.attempt));
         self.running.push((task.run, task.inst, task.attempt));
         if let Some((after, outcome)) = (self.mock)(task, self.now) {
-            let (run, inst, attempt) = (task.run, task.inst, task.attempt);
-            self.end(after, Completion { run, inst, attempt, outcome });
+            let (run, inst, attempt, usage) = (task.run, task.inst, task.attempt, self.usage);
+            self.end(after, Completion { run, inst, attempt, outcome, usage });
         }
     }
 

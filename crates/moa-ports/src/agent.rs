@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
+use moa_core::limit::Usage;
 use moa_core::machine::Outcome;
 use moa_core::template::Rendered;
 use moa_core::time::{Millis, Span};
@@ -150,6 +151,9 @@ pub enum Stream {
 pub trait AttemptLog: Send + Sync {
     /// Appends bytes as they came; secrets are redacted by value.
     fn write(&self, stream: Stream, bytes: &[u8]);
+
+    /// Notes what the attempt says that it has spent; what it said before is added to it.
+    fn spent(&self, usage: Usage);
 }
 
 /// What an attempt gives back.
@@ -187,6 +191,8 @@ pub struct Completion {
     pub attempt: u32,
     /// How it ended.
     pub outcome: Outcome,
+    /// What it said that it has spent.
+    pub usage: Usage,
 }
 
 /// What the engine hands tasks to: a loop that runs agents, in this process.

@@ -255,8 +255,8 @@ pub struct BatchOutcome {
     /// Whether there are messages waiting now (sent by it, admissions, or not given up after all), or
     /// events that not all have who wait for them.
     pub messages: bool,
-    /// Whether a change of limits was not written, because another node changed the same.
-    pub limits_refused: bool,
+    /// The agents whose change of limits was not written, because another node changed the same.
+    pub limits_refused: Vec<Name>,
     /// Whether the changes of secrets were not written, because one was made from another version.
     pub sealed_refused: bool,
     /// For each entry of the audit log, in order, its number and hash.

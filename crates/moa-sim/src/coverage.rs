@@ -137,6 +137,7 @@ pub fn name(event: &Event) -> &'static str {
         Event::StepReady { .. } => "step_ready",
         Event::StepStarted { .. } => "step_started",
         Event::AttemptFailed { .. } => "attempt_failed",
+        Event::AttemptSpent { .. } => "attempt_spent",
         Event::AttemptReleased { .. } => "attempt_released",
         Event::OutcomeChecked { .. } => "outcome_checked",
         Event::StepWaiting { .. } => "step_waiting",

@@ -2,7 +2,7 @@
 
 use moa_core::event::InstIx;
 use moa_core::ids::RunId;
-use moa_core::limit::AgentLimits;
+use moa_core::limit::{AgentLimits, Usage};
 use moa_core::machine::Outcome;
 use moa_core::workflow::StepKind;
 use moa_engine::node::Node;
@@ -79,7 +79,7 @@ impl World {
         let outcome = Outcome::Succeeded { output: None };
         let life = self.processes[p].life;
         let wait = self.random.below(50);
-        let done = Completion { run, inst, attempt: wrong, outcome };
+        let done = Completion { run, inst, attempt: wrong, outcome, usage: Usage::NONE };
         self.after(wait, Happening::Completed(p, life, done));
     }
 
@@ -103,7 +103,7 @@ impl World {
         };
         let (run, inst, attempt) = id;
         let life = self.processes[to].life;
-        let done = Completion { run, inst, attempt, outcome };
+        let done = Completion { run, inst, attempt, outcome, usage: Usage::NONE };
         if self.random.chance(self.swarm.answers_twice) {
             let mut again = done.clone();
             if self.random.chance(500) {

@@ -69,7 +69,7 @@ macro_rules! whole_number {
         }
     )*};
 }
-whole_number!(u8, u16, u32, i32);
+whole_number!(u8, u16, u32, u64, i32);
 
 impl Field for f64 {
     fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {

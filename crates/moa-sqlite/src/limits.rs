@@ -37,7 +37,7 @@ pub(crate) fn write(
                 .execute(params![write.agent.as_str(), expected, state])?,
         };
         if changed == 0 {
-            outcome.limits_refused = true;
+            outcome.limits_refused.push(write.agent.clone());
             refused.extend(write.runs.iter().copied());
         }
     }

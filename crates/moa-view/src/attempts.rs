@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use moa_core::event::{Event, InstIx};
+use moa_core::limit::Usage;
 use moa_core::step::{StepError, WaitReason};
 use moa_core::time::Millis;
 use moa_ports::views::HistoryRow;
@@ -27,6 +28,9 @@ pub struct Attempt {
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<StepError>,
+    /// What it said that it has spent.
+    #[serde(skip_serializing_if = "Usage::is_nothing")]
+    pub usage: Usage,
 }
 
 /// How an attempt ended.
@@ -85,11 +89,16 @@ fn apply(steps: &mut BTreeMap<InstIx, Vec<Attempt>>, at: Millis, event: &Event) 
             ended_at: None,
             outcome: None,
             error: None,
+            usage: Usage::NONE,
         };
         steps.entry(step).or_default().push(started);
         return;
     }
     let Some(last) = steps.get_mut(&step).and_then(|attempts| attempts.last_mut()) else { return };
+    if let Event::AttemptSpent { usage, .. } = event {
+        last.usage = last.usage.plus(*usage);
+        return;
+    }
     let open = last.outcome.is_none();
     let mut end = |outcome, error: Option<&StepError>| {
         last.ended_at.get_or_insert(at);

@@ -34,6 +34,7 @@ pub fn type_of(event: &Event) -> &'static str {
         Event::StepReady { .. } => "step.ready",
         Event::StepStarted { .. } => "step.started",
         Event::AttemptFailed { .. } => "attempt.failed",
+        Event::AttemptSpent { .. } => "attempt.spent",
         Event::AttemptReleased { .. } => "attempt.released",
         Event::OutcomeChecked { .. } => "attempt.outcome_checked",
         Event::StepWaiting { .. } => "step.waiting",
@@ -57,7 +58,7 @@ pub fn type_of(event: &Event) -> &'static str {
 const TYPE_BYTES_MAX: usize = 256;
 
 /// Types as they are kept, with what they are called.
-const TYPES: [(&str, &str); 28] = [
+const TYPES: [(&str, &str); 29] = [
     ("run_created", "run.created"),
     ("run_started", "run.started"),
     ("run_paused", "run.paused"),
@@ -70,6 +71,7 @@ const TYPES: [(&str, &str); 28] = [
     ("step_ready", "step.ready"),
     ("step_started", "step.started"),
     ("attempt_failed", "attempt.failed"),
+    ("attempt_spent", "attempt.spent"),
     ("attempt_released", "attempt.released"),
     ("outcome_checked", "attempt.outcome_checked"),
     ("step_waiting", "step.waiting"),
@@ -415,6 +417,7 @@ impl Told<'_> {
                     None => format!("attempt {attempt}: {message}; again at once"),
                 }
             }
+            Event::AttemptSpent { attempt, usage, .. } => format!("attempt {attempt}: {usage}"),
             Event::AttemptReleased { attempt, .. } => {
                 format!("attempt {attempt} stopped with its node")
             }

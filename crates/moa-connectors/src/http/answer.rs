@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use moa_core::agent::AgentKind;
+use moa_core::limit::Usage;
 use moa_core::time::{Millis, Span};
 use moa_ports::agent::{Output, Stream, TaskCtx, TaskError};
 use reqwest::{Response, StatusCode};
@@ -15,6 +17,8 @@ use crate::prepare::now;
 /// Bytes of a failure's body that are shown and logged.
 const SHOWN_BYTES_MAX: usize = 500;
 const LOGGED_BYTES_MAX: usize = 64 << 10;
+/// Where a service says what it has spent.
+const USAGE: &str = "moa-usage";
 /// How long to wait for the body of a failure.
 const FAILURE_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,6 +36,26 @@ pub(super) async fn judge(
         )),
         status if status.is_success() => success(call, response).await,
         status => Err(failure(call, status, response, ctx).await),
+    }
+}
+
+/// Notes what a service says that it has spent.
+pub(super) fn spent(response: &Response, ctx: &TaskCtx) {
+    let mut given = response.headers().get_all(USAGE).iter().peekable();
+    // Whatever else a step calls has no budget.
+    if given.peek().is_none() || !matches!(ctx.spec.kind, AgentKind::Http(_)) {
+        return;
+    }
+    let texts: Result<Vec<&str>, _> = given.map(|value| value.to_str()).collect();
+    let usage = texts.map_err(|e| e.to_string()).and_then(|all| Usage::of_line(&all.join(",")));
+    match usage {
+        Ok(usage) => ctx.log.spent(usage),
+        Err(why) => {
+            let line = format!("[moa: what it has spent is not counted: {USAGE}: {why}]\n");
+            ctx.log.write(Stream::Stderr, line.as_bytes());
+            let agent = ctx.spec.id.as_str();
+            tracing::warn!(agent, reason = why, "an attempt's usage is not counted");
+        }
     }
 }
 

@@ -12,7 +12,8 @@
 //! their `Retry-After`. Redirects are not followed, so that credentials go where they were meant to
 //! go. All else is permanent. When a connection breaks, or the service fails with a 5xx, after the
 //! request went out, nobody knows whether the action happened: an action declared `once` is not
-//! repeated then.
+//! repeated then. A service of kind `http` may say in the header `Moa-Usage: usd=0.12, tokens=5321` what
+//! it has spent, whatever its status; what can't be read counts as nothing and is told in the log.
 //!
 //! Absent: HTTP/2, cookies, compression.
 
@@ -136,6 +137,7 @@ impl Call {
         match request.send().await {
             Ok(response) => {
                 let failing = matches!(response.status().as_u16(), 502..=504);
+                answer::spent(&response, ctx);
                 let result = answer::judge(self, response, ctx).await;
                 Ended { result, unsent: false, failing }
             }

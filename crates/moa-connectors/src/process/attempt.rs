@@ -14,6 +14,7 @@ use super::launch::{self, Launch, Live};
 use super::pipes::Pipes;
 use super::result::excess;
 use super::stragglers::Stragglers;
+use super::usage::UsageFile;
 use super::{Invocation, Processes, exit, result};
 use crate::document::Document;
 
@@ -51,6 +52,7 @@ pub(super) async fn run(
     }
     let short = |e: std::io::Error| TaskError::Retryable(format!("can't prepare the attempt: {e}"));
     let output = processes.output_path().map_err(short)?;
+    let usage = UsageFile::new(&output, ctx.log.clone(), &task);
     let _at_work = processes.work.enter(task.run).map_err(short)?;
     let mut live = start(processes, &invocation, &ctx, &task, &output)?;
     let _known = processes.programs.enter(&task, live.pid());
@@ -63,6 +65,7 @@ pub(super) async fn run(
     let status = clean_up(live, &mut pipes, stragglers, early.is_some()).await;
     let ended = judge(status, &invocation, &mut pipes, early, &output);
     let _ = std::fs::remove_file(&output);
+    drop(usage);
     ended
 }
 

@@ -4,7 +4,7 @@
 //! moa was started with (credentials above all) is nobody's business. Agents find in it:
 //! `MOA_RUN_ID`, `MOA_WORKFLOW`, `MOA_STEP`, `MOA_ITERATION`, `MOA_ATTEMPT`, `MOA_AGENT`,
 //! `MOA_ACTION`, `MOA_IDEMPOTENCY_KEY`, `MOA_DEADLINE` (RFC 3339), `MOA_OUTPUT` (a file for the
-//! result), `MOA_PROJECT` and `MOA_WORK_DIR` (folders of the project and of the run), `MOA_NODE` and
+//! result), `MOA_USAGE` (a file for what it has spent), `MOA_PROJECT` and `MOA_WORK_DIR` (folders of the project and of the run), `MOA_NODE` and
 //! `MOA_STORE_ID` (whose process this is), and `MOA_PARAM_<NAME>` for each param that is a text, a
 //! number, a boolean or null, unless it is long or holds a NUL. Where there are traces, also
 //! `TRACEPARENT`, unless the agent or the step has one of its own.
@@ -16,7 +16,7 @@ use std::path::Path;
 use moa_ports::agent::{Task, TaskCtx};
 use serde_json::Value as Json;
 
-use super::Processes;
+use super::{Processes, usage};
 
 /// Environment variables of a program.
 pub(super) type Environment = BTreeMap<OsString, OsString>;
@@ -78,6 +78,7 @@ impl Processes {
             add("MOA_DEADLINE", deadline.to_string().as_ref());
         }
         add("MOA_OUTPUT", output.as_os_str());
+        add("MOA_USAGE", usage::path(output).as_os_str());
         add("MOA_PROJECT", ctx.project_dir.as_os_str());
         add("MOA_WORK_DIR", ctx.work_dir.as_os_str());
         if let Some(parent) = ctx.traced.and_then(|share| task.trace_parent(share)) {

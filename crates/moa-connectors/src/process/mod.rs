@@ -49,6 +49,7 @@ mod result;
 mod stragglers;
 #[cfg(target_os = "linux")]
 mod table;
+mod usage;
 mod work;
 
 pub use leftovers::{Leftover, Origin, Which};

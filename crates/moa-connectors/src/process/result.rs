@@ -58,27 +58,56 @@ fn given(value: Json) -> Output {
 
 /// The content of the file, if there is one and it isn't empty.
 fn read_file(path: &Path) -> Result<Option<Vec<u8>>, TaskError> {
-    let wrong = |why: &dyn std::fmt::Display| {
-        TaskError::Output(format!("the result in $MOA_OUTPUT can't be read: {why}"))
-    };
+    match read_bytes(path, OUTPUT_BYTES_MAX) {
+        Ok(bytes) => Ok(bytes),
+        Err(Unread::TooLarge(bytes)) => {
+            let size = usize::try_from(bytes).unwrap_or(usize::MAX);
+            Err(TaskError::Output(too_large(size)))
+        }
+        Err(Unread::Other(why)) => {
+            let why = format!("the result in $MOA_OUTPUT can't be read: {why}");
+            Err(TaskError::Output(why))
+        }
+    }
+}
+
+/// Why a file is not read.
+pub(super) enum Unread {
+    /// It has so many bytes.
+    TooLarge(u64),
+    /// In words.
+    Other(String),
+}
+
+impl Unread {
+    fn of(error: &io::Error) -> Self {
+        Self::Other(error.to_string())
+    }
+}
+
+/// The content of a file that a program may have made, if there is one and it isn't empty.
+///
+/// # Errors
+/// Why it can't be read, or that it has more than `bytes_max` bytes.
+pub(super) fn read_bytes(path: &Path, bytes_max: usize) -> Result<Option<Vec<u8>>, Unread> {
     // The program may have put anything there: no link is followed, and nothing is waited for.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(wrong(&e)),
+        Err(e) => return Err(Unread::of(&e)),
     };
-    let about = file.metadata().map_err(|e| wrong(&e))?;
+    let about = file.metadata().map_err(|e| Unread::of(&e))?;
     if !about.is_file() {
-        return Err(wrong(&"it is no regular file"));
+        return Err(Unread::Other("it is no regular file".to_owned()));
     }
-    if about.len() > OUTPUT_BYTES_MAX as u64 {
-        let size = usize::try_from(about.len()).unwrap_or(usize::MAX);
-        return Err(TaskError::Output(too_large(size)));
+    if about.len() > bytes_max as u64 {
+        return Err(Unread::TooLarge(about.len()));
     }
     let mut bytes = Vec::new();
-    file.take(OUTPUT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|e| wrong(&e))?;
+    let mut some = file.take(bytes_max as u64 + 1);
+    some.read_to_end(&mut bytes).map_err(|e| Unread::of(&e))?;
     let blank = bytes.iter().all(u8::is_ascii_whitespace);
     Ok(Some(bytes).filter(|_| !blank))
 }

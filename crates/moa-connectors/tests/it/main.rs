@@ -9,6 +9,7 @@ mod posts;
 mod process;
 mod rogue;
 mod smtp_server;
+mod usage;
 mod worker;
 mod youtube;
 mod youtube_server;

@@ -1,19 +1,23 @@
-//! Limits on an agent's attempts beyond its concurrency: rates, quotas, a breaker.
+//! Limits on an agent's attempts beyond its concurrency: rates, quotas, budgets, a breaker.
 //!
 //! Pure: the state is a value that the engine keeps in the store and changes in the transaction that
 //! starts or ends an attempt, so a restart forgets nothing. `check` says whether an attempt may start
 //! now, or until when it waits and why; `take` counts one that starts; `give_back` counts it no more when
-//! it never did; `settle` notes how one ended.
+//! it never did; `settle` notes how one ended, `spend` what it has spent.
 
 mod breaker;
+mod budget;
 mod quota;
 mod rate;
 mod report;
+mod usage;
 
 pub use breaker::{Breaker, BreakerSpec, Health};
+pub use budget::{Budget, BudgetNow, BudgetUsed, OnExceed, Share, Unit};
 pub use quota::{Per, Quota, QuotaUsed};
 pub use rate::{Rate, RateLog};
 pub use report::Line;
+pub use usage::{Usage, Usd};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +33,9 @@ pub struct AgentLimits {
     /// Units in a calendar window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+    /// What may be spent in a calendar window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Stops asking an agent that is ill.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerSpec>,
@@ -44,6 +51,9 @@ pub struct LimitState {
     /// Units used in the quota's window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<QuotaUsed>,
+    /// What was spent in the budget's window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetUsed>,
     /// The breaker.
     #[serde(skip_serializing_if = "Breaker::is_idle")]
     pub breaker: Breaker,
@@ -60,6 +70,13 @@ pub enum Verdict {
     /// Not before an instant.
     Wait {
         /// Until when, at the least.
+        until: Millis,
+        /// Which limit.
+        reason: Reason,
+    },
+    /// It fails instead.
+    Fail {
+        /// Until when one would, at the least.
         until: Millis,
         /// Which limit.
         reason: Reason,
@@ -84,6 +101,18 @@ pub enum Reason {
         /// Units used.
         used: u64,
     },
+    /// The budget is used up.
+    Budget {
+        /// Of which unit nothing is left.
+        unit: Unit,
+        /// How much was spent.
+        used: u64,
+        /// How much there is.
+        of: u64,
+        /// Whether people are asked for more.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ask: bool,
+    },
     /// The breaker is open, or its probe is under way.
     Breaker {
         /// Failures that opened it.
@@ -96,17 +125,27 @@ pub enum Reason {
 impl AgentLimits {
     /// Whether there are any.
     pub fn is_empty(&self) -> bool {
-        self.rates.is_empty() && self.quota.is_none() && self.breaker.is_none()
+        self.rates.is_empty()
+            && self.quota.is_none()
+            && self.budget.is_none()
+            && self.breaker.is_none()
     }
 }
 
 impl LimitState {
     /// Whether an attempt of `action` may start at `now`. When several limits hold it back, the one
-    /// that does so longest is named.
+    /// that does so longest is named; it fails when only a budget is used up that says so, whatever
+    /// else would hold it back.
     pub fn check(&self, limits: &AgentLimits, action: &str, now: Millis) -> Verdict {
+        let over = self.over_budget(limits, now);
+        if let Some((until, reason)) = &over
+            && limits.budget.as_ref().is_some_and(|budget| budget.on_exceed == OnExceed::Fail)
+        {
+            return Verdict::Fail { until: *until, reason: reason.clone() };
+        }
         let hold = self.hold_until.filter(|until| *until > now);
         let mut waits: Vec<(Millis, Reason)> =
-            hold.map(|until| (until, Reason::AgentSaid)).into_iter().collect();
+            hold.map(|until| (until, Reason::AgentSaid)).into_iter().chain(over).collect();
         for (rate, log) in limits.rates.iter().zip(&self.rates) {
             if let Some(until) = log.full_until(rate, now) {
                 waits.push((until, Reason::Rate { count: rate.count, span: rate.span }));
@@ -124,6 +163,41 @@ impl LimitState {
         }
         let longest = waits.into_iter().max_by_key(|(until, _)| *until);
         longest.map_or(Verdict::Go, |(until, reason)| Verdict::Wait { until, reason })
+    }
+
+    /// Until when the budget is used up, if it is.
+    fn over_budget(&self, limits: &AgentLimits, now: Millis) -> Option<(Millis, Reason)> {
+        let budget = limits.budget.as_ref()?;
+        let now = budget.now(Some(self.budget.as_ref()?), now);
+        let Share { unit, used, of, .. } = now.full()?;
+        let ask = budget.on_exceed == OnExceed::Ask;
+        Some((now.resets_at, Reason::Budget { unit, used, of, ask }))
+    }
+
+    /// How the budget stands, if there is one.
+    pub fn budget_now(&self, limits: &AgentLimits, now: Millis) -> Option<BudgetNow> {
+        limits.budget.as_ref().map(|budget| budget.now(self.budget.as_ref(), now))
+    }
+
+    /// Counts what an attempt has spent.
+    pub fn spend(&mut self, limits: &AgentLimits, usage: Usage, now: Millis) {
+        if let Some(budget) = &limits.budget {
+            budget.spend(self.budget.get_or_insert_default(), usage, now);
+        }
+    }
+
+    /// Takes back that it was counted at `at`: nobody wrote down that the attempt ended.
+    pub fn unspend(&mut self, limits: &AgentLimits, usage: Usage, at: Millis) {
+        if let (Some(budget), Some(used)) = (&limits.budget, &mut self.budget) {
+            budget.unspend(used, usage, at);
+        }
+    }
+
+    /// Adds to the budget of this window.
+    pub fn grant(&mut self, limits: &AgentLimits, more: Usage, now: Millis) {
+        if let Some(budget) = &limits.budget {
+            budget.grant(self.budget.get_or_insert_default(), more, now);
+        }
     }
 
     /// Counts an attempt that starts.
@@ -219,6 +293,7 @@ mod tests {
         let limits = AgentLimits {
             rates: vec!["3/1h".parse().expect("a rate"), "9000/1h".parse().expect("a rate")],
             quota: Some(quota),
+            budget: None,
             breaker: serde_json::from_value(breaker).expect("a breaker"),
         };
         let start = Millis(1_790_000_000_000);

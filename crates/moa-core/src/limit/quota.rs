@@ -37,6 +37,56 @@ pub enum Per {
     Month,
 }
 
+impl Per {
+    fn start(self, now: &Zoned) -> Option<Zoned> {
+        let midnight = |z: Zoned| z.start_of_day().ok();
+        match self {
+            Self::Hour => {
+                let into = now.minute() as i64 * 60 + i64::from(now.second());
+                let whole = now.checked_sub(into.seconds()).ok()?;
+                whole
+                    .round(
+                        jiff::ZonedRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc),
+                    )
+                    .ok()
+            }
+            Self::Day => midnight(now.clone()),
+            Self::Week => {
+                let days = i64::from(now.weekday().to_monday_zero_offset());
+                midnight(now.checked_sub(days.days()).ok()?)
+            }
+            Self::Month => midnight(now.first_of_month().ok()?),
+        }
+    }
+
+    /// From the start of a window into the next one, and not beyond.
+    fn longest(self) -> jiff::Span {
+        match self {
+            Self::Hour => 1.hour(),
+            Self::Day => 1.day(),
+            Self::Week => 1.week(),
+            Self::Month => 1.month(),
+        }
+    }
+}
+
+/// The window of a zone's calendar that an instant is in: its first instant, and the first of the next
+/// one. The zone is UTC when it is empty or unknown.
+pub(super) fn window(per: Per, timezone: &str, now: Millis) -> (Millis, Millis) {
+    let zone = match timezone {
+        "" => TimeZone::UTC,
+        name => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+    };
+    let bounds = || {
+        let now = Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone);
+        let start = per.start(&now)?;
+        let next = per.start(&start.checked_add(per.longest()).ok()?)?;
+        Some((instant(&start), instant(&next)))
+    };
+    // At the ends of time there are no more windows.
+    bounds().unwrap_or((now, Millis(i64::MAX)))
+}
+
 /// Units used in a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaUsed {
@@ -54,49 +104,7 @@ impl Quota {
 
     /// The window that an instant is in: its first instant, and the first of the next one.
     pub fn window(&self, now: Millis) -> (Millis, Millis) {
-        let zone = match self.timezone.as_str() {
-            "" => TimeZone::UTC,
-            name => TimeZone::get(name).unwrap_or(TimeZone::UTC),
-        };
-        let bounds = || {
-            let now = Timestamp::from_millisecond(now.0).ok()?.to_zoned(zone);
-            let start = self.start(&now)?;
-            let next = self.start(&start.checked_add(self.longest()).ok()?)?;
-            Some((instant(&start), instant(&next)))
-        };
-        // At the ends of time there are no more windows.
-        bounds().unwrap_or((now, Millis(i64::MAX)))
-    }
-
-    fn start(&self, now: &Zoned) -> Option<Zoned> {
-        let midnight = |z: Zoned| z.start_of_day().ok();
-        match self.per {
-            Per::Hour => {
-                let into = now.minute() as i64 * 60 + i64::from(now.second());
-                let whole = now.checked_sub(into.seconds()).ok()?;
-                whole
-                    .round(
-                        jiff::ZonedRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc),
-                    )
-                    .ok()
-            }
-            Per::Day => midnight(now.clone()),
-            Per::Week => {
-                let days = i64::from(now.weekday().to_monday_zero_offset());
-                midnight(now.checked_sub(days.days()).ok()?)
-            }
-            Per::Month => midnight(now.first_of_month().ok()?),
-        }
-    }
-
-    /// From the start of a window into the next one, and not beyond.
-    fn longest(&self) -> jiff::Span {
-        match self.per {
-            Per::Hour => 1.hour(),
-            Per::Day => 1.day(),
-            Per::Week => 1.week(),
-            Per::Month => 1.month(),
-        }
+        window(self.per, &self.timezone, now)
     }
 
     /// Until when an attempt has to wait, and what is used; `None` = it may start now.

@@ -6,17 +6,20 @@ use serde::Serialize;
 
 use crate::time::{Millis, Span};
 
-use super::{AgentLimits, Breaker, LimitState, Per, Reason, Verdict};
+use super::{AgentLimits, Breaker, LimitState, Per, Reason, Unit, Verdict};
 
 /// One limit, as it stands.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
     /// The limit: `5/1h`, `10000/day`, `circuit breaker`, `the agent's own pause`.
     pub limit: String,
-    /// What is used of it, in attempts, units or failures in a row.
+    /// What is used of it, in attempts, units, failures in a row, or `unit`.
     pub used: u64,
     /// How much there is.
     pub of: u64,
+    /// What a budget counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// `open`, `closed`, `half-open`, `full` or `free`.
     pub state: &'static str,
     /// Until when attempts wait for it.
@@ -34,7 +37,7 @@ impl LimitState {
             let used = log.map_or(0, |log| log.used(rate, now));
             let state = if until.is_some() { "full" } else { "free" };
             let (limit, of) = (rate.to_string(), u64::from(rate.count));
-            lines.push(Line { limit, used, of, state, until });
+            lines.push(Line { limit, used, of, unit: None, state, until });
         }
         if let Some(quota) = &limits.quota {
             let (window, next) = quota.window(now);
@@ -42,8 +45,9 @@ impl LimitState {
             let full = used >= quota.units;
             let (state, until) = if full { ("full", Some(next)) } else { ("free", None) };
             let limit = format!("{}/{}", quota.units, quota.per);
-            lines.push(Line { limit, used, of: quota.units, state, until });
+            lines.push(Line { limit, used, of: quota.units, unit: None, state, until });
         }
+        self.report_budget(limits, now, &mut lines);
         if let Some(spec) = &limits.breaker {
             let until = self.breaker.open_until(spec, now).map(|(until, _)| until);
             let (state, used) = match self.breaker {
@@ -56,21 +60,45 @@ impl LimitState {
             };
             let (limit, used, of) =
                 ("circuit breaker".to_owned(), used.into(), spec.failures.into());
-            lines.push(Line { limit, used, of, state, until });
+            lines.push(Line { limit, used, of, unit: None, state, until });
         }
         if let Some(until) = self.hold_until.filter(|until| *until > now) {
             let limit = "the agent's own pause".to_owned();
-            lines.push(Line { limit, used: 0, of: 0, state: "full", until: Some(until) });
+            let (unit, until) = (None, Some(until));
+            lines.push(Line { limit, used: 0, of: 0, unit, state: "full", until });
         }
         lines
+    }
+
+    fn report_budget(&self, limits: &AgentLimits, now: Millis, lines: &mut Vec<Line>) {
+        let Some(budget) = &limits.budget else { return };
+        let now = budget.now(self.budget.as_ref(), now);
+        for share in &now.shares {
+            let (unit, used, of) = (share.unit, share.used, share.of);
+            let limit = format!("{} {unit}/{}", unit.amount(of), budget.per);
+            let (state, until) = match share.is_full() {
+                true => ("full", Some(now.resets_at)),
+                false => ("free", None),
+            };
+            lines.push(Line { limit, used, of, unit: Some(unit), state, until });
+        }
     }
 
     /// Why an attempt of `action` can't start now, and until when; `None` when it can.
     pub fn why(&self, limits: &AgentLimits, action: &str, now: Millis) -> Option<(String, Millis)> {
         match self.check(limits, action, now) {
             Verdict::Go => None,
-            Verdict::Wait { until, reason } => Some((reason.to_string(), until)),
+            Verdict::Wait { until, reason } | Verdict::Fail { until, reason } => {
+                Some((reason.to_string(), until))
+            }
         }
+    }
+}
+
+impl Line {
+    /// So much of what it counts, for people, without the unit's name.
+    pub fn amount(&self, n: u64) -> String {
+        self.unit.map_or_else(|| n.to_string(), |unit| unit.amount(n))
     }
 }
 
@@ -82,6 +110,11 @@ impl fmt::Display for Reason {
             }
             Self::Quota { units, used } => {
                 write!(f, "its quota is used up: {used} of {units} units, and it needs more")
+            }
+            Self::Budget { unit, used, of, ask } => {
+                let (used, of) = (unit.amount(*used), unit.amount(*of));
+                write!(f, "its budget is used up: {used} of {of} {unit}")?;
+                f.write_str(if *ask { ", unless a person grants more" } else { "" })
             }
             Self::Breaker { failures } => {
                 write!(f, "its circuit breaker is open after {failures} failures in a row")

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use crate::agent::AgentSpec;
 use crate::event::{Event, InstIx};
 use crate::ids::{RunId, mix};
+use crate::limit::Usage;
 use crate::retry::RetryPolicy;
 use crate::run::Phase;
 use crate::step::{ErrorKind, SkipReason, StepError, StepStatus, WaitReason};
@@ -50,8 +51,12 @@ impl Tx<'_> {
         inst: InstIx,
         attempt: u32,
         outcome: &Outcome,
+        usage: Usage,
     ) -> Result<(), Rejected> {
         self.running(inst, attempt)?;
+        if !usage.is_nothing() {
+            self.record(Event::AttemptSpent { step: inst, attempt, usage });
+        }
         let plan = self.plan(inst);
         match outcome {
             Outcome::Succeeded { output } => self.attempt_succeeded(inst, &plan, output.clone()),
@@ -282,10 +287,12 @@ impl Tx<'_> {
                 | ErrorKind::UnknownOutcome
                 | ErrorKind::Child
         );
-        if !again {
+        let policy = self.policy(plan);
+        // No agent is asked in vain, but by an author who wants that.
+        let wanted = error.kind == ErrorKind::BudgetExceeded && policy.when.is_some();
+        if !again && !wanted {
             return None;
         }
-        let policy = self.policy(plan);
         if let Some(when) = &policy.when
             && !self.retry_when(inst, when, error)
         {

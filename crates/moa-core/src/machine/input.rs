@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 
 use crate::event::InstIx;
 use crate::ids::{Name, RunId};
+use crate::limit::Usage;
 use crate::run::{Fairness, ParentRef, TriggerRef};
 use crate::step::StepError;
 use crate::time::{Millis, Span};
@@ -28,6 +29,9 @@ pub enum Input {
         attempt: u32,
         /// How it ended.
         outcome: Outcome,
+        /// What it has spent.
+        #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+        usage: Usage,
     },
     /// The node that ran an attempt is gone, and the attempt's process with it.
     AttemptLost {

@@ -167,7 +167,9 @@ impl Run {
         let mut tx = Tx::new(self, env);
         match input {
             Input::Admit => tx.admit()?,
-            Input::TaskDone { step, attempt, outcome } => tx.task_done(*step, *attempt, outcome)?,
+            Input::TaskDone { step, attempt, outcome, usage } => {
+                tx.task_done(*step, *attempt, outcome, *usage)?;
+            }
             Input::AttemptLost { step, attempt } => tx.attempt_lost(*step, *attempt)?,
             Input::AttemptUnstarted { step, attempt } => tx.attempt_unstarted(*step, *attempt)?,
             Input::TimerFired { timer, due } => tx.timer_fired(*timer, *due)?,

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::index::Index;
 use super::*;
 use crate::ids::{NodeId, VersionHash};
+use crate::limit::{Usage, Usd};
 use crate::limits::SIGNAL_KEYS_MAX;
 use crate::run::{Phase, RunStatus};
 use crate::schema::NoSchemas;
@@ -88,7 +89,8 @@ impl Solo {
         let leased = self.run.lease(env, step, NodeId(1)).expect("it is ready");
         let made = leased.0.expect("it can be started");
         let attempt = made.attempt;
-        self.apply(&Input::TaskDone { step, attempt, outcome }).expect("it runs");
+        self.apply(&Input::TaskDone { step, attempt, outcome, usage: Usage::NONE })
+            .expect("it runs");
         made
     }
 
@@ -371,4 +373,59 @@ fn a_param_whose_default_is_null_has_it_in_a_kept_plan_too() {
     let without = json!({"name": "note", "schema": {}, "required": true});
     let spec: crate::workflow::ParamSpec = serde_json::from_value(without).expect("a param");
     assert_eq!(spec.default, None);
+}
+
+/// The attempts of a run's history that say what they have spent.
+fn spent(applied: &Applied) -> Vec<(u32, Usage)> {
+    let said = applied.events.iter().filter_map(|event| match event {
+        Event::AttemptSpent { attempt, usage, .. } => Some((*attempt, *usage)),
+        _ => None,
+    });
+    said.collect()
+}
+
+#[test]
+fn what_an_attempt_has_spent_is_told_once_however_it_ends() {
+    let usage = Usage { usd: Usd(120_000), tokens: 5321 };
+    let retryable = StepError::new(ErrorKind::Retryable, "later");
+    let after = crate::time::Span(0);
+    let ends = [
+        done(json!(1)),
+        broken(),
+        Outcome::Failed { error: StepError::new(ErrorKind::Timeout, "too long") },
+        Outcome::RateLimited { error: retryable, after },
+        Outcome::Cancelled,
+        Outcome::Released,
+    ];
+    for outcome in ends {
+        let mut solo = Solo::start(&graph(vec![step("one", 0, task())], vec![(0, 1)]), Json::Null);
+        let env = Env { now: solo.now, agents: &solo.agents, schemas: &NoSchemas };
+        solo.run.lease(env, 0, NodeId(1)).expect("it is ready");
+        let input = Input::TaskDone { step: 0, attempt: 1, outcome, usage };
+        let applied = solo.apply(&input).expect("it runs");
+        assert_eq!(spent(&applied), [(1, usage)], "{input:?}");
+        assert!(applied.events.len() > 1, "its end follows: {:?}", applied.events);
+        // The same result again, or late.
+        solo.apply(&input).expect_err("the attempt is over");
+    }
+}
+
+#[test]
+fn a_used_up_budget_is_tried_again_only_for_authors_who_say_so() {
+    let tried_again = |retry: Json| {
+        let one = with(step("one", 0, task()), json!({"retry": retry}));
+        let mut solo = Solo::start(&graph(vec![one], vec![(0, 1)]), Json::Null);
+        let error = StepError::new(ErrorKind::BudgetExceeded, "used up");
+        solo.attempt(0, Outcome::Failed { error });
+        !solo.run.row.status.is_terminal()
+    };
+    let policy = |when: Json| {
+        let mut policy = serde_json::to_value(crate::retry::RetryPolicy::default()).expect("JSON");
+        policy["max_attempts"] = json!(5);
+        policy["when"] = when;
+        policy
+    };
+    assert!(!tried_again(policy(Json::Null)));
+    assert!(tried_again(policy(json!("error.kind == \"budget_exceeded\""))));
+    assert!(!tried_again(policy(json!("error.kind == \"timeout\""))));
 }

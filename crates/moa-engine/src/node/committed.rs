@@ -1,6 +1,6 @@
 //! What follows a commit: release what it held back, or forget and do it again.
 
-use moa_core::ids::RunId;
+use moa_core::ids::{Name, RunId};
 use moa_core::machine::Input;
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
@@ -9,6 +9,7 @@ use moa_ports::store::{self, BatchOutcome, CommitOutcome, Snapshot};
 use crate::handle::{Committed, Error};
 
 use super::gather::{After, Pending, Queued, Source};
+use super::limits::Limits;
 use super::{Answer, Command, Degraded, Doubt, Entry, Node};
 
 /// Waits before the store is tried again, at first and at most.
@@ -28,7 +29,9 @@ impl Node {
                 self.recovers(now);
                 self.commits += ids.len() as u64;
                 self.due_wanted |= outcome.messages;
-                self.limits.written(outcome.limits_refused);
+                for token in self.limits.written(outcome.limits_refused, now) {
+                    self.reply(token, Answer::Changed(Ok(())));
+                }
                 for (id, outcome) in ids.into_iter().zip(outcome.commits) {
                     self.commit_done(now, id, outcome);
                 }
@@ -140,20 +143,33 @@ impl Node {
     }
 
     /// Attempts of a commit that was refused are counted no more. While its batch is in flight nobody
-    /// knows, and where the count itself may have been refused there is nothing to give back.
+    /// knows, and where the count itself was refused there is nothing to give back.
     pub(super) fn refused(&mut self, after: &[After]) {
-        if self.in_flight.is_none() && !self.limits.were_refused() {
-            self.uncount(after);
+        if self.in_flight.is_none() {
+            self.uncount_of(after, |limits, agent| !limits.was_refused(agent));
         }
     }
 
-    /// Attempts that were counted and never start use nothing of their agents' limits.
+    /// Attempts that were counted and never start use nothing of their agents' limits; and what was
+    /// spent is counted with the end of its attempt, which comes again.
     pub(super) fn uncount(&mut self, after: &[After]) {
+        self.uncount_of(after, |_, _| true);
+    }
+
+    fn uncount_of(&mut self, after: &[After], counted: impl Fn(&Limits, &Name) -> bool) {
         for after in after {
-            if let After::Start(task) = after
-                && let Some(spec) = self.agents.get(&task.agent)
-            {
-                self.limits.give_back(spec, &task.action, task.leased_at);
+            let agent = match after {
+                After::Start(task) => &task.agent,
+                After::Spent { agent, .. } => agent,
+                After::Reply(..) | After::Stop { .. } => continue,
+            };
+            let Some(spec) = self.agents.get(agent).filter(|_| counted(&self.limits, agent)) else {
+                continue;
+            };
+            match after {
+                After::Start(task) => self.limits.give_back(spec, &task.action, task.leased_at),
+                After::Spent { usage, at, .. } => self.limits.unspend(spec, *usage, *at),
+                After::Reply(..) | After::Stop { .. } => {}
             }
         }
     }
@@ -234,7 +250,8 @@ impl Node {
         self.triggers_failed(reason, unknown);
         self.relays.clear();
         self.events.clear();
-        self.limits.forget();
+        let granted = self.limits.forget();
+        self.not_granted(granted, reason, unknown);
         self.due_after = 0;
         self.lost_wanted = true;
         self.slots.more_in_store = true;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::Usage;
 use moa_core::limits::EVENT_RUNS_MAX;
 use moa_core::machine::{Applied, Effect, Emitted, Env, Input, Run, TimerKey};
 use moa_core::policy::queue_key;
@@ -104,7 +105,16 @@ impl Entry {
 pub(super) enum After {
     Reply(Token, Answer),
     Start(Box<Task>),
-    Stop { inst: InstIx, attempt: u32 },
+    Stop {
+        inst: InstIx,
+        attempt: u32,
+    },
+    /// Nothing: it says what is taken back when the change is refused.
+    Spent {
+        agent: Name,
+        usage: Usage,
+        at: Millis,
+    },
 }
 
 /// What a batch will write of one run.
@@ -229,7 +239,8 @@ impl Node {
         let env = Env { now, agents: &self.agents, schemas: &*self.schemas };
         match guarded(|| live.run.apply(env, &input)) {
             Ok(Ok(applied)) => {
-                self.gather(now, id, applied, Some(Queued::Input { input, source }), None);
+                let after = self.spend(now, id, &input);
+                self.gather(now, id, applied, Some(Queued::Input { input, source }), after);
             }
             Ok(Err(rejected)) => self.input_rejected(id, input, source, rejected.0),
             Err(panic) => {
@@ -290,6 +301,7 @@ impl Node {
             }
             After::Reply(token, answer) => Command::Reply(token, answer),
             After::Start(task) => Command::Start(task),
+            After::Spent { .. } => return,
             After::Stop { inst, attempt } => {
                 Command::Stop { run: id, inst, attempt, release: false }
             }
@@ -388,7 +400,7 @@ impl Node {
             && self.events.is_empty()
             && !self.limits.is_dirty()
             && !self.triggers.have_changed();
-        if self.in_flight.is_some() || nothing || self.is_degraded() {
+        if self.in_flight.is_some() || nothing || self.is_degraded() || self.limits.are_awaited() {
             return None;
         }
         let ids = std::mem::take(&mut self.gathering);

@@ -1,10 +1,11 @@
-//! Rates, quotas and breakers at the choke point: whether an attempt of an agent may start now.
+//! Rates, quotas, budgets and breakers at the choke point: whether an attempt of an agent may start now.
 //!
 //! What has been used is a row of the store, written in the batch that leases the attempts which it
 //! counts; in memory it is ahead of the row, as runs are. It is loaded before the first attempt of a
 //! limited agent starts, and again whenever a batch did not say clearly that it was written.
 //! An attempt whose commit was refused never starts: the next batch gives back what it had taken, so
-//! that at no instant less is counted than was started.
+//! that at no instant less is counted than was started. What an attempt has spent is written in the
+//! batch that writes its end, and taken back with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,15 +13,20 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::{Health, LimitState, Verdict};
-use moa_core::machine::Outcome;
-use moa_core::step::ErrorKind;
+use moa_core::limit::{Health, LimitState, Reason, Usage, Verdict};
+use moa_core::machine::{Input, Outcome};
+use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::{Millis, Span};
+use moa_core::workflow::StepKind;
 use moa_ports::limit::{LimitRow, LimitWrite};
 use moa_ports::store;
 
+use crate::handle::Error;
+
+use super::gather::After;
+use super::quarantine::guarded;
 use super::queue::Place;
-use super::{Command, Entry, Node};
+use super::{Answer, Command, Entry, Node, Token};
 
 /// How many tasks of an agent are looked at for one that its quota has room for.
 pub(super) const LOOK_MAX: usize = 32;
@@ -35,8 +41,17 @@ pub(super) struct Limits {
     pub wake: Option<Millis>,
     /// Agents whose row the batch in flight writes.
     in_flight: Vec<Name>,
-    /// Whether the last batch left rows unwritten.
-    refused: bool,
+    /// What people have granted in it.
+    granting: Vec<(Name, Grant)>,
+    /// Agents whose rows the last batch left unwritten.
+    refused: Vec<Name>,
+}
+
+/// What a person adds to a budget, who is answered once it is written.
+#[derive(Clone, Copy)]
+struct Grant {
+    token: Token,
+    more: Usage,
 }
 
 /// What has been used of one agent's limits.
@@ -48,12 +63,19 @@ struct Used {
     changes: Vec<Change>,
     /// Runs whose attempts those are.
     runs: Vec<RunId>,
+    /// Grants among the changes.
+    grants: Vec<Grant>,
+    /// Whether the end of an attempt is written only together with them.
+    spent: bool,
 }
 
 enum Change {
     Take { action: String, at: Millis },
     GiveBack { action: String, at: Millis },
     Settle { health: Health, after: Option<Span>, at: Millis },
+    Spend { usage: Usage, at: Millis },
+    Unspend { usage: Usage, at: Millis },
+    Grant { more: Usage, at: Millis },
 }
 
 impl Used {
@@ -66,6 +88,9 @@ impl Used {
                     return;
                 }
             }
+            Change::Spend { usage, at } => self.state.spend(&spec.limits, *usage, *at),
+            Change::Unspend { usage, at } => self.state.unspend(&spec.limits, *usage, *at),
+            Change::Grant { more, at } => self.state.grant(&spec.limits, *more, *at),
         }
         self.changes.push(change);
     }
@@ -89,10 +114,41 @@ impl Limits {
         }
     }
 
-    /// Whether the last batch may have left unwritten what it was to count. Then what its refused
-    /// commits had taken is not in the rows that are loaded again, or stays taken.
-    pub fn were_refused(&self) -> bool {
-        self.refused
+    /// Counts what an attempt has spent, whose end the next batch writes. False: nobody counts it.
+    fn spend(&mut self, spec: &AgentSpec, run: RunId, usage: Usage, at: Millis) -> bool {
+        if spec.limits.budget.is_none() {
+            return false;
+        }
+        let used = self.used.entry(spec.id.clone()).or_default();
+        used.runs.push(run);
+        used.spent = true;
+        used.apply(spec, Change::Spend { usage, at });
+        true
+    }
+
+    /// Takes back what an attempt has spent, counted `at` an instant: its end was not written.
+    pub fn unspend(&mut self, spec: &AgentSpec, usage: Usage, at: Millis) {
+        if let Some(used) = self.used.get_mut(&spec.id) {
+            used.apply(spec, Change::Unspend { usage, at });
+        }
+    }
+
+    fn grant(&mut self, spec: &AgentSpec, grant: Grant, at: Millis) {
+        let used = self.used.entry(spec.id.clone()).or_default();
+        used.grants.push(grant);
+        used.apply(spec, Change::Grant { more: grant.more, at });
+    }
+
+    /// Whether the last batch left unwritten what it was to count of an agent. Then what its refused
+    /// commits had taken is not in the row that is loaded again.
+    pub fn was_refused(&self, agent: &Name) -> bool {
+        self.refused.contains(agent)
+    }
+
+    /// Whether the next batch has to wait for rows: it would be refused with what was spent, again and
+    /// again.
+    pub fn are_awaited(&self) -> bool {
+        !self.loaded && self.asked && self.used.values().any(|used| used.spent)
     }
 
     /// Notes how an attempt ended.
@@ -105,14 +161,15 @@ impl Limits {
         used.apply(spec, Change::Settle { health, after, at });
     }
 
-    /// The first of these tasks of an agent that may start; `action` names what a task asks.
+    /// The first of these tasks of an agent that may start, or is to fail, and then why; `action` names
+    /// what a task asks.
     pub fn pick<'r>(
         &mut self,
         spec: &AgentSpec,
         now: Millis,
         tasks: impl Iterator<Item = Place>,
         action: impl Fn(RunId, InstIx) -> Option<&'r str>,
-    ) -> Option<Place> {
+    ) -> Option<(Place, Option<String>)> {
         if !self.loaded {
             return None;
         }
@@ -121,7 +178,8 @@ impl Limits {
         for task in tasks.take(LOOK_MAX) {
             let action = action(task.1, task.2).unwrap_or_default();
             match state.check(&spec.limits, action, now) {
-                Verdict::Go => return Some(task),
+                Verdict::Go => return Some((task, None)),
+                Verdict::Fail { until, reason } => return Some((task, Some(why(reason, until)))),
                 Verdict::Wait { until, .. } => {
                     self.wake = Some(self.wake.map_or(until, |at| at.min(until)));
                     // Only a quota has room for some tasks and not for others.
@@ -167,9 +225,11 @@ impl Limits {
                 continue;
             }
             used.changes.clear();
+            used.spent = false;
             let runs = std::mem::take(&mut used.runs);
             let (agent, expected, state) = (agent.clone(), used.version, used.state.clone());
             self.in_flight.push(agent.clone());
+            self.granting.extend(used.grants.drain(..).map(|grant| (agent.clone(), grant)));
             writes.push(LimitWrite { agent, expected, state, runs });
         }
         writes
@@ -177,25 +237,43 @@ impl Limits {
 
     /// The batch was written, but for what was `refused`. Then nobody knows which rows were not, and
     /// what has been gathered since must not pass for made from what another node has written: the
-    /// versions stay behind until the rows are loaded again.
-    pub fn written(&mut self, refused: bool) {
+    /// versions stay behind until the rows are loaded again. Grants that were not written are made
+    /// again then; answers who made the others.
+    pub fn written(&mut self, refused: Vec<Name>, now: Millis) -> Vec<Token> {
         for agent in std::mem::take(&mut self.in_flight) {
-            if let Some(used) = self.used.get_mut(&agent).filter(|_| !refused) {
+            if let Some(used) = self.used.get_mut(&agent).filter(|_| refused.is_empty()) {
                 used.version += 1;
             }
         }
-        self.loaded &= !refused;
+        let mut granted = Vec::new();
+        for (agent, grant) in std::mem::take(&mut self.granting) {
+            match refused.contains(&agent) {
+                true => {
+                    let used = self.used.entry(agent).or_default();
+                    used.grants.push(grant);
+                    used.changes.push(Change::Grant { more: grant.more, at: now });
+                }
+                false => granted.push(grant.token),
+            }
+        }
+        self.loaded &= refused.is_empty();
         self.refused = refused;
+        granted
     }
 
-    /// Nobody knows what was written, and everything that was gathered is forgotten.
-    pub fn forget(&mut self) {
+    /// Nobody knows what was written, and everything that was gathered is forgotten. Answers who has
+    /// granted something, and whether it may have been written.
+    pub fn forget(&mut self) -> Vec<(Token, bool)> {
+        let granting = self.granting.drain(..).map(|(_, grant)| (grant.token, true));
+        let gathered = self.used.values().flat_map(|used| &used.grants);
+        let tokens = granting.chain(gathered.map(|grant| (grant.token, false))).collect();
         self.used.clear();
         self.in_flight.clear();
         self.loaded = false;
+        tokens
     }
 
-    fn place(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, rows: Vec<LimitRow>) {
+    fn place(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, rows: Vec<LimitRow>, now: Millis) {
         // What has no row yet is not ahead of one either: its changes are applied again below.
         for used in self.used.values_mut() {
             (used.version, used.state) = (0, LimitState::default());
@@ -207,11 +285,26 @@ impl Limits {
         for (agent, used) in &mut self.used {
             let Some(spec) = agents.get(agent) else { continue };
             for change in std::mem::take(&mut used.changes) {
-                used.apply(spec, change);
+                used.apply(spec, change.again(now));
             }
         }
         self.loaded = true;
     }
+}
+
+impl Change {
+    /// The same on a row that is loaded again: what another node has begun meanwhile goes on.
+    fn again(self, now: Millis) -> Self {
+        match self {
+            Self::Spend { usage, .. } => Self::Spend { usage, at: now },
+            Self::Grant { more, .. } => Self::Grant { more, at: now },
+            other => other,
+        }
+    }
+}
+
+fn why(reason: Reason, until: Millis) -> String {
+    format!("{reason}; the next window begins at {until}, and more can be granted before")
 }
 
 impl Node {
@@ -231,7 +324,7 @@ impl Node {
         match found {
             // A batch that was made since may be on its way: then it is asked again.
             Ok(_) if !self.limits.in_flight.is_empty() => {}
-            Ok(rows) => self.limits.place(&self.agents, rows),
+            Ok(rows) => self.limits.place(&self.agents, rows, now),
             Err(error @ (store::Error::Corrupt { .. } | store::Error::Newer { .. })) => {
                 self.out.push_back(Command::Fatal(error));
             }
@@ -240,31 +333,106 @@ impl Node {
     }
 
     /// The next task to start: of the agents that have room for one that whose first task is the first
-    /// of all, and of its tasks the one whose turn it is.
-    pub(super) fn next_task(&mut self, now: Millis) -> Option<(RunId, InstIx)> {
+    /// of all, and of its tasks the one whose turn it is. With the reason when it fails instead.
+    pub(super) fn next_task(&mut self, now: Millis) -> Option<(RunId, InstIx, Option<String>)> {
         let (agents, runs) = (&self.agents, &self.runs);
         let action = |run: RunId, inst: InstIx| match runs.get(&run) {
             Some(Entry::Live(live)) => live.run.action(inst),
             _ => None,
         };
-        let mut best: Option<(Place, Place, Name)> = None;
+        let mut best: Option<(Place, (Place, Option<String>), Name)> = None;
         for (name, queue) in self.slots.open_queues(agents) {
             let turn = queue.in_turn().next();
             let task = match agents.get(name).filter(|spec| !spec.limits.is_empty()) {
                 Some(spec) => self.limits.pick(spec, now, queue.in_turn(), action),
-                None => turn,
+                None => turn.map(|task| (task, None)),
             };
-            let Some(task) = task else { continue };
+            let Some((task, over)) = task else { continue };
             // One whose turn it is stands for the first of its agent: that others of its agent have
             // turns as well is nothing that puts it behind another agent's.
             let place = if Some(task) == turn { queue.first().unwrap_or(task) } else { task };
             if best.as_ref().is_none_or(|(best, ..)| place < *best) {
-                best = Some((place, task, name.clone()));
+                best = Some((place, (task, over), name.clone()));
             }
         }
-        let (_, place, agent) = best?;
+        let (_, (place, over), agent) = best?;
         self.slots.start(&agent, &place);
-        Some((place.1, place.2))
+        Some((place.1, place.2, over))
+    }
+
+    /// Makes an attempt that fails before its agent is asked. Nothing of it is applied again when its
+    /// commit is refused: then the task is ready as before.
+    pub(super) fn fail_attempt(&mut self, now: Millis, id: RunId, inst: InstIx, why: &str) {
+        let env = moa_core::machine::Env { now, agents: &self.agents, schemas: &*self.schemas };
+        let Some(Entry::Live(live)) = self.runs.get_mut(&id) else {
+            self.slots.more_in_store = true;
+            return;
+        };
+        let node = self.id;
+        let run = &mut live.run;
+        let made = guarded(|| {
+            let (assignment, leased) = run.lease(env, inst, node)?;
+            let Some(made) = assignment else { return Ok((leased, None)) };
+            let message = format!("agent {}: {why}", made.agent);
+            let error = StepError::new(ErrorKind::BudgetExceeded, message);
+            let (step, attempt) = (inst, made.attempt);
+            let (outcome, usage) = (Outcome::Failed { error }, Usage::NONE);
+            let input = Input::TaskDone { step, attempt, outcome, usage };
+            Ok((leased, Some(run.apply(env, &input)?)))
+        });
+        match made {
+            Ok(Ok((leased, failed))) => {
+                self.gather(now, id, leased, None, None);
+                if let Some(failed) = failed {
+                    self.gather(now, id, failed, None, None);
+                }
+            }
+            Ok(Err(rejected)) => {
+                let rejected: moa_core::machine::Rejected = rejected;
+                tracing::warn!(run.id = %id, reason = rejected.0, "an attempt was not made");
+            }
+            Err(panic) => self.quarantine(id, "failing an attempt", &panic),
+        }
+    }
+
+    /// Counts what an attempt has spent whose end was applied, to be written with it.
+    pub(super) fn spend(&mut self, now: Millis, id: RunId, input: &Input) -> Option<After> {
+        let Input::TaskDone { step, usage, .. } = input else { return None };
+        if usage.is_nothing() {
+            return None;
+        }
+        let Some(Entry::Live(live)) = self.runs.get(&id) else { return None };
+        let plan = live.run.step(*step)?.plan;
+        let StepKind::Task { agent, .. } = &live.run.graph.step(plan).kind else { return None };
+        let spec = self.agents.get(agent)?;
+        let after = || After::Spent { agent: agent.clone(), usage: *usage, at: now };
+        self.limits.spend(spec, id, *usage, now).then(after)
+    }
+
+    /// Somebody adds to the budget of an agent, for this window alone.
+    pub fn grant(&mut self, now: Millis, token: Token, agent: &Name, more: Usage) {
+        let rejected = |reason: String| Err(Error::Rejected { reason });
+        let known = self.agents.get(agent);
+        let answer = match (self.refusal(), known) {
+            (Some(error), _) => Err(error),
+            (None, None) => rejected(format!("there is no agent {agent}")),
+            (None, Some(spec)) => match spec.limits.budget {
+                None => rejected(format!("agent {agent} has no budget")),
+                Some(_) => return self.limits.grant(spec, Grant { token, more }, now),
+            },
+        };
+        self.reply(token, Answer::Changed(answer));
+    }
+
+    /// Answers who granted something that was not written, or may have been.
+    pub(super) fn not_granted(&mut self, tokens: Vec<(Token, bool)>, why: &str, unknown: bool) {
+        for (token, sent) in tokens {
+            let reason = match unknown && sent {
+                true => format!("{why}; look at the budget before you grant it again"),
+                false => why.to_owned(),
+            };
+            self.reply(token, Answer::Changed(Err(Error::Unavailable { reason })));
+        }
     }
 }
 

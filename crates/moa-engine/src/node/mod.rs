@@ -334,7 +334,7 @@ impl Node {
 
     /// An attempt ended.
     pub fn completed(&mut self, now: Millis, done: Completion) {
-        let Completion { run, inst, attempt, outcome } = done;
+        let Completion { run, inst, attempt, outcome, usage } = done;
         if let Some(lease) = self.slots.release(run, inst, attempt) {
             self.meter.attempt(&lease.agent, now.since(lease.since), &outcome);
             if let Some(spec) = self.agents.get(&lease.agent) {
@@ -342,7 +342,7 @@ impl Node {
             }
             self.slot_freed(run, inst);
         }
-        let input = moa_core::machine::Input::TaskDone { step: inst, attempt, outcome };
+        let input = moa_core::machine::Input::TaskDone { step: inst, attempt, outcome, usage };
         self.submit(now, run, Queued::own(input));
     }
 

@@ -376,8 +376,18 @@ impl Node {
         for (run, inst) in std::mem::take(&mut self.slots.fresh) {
             self.start_attempt(now, run, inst, false);
         }
-        while let Some((run, inst)) = self.next_task(now) {
-            self.start_attempt(now, run, inst, true);
+        let mut failed = false;
+        // Those that start are as many as there are slots; those that fail are as many as there are.
+        while !(failed && self.is_full())
+            && let Some((run, inst, over)) = self.next_task(now)
+        {
+            match over {
+                None => self.start_attempt(now, run, inst, true),
+                Some(why) => {
+                    failed = true;
+                    self.fail_attempt(now, run, inst, &why);
+                }
+            }
         }
         for run in self.slots.wanted(&self.agents) {
             match self.runs.get(&run) {

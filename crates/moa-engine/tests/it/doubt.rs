@@ -2,7 +2,7 @@
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::RunId;
-use moa_core::limit::{AgentLimits, LimitState};
+use moa_core::limit::{AgentLimits, LimitState, Usage};
 use moa_core::machine::{Input, MessageBody, Outcome};
 use moa_core::run::RunStatus;
 use moa_core::time::Span;
@@ -57,7 +57,13 @@ fn child_in_flight_of(mut hand: Hand) -> (Hand, RunId, Batch, DueAsk) {
 
 /// The end of the first attempt of a run's first step.
 fn done(run: RunId) -> Completion {
-    Completion { run, inst: 0, attempt: 1, outcome: Outcome::Succeeded { output: None } }
+    Completion {
+        run,
+        inst: 0,
+        attempt: 1,
+        outcome: Outcome::Succeeded { output: None },
+        usage: Usage::NONE,
+    }
 }
 
 /// Nobody knows whether a child was created; meanwhile the message that asks for it has come again,

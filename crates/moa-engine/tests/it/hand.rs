@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId};
+use moa_core::limit::Usage;
 use moa_core::time::{Millis, Span};
 use moa_engine::node::{Answer, Command, Node};
 use moa_ports::agent::Completion;
@@ -99,7 +100,8 @@ impl Hand {
     pub fn end_first(&mut self) {
         let (run, inst, attempt) = self.running.remove(0);
         let outcome = ok(serde_json::json!({}));
-        self.node.completed(self.now, Completion { run, inst, attempt, outcome });
+        self.node
+            .completed(self.now, Completion { run, inst, attempt, outcome, usage: Usage::NONE });
     }
 
     pub fn commit(&self, mut batch: Batch) -> BatchOutcome {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use moa_core::agent::AgentSpec;
-use moa_core::limit::LimitState;
+use moa_core::limit::{LimitState, Usage};
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::time::{Millis, Span};
@@ -206,7 +206,7 @@ fn a_start_that_is_refused_uses_nothing() {
     hand.settle();
     let (run, inst, attempt) = hand.running.remove(0);
     let outcome = fail(ErrorKind::Retryable, "ill");
-    hand.node.completed(hand.now, Completion { run, inst, attempt, outcome });
+    hand.node.completed(hand.now, Completion { run, inst, attempt, outcome, usage: Usage::NONE });
     hand.settle();
     // The breaker is open; after its pause one attempt may be made.
     hand.now = hand.now.after(Span::seconds(30));

@@ -3,6 +3,7 @@
 mod asked;
 mod audit;
 mod backlog;
+mod budgets;
 mod bus;
 mod checks;
 mod constructs;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use moa_core::ids::RunId;
+use moa_core::limit::Usage;
 use moa_core::limits::DUE_ROWS_MAX;
 use moa_core::machine::{Outcome, TimerKey};
 use moa_core::run::{RunRow, RunStatus, StepRow};
@@ -156,7 +157,8 @@ fn what_can_not_be_written_of_a_run_stops_that_run_alone() {
     assert!(quarantined[&runs[0]].contains("too odd"), "{quarantined:?}");
     for run in [runs[0], runs[2]] {
         let outcome = Outcome::Succeeded { output: None };
-        hand.node.completed(START, Completion { run, inst: 0, attempt: 1, outcome });
+        hand.node
+            .completed(START, Completion { run, inst: 0, attempt: 1, outcome, usage: Usage::NONE });
     }
     hand.settle();
     assert_eq!(hand.node.status().running, BTreeMap::new());

@@ -206,7 +206,7 @@ impl Model {
                 let row = LimitRow { agent: agent.clone(), version: expected + 1, state };
                 self.limits.insert(agent, row);
             } else {
-                outcome.limits_refused = true;
+                outcome.limits_refused.push(agent);
                 refused.extend(runs);
             }
         }

@@ -36,9 +36,11 @@ fn row(agent: &str, version: u64, state: LimitState) -> LimitRow {
 fn what_is_used_is_kept_from_version_to_version(bench: &mut Bench) -> Verdict {
     assert_eq!(bench.limits(), []);
     let first = vec![write("poster", 0, used(1)), write("caller", 0, used(4))];
-    assert!(!bench.batch(Batch { limits: first, ..batch(Vec::new()) }).limits_refused);
+    let outcome = bench.batch(Batch { limits: first, ..batch(Vec::new()) });
+    assert_eq!(outcome.limits_refused, []);
     let second = vec![write("poster", 1, used(2))];
-    assert!(!bench.batch(Batch { limits: second, ..batch(Vec::new()) }).limits_refused);
+    let outcome = bench.batch(Batch { limits: second, ..batch(Vec::new()) });
+    assert_eq!(outcome.limits_refused, []);
     assert_eq!(bench.limits(), [row("caller", 1, used(4)), row("poster", 2, used(2))]);
     Verdict::Passed
 }
@@ -54,7 +56,7 @@ fn a_change_of_an_older_version_is_refused_with_the_attempts_it_counts(
         let limits = vec![late, write("caller", stale / 7, used(stale as i64))];
         let commits = vec![create(build::row(counted)), create(build::row(other))];
         let outcome = bench.batch(Batch { limits, ..batch(commits) });
-        assert!(outcome.limits_refused);
+        assert_eq!(outcome.limits_refused, [Name::new("poster").expect("a name")]);
         assert_eq!(outcome.commits[0], CommitOutcome::Conflict);
         let again = matches!(outcome.commits[1], CommitOutcome::Applied { .. });
         assert_eq!(again, stale == 0, "another run's commit stands alone");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::limit::{Breaker, LimitState};
+use moa_core::limit::{Breaker, LimitState, Usage};
 use moa_core::machine::TimerKey;
 use moa_core::retry::RetryPolicy;
 use moa_core::run::{Phase, RunStatus};
@@ -33,6 +33,8 @@ pub struct Judge<'a> {
     /// What had been used of agents' limits before the commit.
     pub limits: &'a BTreeMap<Name, LimitState>,
     pub coverage: &'a mut Coverage,
+    /// What was spent, by whom, and when that was said.
+    pub spent: &'a mut Vec<(Name, Usage, Millis)>,
 }
 
 type Verdict = Result<(), String>;
@@ -170,6 +172,10 @@ impl Judge<'_> {
             Event::StepStarted { attempt, node, .. } => self.started(inst, *attempt, *node)?,
             Event::AttemptFailed { attempt, error, until, free, rate_limited, .. } => {
                 self.attempt_failed(inst, *attempt, error, *until, *free, *rate_limited)?;
+            }
+            Event::AttemptSpent { attempt, usage, .. } => {
+                self.running(inst, *attempt)?;
+                self.spent(inst, *attempt, *usage)?;
             }
             Event::AttemptReleased { attempt, .. } => {
                 self.running(inst, *attempt)?;
@@ -312,6 +318,20 @@ impl Judge<'_> {
         }
         step.attempt = attempt;
         step.nodes.push(Some(node));
+        Ok(())
+    }
+
+    /// An attempt says once what it has spent, and spends something.
+    fn spent(&mut self, inst: InstIx, attempt: u32, usage: Usage) -> Verdict {
+        must(!usage.is_nothing(), "nothing was spent")?;
+        let step = self.step(inst);
+        must(step.told < attempt, "it has said before what it has spent")?;
+        step.told = attempt;
+        let StepKind::Task { agent, .. } = self.kind(inst) else {
+            return Err("it has no agent that could spend".into());
+        };
+        let agent = agent.clone();
+        self.spent.push((agent, usage, self.now));
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, RunId, VersionHash};
-use moa_core::limit::LimitState;
+use moa_core::limit::{LimitState, Usage};
 use moa_core::machine::{Graph, Run, TimerKey};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
@@ -65,6 +65,8 @@ pub struct Checker {
     denied: BTreeSet<RunId>,
     triggers: BTreeMap<TriggerId, triggers::Seen>,
     commits: u64,
+    /// What attempts have spent: whose, how much, and when that was written.
+    spent: Vec<(Name, Usage, Millis)>,
     /// Where turns are judged.
     pub turns: Option<Turns>,
     /// Pairs of (status, event) seen.
@@ -164,6 +166,7 @@ impl Checker {
             agents: world.agents,
             limits: &world.limits,
             coverage: &mut self.coverage,
+            spent: &mut self.spent,
         };
         for event in &commit.events {
             judge.event(event).map_err(|wrong| format!("{wrong}, by {event:?}"))?;

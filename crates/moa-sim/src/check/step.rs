@@ -32,6 +32,8 @@ pub struct Step {
     pub skip: Option<SkipReason>,
     /// Attempts so far.
     pub attempt: u32,
+    /// The last attempt that has said what it has spent.
+    pub told: u32,
     /// Who started each attempt; nobody for those of child runs.
     pub nodes: Vec<Option<NodeId>>,
     /// Attempts that count against the policy.
@@ -65,6 +67,7 @@ impl Step {
             signal: None,
             skip: None,
             attempt: 0,
+            told: 0,
             nodes: Vec::new(),
             failures: 0,
             lost: Vec::new(),

@@ -55,7 +55,10 @@ fn later(file: &WorkflowFile, cx: &mut Cx) {
     for key in ["budget", "sla"] {
         let Some(span) = file.place.key(key) else { continue };
         let message = format!("this version of moa does not act on `{key}` yet");
-        cx.warn(codes::NOT_YET, span, message).help("limit the run with `timeout:` meanwhile");
+        cx.warn(codes::NOT_YET, span, message).help(match key {
+            "budget" => "give the agents that spend a `budget:` in their own files",
+            _ => "limit the run with `timeout:` meanwhile",
+        });
     }
     type Fits = fn(&Json) -> bool;
     let shapes: [(&str, &Option<Raw>, &str, Fits); 2] = [

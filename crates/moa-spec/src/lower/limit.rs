@@ -1,12 +1,12 @@
 //! An agent's limits: from its keys to the rules that the engine keeps.
 
 use jiff::tz::TimeZone;
-use moa_core::limit::{AgentLimits, BreakerSpec, Per, Quota};
+use moa_core::limit::{AgentLimits, BreakerSpec, Budget, OnExceed, Per, Quota, Usage, Usd};
 use moa_core::time::Span;
 
 use crate::codes;
 use crate::model::agent::AgentFile;
-use crate::model::limit::{BreakerText, PerText, QuotaFile};
+use crate::model::limit::{BreakerText, BudgetFile, OnExceedText, PerText, QuotaFile};
 use crate::read::{At, Cx};
 use crate::scalar::{Duration, Short};
 
@@ -23,6 +23,7 @@ pub(crate) fn agent_limits(file: &AgentFile, cx: &mut Cx) -> AgentLimits {
     AgentLimits {
         rates: file.rate_limit.as_ref().map(|r| r.value.0.clone()).unwrap_or_default(),
         quota: file.quota.as_ref().and_then(|quota| self::quota(quota, file, cx)),
+        budget: file.budget.as_ref().and_then(|budget| self::budget(budget, cx)),
         breaker: file.circuit_breaker.as_ref().and_then(|b| breaker(&b.value, cx)),
     }
 }
@@ -36,13 +37,7 @@ fn quota(quota: &Short<At<String>, QuotaFile>, agent: &AgentFile, cx: &mut Cx) -
         let message = "with no units nothing could ever start".into();
         cx.error(codes::WRONG_VALUE, file.units.span.clone(), message).help("write 1 or more");
     }
-    if let Some(zone) = &file.timezone
-        && TimeZone::get(&zone.value).is_err()
-    {
-        let message = format!("{:?} is not a time zone", zone.value);
-        let d = cx.error(codes::WRONG_VALUE, zone.span.clone(), message);
-        d.help("write an IANA name such as Europe/Berlin, or leave it out for UTC");
-    }
+    timezone(file.timezone.as_ref(), cx);
     let mut quota = Quota {
         units: u64::from(file.units.value),
         per: per(file.per.as_ref().map_or(PerText::Day, |p| p.value)),
@@ -71,6 +66,53 @@ fn quota(quota: &Short<At<String>, QuotaFile>, agent: &AgentFile, cx: &mut Cx) -
         quota.cost.insert(action.value.clone(), u64::from(cost.value));
     }
     Some(quota)
+}
+
+fn timezone(zone: Option<&At<String>>, cx: &mut Cx) {
+    if let Some(zone) = zone
+        && TimeZone::get(&zone.value).is_err()
+    {
+        let message = format!("{:?} is not a time zone", zone.value);
+        let d = cx.error(codes::WRONG_VALUE, zone.span.clone(), message);
+        d.help("write an IANA name such as Europe/Berlin, or leave it out for UTC");
+    }
+}
+
+fn budget(file: &BudgetFile, cx: &mut Cx) -> Option<Budget> {
+    let place = file.place.span.clone();
+    let (usd, tokens) = (file.usd.as_ref(), file.tokens.as_ref());
+    let usage = |usd: Usd, tokens| Usage { usd, tokens };
+    let amounts = [
+        usd.map(|usd| (&usd.span, usage(usd.value.0, 0))),
+        tokens.map(|tokens| (&tokens.span, usage(Usd(0), tokens.value))),
+    ];
+    for (span, amount) in amounts.into_iter().flatten() {
+        if amount.is_nothing() {
+            let message = "with a budget of nothing no attempt could ever start".into();
+            let d = cx.error(codes::WRONG_VALUE, span.clone(), message);
+            d.help("write more than 0, or leave the key out for no limit");
+        } else if let Err(message) = amount.meant() {
+            cx.error(codes::WRONG_VALUE, span.clone(), message);
+        }
+    }
+    timezone(file.timezone.as_ref(), cx);
+    if file.place.key("usd").is_none() && file.place.key("tokens").is_none() {
+        let message = "a budget needs `usd` or `tokens`, or both".into();
+        let d = cx.error(codes::MISSING_KEY, place, message);
+        d.help("write {usd: 20, per: day}");
+        return None;
+    }
+    Some(Budget {
+        usd: usd.map(|usd| usd.value.0),
+        tokens: tokens.map(|tokens| tokens.value),
+        per: per(file.per.as_ref().map_or(PerText::Day, |p| p.value)),
+        timezone: file.timezone.as_ref().map(|z| z.value.clone()).unwrap_or_default(),
+        on_exceed: match file.on_exceed.as_ref().map(|on| on.value) {
+            None | Some(OnExceedText::Pause) => OnExceed::Pause,
+            Some(OnExceedText::Fail) => OnExceed::Fail,
+            Some(OnExceedText::Ask) => OnExceed::Ask,
+        },
+    })
 }
 
 /// `10000/day`.

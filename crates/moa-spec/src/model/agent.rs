@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
-use super::limit::{BreakerText, QuotaFile, Rates};
+use super::limit::{BreakerText, BudgetFile, QuotaFile, Rates};
 use super::{Never, RetryFile};
 use crate::codes;
 use crate::read::{At, Cx, Field};
@@ -47,6 +47,8 @@ record! {
         rate_limit: Option<At<Rates>>,
         /// Units in each hour, day, week or month: `10000/day`, or a mapping.
         quota: Option<Short<At<String>, QuotaFile>>,
+        /// Money and tokens that it may spend in each hour, day, week or month.
+        budget: Option<BudgetFile>,
         /// Leaves an agent alone that fails again and again: `true`, or a mapping.
         circuit_breaker: Option<At<BreakerText>>,
         /// When and how often its steps are tried again, unless they say otherwise.

@@ -1,9 +1,9 @@
-//! Limits on an agent's attempts: rates, quotas, the breaker.
+//! Limits on an agent's attempts: rates, quotas, budgets, the breaker.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use moa_core::limit::Rate;
+use moa_core::limit::{Rate, Usd};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
@@ -24,6 +24,21 @@ record! {
         timezone: Option<At<String>>,
         /// Units of an attempt, by action, `*` for every other; 1 when not given.
         cost: Option<Entries<At<u32>>>,
+    }
+
+    /// What an agent may spend in each window of the calendar.
+    pub struct BudgetFile as "`budget`" {
+        /// US dollars of a window.
+        usd: Option<At<UsdText>>,
+        /// Tokens of a window.
+        tokens: Option<At<u64>>,
+        /// How long a window is: `hour`, `day`, `week` or `month`; `day` when not given.
+        per: Option<At<PerText>>,
+        /// The IANA time zone whose calendar counts; UTC when not given.
+        timezone: Option<At<String>>,
+        /// What happens once it is used up: `pause` (tasks wait for the next window; when not given),
+        /// `fail` (attempts fail) or `ask` (tasks wait until a person grants more).
+        on_exceed: Option<At<OnExceedText>>,
     }
 
     /// When an agent counts as ill, and for how long it is left alone.
@@ -50,6 +65,16 @@ choice! {
         Week = "week" | "w",
         /// From the first to the first.
         Month = "month",
+    }
+
+    /// What happens once a budget is used up.
+    pub enum OnExceedText as "what happens when a budget is used up" {
+        /// Tasks wait for the next window.
+        Pause = "pause",
+        /// Attempts fail.
+        Fail = "fail",
+        /// Tasks wait until a person grants more, or the next window begins.
+        Ask = "ask",
     }
 }
 
@@ -102,6 +127,52 @@ impl JsonSchema for Rates {
         json_schema!({"anyOf": [
             {"type": "string", "examples": ["5/1h", "5/1h, 50/1d"]},
             {"type": "array", "items": {"type": "string"}}
+        ]})
+    }
+}
+
+/// An amount of US dollars: `20`, `0.5`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct UsdText(pub Usd);
+
+impl Field for UsdText {
+    fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {
+        let parsed = match &node.data {
+            Data::Number(number) => number.to_string().parse(),
+            Data::Text(text) => text.parse(),
+            _ => {
+                cx.wrong_type(node, "an amount of US dollars (a number)");
+                return None;
+            }
+        };
+        match parsed {
+            Ok(usd) => Some(Self(usd)),
+            Err(message) => {
+                let d = cx.error(codes::WRONG_VALUE, node.span.clone(), message);
+                d.help("write an amount of US dollars such as 20 or 0.5");
+                None
+            }
+        }
+    }
+}
+
+impl Serialize for UsdText {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(s)
+    }
+}
+
+impl JsonSchema for UsdText {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "UsdText".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "number", "exclusiveMinimum": 0, "examples": [20, 0.5]},
+            {"type": "string"}
         ]})
     }
 }

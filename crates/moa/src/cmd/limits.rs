@@ -113,7 +113,7 @@ async fn rows(place: &Place, only: Option<&str>) -> Result<Vec<Row>> {
 fn at_once(limit: String, used: u64, most: u32) -> Line {
     let of = u64::from(most);
     let state = if used >= of { "full" } else { "free" };
-    Line { limit, used, of, state, until: None }
+    Line { limit, used, of, unit: None, state, until: None }
 }
 
 fn of_node(status: &NodeStatus) -> Row {

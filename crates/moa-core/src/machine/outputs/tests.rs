@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::event::{Event, RunCreated};
 use crate::ids::{NodeId, RunId, VersionHash};
+use crate::limit::Usage;
 use crate::schema::{Breach, Check, NoSchemas, Schemas};
 use crate::step::{ErrorKind, StepStatus};
 use crate::time::Millis;
@@ -87,7 +88,7 @@ impl<'a> Script<'a> {
         let (_, applied) = self.run.lease(env, step, NodeId(1)).expect("it is ready");
         let attempt = self.run.step(step).expect("it is there").attempt;
         let outcome = Outcome::Succeeded { output: Some(Arc::new(output)) };
-        let input = Input::TaskDone { step, attempt, outcome };
+        let input = Input::TaskDone { step, attempt, outcome, usage: Usage::NONE };
         let Applied { events, .. } = self.run.apply(env, &input).expect("it runs");
         self.history.push((now, [applied.events, events].concat()));
     }
