@@ -429,9 +429,11 @@ pub struct PruneAsk {
 /// Kinds of what can be old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Old {
-    /// Runs that ended with this status, with all that belongs to them. Their idempotency keys stay
+    /// Runs that ended with this status, with all that belongs to them; but for notifications. Their idempotency keys stay
     /// spent until [`Old::Keys`].
     Runs(RunStatus),
+    /// The same of notifications alone: runs of the workflow `moa-notify`.
+    Notifications(RunStatus),
     /// The history of runs that ended with this status, all but its newest row.
     History(RunStatus),
     /// Idempotency keys of runs that are gone (`before` means the end of the run), and keys of posts.

@@ -127,8 +127,14 @@ pub trait Views: Send + Sync {
     /// it longest.
     async fn artifact_fates(&self, artifacts: &[ArtifactHash]) -> Result<Vec<Fate>, Error>;
 
-    /// When the newest run ended that isn't among the `keep` newest ones with this status.
-    async fn ended_beyond(&self, status: RunStatus, keep: u64) -> Result<Option<Millis>, Error>;
+    /// When the newest run ended that isn't among the `keep` newest ones with this status; of
+    /// notifications (workflow `moa-notify`) alone, or of all other runs.
+    async fn ended_beyond(
+        &self,
+        status: RunStatus,
+        keep: u64,
+        notifications: bool,
+    ) -> Result<Option<Millis>, Error>;
 
     /// What has been used of agents' limits, by agent.
     async fn limits(&self) -> Result<Vec<LimitRow>, Error>;
@@ -391,8 +397,11 @@ pub enum Fate {
 /// Numbers for the whole store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Runs by status name.
+    /// Runs by status name, but for notifications.
     pub runs: BTreeMap<String, u64>,
+    /// Runs of moa's own that tell people something (workflow `moa-notify`), by status name.
+    #[serde(default)]
+    pub notifications: BTreeMap<String, u64>,
     /// Tasks that can be claimed.
     pub ready: u64,
     /// Attempts running.

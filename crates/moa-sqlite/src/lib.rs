@@ -426,8 +426,9 @@ macro_rules! pass_views {
                 &self,
                 status: RunStatus,
                 keep: u64,
+                notifications: bool,
             ) -> Result<Option<Millis>, StoreError> {
-                self.readers.ended_beyond(status, keep).await
+                self.readers.ended_beyond(status, keep, notifications).await
             }
             async fn limits(&self) -> Result<Vec<LimitRow>, StoreError> {
                 self.readers.limits().await

@@ -7,6 +7,7 @@
 use moa_core::ids::RunId;
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
+use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_ports::store::{Old, PruneAsk, PruneMark, Pruned};
 use rusqlite::{Connection, params};
 
@@ -21,7 +22,7 @@ const ROWS_MAX: usize = 4096;
 /// Deletes some of what is old; the caller has begun the transaction and ends it.
 pub(crate) fn old(conn: &Connection, state: &mut State, ask: &PruneAsk) -> Result<Pruned, Fail> {
     let pruned = match ask.what {
-        Old::Runs(status) => runs(conn, state, status, ask)?,
+        Old::Runs(status) | Old::Notifications(status) => runs(conn, state, status, ask)?,
         Old::History(status) => history(conn, status, ask)?,
         Old::Keys => keys(conn, ask)?,
         Old::Occurrences => occurrences(conn, ask)?,
@@ -51,13 +52,18 @@ impl Ended {
 
 /// The next runs in the order of their ends.
 fn ended(conn: &Connection, status: RunStatus, ask: &PruneAsk) -> Result<Vec<Ended>, Fail> {
-    let mut stmt = conn.prepare_cached(
+    let only = match ask.what {
+        Old::Notifications(_) => format!("AND r.workflow = '{NOTIFY_WORKFLOW}'"),
+        Old::Runs(_) => format!("AND r.workflow <> '{NOTIFY_WORKFLOW}'"),
+        _ => String::new(),
+    };
+    let mut stmt = conn.prepare_cached(&format!(
         "SELECT r.no, r.id, r.finished_at, r.idempotency_key, \
          r.parent IS NOT NULL AND EXISTS \
          (SELECT 1 FROM runs p WHERE p.id = r.parent AND p.status < 4) \
-         FROM runs r WHERE r.status = ?1 AND r.finished_at IS NOT NULL AND r.finished_at < ?2 \
-         AND (r.finished_at, r.no) > (?3, ?4) ORDER BY r.finished_at, r.no LIMIT ?5",
-    )?;
+         FROM runs r WHERE r.status = ?1 AND r.finished_at IS NOT NULL AND r.finished_at < ?2 {only} \
+         AND (r.finished_at, r.no) > (?3, ?4) ORDER BY r.finished_at, r.no LIMIT ?5"
+    ))?;
     let after = ask.after.unwrap_or(PruneMark(Millis(i64::MIN), 0));
     let (at, no) = (after.0.0, after.1.cast_signed());
     let found = stmt.query(params![status as u8, ask.before.0, at, no, sql_limit(ask.limit)])?;

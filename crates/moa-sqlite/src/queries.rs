@@ -9,6 +9,7 @@ use moa_core::machine::Place;
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
+use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::audit::{AuditEntry, AuditHead};
 use moa_ports::limit::LimitRow;
@@ -196,8 +197,9 @@ impl Views for Readers {
         &self,
         status: RunStatus,
         keep: u64,
+        notifications: bool,
     ) -> Result<Option<Millis>, StoreError> {
-        self.ask(move |conn| ended_beyond(conn, status, keep)).await
+        self.ask(move |conn| ended_beyond(conn, status, keep, notifications)).await
     }
 
     async fn limits(&self) -> Result<Vec<LimitRow>, StoreError> {
@@ -478,11 +480,13 @@ pub(crate) fn ended_beyond(
     conn: &Connection,
     status: RunStatus,
     keep: u64,
+    notifications: bool,
 ) -> Result<Option<Millis>, Fail> {
-    let mut stmt = conn.prepare_cached(
+    let of = if notifications { "=" } else { "<>" };
+    let mut stmt = conn.prepare_cached(&format!(
         "SELECT finished_at FROM runs WHERE status = ?1 AND finished_at IS NOT NULL \
-         ORDER BY finished_at DESC LIMIT 1 OFFSET ?2",
-    )?;
+         AND workflow {of} '{NOTIFY_WORKFLOW}' ORDER BY finished_at DESC LIMIT 1 OFFSET ?2"
+    ))?;
     let at = stmt.query_row(params![status as u8, sql_count(keep)], |row| row.get(0));
     Ok(at.optional()?.map(Millis))
 }
@@ -595,6 +599,26 @@ fn ready_since(conn: &Connection) -> Result<Option<Millis>, Fail> {
     Ok(first.map(Millis))
 }
 
+/// Takes notifications out of the runs that were counted.
+fn take_notifications(conn: &Connection, totals: &mut Totals) -> Result<(), Fail> {
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT status, count(*) FROM runs INDEXED BY runs_notifications \
+         WHERE workflow = '{NOTIFY_WORKFLOW}' GROUP BY status"
+    ))?;
+    for (status, count) in collect(stmt.query([])?, |row| Ok((row.get(0)?, rows::count(row, 1)?)))?
+    {
+        let status = RunStatus::from_number(status)
+            .ok_or_else(|| Fail::Data(format!("{count} runs of unknown status {status}")))?;
+        let name = status.as_str().to_owned();
+        if let Some(runs) = totals.runs.get_mut(&name) {
+            *runs = runs.saturating_sub(count);
+        }
+        totals.notifications.insert(name, count);
+    }
+    totals.runs.retain(|_, runs| *runs > 0);
+    Ok(())
+}
+
 pub(crate) fn totals(conn: &Connection) -> Result<Totals, Fail> {
     let count = |sql: &str| -> Result<u64, Fail> {
         let mut stmt = conn.prepare_cached(sql)?;
@@ -628,5 +652,6 @@ pub(crate) fn totals(conn: &Connection) -> Result<Totals, Fail> {
     if succeeded > 0 {
         totals.runs.insert(RunStatus::Succeeded.as_str().to_owned(), succeeded);
     }
+    take_notifications(conn, &mut totals)?;
     Ok(totals)
 }

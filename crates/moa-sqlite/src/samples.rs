@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 12] = [
+const SAMPLES: [&str; 13] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
@@ -38,6 +38,7 @@ const SAMPLES: [&str; 12] = [
     include_str!("../tests/data/0010.sql"),
     include_str!("../tests/data/0011.sql"),
     include_str!("../tests/data/0012.sql"),
+    include_str!("../tests/data/0013.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -270,8 +271,8 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
         after: None,
         limit: 9,
     };
-    let history = Old::History(RunStatus::Failed);
-    for what in [history, ask.what, Old::Keys, Old::Occurrences] {
+    let (history, told) = (Old::History(RunStatus::Failed), Old::Notifications(RunStatus::Failed));
+    for what in [history, ask.what, told, Old::Keys, Old::Occurrences] {
         prune::old(conn, &mut state, &PruneAsk { what, ..ask })?;
     }
     Ok(())
@@ -344,7 +345,9 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     queries::totals(conn)?;
     queries::fate(conn, run)?;
     queries::artifact_fate(conn, &[1; 32])?;
-    queries::ended_beyond(conn, RunStatus::Failed, 9)?;
+    for notifications in [false, true] {
+        queries::ended_beyond(conn, RunStatus::Failed, 9, notifications)?;
+    }
     queries::workflows(conn, None)?;
     queries::workflows(conn, Some(&build::name("build")))?;
     Ok(())

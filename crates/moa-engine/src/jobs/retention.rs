@@ -86,8 +86,14 @@ impl Retention {
         Self { store, views, limits, forget, histories: Mutex::default() }
     }
 
-    /// The instant before which runs of a status are old.
-    async fn before(&self, status: RunStatus, now: Millis) -> Result<Option<Millis>, Error> {
+    /// The instant before which runs of a status are old; or notifications, which are counted apart:
+    /// there may be many for each run, which they don't push out.
+    async fn before(
+        &self,
+        status: RunStatus,
+        notifications: bool,
+        now: Millis,
+    ) -> Result<Option<Millis>, Error> {
         let limit = match status {
             RunStatus::Succeeded => self.limits.succeeded,
             _ => self.limits.failed,
@@ -96,19 +102,25 @@ impl Retention {
         let by_count = match limit.count {
             Some(0) => Some(now),
             // What ended before the last one that is kept; many may end in the same instant.
-            Some(keep) => self.views.ended_beyond(status, keep - 1).await?,
+            Some(keep) => self.views.ended_beyond(status, keep - 1, notifications).await?,
             None => None,
         };
         let before = by_age.max(by_count);
         Ok(before.map(|at| at.min(Millis(now.0.saturating_sub_unsigned(AGE_MIN.0)))))
     }
 
-    async fn runs(&self, status: RunStatus, now: Millis) -> Result<u64, Error> {
-        let Some(before) = self.before(status, now).await? else { return Ok(0) };
+    async fn runs(
+        &self,
+        status: RunStatus,
+        notifications: bool,
+        now: Millis,
+    ) -> Result<u64, Error> {
+        let Some(before) = self.before(status, notifications, now).await? else { return Ok(0) };
+        let what = if notifications { Old::Notifications(status) } else { Old::Runs(status) };
         let mut deleted = 0;
         let mut after = None;
         loop {
-            let ask = PruneAsk { what: Old::Runs(status), before, after, limit: PART };
+            let ask = PruneAsk { what, before, after, limit: PART };
             let pruned = self.prune(ask).await?;
             deleted += pruned.runs.len() as u64;
             if !pruned.runs.is_empty() {
@@ -238,7 +250,9 @@ impl Job for Retention {
         let done = async {
             let (mut runs, mut histories) = (0, 0);
             for status in RunStatus::ALL.into_iter().filter(|status| status.is_terminal()) {
-                runs += self.runs(status, now).await?;
+                for notifications in [false, true] {
+                    runs += self.runs(status, notifications, now).await?;
+                }
                 histories += self.histories(status, now).await?;
             }
             let keys = self.by_age(Old::Keys, self.limits.keys, now).await?;

@@ -4,6 +4,7 @@ use moa_core::ids::{Name, RunId};
 use moa_core::machine::Input;
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
+use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_ports::store::{self, BatchOutcome, CommitOutcome, Snapshot};
 
 use crate::handle::{Committed, Error};
@@ -66,7 +67,7 @@ impl Node {
     fn commit_applied(&mut self, now: Millis, id: RunId, seq: u64, mut pending: Pending) {
         let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
         let status = pending.status;
-        if pending.ended {
+        if pending.ended && live.run.row.workflow.as_str() != NOTIFY_WORKFLOW {
             self.meter.run(status, now.since(live.run.row.created_at));
         }
         if self.publish && (pending.unheard || !pending.events.is_empty()) {

@@ -5,6 +5,7 @@ use moa_core::machine::TimerKey;
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
+use moa_core::workflow::NOTIFY_WORKFLOW;
 
 use super::model::Model;
 use crate::artifacts::ArtifactHash;
@@ -19,12 +20,17 @@ impl Model {
             Old::Keys => Ok(self.prune_keys(ask)),
             Old::Occurrences => Ok(self.prune_occurrences(ask)),
             Old::Runs(status) => {
-                let (old, next) = self.old(status, ask);
+                let (old, next) = self.old(status, ask, Some(false));
+                old.iter().for_each(|&id| self.delete(id));
+                Ok(Pruned { runs: old, next, ..Pruned::default() })
+            }
+            Old::Notifications(status) => {
+                let (old, next) = self.old(status, ask, Some(true));
                 old.iter().for_each(|&id| self.delete(id));
                 Ok(Pruned { runs: old, next, ..Pruned::default() })
             }
             Old::History(status) => {
-                let (mut old, next) = self.old(status, ask);
+                let (mut old, next) = self.old(status, ask, None);
                 old.retain(|&id| {
                     let newest = self.runs.get(&id).map_or(0, |run| run.version);
                     self.forget_history(id, newest)
@@ -35,15 +41,26 @@ impl Model {
     }
 
     /// The next runs that may be touched, and where to go on.
-    fn old(&self, status: RunStatus, ask: &PruneAsk) -> (Vec<RunId>, Option<PruneMark>) {
+    fn old(
+        &self,
+        status: RunStatus,
+        ask: &PruneAsk,
+        notifications: Option<bool>,
+    ) -> (Vec<RunId>, Option<PruneMark>) {
         let PruneMark(at, age) = ask.after.unwrap_or(PruneMark(Millis(i64::MIN), 0));
         let after = (status, at, age, RunId(u128::MAX));
         let old = self.finished.range(after..(status, ask.before, 0, RunId(0)));
+        let old = old
+            .filter(|entry| notifications.is_none_or(|only| self.is_notification(entry.3) == only));
         let old: Vec<_> = old.take(ask.limit).collect();
         let full = ask.limit > 0 && old.len() == ask.limit;
         let next = old.last().filter(|_| full).map(|last| PruneMark(last.1, last.2));
         let free = old.into_iter().map(|entry| entry.3).filter(|&id| !self.is_child_of_open(id));
         (free.collect(), next)
+    }
+
+    fn is_notification(&self, id: RunId) -> bool {
+        self.runs.get(&id).is_some_and(|run| run.row.workflow.as_str() == NOTIFY_WORKFLOW)
     }
 
     fn is_child_of_open(&self, id: RunId) -> bool {
@@ -125,8 +142,15 @@ impl Model {
     }
 
     /// See [`crate::views::Views::ended_beyond`].
-    pub fn ended_beyond(&self, status: RunStatus, keep: u64) -> Option<Millis> {
+    pub fn ended_beyond(
+        &self,
+        status: RunStatus,
+        keep: u64,
+        notifications: bool,
+    ) -> Option<Millis> {
         let newest_first = self.finished.iter().rev().filter(|entry| entry.0 == status);
+        let newest_first =
+            newest_first.filter(|entry| self.is_notification(entry.3) == notifications);
         newest_first.skip(usize::try_from(keep).unwrap_or(usize::MAX)).map(|e| e.1).next()
     }
 }

@@ -11,6 +11,7 @@ use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::StepStatus;
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
+use moa_core::workflow::NOTIFY_WORKFLOW;
 
 use super::MemoryStore;
 use super::model::{Model, Run};
@@ -216,7 +217,11 @@ impl Views for MemoryStore {
             ..Totals::default()
         };
         for run in model.runs.values() {
-            *totals.runs.entry(run.row.status.as_str().to_owned()).or_default() += 1;
+            let of = match run.row.workflow.as_str() == NOTIFY_WORKFLOW {
+                true => &mut totals.notifications,
+                false => &mut totals.runs,
+            };
+            *of.entry(run.row.status.as_str().to_owned()).or_default() += 1;
         }
         Ok(totals)
     }
@@ -231,8 +236,13 @@ impl Views for MemoryStore {
         Ok(artifacts.iter().map(|artifact| model.artifact_fate(artifact)).collect())
     }
 
-    async fn ended_beyond(&self, status: RunStatus, keep: u64) -> Result<Option<Millis>, Error> {
-        Ok(self.model().ended_beyond(status, keep))
+    async fn ended_beyond(
+        &self,
+        status: RunStatus,
+        keep: u64,
+        notifications: bool,
+    ) -> Result<Option<Millis>, Error> {
+        Ok(self.model().ended_beyond(status, keep, notifications))
     }
 
     async fn limits(&self) -> Result<Vec<LimitRow>, Error> {

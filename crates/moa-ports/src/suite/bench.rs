@@ -212,8 +212,13 @@ impl Bench {
     }
 
     /// See [`Views::ended_beyond`].
-    pub fn ended_beyond(&self, status: RunStatus, keep: u64) -> Option<Millis> {
-        block_on(self.views().ended_beyond(status, keep)).expect("it is told")
+    pub fn ended_beyond(
+        &self,
+        status: RunStatus,
+        keep: u64,
+        notifications: bool,
+    ) -> Option<Millis> {
+        block_on(self.views().ended_beyond(status, keep, notifications)).expect("it is told")
     }
 
     /// See [`Views::runs`].

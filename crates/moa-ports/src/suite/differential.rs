@@ -490,7 +490,13 @@ impl Pair {
         let before = Millis(self.now.0 - self.dice.below(100) as i64);
         let status =
             self.dice.pick(&[RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled]);
-        let kinds = [Old::Runs(status), Old::History(status), Old::Keys, Old::Occurrences];
+        let kinds = [
+            Old::Runs(status),
+            Old::Notifications(status),
+            Old::History(status),
+            Old::Keys,
+            Old::Occurrences,
+        ];
         let what = self.dice.pick(&kinds);
         let limit = self.dice.pick(&[1, 2, 100]);
         let ask = PruneAsk { what, before, after: None, limit };
@@ -519,7 +525,11 @@ impl Pair {
         self.both("audit log", |b| (b.audit(0, usize::MAX), b.audit_head()))?;
         self.both("fates", |b| b.fates(&runs))?;
         for status in [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled] {
-            self.both("beyond", |b| [0, 1, 3].map(|keep| b.ended_beyond(status, keep)))?;
+            for notifications in [false, true] {
+                let beyond =
+                    |b: &Bench| [0, 1, 3].map(|keep| b.ended_beyond(status, keep, notifications));
+                self.both("beyond", beyond)?;
+            }
         }
         self.all_triggers()?;
         let ask = self.ask(0, usize::MAX);

@@ -1,14 +1,15 @@
 //! Rules of deleting what is old.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moa_core::event::Event;
 use moa_core::ids::RunId;
 use moa_core::machine::TimerKey;
-use moa_core::run::{ParentRef, RunStatus};
+use moa_core::run::{ParentRef, RunRow, RunStatus};
 use moa_core::step::StepStatus;
 use moa_core::time::{Millis, Span};
-use moa_core::workflow::OnLimit;
+use moa_core::workflow::{OnLimit, notify_workflow};
 use serde_json::json;
 
 use super::build::{
@@ -27,6 +28,7 @@ rules![
     history_is_deleted_and_the_run_stays,
     event_numbers_go_on_after_all_runs_are_deleted,
     the_newest_runs_can_be_told_from_the_rest,
+    notifications_are_counted_and_deleted_apart,
     an_artifact_is_needed_while_a_run_refers_to_it,
 ];
 
@@ -209,16 +211,41 @@ fn the_newest_runs_can_be_told_from_the_rest(bench: &mut Bench) -> Verdict {
         bench.applied(ended_at(n, RunStatus::Succeeded, at));
         bench.applied(ended_at(n + 10, RunStatus::Failed, at + 5));
     }
-    let beyond = |keep| bench.ended_beyond(RunStatus::Succeeded, keep);
+    let beyond = |keep| bench.ended_beyond(RunStatus::Succeeded, keep, false);
     assert_eq!(
         [0, 1, 2, 3].map(beyond),
         [Some(40), Some(30), Some(10), None].map(|t| t.map(Millis))
     );
-    assert_eq!(bench.ended_beyond(RunStatus::Failed, 0), Some(Millis(45)));
-    assert_eq!(bench.ended_beyond(RunStatus::Cancelled, 0), None);
+    assert_eq!(bench.ended_beyond(RunStatus::Failed, 0, false), Some(Millis(45)));
+    assert_eq!(bench.ended_beyond(RunStatus::Cancelled, 0, false), None);
     bench.applied(create(row(run(20))));
     let fates = bench.fates(&[run(20), run(9), run(2), run(20)]);
     assert_eq!(fates, [Fate::Open, Fate::Unknown, Fate::Ended(Millis(10)), Fate::Open]);
+    Verdict::Passed
+}
+
+fn notifications_are_counted_and_deleted_apart(bench: &mut Bench) -> Verdict {
+    for (n, at) in [(1, 40), (2, 10), (3, 30), (4, 20)] {
+        let Commit { mut row, .. } = ended_at(n, RunStatus::Failed, at);
+        let is_notification = n > 2;
+        if let Some(row) = row.as_mut().filter(|_| is_notification) {
+            row.workflow = notify_workflow();
+        }
+        bench.applied(Commit { row, ..ended_at(n, RunStatus::Failed, at) });
+    }
+    bench.applied(create(RunRow { workflow: notify_workflow(), ..row(run(5)) }));
+    let totals = bench.totals();
+    assert_eq!(totals.runs, BTreeMap::from([("failed".to_owned(), 2)]));
+    let told = [("failed".to_owned(), 2), ("pending".to_owned(), 1)];
+    assert_eq!(totals.notifications, BTreeMap::from(told));
+    let beyond = |of| [0, 1, 2].map(|keep| bench.ended_beyond(RunStatus::Failed, keep, of));
+    assert_eq!(beyond(false), [Some(40), Some(10), None].map(|at| at.map(Millis)));
+    assert_eq!(beyond(true), [Some(30), Some(20), None].map(|at| at.map(Millis)));
+    let notifications = ask(Old::Notifications(RunStatus::Failed), Millis(30));
+    assert_eq!(bench.prune(notifications).runs, [run(4)]);
+    assert_eq!(bench.prune(failed(LATER)).runs, [run(2), run(1)]);
+    assert_eq!(listed(bench), [run(5), run(3)]);
+    assert_eq!(bench.totals().runs, BTreeMap::new());
     Verdict::Passed
 }
 

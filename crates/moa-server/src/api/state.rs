@@ -80,8 +80,10 @@ impl From<NodeStatus> for NodeState {
 /// Numbers for the whole store.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TotalsState {
-    /// Runs by status.
+    /// Runs by status, but for notifications.
     runs: BTreeMap<String, u64>,
+    /// Runs of moa's own that tell people something (workflow `moa-notify`), by status.
+    notifications: BTreeMap<String, u64>,
     /// Tasks that can be claimed.
     ready: u64,
     /// Attempts running.
@@ -98,6 +100,7 @@ impl From<Totals> for TotalsState {
     fn from(totals: Totals) -> Self {
         Self {
             runs: totals.runs,
+            notifications: totals.notifications,
             ready: totals.ready,
             running: totals.running,
             timers: totals.timers,

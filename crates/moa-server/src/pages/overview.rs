@@ -6,6 +6,7 @@ use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::{Millis, Span};
+use moa_core::workflow::notify_workflow;
 use moa_engine::series::{Bucket, Range};
 use moa_ports::views::{ASKS_MAX, RunFilter, RunSummary, Totals};
 use moa_view::node::NodeStatus;
@@ -205,7 +206,8 @@ fn hour(buckets: &[Bucket]) -> Markup {
 }
 
 async fn list(app: &App, statuses: &[RunStatus], limit: usize) -> Result<Vec<RunSummary>> {
-    let filter = RunFilter { statuses: statuses.to_vec(), limit, ..RunFilter::default() };
+    let except = Some(notify_workflow());
+    let filter = RunFilter { statuses: statuses.to_vec(), except, limit, ..RunFilter::default() };
     Ok(app.reader().views.runs(&filter).await?)
 }
 

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use moa_core::ids::Name;
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
+use moa_core::workflow::{NOTIFY_WORKFLOW, notify_workflow};
 use moa_ports::search::{Found, TEXT_CHARS_MAX};
 use moa_ports::views::{RunFilter, RunSummary};
 use moa_view::{now, text};
@@ -78,6 +79,7 @@ pub async fn show(
         statuses: statuses(&wanted.status)?,
         workflow: given(&wanted.workflow).as_deref().map(name).transpose()?,
         before: given(&wanted.cursor).as_deref().map(cursor).transpose()?,
+        except: wanted.workflow.is_empty().then(notify_workflow),
         limit: RUNS,
         ..RunFilter::default()
     };
@@ -152,6 +154,10 @@ fn search(wanted: &Wanted, names: &[Name]) -> Markup {
                 option value="" { "All workflows" }
                 @for name in names {
                     option value=(name) selected[name.as_str() == wanted.workflow] { (name) }
+                }
+                // Not among the others: they are moa's own.
+                option value=(NOTIFY_WORKFLOW) selected[wanted.workflow == NOTIFY_WORKFLOW] {
+                    "Notifications (" (NOTIFY_WORKFLOW) ")"
                 }
             }
             @if !wanted.status.is_empty() {

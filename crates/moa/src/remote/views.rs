@@ -230,7 +230,7 @@ impl Views for Remote {
         not_told("what may be deleted")
     }
 
-    async fn ended_beyond(&self, _status: RunStatus, _keep: u64) -> Result<Option<Millis>> {
+    async fn ended_beyond(&self, _: RunStatus, _: u64, _: bool) -> Result<Option<Millis>> {
         not_told("what may be deleted")
     }
 

@@ -238,6 +238,36 @@ fn a_test_says_what_came_of_it() {
 }
 
 #[test]
+fn what_is_told_is_not_counted_among_what_was_asked_for() {
+    let receiver = Receiving::new(|_| Some("400 Bad"));
+    let project = project(&receiver.url, "types: run.succeeded");
+    let node = up(&project);
+    let (api, browser) =
+        (Api::with_role(&project, &node, "viewer"), Browser::new(&project, &node, "viewer"));
+    project.call(&["run", "work"]).expect(0);
+    let dead = |page: &Json| page["totals"]["notifications"]["failed"] == 1;
+    let state = api.until("/api/v1/state", dead);
+    assert_eq!(state["totals"]["runs"], json!({"succeeded": 1}));
+    let overview = api.get("/api/v1/overview").expect(200).json();
+    assert_eq!(overview["failed"], json!([]), "{overview}");
+    let metrics = api.get("/metrics").expect(200).body;
+    for line in [
+        "orchestrator_workflows_total{status=\"succeeded\"} 1",
+        "orchestrator_success_rate 1.0",
+        "orchestrator_workflow_duration_seconds_count 1",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    assert!(!metrics.contains("orchestrator_workflows_total{status=\"failed\"} 1"), "{metrics}");
+    let failed = "class=\"run status-failed";
+    for path in ["/runs", "/"] {
+        let shown = browser.page(path);
+        assert!(!shown.contains("moa-notify</a>") && !shown.contains(failed), "{path}: {shown}");
+    }
+    assert!(browser.page("/runs?workflow=moa-notify").contains("moa-notify</a>"));
+}
+
+#[test]
 fn the_pages_tell_what_the_api_tells_and_do_what_it_does() {
     let answer = |n| Some(["400 Bad", "410 Gone", "200 OK"][usize::min(n, 2)]);
     let receiver = Receiving::new(answer);
