@@ -21,6 +21,7 @@ use moa_engine::meter::Meter;
 use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::WorkflowVersion;
+use moa_ports::triggers::TriggerRow;
 use moa_ports::views::Views;
 use moa_view::audit::Verdict;
 use moa_view::exit::Result;
@@ -69,6 +70,12 @@ pub trait Control: Send + Sync {
 
     /// Takes every secret that is known out of a version of a workflow, whose plan stays one.
     async fn redact_version(&self, version: WorkflowVersion) -> Result<WorkflowVersion>;
+
+    /// The same of plans; `None` = it is none without the secrets in it.
+    async fn redact_plans(&self, plans: Vec<Plan>) -> Result<Vec<Option<Plan>>>;
+
+    /// The same of triggers as the store has them.
+    async fn redact_triggers(&self, rows: Vec<TriggerRow>) -> Result<Vec<TriggerRow>>;
 
     /// How the secrets are, without their values.
     async fn secrets(&self) -> Result<Vec<SecretLine>>;
@@ -202,7 +209,7 @@ pub trait Control: Send + Sync {
     /// Does a job out of turn; answers when it is done.
     async fn run_job(&self, name: &str) -> Result<JobStatus>;
 
-    /// The workflows of the project's files, by name.
+    /// The workflows of the project's files, by name; their diagnostics without secrets.
     async fn workflows(&self) -> Result<Vec<FileWorkflow>>;
 
     /// One of them; `None` = there is no file of that name.
@@ -227,7 +234,8 @@ pub trait Control: Send + Sync {
     /// A plan as a drawing.
     fn draw(&self, plan: &Plan, language: Drawing) -> String;
 
-    /// The agents that it knows, those that are part of moa included.
+    /// The agents that it knows, those that are part of moa included; what they say of themselves to
+    /// people without secrets.
     async fn agents(&self) -> BTreeMap<Name, Arc<AgentSpec>>;
 
     /// The attempt logs of a run, by step, iteration and attempt.

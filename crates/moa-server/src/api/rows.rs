@@ -1,10 +1,13 @@
 //! Rows of the store, for commands of moa on other machines.
 
 use axum::extract::State;
+use moa_ports::triggers::{TriggerFilter, TriggerRow};
 use moa_view::rows::{self, Ask, Question};
+use moa_view::trigger::Known;
 use serde_json::Value;
 
 use crate::App;
+use crate::api::triggers::seen;
 use crate::api::workflows::writes;
 use crate::auth::Identity;
 use crate::auth::role::Role;
@@ -17,7 +20,7 @@ use crate::extract::Json;
 /// the row as the store has it. Its form belongs to the version of moa (`format`); programs use the
 /// other paths, which stay. The audit log takes the role admin; who may only look sees the files of
 /// agents without addresses, and without the values of headers and variables; who could not write a
-/// workflow sees it without the secrets that the node knows.
+/// workflow or a trigger sees it without the secrets that the node knows.
 #[utoipa::path(
     post, path = "/api/v1/rows", tag = "state",
     request_body = Object,
@@ -58,7 +61,23 @@ pub async fn ask(
             }
             rows::json(kept)?
         }
+        Ask::Trigger(id) => {
+            let row = app.reader().views.trigger(id).await?;
+            rows::json(triggers(&app, &who, row.into_iter().collect()).await?.pop())?
+        }
+        Ask::Triggers(filter) => {
+            let limit = filter.limit.clamp(1, rows::ROWS_MAX);
+            let found = app.reader().views.triggers(&TriggerFilter { limit, ..filter }).await?;
+            rows::json(triggers(&app, &who, found).await?)?
+        }
         ask => rows::answer(&*app.reader().views, ask).await?.unwrap_or_default(),
     };
     Ok(Json(answer))
+}
+
+/// Triggers as somebody may see them.
+async fn triggers(app: &App, who: &Identity, rows: Vec<TriggerRow>) -> Result<Vec<TriggerRow>> {
+    let known = rows.into_iter().map(|row| Known { spec: row.spec.clone(), row: Some(row) });
+    let seen = seen(app, who, known.collect()).await?;
+    Ok(seen.into_iter().filter_map(|known| known.row).collect())
 }

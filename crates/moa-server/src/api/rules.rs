@@ -52,10 +52,15 @@ pub struct RuleChange {
     get, path = "/api/v1/rules", tag = "rules", params(Part),
     responses((status = 200, description = "By name", body = RuleList)),
 )]
-pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<RuleList>> {
+pub async fn list(
+    State(app): State<App>,
+    who: Identity,
+    Query(part): Query<Part>,
+) -> Result<Json<RuleList>> {
     let mut all = triggers::known(&app, None).await?;
     all.retain(|known| known.spec.rule);
     let (all, next) = part.of(all, |rule| rule.spec.name.to_string())?;
+    let all = triggers::seen(&app, &who, all).await?;
     let rules = all.iter().map(|rule| app.control().rule_document(rule)).collect();
     Ok(Json(RuleList { rules, next }))
 }
@@ -75,8 +80,14 @@ async fn find(app: &App, text: &str) -> Result<Known> {
     params(("rule" = String, Path, description = "Its name")),
     responses((status = 200, description = "As `moa rules show --json` tells it", body = Object)),
 )]
-pub async fn get(State(app): State<App>, Path(rule): Path<String>) -> Result<Json<Value>> {
-    Ok(Json(app.control().rule_document(&find(&app, &rule).await?)))
+pub async fn get(
+    State(app): State<App>,
+    who: Identity,
+    Path(rule): Path<String>,
+) -> Result<Json<Value>> {
+    let found = triggers::seen(&app, &who, vec![find(&app, &rule).await?]).await?;
+    let document = found.first().map(|rule| app.control().rule_document(rule));
+    Ok(Json(document.unwrap_or_default()))
 }
 
 async fn put(

@@ -160,7 +160,8 @@ impl Node {
         }
         let behind = self.look_again(&mut watched).await;
         let (hash, agents) = made(&watched, file, &path, &text)?;
-        let warnings: Vec<String> = [behind, warning(&watched)].into_iter().flatten().collect();
+        let warning = Self::hidden(&self.secrets, warning(&watched)).await;
+        let warnings: Vec<String> = [behind, warning].into_iter().flatten().collect();
         Ok(Edit::Written(Written {
             created: before.is_none(),
             changed: known.as_deref() != Some(edited.tag.as_str()),

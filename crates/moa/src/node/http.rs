@@ -24,6 +24,7 @@ use moa_engine::meter::Meter;
 use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::WorkflowVersion;
+use moa_ports::triggers::TriggerRow;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::auth::refusals::Refusal;
@@ -282,6 +283,17 @@ impl Served {
     ) -> Result<T> {
         let layout = self.layout.clone();
         aside(move || work(&layout)).await
+    }
+
+    /// Workflows with the texts of their files, and without the secrets in what is wrong with them.
+    async fn with_texts(&self, mut found: Vec<FileWorkflow>) -> Result<Vec<FileWorkflow>> {
+        let problems = found.iter_mut().map(|one| std::mem::take(&mut one.problems)).collect();
+        let problems = Node::redacted_problems(self.node.clone(), problems).await?;
+        for (one, problems) in found.iter_mut().zip(problems) {
+            one.problems = problems;
+        }
+        self.with_files(|layout| Ok(found.into_iter().map(|one| with_file(layout, one)).collect()))
+            .await
     }
 }
 
@@ -576,6 +588,14 @@ impl Control for Served {
         Node::redacted_version(self.node.clone(), version).await
     }
 
+    async fn redact_plans(&self, plans: Vec<Plan>) -> Result<Vec<Option<Plan>>> {
+        Node::redacted_plans(self.node.clone(), plans).await
+    }
+
+    async fn redact_triggers(&self, rows: Vec<TriggerRow>) -> Result<Vec<TriggerRow>> {
+        Node::redacted_triggers(self.node.clone(), rows).await
+    }
+
     async fn fleet(&self) -> Fleet {
         self.node.fleet()
     }
@@ -654,14 +674,12 @@ impl Control for Served {
         let names: std::collections::BTreeSet<&Name> = names.collect();
         let found: Vec<_> = names.into_iter().filter_map(|name| known(&watched, name)).collect();
         drop(watched);
-        self.with_files(|layout| Ok(found.into_iter().map(|one| with_file(layout, one)).collect()))
-            .await
+        self.with_texts(found).await
     }
 
     async fn workflow(&self, name: Name) -> Result<Option<FileWorkflow>> {
         let found = known(&*self.looked().await?.watched.lock().await, &name);
-        let Some(found) = found else { return Ok(None) };
-        self.with_files(|layout| Ok(Some(with_file(layout, found)))).await
+        Ok(self.with_texts(found.into_iter().collect()).await?.pop())
     }
 
     async fn files(&self, settings: bool, whole: bool) -> Result<Vec<ProjectFile>> {
@@ -672,7 +690,8 @@ impl Control for Served {
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>> {
         let project = self.looked().await?.watched.lock().await.project.clone();
         let check = move |_: &Layout| Ok(project::check_text(&project, &name, text).json());
-        self.with_files(check).await
+        let found = vec![self.with_files(check).await?];
+        Ok(Node::redacted_problems(self.node.clone(), found).await?.concat())
     }
 
     fn check_params(
@@ -692,7 +711,7 @@ impl Control for Served {
     }
 
     async fn agents(&self) -> BTreeMap<Name, Arc<AgentSpec>> {
-        self.node.worker.agents()
+        Node::shown_agents(self.node.clone()).await
     }
 
     async fn logs(&self, run: RunId) -> Result<Vec<AttemptLog>> {

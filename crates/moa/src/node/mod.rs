@@ -165,7 +165,9 @@ impl Node {
     pub async fn refresh(&self) -> Result<Option<String>> {
         let mut watched = self.watched.lock().await;
         self.look(&mut watched).await?;
-        Ok(warning(&watched))
+        let warning = warning(&watched);
+        drop(watched);
+        Ok(Self::hidden(&self.secrets, warning).await)
     }
 
     async fn look(&self, watched: &mut Watched) -> Result<()> {
@@ -176,6 +178,7 @@ impl Node {
     fn look_at_files(&self, watched: &mut Watched) -> Result<()> {
         let Some(change) = watched.look()? else { return Ok(()) };
         if let Some(warning) = warning(watched) {
+            let warning = self.secrets.redactor().text(&warning).into_owned();
             tracing::warn!("a change of the project's files is not used\n{warning}");
         }
         if change.agents {
@@ -230,7 +233,13 @@ impl Node {
         let name = &start.workflow;
         let plan = match &start.version {
             Some(version) => plan(&self.kept(name, version).await?)?,
-            None => self.served(&watched, name)?.plan.clone(),
+            None => match self.served(&watched, name) {
+                Ok(served) => served.plan.clone(),
+                Err(mut failure) => {
+                    failure.detail = Self::hidden(&self.secrets, failure.detail).await;
+                    return Err(failure);
+                }
+            },
         };
         let path = format!("workflows/{name}.");
         let warning = watched.problems.errors().only(|file| file.starts_with(&path));
@@ -247,6 +256,7 @@ impl Node {
         drop(watched);
         self.refuse_paused(&used)?;
         self.make_room(used).await?;
+        let warning = Self::hidden(&self.secrets, warning).await;
         let key = start.idempotency_key.clone();
         let request = StartRequest {
             workflow: start.workflow.clone(),
@@ -439,12 +449,15 @@ impl Node {
         let engine = self.engine.status().await;
         let watched = self.watched.lock().await;
         let workflows = watched.project.workflows.iter();
+        let workflows = workflows.map(|(name, w)| (name.clone(), w.plan.hash)).collect();
+        let warning = warning(&watched);
+        drop(watched);
         NodeStatus {
             info: self.info.clone(),
             engine,
             max_running: self.max_running,
-            workflows: workflows.map(|(name, w)| (name.clone(), w.plan.hash)).collect(),
-            warning: warning(&watched),
+            workflows,
+            warning: Self::hidden(&self.secrets, warning).await,
             paused: self.paused.all(),
             traces: self.jobs.traces.status(),
         }

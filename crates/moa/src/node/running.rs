@@ -111,6 +111,7 @@ impl Running {
         let warning = warning(&watched);
         versions::keep(&mut watched, &stores).await?;
         let (secrets, vault) = secrets::open(&layout, settings, &stores).await?;
+        let warning = Node::hidden(&secrets, warning).await;
         let (known, mine) = (&watched.project, secrets.clone());
         let worker = Worker::new(&layout, settings, id, &stores, known, mine)?;
         let open_runs = open_runs(&*stores.views).await?;

@@ -6,6 +6,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::json;
+
 use crate::http::Api;
 use crate::project::{Node, Project, Said};
 
@@ -122,8 +124,7 @@ fn reflect(mut stream: TcpStream) {
     });
     let mut body = vec![0; length.unwrap_or(0)];
     let _ = stream.read_exact(&mut body);
-    let said =
-        serde_json::json!({"head": text, "body": String::from_utf8_lossy(&body)}).to_string();
+    let said = json!({"head": text, "body": String::from_utf8_lossy(&body)}).to_string();
     let _ = write!(
         stream,
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
@@ -295,4 +296,108 @@ fn planted_secrets_are_nowhere_in_what_moa_writes_or_says() {
     let (_, said) = node.stop();
     nothing_in("what the node says at its end", said.as_bytes());
     nothing_beneath(&project.root);
+}
+
+/// A secret that stands as it is in files, and what is known of it.
+const WRITTEN: &str = "plugh-secret-word";
+
+/// A project in which somebody has written a secret wherever a text can stand.
+fn written_out() -> Project {
+    let workflow = format!(
+        "name: The {WRITTEN} title\ndescription: About {WRITTEN}\nparams:\n\
+         \x20 key: {{type: string, default: {WRITTEN}, description: such as {WRITTEN}}}\n\
+         \x20 pick: {{enum: [a, {WRITTEN}], default: {WRITTEN}}}\n\
+         schedule: {{cron: '0 9 * * *', params: {{key: {WRITTEN}}}}}\n\
+         on:\n\
+         \x20 - {{id: order, event: shop.order, match: event.data.key == '{WRITTEN}', params: {{key: {WRITTEN}}}}}\n\
+         steps:\n\
+         \x20 - {{id: say, name: Say {WRITTEN}, run: 'echo {WRITTEN}', env: {{A: {WRITTEN}}}}}\n\
+         \x20 - {{id: maybe, condition: \"params.key == '{WRITTEN}'\", run: 'true'}}\n\
+         \x20 - {{id: ask, approve: 'Is it {WRITTEN}?'}}\n"
+    );
+    let project = Project::with("open", &workflow);
+    project.write(".env", &format!("PRINTER={WRITTEN}\n"));
+    project.workflow(
+        "uses",
+        "steps:\n  - {id: say, run: 'true', env: {P: '${{ secrets.PRINTER }}'}}\n",
+    );
+    project
+        .workflow("broken", &format!("steps:\n  - {{id: say, run: 'true', timeout: {WRITTEN}}}\n"));
+    project.write(
+        "agents/printer.yaml",
+        &format!("command: [sh, -c, 'echo {WRITTEN}']\ndescription: With {WRITTEN}\n"),
+    );
+    project
+}
+
+#[test]
+fn what_somebody_has_written_out_is_for_who_may_write_it() {
+    let project = written_out();
+    let node = project.up();
+    let operator = Api::with_role(&project, &node, "operator");
+    let rule = json!({"name": "writes", "run": "open", "on": {
+        "event": "shop.sale", "match": format!("event.data.key == '{WRITTEN}'"),
+        "params": {"key": WRITTEN},
+    }});
+    operator.post("/api/v1/rules", &rule).expect(201);
+    let broken = operator.post("/api/v1/workflows/broken/execute", &json!({}));
+    assert!(broken.body.contains("MOA0") && !broken.body.contains(WRITTEN), "{}", broken.body);
+    let reason = json!({"reason": format!("It is {WRITTEN}")});
+    operator.post("/api/v1/triggers/rule%3Awrites/pause", &reason).expect(200);
+    let (_, _, table) = moa_server::table();
+    let looks = table.iter().filter(|row| row.method == "GET" && !row.path.ends_with("/stream"));
+    let paths: Vec<String> = looks.flat_map(|row| written_paths(&row.path)).collect();
+    // Operators write rules.
+    let viewer = Api::with_role(&project, &node, "viewer");
+    for (api, writes) in [(viewer, false), (operator, true)] {
+        let mut read = 0;
+        for path in paths.iter().filter(|path| !writes || !path.contains("rule")) {
+            let said = api.get(path);
+            let mut body = said.body.clone();
+            if writes && let Some(at) = body.find("rule:writes") {
+                body.truncate(at);
+            }
+            assert!(!body.contains(WRITTEN), "{path}: {}", around(&body));
+            read += usize::from(said.status == 200);
+        }
+        assert!(read > 60, "{read} of the routes were read");
+        for ask in [json!({"triggers": {"limit": 100}}), json!("files")] {
+            let question = json!({"format": moa_view::rows::FORMAT, "ask": ask});
+            let said = api.post("/api/v1/rows", &question).expect(200).body;
+            assert!(said.contains("open"), "{said}");
+            let is_own = writes && said.contains("\"rule\":true");
+            assert!(is_own || !said.contains(WRITTEN), "{}", around(&said));
+        }
+    }
+    let admin = Api::with_role(&project, &node, "admin");
+    for path in ["/api/v1/workflows/open", "/api/v1/rules/writes", "/api/v1/agents/printer/source"]
+    {
+        let said = admin.get(path).expect(200).body;
+        assert!(said.contains(WRITTEN), "who writes {path} sees it: {said}");
+    }
+}
+
+fn around(text: &str) -> &str {
+    let at = text.find(WRITTEN).unwrap_or_default();
+    let start = text.floor_char_boundary(at.saturating_sub(200));
+    &text[start..text.ceil_char_boundary(at + 100)]
+}
+
+/// What a path of the table is asked with.
+fn written_paths(path: &str) -> Vec<String> {
+    let path = path.replace("{rule}", "writes").replace("{agent}", "printer");
+    let mut paths = vec![path];
+    for (name, values) in [
+        ("{workflow}", &["open", "broken", "uses"][..]),
+        ("{trigger}", &["rule%3Awrites", "open%2Fschedule", "open%2Forder"]),
+        ("{name}", &["rule%3Awrites"]),
+    ] {
+        let one = |path: String| match path.contains(name) {
+            true => values.iter().map(|value| path.replace(name, value)).collect(),
+            false => vec![path],
+        };
+        paths = paths.into_iter().flat_map(one).collect();
+    }
+    paths.retain(|path| !path.contains('{'));
+    paths
 }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::App;
 use crate::api::files::{self, DeletedFile, Deletion, answer, expected, text_of};
 use crate::api::runs::list::name;
+use crate::api::workflows::redacted;
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
 use crate::control::{Expect, FileOf, Written};
@@ -92,7 +93,8 @@ pub async fn register(
 
 /// The text of an agent's file
 ///
-/// Its `ETag` is what `If-Match` of a change takes.
+/// Its `ETag` is what `If-Match` of a change takes. Secrets that the node knows are shown to nobody who
+/// could not write it.
 #[utoipa::path(
     get, path = "/api/v1/agents/{agent}/source", tag = "agents",
     params(("agent" = String, Path, description = "The file's id")),
@@ -103,12 +105,19 @@ pub async fn register(
 )]
 pub async fn source(
     State(app): State<App>,
+    who: Identity,
     Path(agent): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let name = name(&agent)?;
+    let writes = who.may_ask("PUT", &format!("/api/v1/agents/{agent}/source"), None);
     match app.control().file(FileOf::Agent(name)).await? {
-        Some((text, tag)) => Ok(tag_response(&headers, &tag, || files::text(text))),
+        Some((mut text, tag)) => {
+            if !writes {
+                text = redacted(&app, &text).await;
+            }
+            Ok(tag_response(&headers, &tag, || files::text(text)))
+        }
         None => {
             // It is known: then it is part of moa, or stands in a file with others.
             super::find(&app, &agent).await?;

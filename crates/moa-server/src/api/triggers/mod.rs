@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::paging::{Part, no_cursor};
 use super::runs::list::{limit, name};
+use super::workflows::writes;
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
@@ -50,6 +51,41 @@ pub async fn known(app: &App, workflow: Option<moa_core::ids::Name>) -> Result<V
     Ok(there.map(|row| Known { spec: row.spec.clone(), row: Some(row) }).collect())
 }
 
+/// Triggers as somebody may see them: who could not write one sees nothing in it that the node knows
+/// as a secret.
+///
+/// # Errors
+/// They can't be looked through.
+pub async fn seen(app: &App, who: &Identity, mut all: Vec<Known>) -> Result<Vec<Known>> {
+    let foreign = |known: &Known| match known.spec.rule {
+        true => !who.may_ask("PUT", &format!("/api/v1/rules/{}", known.spec.name), None),
+        false => !writes(who, known.spec.workflow.as_str()),
+    };
+    let (mut places, mut rows) = (Vec::new(), Vec::new());
+    for (i, known) in all.iter().enumerate().filter(|(_, known)| foreign(known)) {
+        places.extend(known.row.is_some().then_some(i));
+        rows.extend(known.row.clone());
+    }
+    let rows = app.control().redact_triggers(rows).await?;
+    for (i, row) in places.into_iter().zip(rows) {
+        all[i] = Known { spec: row.spec.clone(), row: Some(row) };
+    }
+    Ok(all)
+}
+
+/// What a program is told of a trigger by whom it may be seen so.
+async fn documents(app: &App, who: &Identity, all: Vec<Known>, now: Millis) -> Result<Vec<Value>> {
+    // What it says has the same identity, whoever sees it.
+    let revisions: Vec<String> = all.iter().map(|k| k.spec.revision().to_string()).collect();
+    let seen = seen(app, who, all).await?;
+    let with = |(known, revision): (&Known, String)| {
+        let mut document = known.json(now);
+        document["revision"] = revision.into();
+        document
+    };
+    Ok(seen.iter().zip(revisions).map(with).collect())
+}
+
 /// The trigger that a path names: `WORKFLOW/NAME` (as one part: `WORKFLOW%2FNAME`), its id, or the
 /// workflow when that has one only.
 ///
@@ -73,6 +109,15 @@ pub async fn find(app: &App, text: &str) -> Result<Known> {
             Err(Problem::invalid(text).hint("name one of them, its slash as %2F"))
         }
     }
+}
+
+/// The same as somebody may see it.
+///
+/// # Errors
+/// As of both.
+pub async fn find_seen(app: &App, who: &Identity, text: &str) -> Result<Known> {
+    let found = find(app, text).await?;
+    Ok(seen(app, who, vec![found.clone()]).await?.pop().unwrap_or(found))
 }
 
 /// Triggers.
@@ -113,11 +158,9 @@ async fn all(app: &App, who: &Identity, filter: Filter, clocks: bool) -> Result<
     let name = |known: &Known| format!("{} {}", known.spec.workflow, known.spec.label());
     let (known, next) = part.of(known, name)?;
     let now = now();
-    let mut triggers = Vec::with_capacity(known.len());
-    for known in &known {
-        let mut row = known.json(now);
+    let mut triggers = documents(app, who, known.clone(), now).await?;
+    for (row, known) in triggers.iter_mut().zip(&known) {
         row["missed_7d"] = missed_lately(&*app.reader().views, known, now).await?.into();
-        triggers.push(row);
     }
     Ok(Json(TriggerList { triggers, next }))
 }
@@ -154,8 +197,13 @@ pub async fn schedules(
     params(("trigger" = String, Path, description = "`WORKFLOW%2FNAME`, its id, or the workflow")),
     responses((status = 200, description = "The trigger", body = Object)),
 )]
-pub async fn get(State(app): State<App>, Path(trigger): Path<String>) -> Result<Json<Value>> {
-    Ok(Json(find(&app, &trigger).await?.json(now())))
+pub async fn get(
+    State(app): State<App>,
+    who: Identity,
+    Path(trigger): Path<String>,
+) -> Result<Json<Value>> {
+    let known = vec![find(&app, &trigger).await?];
+    Ok(Json(documents(&app, &who, known, now()).await?.pop().unwrap_or_default()))
 }
 
 /// Which slots to come.
@@ -335,10 +383,11 @@ pub struct About {
 )]
 pub async fn why(
     State(app): State<App>,
+    who: Identity,
     Path(trigger): Path<String>,
     Query(about): Query<About>,
 ) -> Result<Json<Value>> {
-    let known = find(&app, &trigger).await?;
+    let known = find_seen(&app, &who, &trigger).await?;
     let Some(text) = about.at else {
         let held_back = app.control().held_back().await;
         let reasons = known.stored()?.map(|trigger| trigger.why(now(), held_back));

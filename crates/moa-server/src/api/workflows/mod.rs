@@ -86,9 +86,14 @@ pub struct WorkflowList {
     get, path = "/api/v1/workflows", tag = "workflows", params(Part),
     responses((status = 200, description = "Those of the project's files", body = WorkflowList)),
 )]
-pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<WorkflowList>> {
+pub async fn list(
+    State(app): State<App>,
+    who: Identity,
+    Query(part): Query<Part>,
+) -> Result<Json<WorkflowList>> {
     let files = app.control().workflows().await?;
     let (files, next) = part.of(files, |file| file.name.to_string())?;
+    let files = seen(&app, &who, files).await?;
     Ok(Json(WorkflowList { workflows: files.into_iter().map(WorkflowItem::from).collect(), next }))
 }
 
@@ -162,13 +167,13 @@ pub async fn get(
                 served: Some(served),
                 file: None,
             };
-            (WorkflowItem::from(kept), Some(source))
+            (item(&app, &who, kept).await?, Some(source))
         }
         None => {
             let file = file(&app, &workflow).await?;
             let own = file.file.as_ref().map(|(own, _)| own.clone());
             let source = own.or_else(|| file.served.as_ref().map(|(_, served)| served.clone()));
-            (WorkflowItem::from(file), source)
+            (item(&app, &who, file).await?, source)
         }
     };
     if let Some(source) = source.filter(|_| asked.source) {
@@ -209,6 +214,57 @@ pub async fn source(
 /// Whether somebody may write a workflow: who does takes what is there, and writes all of it back.
 pub fn writes(who: &Identity, workflow: &str) -> bool {
     who.may_ask("PUT", &format!("/api/v1/workflows/{workflow}/source"), None)
+}
+
+/// Workflows as somebody may see them: of one that is none without the secrets in it, nothing is said.
+async fn seen(app: &App, who: &Identity, files: Vec<FileWorkflow>) -> Result<Vec<FileWorkflow>> {
+    hidden(app, files, |file| !writes(who, file.name.as_str())).await
+}
+
+/// Workflows of which some show no secret that the node knows.
+///
+/// # Errors
+/// They can't be looked through.
+pub async fn hidden(
+    app: &App,
+    mut files: Vec<FileWorkflow>,
+    of: impl Fn(&FileWorkflow) -> bool,
+) -> Result<Vec<FileWorkflow>> {
+    let plans = files.iter().filter(|file| of(file)).filter_map(|file| file.served.as_ref());
+    let plans = plans.map(|(plan, _)| plan.clone()).collect();
+    let mut plans = app.control().redact_plans(plans).await?.into_iter();
+    for file in files.iter_mut().filter(|file| of(file) && file.served.is_some()) {
+        let plan = plans.next().flatten();
+        file.served = file.served.take().and_then(|(_, source)| Some((plan?, source)));
+    }
+    Ok(files)
+}
+
+async fn item(app: &App, who: &Identity, file: FileWorkflow) -> Result<WorkflowItem> {
+    let seen = seen(app, who, vec![file.clone()]).await?;
+    Ok(WorkflowItem::from(seen.into_iter().next().unwrap_or(file)))
+}
+
+/// A plan as somebody may see it.
+///
+/// # Errors
+/// It is none without the secrets in it.
+pub async fn seen_plan(app: &App, who: &Identity, plan: Plan) -> Result<Plan> {
+    if writes(who, plan.workflow.as_str()) {
+        return Ok(plan);
+    }
+    redacted_plan(app, plan).await
+}
+
+/// A plan without the secrets that the node knows.
+///
+/// # Errors
+/// It is none without them.
+pub async fn redacted_plan(app: &App, plan: Plan) -> Result<Plan> {
+    let name = plan.workflow.clone();
+    let clean = app.control().redact_plans(vec![plan]).await?.pop().flatten();
+    let text = || format!("{name} has secrets where its steps can't do without");
+    Ok(clean.ok_or_else(|| Failure::refused(text()).hint("who may write it reads its file"))?)
 }
 
 /// The text of a workflow as somebody may see it.
@@ -361,10 +417,12 @@ pub enum Format {
 )]
 pub async fn graph(
     State(app): State<App>,
+    who: Identity,
     Path(workflow): Path<String>,
     Query(asked): Query<Graph>,
 ) -> Result<Response> {
     let (plan, _) = version(&app, &workflow, asked.version.as_deref()).await?;
+    let plan = seen_plan(&app, &who, plan).await?;
     let language = match asked.format {
         Format::Mermaid => Drawing::Mermaid,
         Format::Dot => Drawing::Dot,

@@ -14,7 +14,7 @@ use moa_view::trigger::{Known, kind, when};
 
 use super::{Page, live, page, parts};
 use crate::App;
-use crate::api::triggers::known;
+use crate::api::triggers::{known, seen};
 use crate::auth::Identity;
 use crate::error::Result;
 
@@ -147,7 +147,7 @@ pub fn lateness(all: &[Known], now: Millis) -> Markup {
 pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let live = live::ask(&app).await?;
     let now = now();
-    let all = known(&app, None).await?;
+    let all = seen(&app, &who, known(&app, None).await?).await?;
     let (clocks, others): (Vec<&Known>, Vec<&Known>) =
         all.iter().partition(|known| known.spec.schedule().is_some());
     let body = html! {

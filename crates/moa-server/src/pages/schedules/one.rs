@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{act, path, state_word, words};
 use crate::App;
-use crate::api::triggers::find;
+use crate::api::triggers::find_seen;
 use crate::auth::Identity;
 use crate::error::{Problem, Result};
 use crate::extract::{Path, Query};
@@ -39,7 +39,7 @@ pub async fn show(
     Query(wanted): Query<Wanted>,
 ) -> Result<Markup> {
     let live = live::ask(&app).await?;
-    let known = find(&app, &name).await?;
+    let known = find_seen(&app, &who, &name).await?;
     let now = now();
     let outcomes = outcome(&wanted.outcome)?;
     let filter = OccurrenceFilter { outcomes, limit: OCCURRENCES, ..OccurrenceFilter::default() };

@@ -13,6 +13,9 @@ use crate::pages::parts;
 /// How the names of params begin in a form: so that no param is taken for a field of ours.
 pub const PARAM: &str = "p.";
 
+/// What stands where a secret was.
+const MARK: &str = "***";
+
 /// Bytes of JSON on one line of a field.
 const LINE_BYTES_MAX: usize = 60;
 
@@ -112,8 +115,16 @@ pub fn sent_bytes(text: &str) -> usize {
 fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
     let schema = &param.schema;
     let default = given.or(param.default.as_ref()).filter(|value| !value.is_null()).map(text);
-    let choices: Option<Vec<String>> =
-        schema.get("enum").and_then(Json::as_array).map(|all| all.iter().map(text).collect());
+    // A default with a secret is not shown; what is left empty is not given, and so has its default.
+    let default = default.filter(|text| given.is_some() || !text.contains(MARK));
+    let hidden = (given.is_none()
+        && default.is_none()
+        && param.default.as_ref().is_some_and(|d| !d.is_null()))
+    .then_some(MARK);
+    let choices: Option<Vec<String>> = schema
+        .get("enum")
+        .and_then(Json::as_array)
+        .map(|all| all.iter().map(text).filter(|choice| !choice.contains(MARK)).collect());
     let choices = choices.or_else(|| {
         (kind(schema) == Some("boolean")).then(|| vec!["true".to_owned(), "false".to_owned()])
     });
@@ -141,6 +152,7 @@ fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
                         && default.as_ref().is_none_or(|text| is_date(text));
                     input type=(if date { "date" } else { "text" }) id=(id) name=(id)
                         required[needed] autocomplete="off" maxlength=[number("maxLength")]
+                        placeholder=[hidden]
                         value=(default.unwrap_or_default());
                 },
                 kind => {
@@ -181,6 +193,13 @@ mod tests {
         assert!(!choice.contains(" required") && !choice.contains("<m>"), "{choice}");
         let yes = shown(json!({"type": "boolean"}), Some(json!(false)));
         assert!(yes.contains("value=\"false\" selected"), "{yes}");
+        let hidden = shown(json!({"type": "string"}), Some(json!("a ***")));
+        assert!(
+            hidden.contains("value=\"\"") && hidden.contains("placeholder=\"***\""),
+            "{hidden}"
+        );
+        let hidden = shown(json!({"enum": ["s", "***"]}), Some(json!("***")));
+        assert!(hidden.contains("–") && !hidden.contains("***"), "{hidden}");
         let list = shown(json!({"type": "array"}), Some(json!([1, 2])));
         assert!(list.contains("<textarea") && list.contains("[1,2]"), "{list}");
     }

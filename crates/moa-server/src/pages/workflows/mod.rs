@@ -20,6 +20,7 @@ use serde_json::Value as Json;
 use super::{Page, graph, live, page, parts, runs};
 use crate::App;
 use crate::api::runs::list::name;
+use crate::api::workflows::{hidden, redacted_plan};
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
 use crate::control::FileWorkflow;
@@ -73,6 +74,10 @@ impl Shown {
             Some(kept) => Some((reader::plan(&kept)?, kept.source)),
             None => file.as_ref().and_then(|file| file.served.clone()),
         };
+        let plan = match plan {
+            Some((plan, source)) => Some((redacted_plan(app, plan).await?, source)),
+            None => None,
+        };
         Ok(Self { name, file, plan, version })
     }
 
@@ -100,7 +105,7 @@ impl Shown {
 /// The list.
 pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let live = live::ask(&app).await?;
-    let files = app.control().workflows().await?;
+    let files = hidden(&app, app.control().workflows().await?, |_| true).await?;
     let now = now();
     let mut rows = Vec::new();
     for (i, file) in files.iter().enumerate() {
