@@ -59,6 +59,10 @@ pub trait Control: Send + Sync {
     /// Does something with a trigger; answers when it is durable.
     async fn trigger(&self, id: TriggerId, command: TriggerCommand) -> Result<TriggerAnswer>;
 
+    /// How long it is remembered what became of occurrences, as the settings say now; `None` = for
+    /// ever.
+    async fn occurrences_age(&self) -> Result<Option<Span>>;
+
     /// Does something with a rule; answers when it is durable.
     async fn rule(&self, request: RuleRequest) -> Result<RuleDone>;
 

@@ -8,6 +8,7 @@ pub mod activity;
 pub mod agent;
 pub mod attempts;
 pub mod audit;
+pub mod backfill;
 pub mod check_format;
 pub mod compare;
 pub mod deliveries;

@@ -7,7 +7,6 @@
 
 mod alerts;
 mod audit;
-mod backfills;
 mod backup;
 mod cli;
 mod cmd;

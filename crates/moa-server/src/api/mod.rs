@@ -62,6 +62,7 @@ fn runs(routes: Routes) -> Routes {
     routes
         .api(Least(Viewer), ByQuery(Runs), routes!(runs::list::list))
         .api(Least(Operator), ByBody(Runs), routes!(runs::start::start))
+        .api(Least(Operator), Runs, routes!(runs::bulk::preview))
         .api(Least(Operator), Runs, routes!(runs::bulk::bulk))
         .api(Least(Viewer), Runs, routes!(runs::get::get))
         .api(Least(Viewer), Runs, routes!(runs::get::document))
@@ -112,6 +113,7 @@ fn definitions(routes: Routes) -> Routes {
         .api(Least(Operator), Triggers, routes!(triggers::change::pause))
         .api(Least(Operator), Triggers, routes!(triggers::change::resume))
         .api(Least(Operator), Triggers, routes!(triggers::change::start))
+        .api(Least(Viewer), Triggers, routes!(triggers::preview::get))
         .api(Least(Operator), Triggers, routes!(triggers::change::backfill))
         .api(Least(Operator), Triggers, routes!(triggers::change::cancel_backfill))
         .api(Least(Viewer), Triggers, routes!(rules::test_trigger))

@@ -63,8 +63,8 @@ pub async fn show(
     who: Identity,
     Query(fields): Query<Fields>,
 ) -> Result<Markup> {
-    let (Wanted { act, .. }, runs) = wish(&app, &fields).await?;
-    let fit = runs.iter().filter(|run| act.fits(run.status)).count();
+    let (wanted, runs) = wish(&app, &fields).await?;
+    let (act, preview) = (wanted.act, wanted.preview(&runs));
     let body = html! {
         @if runs.is_empty() {
             (parts::empty("No run is checked", &html! { a href="/runs" { "Back to the runs" } }))
@@ -76,12 +76,12 @@ pub async fn show(
                 table {
                     thead { tr { th { "Run" } th { "Status" } th { "" } } }
                     tbody {
-                        @for Chosen { run, status, .. } in &runs {
+                        @for (Chosen { run, status, .. }, would) in runs.iter().zip(&preview.results) {
                             tr {
                                 td { (parts::run_link(*run)) }
                                 td { (parts::run_status(*status)) }
                                 td {
-                                    @if act.fits(*status) {
+                                    @if would.would() {
                                         input type="hidden" name="run" value=(run);
                                         (title(act))
                                     } @else { span class="dim" { "stays as it is" } }
@@ -91,19 +91,25 @@ pub async fn show(
                     }
                 }
                 p {
-                    @if fit > 0 { button class="button primary" { (title(act)) " " (fit) } " " }
+                    @if preview.fit > 0 {
+                        button class="button primary" { (title(act)) " " (preview.fit) } " "
+                    }
                     a class="button" href="/runs" { "Back" }
                 }
             }))
         }
     };
-    Ok(frame(&app, &who, title(act), body))
+    let named: Vec<String> = runs.iter().map(|run| run.run.to_string()).collect();
+    let (act, named) = (act.as_str(), named.join(","));
+    let json = format!("/api/v1/runs/bulk?action={act}&runs={named}");
+    Ok(frame(&app, &who, title(wanted.act), Some(json), body))
 }
 
-fn frame(app: &App, who: &Identity, name: &str, body: Markup) -> Markup {
+fn frame(app: &App, who: &Identity, name: &str, json: Option<String>, body: Markup) -> Markup {
     let title = format!("{name} several runs");
     let above = vec![("/runs".into(), "Runs".into())];
-    page(app, who, Page { nav: "/runs", title: &title, above, body: Some(body), ..Page::default() })
+    let body = Some(body);
+    page(app, who, Page { nav: "/runs", title: &title, above, json, body, ..Page::default() })
 }
 
 /// Does it, one run after the other; what can't be done with one stops none of the others.
@@ -128,7 +134,7 @@ pub async fn act(
         }
         p { a class="button" href="/runs" { "Back to the runs" } }
     };
-    Ok(frame(&app, &who, title(wanted.act), body))
+    Ok(frame(&app, &who, title(wanted.act), None, body))
 }
 
 fn became(done: &BulkResult) -> Markup {

@@ -14,7 +14,7 @@ use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
 use moa_core::schedule::Zone;
-use moa_core::time::Millis;
+use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
 use moa_engine::audit::{Actor, Came, Deed};
@@ -348,6 +348,11 @@ impl Control for Served {
             Reply::Triggered { answer } => Ok(*answer),
             _ => Err(unexpected()),
         }
+    }
+
+    async fn occurrences_age(&self) -> Result<Option<Span>> {
+        let node = self.looked().await?;
+        Ok(node.watched.lock().await.project.settings.retention.occurrences.age)
     }
 
     async fn rule(&self, request: RuleRequest) -> Result<RuleDone> {

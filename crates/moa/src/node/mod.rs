@@ -50,7 +50,6 @@ use moa_ports::views::Views;
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Mutex, broadcast, oneshot};
 
-use crate::backfills;
 use crate::config::Config;
 use crate::control::protocol::{NodeInfo, NodeStatus, StartRun};
 use crate::exit::{Exit, Failure, Result};
@@ -373,7 +372,7 @@ impl Node {
         if let TriggerCommand::Backfill(request) = &command
             && let Some(row) = self.views.trigger(id).await?
         {
-            backfills::check(&*self.views, &row, request, age).await?;
+            view::backfill::check(&*self.views, &row, request, age).await?;
         }
         Ok(self.engine.trigger(id, command).await?)
     }

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::Outcome;
+use moa_core::schedule::Reprocess;
 use moa_core::step::StepError;
 use moa_core::time::Span;
-use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
+use moa_core::trigger::{BackfillRequest, TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Priority;
 use moa_engine::handle::{Change, ForkFrom, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_ports::triggers::TriggerRow;
 use moa_server::auth::role::Role;
 use moa_server::auth::scope::Scope;
+use moa_view::backfill::Preview;
 use moa_view::node::{NodeStatus, PausedAgent, StartRun};
 use moa_view::rows::Ask;
 use reqwest::Method;
@@ -22,7 +24,7 @@ use serde_json::{Map, Value as Json, json};
 use zeroize::Zeroizing;
 
 use super::project::percent_encoded;
-use super::{Call, Remote};
+use super::{Call, Remote, answer};
 use crate::cmd::context::Me;
 use crate::cmd::token::Line as TokenLine;
 use crate::exit::{Failure, Result};
@@ -222,6 +224,30 @@ impl Remote {
                 self.backfill(id, begun.number).await
             }
         }
+    }
+
+    /// What a backfill would do.
+    pub async fn preview_backfill(
+        &self,
+        id: TriggerId,
+        request: &BackfillRequest,
+    ) -> Result<Preview> {
+        let path = format!("/api/v1/triggers/{id}/backfill");
+        let reprocess = match request.reprocess {
+            Reprocess::None => "none",
+            Reprocess::Failed => "failed",
+            Reprocess::All => "all",
+        };
+        let query = vec![
+            ("from", request.from.to_string()),
+            ("to", request.to.to_string()),
+            ("reverse", request.reverse.to_string()),
+            ("reprocess", reprocess.to_owned()),
+            ("forgotten", request.forgotten.to_string()),
+        ];
+        let (slots, mut head) = self.list_of::<Json>(&path, &query, "slots").await?;
+        head["slots"] = slots.into();
+        serde_json::from_value(head).map_err(|e| answer::not_understood(self, &path, &e))
     }
 
     async fn switch(&self, path: &str, body: Option<Json>) -> Result<TriggerAnswer> {

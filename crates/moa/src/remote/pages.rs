@@ -17,9 +17,22 @@ impl Remote {
     /// # Errors
     /// The node doesn't answer, or its list has no end.
     pub(super) async fn list<T: DeserializeOwned>(&self, path: &str, key: &str) -> Result<Vec<T>> {
+        Ok(self.list_of(path, &[], key).await?.0)
+    }
+
+    /// The same of what a query asks for; also answers what the last page says beside it.
+    ///
+    /// # Errors
+    /// The node doesn't answer, or its list has no end.
+    pub(super) async fn list_of<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&'static str, String)],
+        key: &str,
+    ) -> Result<(Vec<T>, Json)> {
         let (mut all, mut cursor) = (Vec::new(), None::<String>);
         for _ in 0..PAGES_MAX {
-            let mut query = vec![("limit", PAGE.to_string())];
+            let mut query = [query, &[("limit", PAGE.to_string())]].concat();
             query.extend(cursor.iter().map(|cursor| ("cursor", cursor.clone())));
             let mut page: Json = self.json(Call { query, ..Call::get(path) }).await?;
             let mut take = |key| page.get_mut(key).map(Json::take).unwrap_or_default();
@@ -28,7 +41,7 @@ impl Remote {
             all.extend(rows.map_err(|e| answer::not_understood(self, path, &e))?);
             match next {
                 // A node of before pages answers all at once, and names no next one.
-                Json::Null => return Ok(all),
+                Json::Null => return Ok((all, page)),
                 Json::String(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
                 _ => break,
             }

@@ -375,6 +375,8 @@ fn many_runs(c: &mut Contract, run: &str) {
     let would = c.call("POST", "/api/v1/runs/bulk", &[], Some(asked.clone())).expect(200).json();
     assert_eq!(would["dry_run"], true);
     assert!(would["fit"].as_u64() > Some(0), "{would}");
+    let path = "/api/v1/runs/bulk?action=cancel&status=open&workflow=hello";
+    assert_eq!(c.call("GET", path, &[], None).expect(200).json(), would);
     let tasks = c.call("GET", "/api/v1/tasks?workflow=hello", &[], None).expect(200).json();
     let waits = |task: &Json| task["step"] == "ask" && task["reason"].is_string();
     assert!(tasks["tasks"].as_array().is_some_and(|all| all.iter().any(waits)), "{tasks}");
@@ -498,6 +500,9 @@ fn triggers(c: &mut Contract) {
     c.call("GET", &at("/slots"), &[&name], None).expect(200);
     c.call("GET", &at("/why"), &[&name], None).expect(200);
     c.call("GET", &at("/why?at=2026-01-01T03:00"), &[&name], None).expect(200);
+    let would = at("/backfill?from=2026-01-01&to=2026-01-03&limit=1");
+    let would = c.call("GET", &would, &[&name], None).expect(200).json();
+    assert_eq!((&would["starts"], would["slots"].as_array().map(Vec::len)), (&json!(2), Some(1)));
     let range = json!({"from": "2026-01-01", "to": "2026-01-03"});
     let begun = c.call("POST", &at("/backfill"), &[&name], Some(range)).expect(200).json();
     assert_eq!(begun["slots"], 2);

@@ -8,9 +8,6 @@ use crate::every_page::{Busy, Way};
 use crate::http::Api;
 use crate::pages::Browser;
 
-/// Pages that only ask before something is done with what another page lists.
-const NONE: [&str; 1] = ["bulk"];
-
 /// Where a page says that its JSON is.
 fn json_of(page: &str) -> Option<String> {
     let start = "rel=\"alternate\" type=\"application/json\" href=\"";
@@ -40,6 +37,8 @@ fn key_data(busy: &Busy, name: &str) -> Vec<String> {
         "run-waits" => vec![asks],
         "run-running" => vec![prints],
         "run-failed" | "step-failed" => vec![broken, "no ink"],
+        "bulk" => vec![broken, "failed"],
+        "backfill" => vec!["2020-01-06T09:00:00+01:00", "2020-01-09T09:00:00+01:00"],
         "runs" => vec![drill, broken, asks, prints],
         "inbox" => vec![asks],
         "events" => vec![asks, prints],
@@ -69,7 +68,7 @@ fn every_page_leads_to_its_json() {
     let browser = Browser::new(&busy.project, &busy.node, "admin");
     let mut wrong = Vec::new();
     for page in busy.pages() {
-        if page.way != Way::SignedIn || page.status != 200 || NONE.contains(&page.name.as_str()) {
+        if page.way != Way::SignedIn || page.status != 200 {
             continue;
         }
         let body = browser.page(&page.path);
@@ -206,7 +205,19 @@ fn what_a_page_was_asked_for_is_asked_of_the_api_too() {
         ),
         (
             "/schedules/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10".into(),
-            "/api/v1/triggers/breaks%2F1/slots?from=2020-01-06&to=2020-01-10&limit=1000".into(),
+            "/api/v1/triggers/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10&limit=100".into(),
+        ),
+        (
+            "/schedules/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10&reprocess=failed\
+             &reverse=true&forgotten=true&at_once=2"
+                .into(),
+            "/api/v1/triggers/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10&reprocess=failed\
+             &reverse=true&forgotten=true&limit=100"
+                .into(),
+        ),
+        (
+            format!("/runs/bulk?act=retry&run={drill}&run={broken}"),
+            format!("/api/v1/runs/bulk?action=retry&runs={drill},{broken}"),
         ),
         ("/charts?range=7d".into(), "/api/v1/metrics/history?range=7d".into()),
         (
@@ -227,4 +238,54 @@ fn what_a_page_was_asked_for_is_asked_of_the_api_too() {
     );
     let source = source.expect(200).json();
     assert!(source["source"].as_str().is_some_and(|text| text.contains("no ink")), "{source}");
+}
+
+#[test]
+fn what_is_asked_before_something_is_done_is_answered_as_json_too() {
+    let busy = Busy::new();
+    let browser = Browser::new(&busy.project, &busy.node, "operator");
+    let asked = |page: &str| {
+        let body = browser.page(page);
+        let json = json_of(&body).expect("it has its JSON");
+        (body, browser.api.send("GET", &json, &browser.cookie, "").expect(200).json())
+    };
+    let (drill, broken) = (&busy.drill, &busy.broken);
+    let (page, json) = asked(&format!("/runs/bulk?act=retry&run={drill}&run={broken}"));
+    assert!(page.contains("Retry 1<") && page.matches("stays as it is").count() == 1, "{page}");
+    let results = |n: usize, key: &str| json["results"][n][key].as_str().map(str::to_owned);
+    assert_eq!((&json["fit"], &json["dry_run"]), (&1.into(), &true.into()), "{json}");
+    assert_eq!((results(0, "run"), results(1, "run")), (Some(drill.clone()), Some(broken.clone())));
+    assert_eq!(results(0, "outcome").as_deref(), Some("would_not"), "{json}");
+    assert_eq!(results(1, "outcome").as_deref(), Some("would"), "{json}");
+
+    let range = "from=2020-01-06&to=2020-01-10";
+    let path = "/schedules/breaks%2F1/backfill";
+    let (page, json) = asked(&format!("{path}?{range}&reverse=true"));
+    assert!(page.contains("4 of 4 slots would be started"), "{page}");
+    let (total, starts) = (&json["total"], &json["starts"]);
+    assert_eq!((total, starts, &json["refused"]), (&4.into(), &4.into(), &Json::Null), "{json}");
+    assert_eq!(json["slots"][0]["local"], "2020-01-09T09:00:00+01:00", "the newest first: {json}");
+    let send = format!("{range}&key=once&at_once=4&reverse=false");
+    browser.send(&format!("{path}?{range}"), path, &send).expect(303);
+    let (page, json) = asked(&format!("{path}?{range}"));
+    assert!(page.contains("0 of 4 slots would be started"), "{page}");
+    assert_eq!((&json["total"], &json["starts"]), (&4.into(), &0.into()), "{json}");
+    let run = json["slots"][0]["run"].as_str().expect("the run that it had");
+    assert!(page.contains(run) && json["slots"][0]["outcome"] == "started", "{json}");
+
+    // What the store no longer remembers is neither hidden nor started unasked.
+    let settings = busy.project.read("moa.yaml");
+    busy.project
+        .write("moa.yaml", &format!("{settings}\nretention: {{occurrences: {{age: 1s}}}}\n"));
+    let path = "/schedules/breaks%2F1/backfill?from=2019-01-07&to=2019-01-09";
+    browser.until(path, "2 slots of the range may have had runs");
+    let (page, json) = asked(path);
+    assert!(!page.contains("Start them") && page.contains("forgotten"), "{page}");
+    assert!(
+        json["refused"].as_str().is_some_and(|why| why.contains("may have had runs")),
+        "{json}"
+    );
+    assert_eq!((&json["forgotten"], &json["slots"][1]["forgotten"]), (&2.into(), &true.into()));
+    let (page, json) = asked(&format!("{path}&forgotten=true"));
+    assert!(page.contains("Start them") && json["refused"].is_null(), "{json}");
 }

@@ -194,6 +194,12 @@ impl List {
             if self.params.contains("all") {
                 filter.push_str("&all=true");
             }
+            // What would be done has to be said.
+            match self.path.rsplit('/').next() {
+                Some("bulk") => filter.push_str("&action=cancel&status=open"),
+                Some("backfill") => filter.push_str("&from=2026-01-01&to=2026-01-09"),
+                _ => {}
+            }
             if let Some(cursor) = &cursor {
                 filter.push_str(&format!("&cursor={}", encoded(cursor)));
             }
@@ -227,7 +233,8 @@ fn check(api: &Api, list: &List, run: &str) {
     api.get(&format!("{path}?limit=0")).refused(400, "invalid_request");
     api.get(&format!("{path}?limit=100000")).refused(400, "invalid_request");
     // A page of the largest size that this one takes holds all that there is here.
-    let large = if path.ends_with("/deliveries") { 200 } else { 500 };
+    let is_smaller = path.ends_with("/deliveries") || path.ends_with("/bulk");
+    let large = if is_smaller { 200 } else { 500 };
     let large = if path.ends_with("/next") { 20 } else { large };
     let (whole, _) = list.walk(api, &path, large);
     let of = |all: &[Json]| all.iter().map(|e| identity(&list.path, e)).collect::<Vec<_>>();

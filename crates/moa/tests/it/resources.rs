@@ -111,7 +111,23 @@ fn many_runs_are_changed_after_a_look_at_what_would_be_done() {
     let asked = json!({"action": "cancel", "filter": {"workflow": "ask"}, "limit": 2});
     let would = bulk(asked.clone()).expect(200).json();
     assert_eq!(words(&would["results"], "outcome"), ["would", "would"], "{would}");
+    let previewed = api.get("/api/v1/runs/bulk?action=cancel&workflow=ask&limit=2").expect(200);
+    assert_eq!(previewed.json(), would, "asked by GET it is the same");
     let next = would["next"].clone();
+    let page = format!("action=cancel&workflow=ask&cursor={}", next.as_str().expect("more"));
+    let rest = api.get(&format!("/api/v1/runs/bulk?{page}")).expect(200).json();
+    assert_eq!(
+        (words(&rest["results"], "run"), &rest["next"]),
+        (vec![asking[0].clone()], &Json::Null)
+    );
+    let named = format!("action=retry&runs={},%20{}", asking[0], other);
+    let named = api.get(&format!("/api/v1/runs/bulk?{named}")).expect(200).json();
+    assert_eq!(words(&named["results"], "outcome"), ["would_not", "would_not"], "{named}");
+    for wrong in ["action=cancel", "action=cancel&status=", "action=fly&runs=last", "runs=last"] {
+        api.get(&format!("/api/v1/runs/bulk?{wrong}")).refused(400, "invalid_request");
+    }
+    let both = format!("/api/v1/runs/bulk?action=cancel&runs={other}&status=open");
+    api.get(&both).refused(400, "invalid_request");
     for run in &asking {
         let run = api.get(&format!("/api/v1/runs/{run}")).expect(200).json();
         assert_eq!(run["status"], "running", "nothing was done");

@@ -12,7 +12,7 @@ use moa_engine::handle::{Change, ForkFrom, ForkRequest};
 use moa_ports::views::{RunFilter, RunSummary};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::change::apply;
 use super::find;
@@ -22,7 +22,7 @@ use super::start::idempotency_key;
 use crate::App;
 use crate::auth::Identity;
 use crate::error::{Code, Problem, Result};
-use crate::extract::Json;
+use crate::extract::{Json, Query};
 
 /// Runs at once.
 pub const RUNS_MAX: usize = 200;
@@ -133,17 +133,85 @@ pub struct BulkResult {
     pub error: Option<String>,
 }
 
+impl BulkResult {
+    /// Whether it would be done with the run.
+    pub fn would(&self) -> bool {
+        self.outcome == "would"
+    }
+}
+
 /// What became of all.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BulkAnswer {
     /// Whether nothing was done.
     dry_run: bool,
     /// Runs with which it was done, or would be.
-    fit: usize,
+    pub fit: usize,
     /// Each run, the newest first where a filter found them.
-    results: Vec<BulkResult>,
+    pub results: Vec<BulkResult>,
     /// `filter.cursor` of the next part; null = there are no more.
     next: Option<String>,
+}
+
+/// What would be done, with which runs: those that are named, or those that a filter finds.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Preview {
+    /// What would be done with each.
+    #[param(inline)]
+    action: Act,
+    /// The runs, with commas.
+    #[serde(default)]
+    runs: Option<String>,
+    /// Only of these statuses, with commas; `open` = all that have not ended.
+    #[serde(default)]
+    status: Option<String>,
+    /// Only of this workflow.
+    #[serde(default)]
+    workflow: Option<String>,
+    /// Only those that this run started.
+    #[serde(default)]
+    parent: Option<String>,
+    /// At most so many runs, up to 200, which it is when not given.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// Go on where a page ended: its `next`.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+impl From<Preview> for BulkChange {
+    fn from(asked: Preview) -> Self {
+        let Preview { action, runs, status, workflow, parent, limit, cursor } = asked;
+        let some = [&status, &workflow, &parent, &cursor].iter().any(|given| given.is_some());
+        let named = |text: String| {
+            let all = text.split(',').map(str::trim).filter(|run| !run.is_empty());
+            all.map(str::to_owned).collect()
+        };
+        let filter = (some || runs.is_none()).then_some(Which { status, workflow, parent, cursor });
+        let runs = runs.map(named);
+        Self { action, runs, filter, reason: None, dry_run: true, limit }
+    }
+}
+
+/// What a change of many runs would do
+///
+/// Which runs it would be done with, and which would stay as they are; nothing is changed. Name `runs`,
+/// or say by the others which are meant.
+#[utoipa::path(
+    get, path = "/api/v1/runs/bulk", tag = "runs", params(Preview),
+    responses((status = 200, description = "What would become of each run", body = BulkAnswer)),
+)]
+pub async fn preview(
+    State(app): State<App>,
+    Query(asked): Query<Preview>,
+) -> Result<Json<BulkAnswer>> {
+    let asked = BulkChange::from(asked);
+    let (runs, next) = chosen(&app, &asked).await?;
+    let wanted = Wanted { act: asked.action, reason: None, key: None };
+    let next = next.map(|run| run.to_string());
+    Ok(Json(BulkAnswer { next, ..wanted.preview(&runs) }))
 }
 
 /// Change many runs
@@ -168,11 +236,12 @@ pub async fn bulk(
     let (runs, next) = chosen(&app, &asked).await?;
     let BulkChange { action, reason, dry_run, .. } = asked;
     let wanted = Wanted { act: action, reason, key };
-    let results = match dry_run {
-        true => runs.iter().map(|run| wanted.would(run)).collect(),
-        false => wanted.done(&app, &who, &runs).await?,
-    };
-    let fit = results.iter().filter(|r| matches!(r.outcome, "would" | "done")).count();
+    if dry_run {
+        let next = next.map(|run| run.to_string());
+        return Ok(Json(BulkAnswer { next, ..wanted.preview(&runs) }));
+    }
+    let results = wanted.done(&app, &who, &runs).await?;
+    let fit = results.iter().filter(|result| result.outcome == "done").count();
     let by_filter = asked.filter.is_some();
     let first_left = results.iter().position(|result| result.outcome == "left");
     let next = match first_left.filter(|_| by_filter) {
@@ -206,10 +275,12 @@ pub struct Chosen {
 }
 
 impl Wanted {
-    /// What would become of a run.
-    fn would(&self, run: &Chosen) -> BulkResult {
-        let outcome = if self.fits(run) { "would" } else { "would_not" };
-        result(run, outcome)
+    /// What would become of each run.
+    pub fn preview(&self, runs: &[Chosen]) -> BulkAnswer {
+        let would = |run| result(run, if self.fits(run) { "would" } else { "would_not" });
+        let results: Vec<BulkResult> = runs.iter().map(would).collect();
+        let fit = results.iter().filter(|result| result.would()).count();
+        BulkAnswer { dry_run: true, fit, results, next: None }
     }
 
     /// Whether it can be done with a run. One that this very wish has made is not repeated by it.

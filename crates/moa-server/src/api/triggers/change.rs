@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use moa_core::schedule::Overlap;
-use moa_core::trigger::{BackfillRequest, Outcome, TriggerAnswer, TriggerCommand};
+use moa_core::trigger::{Outcome, TriggerAnswer, TriggerCommand};
 use moa_core::workflow::Priority;
 use moa_view::trigger::{self, Known};
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::find;
+use super::preview::Wish;
 use crate::App;
 use crate::api::runs::start::{Urgency, idempotency_key};
 use crate::auth::Identity;
@@ -217,28 +218,17 @@ pub async fn backfill(
 ) -> Result<Json<Value>> {
     let known = find(&app, &name).await?;
     must_start(&who, &known)?;
-    let table = known.table()?;
-    let zone = &table.schedule().zone;
-    let (from, to) = (trigger::instant(&new.from, zone)?, trigger::instant(&new.to, zone)?);
-    if from >= to {
-        return Err(Problem::invalid(format!("the range ends at {to}, before it begins")));
-    }
-    let at_once = new.at_once.unwrap_or(1);
-    if !(1..=moa_core::limits::BACKFILL_AT_ONCE_MAX).contains(&at_once) {
-        let most = moa_core::limits::BACKFILL_AT_ONCE_MAX;
-        return Err(Problem::invalid(format!("at_once is from 1 to {most}")));
-    }
-    let request = BackfillRequest {
-        key: idempotency_key(&headers)?.unwrap_or_else(random_hex::<8>),
-        from,
-        to,
+    let wish = Wish {
+        key: idempotency_key(&headers)?,
+        from: new.from,
+        to: new.to,
         reverse: new.reverse,
-        at_once,
+        at_once: new.at_once,
         reprocess: new.reprocess,
         priority: new.priority.map(Priority::from),
         forgotten: new.forgotten,
-        by: who.cause(),
     };
+    let request = wish.request(&known, who.cause())?;
     let command = TriggerCommand::Backfill(request);
     match app.control().trigger(known.spec.id(), command).await? {
         TriggerAnswer::Backfill(backfill) => Ok(Json(trigger::backfill(&backfill))),

@@ -1,6 +1,7 @@
 //! Triggers of all kinds, schedules among them: look at them, act on them.
 
 pub mod change;
+pub mod preview;
 
 use axum::extract::State;
 use moa_core::schedule::Zone;

@@ -1,26 +1,23 @@
 //! `moa schedules backfill`
 
-use std::ops::Range;
-
 use moa_core::limits::{BACKFILL_AT_ONCE_MAX, SLOTS_LISTED_MAX};
-use moa_core::schedule::{Slot, Timetable};
-use moa_core::time::Millis;
-use moa_core::trigger::{BackfillRequest, Occurrence, TriggerAnswer, TriggerCommand, starts_again};
+use moa_core::schedule::Timetable;
+use moa_core::trigger::{BackfillRequest, TriggerAnswer, TriggerCommand};
 use moa_core::workflow::Priority;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use super::change;
-use crate::backfills::{Remembered, may_refuse};
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::host::{self, Asks};
 use crate::place::Place;
+use crate::project;
 use crate::reader::Reader;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::triggers::{self, Known, Which};
 use crate::ui::Style;
-use crate::view::now;
+use crate::view::backfill::{Judged, Preview, Slots};
 use crate::view::trigger::instant;
 use crate::wire;
 
@@ -107,8 +104,8 @@ pub fn run(args: Args, context: &Context) -> Result {
                     return Err(failure.hint(hint));
                 }
                 if args.dry_run {
-                    return dry_run(&known, &table, &request, reader.as_ref(), &place, context)
-                        .await;
+                    let preview = preview(&known, &request, reader.as_ref(), &place).await?;
+                    return Ok(tell(&preview, context));
                 }
                 TriggerCommand::Backfill(request)
             }
@@ -171,105 +168,63 @@ fn show(known: &Known, answer: &TriggerAnswer, served: bool, context: &Context) 
     }
 }
 
-/// Says what would be started: the same slots by the same rule, and nothing is changed.
-async fn dry_run(
+/// What would be started; a node elsewhere is asked, which alone knows its settings.
+async fn preview(
     known: &Known,
-    table: &Timetable,
     request: &BackfillRequest,
     reader: Option<&Reader>,
     place: &Place,
-    context: &Context,
-) -> Result {
-    // What has not been judged yet is the schedule's own.
-    let mark = known.state().schedule.map_or(now(), |state| state.mark).min(now());
-    let to = request.to.min(Millis(mark.0 + 1));
-    let counted = if request.from < to { table.count(request.from..to).on } else { 0 };
-    if counted > moa_core::limits::BACKFILL_SLOTS_MAX as u64 {
-        let most = moa_core::limits::BACKFILL_SLOTS_MAX;
-        let text = format!("the range has {counted} slots; a backfill has at most {most}");
-        return Err(Failure::refused(text).hint("choose a shorter range"));
-    }
-    let what = remembered(known, reader, request.from..to, place).await?;
-    let mut slots: Vec<Slot> = table.slots(request.from..to).collect();
-    if request.reverse {
-        slots.reverse();
-    }
-    let judged: Vec<Judged> = slots
-        .into_iter()
-        .map(|slot| {
-            let record = what.records.get(&slot.at);
-            let starts = record.is_none_or(|record| starts_again(record, request.reprocess));
-            Judged { slot, record, starts, forgotten: what.has_forgotten(slot.at) }
-        })
-        .collect();
-    let starts = judged.iter().filter(|one| one.starts).count();
-    let forgotten = judged.iter().filter(|one| one.forgotten).count();
+) -> Result<Preview> {
+    let layout = match place {
+        Place::Here(layout) => layout,
+        Place::There(remote) => return remote.preview_backfill(known.spec.id(), request).await,
+    };
+    let settings = project::load(layout, None)?.project.settings;
+    let views = reader.map(|reader| &*reader.views);
+    let age = settings.retention.occurrences.age;
+    Slots::of(known, request)?.preview(views, known, request, age).await
+}
+
+/// Says what would be started; nothing is changed.
+fn tell(preview: &Preview, context: &Context) -> Exit {
     if context.ui.json {
-        let rows = judged.iter().map(|Judged { slot, record, starts, forgotten }| -> Json {
-            json!({
-                "slot": slot.at.to_string(), "local": table.local(*slot), "starts": starts,
-                "forgotten": forgotten,
-                "outcome": record.map(|r| r.outcome.as_str()), "run": record.and_then(|r| r.run),
-                "result": record.and_then(|r| r.result).map(|r| r.as_str()),
-            })
-        });
-        context.ui.json(&rows.collect::<Vec<_>>());
-        return Ok(Exit::Ok);
+        context.ui.json(&preview.slots);
+        return Exit::Ok;
     }
-    print(&judged, table, context);
-    if judged.len() > SLOTS_LISTED_MAX {
-        context.ui.note(&format!("… and {} more", judged.len() - SLOTS_LISTED_MAX));
+    let Preview { starts, refused, slots, .. } = preview;
+    print(slots, context);
+    if slots.len() > SLOTS_LISTED_MAX {
+        context.ui.note(&format!("… and {} more", slots.len() - SLOTS_LISTED_MAX));
     }
-    let all = text::plural(judged.len(), "slot");
+    let all = text::plural(slots.len(), "slot");
     context.ui.note(&format!("{starts} of {all} would be started; nothing was changed"));
-    if forgotten > 0 && may_refuse(request) {
+    if preview.is_refused_as_forgotten() {
+        let forgotten = preview.forgotten;
         context.ui.hint(&format!(
             "{forgotten} may have had runs that the store has forgotten: without --forgotten it is refused"
         ));
+    } else if let Some(why) = refused {
+        context.ui.hint(&format!("it would be refused: {}", text::safe_line(why)));
     }
-    Ok(Exit::Ok)
+    Exit::Ok
 }
 
-/// A slot of a range, and what a backfill would do.
-struct Judged<'a> {
-    slot: Slot,
-    record: Option<&'a Occurrence>,
-    starts: bool,
-    forgotten: bool,
-}
-
-fn print(judged: &[Judged<'_>], table: &Timetable, context: &Context) {
+fn print(slots: &[Judged], context: &Context) {
     let mut rows = Table::new(&["SLOT", "LOCAL", "WOULD", "HAD"]);
-    for Judged { slot, record, starts, forgotten } in judged.iter().take(SLOTS_LISTED_MAX) {
-        let had = match record {
-            _ if *forgotten => "forgotten".to_owned(),
-            None => "-".to_owned(),
-            Some(Occurrence { outcome, result: Some(result), .. }) => {
-                format!("{}, {}", outcome.as_str(), result.as_str())
-            }
-            Some(record) => record.outcome.as_str().into(),
+    for judged in slots.iter().take(SLOTS_LISTED_MAX) {
+        let had = match (judged.outcome, judged.result) {
+            _ if judged.forgotten => "forgotten".to_owned(),
+            (None, _) => "-".to_owned(),
+            (Some(outcome), Some(result)) => format!("{}, {}", outcome.as_str(), result.as_str()),
+            (Some(outcome), None) => outcome.as_str().into(),
         };
-        let would = if *starts { ("start", Style::Green) } else { ("pass", Style::Dim) };
+        let would = if judged.starts { ("start", Style::Green) } else { ("pass", Style::Dim) };
         rows.row(vec![
-            slot.at.to_string().into(),
-            table.local(*slot).into(),
+            judged.slot.as_str().into(),
+            judged.local.as_str().into(),
             Cell::new(would.0).style(would.1),
             had.into(),
         ]);
     }
     rows.print(&context.ui, "there is no slot of the past in this range");
-}
-
-/// What the store remembers of a range.
-async fn remembered(
-    known: &Known,
-    reader: Option<&Reader>,
-    range: Range<Millis>,
-    place: &Place,
-) -> Result<Remembered> {
-    let (Some(reader), Some(row)) = (reader, &known.row) else {
-        return Ok(Remembered::default());
-    };
-    let age = place.load().await?.project.settings.retention.occurrences.age;
-    Remembered::read(&*reader.views, row, range, age).await
 }

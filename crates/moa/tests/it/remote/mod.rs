@@ -253,6 +253,30 @@ fn what_is_done_elsewhere_is_done() {
 }
 
 #[test]
+fn what_a_backfill_elsewhere_would_do_is_what_the_node_says() {
+    let project = shop();
+    // What the node remembers is a setting, and who is no admin sees no settings.
+    project.write("moa.yaml", "name: Shop\nretention: {occurrences: {age: 1s}}\n");
+    let node = project.up();
+    let there = Elsewhere::new(&project, &node, "viewer");
+    let range = ["schedules", "backfill", "shop/1", "2020-01-01", "2022-01-01", "--dry-run"];
+    let api = Api::with_role(&project, &node, "viewer");
+    let path = "/api/v1/triggers/shop%2F1/backfill?from=2020-01-01&to=2022-01-01";
+    api.until(path, |would| would["forgotten"] == 731);
+    let told = there.call(&range).expect(0);
+    assert!(told.err.contains("731 of 731 slots would be started"), "{}", told.err);
+    assert!(told.err.contains("731 may have had runs"), "{}", told.err);
+    let json = [&range[..], &["--json"]].concat();
+    let would = there.call(&json).expect(0).json();
+    assert_eq!(would, project.call(&json).expect(0).json(), "here as there");
+    assert_eq!(would.as_array().map(Vec::len), Some(731));
+    let long = ["schedules", "backfill", "shop/1", "1990-01-01", "2026-01-01", "--dry-run"];
+    let (here, there) = (project.call(&long).expect(5), there.call(&long).expect(5));
+    assert!(here.err.contains("more than 10000 slots"), "{}", here.err);
+    assert!(there.err.contains("more than 10000 slots"), "{}", there.err);
+}
+
+#[test]
 fn triggers_jobs_and_tokens_are_acted_on_elsewhere() {
     let project = shop();
     let node = project.up();
