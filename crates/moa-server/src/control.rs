@@ -26,7 +26,9 @@ use moa_ports::views::Views;
 use moa_view::audit::Verdict;
 use moa_view::exit::Result;
 use moa_view::fleet::Fleet;
-use moa_view::node::{NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun};
+use moa_view::node::{
+    ChannelLine, NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun,
+};
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
@@ -35,6 +37,7 @@ use serde_json::{Map, Value as Json};
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
+use crate::auth::links::Grant;
 use crate::auth::refusals::Refusal;
 use crate::auth::tokens::{Entry, New};
 
@@ -161,6 +164,15 @@ pub trait Control: Send + Sync {
     /// Ends a token or session, and the sessions that it opened; answers it. `sign_out`: it is the
     /// session of whoever asks.
     async fn end_token(&self, id: &str, sign_out: bool) -> Result<Entry>;
+
+    /// Makes a link that signs a browser in, once.
+    async fn sign_in_link(&self, grant: Grant) -> Result<String>;
+
+    /// The channels over which notifications go, by name: those that the node has.
+    fn channels(&self) -> Vec<ChannelLine>;
+
+    /// Sends a notification over a channel, once; answers when it is known what came of it.
+    async fn test_channel(&self, channel: Name, message: String, by: String) -> Result<AgentTried>;
 
     /// Writes down that something was refused.
     async fn note_refusal(&self, refusal: Refusal) -> Result<()>;

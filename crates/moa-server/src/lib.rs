@@ -41,8 +41,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::auth::Auth;
 use crate::auth::guard::Hosts;
-use crate::auth::links::{LINK_WORKS, Made};
-use crate::auth::role::Role;
+use crate::auth::links::{Grant, LINK_WORKS, Made};
 use crate::control::Control;
 use crate::exposition::Requests;
 use crate::routes::Row;
@@ -289,13 +288,13 @@ impl SignIn {
     /// for.
     ///
     /// # Errors
-    /// The file can't be written.
+    /// The file can't be written; there are too many links.
     ///
     /// # Panics
     /// With a file, outside of a runtime.
-    pub fn link(&self, role: Role, with_page: bool) -> io::Result<Made> {
+    pub fn link(&self, grant: Grant, with_page: bool) -> io::Result<Made> {
         let before = format!("{}/sign-in?code=", self.base_url);
-        let made = self.auth.links.make(&before, role, Instant::now(), with_page)?;
+        let made = self.auth.links.make(&before, grant, Instant::now(), with_page)?;
         if with_page {
             let auth = Arc::downgrade(&self.auth);
             tokio::spawn(async move {

@@ -10,6 +10,17 @@ use moa_engine::handle;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+/// A channel over which notifications go; secrets are named, not shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelLine {
+    /// Its name.
+    pub channel: Name,
+    /// `file`, `slack`, `mail` or `webhook`.
+    pub kind_of: String,
+    /// Where it goes.
+    pub to: String,
+}
+
 /// A request for a new run, as a person makes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartRun {

@@ -56,7 +56,7 @@ pub async fn open(place: &Place) -> Result<(Host, Client)> {
             drain: None,
             stderr: None,
             verbose: 0,
-            serve: crate::node::http::Wanted::No,
+            serve: crate::node::door::Wanted::No,
         };
         match Running::start(options).await? {
             Start::Running(running) => {

@@ -8,6 +8,7 @@
 mod alerts;
 mod audit;
 mod backup;
+mod channels;
 mod cli;
 mod cmd;
 mod config;

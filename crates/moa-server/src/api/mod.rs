@@ -6,12 +6,14 @@ pub mod agents;
 pub mod alerts;
 pub mod audit;
 pub mod calendar;
+pub mod channels;
 pub mod events;
 pub mod files;
 pub mod health;
 pub mod history;
 pub mod jobs;
 pub mod limits;
+pub mod links;
 pub mod me;
 pub mod metrics;
 pub mod nodes;
@@ -144,6 +146,9 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Admin), Tokens, routes!(tokens::list))
         .api(Least(Admin), Tokens, routes!(tokens::create))
         .api(Least(Admin), Tokens, routes!(tokens::revoke))
+        .api(Least(Viewer), Free, routes!(links::create))
+        .api(Least(Operator), Node, routes!(channels::list))
+        .api(Least(Operator), Node, routes!(channels::test))
         .api(Least(Operator), Secrets, routes!(secrets::list))
         .api(Least(Admin), Secrets, routes!(secrets::put))
         .api(Least(Admin), Secrets, routes!(secrets::delete))

@@ -12,14 +12,19 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use maud::{DOCTYPE, html};
+use moa_core::time::Millis;
+use serde::{Deserialize, Serialize};
 
 use super::role::Role;
+use super::scope::Scope;
 use super::tokens::{hash, random_hex};
 
 /// How long a link works.
 pub const LINK_WORKS: Duration = Duration::from_secs(15 * 60);
 /// Links at once; the oldest make room for new ones.
 const LINKS_MAX: usize = 100;
+/// Links of one maker at once; its oldest make room for its new ones.
+const LINKS_OF_ONE_MAX: usize = 5;
 /// The folder of files that lead to links, inside the state folder.
 const PAGES: &str = "open";
 
@@ -35,9 +40,40 @@ struct Link {
     /// Of the code.
     hash: String,
     until: Instant,
-    role: Role,
+    grant: Grant,
     /// Removed with it.
     _page: Option<PageFile>,
+}
+
+/// What a link gives to who has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// What it allows.
+    pub role: Role,
+    /// Who asked for it over the API; `None` = the user of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
+}
+
+impl From<Role> for Grant {
+    fn from(role: Role) -> Self {
+        Self { role, maker: None }
+    }
+}
+
+/// Who asked for a link: what it opens reaches no further than they do, and ends with them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maker {
+    /// The id of the token, session or JWT.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// To what it is narrowed; empty = to nothing less than all.
+    pub scopes: Vec<Scope>,
+    /// The token that the session ends with.
+    pub of: Option<String>,
+    /// When it ends.
+    pub until: Option<Millis>,
 }
 
 #[derive(Debug)]
@@ -76,12 +112,14 @@ impl Links {
 
     /// A link that works once: the address `before` and a code.
     ///
+    /// Whoever asks over the API takes the place of no link but those of their own.
+    ///
     /// # Errors
-    /// `with_page`, and the file that leads there can't be written.
+    /// `with_page`, and the file that leads there can't be written; there are too many links.
     pub fn make(
         &self,
         before: &str,
-        role: Role,
+        grant: Grant,
         now: Instant,
         with_page: bool,
     ) -> io::Result<Made> {
@@ -92,10 +130,8 @@ impl Links {
         let path = page.as_ref().map(|page| page.0.clone());
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|link| link.until > now);
-        if open.len() >= LINKS_MAX {
-            open.remove(0);
-        }
-        open.push(Link { hash, until: now + LINK_WORKS, role, _page: page });
+        make_room(&mut open, grant.maker.as_ref())?;
+        open.push(Link { hash, until: now + LINK_WORKS, grant, _page: page });
         Ok(Made { url, name, page: path })
     }
 
@@ -104,28 +140,16 @@ impl Links {
         let page = PageFile(self.folder.join(format!("{}.html", random_hex::<8>())));
         let mut options = fs::OpenOptions::new();
         let mut file = options.create_new(true).write(true).mode(0o600).open(&page.0)?;
-        let text = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="referrer" content="no-referrer";
-                    meta http-equiv="refresh" content={ "0;url=" (url) };
-                    title { "moa" }
-                }
-                body { p { a href=(url) { "Open the dashboard" } } }
-            }
-        };
-        file.write_all(text.into_string().as_bytes())?;
+        file.write_all(leading_to(url).as_bytes())?;
         Ok(page)
     }
 
-    /// Uses up a code; answers the role that it gives and what the audit log calls it, if it works.
-    pub fn take(&self, code: &str, now: Instant) -> Option<(Role, String)> {
+    /// Uses up a code; answers what it gives and what the audit log calls it, if it works.
+    pub fn take(&self, code: &str, now: Instant) -> Option<(Grant, String)> {
         let wanted = hash(code);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let place = open.iter().position(|link| link.hash == wanted && link.until > now)?;
-        Some((open.remove(place).role, name_of(&wanted)))
+        Some((open.remove(place).grant, name_of(&wanted)))
     }
 
     /// Forgets those that work no more, and removes their files.
@@ -133,6 +157,44 @@ impl Links {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|link| link.until > now);
     }
+}
+
+/// Makes room for one more.
+fn make_room(open: &mut Vec<Link>, maker: Option<&Maker>) -> io::Result<()> {
+    let Some(maker) = maker else {
+        if open.len() >= LINKS_MAX {
+            open.remove(0);
+        }
+        return Ok(());
+    };
+    let is_own = |link: &Link| link.grant.maker.as_ref().is_some_and(|of| of.id == maker.id);
+    let own = open.iter().filter(|link| is_own(link)).count();
+    if own >= LINKS_OF_ONE_MAX
+        && let Some(oldest) = open.iter().position(is_own)
+    {
+        open.remove(oldest);
+    } else if open.len() >= LINKS_MAX {
+        let text = format!("{LINKS_MAX} links wait to be used");
+        return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+    }
+    Ok(())
+}
+
+/// A page that leads to an address at once.
+pub fn leading_to(url: &str) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="referrer" content="no-referrer";
+                meta http-equiv="refresh" content={ "0;url=" (url) };
+                title { "moa" }
+            }
+            body { p { a href=(url) { "Open the dashboard" } } }
+        }
+    };
+    page.into_string()
 }
 
 /// What a link is called where its code must not stand.
@@ -155,10 +217,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let links = Links::new(folder.path());
         let now = Instant::now();
-        let make = || links.make("http://x/?c=", Role::Admin, now, false).expect("no file");
+        let make = || links.make("http://x/?c=", Role::Admin.into(), now, false).expect("no file");
         let made = make();
         assert_eq!(links.take("other", now), None);
-        assert_eq!(links.take(code(&made), now), Some((Role::Admin, made.name.clone())));
+        assert_eq!(links.take(code(&made), now), Some((Role::Admin.into(), made.name.clone())));
         assert_eq!(links.take(code(&made), now), None);
         assert_eq!(links.take(code(&make()), now + LINK_WORKS), None);
     }
@@ -168,7 +230,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let links = Links::new(folder.path());
         let now = Instant::now();
-        let make = || links.make("http://x/?c=", Role::Viewer, now, true).expect("a file");
+        let make = || links.make("http://x/?c=", Role::Viewer.into(), now, true).expect("a file");
         let (used, late, left) = (make(), make(), make());
         let page = |made: &Made| made.page.clone().expect("it was asked for");
         let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode();
@@ -185,5 +247,32 @@ mod tests {
         std::mem::forget(links);
         let _next = Links::new(folder.path());
         assert!(!page(&stale).exists());
+    }
+
+    #[test]
+    fn who_asks_over_the_api_takes_no_place_but_their_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let links = Links::new(folder.path());
+        let now = Instant::now();
+        let make = |id: Option<&str>| {
+            let maker = id.map(|id| Maker {
+                id: id.into(),
+                name: "ci".into(),
+                scopes: Vec::new(),
+                of: None,
+                until: None,
+            });
+            links.make("http://x/?c=", Grant { role: Role::Viewer, maker }, now, false)
+        };
+        let (local, first) = (make(None).expect("room"), make(Some("a")).expect("room"));
+        for _ in 0..LINKS_MAX {
+            make(Some("a")).expect("its oldest makes room");
+        }
+        assert_eq!(links.take(code(&first), now), None, "it has made room");
+        for n in 0..LINKS_MAX - 1 - LINKS_OF_ONE_MAX {
+            make(Some(&format!("other {n}"))).expect("room");
+        }
+        make(Some("one more")).expect_err("there are too many");
+        assert!(links.take(code(&local), now).is_some(), "that of the node's user is there");
     }
 }

@@ -287,6 +287,46 @@ impl Auth {
         Ok(New { kind: Kind::Token, name, role, scopes, expires_at, of, owner: None })
     }
 
+    /// Who asks for a link: what it opens ends with what they came with.
+    ///
+    /// # Errors
+    /// They ask too often, or are nobody any more.
+    pub fn maker_of_link(&self, who: &Identity) -> Result<links::Maker> {
+        self.sign_in_place(&who.id)?;
+        let (until, of) = match who.via {
+            Via::Jwt { until } => (Some(until), None),
+            Via::Token | Via::Session { .. } => self.end_of(&who.id)?,
+        };
+        let scopes = who.scopes.list().map(<[Scope]>::to_vec).unwrap_or_default();
+        Ok(links::Maker { id: who.id.clone(), name: who.name.clone(), scopes, of, until })
+    }
+
+    /// What the code of a link opens, and what the audit log calls the link; `None` = it works no more,
+    /// or who asked for it is nobody any more.
+    ///
+    /// # Errors
+    /// The tokens can't be read.
+    pub fn take_link(&self, code: &str) -> Result<Option<(New, String)>> {
+        let Some((grant, link)) = self.links.take(code, Instant::now()) else { return Ok(None) };
+        let Some(maker) = grant.maker else {
+            let (name, owner) = ("link".to_owned(), Some("link".to_owned()));
+            return Ok(Some((Self::session_of(name, (grant.role, Vec::new()), None, owner), link)));
+        };
+        let (now, entries) = (now(), self.tokens.list()?);
+        let holds = |of: &String| {
+            let found = entries.iter().find(|entry| entry.id == *of);
+            found.is_some_and(|entry| !tokens::is_over(entry, now))
+        };
+        if !maker.of.as_ref().is_none_or(holds) || maker.until.is_some_and(|until| until <= now) {
+            return Ok(None);
+        }
+        let links::Maker { id, name, scopes, of, until } = maker;
+        let owner = of.is_none().then_some(id);
+        let session = Self::session_of(name, (grant.role, scopes), of, owner);
+        let expires_at = [session.expires_at, until].into_iter().flatten().min();
+        Ok(Some((New { expires_at, ..session }, link)))
+    }
+
     /// When what somebody came with ends, and which entry that is: of a session its token.
     fn end_of(&self, id: &str) -> Result<(Option<Millis>, Option<String>)> {
         let entries = self.tokens.list()?;

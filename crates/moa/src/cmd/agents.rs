@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::node::{self, lock};
 use crate::place::Place;
 use crate::project::{self, Layout, Loaded};
-use crate::remote::Remote;
+use crate::remote::{Remote, Tried};
 use crate::table::{Cell, Table};
 use crate::ui::{Style, Ui};
 use crate::view::now;
@@ -385,7 +385,11 @@ fn test_elsewhere(args: TestArgs, remote: &Remote, context: &Context) -> Result 
     let TestArgs { agent, action, params, timeout } = args;
     let (mut params, texts) = params.read()?;
     params.extend(texts.into_iter().map(|(name, text)| (name, moa_spec::free_param(&text))));
-    let tried = runtime()?.block_on(remote.test_agent(&agent, &action, params, timeout))?;
+    tried(runtime()?.block_on(remote.test_agent(&agent, &action, params, timeout))?, context)
+}
+
+/// Shows what came of an attempt that a node elsewhere made.
+pub fn tried(tried: Tried, context: &Context) -> Result {
     if tried.log_cut {
         context.ui.note("the node shows the end of what the attempt wrote");
     }

@@ -1,16 +1,16 @@
 //! `moa notify`
 
-use std::collections::BTreeMap;
-
 use moa_core::ids::Name;
-use moa_spec::Channel;
-use serde_json::{Value as Json, json};
+use moa_server::api::channels::MESSAGE;
+use moa_view::node::ChannelLine;
 
-use super::{Context, agents};
-use crate::exit::{Exit, Failure, Result};
+use super::{Context, agents, runtime};
+use crate::channels;
+use crate::exit::{Exit, Result};
+use crate::place::Place;
 use crate::project::{self, Loaded};
+use crate::remote::Remote;
 use crate::table::{Cell, Table};
-use crate::text;
 use crate::ui::Style;
 
 /// Look at notification channels and try them.
@@ -43,20 +43,25 @@ pub struct ListArgs {}
 Examples:
   moa notify test ops
   moa notify test duty --message 'The line works'
+  moa notify test duty --context prod
 
-It is sent once, from this process: a failure is shown, and not tried again.
+It is sent once, from this process: a failure is shown, and not tried again. Of a node elsewhere (--url,
+--context), the node sends it, over the channels that it has; that takes an operator's token.
 Exit codes: 0 it was taken, 1 it was not")]
 pub struct TestArgs {
     /// The channel
     channel: Name,
     /// What to say
-    #[arg(long, default_value = "This is a test. Whoever reads it need do nothing.")]
+    #[arg(long, default_value = MESSAGE)]
     message: String,
 }
 
 /// Does what the command line says.
 pub fn run(command: Command, context: &Context) -> Result {
-    let layout = context.layout()?;
+    let layout = match context.place()? {
+        Place::Here(layout) => layout,
+        Place::There(remote) => return elsewhere(command, &remote, context),
+    };
     let loaded = project::load(&layout, None)?;
     if loaded.settings_broken {
         let settings = loaded.problems.only(|path| path == project::SETTINGS_FILE);
@@ -64,66 +69,46 @@ pub fn run(command: Command, context: &Context) -> Result {
     }
     match command {
         Command::List(ListArgs {}) => {
-            list(&loaded.project.settings.notify.channels, context);
+            list(&channels::lines(&loaded.project.settings.notify.channels), context);
             Ok(Exit::Ok)
         }
-        Command::Test(args) => test(args, loaded, context),
+        Command::Test(args) => test(&args, &loaded, context),
     }
 }
 
-fn list(channels: &BTreeMap<Name, Channel>, context: &Context) {
+/// The same of the channels that a node elsewhere has; it is the node that sends.
+fn elsewhere(command: Command, remote: &Remote, context: &Context) -> Result {
+    let runtime = runtime()?;
+    match command {
+        Command::List(ListArgs {}) => {
+            list(&runtime.block_on(remote.channels())?, context);
+            Ok(Exit::Ok)
+        }
+        Command::Test(TestArgs { channel, message }) => {
+            let tried = runtime.block_on(remote.test_channel(&channel, &message))?;
+            agents::tried(tried, context)
+        }
+    }
+}
+
+fn list(channels: &[ChannelLine], context: &Context) {
     if context.ui.json {
-        let rows: Vec<Json> = channels.iter().map(|(name, c)| document(name, c)).collect();
-        context.ui.json(&rows);
+        context.ui.json(&channels);
         return;
     }
     let mut table = Table::new(&["CHANNEL", "KIND", "TO"]);
-    for (name, channel) in channels {
-        let (kind, to) = kind(channel);
-        table.row(vec![name.as_str().into(), kind.into(), Cell::new(to).style(Style::Dim)]);
+    for ChannelLine { channel, kind_of, to } in channels {
+        let to = Cell::new(to.as_str()).style(Style::Dim);
+        table.row(vec![channel.as_str().into(), kind_of.as_str().into(), to]);
     }
     table.print(&context.ui, "there are no channels; `notify.channels` in moa.yaml names them");
 }
 
-fn document(name: &Name, channel: &Channel) -> Json {
-    let (kind, to) = kind(channel);
-    json!({ "channel": name, "kind_of": kind, "to": to })
-}
-
-/// What kind of channel it is, and where it goes; secrets are named, not shown.
-fn kind(channel: &Channel) -> (&'static str, String) {
-    let shown = |value: &moa_spec::Secretive| {
-        let value = serde_json::to_value(value).unwrap_or_default();
-        value.as_str().unwrap_or_default().to_owned()
-    };
-    match channel {
-        Channel::File(path) => ("file", path.clone()),
-        Channel::Slack(slack) => ("slack", shown(&slack.url)),
-        Channel::Mail(mail) => {
-            ("mail", format!("{} by {}:{}", mail.to.join(", "), mail.host, mail.port))
-        }
-        Channel::Webhook(webhook) => ("webhook", shown(&webhook.url)),
-    }
-}
-
-fn test(args: TestArgs, loaded: Loaded, context: &Context) -> Result {
+fn test(args: &TestArgs, loaded: &Loaded, context: &Context) -> Result {
     let channels = &loaded.project.settings.notify.channels;
     if !channels.contains_key(&args.channel) {
-        return Err(unknown(&args.channel, channels.keys()));
+        return Err(channels::unknown(&args.channel, channels.keys()));
     }
-    let params = json!({
-        "channel": args.channel, "message": args.message, "title": "A test of moa", "level": "info",
-    });
+    let params = channels::params_of_test(&args.channel, &args.message);
     agents::attempt("notify", "send", params, &loaded.project, context)
-}
-
-/// There is no such channel.
-fn unknown<'a>(name: &Name, known: impl Iterator<Item = &'a Name>) -> Failure {
-    let known: Vec<&str> = known.map(Name::as_str).collect();
-    let failure = Failure::not_found(format!("there is no channel {name}"));
-    match text::nearest(name.as_str(), known.iter().copied()) {
-        Some(near) => failure.hint(format!("did you mean {near}?")),
-        None if known.is_empty() => failure.hint("`notify.channels` in moa.yaml names channels"),
-        None => failure.hint(format!("there are: {}", known.join(", "))),
-    }
 }

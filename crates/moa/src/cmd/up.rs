@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
 use crate::memory;
-use crate::node::http::Wanted;
+use crate::node::door::Wanted;
 use crate::node::{self, Node, Options, Running, Start, lock, supervisor, user};
 use crate::place::Place;
 use crate::project::{self, Layout};
@@ -175,7 +175,7 @@ async fn announce(running: &Running, layout: &Layout, context: &Context) {
         ui.note(&format!("  dashboard  {}", http.sign_in.base_url()));
         // A link is a secret: a person sees it, a file that a log goes to does not.
         if ui.err_tty() {
-            if let Ok(link) = http.sign_in.link(Role::Admin, false) {
+            if let Ok(link) = http.sign_in.link(Role::Admin.into(), false) {
                 ui.note(&format!("  sign in    {}", link.url));
             }
             ui.note("             (works once, for 15 minutes; `moa open` makes another)");

@@ -320,7 +320,7 @@ impl Client {
         role: Role,
         page: bool,
     ) -> Result<(String, Option<PathBuf>)> {
-        match self.ask(&Request::SignIn { role, page }).await? {
+        match self.ask(&Request::SignIn { role, page, maker: None }).await? {
             Reply::Link { url, page, .. } => Ok((url, page)),
             other => Err(unexpected(&other)),
         }

@@ -8,6 +8,7 @@ use moa_core::ids::{Name, RunId};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
+use moa_server::auth::links::Maker;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
 use moa_view::fleet::Fleet;
@@ -127,6 +128,9 @@ pub enum Request {
         /// Whether a file is wanted that leads there.
         #[serde(default)]
         page: bool,
+        /// Who asks for it over the API.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        maker: Option<Maker>,
     },
     /// Make a token of the API, or open a session of a browser.
     MakeToken {

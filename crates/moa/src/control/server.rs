@@ -11,7 +11,7 @@ use std::time::Duration;
 use moa_core::ids::RunId;
 use moa_engine::audit::Actor;
 use moa_engine::handle::Committed;
-use moa_server::auth::links::Made;
+use moa_server::auth::links::{Grant, Made};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -213,8 +213,8 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
             Reply::Acknowledged(Box::new(node.resolve(&key, by, note).await?))
         }
         Request::RunJob { name } => Reply::JobDone(Box::new(node.run_job(&name).await?)),
-        Request::SignIn { role, page } => {
-            let Made { url, name, page } = node.sign_in_link(role, page)?;
+        Request::SignIn { role, page, maker } => {
+            let Made { url, name, page } = node.sign_in_link(Grant { role, maker }, page)?;
             Reply::Link { url, name, page }
         }
         Request::MakeToken { new } => {

@@ -27,6 +27,7 @@ use moa_ports::store::WorkflowVersion;
 use moa_ports::triggers::TriggerRow;
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
+use moa_server::auth::links::Grant;
 use moa_server::auth::refusals::Refusal;
 use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{
@@ -39,6 +40,7 @@ use moa_server::{App, SignIn};
 use moa_spec::Subscription;
 use moa_view::audit::Verdict;
 use moa_view::fleet::Fleet;
+use moa_view::node::ChannelLine;
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
@@ -50,6 +52,7 @@ use zeroize::Zeroizing;
 use super::issuers::Issuers;
 use super::{Node, aside, edit};
 use crate::audit::{anchor, verify};
+use crate::channels;
 use crate::config::Config;
 use crate::control::protocol::{
     NodeStatus, PausedAgent, Reply, Request, RuleDone, RuleRequest, SecretLine, SecretText,
@@ -65,87 +68,6 @@ use crate::wire;
 
 /// How long an issuer of JWTs or a provider may take to answer.
 const ISSUER_WAIT: Duration = Duration::from_secs(10);
-
-/// Whether and where the API is served.
-#[derive(Debug, Clone, Copy, Default)]
-pub enum Wanted {
-    /// Not at all.
-    #[default]
-    No,
-    /// As the settings say; somewhere else when the command line says so.
-    AsSet {
-        /// The address of the command line.
-        listen: Option<SocketAddr>,
-    },
-}
-
-/// A socket that waits for its node.
-#[derive(Default)]
-pub struct Door {
-    /// It; `None` = the API is not served.
-    pub listener: Option<TcpListener>,
-    /// What makes TLS of its connections; `None` = they are plain.
-    tls: Option<Tls>,
-    /// Why it isn't, when it should.
-    pub unserved: Option<String>,
-}
-
-/// Takes the address. One that nobody asked for and that is taken is done without.
-pub fn bind(layout: &Layout, config: &mut Config, wanted: &Wanted) -> Result<Door> {
-    let Wanted::AsSet { listen } = wanted else { return Ok(Door::default()) };
-    config.listen_from_flag(*listen);
-    let server = &config.settings.server;
-    if !server.enabled && listen.is_none() {
-        return Ok(Door::default());
-    }
-    let tls = tls(layout, &server.tls)?;
-    let address = server.listen;
-    let hint =
-        "choose another: --listen 127.0.0.1:3021, MOA_SERVER_LISTEN, `server: {listen: ...}`";
-    match TcpListener::bind(address) {
-        Ok(listener) => Ok(Door { listener: Some(listener), tls, unserved: None }),
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse && !config.is_given("server.listen") => {
-            let text = format!("no API and no dashboard: {address} is in use; {hint}");
-            Ok(Door { listener: None, tls: None, unserved: Some(text) })
-        }
-        Err(e) => {
-            let text = format!("can't listen on {address}: {e}");
-            Err(Failure::new(Exit::Refused, text).hint(hint))
-        }
-    }
-}
-
-/// The certificate and the key, if there are to be any.
-fn tls(layout: &Layout, files: &moa_spec::Tls) -> Result<Option<Tls>> {
-    let (cert, key) = match (&files.cert, &files.key) {
-        (None, None) => return Ok(None),
-        (Some(cert), Some(key)) => (layout.root.join(cert), layout.root.join(key)),
-        _ => {
-            let text = "server.tls has one of cert and key; TLS takes both";
-            return Err(Failure::new(Exit::Invalid, text));
-        }
-    };
-    let tls = Tls::new(cert, key).map_err(|e| Failure::refused(e.to_string()).hint(e.hint()))?;
-    Ok(Some(tls))
-}
-
-impl Door {
-    /// Serves a node there; answers why not, when it should be.
-    pub fn open(
-        self,
-        node: &Arc<Node>,
-        layout: &Layout,
-        config: &Config,
-    ) -> Result<(Option<Http>, Option<String>)> {
-        let Self { listener, tls, unserved } = self;
-        let start = |listener| Http::start(listener, tls, node, layout, config);
-        let http = listener.map(start).transpose()?;
-        if let Some(http) = &http {
-            node.access.sign_in.get_or_init(|| http.sign_in.clone());
-        }
-        Ok((http, unserved))
-    }
-}
 
 /// A server that runs.
 pub struct Http {
@@ -193,9 +115,10 @@ impl Http {
             sockets: threads.sockets().clone(),
         };
         let reports = PathBuf::from(&config.settings.health.folder);
+        let channels = channels::lines(&config.settings.notify.channels);
         let (zone, config) = (config.settings.timezone.clone(), node.config(config));
         let (mine, layout) = (node.clone(), layout.clone());
-        let served = Served { node: mine, layout, config, reports, zone };
+        let served = Served { node: mine, layout, config, channels, reports, zone };
         let (stop, stopped) = watch::channel(false);
         let app = App::new(options, Arc::new(served), stopped.clone());
         let sign_in = app.sign_in();
@@ -242,6 +165,7 @@ struct Served {
     node: Arc<Node>,
     layout: Layout,
     config: Vec<Setting>,
+    channels: Vec<ChannelLine>,
     /// The folder of the health reports.
     reports: PathBuf,
     zone: Zone,
@@ -252,6 +176,16 @@ impl Served {
     async fn act(&self, request: Request) -> Result<Reply> {
         let (node, actor) = (self.node.clone(), actor());
         to_the_end(async move { server::act(&node, &actor, request).await }).await
+    }
+
+    /// Has an agent make an attempt outside of any run, and writes that down.
+    async fn tried(&self, deed: Deed, asked: AgentTest) -> Result<AgentTried> {
+        let (node, layout, actor) = (self.node.clone(), self.layout.clone(), actor());
+        to_the_end(async move {
+            let work = node.test_agent(&layout, asked);
+            node.audit().act(&actor, deed, work, tried).await
+        })
+        .await
     }
 
     /// What the files of the project say by now.
@@ -432,12 +366,24 @@ impl Control for Served {
     async fn test_agent(&self, asked: AgentTest) -> Result<AgentTried> {
         let deed = Deed::new("agent.test", asked.agent.as_str());
         let deed = deed.asked(json!({"action": asked.action, "params": asked.params}));
-        let (node, layout, actor) = (self.node.clone(), self.layout.clone(), actor());
-        to_the_end(async move {
-            let work = node.test_agent(&layout, asked);
-            node.audit().act(&actor, deed, work, tried).await
-        })
-        .await
+        self.tried(deed, asked).await
+    }
+
+    fn channels(&self) -> Vec<ChannelLine> {
+        self.channels.clone()
+    }
+
+    async fn test_channel(&self, channel: Name, message: String, by: String) -> Result<AgentTried> {
+        let mut known = self.channels.iter().map(|line| &line.channel);
+        if !known.clone().any(|name| *name == channel) {
+            return Err(channels::unknown(&channel, &mut known));
+        }
+        let params = channels::params_of_test(&channel, &message);
+        let Json::Object(params) = params else { return Err(unexpected()) };
+        let agent = Name::new("notify").map_err(|e| Failure::usage(e.to_string()))?;
+        let deed = Deed::new("channel.test", channel.as_str()).asked(json!({"message": message}));
+        let asked = AgentTest { agent, action: "send".into(), params, timeout: None, by };
+        self.tried(deed, asked).await
     }
 
     async fn agent_tests(&self) -> BTreeMap<Name, LastTest> {
@@ -560,6 +506,14 @@ impl Control for Served {
     async fn end_token(&self, id: &str, sign_out: bool) -> Result<Entry> {
         match self.act(Request::EndToken { id: id.to_owned(), sign_out }).await? {
             Reply::TokenEnded { entry } => Ok(entry),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn sign_in_link(&self, grant: Grant) -> Result<String> {
+        let Grant { role, maker } = grant;
+        match self.act(Request::SignIn { role, page: false, maker }).await? {
+            Reply::Link { url, .. } => Ok(url),
             _ => Err(unexpected()),
         }
     }

@@ -8,6 +8,7 @@
 
 pub mod agents;
 mod delete;
+pub mod door;
 mod edit;
 mod hooks;
 pub mod http;

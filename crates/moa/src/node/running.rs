@@ -22,8 +22,8 @@ use super::lock::Stay;
 use super::notifier::{Notifier, Tell};
 use super::tokens::Access;
 use super::{
-    Node, Notes, agents, http, keep_looking, lock, log, read_config, rotate, secrets, supervisor,
-    triggers, versions, warning, watch,
+    Node, Notes, agents, door, http, keep_looking, lock, log, read_config, rotate, secrets,
+    supervisor, triggers, versions, warning, watch,
 };
 use crate::audit;
 use crate::config::Config;
@@ -60,7 +60,7 @@ pub struct Options {
     /// How much more is logged than the settings say: 1 = debug, 2 = all.
     pub verbose: u8,
     /// Whether and where the API is served.
-    pub serve: http::Wanted,
+    pub serve: door::Wanted,
 }
 
 /// A node that runs, and everything that ends with it.
@@ -103,7 +103,7 @@ impl Running {
         let (loaded, mut config, paused) = load(&layout, stderr.unwrap_or(false))?;
         config.stop_grace_from_flag(drain);
         // Before anything runs: whoever wants it there is told at once.
-        let door = http::bind(&layout, &mut config, &serve)?;
+        let door = door::bind(&layout, &mut config, &serve)?;
         let settings = &config.settings;
         start_log(&layout, settings, verbose, stderr)?;
         let (stores, id) = (wire::open_store(&layout)?, NodeId(wire::random_u64()));

@@ -1,11 +1,11 @@
 //! Who may use the API of a node: tokens, sessions, and links that open them.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use moa_server::SignIn;
-use moa_server::auth::links::Made;
-use moa_server::auth::role::Role;
+use moa_server::auth::links::{Grant, Made};
 use moa_server::auth::tokens::{self, Entry, New, Tokens};
 use zeroize::Zeroizing;
 
@@ -40,13 +40,15 @@ impl Node {
     }
 
     /// A link that signs a browser in, once; and a file that leads there, if it is wanted.
-    pub fn sign_in_link(&self, role: Role, page: bool) -> Result<Made> {
+    pub fn sign_in_link(&self, grant: Grant, page: bool) -> Result<Made> {
         let sign_in = self.access.sign_in.get().ok_or_else(|| {
             Failure::refused("this node serves no dashboard")
                 .hint("start it with `moa up`, and without --no-server")
         })?;
-        let made = sign_in.link(role, page);
-        made.map_err(|e| Failure::io("the page that leads to the link can't be written", &e))
+        sign_in.link(grant, page).map_err(|error| match error.kind() {
+            io::ErrorKind::QuotaExceeded => Failure::new(Exit::Busy, error.to_string()),
+            _ => Failure::io("the page that leads to the link can't be written", &error),
+        })
     }
 
     /// Does something with the file of tokens where it holds nobody up.

@@ -15,7 +15,7 @@ use moa_ports::triggers::TriggerRow;
 use moa_server::auth::role::Role;
 use moa_server::auth::scope::Scope;
 use moa_view::backfill::Preview;
-use moa_view::node::{NodeStatus, PausedAgent, StartRun};
+use moa_view::node::{ChannelLine, NodeStatus, PausedAgent, StartRun};
 use moa_view::rows::Ask;
 use reqwest::Method;
 use serde::Deserialize;
@@ -35,6 +35,12 @@ struct MadeToken {
     id: String,
     token: Zeroizing<String>,
     expires_at: Option<String>,
+}
+
+/// A link that signs a browser in.
+#[derive(Deserialize)]
+struct MadeLink {
+    path: String,
 }
 
 /// What became of a start.
@@ -121,6 +127,32 @@ impl Remote {
         let timeout = timeout.map(|span| span.to_string());
         let body = json!({"action": action, "params": params, "timeout": timeout});
         self.json(Call::post(&path, Some(body))).await
+    }
+
+    /// The channels over which its notifications go.
+    pub async fn channels(&self) -> Result<Vec<ChannelLine>> {
+        self.list("/api/v1/channels", "channels").await
+    }
+
+    /// Has the node send a notification; asked once, since what is sent is sent.
+    pub async fn test_channel(&self, channel: &Name, message: &str) -> Result<Tried> {
+        let path = format!("/api/v1/channels/{channel}/test");
+        self.json(Call::post(&path, Some(json!({"message": message})))).await
+    }
+
+    /// A link that signs a browser in, once, at the address by which this command reaches the node.
+    pub async fn sign_in_link(&self, role: Option<Role>) -> Result<String> {
+        let path = "/api/v1/sign-in-links";
+        let body = role.map(|role| json!({"role": role}));
+        let made: MadeLink = self.json(Call::post(path, body)).await?;
+        // What a node says may not lead a browser to another one.
+        let code = made
+            .path
+            .strip_prefix("/sign-in?code=")
+            .filter(|code| !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let wrong = || Failure::refused(format!("{} answers with no link of its own", self.url()));
+        let code = code.ok_or_else(wrong)?;
+        Ok(format!("{}/sign-in?code={code}", self.url()))
     }
 
     /// Starts a run, once, however often the connection breaks; also answers diagnostics when a

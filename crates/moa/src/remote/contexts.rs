@@ -186,6 +186,17 @@ fn folder() -> Result<PathBuf> {
     Ok(base.join("moa"))
 }
 
+/// The folder of a user's settings, which is made for its user alone when there is none.
+///
+/// # Errors
+/// This user has no home; the folder can't be made.
+pub fn make_folder() -> Result<PathBuf> {
+    let folder = folder()?;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+    made.map_err(|e| Failure::io(format!("can't make {}", folder.display()), &e))?;
+    Ok(folder)
+}
+
 impl Contexts {
     /// Where they are kept.
     ///

@@ -9,6 +9,7 @@ mod acts;
 mod answer;
 mod contexts;
 mod events;
+mod links;
 mod pages;
 mod project;
 mod resources;
@@ -28,7 +29,9 @@ use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::reader::Reader;
+pub use acts::Tried;
 pub use contexts::{Chosen, Contexts, LOCAL, Stored, by, choose, token_of_flags};
+pub use links::Pages;
 
 /// Bytes of an answer at most.
 pub const ANSWER_BYTES_MAX: usize = 64 << 20;

@@ -190,6 +190,7 @@ fn every_documented_call_answers_as_documented() {
         "targets: {tasks_completed: {day: {minimum: 5, target: 9}}}\n\
          alerts: {rules: {disk: {free: 1000TiB}}}\n\
          secrets: {key_file: ../key}\n\
+         notify: {channels: {log: {file: log.jsonl}}}\n\
          webhooks: {nobody: {url: 'http://127.0.0.1:9/', types: [run.failed]}}\n",
     );
     let large = "(printf '[0'; seq -f ,%.0f 2 60000; echo ']') > \"$MOA_OUTPUT\"";
@@ -213,6 +214,7 @@ fn every_documented_call_answers_as_documented() {
     many_runs(&mut c, &run);
     workflows(&mut c);
     triggers(&mut c);
+    links_and_channels(&mut c);
     agents_and_events(&mut c);
     alerts_and_metrics(&mut c);
     edits(&mut c);
@@ -479,6 +481,18 @@ fn workflows(c: &mut Contract) {
     c.call("GET", "/api/workflows/{id}", &[id], None).expect(200);
     c.call("GET", "/api/agents", &[], None).expect(200);
     c.call("GET", "/api/agents?limit=1", &[], None).expect(200);
+}
+
+/// Links and channels.
+fn links_and_channels(c: &mut Contract) {
+    let link = c.call("POST", "/api/v1/sign-in-links", &[], Some(json!({"role": "viewer"})));
+    let link = link.expect(201).json();
+    assert!(link["path"].as_str().is_some_and(|path| path.starts_with("/sign-in?code=")));
+    let listed = c.call("GET", "/api/v1/channels", &[], None).expect(200).json();
+    assert_eq!(listed["channels"][0]["kind_of"], "file", "{listed}");
+    let path = "/api/v1/channels/{channel}/test";
+    let sent = c.call("POST", path, &["log"], None).expect(200).json();
+    assert_eq!(sent["test"]["status"], "succeeded", "{sent}");
 }
 
 fn triggers(c: &mut Contract) {

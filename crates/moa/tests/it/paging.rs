@@ -40,6 +40,7 @@ fn project(url: &str) -> Project {
         &format!(
             "webhooks:\n  one: {{url: '{url}', {types}}}\n  two: {{url: '{url}', {types}}}\n\
              secrets: {{key_file: ../key}}\n\
+             notify: {{channels: {{log: {{file: log.jsonl}}, more: {{file: more.jsonl}}}}}}\n\
              alerts: {{rules: {{disk: {{free: 1000TiB}}, dead: {{enabled: true}}}}}}\n\
              targets:\n  tasks_completed: {{day: {{minimum: 5}}, month: {{minimum: 9}}}}\n\
              \x20 tasks_failed: {{day: {{maximum: 5}}}}\n"

@@ -79,6 +79,15 @@ pub struct TestResult {
     log_cut: bool,
 }
 
+impl TestResult {
+    /// What came of a test of an agent.
+    pub fn new(agent: String, tried: AgentTried) -> Self {
+        let AgentTried { last, output, again_after, log, log_cut } = tried;
+        let again_after_ms = again_after.map(|after| after.0);
+        Self { agent, test: (&last).into(), output, again_after_ms, log, log_cut }
+    }
+}
+
 /// The test that a request asks for.
 ///
 /// # Errors
@@ -122,8 +131,5 @@ pub async fn test(
     Json(new): Json<NewTest>,
 ) -> Result<Json<TestResult>> {
     let asked = asked(&app, &who, &agent, new).await?;
-    let AgentTried { last, output, again_after, log, log_cut } =
-        app.control().test_agent(asked).await?;
-    let again_after_ms = again_after.map(|after| after.0);
-    Ok(Json(TestResult { agent, test: (&last).into(), output, again_after_ms, log, log_cut }))
+    Ok(Json(TestResult::new(agent, app.control().test_agent(asked).await?)))
 }

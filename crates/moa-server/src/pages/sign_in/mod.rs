@@ -142,9 +142,9 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     let auth = app.auth();
     let (who, session) = match (&secret.code, &secret.token) {
         (Some(code), _) => {
-            let found = auth.links.take(code, std::time::Instant::now());
-            let (role, link) = found.ok_or_else(|| auth.wrong(address, "a link"))?;
-            (link, Auth::session_of("link".into(), (role, Vec::new()), None, Some("link".into())))
+            let found = auth.take_link(code)?;
+            let (session, link) = found.ok_or_else(|| auth.wrong(address, "a link"))?;
+            (link, session)
         }
         (None, Some(token)) => {
             let found = auth.tokens.find(token.trim(), Kind::Token, now())?;

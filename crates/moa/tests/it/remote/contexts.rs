@@ -113,8 +113,6 @@ fn what_is_of_this_machine_is_refused_elsewhere() {
         &["service", "status"],
         &["workflows", "fmt"],
         &["test"],
-        &["notify", "list"],
-        &["open", "--print"],
         &["secrets", "rotate-key"],
     ] {
         let said = there.call(args).expect(5);

@@ -1,5 +1,6 @@
 //! The command line on a node elsewhere: called in an empty folder, by the API alone.
 
+mod access;
 mod breaks;
 mod contexts;
 mod silent;
