@@ -2,20 +2,22 @@
 //! the newest entry is noted outside of the store.
 
 pub mod anchor;
+mod subject;
 pub mod verify;
+
+pub use subject::Subject;
 
 use std::fs;
 use std::sync::Arc;
 
 use moa_core::ids::Name;
-use moa_core::run::RunStatus;
-use moa_core::trigger::{TriggerCommand, TriggerId};
+use moa_core::trigger::TriggerCommand;
 use moa_engine::audit::{Actor, Audit, Came, Deed, Options, Writing};
 use moa_engine::handle::{Change, ForkFrom, Started};
 use moa_ports::store::Store;
 use moa_ports::views::Views;
 use moa_server::auth::tokens::{Kind, New};
-use moa_spec::{Source, rule_document};
+use moa_spec::Source;
 use serde_json::{Value as Json, json};
 
 use crate::control::protocol::{Reply, Request, RuleRequest};
@@ -84,23 +86,15 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
                 ForkFrom::Step(_) | ForkFrom::Start => "run.fork",
             };
             Deed::new(action, fork.run.to_string())
-                .asked(json!({"from": fork.from, "params": fork.params}))
+                .asked(json!({"run": fork.run, "from": fork.from, "params": fork.params}))
         }
         Request::Change { run, change } => {
-            let deed = Deed::new(action_of(change), run.to_string()).asked(json!(change));
-            match views.run_part(*run, 0, 0).await? {
-                Some(run) => deed.before(status(run.row.status)),
-                None => deed,
-            }
+            Deed::new(action_of(change), run.to_string()).asked(json!(change))
         }
         Request::Trigger { trigger, command } => {
             let row = views.trigger(*trigger).await?;
             let name = row.as_ref().map_or_else(|| trigger.to_string(), |row| row.spec.title());
-            let deed = Deed::new(action_of_trigger(command), name).asked(json!(command));
-            match row {
-                Some(row) => deed.before(json!({"version": row.version})),
-                None => deed,
-            }
+            Deed::new(action_of_trigger(command), name).asked(json!(command))
         }
         Request::Publish { event, data, key } => published(event, data, key.as_deref()),
         Request::Agent { agent, paused: Some(paused) } => {
@@ -120,9 +114,9 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
             Deed::new("alert.resolve", key).asked(json!({"by": by, "note": note}))
         }
         Request::RunJob { name } => Deed::new("job.run", name),
-        Request::SetSecret { name, .. } => secret("secret.set", name, views).await?,
-        Request::DeleteSecret { name } => secret("secret.delete", name, views).await?,
-        Request::Rule(rule) => of_rule(rule, views).await?,
+        Request::SetSecret { name, .. } => Deed::new("secret.set", name),
+        Request::DeleteSecret { name } => Deed::new("secret.delete", name),
+        Request::Rule(rule) => of_rule(rule),
         Request::SignIn { role, .. } => Deed::new("sign_in.link", "").asked(json!({"role": role})),
         Request::MakeToken { new } => of_token(new),
         Request::EndToken { id, sign_out } => {
@@ -138,28 +132,26 @@ fn published(event: &str, data: &Json, key: Option<&str>) -> Deed {
 }
 
 /// A change of a rule.
-async fn of_rule(rule: &RuleRequest, views: &dyn Views) -> Result<Deed> {
-    let (name, deed) = match rule {
-        RuleRequest::Put { name, path, text, replace } => {
-            let name = name.clone().or_else(|| named(path, text));
-            let object = name.as_ref().map_or(path.as_str(), Name::as_str).to_owned();
-            let asked = json!({"text": text, "replace": replace});
-            (name, Deed::new("rule.put", object).asked(asked))
+fn of_rule(rule: &RuleRequest) -> Deed {
+    match rule {
+        RuleRequest::Put { path, text, replace, .. } => {
+            let object = rule_of(rule).map_or_else(|| path.clone(), |name| name.to_string());
+            Deed::new("rule.put", object).asked(json!({"text": text, "replace": replace}))
         }
         RuleRequest::Switch { name, on } => {
-            let deed = Deed::new("rule.switch", name.as_str()).asked(json!({"on": on}));
-            (Some(name.clone()), deed)
+            Deed::new("rule.switch", name.as_str()).asked(json!({"on": on}))
         }
-        RuleRequest::Delete { name } => {
-            (Some(name.clone()), Deed::new("rule.delete", name.as_str()))
-        }
-    };
-    let Some(name) = name else { return Ok(deed) };
-    let there = views.trigger(TriggerId::of_rule(&name)).await?;
-    Ok(match there.filter(|row| !row.state.removed) {
-        Some(row) => deed.before(rule_document(&row.spec)),
-        None => deed,
-    })
+        RuleRequest::Delete { name } => Deed::new("rule.delete", name.as_str()),
+    }
+}
+
+/// Which rule it is, if that can be told.
+fn rule_of(rule: &RuleRequest) -> Option<Name> {
+    match rule {
+        RuleRequest::Put { name: None, path, text, .. } => named(path, text),
+        RuleRequest::Put { name, .. } => name.clone(),
+        RuleRequest::Switch { name, .. } | RuleRequest::Delete { name } => Some(name.clone()),
+    }
 }
 
 /// The name that the text of a rule says, if it says one.
@@ -180,10 +172,6 @@ fn of_token(new: &New) -> Deed {
         asked["scopes"] = json!(new.scopes);
     }
     Deed::new(action, &new.name).asked(asked)
-}
-
-fn status(status: RunStatus) -> Json {
-    json!({"status": status.as_str()})
 }
 
 fn action_of(change: &Change) -> &'static str {
@@ -207,17 +195,10 @@ fn action_of_trigger(command: &TriggerCommand) -> &'static str {
     }
 }
 
-/// A change of a secret, of which no more is told than its version.
-async fn secret(action: &'static str, name: &str, views: &dyn Views) -> Result<Deed> {
-    let rows = views.sealed().await?;
-    let version = rows.iter().find(|row| row.name == name).map(|row| row.version);
-    Ok(Deed::new(action, name).before(json!({"version": version})))
-}
-
-/// What came of a request, by its reply.
-pub fn came(result: &Result<Reply>) -> Came {
-    let reply = match result {
-        Ok(reply) => reply,
+/// What came of a request, by its reply and by how its subject is then.
+pub fn came(result: &Result<(Reply, Option<Json>)>) -> Came {
+    let (reply, then) = match result {
+        Ok((reply, then)) => (reply, then.clone()),
         Err(failure) => return Came::Refused(failure.message.clone()),
     };
     let (object, after) = match reply {
@@ -245,7 +226,19 @@ pub fn came(result: &Result<Reply>) -> Came {
         }
         Reply::SecretSet { version, .. } => (None, Some(json!({"version": version}))),
         Reply::Rotated(rotated) => (None, Some(json!(rotated))),
+        Reply::Jobs { jobs } => (None, Some(json!(jobs))),
         _ => (None, None),
     };
-    Came::Done { object, after }
+    Came::Done { object, after: both(after, then) }
+}
+
+/// What is said of the same thing by two.
+fn both(one: Option<Json>, other: Option<Json>) -> Option<Json> {
+    match (one, other) {
+        (Some(Json::Object(mut one)), Some(Json::Object(other))) => {
+            one.extend(other);
+            Some(Json::Object(one))
+        }
+        (one, other) => one.or(other),
+    }
 }

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::protocol::{PROTOCOL, Refusal, Reply, Request, SecretText};
 use super::{REQUEST_BYTES_MAX, read_line, socket};
-use crate::audit;
+use crate::audit::{self, Subject};
 use crate::exit::{Exit, Failure, Result};
 use crate::node::Node;
 
@@ -165,10 +165,24 @@ async fn next(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<R
 
 /// Does what is asked for; what changes something is in the audit log before it is done.
 pub async fn act(node: &Arc<Node>, actor: &Actor, request: Request) -> Result<Reply> {
-    match audit::deed(&request, node.views()).await? {
-        Some(deed) => node.audit().act(actor, deed, answer(node, request), audit::came).await,
-        None => answer(node, request).await,
+    let Some(mut deed) = audit::deed(&request, node.views()).await? else {
+        return answer(node, request).await;
+    };
+    let subject = Subject::of(&request);
+    if let Some(subject) = &subject {
+        deed.before = subject.state(node).await?;
     }
+    let work = async {
+        let reply = answer(node, request).await?;
+        let then = match (&reply, subject) {
+            // What came of it is another run; the one that was repeated is as it was.
+            (Reply::Forked { .. }, _) | (_, None) => None,
+            // It is done, whether it can be read again or not.
+            (_, Some(subject)) => subject.state(node).await.unwrap_or_default(),
+        };
+        Ok((reply, then))
+    };
+    node.audit().act(actor, deed, work, audit::came).await.map(|(reply, _)| reply)
 }
 
 async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {

@@ -399,7 +399,8 @@ impl Control for Served {
         let asked = json!({
             "status": view.status, "workflow": view.workflow, "q": view.q, "parent": view.parent,
         });
-        let deed = Deed::new("view.put", name.as_str()).asked(asked);
+        let before = self.saved_views().await?.get(&name).map(|view| json!(view));
+        let deed = Deed { before, ..Deed::new("view.put", name.as_str()).asked(asked) };
         let (node, actor) = (self.node.clone(), actor());
         let new = |done: &Result<bool>| match done {
             Ok(new) => Came::Done { object: None, after: Some(json!({"new": new})) },
@@ -414,7 +415,8 @@ impl Control for Served {
     }
 
     async fn delete_view(&self, name: String) -> Result<()> {
-        let deed = Deed::new("view.delete", name.as_str());
+        let before = self.saved_views().await?.get(&name).map(|view| json!(view));
+        let deed = Deed { before, ..Deed::new("view.delete", name.as_str()) };
         let (node, actor) = (self.node.clone(), actor());
         let gone = |done: &Result<()>| match done {
             Ok(()) => Came::Done { object: None, after: None },

@@ -429,6 +429,18 @@ impl Node {
         self.jobs.calls.gone().await
     }
 
+    /// The agents that take no new task, and who wants it so.
+    pub fn paused(&self) -> BTreeMap<Name, moa_view::node::PausedAgent> {
+        self.paused.all()
+    }
+
+    /// The version that the file of a workflow makes; `None` = there is no such file, or it was never
+    /// good.
+    pub async fn version_of(&self, workflow: &Name) -> Option<VersionHash> {
+        let watched = self.watched.lock().await;
+        watched.project.workflows.get(workflow).map(|served| served.plan.hash)
+    }
+
     /// Calls a webhook again whose receiver was gone; answers whether it was.
     pub async fn enable_webhook(&self, name: &Name) -> Result<bool> {
         self.jobs.calls.enable(name).await

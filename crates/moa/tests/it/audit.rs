@@ -73,7 +73,16 @@ fn every_change_is_written_down_with_who_and_what() {
     }
     assert_eq!(acts[0]["object"], run.as_str());
     assert!(acts[0]["asked"].to_string().contains("ann"), "{}", acts[0]);
-    assert_eq!(acts[6]["before"]["status"], "waiting");
+    let changes = |i: usize, key: &str| {
+        let said = |when: &str| acts[i][when][key].as_str().map(str::to_owned);
+        (said("before"), said("after"))
+    };
+    let both = |before: &str, after: &str| (Some(before.to_owned()), Some(after.to_owned()));
+    assert_eq!(changes(1, "status"), both("waiting", "paused"));
+    assert_eq!(changes(2, "status"), both("paused", "waiting"));
+    assert_eq!(changes(6, "status"), both("waiting", "cancelled"));
+    assert_eq!(acts[3]["before"]["paused"], Json::Null, "{}", acts[3]);
+    assert!(acts[3]["after"]["paused"]["by"].is_string(), "{}", acts[3]);
     assert_eq!(acts[6]["asked"]["reason"], "no longer");
     assert_eq!(acts[4]["asked"]["data"]["order"], 7);
     let some = project.call(&["audit", "list", "--action", "run.*", "-n", "2", "--json"]).json();
