@@ -6,6 +6,7 @@ use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::machine::Run;
 use moa_core::time::Millis;
+use moa_core::trigger::{OWN_EVENTS, is_own_event};
 use moa_ports::views::{HistoryRow, KeptEvent, KeptRow};
 use serde_json::{Map, Value as Json, json};
 
@@ -164,6 +165,21 @@ pub fn check_type(kind: &str) -> std::result::Result<(), String> {
         true => Ok(()),
         false => Err(format!(
             "the type of an event has 1 to {TYPE_BYTES_MAX} bytes and no control characters"
+        )),
+    }
+}
+
+/// Whether somebody may publish events of a type.
+///
+/// # Errors
+/// It is none, or moa's own.
+pub fn check_published(kind: &str) -> std::result::Result<(), String> {
+    check_type(kind)?;
+    match is_own_event(kind) {
+        false => Ok(()),
+        true => Err(format!(
+            "events of the type {kind:?} are moa's own: take one that doesn't begin with {}",
+            OWN_EVENTS.join(" or ")
         )),
     }
 }

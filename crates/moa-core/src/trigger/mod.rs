@@ -35,8 +35,8 @@ pub use id::TriggerId;
 pub use input::{BackfillRequest, TriggerAnswer, TriggerCommand, TriggerInput};
 pub use record::{Amendment, Occurrence, Origin, Outcome, Record};
 pub use spec::{
-    Collect, Cycles, Dependency, EndStatus, Guard, ScheduleSource, Source, TriggerSpec,
-    topic_of_ends, topic_of_event, topic_of_starts,
+    Collect, Cycles, Dependency, EndStatus, Guard, OWN_EVENTS, ScheduleSource, Source, TriggerSpec,
+    is_own_event, topic_of_ends, topic_of_event, topic_of_starts,
 };
 pub use state::{
     Arrived, Backfill, Collected, Cycle, Held, Last, OpenRun, Paused, Same, Sharer, Streak,

@@ -259,6 +259,15 @@ pub fn topic_of_ends(workflow: &Name) -> String {
     format!("ended:{workflow}")
 }
 
+/// How types of events begin that are moa's own: what a webhook received, whose sender is known by its
+/// signature, and what happens to runs. Nobody else publishes or emits them.
+pub const OWN_EVENTS: [&str; 2] = ["webhook.", "moa."];
+
+/// Whether events of a type are moa's own.
+pub fn is_own_event(kind: &str) -> bool {
+    OWN_EVENTS.iter().any(|start| kind.starts_with(start))
+}
+
 /// The topic of events of a type.
 pub fn topic_of_event(event: &str) -> String {
     format!("event:{event}")

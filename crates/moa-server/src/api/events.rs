@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use moa_core::ids::{Name, RunId};
 use moa_ports::search::TEXT_CHARS_MAX;
 use moa_ports::views::{KeptAsk, KeptEvent, KeptRow};
-use moa_view::events::{Names, Patterns, Picked, Told, type_of};
+use moa_view::events::{Names, Patterns, Picked, Told, check_published, type_of};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -435,7 +435,10 @@ pub async fn publish(
 ) -> Result<Json<Published>> {
     let mut events = read(&headers, &body)?;
     // All of them, before the first one is published.
-    events.iter().try_for_each(|event| who.must_reach(Resource::Events, Some(&event.kind)))?;
+    for event in &events {
+        who.must_reach(Resource::Events, Some(&event.kind))?;
+        check_published(&event.kind).map_err(Problem::invalid)?;
+    }
     if let (Some(key), [only]) = (idempotency_key(&headers)?, events.as_mut_slice()) {
         only.key.get_or_insert(key);
     }

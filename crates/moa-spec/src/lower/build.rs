@@ -7,6 +7,7 @@ use moa_core::ids::{Name, VersionHash};
 use moa_core::limits::WHILE_ITERATIONS_MAX;
 use moa_core::template::Template;
 use moa_core::time::Span;
+use moa_core::trigger::{OWN_EVENTS, is_own_event};
 use moa_core::workflow::{Body, BodyIx, Need, OnTimeout, Plan, PlanStep, RunIf, StepKind};
 use serde_json::{Map, Value as Json, json};
 
@@ -497,6 +498,11 @@ fn emit(step: &Step, cx: &mut Cx) -> Option<StepKind> {
         Short::Long(long) => (&long.r#type, long.data.as_ref()),
     };
     event_type(event, cx);
+    if is_own_event(&event.value) {
+        let message = format!("events of the type {:?} are moa's own", event.value);
+        let d = cx.error(codes::BAD_NAME, event.span.clone(), message);
+        d.help(format!("no step emits types that begin with {}", OWN_EVENTS.join(" or ")));
+    }
     Some(StepKind::Emit {
         event: event.value.clone(),
         data: data.map(|d| d.template.clone()).unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
-use moa_core::alert::{Finding, Rule, Watch};
+use moa_core::alert::{Finding, Rule, Streak, Watch};
 use moa_core::ids::{Name, RunId};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
@@ -19,6 +19,7 @@ use moa_ports::views::{RunFilter, Views};
 use moa_spec::{AlertRule, Settings, channel_of};
 
 use crate::exit::{Failure, Result};
+use crate::jobs::webhooks::Subscriptions;
 use crate::jobs::webhooks::kept::Gone;
 use crate::metrics::Counters;
 use crate::metrics::targets::standings;
@@ -38,7 +39,9 @@ pub struct Look<'a> {
     pub at: Instants,
     /// The settings.
     pub settings: &'a Settings,
-    /// Webhooks that are switched off because their receivers are gone.
+    /// Webhooks as they are called now.
+    pub webhooks: &'a Subscriptions,
+    /// Those that are switched off because their receivers are gone.
     pub gone: &'a BTreeMap<Name, Gone>,
     /// The store.
     pub views: &'a dyn Views,
@@ -353,19 +356,30 @@ impl Look<'_> {
 
     fn silent(&self, spec: &AlertRule) -> Vec<Finding> {
         let declared = &self.settings.notify.channels;
-        let silent = self.watch.silent().filter(|(channel, _)| declared.contains_key(*channel));
-        silent
-            .map(|(channel, streak)| {
-                let title = format!("The channel {channel} doesn't take notifications");
-                let count = streak.failures;
-                let text = format!(
-                    "{count} could not be delivered since {}. The last one: {}\n\
-                     moa runs list --workflow moa-notify --status failed",
-                    streak.since, streak.error
-                );
-                self.finding((Rule::Channel, spec), channel.as_str(), title, text)
-            })
-            .collect()
+        // Of those whose receivers are gone that is said already.
+        let called =
+            self.webhooks.iter().filter(|(name, one)| one.active && !self.gone.contains_key(*name));
+        let called: BTreeMap<Name, &Name> =
+            called.map(|(name, _)| (channel_of(name), name)).collect();
+        let finding = |(channel, streak): (&Name, &Streak)| {
+            let (title, see) = match called.get(channel) {
+                Some(webhook) => (
+                    format!("The webhook {webhook} refuses its calls"),
+                    format!("moa webhooks dead {webhook}\nmoa webhooks redeliver {webhook}"),
+                ),
+                None if declared.contains_key(channel) => (
+                    format!("The channel {channel} doesn't take notifications"),
+                    "moa runs list --workflow moa-notify --status failed".to_owned(),
+                ),
+                None => return None,
+            };
+            let Streak { failures, since, error } = streak;
+            let text = format!(
+                "{failures} could not be delivered since {since}. The last one: {error}\n{see}"
+            );
+            Some(self.finding((Rule::Channel, spec), channel.as_str(), title, text))
+        };
+        self.watch.silent().filter_map(finding).collect()
     }
 }
 
@@ -403,6 +417,7 @@ mod tests {
             agents: &Agents::default(),
             watch: &Watch::default(),
             counters: &Counters::default(),
+            webhooks: &Subscriptions::new(),
             gone: &BTreeMap::new(),
             state: Path::new("/"),
             stuck,

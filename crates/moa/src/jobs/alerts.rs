@@ -127,6 +127,7 @@ impl Alerting {
         let look = Look {
             at,
             settings: &self.settings,
+            webhooks: &self.calls.all(),
             gone: &gone,
             views: &*self.views,
             agents: &agents,

@@ -488,7 +488,7 @@ impl Control for Served {
 
     async fn hooked(&self, event: String, data: Json, key: String) -> Result<bool> {
         let node = self.node.clone();
-        to_the_end(async move { node.publish(event, data, Some(key)).await }).await
+        to_the_end(async move { node.tell(event, data, Some(key)).await }).await
     }
 
     async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {

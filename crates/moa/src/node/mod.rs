@@ -378,8 +378,14 @@ impl Node {
         Ok(self.engine.trigger(id, command).await?)
     }
 
-    /// Publishes an event; answers whether it is new.
+    /// Publishes an event of somebody's; answers whether it is new.
     pub async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
+        view::events::check_published(&event).map_err(Failure::usage)?;
+        self.tell(event, data, key).await
+    }
+
+    /// Publishes an event, also one of moa's own; answers whether it is new.
+    pub async fn tell(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
         view::events::check_type(&event).map_err(Failure::usage)?;
         if self.info.transient {
             let mut watched = self.watched.lock().await;

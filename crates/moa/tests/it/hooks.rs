@@ -102,6 +102,33 @@ fn a_signed_call_starts_one_run_however_often_it_comes() {
 }
 
 #[test]
+fn nobody_publishes_what_only_a_signature_lets_through() {
+    let project = project();
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "admin");
+    let (hooked, began) = ("webhook.deploy.push", "moa.run.created");
+    let data = json!({"body": {"ref": "refs/heads/main"}, "headers": {}});
+    for kind in [hooked, began] {
+        let asked = json!({"type": kind, "data": data, "key": "k"});
+        api.post("/api/v1/events", &asked).refused(400, "invalid_request");
+        let body =
+            json!({"specversion": "1.0", "type": kind, "source": "s", "id": "1", "data": data});
+        let cloud = "Content-Type: application/cloudevents+json\r\n";
+        api.send("POST", "/api/v1/events", cloud, &body.to_string())
+            .refused(400, "invalid_request");
+        let said = project.call(&["events", "publish", kind]).expect(2);
+        assert!(said.err.contains("moa's own") && said.err.contains("webhook."), "{}", said.err);
+    }
+    project.workflow("forge", "steps: [{emit: webhook.deploy.push}]\n");
+    let said = project.call(&["workflows", "validate", "workflows/forge.yaml"]).expect(3);
+    assert!(format!("{}{}", said.out, said.err).contains("moa's own"));
+    // A call that comes after all of these is the only one that starts something.
+    let body = r#"{"ref":"refs/heads/main"}"#;
+    call(&api, "/hooks/deploy/push", &signed(KEY, body), body).expect(202);
+    assert_eq!(ended(&project, "deploy/push", 1).len(), 1);
+}
+
+#[test]
 fn without_its_secret_nothing_is_taken_and_unsigned_has_to_be_said() {
     let project = project();
     project.write(".env", "");

@@ -259,6 +259,12 @@ fn what_is_told_is_not_counted_among_what_was_asked_for() {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
     assert!(!metrics.contains("orchestrator_workflows_total{status=\"failed\"} 1"), "{metrics}");
+    let refused =
+        |page: &Json| page["alerts"][0]["title"] == "The webhook billing refuses its calls";
+    project.call(&["jobs", "run", "alerts"]).expect(0);
+    let alerts = api.until("/api/v1/alerts", refused);
+    let text = alerts["alerts"][0]["text"].as_str().unwrap_or_default();
+    assert!(text.contains("400") && text.contains("moa webhooks dead billing"), "{text}");
     let failed = "class=\"run status-failed";
     for path in ["/runs", "/"] {
         let shown = browser.page(path);

@@ -55,6 +55,10 @@ pub struct Away {
     mark: Option<u64>,
     /// That it was switched off.
     gone: Option<Gone>,
+    /// Its address, or the name of the secret that holds it: another receiver hears of nothing that
+    /// happened before it was there.
+    #[serde(default)]
+    url: Json,
 }
 
 /// What is kept.
@@ -65,6 +69,9 @@ pub struct Kept {
     pub marks: BTreeMap<Name, u64>,
     /// Those that are switched off.
     pub gone: BTreeMap<Name, Gone>,
+    /// Where those are called that have a mark.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    urls: BTreeMap<Name, Json>,
     /// Those that were in the settings not long ago.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     away: BTreeMap<Name, Away>,
@@ -111,6 +118,8 @@ impl Kept {
         self.gone.retain(|name, gone| active(name).is_some_and(|one| url(one) == gone.url));
         let gone = &self.gone;
         self.marks.retain(|name, _| active(name).is_some() && !gone.contains_key(name));
+        self.urls =
+            self.marks.keys().filter_map(|name| Some((name.clone(), url(active(name)?)))).collect();
     }
 
     fn put_away(&mut self, subscriptions: &BTreeMap<Name, Subscription>, now: Millis) {
@@ -122,7 +131,8 @@ impl Kept {
         let missing = known.filter(|name| !subscriptions.contains_key(*name));
         for name in missing.cloned().collect::<BTreeSet<_>>() {
             let (mark, gone) = (self.marks.remove(&name), self.gone.remove(&name));
-            self.away.insert(name, Away { since: now, mark, gone });
+            let url = self.urls.remove(&name).unwrap_or_default();
+            self.away.insert(name, Away { since: now, mark, gone, url });
         }
         self.away.retain(|_, away| now.since(away.since) < AWAY_MAX);
         while self.away.len() > AWAY_COUNT_MAX {
@@ -133,13 +143,15 @@ impl Kept {
     }
 
     fn bring_back(&mut self, subscriptions: &BTreeMap<Name, Subscription>) {
-        let back = self.away.keys().filter(|name| subscriptions.contains_key(*name));
-        for name in back.cloned().collect::<Vec<_>>() {
-            let Some(Away { mark, gone, .. }) = self.away.remove(&name) else { continue };
+        let back =
+            self.away.keys().filter_map(|name| Some((name.clone(), subscriptions.get(name)?)));
+        for (name, one) in back.collect::<Vec<_>>() {
+            let Some(Away { mark, gone, url: at, .. }) = self.away.remove(&name) else { continue };
             // What is known of it by now is newer.
             if self.marks.contains_key(&name) || self.gone.contains_key(&name) {
                 continue;
             }
+            let mark = mark.filter(|_| at == url(one));
             self.marks.extend(mark.map(|mark| (name.clone(), mark)));
             self.gone.extend(gone.map(|gone| (name, gone)));
         }
@@ -196,6 +208,7 @@ mod tests {
         let before = Kept {
             marks: [(name("a"), 7)].into(),
             gone: [(name("b"), Gone::new(b, start, RunId(1)))].into(),
+            urls: [(name("a"), url(b))].into(),
             away: BTreeMap::new(),
         };
         let mut kept = before.clone();
@@ -213,6 +226,14 @@ mod tests {
         };
         assert_eq!(back(&[Millis(start.0 + 1), Millis(hour.0 - 1)]), before);
         assert_eq!(back(&[Millis(start.0 + 1), hour]), Kept::default());
+        // Another receiver under its name begins anew.
+        let mut others = all.clone();
+        for other in others.values_mut() {
+            other.receiver.url = moa_spec::Secretive::Plain("https://example.org".to_owned());
+        }
+        let mut other = kept.clone();
+        other.fit(&others, Millis(start.0 + 1));
+        assert_eq!(other, Kept::default());
         // A clock that was set back keeps nothing for longer.
         assert_eq!(back(&[Millis(0)]), before);
         assert_eq!(back(&[Millis(0), Millis(0).after(AWAY_MAX)]), Kept::default());
