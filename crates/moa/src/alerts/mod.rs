@@ -19,7 +19,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::files::Beneath;
 
 /// The file, in the folder of the project's state.
-const FILE: &str = "alerts.json";
+pub const FILE: &str = "alerts.json";
 /// The form of the file.
 const FORMAT: u32 = 1;
 

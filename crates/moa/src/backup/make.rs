@@ -9,20 +9,33 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 
-use super::{COUNTERS, Entry, FORMAT, FOUND, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
+use super::{Entry, FORMAT, FOUND, Holds, MANIFEST, Manifest, PROJECT, STATE, STORE};
 use super::{copy, make_folder, measure, remove, sync_folder, unwritable, walk};
 use crate::exit::{Failure, Result};
 use crate::files::refuse_own;
-use crate::metrics;
-use crate::node::agents;
+use crate::jobs::webhooks::kept;
 use crate::node::lock::{self, Stay};
+use crate::node::{agents, saved, trials};
 use crate::project::{Layout, SETTINGS_FILE};
-use crate::wire;
+use crate::{alerts, metrics, traces, wire};
 
 /// The ending of a backup in one file.
 const TAR: &str = "tar";
 /// Folders of the project that belong to it, beside the settings.
 const PROJECT_FOLDERS: [&str; 3] = ["agents", "calendars", "workflows"];
+
+/// Files of the state that go along, where they are there: what is counted, which agents are paused and
+/// how they were tested, alerts, how far webhooks and traces have come, and the filters that people
+/// have saved.
+const ALONG: [&str; 7] = [
+    metrics::FILE,
+    agents::FILE,
+    trials::FILE,
+    alerts::FILE,
+    kept::FILE,
+    traces::FILE,
+    saved::FILE,
+];
 
 /// What to back up, and where to.
 pub struct Request<'a> {
@@ -236,15 +249,12 @@ fn fill(request: &Request<'_>, mut sink: Sink, told: &mut dyn FnMut(u64, u64)) -
         false => None,
     };
     let live = matches!(lock, Some(lock::Taken::By(_)));
-    // Before the store: counters that are behind it go on from there, but none may be ahead of it.
-    match sink.add(&metrics::path(&state), COUNTERS) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        done => done.map_err(failed)?,
-    }
-    // Who is paused now is paused where this is restored.
-    match sink.add(&state.join(agents::FILE), &format!("{STATE}/{}", agents::FILE)) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        done => done.map_err(failed)?,
+    // Before the store: what is behind it goes on from there, but none may be ahead of it.
+    for file in ALONG {
+        match sink.add(&state.join(file), &format!("{STATE}/{file}")) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            done => done.map_err(failed)?,
+        }
     }
     // Of files that were found, none may be taken for told that the store doesn't know of.
     for path in walk(&state.join(FOUND)).map_err(failed)? {

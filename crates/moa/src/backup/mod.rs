@@ -3,8 +3,8 @@
 //!
 //! A backup is there whole or not at all: it is written under another name, and gets its own when all
 //! of it is on the disk. [`make`] writes one, beside a node or without one; [`restore`] checks one and
-//! puts it in the place of a project's state. Absent by intent: secrets (`.env`), and the identity of
-//! the state, by which a node knows the processes of earlier nodes: a copy elsewhere is another one.
+//! puts it in the place of a project's state. Absent by intent: secrets (`.env`), tokens and sessions, and
+//! the identity of the state, by which a node knows the processes of earlier nodes: a copy elsewhere is another one.
 
 pub mod make;
 pub mod restore;
@@ -28,8 +28,6 @@ pub const STATE: &str = "state";
 pub const PROJECT: &str = "project";
 /// The store, inside [`STATE`].
 pub const STORE: &str = "state/moa.db";
-/// The counters, inside [`STATE`].
-pub const COUNTERS: &str = "state/counters.json";
 /// The folder of what triggers have found, inside [`STATE`].
 pub const FOUND: &str = "watch";
 /// Bytes copied at once.

@@ -21,6 +21,7 @@ use crate::node::agents;
 use crate::node::lock::{self, Stay};
 use crate::project::{Layout, SETTINGS_FILE};
 use crate::wire;
+use moa_server::auth::tokens;
 
 /// Bytes of the largest manifest that is read.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
@@ -208,11 +209,14 @@ fn stage(backup: &Backup, staged: &Path, state: &Path) -> io::Result<()> {
         Err(_) => remove(&staged.join("id"))?,
         Ok(_) => {}
     }
-    // What somebody has paused or let go on since is meant for now. A damaged one goes along too: the
+    // What somebody has paused or let go on since is meant for now, and so is who may come in: a token
+    // that was revoked since stays revoked, and no backup holds any. A damaged one goes along too: the
     // node then asks, rather than guesses.
-    match copy(&state.join(agents::FILE), &staged.join(agents::FILE)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
+    for file in [agents::FILE, tokens::FILE] {
+        match copy(&state.join(file), &staged.join(file)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
     }
     fs::remove_file(staged.join(INCOMPLETE))?;
     sync_folder(staged)

@@ -39,7 +39,7 @@ use crate::reader::Reader;
 use crate::view;
 
 /// The file, in the folder of the project's state.
-const FILE: &str = "counters.json";
+pub const FILE: &str = "counters.json";
 /// The form of the file.
 const FORMAT: u32 = 1;
 /// Events read at once.

@@ -30,7 +30,7 @@ use crate::reader::Reader;
 use trail::{Span, Trail};
 
 /// The file, in the folder of the project's state.
-const FILE: &str = "traces.json";
+pub const FILE: &str = "traces.json";
 /// The form of the file.
 const FORMAT: u32 = 1;
 /// Runs that are remembered; what is known of others is read again from their history.

@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value as Json, json};
 
+use crate::http::Api;
 use crate::project::{Project, call_in};
 
 const QUICK: &str = "steps:\n  - {id: one, agent: noop, action: a}\n";
@@ -347,4 +348,51 @@ fn who_is_paused_stays_so_over_a_restore() {
     project.write(".moa/paused-agents.json", "{");
     let refused = project.call(&["up"]).expect(7);
     assert!(refused.err.contains("paused-agents.json"), "{}", refused.err);
+}
+
+#[test]
+fn what_people_have_seen_to_is_seen_to_after_a_restore() {
+    let project = Project::with("letters", "steps: [{id: write, run: exit 2, retry: never}]\n");
+    project
+        .write("moa.yaml", "alerts: {group: 0s, rules: {failure_rate: {runs: 1, window: 1h}}}\n");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    api.send(
+        "PUT",
+        "/api/v1/views/mine",
+        "Content-Type: application/json\r\n",
+        "{\"workflow\": \"letters\"}",
+    )
+    .expect(201);
+    project.call(&["run", "letters", "-q"]).expect(1);
+    project.call(&["jobs", "run", "alerts"]).expect(0);
+    let alerts = |root: &Path| {
+        let said = call_in(root, &["alerts", "list", "--json"]).expect(0).json();
+        let one = said[0].clone();
+        (one["key"].clone(), one["state"].clone())
+    };
+    let open = (json!("failure_rate/letters"), json!("open"));
+    assert_eq!(alerts(&project.root), open);
+    project.call(&["alerts", "ack", "failure_rate/letters"]).expect(0);
+    let to = project.outside().join("copy");
+    let to = to.to_str().expect("UTF-8");
+    backup(&project, &[to]);
+    api.send("DELETE", "/api/v1/views/mine", "", "").expect(204);
+    let tokens = project.call(&["token", "list", "--json"]).expect(0).json();
+    node.stop();
+    project.call(&["restore", to]).expect(0);
+    let seen = (json!("failure_rate/letters"), json!("acknowledged"));
+    assert_eq!(alerts(&project.root), seen);
+    assert!(project.read(".moa/views.json").contains("letters"), "as it was then");
+    // Who may come in is as it is now.
+    assert_eq!(project.call(&["token", "list", "--json"]).expect(0).json(), tokens);
+    let node = project.up();
+    let with = format!("Authorization: Bearer {}\r\n", api.token());
+    Api::nobody(&node).send("GET", "/api/v1/me", &with, "").expect(200);
+    node.stop();
+
+    let new = project.outside().join("new");
+    project.call(&["restore", to, "--into", new.to_str().expect("UTF-8")]).expect(0);
+    assert_eq!(alerts(&new), seen);
+    assert!(!new.join(".moa/tokens.json").exists(), "no backup holds who may come in");
 }
