@@ -305,11 +305,19 @@ pub async fn query(
         agent: agent.as_deref(),
         q: q.as_deref(),
     };
+    if before.is_some() && after.is_some() {
+        return Err(Problem::invalid(
+            "ask either for what is before an event, or for what is after one",
+        ));
+    }
     let wanted = Wanted::read(&app, asked).await?;
     let newest = app.reader().views.last_event().await?;
     let mut older = None;
     let (events, next) = match cursor.as_ref().or(after.as_ref()) {
-        Some(after) => behind(&app, &wanted, Mark::read(after)?, newest, limit).await?,
+        Some(after) => {
+            let mark = Mark::read(after)?.within(newest);
+            behind(&app, &wanted, mark, newest, limit).await?
+        }
         None => {
             let end = Mark::behind(newest.saturating_add(1));
             let before = before.as_deref().map(Mark::read).transpose()?;

@@ -76,10 +76,8 @@ impl Feed {
         let mark = last.or(filter.after.as_deref()).map(Mark::read).transpose()?;
         let place = app.stream_place()?;
         let ring = app.hub().join(app).await?;
-        let mark = match mark {
-            Some(mark) => mark,
-            None => Mark::behind(app.reader().views.last_event().await?),
-        };
+        let newest = app.reader().views.last_event().await?;
+        let mark = mark.map_or(Mark::behind(newest), |mark| mark.within(newest));
         Ok(Self {
             app: app.clone(),
             who,

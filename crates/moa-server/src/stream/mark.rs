@@ -19,6 +19,13 @@ impl Mark {
         Self { seq, index: None }
     }
 
+    /// The same, but behind the newest event where it is beyond: a store that was put back from a
+    /// backup counts from an earlier number on, and who has seen more than it knows misses nothing of
+    /// what happens from then on.
+    pub fn within(self, newest: u64) -> Self {
+        if self.seq > newest { Self::behind(newest) } else { self }
+    }
+
     /// `7`, or `7.2`, the id of an event.
     ///
     /// # Errors
@@ -96,6 +103,8 @@ mod tests {
         for (end, seq, index) in [(part, 7, 2), (part, 8, 0), (whole, 7, 0), (first, 7, 0)] {
             assert!(!end.is_behind(seq, index) && end.back().passes(seq, index), "{end}");
         }
+        let ends = [6, 7, 8].map(|newest| (whole.within(newest).seq, part.within(newest)));
+        assert_eq!(ends, [(6, Mark::behind(6)), (7, part), (7, part)]);
         for wrong in ["", "x", "-1", "7.", ".7", "7.2.1", "1e9"] {
             assert!(Mark::read(wrong).is_err(), "{wrong}");
         }

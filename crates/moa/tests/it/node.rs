@@ -1,6 +1,7 @@
 //! `moa up`: one at a time, kept up to date, stopped and killed.
 
 use crate::project::{Node, Project, lives, signal};
+use crate::top::Pty;
 
 const HELLO: &str = "steps:\n  - {id: hello, run: echo '\"one\"'}\n";
 
@@ -163,6 +164,30 @@ fn a_stopped_node_lets_attempts_end() {
     assert_eq!(log, 0, "what was written is in one file: {rest}");
     let shown = project.call(&["runs", "show", &id, "--json"]).expect(0).json();
     assert_eq!(shown["status"], "succeeded", "{rest}");
+}
+
+#[test]
+fn a_node_says_on_a_terminal_what_is_its_own_and_in_colours() {
+    let project = Project::with("work", "steps: [{run: 'true'}]\n");
+    let mut command = project.command(&["up"]);
+    command.env_remove("NO_COLOR");
+    let mut pty = Pty::open(command, 120, 24);
+    let said = pty.until("Ctrl-C stops it");
+    for line in said.lines().filter(|line| !line.trim().is_empty()) {
+        let plain = plain(line);
+        let begins = ["20", "  ", "moa ", "warning", "note", "ready"];
+        assert!(begins.iter().any(|begin| plain.starts_with(begin)), "{plain:?} in\n{said}");
+    }
+    assert!(said.contains("\u{1b}[32m INFO"), "the log is in colours: {said:?}");
+    signal(pty.pid(), rustix::process::Signal::TERM);
+    pty.until("stopped");
+}
+
+/// A line of a terminal without its colours.
+fn plain(line: &str) -> String {
+    let mut pieces = line.trim_end().split("\u{1b}[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |plain, piece| plain + piece.split_once('m').map_or(piece, |(_, text)| text))
 }
 
 /// Two steps at once, each of which ends when a file of its name is there.

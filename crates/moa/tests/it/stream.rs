@@ -80,6 +80,24 @@ fn known(api: &Api) -> (Vec<String>, Json) {
 }
 
 #[test]
+fn who_has_seen_more_than_the_store_knows_hears_of_what_happens_from_now_on() {
+    let (_project, _node, api) = shop();
+    start(&api);
+    api.until("/api/v1/runs", |page| page["runs"][0]["status"] == "succeeded");
+    let newest = api.get("/api/v1/events").expect(200).json()["newest"].clone();
+    let page = api.get("/api/v1/events?after=99999").expect(200).json();
+    assert_eq!((&page["events"], &page["next"]), (&json!([]), &json!(newest.to_string())));
+    api.get("/api/v1/events?after=1&before=9").refused(400, "invalid_request");
+    // As after a restore.
+    let mut stream = Sent::open(&api, "", "Last-Event-ID: 99999.3\r\n");
+    start(&api);
+    let (id, event) = stream.next();
+    let begins = (event["type"].clone(), event["sequence"].clone());
+    assert_eq!(begins.0, "moa.run.created", "{id} {event}");
+    assert!(id.split('.').next().and_then(|seq| seq.parse().ok()) > newest.as_u64(), "{id}");
+}
+
+#[test]
 fn a_stream_that_breaks_after_each_event_has_none_twice_and_misses_none() {
     let (_project, _node, api) = shop();
     let runs = 3;

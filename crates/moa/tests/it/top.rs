@@ -17,7 +17,7 @@ use crate::remote::Elsewhere;
 const ASK: &str = "steps: [{id: ask, approve: {title: 'go on?'}}]\n";
 
 /// A terminal with a program in it.
-struct Pty {
+pub struct Pty {
     master: File,
     slave: OwnedFd,
     child: Child,
@@ -27,14 +27,22 @@ struct Pty {
 }
 
 impl Pty {
-    fn start(mut command: Command, columns: u16, rows: u16) -> Self {
+    /// Starts a program that draws on the whole screen, and waits until it has it.
+    fn start(command: Command, columns: u16, rows: u16) -> Self {
+        let mut pty = Self::open(command, columns, rows);
+        pty.until("\x1b[?1049h");
+        pty
+    }
+
+    /// Starts a program.
+    pub fn open(mut command: Command, columns: u16, rows: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&master).expect("ours");
         unlockpt(&master).expect("ours");
         let name = ptsname(&master, Vec::new()).expect("a name");
         let flags = OFlags::RDWR | OFlags::NOCTTY;
         let slave = rustix::fs::open(name.as_c_str(), flags, Mode::empty()).expect("it is there");
-        let mut pty = Self {
+        Self {
             child: {
                 size(&master, columns, rows);
                 let end = || Stdio::from(slave.try_clone().expect("it can be shared"));
@@ -46,18 +54,15 @@ impl Pty {
             shown: String::new(),
             columns,
             rows,
-        };
-        pty.until("\x1b[?1049h");
-        pty
+        }
     }
 
     /// Reads until a word is shown behind what was waited for before. Only cells that change are
     /// drawn, so where nothing comes all is asked for anew, by another size.
-    fn until(&mut self, word: &str) {
+    pub fn until(&mut self, word: &str) -> String {
         loop {
             if let Some(at) = self.shown.find(word) {
-                self.shown.drain(..at + word.len());
-                return;
+                return self.shown.drain(..at + word.len()).collect();
             }
             let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
             let patience = Timespec { tv_sec: 0, tv_nsec: 300_000_000 };
@@ -70,6 +75,10 @@ impl Pty {
             let read = self.master.read(&mut piece).expect("it goes on");
             self.shown.push_str(&String::from_utf8_lossy(&piece[..read]));
         }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn press(&mut self, keys: &str) {
