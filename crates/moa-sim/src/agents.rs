@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moa_core::agent::{ActionSpec, AgentKind, AgentSpec, CommandSpec, ProcessLimits};
-use moa_core::ids::Name;
-use moa_core::limit::{AgentLimits, BreakerSpec, Per, Quota, Rate};
+use moa_core::ids::{Name, mix};
+use moa_core::limit::{AgentLimits, BreakerSpec, Budget, OnExceed, Per, Quota, Rate, Usage, Usd};
 use moa_core::machine::Outcome;
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::Span;
@@ -84,7 +84,25 @@ fn limits(random: &mut Random) -> AgentLimits {
         let open_for_max = Span(open_for.0 * 2);
         limits.breaker = Some(BreakerSpec { failures, within, open_for, open_for_max });
     }
+    if random.chance(300) {
+        let on_exceed = if random.chance(500) { OnExceed::Pause } else { OnExceed::Ask };
+        let tokens = Some(random.range(50, 1_000));
+        let (usd, timezone) = (None, String::new());
+        limits.budget = Some(Budget { usd, tokens, per: Per::Hour, timezone, on_exceed });
+    }
     limits
+}
+
+/// What an attempt says that it has spent: not drawn, so that the story stays the same without it.
+pub fn usage(task: &Task, spec: &AgentSpec) -> Usage {
+    if spec.limits.budget.is_none() {
+        return Usage::NONE;
+    }
+    let id = task.run.0;
+    let word = mix(id as u64
+        ^ (id >> 64) as u64
+        ^ mix(u64::from(task.inst) << 32 | u64::from(task.attempt)));
+    Usage { usd: Usd(word % 3), tokens: word / 3 % 8 }
 }
 
 fn blank(id: &str) -> AgentSpec {

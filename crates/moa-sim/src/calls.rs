@@ -231,6 +231,7 @@ impl World {
             match self.plant {
                 Some(Plant::ForgottenRate) => state.rates.clear(),
                 Some(Plant::ForgottenQuota) => state.quota = None,
+                Some(Plant::ForgottenBudget) => state.budget = None,
                 Some(Plant::ForgottenBreaker) => state.breaker = Default::default(),
                 _ => {}
             }
@@ -271,7 +272,8 @@ impl World {
         let mut judged = Ok(());
         if let Ok(outcome) = &result {
             let ledger = &mut self.ledger;
-            let mut world = check::World { ledger, agents: &self.agents, limits, fold };
+            let (agents, clocks_apart) = (&self.agents, self.clocks_apart);
+            let mut world = check::World { ledger, agents, limits, clocks_apart, fold };
             judged = self.checker.committed(&written, outcome, &model, &mut world);
         }
         drop(model);
@@ -326,6 +328,12 @@ impl World {
         let Some(plant) = self.plant else { return batch };
         if plant == Plant::LostWrite && !batch.commits.is_empty() && self.random.chance(20) {
             batch.commits.pop();
+        }
+        if plant == Plant::DoubledUsage {
+            let budgets = batch.limits.iter_mut().filter_map(|write| write.state.budget.as_mut());
+            for budget in budgets.filter(|_| self.random.chance(100)) {
+                budget.spent = budget.spent.plus(budget.spent);
+            }
         }
         self.tamper_triggers(&mut batch);
         for commit in &mut batch.commits {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::limit::{AgentLimits, Quota};
+use moa_core::limit::{AgentLimits, Quota, Usage};
 use moa_core::machine::Outcome;
 use moa_core::time::Millis;
 use moa_ports::agent::Task;
@@ -35,6 +35,8 @@ pub struct Execution {
     pub stopped: bool,
     /// What it is going to answer.
     pub outcome: Outcome,
+    /// What it says with that that it has spent.
+    pub usage: Usage,
 }
 
 impl Execution {
@@ -229,6 +231,12 @@ impl Ledger {
     /// none was.
     pub fn last_leased(&self, agent: &Name) -> i64 {
         self.leased.get(agent).and_then(|all| all.last()).map_or(i64::MIN, |last| last.1)
+    }
+
+    /// What the executions of an agent have said that they have spent, whoever has heard of it.
+    pub fn spent(&self, agent: &Name) -> Usage {
+        let said = self.all.values().filter(|e| e.answer.is_some() && e.task.agent == *agent);
+        said.fold(Usage::NONE, |all, execution| all.plus(execution.usage))
     }
 
     /// The last execution of the action must be known not to have happened.

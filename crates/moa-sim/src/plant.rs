@@ -31,6 +31,10 @@ pub enum Plant {
     ForgottenRate,
     /// A quota that is used up is forgotten at the next look.
     ForgottenQuota,
+    /// What was spent of a budget is forgotten at the next look.
+    ForgottenBudget,
+    /// What is spent of a budget is written twice at times.
+    DoubledUsage,
     /// A node does not hear that the breaker is open.
     ForgottenBreaker,
     /// A timer is not written.
@@ -71,7 +75,7 @@ pub enum Plant {
 
 impl Plant {
     /// Every planted bug.
-    pub const ALL: [Plant; 32] = [
+    pub const ALL: [Plant; 34] = [
         Self::LostMessage,
         Self::StaleVersion,
         Self::EarlyAnswer,
@@ -86,6 +90,8 @@ impl Plant {
         Self::IgnoredAgentLimit,
         Self::ForgottenRate,
         Self::ForgottenQuota,
+        Self::ForgottenBudget,
+        Self::DoubledUsage,
         Self::ForgottenBreaker,
         Self::LostTimer,
         Self::LostRow,

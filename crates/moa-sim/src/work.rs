@@ -2,7 +2,7 @@
 
 use moa_core::event::InstIx;
 use moa_core::ids::RunId;
-use moa_core::limit::{AgentLimits, Usage};
+use moa_core::limit::{AgentLimits, Usage, Usd};
 use moa_core::machine::Outcome;
 use moa_core::workflow::StepKind;
 use moa_engine::node::Node;
@@ -13,6 +13,9 @@ use crate::ledger::{Execution, Known};
 use crate::plant::Plant;
 use crate::process::stopped;
 use crate::world::{ExecutionId, Happening, World};
+
+/// What a rogue agent says that another attempt has spent: it is counted for nobody.
+const WRONG: Usage = Usage { usd: Usd(1_000_000), tokens: 1_000_000 };
 
 impl World {
     /// A node hands an attempt to its worker.
@@ -42,6 +45,7 @@ impl World {
         let id = (task.run, task.inst, task.attempt);
         let leased_at = task.leased_at;
         let execution = Execution {
+            usage: agents::usage(&task, &spec),
             task,
             process: p,
             node,
@@ -79,7 +83,7 @@ impl World {
         let outcome = Outcome::Succeeded { output: None };
         let life = self.processes[p].life;
         let wait = self.random.below(50);
-        let done = Completion { run, inst, attempt: wrong, outcome, usage: Usage::NONE };
+        let done = Completion { run, inst, attempt: wrong, outcome, usage: WRONG };
         self.after(wait, Happening::Completed(p, life, done));
     }
 
@@ -93,7 +97,7 @@ impl World {
 
     fn finish(&mut self, id: ExecutionId, outcome: Outcome) {
         let Some(execution) = self.ledger.end(id, self.now, Some(outcome.clone())) else { return };
-        let process = execution.process;
+        let (process, usage) = (execution.process, execution.usage);
         let alive =
             self.processes[process].id == execution.node && self.processes[process].node.is_some();
         // What outlives its process answers to whoever is there.
@@ -103,7 +107,7 @@ impl World {
         };
         let (run, inst, attempt) = id;
         let life = self.processes[to].life;
-        let done = Completion { run, inst, attempt, outcome, usage: Usage::NONE };
+        let done = Completion { run, inst, attempt, outcome, usage };
         if self.random.chance(self.swarm.answers_twice) {
             let mut again = done.clone();
             if self.random.chance(500) {

@@ -14,6 +14,10 @@ use super::usage::{Usage, Usd};
 
 /// How far a node's clock may be behind the one that a window was begun by.
 const CLOCKS_APART_MAX_MS: u64 = 60_000;
+/// Attempts that are known by name.
+const ATTEMPTS_KEPT_MAX: usize = 128;
+/// Grants that are known by name.
+const GRANTS_KEPT_MAX: usize = 16;
 
 /// So much in each window of the calendar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +74,23 @@ pub struct BudgetUsed {
     /// What people have granted for it beyond the agent's file.
     #[serde(skip_serializing_if = "Usage::is_nothing")]
     pub granted: Usage,
+    /// By which names the newest of those attempts are known: the same name is the same attempt, whose end
+    /// may have to be written again after this was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counted: Vec<u64>,
+    /// By which names the newest grants are known: the same name is the same grant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
+}
+
+/// Remembers a name among the newest; false = it was known.
+fn keep<T: PartialEq>(names: &mut Vec<T>, name: T, most: usize) -> bool {
+    if names.contains(&name) {
+        return false;
+    }
+    names.push(name);
+    names.drain(..names.len().saturating_sub(most));
+    true
 }
 
 /// What a budget counts.
@@ -183,25 +204,24 @@ impl Budget {
     fn turn(&self, used: &mut BudgetUsed, now: Millis) {
         let (window, _) = self.window_with(used, now);
         if used.window < window {
-            *used = BudgetUsed { window, ..BudgetUsed::default() };
-        } else {
-            used.window = window;
+            // Names are remembered: nothing is counted twice because a window ended meanwhile.
+            (used.spent, used.granted) = (Usage::NONE, Usage::NONE);
         }
+        used.window = window;
     }
 
-    pub(super) fn spend(&self, used: &mut BudgetUsed, usage: Usage, now: Millis) {
+    pub(super) fn spend(&self, used: &mut BudgetUsed, attempt: u64, usage: Usage, now: Millis) {
+        if !keep(&mut used.counted, attempt, ATTEMPTS_KEPT_MAX) {
+            return;
+        }
         self.turn(used, now);
         used.spent = used.spent.plus(usage);
     }
 
-    /// Counts no more what was spent at `at`, if its window is still the one that counts.
-    pub(super) fn unspend(&self, used: &mut BudgetUsed, usage: Usage, at: Millis) {
-        if used.window == self.window_with(used, at).0 {
-            used.spent = used.spent.minus(usage);
+    pub(super) fn grant(&self, used: &mut BudgetUsed, key: &str, more: Usage, now: Millis) {
+        if !keep(&mut used.grants, key.to_owned(), GRANTS_KEPT_MAX) {
+            return;
         }
-    }
-
-    pub(super) fn grant(&self, used: &mut BudgetUsed, more: Usage, now: Millis) {
         self.turn(used, now);
         used.granted = used.granted.plus(more);
     }
@@ -228,13 +248,13 @@ mod tests {
     #[test]
     fn it_is_full_when_one_unit_is_and_empty_in_the_next_window() {
         let (budget, mut used) = (budget(), BudgetUsed::default());
-        budget.spend(&mut used, usd(19), day(100));
+        budget.spend(&mut used, 1, usd(19), day(100));
         assert_eq!(budget.now(Some(&used), day(100)).full(), None);
-        budget.spend(&mut used, usd(3), day(100));
+        budget.spend(&mut used, 2, usd(3), day(100));
         let full = budget.now(Some(&used), day(100)).full().expect("it is full");
         assert_eq!((full.unit, full.used, full.of), (Unit::Usd, 22_000_000, 20_000_000));
         assert_eq!(budget.now(Some(&used), day(101)).full(), None);
-        budget.spend(&mut used, Usage { usd: Usd(0), tokens: 1000 }, day(101));
+        budget.spend(&mut used, 3, Usage { usd: Usd(0), tokens: 1000 }, day(101));
         let full = budget.now(Some(&used), day(101)).full().expect("it is full");
         assert_eq!((full.unit, full.used, full.of), (Unit::Tokens, 1000, 1000));
     }
@@ -242,42 +262,50 @@ mod tests {
     #[test]
     fn what_is_granted_is_granted_for_one_window() {
         let (budget, mut used) = (budget(), BudgetUsed::default());
-        budget.spend(&mut used, usd(22), day(100));
-        budget.grant(&mut used, usd(1), day(100));
+        budget.spend(&mut used, 4, usd(22), day(100));
+        budget.grant(&mut used, "a", usd(1), day(100));
+        budget.grant(&mut used, "a", usd(1), day(100));
         assert!(budget.now(Some(&used), day(100)).full().is_some(), "22 of 21");
-        budget.grant(&mut used, usd(2), day(100));
+        budget.grant(&mut used, "b", usd(2), day(100));
         let now = budget.now(Some(&used), day(100));
         assert_eq!((now.full(), now.shares[0].of, now.resets_at), (None, 23_000_000, day(101)));
         assert_eq!(budget.now(Some(&used), day(101)).shares[0].of, 20_000_000);
         // Granted in a window in which nothing was spent yet, it does not bring the last one back.
-        budget.grant(&mut used, usd(2), day(101));
-        assert_eq!(used, BudgetUsed { window: day(101), spent: usd(0), granted: usd(2) });
+        budget.grant(&mut used, "b", usd(2), day(101));
+        assert_eq!(used.granted, usd(3), "it was made in the day before");
+        budget.grant(&mut used, "c", usd(2), day(101));
+        assert_eq!((used.window, used.spent, used.granted), (day(101), usd(0), usd(2)));
+        (0..100).for_each(|n| budget.grant(&mut used, &n.to_string(), usd(1), day(101)));
+        assert_eq!(used.grants.len(), GRANTS_KEPT_MAX);
     }
 
     #[test]
     fn clocks_that_differ_or_go_back_lose_nothing() {
         let (budget, mut used) = (budget(), BudgetUsed::default());
-        budget.spend(&mut used, usd(8), day(100));
+        budget.spend(&mut used, 5, usd(8), day(100));
         // Another node is still in the last second of the day before.
-        budget.spend(&mut used, usd(8), Millis(day(100).0 - 1000));
-        budget.spend(&mut used, usd(8), day(100).after(crate::time::Span::seconds(1)));
+        budget.spend(&mut used, 6, usd(8), Millis(day(100).0 - 1000));
+        budget.spend(&mut used, 7, usd(8), day(100).after(crate::time::Span::seconds(1)));
         assert_eq!(used.spent, usd(24));
         // A clock that went back by days holds what it had counted until its own day ends.
         assert!(budget.now(Some(&used), day(90)).full().is_some());
-        budget.spend(&mut used, usd(1), day(90));
+        budget.spend(&mut used, 8, usd(1), day(90));
         assert_eq!((used.spent, used.window), (usd(25), day(90)));
         assert_eq!(budget.now(Some(&used), day(91)).full(), None);
     }
 
     #[test]
-    fn what_was_not_written_is_taken_back() {
+    fn an_attempt_is_counted_once() {
         let (budget, mut used) = (budget(), BudgetUsed::default());
-        budget.spend(&mut used, usd(8), day(100));
-        let before = used.clone();
-        budget.spend(&mut used, usd(5), day(100));
-        budget.unspend(&mut used, usd(5), day(100));
-        assert_eq!(used, before);
-        budget.unspend(&mut used, usd(5), day(99));
-        assert_eq!(used, before, "it was counted in another window");
+        for _ in 0..3 {
+            budget.spend(&mut used, 70, usd(8), day(100));
+        }
+        assert_eq!(used.spent, usd(8));
+        // Not again because a window ended meanwhile.
+        budget.spend(&mut used, 71, usd(1), day(101));
+        budget.spend(&mut used, 70, usd(8), day(101));
+        assert_eq!(used.spent, usd(1));
+        (0..1000).for_each(|n| budget.spend(&mut used, 1000 + n, usd(1), day(101)));
+        assert_eq!((used.spent, used.counted.len()), (usd(1001), ATTEMPTS_KEPT_MAX));
     }
 }

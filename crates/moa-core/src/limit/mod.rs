@@ -179,24 +179,17 @@ impl LimitState {
         limits.budget.as_ref().map(|budget| budget.now(self.budget.as_ref(), now))
     }
 
-    /// Counts what an attempt has spent.
-    pub fn spend(&mut self, limits: &AgentLimits, usage: Usage, now: Millis) {
+    /// Counts what an attempt has spent, unless it was counted by that name before.
+    pub fn spend(&mut self, limits: &AgentLimits, attempt: u64, usage: Usage, now: Millis) {
         if let Some(budget) = &limits.budget {
-            budget.spend(self.budget.get_or_insert_default(), usage, now);
+            budget.spend(self.budget.get_or_insert_default(), attempt, usage, now);
         }
     }
 
-    /// Takes back that it was counted at `at`: nobody wrote down that the attempt ended.
-    pub fn unspend(&mut self, limits: &AgentLimits, usage: Usage, at: Millis) {
-        if let (Some(budget), Some(used)) = (&limits.budget, &mut self.budget) {
-            budget.unspend(used, usage, at);
-        }
-    }
-
-    /// Adds to the budget of this window.
-    pub fn grant(&mut self, limits: &AgentLimits, more: Usage, now: Millis) {
+    /// Adds to the budget of this window, unless it was done by that name before.
+    pub fn grant(&mut self, limits: &AgentLimits, key: &str, more: Usage, now: Millis) {
         if let Some(budget) = &limits.budget {
-            budget.grant(self.budget.get_or_insert_default(), more, now);
+            budget.grant(self.budget.get_or_insert_default(), key, more, now);
         }
     }
 

@@ -151,26 +151,18 @@ impl Node {
         }
     }
 
-    /// Attempts that were counted and never start use nothing of their agents' limits; and what was
-    /// spent is counted with the end of its attempt, which comes again.
+    /// Attempts that were counted and never start use nothing of their agents' limits.
     pub(super) fn uncount(&mut self, after: &[After]) {
         self.uncount_of(after, |_, _| true);
     }
 
     fn uncount_of(&mut self, after: &[After], counted: impl Fn(&Limits, &Name) -> bool) {
         for after in after {
-            let agent = match after {
-                After::Start(task) => &task.agent,
-                After::Spent { agent, .. } => agent,
-                After::Reply(..) | After::Stop { .. } => continue,
-            };
-            let Some(spec) = self.agents.get(agent).filter(|_| counted(&self.limits, agent)) else {
-                continue;
-            };
-            match after {
-                After::Start(task) => self.limits.give_back(spec, &task.action, task.leased_at),
-                After::Spent { usage, at, .. } => self.limits.unspend(spec, *usage, *at),
-                After::Reply(..) | After::Stop { .. } => {}
+            if let After::Start(task) = after
+                && let Some(spec) = self.agents.get(&task.agent)
+                && counted(&self.limits, &task.agent)
+            {
+                self.limits.give_back(spec, &task.action, task.leased_at);
             }
         }
     }
@@ -251,8 +243,8 @@ impl Node {
         self.triggers_failed(reason, unknown);
         self.relays.clear();
         self.events.clear();
-        let granted = self.limits.forget();
-        self.not_granted(granted, reason, unknown);
+        let refused = self.limits.forget(unknown, now);
+        self.not_granted(refused, reason);
         self.due_after = 0;
         self.lost_wanted = true;
         self.slots.more_in_store = true;

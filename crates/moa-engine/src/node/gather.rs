@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::limit::Usage;
 use moa_core::limits::EVENT_RUNS_MAX;
 use moa_core::machine::{Applied, Effect, Emitted, Env, Input, Run, TimerKey};
 use moa_core::policy::queue_key;
@@ -105,16 +104,7 @@ impl Entry {
 pub(super) enum After {
     Reply(Token, Answer),
     Start(Box<Task>),
-    Stop {
-        inst: InstIx,
-        attempt: u32,
-    },
-    /// Nothing: it says what is taken back when the change is refused.
-    Spent {
-        agent: Name,
-        usage: Usage,
-        at: Millis,
-    },
+    Stop { inst: InstIx, attempt: u32 },
 }
 
 /// What a batch will write of one run.
@@ -239,8 +229,8 @@ impl Node {
         let env = Env { now, agents: &self.agents, schemas: &*self.schemas };
         match guarded(|| live.run.apply(env, &input)) {
             Ok(Ok(applied)) => {
-                let after = self.spend(now, id, &input);
-                self.gather(now, id, applied, Some(Queued::Input { input, source }), after);
+                self.spend(now, id, &input);
+                self.gather(now, id, applied, Some(Queued::Input { input, source }), None);
             }
             Ok(Err(rejected)) => self.input_rejected(id, input, source, rejected.0),
             Err(panic) => {
@@ -301,7 +291,6 @@ impl Node {
             }
             After::Reply(token, answer) => Command::Reply(token, answer),
             After::Start(task) => Command::Start(task),
-            After::Spent { .. } => return,
             After::Stop { inst, attempt } => {
                 Command::Stop { run: id, inst, attempt, release: false }
             }

@@ -5,14 +5,15 @@
 //! limited agent starts, and again whenever a batch did not say clearly that it was written.
 //! An attempt whose commit was refused never starts: the next batch gives back what it had taken, so
 //! that at no instant less is counted than was started. What an attempt has spent is written in the
-//! batch that writes its end, and taken back with it.
+//! batch that writes its end. When the end is refused and the row is not, both come again: the row knows the
+//! attempt, and counts it no second time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
 use moa_core::event::InstIx;
-use moa_core::ids::{Name, RunId};
+use moa_core::ids::{Name, RunId, mix};
 use moa_core::limit::{Health, LimitState, Reason, Usage, Verdict};
 use moa_core::machine::{Input, Outcome};
 use moa_core::step::{ErrorKind, StepError};
@@ -23,7 +24,6 @@ use moa_ports::store;
 
 use crate::handle::Error;
 
-use super::gather::After;
 use super::quarantine::guarded;
 use super::queue::Place;
 use super::{Answer, Command, Entry, Node, Token};
@@ -47,10 +47,12 @@ pub(super) struct Limits {
     refused: Vec<Name>,
 }
 
-/// What a person adds to a budget, who is answered once it is written.
-#[derive(Clone, Copy)]
+/// What a person adds to a budget, who is answered once it is written. The key is what it is known by, so
+/// that it can be made again when nobody knows whether it was written.
+#[derive(Clone)]
 struct Grant {
     token: Token,
+    key: String,
     more: Usage,
 }
 
@@ -73,9 +75,8 @@ enum Change {
     Take { action: String, at: Millis },
     GiveBack { action: String, at: Millis },
     Settle { health: Health, after: Option<Span>, at: Millis },
-    Spend { usage: Usage, at: Millis },
-    Unspend { usage: Usage, at: Millis },
-    Grant { more: Usage, at: Millis },
+    Spend { attempt: u64, usage: Usage, at: Millis },
+    Grant { key: String, more: Usage, at: Millis },
 }
 
 impl Used {
@@ -88,9 +89,10 @@ impl Used {
                     return;
                 }
             }
-            Change::Spend { usage, at } => self.state.spend(&spec.limits, *usage, *at),
-            Change::Unspend { usage, at } => self.state.unspend(&spec.limits, *usage, *at),
-            Change::Grant { more, at } => self.state.grant(&spec.limits, *more, *at),
+            Change::Spend { attempt, usage, at } => {
+                self.state.spend(&spec.limits, *attempt, *usage, *at);
+            }
+            Change::Grant { key, more, at } => self.state.grant(&spec.limits, key, *more, *at),
         }
         self.changes.push(change);
     }
@@ -114,29 +116,21 @@ impl Limits {
         }
     }
 
-    /// Counts what an attempt has spent, whose end the next batch writes. False: nobody counts it.
-    fn spend(&mut self, spec: &AgentSpec, run: RunId, usage: Usage, at: Millis) -> bool {
+    /// Counts what an attempt has spent, whose end the next batch writes.
+    fn spend(&mut self, spec: &AgentSpec, run: RunId, attempt: u64, usage: Usage, at: Millis) {
         if spec.limits.budget.is_none() {
-            return false;
+            return;
         }
         let used = self.used.entry(spec.id.clone()).or_default();
         used.runs.push(run);
         used.spent = true;
-        used.apply(spec, Change::Spend { usage, at });
-        true
-    }
-
-    /// Takes back what an attempt has spent, counted `at` an instant: its end was not written.
-    pub fn unspend(&mut self, spec: &AgentSpec, usage: Usage, at: Millis) {
-        if let Some(used) = self.used.get_mut(&spec.id) {
-            used.apply(spec, Change::Unspend { usage, at });
-        }
+        used.apply(spec, Change::Spend { attempt, usage, at });
     }
 
     fn grant(&mut self, spec: &AgentSpec, grant: Grant, at: Millis) {
         let used = self.used.entry(spec.id.clone()).or_default();
+        used.apply(spec, Change::Grant { key: grant.key.clone(), more: grant.more, at });
         used.grants.push(grant);
-        used.apply(spec, Change::Grant { more: grant.more, at });
     }
 
     /// Whether the last batch left unwritten what it was to count of an agent. Then what its refused
@@ -248,11 +242,7 @@ impl Limits {
         let mut granted = Vec::new();
         for (agent, grant) in std::mem::take(&mut self.granting) {
             match refused.contains(&agent) {
-                true => {
-                    let used = self.used.entry(agent).or_default();
-                    used.grants.push(grant);
-                    used.changes.push(Change::Grant { more: grant.more, at: now });
-                }
+                true => self.grant_again(agent, grant, now),
                 false => granted.push(grant.token),
             }
         }
@@ -261,16 +251,29 @@ impl Limits {
         granted
     }
 
-    /// Nobody knows what was written, and everything that was gathered is forgotten. Answers who has
-    /// granted something, and whether it may have been written.
-    pub fn forget(&mut self) -> Vec<(Token, bool)> {
-        let granting = self.granting.drain(..).map(|(_, grant)| (grant.token, true));
+    fn grant_again(&mut self, agent: Name, grant: Grant, at: Millis) {
+        let used = self.used.entry(agent).or_default();
+        used.changes.push(Change::Grant { key: grant.key.clone(), more: grant.more, at });
+        used.grants.push(grant);
+    }
+
+    /// Nobody knows what was written, and everything that was gathered is forgotten. What people have
+    /// granted is granted again once rows are loaded if it may have been written; answers who has granted what
+    /// was not.
+    pub fn forget(&mut self, unknown: bool, now: Millis) -> Vec<Token> {
+        let granting = std::mem::take(&mut self.granting);
         let gathered = self.used.values().flat_map(|used| &used.grants);
-        let tokens = granting.chain(gathered.map(|grant| (grant.token, false))).collect();
+        let mut refused: Vec<Token> = gathered.map(|grant| grant.token).collect();
         self.used.clear();
         self.in_flight.clear();
         self.loaded = false;
-        tokens
+        for (agent, grant) in granting {
+            match unknown {
+                true => self.grant_again(agent, grant, now),
+                false => refused.push(grant.token),
+            }
+        }
+        refused
     }
 
     fn place(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, rows: Vec<LimitRow>, now: Millis) {
@@ -296,8 +299,8 @@ impl Change {
     /// The same on a row that is loaded again: what another node has begun meanwhile goes on.
     fn again(self, now: Millis) -> Self {
         match self {
-            Self::Spend { usage, .. } => Self::Spend { usage, at: now },
-            Self::Grant { more, .. } => Self::Grant { more, at: now },
+            Self::Spend { attempt, usage, .. } => Self::Spend { attempt, usage, at: now },
+            Self::Grant { key, more, .. } => Self::Grant { key, more, at: now },
             other => other,
         }
     }
@@ -396,17 +399,18 @@ impl Node {
     }
 
     /// Counts what an attempt has spent whose end was applied, to be written with it.
-    pub(super) fn spend(&mut self, now: Millis, id: RunId, input: &Input) -> Option<After> {
-        let Input::TaskDone { step, usage, .. } = input else { return None };
-        if usage.is_nothing() {
-            return None;
+    pub(super) fn spend(&mut self, now: Millis, id: RunId, input: &Input) {
+        let Input::TaskDone { step, attempt, usage, .. } = input else { return };
+        let Some(Entry::Live(live)) = self.runs.get(&id).filter(|_| !usage.is_nothing()) else {
+            return;
+        };
+        let Some(row) = live.run.step(*step) else { return };
+        let StepKind::Task { agent, .. } = &live.run.graph.step(row.plan).kind else { return };
+        if let Some(spec) = self.agents.get(agent) {
+            let inst = u64::from(*step) << 32 | u64::from(*attempt);
+            let attempt = mix(mix(id.0 as u64 ^ mix((id.0 >> 64) as u64)) ^ mix(inst));
+            self.limits.spend(spec, id, attempt, *usage, now);
         }
-        let Some(Entry::Live(live)) = self.runs.get(&id) else { return None };
-        let plan = live.run.step(*step)?.plan;
-        let StepKind::Task { agent, .. } = &live.run.graph.step(plan).kind else { return None };
-        let spec = self.agents.get(agent)?;
-        let after = || After::Spent { agent: agent.clone(), usage: *usage, at: now };
-        self.limits.spend(spec, id, *usage, now).then(after)
     }
 
     /// Somebody adds to the budget of an agent, for this window alone.
@@ -418,20 +422,20 @@ impl Node {
             (None, None) => rejected(format!("there is no agent {agent}")),
             (None, Some(spec)) => match spec.limits.budget {
                 None => rejected(format!("agent {agent} has no budget")),
-                Some(_) => return self.limits.grant(spec, Grant { token, more }, now),
+                Some(_) => {
+                    let grant = Grant { token, key: format!("{}.{token}", self.id), more };
+                    return self.limits.grant(spec, grant, now);
+                }
             },
         };
         self.reply(token, Answer::Changed(answer));
     }
 
-    /// Answers who granted something that was not written, or may have been.
-    pub(super) fn not_granted(&mut self, tokens: Vec<(Token, bool)>, why: &str, unknown: bool) {
-        for (token, sent) in tokens {
-            let reason = match unknown && sent {
-                true => format!("{why}; look at the budget before you grant it again"),
-                false => why.to_owned(),
-            };
-            self.reply(token, Answer::Changed(Err(Error::Unavailable { reason })));
+    /// Answers who granted something that was not written.
+    pub(super) fn not_granted(&mut self, tokens: Vec<Token>, why: &str) {
+        for token in tokens {
+            let error = Error::Unavailable { reason: why.to_owned() };
+            self.reply(token, Answer::Changed(Err(error)));
         }
     }
 }

@@ -344,6 +344,11 @@ impl Judge<'_> {
             Breaker::Open { until, .. } => Some(until),
             _ => None,
         };
+        let budget = self.agents.get(agent).and_then(|spec| spec.limits.budget.as_ref());
+        let stands = budget.map(|budget| budget.now(state.budget.as_ref(), self.now));
+        if let Some(full) = stands.and_then(|stands| stands.full()) {
+            return Err(format!("{agent} is asked, and its budget is used up: {full:?}"));
+        }
         for until in [open, state.hold_until].into_iter().flatten() {
             if until > self.now {
                 let now = self.now;

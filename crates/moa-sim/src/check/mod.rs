@@ -5,6 +5,7 @@
 //! with the rows, the store's timers, waits and messages with what the events say, and the answers
 //! that users got with what is there. It shares no code with the machine but the words.
 
+mod budget;
 mod judge;
 mod post;
 mod shadow;
@@ -44,6 +45,8 @@ pub struct World<'a> {
     pub agents: &'a BTreeMap<Name, Arc<AgentSpec>>,
     /// What had been used of agents' limits before the commit.
     pub limits: BTreeMap<Name, LimitState>,
+    /// Whether the clocks of nodes have been far apart.
+    pub clocks_apart: bool,
     /// Whether histories are folded and compared with the rows.
     pub fold: bool,
 }
@@ -121,6 +124,7 @@ impl Checker {
                     .map_err(|wrong| format!("run {}: {wrong}", commit.run))?;
             }
         }
+        self.budgets(batch, model, world)?;
         self.turns(&batch.commits)?;
         self.trigger_commits(batch, outcome, model)?;
         self.post(batch, model)
