@@ -42,7 +42,7 @@ pub struct AlertRule {
     /// The channels that are told, when not those of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notify: Option<BTreeSet<Name>>,
-    /// The share of runs that fail.
+    /// The share of runs that fail, or of a budget that is spent.
     pub rate: f64,
     /// So many runs have to have ended.
     pub runs: u32,
@@ -83,7 +83,7 @@ impl AlertRule {
             severity,
             hold: Span(0),
             notify: None,
-            rate: 0.5,
+            rate: if rule == Rule::Budget { 0.8 } else { 0.5 },
             runs: 5,
             window: if rule == Rule::Missed { Span::minutes(24 * 60) } else { Span::minutes(60) },
             after,

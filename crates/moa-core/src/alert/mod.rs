@@ -40,6 +40,14 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// One that is less bad; the least stays.
+    pub fn less(self) -> Self {
+        match self {
+            Self::Info | Self::Warning => Self::Info,
+            Self::Critical => Self::Warning,
+        }
+    }
+
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -72,6 +80,8 @@ pub enum Rule {
     Disk,
     /// An agent's quota is used up.
     Quota,
+    /// Most of an agent's budget is spent, or all of it.
+    Budget,
     /// A step's attempts were used up.
     Dead,
     /// A channel doesn't take what people are to be told.
@@ -80,7 +90,7 @@ pub enum Rule {
 
 impl Rule {
     /// All there are.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FailureRate,
         Self::Late,
         Self::Missed,
@@ -90,6 +100,7 @@ impl Rule {
         Self::Target,
         Self::Disk,
         Self::Quota,
+        Self::Budget,
         Self::Dead,
         Self::Channel,
     ];
@@ -106,6 +117,7 @@ impl Rule {
             Self::Target => "target",
             Self::Disk => "disk",
             Self::Quota => "quota",
+            Self::Budget => "budget",
             Self::Dead => "dead",
             Self::Channel => "channel",
         }

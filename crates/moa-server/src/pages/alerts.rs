@@ -130,7 +130,7 @@ fn about(alert: &Alert) -> Option<(String, &'static str)> {
     Some(match rule {
         "failure_rate" | "dead" => (format!("/runs?status=failed&workflow={name}"), "its runs"),
         "late" => (format!("/schedules/{name}"), "the schedule"),
-        "agent_down" | "breaker" | "quota" => (format!("/agents/{name}"), "the agent"),
+        "agent_down" | "breaker" | "quota" | "budget" => (format!("/agents/{name}"), "the agent"),
         "stuck" => (format!("/runs/{}", name.split("%2F").next()?), "the run"),
         "target" => ("/charts/production".into(), "production"),
         _ => return None,

@@ -47,7 +47,7 @@ record! {
         r#for: Option<At<Duration>>,
         /// The channels that are told, in the place of those of `alerts.notify`.
         notify: Option<Vec<At<NameText>>>,
-        /// Of `failure_rate`: the share of runs that fail, from 0 to 1.
+        /// Of `failure_rate`: the share of runs that fail, from 0 to 1; of `budget`: the share that is spent.
         rate: Option<At<f64>>,
         /// Of `failure_rate`: so many runs have to have ended.
         runs: Option<At<u32>>,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Finding, Rule, Streak, Watch};
 use moa_core::ids::{Name, RunId};
+use moa_core::limit::{OnExceed, Share, Unit};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
 use moa_core::target::Outlook;
@@ -111,6 +112,7 @@ impl Look<'_> {
             Rule::Stuck => return self.stuck(spec).await,
             Rule::AgentDown => self.agent_down(spec),
             Rule::Breaker | Rule::Quota => self.limits(rule, spec).await?,
+            Rule::Budget => self.budgets(spec).await?,
             Rule::Target => self.targets(spec),
             Rule::Disk => self.disk(spec)?,
             Rule::Dead => self.dead(spec),
@@ -286,6 +288,52 @@ impl Look<'_> {
                 let text = format!("{text}{}\nmoa limits {name}", until.unwrap_or_default());
                 findings.push(self.finding((rule, spec), name.as_str(), title, text));
             }
+        }
+        Ok(findings)
+    }
+
+    /// Agents that have spent most of their budgets, or all: that is as bad as the rule says, and before it
+    /// it is less.
+    async fn budgets(&self, spec: &AlertRule) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        for row in self.views.limits().await? {
+            let Some(agent) = self.agents.get(&row.agent) else { continue };
+            let (limits, name) = (&agent.limits, &agent.id);
+            let Some(stands) = row.state.budget_now(limits, self.at.engine) else { continue };
+            let asks = limits.budget.as_ref().map(|budget| budget.on_exceed);
+            let near = |share: &&Share| share.used as f64 >= spec.rate * share.of as f64;
+            let full = stands.full();
+            let Some(share) = full.or_else(|| stands.shares.iter().find(near).copied()) else {
+                continue;
+            };
+            let (unit, until) = (share.unit, stands.resets_at);
+            let (used, of) = (unit.amount(share.used), unit.amount(share.of));
+            let (title, then) = match (full, asks) {
+                (None, _) => {
+                    let percent = share.used.saturating_mul(100) / share.of.max(1);
+                    (format!("{name} has spent {percent} % of its budget"), "It lasts until")
+                }
+                (Some(_), Some(OnExceed::Fail)) => {
+                    (format!("The budget of {name} is used up"), "Its attempts fail until")
+                }
+                (Some(_), Some(OnExceed::Ask)) => (
+                    format!("The budget of {name} is used up: grant more?"),
+                    "Its tasks wait until somebody grants more, or until",
+                ),
+                (Some(_), _) => {
+                    (format!("The budget of {name} is used up"), "Its tasks wait until")
+                }
+            };
+            let option = if unit == Unit::Usd { "--usd AMOUNT" } else { "--tokens NUMBER" };
+            let text = format!(
+                "{used} of {of} {unit} are spent. {then} {until}.\n\
+                 moa agents grant {name} {option}\nmoa limits {name}"
+            );
+            let mut finding = self.finding((Rule::Budget, spec), name.as_str(), title, text);
+            if full.is_none() {
+                finding.severity = finding.severity.less();
+            }
+            findings.push(finding);
         }
         Ok(findings)
     }
