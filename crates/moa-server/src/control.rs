@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
+use moa_core::limit::Usage;
 use moa_core::schedule::Zone;
 use moa_core::step::StepError;
 use moa_core::time::{Millis, Span};
@@ -103,6 +104,9 @@ pub trait Control: Send + Sync {
 
     /// Lets an agent take no new task, or take them again; answers whether that changed anything.
     async fn switch_agent(&self, agent: Name, paused: Option<PausedAgent>) -> Result<bool>;
+
+    /// Adds to the budget of an agent, for the window of the calendar that now is in.
+    async fn grant(&self, agent: Name, more: Usage) -> Result<()>;
 
     /// Writes the file of a workflow or an agent, whole or not at all, if it is what it is taken for
     /// and the text has no errors.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::LimitState;
+use moa_core::limit::{LimitState, Unit};
 use moa_core::machine::{Claimable, ForkPoint, Run, Why};
 use moa_core::run::RunStatus;
 use moa_core::step::StepStatus;
@@ -71,6 +71,16 @@ impl Limits {
         let spec = self.agents.get(agent)?;
         let (why, until) = self.used.get(agent)?.why(&spec.limits, action, now())?;
         Some((format!("{agent} can't be asked: {why}"), until))
+    }
+
+    /// What would have to be granted, when it is the budget that is used up.
+    fn is_over_budget(&self, agent: &Name) -> Option<&'static str> {
+        let spec = self.agents.get(agent)?;
+        let stands = self.used.get(agent)?.budget_now(&spec.limits, now())?;
+        Some(match stands.full()?.unit {
+            Unit::Usd => "--usd AMOUNT",
+            Unit::Tokens => "--tokens NUMBER",
+        })
     }
 }
 
@@ -273,7 +283,11 @@ fn of_step(
         && let Some(Claimable { agent, .. }) = run.claimable(why.inst)
         && let Some((limit, at)) = limits.why(agent, action)
     {
-        (reason, until, unblock) = (limit, Some(at), Some(format!("moa limits {agent}")));
+        let unblock_by = match limits.is_over_budget(agent) {
+            Some(more) => format!("moa agents grant {agent} {more}"),
+            None => format!("moa limits {agent}"),
+        };
+        (reason, until, unblock) = (limit, Some(at), Some(unblock_by));
     }
     Reason { step: Some(why.step), status: Some(why.status), reason, until, unblock }
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use moa_core::ids::Name;
-use moa_core::limit::{LimitState, Line};
+use moa_core::limit::{LimitState, Line, Unit};
 use moa_view::now;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -18,14 +18,16 @@ use crate::extract::{Json, Query};
 pub struct LimitItem {
     /// The agent.
     agent: String,
-    /// The limit: `5/1h`, `10000/day`, `circuit breaker`, `the agent's own pause`.
+    /// The limit: `5/1h`, `10000/day`, `20.00 USD/day`, `circuit breaker`, `the agent's own pause`.
     limit: String,
     /// `open`, `closed`, `half-open`, `full` or `free`.
     state: &'static str,
-    /// What is used of it, in attempts, units or failures in a row.
+    /// What is used of it, in attempts, units, failures in a row, or `unit`.
     used: u64,
     /// How much there is.
     of: u64,
+    /// What a budget counts: `micro_usd`, millionths of a US dollar, or `tokens`; null = it is no budget.
+    unit: Option<&'static str>,
     /// Until when attempts wait for it.
     until: Option<String>,
 }
@@ -39,6 +41,10 @@ impl LimitItem {
             state: line.state,
             used: line.used,
             of: line.of,
+            unit: line.unit.map(|unit| match unit {
+                Unit::Usd => "micro_usd",
+                Unit::Tokens => "tokens",
+            }),
             until: line.until.map(|at| at.to_string()),
         }
     }

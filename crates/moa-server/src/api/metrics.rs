@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use moa_core::agent::AgentSpec;
 use moa_view::now;
 
 use crate::App;
@@ -24,14 +25,21 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 )]
 pub async fn scrape(State(app): State<App>) -> Result<Response> {
     let control = app.control();
+    let (now, used) = (now(), app.reader().limits().await?);
+    let budget = |spec: &AgentSpec| {
+        let state = used.get(&spec.id).cloned().unwrap_or_default();
+        Some((spec.id.clone(), state.budget_now(&spec.limits, now)?))
+    };
+    let agents = control.agents().await;
     let snapshot = Snapshot {
         status: control.status().await,
         meter: control.meter().await,
         totals: app.reader().views.totals().await?,
         counted: control.counted().await?,
+        budgets: agents.values().filter_map(|spec| budget(spec)).collect(),
         requests: app.requests().clone(),
         process: Process::read(),
-        now: now(),
+        now,
     };
     let text = snapshot.expose().map_err(|e| Problem::new(Code::Internal, e.to_string()))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())

@@ -165,6 +165,7 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Operator), Agents, routes!(agents::pause))
         .api(Least(Operator), Agents, routes!(agents::resume))
         .api(Least(Operator), Agents, routes!(agents::drain))
+        .api(Least(Operator), Agents, routes!(agents::budget::grant))
         .api(Least(Viewer), Agents, routes!(agents::health))
         .api(Least(Viewer), Agents, routes!(agents::metrics))
         .api(Least(Viewer), ByQuery(Runs), routes!(events::query))

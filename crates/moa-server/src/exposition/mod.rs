@@ -14,6 +14,8 @@ pub use requests::{Requests, Template};
 use std::collections::BTreeMap;
 use std::fmt::Error;
 
+use moa_core::ids::Name;
+use moa_core::limit::{BudgetNow, Share, Unit};
 use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_engine::meter::{Histogram, Meter};
@@ -35,6 +37,8 @@ pub struct Snapshot {
     pub totals: Totals,
     /// The project's own counters.
     pub counted: BTreeMap<String, f64>,
+    /// How the budgets of agents stand.
+    pub budgets: BTreeMap<Name, BudgetNow>,
     /// What its server has answered.
     pub requests: Requests,
     /// Its process.
@@ -102,7 +106,23 @@ impl Snapshot {
         out.gauges("moa_tasks_running", "Attempts that run", "agent", running)?;
         let ready = engine.ready.iter().map(|(agent, n)| (agent.as_str(), f64::from(*n)));
         let about = "Tasks in memory that wait for a slot";
-        out.gauges("moa_tasks_ready", about, "agent", ready)
+        out.gauges("moa_tasks_ready", about, "agent", ready)?;
+        let of = |amount: fn(&Share) -> u64| {
+            let shares = |(agent, now): (&'_ Name, &'_ BudgetNow)| -> Vec<([String; 2], f64)> {
+                let value = |share: &Share| match share.unit {
+                    Unit::Usd => amount(share) as f64 / 1e6,
+                    Unit::Tokens => amount(share) as f64,
+                };
+                let label = |share: &Share| [agent.to_string(), share.unit.as_str().to_owned()];
+                now.shares.iter().map(|share| (label(share), value(share))).collect()
+            };
+            self.budgets.iter().flat_map(shares).collect::<Vec<_>>()
+        };
+        let about = "What agents have spent in the window of their budgets, in dollars and tokens";
+        let labels = ["agent", "unit"];
+        out.gauges_by_two("moa_agent_budget_used", about, labels, &of(|share| share.used))?;
+        let about = "What they may spend in it, with what was granted";
+        out.gauges_by_two("moa_agent_budget_limit", about, labels, &of(|share| share.of))
     }
 
     fn node(&self, out: &mut Out<'_>) -> Result<(), Error> {
@@ -240,6 +260,22 @@ impl Out<'_> {
             values.clone().try_for_each(|(of, value)| {
                 let labels: &Labels<'_> = &[(label, of)];
                 m.encode_family(&labels)?.encode_gauge(&value)
+            })
+        })
+    }
+
+    /// The same with two labels.
+    fn gauges_by_two(
+        &mut self,
+        name: &str,
+        about: &str,
+        [first, second]: [&'static str; 2],
+        values: &[([String; 2], f64)],
+    ) -> Result<(), Error> {
+        self.family((name, about, MetricType::Gauge), |m| {
+            values.iter().try_for_each(|([one, two], value)| {
+                let labels: &Labels<'_> = &[(first, one), (second, two)];
+                m.encode_family(&labels)?.encode_gauge(value)
             })
         })
     }

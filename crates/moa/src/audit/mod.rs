@@ -101,6 +101,13 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
             Deed::new("agent.pause", agent.as_str()).asked(json!({"reason": paused.reason}))
         }
         Request::Agent { agent, paused: None } => Deed::new("agent.resume", agent.as_str()),
+        Request::Grant { agent, more } => {
+            let state = views.limits().await?.into_iter().find(|row| row.agent == *agent);
+            let before = state.and_then(|row| row.state.budget).map(|budget| budget.granted);
+            Deed::new("agent.grant", agent.as_str())
+                .asked(json!(more))
+                .before(json!({"granted": before.unwrap_or_default()}))
+        }
         Request::Delete { workflow, keep_open_runs } => {
             let asked = json!({"keep_open_runs": keep_open_runs});
             Deed::new("workflow.delete", workflow.as_str()).asked(asked)

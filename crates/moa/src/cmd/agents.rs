@@ -1,15 +1,18 @@
 //! `moa agents`
 
+mod grant;
 mod switch;
 
 use std::sync::Arc;
 
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, RunId};
+use moa_core::limit::LimitState;
 use moa_core::machine::Outcome;
 use moa_core::step::StepError;
 use moa_core::time::Span;
 use moa_ports::agent::Task;
+use moa_server::api::agents::budget::BudgetItem;
 use moa_view::activity::{self, Activity};
 use moa_view::fleet::{AgentDay, AgentNow, Endpoint, Instance};
 use serde_json::{Value as Json, json};
@@ -47,6 +50,8 @@ pub enum Command {
     Resume(switch::ResumeArgs),
     /// Let an agent take no new task, and wait until nothing of it runs
     Drain(switch::DrainArgs),
+    /// Add to the budget of an agent, until the window of its budget ends
+    Grant(grant::Args),
 }
 
 /// List agents.
@@ -98,6 +103,7 @@ pub fn run(command: Command, context: &Context) -> Result {
         Command::Pause(args) => switch::pause(args, context),
         Command::Resume(args) => switch::resume(args, context),
         Command::Drain(args) => switch::drain(args, context),
+        Command::Grant(args) => grant::run(args, context),
     }
 }
 
@@ -227,6 +233,12 @@ async fn last_hour(place: &Place, spec: &AgentSpec) -> Result<Option<Activity>> 
     Ok(Some(Activity::of(&ended)))
 }
 
+/// What is used of its limits.
+async fn used(place: &Place, spec: &AgentSpec) -> Result<LimitState> {
+    let Some(reader) = place.open_reader()? else { return Ok(LimitState::default()) };
+    Ok(reader.limits().await?.remove(&spec.id).unwrap_or_default())
+}
+
 fn show(args: ShowArgs, context: &Context) -> Result {
     let place = context.place()?;
     let loaded = runtime()?.block_on(place.load())?;
@@ -234,6 +246,7 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     let paused = runtime()?.block_on(place.paused())?.remove(&spec.id);
     // An agent can be looked at also where the store can't be read.
     let activity = runtime()?.block_on(last_hour(&place, &spec)).unwrap_or_default();
+    let used = runtime()?.block_on(used(&place, &spec)).unwrap_or_default();
     let fleet = runtime()?.block_on(place.fleet()).unwrap_or_default();
     let nothing = AgentNow::default();
     let known = fleet.get(&spec.id).unwrap_or(&nothing);
@@ -245,6 +258,7 @@ fn show(args: ShowArgs, context: &Context) -> Result {
         document["endpoints"] = known.endpoints.iter().map(endpoint_document).collect();
         document["paused"] = json!(paused);
         document["last_hour"] = json!(activity);
+        document["budget"] = json!(BudgetItem::new(&spec, &used, now()));
         ui.json(&document);
         return Ok(Exit::Ok);
     }
@@ -272,6 +286,11 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     now_words(known).iter().for_each(|(name, words)| line(name, words));
     if let Some(at_once) = spec.concurrency {
         line("at once", &at_once.to_string());
+    }
+    for limit in used.report(&spec.limits, now()).iter().filter(|limit| limit.unit.is_some()) {
+        let (spent, of) = (limit.amount(limit.used), limit.limit.as_str());
+        let until = limit.until.map(|at| format!(", used up until {at}")).unwrap_or_default();
+        line("budget", &format!("{spent} of {of}{until}"));
     }
     if let Some(timeout) = spec.timeout {
         line("timeout", &timeout.to_string());

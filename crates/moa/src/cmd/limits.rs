@@ -24,7 +24,7 @@ use crate::wire;
 /// Open runs of a workflow that are looked at.
 const RUNS_MAX: usize = 1000;
 
-/// Show what is used of the limits: how much runs at once, rates, quotas, breakers.
+/// Show how limits are used: what runs at once, rates, quotas, budgets, breakers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,7 +32,7 @@ Examples:
   moa limits uploader --json | jq '.[] | select(.until)'
 
 USED and OF are attempts of a rate or of what runs at once, runs of a workflow's concurrency, units of a
-quota, failures in a row of a breaker. WAITING is how many wait for it.
+quota, dollars or tokens of a budget, failures in a row of a breaker. WAITING is how many wait for it.
 Runs that wait for one say so in `moa runs why`.")]
 pub struct Args {
     /// Only of this agent
@@ -175,6 +175,9 @@ fn document(row: &Row) -> Json {
     let mut document = json!({
         *what: name, "limit": line.limit, "state": line.state, "used": line.used, "of": line.of,
     });
+    if let Some(unit) = line.unit {
+        document["unit"] = json!(unit);
+    }
     if let Some(waiting) = waiting {
         document["waiting"] = (*waiting).into();
     }
@@ -204,8 +207,8 @@ fn cells(row: &Row) -> Vec<Cell> {
         Cell::new(of),
         Cell::new(text::safe_line(&line.limit)),
         Cell::new(line.state).style(style),
-        line.used.to_string().into(),
-        line.of.to_string().into(),
+        line.amount(line.used).into(),
+        line.amount(line.of).into(),
         waiting.map_or("-".into(), |n| n.to_string().into()),
         until,
     ]

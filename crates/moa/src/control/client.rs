@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
+use moa_core::limit::Usage;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
@@ -207,6 +208,17 @@ impl Client {
         }
         match self.ask(&Request::Agent { agent, paused }).await? {
             Reply::AgentSwitched { changed } => Ok(changed),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Adds to the budget of an agent.
+    pub async fn grant(&mut self, agent: Name, more: Usage) -> Result<()> {
+        if let Some(remote) = self.api() {
+            return remote.grant(&agent, more).await;
+        }
+        match self.ask(&Request::Grant { agent, more }).await? {
+            Reply::Changed => Ok(()),
             other => Err(unexpected(&other)),
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
+use moa_core::limit::Usage;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
@@ -71,6 +72,13 @@ pub enum Request {
         /// Who wants it to take none, and why; `None` = it takes them.
         #[serde(default)]
         paused: Option<PausedAgent>,
+    },
+    /// Add to the budget of an agent; the reply is `changed` and comes when it is durable.
+    Grant {
+        /// The agent.
+        agent: Name,
+        /// How much.
+        more: Usage,
     },
     /// Delete the file of a workflow, unless something needs it; the reply is `deleted`.
     Delete {

@@ -206,6 +206,10 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Agent { agent, paused } => {
             Reply::AgentSwitched { changed: node.switch_agent(agent, paused).await? }
         }
+        Request::Grant { agent, more } => {
+            node.grant(agent, more).await?;
+            Reply::Changed
+        }
         Request::Delete { workflow, keep_open_runs } => {
             Reply::Deleted { open_runs: node.delete_workflow(workflow, keep_open_runs).await? }
         }

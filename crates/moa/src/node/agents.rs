@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::Name;
 use moa_core::limit::AgentLimits;
+use moa_core::limit::Usage;
 use moa_engine::Handle;
 use moa_view::node::PausedAgent;
 
@@ -121,16 +122,29 @@ impl Node {
             || watched.broken_agents.contains_key(&agent)
             || self.paused.all().contains_key(&agent);
         if !is_known {
-            let failure = Failure::not_found(format!("there is no agent {agent}"));
-            return Err(match text::nearest(agent.as_str(), known.keys().map(Name::as_str)) {
-                Some(near) => failure.hint(format!("did you mean {near}?")),
-                None => failure.hint("`moa agents list` lists them"),
-            });
+            return Err(unknown(&agent, &known));
         }
         let changed = self.paused.set(&agent, paused);
         let changed = changed.map_err(|e| Failure::io("can't note which agents are paused", &e))?;
         self.set_agents(&watched);
         Ok(changed)
+    }
+
+    /// Adds to the budget of an agent, for the window of the calendar that now is in.
+    pub async fn grant(&self, agent: Name, more: Usage) -> Result<()> {
+        let known = self.worker.agents();
+        let Some(spec) = known.get(&agent) else { return Err(unknown(&agent, &known)) };
+        let Some(budget) = &spec.limits.budget else {
+            let failure = Failure::refused(format!("agent {agent} has no budget"));
+            return Err(failure.hint("give it one in its file: `budget: {usd: 20, per: day}`"));
+        };
+        let counts = |has: bool, more: bool, what: &str| match more && !has {
+            true => Err(Failure::refused(format!("the budget of {agent} has no limit of {what}"))),
+            false => Ok(()),
+        };
+        counts(budget.usd.is_some(), !more.usd.is_zero(), "US dollars")?;
+        counts(budget.tokens.is_some(), more.tokens > 0, "tokens")?;
+        Ok(self.engine.grant(agent, more).await?)
     }
 
     /// A node that is there for one run refuses one that would wait for somebody without end.
@@ -146,6 +160,14 @@ impl Node {
     /// Tells the engine of the agents as they are now.
     pub(super) fn set_agents(&self, watched: &Watched) {
         self.engine.set_agents(of(&self.worker, watched, &self.paused));
+    }
+}
+
+fn unknown(agent: &Name, known: &BTreeMap<Name, Arc<AgentSpec>>) -> Failure {
+    let failure = Failure::not_found(format!("there is no agent {agent}"));
+    match text::nearest(agent.as_str(), known.keys().map(Name::as_str)) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None => failure.hint("`moa agents list` lists them"),
     }
 }
 

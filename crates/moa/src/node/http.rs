@@ -13,6 +13,7 @@ use moa_connectors::StateFiles;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
+use moa_core::limit::Usage;
 use moa_core::schedule::Zone;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
@@ -333,6 +334,13 @@ impl Control for Served {
     async fn switch_agent(&self, agent: Name, paused: Option<PausedAgent>) -> Result<bool> {
         match self.act(Request::Agent { agent, paused }).await? {
             Reply::AgentSwitched { changed } => Ok(changed),
+            _ => Err(unexpected()),
+        }
+    }
+
+    async fn grant(&self, agent: Name, more: Usage) -> Result<()> {
+        match self.act(Request::Grant { agent, more }).await? {
+            Reply::Changed => Ok(()),
             _ => Err(unexpected()),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use moa_core::ids::{Name, RunId};
+use moa_core::limit::Usage;
 use moa_core::machine::Outcome;
 use moa_core::schedule::Reprocess;
 use moa_core::step::StepError;
@@ -313,6 +314,13 @@ impl Remote {
         let path = format!("/api/v1/agents/{agent}/{act}");
         let switched: Switched = self.json(Call::post(&path, body).repeatable()).await?;
         Ok(switched.changed)
+    }
+
+    /// Adds to the budget of an agent.
+    pub async fn grant(&self, agent: &Name, more: Usage) -> Result<()> {
+        let path = format!("/api/v1/agents/{agent}/grant");
+        let _: Json = self.json(Call::post(&path, Some(json!(more)))).await?;
+        Ok(())
     }
 
     /// Deletes the file of a workflow; answers how many runs of it have not ended.

@@ -8,6 +8,7 @@ mod attacks;
 mod audit;
 mod backup;
 mod browser;
+mod budgets;
 mod buttons;
 mod change;
 mod compare;

@@ -14,7 +14,8 @@ use crate::project::Project;
 
 const WORK: &str = "steps:\n  - {id: fine, agent: tool, action: work, params: {code: 0}}\n  \
     - {id: wrong, agent: tool, action: work, params: {code: 1}, retry: {max_attempts: 1}}\n";
-const TOOL: &str = "command: [sh, -c, 'exit \"$MOA_PARAM_CODE\"']\nactions: {work: {}}\n";
+const TOOL: &str = "command: [sh, -c, 'exit \"$MOA_PARAM_CODE\"']\nactions: {work: {}}\n\
+    budget: {usd: 1}\n";
 const HOLD: &str = "steps: [{agent: holder, action: hold}]\n";
 const HOLDER: &str = "command: [sh, -c, 'while [ ! -e go ]; do sleep 0.1; done']\n\
     actions: {hold: {}}\nconcurrency: 1\n";
@@ -180,11 +181,12 @@ fn panels_have_series(prometheus: &mut Prometheus) {
 }
 
 /// Alerts without a series while nothing is wrong.
-const QUIET: [&str; 6] = [
+const QUIET: [&str; 7] = [
     "MoaDown",
     "MoaStoreTakesNothing",
     "MoaRunsQuarantined",
     "MoaTasksWait",
+    "MoaBudgetUsedUp",
     "MoaSchedulesLate",
     "MoaFilesRunOut",
 ];

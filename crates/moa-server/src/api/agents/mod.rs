@@ -1,5 +1,6 @@
 //! Agents: what they are, and how they are.
 
+pub mod budget;
 pub mod edit;
 pub mod now;
 pub mod test;
@@ -24,6 +25,7 @@ use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
+use self::budget::BudgetItem;
 use self::now::{AgentDayItem, EndpointItem, InstanceItem};
 use self::test::TestItem;
 use super::events::Parts;
@@ -71,6 +73,8 @@ pub struct AgentItem {
     last_24h: Option<AgentDayItem>,
     /// Who has paused it: it takes no new task.
     paused: Option<PausedItem>,
+    /// What it may spend, and what it has spent; null = it has no budget.
+    budget: Option<BudgetItem>,
 }
 
 /// Why an agent takes no new task.
@@ -106,6 +110,7 @@ impl AgentItem {
                 by: paused.by.clone(),
                 reason: paused.reason.clone(),
             }),
+            budget: BudgetItem::new(spec, &known.used_by(spec), known.at),
         }
     }
 }
@@ -125,9 +130,12 @@ impl Known {
         Ok(Self { status: control.status().await, fleet: control.fleet().await, used, at: now() })
     }
 
+    fn used_by(&self, spec: &AgentSpec) -> LimitState {
+        self.used.get(&spec.id).cloned().unwrap_or_default()
+    }
+
     fn limits(&self, spec: &AgentSpec) -> Vec<Line> {
-        let nothing = LimitState::default();
-        self.used.get(&spec.id).unwrap_or(&nothing).report(&spec.limits, self.at)
+        self.used_by(spec).report(&spec.limits, self.at)
     }
 }
 
@@ -221,7 +229,7 @@ pub async fn get(
 pub struct AgentHealth {
     /// The agent.
     agent: String,
-    /// `ok`; `paused`, by somebody; `limited`, while a rate or quota is used up; `half-open` or `open`, as its circuit
+    /// `ok`; `paused`, by somebody; `limited`, while a rate, a quota or a budget is used up; `half-open` or `open`, as its circuit
     /// breaker is; `broken`, when its file has errors.
     status: &'static str,
     /// Attempts running now.

@@ -1,5 +1,6 @@
 //! Agents: how they are reached, what they do now, and what is used of their limits.
 
+mod budget;
 pub mod now;
 pub mod test;
 
@@ -61,9 +62,12 @@ impl Fleet {
         self.status.engine.ready.get(agent).copied().unwrap_or(0)
     }
 
+    fn used(&self, spec: &AgentSpec) -> LimitState {
+        self.used.get(&spec.id).cloned().unwrap_or_default()
+    }
+
     fn limits(&self, spec: &AgentSpec) -> Vec<Line> {
-        let used = self.used.get(&spec.id).cloned().unwrap_or_default();
-        used.report(&spec.limits, self.now)
+        self.used(spec).report(&spec.limits, self.now)
     }
 
     /// Attempts at once.
@@ -251,7 +255,9 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
             td class="over" {
                 @for line in fleet.limits(spec) {
                     div class="nowrap" {
-                        (line.limit) " " span class=(line.state) { (line.used) " of " (line.of) }
+                        (line.limit) " " span class=(line.state) {
+                            (line.amount(line.used)) " of " (line.amount(line.of))
+                        }
                     }
                 }
             }
@@ -329,6 +335,7 @@ pub async fn one(
                 ". Its tasks wait until it is resumed."
             }
         }
+        (budget::note(spec, &fleet.used(spec), fleet.now))
         @if let Some(about) = &spec.description { p { (parts::line(about)) } }
         div class="cards small" {
             (load(&fleet, spec))
@@ -426,6 +433,7 @@ fn buttons(who: &Identity, fleet: &Fleet, spec: &AgentSpec) -> Markup {
     };
     html! {
         (test::button(who, spec))
+        (budget::button(who, spec))
         @if fleet.status.paused.contains_key(&spec.id) {
             (ask(who, &Ask {
                 label: "Resume",
@@ -464,9 +472,13 @@ pub struct Asked {
     act: String,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    usd: String,
+    #[serde(default)]
+    tokens: String,
 }
 
-/// Pauses, drains or resumes an agent.
+/// Pauses, drains or resumes an agent, or grants it more.
 pub async fn act(
     State(app): State<App>,
     who: Identity,
@@ -481,6 +493,7 @@ pub async fn act(
             app.control().switch_agent(spec.id.clone(), Some(paused)).await?;
         }
         "drain" => _ = drained(&app, &agent, &who, WhyPaused { reason }).await?,
+        "grant" => budget::grant(&app, &spec, &asked.usd, &asked.tokens).await?,
         "resume" => _ = app.control().switch_agent(spec.id.clone(), None).await?,
         other => return Err(Problem::invalid(format!("agents know no {other:?}"))),
     }
@@ -492,16 +505,17 @@ fn limits(fleet: &Fleet, spec: &AgentSpec) -> Markup {
     html! {
         section class="card" {
             h2 { "Limits" }
-            @if lines.is_empty() { p class="dim" { "No rate, quota or breaker is set." } }
+            @if lines.is_empty() { p class="dim" { "No rate, quota, budget or breaker is set." } }
             @for line in &lines {
                 p {
-                    (line.limit) ": " (line.used) " of " (line.of) " "
+                    (line.limit) ": " (line.amount(line.used)) " of " (line.amount(line.of)) " "
                     span class=(line.state) { (line.state) }
                     @if let Some(until) = line.until { ", until " (parts::time(until, fleet.now)) }
                 }
                 (parts::meter(line.used, line.of))
-                p class="dim" { (limit_words(&line.limit)) }
+                @if line.unit.is_none() { p class="dim" { (limit_words(&line.limit)) } }
             }
+            (budget::words(spec, &fleet.used(spec), fleet.now))
         }
     }
 }

@@ -155,11 +155,16 @@ fn attempts_table(shown: &Shown, step: &str, made: &[Attempt], chosen: Option<u3
                                 td class="num" {
                                     (shown.took(Some(attempt.started_at), attempt.ended_at))
                                 }
-                                td class="wide" { @if let Some(error) = &attempt.error {
-                                    span class="error cut" {
-                                        (parts::line(&tree::first_line(&error.message)))
+                                td class="wide" {
+                                    @if !attempt.usage.is_nothing() {
+                                        div class="dim" { "spent " (attempt.usage) }
                                     }
-                                } }
+                                    @if let Some(error) = &attempt.error {
+                                        span class="error cut" {
+                                            (parts::line(&tree::first_line(&error.message)))
+                                        }
+                                    }
+                                }
                             }
                         }
                     }
