@@ -377,6 +377,23 @@ fn what_somebody_has_written_out_is_for_who_may_write_it() {
     }
 }
 
+#[test]
+fn what_a_step_is_given_by_its_workflow_is_for_who_may_write_that() {
+    let project = written_out();
+    project.workflow("given", &format!("steps:\n  - {{id: say, run: ': {WRITTEN}'}}\n"));
+    let node = project.up();
+    let run = project.run("given")["workflowId"].as_str().expect("an id").to_owned();
+    let paths = [format!("/api/v1/runs/{run}/steps/say"), format!("/runs/{run}/steps/say")];
+    for (role, shown) in [("viewer", false), ("operator", false), ("admin", true)] {
+        let api = Api::with_role(&project, &node, role);
+        for path in &paths {
+            let said = api.get(path).expect(200).body;
+            assert!(said.contains(": ") && said.contains("say"), "{said}");
+            assert_eq!(said.contains(WRITTEN), shown, "{role} {path}: {}", around(&said));
+        }
+    }
+}
+
 fn around(text: &str) -> &str {
     let at = text.find(WRITTEN).unwrap_or_default();
     let start = text.floor_char_boundary(at.saturating_sub(200));

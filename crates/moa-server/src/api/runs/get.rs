@@ -20,6 +20,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::{find, list, result};
 use crate::App;
 use crate::api::paging;
+use crate::api::workflows::writes;
+use crate::auth::Identity;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query, tagged};
 
@@ -183,17 +185,31 @@ pub struct OneStep {
 )]
 pub async fn step(
     State(app): State<App>,
+    who: Identity,
     Path((run, step)): Path<(String, String)>,
     Query(moment): Query<Moment>,
 ) -> Result<Json<OneStep>> {
     let (run, made) = at(&app, &run, moment).await?;
     let row = of_name(&run, &step).ok_or_else(|| unknown(run.row.run, &step))?;
+    let made = made.get(&row.inst).map_or(&[][..], Vec::as_slice);
+    let mut step = summary::whole_step(&run, row, made);
+    if let Some(input) = step.get_mut("input") {
+        *input = given(&app, &who, run.row.workflow.as_str(), input.take()).await;
+    }
     Ok(Json(OneStep {
         run: run.row.run.to_string(),
         version: run.version,
         status: run.row.status.as_str(),
-        step: summary::whole_step(&run, row, made.get(&row.inst).map_or(&[], Vec::as_slice)),
+        step,
     }))
+}
+
+/// What a step is given, as somebody may see it: secrets may stand in the text of its workflow.
+pub async fn given(app: &App, who: &Identity, workflow: &str, input: Value) -> Value {
+    match input.is_null() || writes(who, workflow) {
+        true => input,
+        false => app.control().redact(input).await,
+    }
 }
 
 /// The step of a run that has this name.

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use super::{Shown, document, frame, steps, timeline};
 use crate::App;
-use crate::api::runs::get::{of_name, unknown};
+use crate::api::runs::get::{given, of_name, unknown};
 use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
 use crate::control::AttemptLog;
@@ -102,7 +102,7 @@ pub async fn show(
             section class="card" {
                 h2 { "Input" a href={ "/workflows/" (shown.run.row.workflow) "/source?version="
                     (shown.run.row.hash) "#L" (plan.line) } { "line " (plan.line) } }
-                (input(&shown, row, &plan.kind))
+                (input(&app, &who, &shown, row, &plan.kind).await)
             }
             section class="card" { h2 { "Output" } (output(&shown, row)) }
         }
@@ -199,14 +199,17 @@ async fn log(app: &App, shown: &Shown, log: Option<AttemptLog>, later: bool) -> 
     })
 }
 
-fn input(shown: &Shown, row: &StepRow, kind: &StepKind) -> Markup {
+async fn input(app: &App, who: &Identity, shown: &Shown, row: &StepRow, kind: &StepKind) -> Markup {
     let source = match kind {
         StepKind::Task { params, .. } | StepKind::Child { params, .. } => params.source(),
         StepKind::Emit { data, .. } => data.source(),
         StepKind::Approve { request, .. } => request.source(),
         _ => &Json::Null,
     };
-    let given = summary::input(&shown.run, row);
+    let workflow = shown.run.row.workflow.as_str();
+    let source = &given(app, who, workflow, source.clone()).await;
+    let input = summary::input(&shown.run, row).unwrap_or_default();
+    let given = Some(given(app, who, workflow, input).await).filter(|input| !input.is_null());
     html! {
         @match given.filter(|_| !source.is_null()) {
             Some(given) => {
