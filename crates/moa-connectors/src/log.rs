@@ -11,16 +11,17 @@
 //! ask by *offsets of the stream*, which don't move when bytes are left out. Readers that show a log
 //! pass it through [`crate::sanitize_for_terminal`].
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use moa_core::ids::RunId;
 use moa_core::limit::Usage;
 use moa_core::limits::{ATTEMPT_LOG_BYTES_MAX, ATTEMPT_LOG_BYTES_MIN};
-use moa_ports::agent::{AttemptLog, Stream};
+use moa_ports::agent::{AttemptLog, Secrets, Stream};
 
 use crate::redact::{Redacting, Redactor};
 
@@ -223,10 +224,14 @@ fn marker(out: u64) -> Vec<u8> {
 
 /// Writes the log of one attempt. Never fails the attempt: when the disk doesn't take it, the rest
 /// of the log is lost, which the node's own log says.
-#[derive(Debug)]
 pub struct LogWriter {
     path: PathBuf,
-    redactor: Arc<Redactor>,
+    /// Finds the secrets that the attempt was given.
+    used: Arc<Redactor>,
+    /// Where those are that it may have from elsewhere.
+    secrets: Arc<dyn Secrets>,
+    /// Finds all of them; made when something is written first.
+    redactor: OnceLock<Redactor>,
     state: Mutex<State>,
     usage: Mutex<Usage>,
 }
@@ -244,13 +249,34 @@ struct State {
     streams: [Redacting; 2],
 }
 
+impl fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogWriter").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
 impl LogWriter {
     /// A log at `path`; no file is made before something is written.
-    pub fn new(path: PathBuf, redactor: Arc<Redactor>, shape: Shape) -> Self {
+    /// No secret is in it, neither of those that the attempt was given (`used`) nor of the others.
+    pub fn new(
+        path: PathBuf,
+        used: Arc<Redactor>,
+        secrets: Arc<dyn Secrets>,
+        shape: Shape,
+    ) -> Self {
         let streams = Default::default();
         let state =
             State { shape, file: None, broken: false, head: 0, tail: 0, left_out: 0, streams };
-        Self { path, redactor, state: Mutex::new(state), usage: Mutex::default() }
+        let (redactor, state, usage) = (OnceLock::new(), Mutex::new(state), Mutex::default());
+        Self { path, used, secrets, redactor, state, usage }
+    }
+
+    /// What takes all secrets out of what is said of the attempt.
+    pub fn redactor(&self) -> &Redactor {
+        self.redactor.get_or_init(|| {
+            let known = self.secrets.known();
+            self.used.and(known.iter().map(|secret| secret.as_str()))
+        })
     }
 
     /// What the attempt has said by now that it has spent.
@@ -260,13 +286,14 @@ impl LogWriter {
 
     /// Writes what redaction held back; to be called once, when the attempt has ended.
     pub fn finish(&self) {
-        if self.redactor.is_empty() {
+        // Nothing was written else.
+        let Some(redactor) = self.redactor.get().filter(|redactor| !redactor.is_empty()) else {
             return;
-        }
+        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = Vec::new();
         for stream in &mut state.streams {
-            stream.finish(&self.redactor, &mut out);
+            stream.finish(redactor, &mut out);
         }
         self.append(&mut state, &out);
     }
@@ -284,13 +311,14 @@ impl LogWriter {
 
 impl AttemptLog for LogWriter {
     fn write(&self, stream: Stream, bytes: &[u8]) {
+        let redactor = self.redactor();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.redactor.is_empty() {
+        if redactor.is_empty() {
             return self.append(&mut state, bytes);
         }
         let mut out = Vec::with_capacity(bytes.len());
         let which = usize::from(stream == Stream::Stderr);
-        state.streams[which].push(&self.redactor, bytes, &mut out);
+        state.streams[which].push(redactor, bytes, &mut out);
         self.append(&mut state, &out);
     }
 
@@ -355,11 +383,43 @@ fn create(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use moa_core::limits::ATTEMPT_LOG_BYTES_DEFAULT;
+    use zeroize::Zeroizing;
 
     use super::*;
 
+    /// Secrets that are known by name.
+    struct Known(&'static [&'static str]);
+
+    impl Secrets for Known {
+        fn get(&self, _: &str) -> Option<Zeroizing<String>> {
+            None
+        }
+
+        fn known(&self) -> Vec<Zeroizing<String>> {
+            self.0.iter().map(|secret| Zeroizing::new((*secret).to_owned())).collect()
+        }
+    }
+
     fn writer(dir: &Path, bytes_max: u64) -> LogWriter {
-        LogWriter::new(dir.join("logs/a.log"), Arc::default(), Shape::new(bytes_max))
+        writer_with(dir, bytes_max, &[])
+    }
+
+    fn writer_with(dir: &Path, bytes_max: u64, known: &'static [&'static str]) -> LogWriter {
+        let (path, known) = (dir.join("logs/a.log"), Arc::new(Known(known)));
+        LogWriter::new(path, Arc::new(Redactor::new(["given-to-it"])), known, Shape::new(bytes_max))
+    }
+
+    #[test]
+    fn no_secret_is_in_a_log_whether_it_was_given_to_the_attempt_or_not() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let log = writer_with(dir.path(), 1 << 20, &["from-elsewhere"]);
+        for piece in ["a given-", "to-it b from-else", "where c\n"] {
+            log.write(Stream::Stdout, piece.as_bytes());
+        }
+        log.finish();
+        let (said, _) = whole(&log.path, 1 << 20);
+        let mark = crate::redact::MARK;
+        assert_eq!(String::from_utf8_lossy(&said), format!("a {mark} b {mark} c\n"));
     }
 
     fn whole(path: &Path, step: usize) -> (Vec<u8>, u64) {

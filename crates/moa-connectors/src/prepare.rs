@@ -63,7 +63,8 @@ pub(crate) fn prepare(
         .or(entry.spec.timeout)
         .unwrap_or(ATTEMPT_TIMEOUT_DEFAULT);
     let path = log_path(&shared.state_dir, task.run, &task.step, &task.iteration, task.attempt);
-    let log = Arc::new(LogWriter::new(path, redactor.clone(), shared.log_shape));
+    let log =
+        Arc::new(LogWriter::new(path, redactor.clone(), shared.secrets.clone(), shared.log_shape));
     let ctx = TaskCtx {
         spec: entry.spec.clone(),
         cancelled,

@@ -52,7 +52,16 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// One that looks for `secrets`, in all their forms.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut forms: Vec<String> = secrets.into_iter().flat_map(forms).collect();
+        Self::of(secrets.into_iter().flat_map(forms).map(String::into_bytes).collect())
+    }
+
+    /// One that looks for `secrets` too.
+    pub fn and<'a>(&self, secrets: impl IntoIterator<Item = &'a str>) -> Self {
+        let more = secrets.into_iter().flat_map(forms).map(String::into_bytes);
+        Self::of(self.forms.iter().cloned().chain(more).collect())
+    }
+
+    fn of(mut forms: Vec<Vec<u8>>) -> Self {
         forms.sort_unstable();
         forms.dedup();
         if forms.is_empty() {
@@ -61,7 +70,6 @@ impl Redactor {
         // Building fails only for more patterns or states than a u32 can number. Then nothing that
         // the attempt says may pass: `finder` stays `None` and `blind` holds.
         let finder = AhoCorasick::new(&forms).ok();
-        let forms: Vec<Vec<u8>> = forms.into_iter().map(String::into_bytes).collect();
         Self { finder, forms: Zeroizing::new(forms) }
     }
 

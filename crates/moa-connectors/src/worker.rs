@@ -505,7 +505,7 @@ impl Judged {
     }
 
     fn error(&self, kind: ErrorKind, why: &str) -> Outcome {
-        let error = StepError::new(kind, self.prepared.redactor.text(why).into_owned());
+        let error = StepError::new(kind, self.prepared.log.redactor().text(why).into_owned());
         Outcome::Failed { error }
     }
 
@@ -522,7 +522,7 @@ impl Judged {
             }
             TaskError::Retryable(_) => self.error(ErrorKind::Retryable, &message),
             TaskError::RateLimited { after, .. } => {
-                let message = self.prepared.redactor.text(&message).into_owned();
+                let message = self.prepared.log.redactor().text(&message).into_owned();
                 let error = StepError::new(ErrorKind::Retryable, message);
                 Outcome::RateLimited { error, after: *after }
             }

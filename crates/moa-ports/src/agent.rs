@@ -172,6 +172,11 @@ pub trait Secrets: Send + Sync {
     fn fault(&self, _name: &str) -> Option<String> {
         None
     }
+
+    /// The values of all secrets that are known by name, for whoever takes them out of a text.
+    fn known(&self) -> Vec<Zeroizing<String>> {
+        Vec::new()
+    }
 }
 
 /// Takes the ends of attempts.

@@ -46,6 +46,10 @@ impl Secrets for Known {
     fn get(&self, name: &str) -> Option<zeroize::Zeroizing<String>> {
         self.0.get(name).cloned().map(zeroize::Zeroizing::new)
     }
+
+    fn known(&self) -> Vec<zeroize::Zeroizing<String>> {
+        self.0.values().cloned().map(zeroize::Zeroizing::new).collect()
+    }
 }
 
 pub fn runtime() -> &'static tokio::runtime::Runtime {

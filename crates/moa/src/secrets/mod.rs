@@ -256,13 +256,7 @@ impl SecretStore {
 
     /// What takes every secret that is known by name now out of what is about to be written.
     pub fn redactor(&self) -> Redactor {
-        let secrets: Vec<_> = self
-            .names()
-            .iter()
-            .flat_map(|name| self.all(name))
-            .filter_map(|(_, v)| v.ok())
-            .collect();
-        Redactor::new(secrets.iter().map(|secret| secret.as_str()))
+        Redactor::new(self.known().iter().map(|secret| secret.as_str()))
     }
 }
 
@@ -286,6 +280,11 @@ impl Secrets for SecretStore {
     fn fault(&self, name: &str) -> Option<String> {
         let look = self.look(name)?;
         Some(format!("{} ({})", look.wrong?, look.source))
+    }
+
+    fn known(&self) -> Vec<Zeroizing<String>> {
+        let all = self.names().into_iter().flat_map(|name| self.all(&name));
+        all.filter_map(|(_, had)| had.ok()).collect()
     }
 }
 

@@ -380,15 +380,20 @@ fn what_somebody_has_written_out_is_for_who_may_write_it() {
 #[test]
 fn what_a_step_is_given_by_its_workflow_is_for_who_may_write_that() {
     let project = written_out();
-    project.workflow("given", &format!("steps:\n  - {{id: say, run: ': {WRITTEN}'}}\n"));
+    let script = format!("echo it is {WRITTEN}; echo {WRITTEN} >&2; exit 1");
+    project.workflow("given", &format!("steps:\n  - {{id: say, run: '{script}', retry: never}}\n"));
     let node = project.up();
-    let run = project.run("given")["workflowId"].as_str().expect("an id").to_owned();
+    let said = project.call(&["run", "given", "--json"]).expect(1);
+    assert!(!said.out.contains(WRITTEN) && !said.err.contains(WRITTEN), "{}{}", said.out, said.err);
+    let run = said.json()["workflowId"].as_str().expect("an id").to_owned();
+    let log = project.call(&["runs", "logs", &run]).expect(0).out;
+    assert!(log.contains("it is ***") && !log.contains(WRITTEN), "{log}");
     let paths = [format!("/api/v1/runs/{run}/steps/say"), format!("/runs/{run}/steps/say")];
     for (role, shown) in [("viewer", false), ("operator", false), ("admin", true)] {
         let api = Api::with_role(&project, &node, role);
         for path in &paths {
             let said = api.get(path).expect(200).body;
-            assert!(said.contains(": ") && said.contains("say"), "{said}");
+            assert!(said.contains("it is"), "{said}");
             assert_eq!(said.contains(WRITTEN), shown, "{role} {path}: {}", around(&said));
         }
     }
