@@ -120,6 +120,9 @@ pub trait Views: Send + Sync {
     /// Numbers for the whole store.
     async fn totals(&self) -> Result<Totals, Error>;
 
+    /// The channels that have notifications, by name. As many are counted as retention keeps.
+    async fn channels(&self) -> Result<Vec<ChannelRow>, Error>;
+
     /// What became of runs, in their order.
     async fn fates(&self, runs: &[RunId]) -> Result<Vec<Fate>, Error>;
 
@@ -166,6 +169,9 @@ pub struct RunFilter {
     /// With a step that waits for a person ([`moa_core::step::WaitReason::asks`]).
     #[serde(default)]
     pub asks: bool,
+    /// Notifications of this kind.
+    #[serde(default)]
+    pub notifies: Option<Notifies>,
     /// Older than this run (the last one of the page before).
     pub before: Option<RunId>,
     /// Younger than this run (the last one of the page before, with `oldest_first`).
@@ -174,6 +180,29 @@ pub struct RunFilter {
     pub oldest_first: bool,
     /// At most so many.
     pub limit: usize,
+}
+
+/// Notifications: runs of the workflow [`moa_core::workflow::NOTIFY_WORKFLOW`] by the texts among their
+/// params.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notifies {
+    /// `channel`.
+    pub channel: String,
+    /// `key`; `None` = any, or none.
+    pub key: Option<String>,
+}
+
+/// How the notifications over a channel stand. Of those with the same key the newest counts alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelRow {
+    /// The param `channel`.
+    pub channel: String,
+    /// The newest run.
+    pub last: RunId,
+    /// Those that have not ended.
+    pub open: u64,
+    /// Those that failed.
+    pub dead: u64,
 }
 
 /// A run in a list.

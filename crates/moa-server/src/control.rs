@@ -143,6 +143,9 @@ pub trait Control: Send + Sync {
     /// now. With each, the channel that delivers.
     fn webhooks(&self) -> Vec<(Name, Name, Json)>;
 
+    /// The webhook that a channel delivered which the settings don't name any more, if it is that.
+    fn former_webhook(&self, channel: &str) -> Option<Name>;
+
     /// The webhooks that are switched off because their receivers are gone: since when, and the run
     /// whose delivery said so.
     async fn gone_webhooks(&self) -> Result<BTreeMap<Name, (Millis, RunId)>>;

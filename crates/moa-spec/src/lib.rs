@@ -72,6 +72,6 @@ pub use tests_section::{
     Comparison, Expect, MockOutcome, MockResult, StepExpectation, WorkflowTest,
 };
 pub use tracing::{Otlp, Tracing};
-pub use webhooks::{Subscription, channel_of};
+pub use webhooks::{Subscription, channel_of, webhook_of};
 pub use workflow::{Workflow, WorkflowSummary, compile, parse_workflow, validate_workflow};
 pub use yaml::document;

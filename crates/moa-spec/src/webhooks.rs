@@ -39,6 +39,11 @@ pub fn channel_of(webhook: &Name) -> Name {
     Name::new(&format!("{CHANNEL}{webhook}")).unwrap_or_else(|_| webhook.clone())
 }
 
+/// The webhook that a channel delivers, should there be one.
+pub fn webhook_of(channel: &str) -> Option<Name> {
+    Name::new(channel.strip_prefix(CHANNEL)?).ok()
+}
+
 /// Takes over the section.
 pub(crate) fn take(
     file: &SettingsFile,

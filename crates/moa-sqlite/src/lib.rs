@@ -57,7 +57,8 @@ use moa_ports::store::{
 };
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
-    Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals, Views,
+    ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
+    Views,
 };
 
 pub use checkpoint::LogLength;
@@ -409,6 +410,9 @@ macro_rules! pass_views {
                 filter: &OccurrenceFilter,
             ) -> Result<Vec<Occurrence>, StoreError> {
                 self.readers.occurrences(trigger, filter).await
+            }
+            async fn channels(&self) -> Result<Vec<ChannelRow>, StoreError> {
+                self.readers.channels().await
             }
             async fn totals(&self) -> Result<Totals, StoreError> {
                 self.readers.totals().await

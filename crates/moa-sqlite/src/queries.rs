@@ -18,9 +18,9 @@ use moa_ports::search::{Found, Search};
 use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
-    ASKS_MAX, BEFORE_MAX, ENDS_LOOKED_MAX, Fate, HistoryRow, KeptAsk, KeptRow, PART_BYTES,
-    PENDING_TASKS_MAX, Pending, PendingTask, Places, READY_LOOKED_MAX, RunFilter, RunSummary,
-    Totals, Views,
+    ASKS_MAX, BEFORE_MAX, ChannelRow, ENDS_LOOKED_MAX, Fate, HistoryRow, KeptAsk, KeptRow,
+    PART_BYTES, PENDING_TASKS_MAX, Pending, PendingTask, Places, READY_LOOKED_MAX, RunFilter,
+    RunSummary, Totals, Views,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
@@ -35,6 +35,8 @@ use crate::triggers;
 use crate::verify;
 use crate::views::Readers;
 
+/// Notifications, in the words of their indices.
+const NOTIFICATION: &str = "r.workflow = 'moa-notify'";
 /// Steps that wait for a person, in the words of their index.
 const ASKS: &str = "FROM steps WHERE status = 3 AND wait IN (3, 4, 9)";
 /// Runs that a search by digits answers at most.
@@ -181,6 +183,10 @@ impl Views for Readers {
             totals(&whole)
         })
         .await
+    }
+
+    async fn channels(&self) -> Result<Vec<ChannelRow>, StoreError> {
+        self.ask(channels).await
     }
 
     async fn fates(&self, runs: &[RunId]) -> Result<Vec<Fate>, StoreError> {
@@ -389,6 +395,14 @@ pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSumma
         sql.push_str(" AND r.parent = ?");
         values.push(Value::Blob(parent.to_bytes().to_vec()));
     }
+    if let Some(notifies) = &filter.notifies {
+        sql.push_str(&format!(" AND {NOTIFICATION} AND r.params ->> '$.channel' = ?"));
+        values.push(Value::Text(notifies.channel.clone()));
+        if let Some(key) = &notifies.key {
+            sql.push_str(" AND r.params ->> '$.key' = ?");
+            values.push(Value::Text(key.clone()));
+        }
+    }
     if !filter.statuses.is_empty() {
         // Said in words, so that the index of all but the succeeded ones can be used.
         if !filter.statuses.contains(&RunStatus::Succeeded) {
@@ -403,6 +417,25 @@ pub(crate) fn runs(conn: &Connection, filter: &RunFilter) -> Result<Vec<RunSumma
     values.push(Value::Integer(sql_limit(filter.limit)));
     let mut stmt = conn.prepare_cached(&sql)?;
     collect(stmt.query(params_from_iter(values))?, rows::summary)
+}
+
+/// The channels that have notifications. SQLite takes the other columns from the row of the maximum.
+pub(crate) fn channels(conn: &Connection) -> Result<Vec<ChannelRow>, Fail> {
+    let mut stmt = conn.prepare_cached(&format!(
+        "SELECT channel, max(id), sum(status < 4), sum(status = {}) FROM (SELECT \
+         r.params ->> '$.channel' AS channel, r.params ->> '$.key' AS key, max(r.id) AS id, r.status \
+         FROM runs r INDEXED BY runs_channel_keys WHERE {NOTIFICATION} GROUP BY 1, 2) \
+         WHERE channel IS NOT NULL GROUP BY channel",
+        RunStatus::Failed as u8
+    ))?;
+    collect(stmt.query([])?, |row| {
+        Ok(ChannelRow {
+            channel: row.get(0)?,
+            last: rows::run_id(row, 1)?,
+            open: row.get::<_, i64>(2)?.cast_unsigned(),
+            dead: row.get::<_, i64>(3)?.cast_unsigned(),
+        })
+    })
 }
 
 /// Steps of a run that wait for a person.

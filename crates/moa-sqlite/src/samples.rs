@@ -14,7 +14,7 @@ use moa_ports::search::Search;
 use moa_ports::store::{Batch, DueAsk, Old, PruneAsk, Relay, Store, WorkflowRef};
 use moa_ports::suite::{answer, block_on, build};
 use moa_ports::triggers::{OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerRow};
-use moa_ports::views::{KeptAsk, RunFilter, Views};
+use moa_ports::views::{KeptAsk, Notifies, RunFilter, Views};
 use rusqlite::Connection;
 
 use crate::error::Fail;
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 13] = [
+const SAMPLES: [&str; 14] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
@@ -39,6 +39,7 @@ const SAMPLES: [&str; 13] = [
     include_str!("../tests/data/0011.sql"),
     include_str!("../tests/data/0012.sql"),
     include_str!("../tests/data/0013.sql"),
+    include_str!("../tests/data/0014.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -67,6 +68,8 @@ fn contents(store: &SqliteStore) -> String {
     let ids = runs.iter().rev().map(|run| run.run).collect::<Vec<RunId>>();
     let snapshots = answer(|reply| store.load(ids.clone(), reply)).expect("runs are loaded");
     let mut text = serde_json::to_string_pretty(&runs).expect("it is JSON");
+    let channels = block_on(store.channels()).expect("they are counted");
+    text.push_str(&serde_json::to_string_pretty(&channels).expect("it is JSON"));
     for snapshot in snapshots.into_iter().flatten() {
         let all = (snapshot.version, snapshot.root, snapshot.row, snapshot.steps);
         text.push_str(&serde_json::to_string_pretty(&all).expect("it is JSON"));
@@ -293,12 +296,15 @@ fn questions_of_people_have_their_indices() {
 fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     let run = build::run(1);
     let all = RunFilter { limit: 9, ..RunFilter::default() };
+    let over = |key: Option<&str>| Notifies { channel: "a".into(), key: key.map(str::to_owned) };
     let filters = [
         RunFilter { before: Some(run), ..all.clone() },
         RunFilter { after: Some(run), oldest_first: true, ..all.clone() },
         RunFilter { workflow: Some(build::name("build")), ..all.clone() },
         RunFilter { parent: Some(run), ..all.clone() },
         RunFilter { asks: true, ..all.clone() },
+        RunFilter { notifies: Some(over(None)), before: Some(run), ..all.clone() },
+        RunFilter { notifies: Some(over(Some("1"))), after: Some(run), ..all.clone() },
         RunFilter { except: Some(build::name("build")), ..all.clone() },
         RunFilter { statuses: vec![RunStatus::Failed], ..all.clone() },
         RunFilter { statuses: vec![RunStatus::Succeeded], ..all },
@@ -343,6 +349,7 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     read::snapshot_part(conn, run, 1, 9)?;
     queries::pending(conn, run)?;
     queries::totals(conn)?;
+    queries::channels(conn)?;
     queries::fate(conn, run)?;
     queries::artifact_fate(conn, &[1; 32])?;
     for notifications in [false, true] {

@@ -388,7 +388,9 @@ impl<'c> Writer<'c> {
         stmt.raw_bind_parameter(3, row.workflow.as_str())?;
         stmt.raw_bind_parameter(4, row.hash.0)?;
         let params = self.state.text.of(&row.params)?;
-        let inline = params.len() <= PARAMS_INLINE_BYTES_MAX;
+        // Those of notifications are in an index, whatever their length.
+        let inline = params.len() <= PARAMS_INLINE_BYTES_MAX
+            || row.workflow.as_str() == moa_core::workflow::NOTIFY_WORKFLOW;
         stmt.raw_bind_parameter(5, inline.then_some(params))?;
         if !inline {
             let sql = "INSERT INTO run_params (run_no, params) VALUES (?1, ?2)";

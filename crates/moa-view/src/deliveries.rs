@@ -1,12 +1,12 @@
 //! Deliveries of webhooks as people see them: runs of the workflow that is part of moa, by what they carry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use moa_core::ids::{Name, RunId};
 use moa_core::run::RunStatus;
 use moa_core::workflow::notify_workflow;
 use moa_ports::store::Snapshot;
-use moa_ports::views::{RunFilter, Views};
+use moa_ports::views::{ChannelRow, Notifies, RunFilter, Views};
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -14,12 +14,10 @@ use crate::exit::{Failure, Result};
 
 /// Runs read at once.
 const PAGE: usize = 100;
-/// Runs that one question looks at, on one side of where it begins.
-const LOOK: usize = 4000;
+/// Runs that one question looks at.
+const LOOK: usize = 1000;
 /// The state of one that was given up.
 const DEAD: &str = "dead";
-/// The newest runs that are looked at where deliveries are counted.
-pub const COUNTED_MAX: usize = 1000;
 
 /// A delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,9 +51,9 @@ pub struct Standing {
     /// The newest.
     pub last: Option<Delivery>,
     /// Those that are tried.
-    pub open: usize,
+    pub open: u64,
     /// Those that were given up, and not made again.
-    pub dead: usize,
+    pub dead: u64,
 }
 
 /// Which deliveries.
@@ -72,30 +70,28 @@ pub struct Which {
 }
 
 /// Deliveries, the newest first, and the run where the next part goes on. That one may be empty: so
-/// many notifications are looked at for one part, and no more.
+/// many runs are looked at for one part, and no more.
 ///
 /// # Errors
 /// The store can't be read.
 pub async fn list(views: &dyn Views, which: &Which) -> Result<(Vec<Delivery>, Option<RunId>)> {
-    let mut looking = Looking::new(views, LOOK);
-    looking.filter.before = which.before;
-    let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
-    // What is before the first part is read when it matters.
-    let mut newer = which.before.is_none().then(BTreeMap::new);
-    while let Some(part) = looking.next().await? {
-        for (channel, mut delivery) in part {
-            if channel != which.channel.as_str() {
-                continue;
-            }
-            let is_newest = seen.insert(delivery.id.clone());
+    let channel = which.channel.as_str();
+    let statuses = if which.dead { vec![RunStatus::Failed] } else { Vec::new() };
+    let mut filter = RunFilter { statuses, before: which.before, ..over(channel, None) };
+    let (mut found, mut looked) = (Vec::new(), 0);
+    while looked < LOOK {
+        filter.limit = PAGE;
+        let runs = views.with_first_steps(&filter).await?;
+        let Some(last) = runs.last().map(|last| last.row.run) else { return Ok((found, None)) };
+        filter.before = Some(last);
+        looked += runs.len();
+        for run in &runs {
+            let mut delivery = read(run);
             if delivery.state == DEAD {
-                if let (None, Some(before)) = (&newer, which.before) {
-                    newer = Some(newest_since(views, &which.channel, before).await?);
-                }
-                let is_later = newer.as_ref().is_some_and(|all| all.contains_key(&delivery.id));
-                delivery.superseded = !is_newest || is_later;
+                let later = newest(views, channel, &delivery.id).await?;
+                delivery.superseded = later.is_some_and(|later| later.row.run != run.row.run);
             }
-            if which.dead && (delivery.state != DEAD || delivery.superseded) {
+            if which.dead && delivery.superseded {
                 continue;
             }
             if found.len() == which.limit {
@@ -106,26 +102,20 @@ pub async fn list(views: &dyn Views, which: &Which) -> Result<(Vec<Delivery>, Op
             found.push(delivery);
         }
     }
-    let next = looking.filter.before.filter(|_| !looking.is_over);
-    Ok((found, next))
+    Ok((found, filter.before))
 }
 
-/// The newest run of each delivery over a channel, by the delivery's id: among this run and so many
-/// that are newer.
-async fn newest_since(
-    views: &dyn Views,
-    channel: &Name,
-    since: RunId,
-) -> Result<BTreeMap<String, Delivery>> {
-    let mut looking = Looking::new(views, LOOK);
-    looking.filter.after = Some(RunId(since.0.saturating_sub(1)));
-    looking.filter.oldest_first = true;
-    let mut newest = BTreeMap::new();
-    while let Some(part) = looking.next().await? {
-        let over = part.into_iter().filter(|(over, _)| over == channel.as_str());
-        newest.extend(over.map(|(_, delivery)| (delivery.id.clone(), delivery)));
-    }
-    Ok(newest)
+/// Deliveries over a channel: all, or those that receivers know by the same id.
+fn over(channel: &str, id: Option<&str>) -> RunFilter {
+    let notifies = Notifies { channel: channel.to_owned(), key: id.map(str::to_owned) };
+    let workflow = Some(notify_workflow());
+    RunFilter { workflow, notifies: Some(notifies), ..RunFilter::default() }
+}
+
+/// The newest run of a delivery over a channel, by the delivery's id.
+async fn newest(views: &dyn Views, channel: &str, id: &str) -> Result<Option<Snapshot>> {
+    let filter = RunFilter { limit: 1, ..over(channel, Some(id)) };
+    Ok(views.with_first_steps(&filter).await?.pop())
 }
 
 /// Those of these runs whose delivery was made again since, with the run that makes it.
@@ -138,91 +128,42 @@ pub async fn made_since(
     runs: &[(RunId, String)],
 ) -> Result<BTreeMap<RunId, RunId>> {
     let mut made = BTreeMap::new();
-    let Some(oldest) = runs.iter().map(|(run, _)| *run).min() else { return Ok(made) };
-    let newest = newest_since(views, channel, oldest).await?;
     for (run, id) in runs {
-        let Some(last) = newest.get(id) else { continue };
-        match last.run.parse() {
-            Ok(later) if later != *run && last.state != DEAD => _ = made.insert(*run, later),
-            Ok(later) if later != *run => {
-                let text = format!("the delivery of run {run} was made again, and is dead again");
-                return Err(Failure::refused(text).hint(format!("have run {later} made again")));
-            }
-            _ => {}
+        let later = newest(views, channel.as_str(), id).await?;
+        let Some(later) = later.filter(|later| later.row.run != *run) else { continue };
+        if state_of(later.row.status) == DEAD {
+            let text = format!("the delivery of run {run} was made again, and is dead again");
+            let hint = format!("have run {} made again", later.row.run);
+            return Err(Failure::refused(text).hint(hint));
         }
+        made.insert(*run, later.row.run);
     }
     Ok(made)
 }
 
-/// How the deliveries over each channel stand, of the newest [`COUNTED_MAX`] notifications of all.
+/// How the deliveries over each channel stand.
 ///
 /// # Errors
 /// The store can't be read.
 pub async fn standings(views: &dyn Views) -> Result<BTreeMap<String, Standing>> {
-    let mut looking = Looking::new(views, COUNTED_MAX);
-    let mut all: BTreeMap<String, Standing> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    while let Some(part) = looking.next().await? {
-        for (channel, delivery) in part {
-            // One that was made again is as the newer one.
-            if !seen.insert((channel.clone(), delivery.id.clone())) {
-                continue;
-            }
-            let standing = all.entry(channel).or_default();
-            standing.open += usize::from(delivery.state == "open");
-            standing.dead += usize::from(delivery.state == DEAD);
-            standing.last.get_or_insert(delivery);
-        }
+    let mut all = BTreeMap::new();
+    for ChannelRow { channel, last, open, dead } in views.channels().await? {
+        // One that is gone by now is no more.
+        let last = views.run_part(last, 0, 1).await?.map(|run| read(&run));
+        all.insert(channel, Standing { last, open, dead });
     }
     Ok(all)
 }
 
-/// A look through notifications, a page at a time.
-struct Looking<'a> {
-    views: &'a dyn Views,
-    filter: RunFilter,
-    /// So many may still be looked at.
-    left: usize,
-    /// Whether there are no more.
-    is_over: bool,
-}
-
-impl<'a> Looking<'a> {
-    fn new(views: &'a dyn Views, left: usize) -> Self {
-        let filter = RunFilter { workflow: Some(notify_workflow()), ..RunFilter::default() };
-        Self { views, filter, left, is_over: false }
-    }
-
-    /// The next ones with their channels; `None` = there are no more, or enough were looked at.
-    async fn next(&mut self) -> Result<Option<Vec<(String, Delivery)>>> {
-        if self.is_over || self.left == 0 {
-            return Ok(None);
-        }
-        self.filter.limit = PAGE.min(self.left);
-        let runs = self.views.with_first_steps(&self.filter).await?;
-        let Some(last) = runs.last().map(|last| last.row.run) else {
-            self.is_over = true;
-            return Ok(None);
-        };
-        self.left = self.left.saturating_sub(runs.len());
-        *(if self.filter.oldest_first {
-            &mut self.filter.after
-        } else {
-            &mut self.filter.before
-        }) = Some(last);
-        Ok(Some(runs.iter().map(read).collect()))
-    }
-}
-
-/// The delivery that a run makes, and its channel.
-fn read(run: &Snapshot) -> (String, Delivery) {
+/// The delivery that a run makes.
+fn read(run: &Snapshot) -> Delivery {
     let row = &run.row;
     let text = |name: &str| row.params[name].as_str().unwrap_or_default().to_owned();
     let kind = row.params["about"]["type"].as_str().unwrap_or_default().to_owned();
     let of_run = || row.error.as_ref().map(|error| error.message.clone());
     let error = last_error(run).or_else(of_run);
     let attempts = run.steps.first().map_or(0, |step| step.attempt.saturating_sub(step.released));
-    let delivery = Delivery {
+    Delivery {
         run: row.run.to_string(),
         id: text("key"),
         kind,
@@ -233,8 +174,7 @@ fn read(run: &Snapshot) -> (String, Delivery) {
         attempts,
         status: status(run).or_else(|| error.as_deref().and_then(status_in)),
         error: error.filter(|_| row.status != RunStatus::Succeeded),
-    };
-    (text("channel"), delivery)
+    }
 }
 
 fn last_error(run: &Snapshot) -> Option<String> {
@@ -307,14 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_noisy_webhook_has_pushed_out_is_found_by_going_on() {
+    fn what_a_noisy_webhook_has_pushed_out_is_found_and_counted() {
         let noise = (0..LOOK + 500).map(|n| ("webhook-b", n.to_string(), RunStatus::Succeeded));
         let dead = ("webhook-a", "x".to_owned(), RunStatus::Failed);
         let store = store([dead].into_iter().chain(noise));
+        let all = block_on(standings(&store)).expect("it can be read");
+        assert_eq!((all["webhook-a"].dead, all["webhook-b"].dead), (1, 0));
         for dead in [false, true] {
             let (found, next) = listed(&store, &which(dead, None, 10));
-            assert_eq!(found, []);
-            let (found, next) = listed(&store, &which(dead, next, 10));
             assert_eq!((found.len(), next), (1, None));
             assert_eq!((found[0].state, found[0].superseded), ("dead", false));
         }

@@ -113,6 +113,8 @@ pub enum Ask {
     },
     /// Numbers for the whole store.
     Totals,
+    /// How notifications stand, by channel.
+    Channels,
     /// What has been used of agents' limits.
     Limits,
     /// The audit log; at most [`ROWS_MAX`] entries.
@@ -230,6 +232,7 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
             json(views.occurrences(trigger, &filter).await?)
         }
         Ask::Totals => json(views.totals().await?),
+        Ask::Channels => json(views.channels().await?),
         Ask::Limits => json(views.limits().await?),
         Ask::Audit { after, limit } => json(views.audit(after, rows(limit)).await?),
         Ask::AuditHead => json(views.audit_head().await?),

@@ -23,8 +23,8 @@ use crate::search::{self, Found, Search};
 use crate::store::{Error, Snapshot, WorkflowVersion};
 use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use crate::views::{
-    ASKS_MAX, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, READY_LOOKED_MAX, RunFilter,
-    RunSummary, Totals, Views,
+    ASKS_MAX, ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, READY_LOOKED_MAX,
+    RunFilter, RunSummary, Totals, Views,
 };
 
 #[async_trait]
@@ -226,6 +226,29 @@ impl Views for MemoryStore {
         Ok(totals)
     }
 
+    async fn channels(&self) -> Result<Vec<ChannelRow>, Error> {
+        let model = self.model();
+        let mut newest = BTreeMap::new();
+        for run in model.runs.values() {
+            if let Some(of) = notified(run) {
+                let is_newer = newest.get(&of).is_none_or(|had: &&Run| had.row.run < run.row.run);
+                is_newer.then(|| newest.insert(of, run));
+            }
+        }
+        let mut all: Vec<ChannelRow> = Vec::new();
+        for ((channel, _), run) in newest {
+            if all.last().is_none_or(|last| last.channel != channel) {
+                let channel = channel.to_owned();
+                all.push(ChannelRow { channel, last: run.row.run, open: 0, dead: 0 });
+            }
+            let row = all.last_mut().expect("it is there by now");
+            row.last = row.last.max(run.row.run);
+            row.open += u64::from(!run.row.status.is_terminal());
+            row.dead += u64::from(run.row.status == RunStatus::Failed);
+        }
+        Ok(all)
+    }
+
     async fn fates(&self, runs: &[RunId]) -> Result<Vec<Fate>, Error> {
         let model = self.model();
         Ok(runs.iter().map(|&run| model.fate(run)).collect())
@@ -276,6 +299,20 @@ fn fits(filter: &RunFilter, run: &Run) -> bool {
         && filter.except.as_ref().is_none_or(|name| row.workflow != *name)
         && filter.parent.is_none_or(|parent| row.parent.is_some_and(|p| p.run == parent))
         && (!filter.asks || asks(run) > 0)
+        && filter.notifies.as_ref().is_none_or(|notifies| {
+            notified(run).is_some_and(|(channel, key)| {
+                channel == notifies.channel
+                    && notifies.key.as_deref().is_none_or(|wanted| key == Some(wanted))
+            })
+        })
+}
+
+/// The channel and the key of a notification.
+fn notified(run: &Run) -> Option<(&str, Option<&str>)> {
+    let params = &run.row.params;
+    let channel =
+        (run.row.workflow.as_str() == NOTIFY_WORKFLOW).then(|| params["channel"].as_str());
+    Some((channel??, params["key"].as_str()))
 }
 
 /// How many steps of a run wait for a person.

@@ -18,7 +18,8 @@ use crate::store::{
 };
 use crate::triggers::{OccurrenceFilter, TriggerCommit, TriggerFilter, TriggerOutcome, TriggerRow};
 use crate::views::{
-    Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals, Views,
+    ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
+    Views,
 };
 
 /// A store on the test bench.
@@ -309,6 +310,11 @@ impl Bench {
     /// See [`Views::totals`].
     pub fn totals(&self) -> Totals {
         block_on(self.views().totals()).expect("all is counted")
+    }
+
+    /// See [`Views::channels`].
+    pub fn channels(&self) -> Vec<ChannelRow> {
+        block_on(self.views().channels()).expect("all is counted")
     }
 
     /// See [`Views::verify`].

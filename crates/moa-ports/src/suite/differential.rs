@@ -462,6 +462,7 @@ impl Pair {
             except: self.dice.percent(20).then(|| build::name("deploy")),
             parent: self.dice.percent(20).then(|| self.dice.run()),
             asks: self.dice.percent(20),
+            notifies: None,
             before: self.dice.percent(40).then(|| self.dice.run()),
             after: self.dice.percent(20).then(|| self.dice.run()),
             oldest_first: self.dice.percent(30),

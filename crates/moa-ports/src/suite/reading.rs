@@ -8,6 +8,7 @@ use moa_core::machine::{Place, TimerKey};
 use moa_core::run::{ParentRef, RunStatus, StepRow};
 use moa_core::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use moa_core::time::{Millis, Span};
+use moa_core::workflow::notify_workflow;
 use serde_json::json;
 
 use super::build::{
@@ -16,7 +17,7 @@ use super::build::{
 use super::{Bench, Verdict, rules};
 use crate::search::Search;
 use crate::store::{Commit, Snapshot, WorkflowRef, WorkflowVersion};
-use crate::views::{KeptAsk, RunFilter, Totals};
+use crate::views::{ChannelRow, KeptAsk, Notifies, RunFilter, Totals};
 
 rules![
     runs_are_listed_newest_first_in_pages,
@@ -32,6 +33,7 @@ rules![
     runs_are_read_with_their_first_steps,
     steps_that_ask_are_found_alone,
     totals_count_what_is_there,
+    notifications_are_found_by_their_channel,
     the_newest_workflow_version_is_the_last_one_kept,
     a_workflow_version_is_found_by_label_or_hash,
     keeping_the_same_version_again_changes_nothing,
@@ -379,6 +381,49 @@ fn totals_count_what_is_there(bench: &mut Bench) -> Verdict {
 
 fn newest(workflow: &str, label: Option<&str>) -> WorkflowRef {
     WorkflowRef::Newest(name(workflow), label.map(str::to_owned))
+}
+
+fn notifications_are_found_by_their_channel(bench: &mut Bench) -> Verdict {
+    let (dead, done, open) = (RunStatus::Failed, RunStatus::Succeeded, RunStatus::Waiting);
+    let long = "x".repeat(5000);
+    let all = [
+        (1, "a", "1", dead),
+        (2, "a", "2", dead),
+        (3, "b", "1", dead),
+        (4, "a", "3", open),
+        // Made again: the newest counts.
+        (5, "a", "1", done),
+        (6, "b", "2", done),
+    ];
+    for (n, channel, key, status) in all {
+        let mut row = row_in(run(n), status);
+        row.workflow = notify_workflow();
+        row.params = Arc::new(json!({"about": long, "channel": channel, "key": key}));
+        bench.applied(create(row));
+    }
+    // Of another workflow it is none, whatever its params say.
+    let mut other = row_in(run(7), dead);
+    other.params = Arc::new(json!({"channel": "a", "key": "9"}));
+    bench.applied(create(other));
+    let standing = |channel: &str, last, open, dead| ChannelRow {
+        channel: channel.into(),
+        last: run(last),
+        open,
+        dead,
+    };
+    assert_eq!(bench.channels(), [standing("a", 5, 1, 1), standing("b", 6, 0, 1)]);
+    let found = |key: Option<&str>, filter: RunFilter| {
+        let notifies = Some(Notifies { channel: "a".into(), key: key.map(str::to_owned) });
+        let listed = bench.runs(&RunFilter { notifies, limit: 9, ..filter });
+        listed.iter().map(|summary| summary.run).collect::<Vec<_>>()
+    };
+    let any = RunFilter::default;
+    assert_eq!(found(None, any()), [5, 4, 2, 1].map(run));
+    assert_eq!(found(None, RunFilter { statuses: vec![dead], ..any() }), [2, 1].map(run));
+    assert_eq!(found(None, RunFilter { before: Some(run(4)), ..any() }), [2, 1].map(run));
+    assert_eq!(found(Some("1"), RunFilter { after: Some(run(1)), ..any() }), [run(5)]);
+    assert_eq!(found(Some("9"), any()), []);
+    Verdict::Passed
 }
 
 fn the_newest_workflow_version_is_the_last_one_kept(bench: &mut Bench) -> Verdict {

@@ -45,10 +45,12 @@ pub struct WebhookItem {
     pub gone: Option<Gone>,
     /// The newest delivery.
     pub last: Option<DeliveryItem>,
-    /// Deliveries that are tried, among the newest 1,000 notifications of the node.
-    pub open: usize,
-    /// Deliveries that were given up, and not made again, among those.
-    pub dead: usize,
+    /// Deliveries that are tried.
+    pub open: u64,
+    /// Deliveries that were given up, and not made again.
+    pub dead: u64,
+    /// Whether the settings don't name it any more. It is listed while it has dead deliveries.
+    pub removed: bool,
 }
 
 /// A receiver that wants no more calls.
@@ -71,7 +73,8 @@ pub struct WebhookList {
 
 /// Who is called when something happens
 ///
-/// The section `webhooks` of moa.yaml.
+/// The section `webhooks` of moa.yaml, and webhooks that it doesn't name any more while they have dead
+/// deliveries.
 #[utoipa::path(
     get, path = "/api/v1/webhooks", tag = "webhooks", params(Part),
     responses((status = 200, description = "By name", body = WebhookList)),
@@ -129,9 +132,33 @@ pub async fn items(app: &App, who: &Identity) -> Result<Vec<WebhookItem>> {
             last: last.map(DeliveryItem::from),
             open,
             dead,
+            removed: false,
         }
     };
-    Ok(app.control().webhooks().into_iter().map(item).collect())
+    let mut items: Vec<WebhookItem> = app.control().webhooks().into_iter().map(item).collect();
+    items.extend(standings.into_iter().filter_map(|(channel, standing)| {
+        let webhook = app.control().former_webhook(&channel).filter(|_| standing.dead > 0)?;
+        Some(removed(&webhook, standing))
+    }));
+    items.sort_by(|a, b| a.webhook.cmp(&b.webhook));
+    Ok(items)
+}
+
+/// A webhook of which no more is known than what became of its calls.
+fn removed(webhook: &Name, Standing { last, open, dead }: Standing) -> WebhookItem {
+    WebhookItem {
+        webhook: webhook.to_string(),
+        url: String::new(),
+        signed: false,
+        types: Vec::new(),
+        workflows: Vec::new(),
+        active: false,
+        gone: None,
+        last: last.map(DeliveryItem::from),
+        open,
+        dead,
+        removed: true,
+    }
 }
 
 /// An address, as far as somebody may see it.
@@ -152,6 +179,22 @@ pub fn channel(app: &App, webhook: &str) -> Result<Name> {
             .hint("/api/v1/webhooks lists them")
     };
     Ok(known.ok_or_else(unknown)?.1)
+}
+
+/// The same, also of a webhook that the settings don't name any more.
+///
+/// # Errors
+/// Nothing was ever delivered to it; the store can't be read.
+async fn past_channel(app: &App, webhook: &str) -> Result<Name> {
+    let refused = match channel(app, webhook) {
+        Ok(channel) => return Ok(channel),
+        Err(refused) => refused,
+    };
+    let webhook = name(webhook)?;
+    let standings = app.standings().of(&*app.reader().views).await?;
+    let is_its = |channel: &&String| app.control().former_webhook(channel) == Some(webhook.clone());
+    let past = standings.keys().find(is_its).and_then(|channel| Name::new(channel).ok());
+    past.ok_or(refused)
 }
 
 /// Which deliveries.
@@ -244,7 +287,7 @@ pub async fn deliveries(
 /// There is no such webhook; the cursor is none; the store can't be read.
 pub async fn delivered(app: &App, webhook: &str, asked: &Filter) -> Result<DeliveryPage> {
     let which = Which {
-        channel: channel(app, webhook)?,
+        channel: past_channel(app, webhook).await?,
         dead: asked.dead,
         before: asked.cursor.as_deref().map(cursor).transpose()?,
         limit: limit(asked.limit, 50, DELIVERIES_MAX)?,

@@ -42,10 +42,6 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
                     tbody { @for one in &all { (row(one, now)) } }
                 }
             }
-            p class="dim" {
-                "Waiting and dead are counted among the newest "
-                (moa_view::deliveries::COUNTED_MAX) " notifications of the node."
-            }
         }
     };
     let shown = Page {
@@ -100,6 +96,7 @@ fn row(one: &WebhookItem, now: Millis) -> Markup {
 /// Whether it is called.
 fn state(one: &WebhookItem) -> Markup {
     match (one.active, &one.gone) {
+        _ if one.removed => parts::status("removed", "○"),
         (false, _) => parts::status("off", "○"),
         (true, Some(_)) => parts::status("gone", "✗"),
         (true, None) => parts::status("active", "✓"),
@@ -132,18 +129,18 @@ pub async fn one(
     let listed = api::delivered(&app, &webhook, &asked).await?;
     let all = api::items(&app, &who).await?;
     let found = all.into_iter().find(|item| item.webhook == webhook);
-    let one = found.ok_or_else(|| Problem::not_found("there is no such webhook"))?;
+    let past =
+        || Problem::not_found(format!("there is no webhook {webhook}, and no dead call of one"));
+    let one = found.ok_or_else(past)?;
     let now = now();
-    // Those that a noisy webhook has pushed out of what is counted are listed all the same.
-    let is_dead = |one: &&DeliveryItem| one.state == "dead" && !one.superseded;
-    let dead = one.dead.max(listed.deliveries.iter().filter(is_dead).count());
+    let dead = one.dead;
     let query = query(&asked, asked.cursor.as_deref());
     let older = listed.next.as_deref().map(|next| self::query(&asked, Some(next)));
     let body = html! {
         (is_it_called(&one, now))
         (facts(&one))
         nav class="chips" aria-label="Deliveries" {
-            @let chip = |name: &str, dead: bool, count: Option<usize>| html! {
+            @let chip = |name: &str, dead: bool, count: Option<u64>| html! {
                 a href={ (path(&webhook)) (if dead { "?dead=true" } else { "" }) }
                     aria-current=[(asked.dead == dead).then_some("true")] {
                     (name) @if let Some(count) = count { " " span class="num" { (count) } }
@@ -160,7 +157,7 @@ pub async fn one(
                         th { "When" } th { "State" } th { "Event" } th { "Answer" }
                         th class="num" { "Calls" } th { "Delivery" } th {}
                     } }
-                    tbody { @for one in &listed.deliveries { (delivery(&who, &webhook, one, now)) } }
+                    tbody { @for call in &listed.deliveries { (delivery(&who, &one, call, now)) } }
                 }
             }
         }
@@ -195,7 +192,12 @@ fn query(asked: &Filter, cursor: Option<&str>) -> String {
 /// Says so where it isn't called.
 fn is_it_called(one: &WebhookItem, now: Millis) -> Markup {
     html! {
-        @if !one.active {
+        @if one.removed {
+            div class="note wait" {
+                "The settings don't name it any more. Its dead calls are kept as runs that failed are; put it back \
+                into " code { "moa.yaml" } " to have them made again."
+            }
+        } @else if !one.active {
             div class="note wait" {
                 code { "active: false" } " in " code { "moa.yaml" } " keeps it from being called. What happens \
                 meanwhile is not made up for."
@@ -218,7 +220,7 @@ fn run(run: &str) -> Markup {
 
 fn facts(one: &WebhookItem) -> Markup {
     html! {
-        dl class="facts" {
+        @if !one.removed { dl class="facts" {
             div { dt { "Address" } dd { code { (parts::line(&one.url)) } } }
             div { dt { "Signed" } dd { (if one.signed { "yes" } else { "no" }) } }
             div { dt { "Events" } dd { (parts::line(&one.types.join(", "))) } }
@@ -227,10 +229,7 @@ fn facts(one: &WebhookItem) -> Markup {
             } }
             div { dt { "Waiting" } dd { (one.open) } }
             div { dt { "Dead" } dd { (one.dead) } }
-            div { dt { "Counted" } dd {
-                "among the newest " (moa_view::deliveries::COUNTED_MAX) " notifications of the node"
-            } }
-        }
+        } }
     }
 }
 
@@ -252,7 +251,7 @@ fn no_delivery(one: &WebhookItem, asked: &Filter) -> Markup {
     }
 }
 
-fn delivery(who: &Identity, webhook: &str, one: &DeliveryItem, now: Millis) -> Markup {
+fn delivery(who: &Identity, of: &WebhookItem, one: &DeliveryItem, now: Millis) -> Markup {
     html! {
         tr data-key=(one.run) {
             td class="nowrap" { (time(&one.created_at, now)) }
@@ -271,7 +270,7 @@ fn delivery(who: &Identity, webhook: &str, one: &DeliveryItem, now: Millis) -> M
             td class="over" { (run(&one.run)) div class="dim id cut" { (parts::line(&one.id)) } }
             td class="over nowrap" {
                 @if one.superseded { span class="dim" { "made again" } }
-                @else if one.state == "dead" { (redeliver(who, webhook, &one.run)) }
+                @else if one.state == "dead" && !of.removed { (redeliver(who, &of.webhook, &one.run)) }
             }
         }
     }
@@ -283,7 +282,7 @@ fn said(error: &str) -> &str {
 }
 
 /// What can be done with a webhook, for those who may.
-fn buttons(who: &Identity, one: &WebhookItem, dead: usize) -> Markup {
+fn buttons(who: &Identity, one: &WebhookItem, dead: u64) -> Markup {
     let to = format!("{}/act", path(&one.webhook));
     let button = |act: &str, label, about, danger| {
         let fields = html! { input type="hidden" name="act" value=(act); };
@@ -298,7 +297,7 @@ fn buttons(who: &Identity, one: &WebhookItem, dead: usize) -> Markup {
             (button("enable", "Enable", "It is called again, of what happens from now on. What it has \
                 refused is dead until it is redelivered.", false))
         }
-        @if dead > 0 {
+        @if dead > 0 && !one.removed {
             (button("redeliver", "Redeliver all", "Every dead delivery, the newest 200 at once, is made \
                 again. Its receiver knows each by the same id.", true))
         }

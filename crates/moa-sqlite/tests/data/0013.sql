@@ -13,8 +13,12 @@ VALUES
    NULL, NULL, '{"cause":"cli","concurrency_key":"deploy"}', NULL, NULL),
   (4, x'01900000000070008000000000000004', 'moa-notify', x'0707070707070707070707070707070707070707070707070707070707070707',
    5, 4, 2, '{"channel":"webhook-billing","said":{}}', NULL, NULL, NULL, 1750000000004, 1750000000005, 1750000000006,
-   NULL, '{"kind":"permanent","message":"HTTP 400"}', '{"cause":"cli"}', 'moa-notify/webhook-billing/1', NULL);
+   NULL, '{"kind":"permanent","message":"HTTP 400"}', '{"cause":"cli"}', 'moa-notify/webhook-billing/1', NULL),
+  (5, x'01900000000070008000000000000005', 'moa-notify', x'0707070707070707070707070707070707070707070707070707070707070707',
+   5, 4, 2, NULL, NULL, NULL, NULL, 1750000000004, 1750000000005, 1750000000006,
+   NULL, '{"kind":"permanent","message":"HTTP 400"}', '{"cause":"cli"}', 'moa-notify/webhook-billing/2', NULL);
 INSERT INTO run_params VALUES (2, '{"long":"kept apart"}');
+INSERT INTO run_params VALUES (5, '{"channel":"webhook-billing","key":"2","said":{"long":"kept apart"}}');
 INSERT INTO steps VALUES
   (1, 0, 0, NULL, 0, 4, NULL, NULL, 1, 0, NULL, NULL, 1750000000001, 1750000000001, 1750000000005, NULL, '{"n":0.1}', NULL, NULL, NULL, ''),
   (1, 1, 1, NULL, 0, 6, NULL, 1, 0, 0, NULL, NULL, NULL, NULL, 1750000000006, NULL, NULL, NULL, NULL, NULL, ''),
@@ -45,7 +49,8 @@ INSERT INTO artifacts VALUES (x'0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A0A
 INSERT INTO steps VALUES
   (9, 0, 0, NULL, 0, 4, NULL, NULL, 1, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, '');
 INSERT INTO history VALUES (6, 9, 1, 1750000000000, '[{"type":"run_started"}]');
-UPDATE counters SET value = 6 WHERE name = 'event';
+INSERT INTO history VALUES (7, 5, 1, 1750000000006, '[{"type":"run_started"}]');
+UPDATE counters SET value = 7 WHERE name = 'event';
 
 INSERT INTO limits (agent, version, state) VALUES
 ('caller', 7, '{"breaker":{"is":"open","until":1750000200000,"failures":5,"times":2}}'),

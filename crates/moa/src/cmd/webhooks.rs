@@ -6,7 +6,7 @@ use std::time::Duration;
 use moa_core::ids::{Name, RunId};
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_engine::handle::{ForkFrom, ForkRequest};
-use moa_spec::{Subscription, channel_of};
+use moa_spec::{Subscription, channel_of, webhook_of};
 use moa_view::deliveries::{self, Delivery, Which, is_over};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -127,6 +127,12 @@ pub struct Line {
     workflows: Vec<String>,
     active: bool,
     gone: Option<GoneLine>,
+    /// An older node tells nothing of the next two.
+    #[serde(default)]
+    dead: u64,
+    /// Whether the settings don't name it any more.
+    #[serde(default)]
+    removed: bool,
 }
 
 /// Since when a receiver is gone.
@@ -177,7 +183,7 @@ pub fn run(command: Command, context: &Context) -> Result {
     }
     match command {
         Command::List(ListArgs {}) => {
-            show(&lines(layout, &loaded), context);
+            show(&lines(layout, &loaded)?, context);
             Ok(Exit::Ok)
         }
         Command::Dead(args) => {
@@ -245,9 +251,15 @@ fn enable(webhook: &Name, place: &Place, context: &Context) -> Result {
     exit
 }
 
-/// The webhooks of the settings, and which of them are switched off.
-fn lines(layout: &Layout, loaded: &Loaded) -> Vec<Line> {
+/// The webhooks of the settings, which of them are switched off, and those that were removed and have
+/// dead calls.
+fn lines(layout: &Layout, loaded: &Loaded) -> Result<Vec<Line>> {
     let settings = &loaded.project.settings;
+    let mut dead: BTreeMap<Name, u64> = BTreeMap::new();
+    if let Some(reader) = wire::open_reader(layout)? {
+        let rows = runtime()?.block_on(reader.views.channels())?.into_iter();
+        dead.extend(rows.filter_map(|row| Some((webhook_of(&row.channel)?, row.dead))));
+    }
     let mut gone = kept::gone(&layout.state(), &settings.webhooks, crate::view::now());
     let line = |(name, one): (&Name, &Subscription)| {
         let url = serde_json::to_value(&one.receiver.url).unwrap_or_default();
@@ -260,9 +272,24 @@ fn lines(layout: &Layout, loaded: &Loaded) -> Vec<Line> {
             workflows: one.workflows.iter().map(Name::to_string).collect(),
             active: one.active,
             gone: gone.map(|g| GoneLine { since: g.since.to_string(), run: g.run.to_string() }),
+            dead: dead.get(name).copied().unwrap_or(0),
+            removed: false,
         }
     };
-    settings.webhooks.iter().map(line).collect()
+    let mut lines: Vec<Line> = settings.webhooks.iter().map(line).collect();
+    let removed = dead.iter().filter(|(name, n)| **n > 0 && !settings.webhooks.contains_key(*name));
+    lines.extend(removed.map(|(name, dead)| Line {
+        webhook: name.to_string(),
+        url: String::new(),
+        signed: false,
+        types: Vec::new(),
+        workflows: Vec::new(),
+        active: false,
+        gone: None,
+        dead: *dead,
+        removed: true,
+    }));
+    Ok(lines)
 }
 
 fn show(lines: &[Line], context: &Context) {
@@ -270,9 +297,10 @@ fn show(lines: &[Line], context: &Context) {
         context.ui.json(&lines);
         return;
     }
-    let mut table = Table::new(&["WEBHOOK", "STATE", "TYPES", "WORKFLOWS", "TO"]);
+    let mut table = Table::new(&["WEBHOOK", "STATE", "DEAD", "TYPES", "WORKFLOWS", "TO"]);
     for one in lines {
         let (state, style) = match (one.active, &one.gone) {
+            _ if one.removed => ("removed", Style::Dim),
             (false, _) => ("off", Style::Dim),
             (true, Some(_)) => ("gone", Style::Red),
             (true, None) => ("active", Style::Green),
@@ -283,6 +311,11 @@ fn show(lines: &[Line], context: &Context) {
         table.row(vec![
             cell(&one.webhook),
             Cell::new(state).style(style),
+            Cell::new(one.dead.to_string()).style(if one.dead > 0 {
+                Style::Red
+            } else {
+                Style::Dim
+            }),
             cell(&one.types.join(", ")),
             cell(&workflows),
             cell(&one.url).style(Style::Dim),
@@ -314,12 +347,18 @@ fn channel(webhook: &Name, loaded: &Loaded) -> Result<Name> {
 }
 
 fn dead(args: &DeadArgs, layout: &Layout, loaded: &Loaded) -> Result<Vec<DeadLine>> {
-    let channel = channel(&args.webhook, loaded)?;
-    let which = Which { channel, dead: true, before: None, limit: args.limit.max(1) };
-    let found = match wire::open_reader(layout)? {
-        Some(reader) => runtime()?.block_on(deliveries::list(&*reader.views, &which))?.0,
-        None => Vec::new(),
-    };
+    let known = channel(&args.webhook, loaded);
+    let Some(reader) = wire::open_reader(layout)? else { return known.map(|_| Vec::new()) };
+    let found = runtime()?.block_on(async {
+        let channel = channel_of(&args.webhook);
+        // One that was removed is found as long as it has dead calls.
+        if let Err(unknown) = known {
+            let rows = reader.views.channels().await?;
+            rows.iter().find(|row| row.channel == channel.as_str()).ok_or(unknown)?;
+        }
+        let which = Which { channel, dead: true, before: None, limit: args.limit.max(1) };
+        Ok::<_, Failure>(deliveries::list(&*reader.views, &which).await?.0)
+    })?;
     Ok(found.into_iter().map(DeadLine::from).collect())
 }
 

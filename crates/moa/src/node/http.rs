@@ -464,6 +464,11 @@ impl Control for Served {
         webhooks.iter().map(one).collect()
     }
 
+    fn former_webhook(&self, channel: &str) -> Option<Name> {
+        let name = moa_spec::webhook_of(channel)?;
+        (!self.node.webhooks().contains_key(&name)).then_some(name)
+    }
+
     async fn gone_webhooks(&self) -> Result<BTreeMap<Name, (Millis, RunId)>> {
         let gone = self.node.gone_webhooks().await?.into_iter();
         Ok(gone.map(|(name, gone)| (name, (gone.since, gone.run))).collect())

@@ -16,7 +16,8 @@ use moa_ports::search::{Found, Search};
 use moa_ports::store::{Error, Snapshot, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
-    Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals, Views,
+    ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
+    Views,
 };
 use moa_view::rows::{Ask, ROWS_MAX, STEPS_MAX, WHOLE_STEPS_MAX};
 use serde::de::DeserializeOwned;
@@ -220,6 +221,10 @@ impl Views for Remote {
 
     async fn totals(&self) -> Result<Totals> {
         self.row(Ask::Totals).await
+    }
+
+    async fn channels(&self) -> Result<Vec<ChannelRow>> {
+        self.row(Ask::Channels).await
     }
 
     async fn fates(&self, _runs: &[RunId]) -> Result<Vec<Fate>> {

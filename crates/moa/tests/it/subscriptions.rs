@@ -341,6 +341,41 @@ fn the_pages_tell_what_the_api_tells_and_do_what_it_does() {
 }
 
 #[test]
+fn dead_calls_of_a_webhook_that_was_removed_are_told() {
+    let receiver = Receiving::new(|_| Some("400 Bad"));
+    let project = project(&receiver.url, "types: [run.failed]");
+    let node = up(&project);
+    let browser = Browser::new(&project, &node, "operator");
+    let (page, act) = ("/webhooks/billing", "/webhooks/billing/act");
+    browser.send(page, act, "act=test").expect(303);
+    browser.until("/webhooks/billing?dead=true", "HTTP 400");
+    let run = dead(&project)[0]["run"].as_str().expect("a run").to_owned();
+    project.write("moa.yaml", "name: shop\n");
+    let api = Api::with_role(&project, &node, "operator");
+    let is_removed = |told: &Json| {
+        let one = told["webhooks"].as_array().expect("webhooks").iter();
+        one.clone().count() == 1 && one.clone().all(|one| one["removed"] == true)
+    };
+    let told = api.until("/api/v1/webhooks", is_removed)["webhooks"][0].clone();
+    assert_eq!((&told["webhook"], &told["dead"]), (&json!("billing"), &json!(1)), "{told}");
+    let listed = api.get("/api/v1/webhooks/billing/deliveries?dead=true").expect(200).json();
+    assert_eq!(listed["deliveries"][0]["run"], run.as_str());
+    assert!(browser.page("/webhooks").contains("status removed"));
+    let shown = browser.page(page);
+    assert!(shown.contains("don't name it any more") && !shown.contains("Redeliver"), "{shown}");
+    // Nobody calls what nobody names; and what never was isn't there.
+    api.post("/api/v1/webhooks/billing/redeliver", &json!({})).refused(404, "not_found");
+    api.get("/api/v1/webhooks/other/deliveries").refused(404, "not_found");
+    let there = Elsewhere::new(&project, &node, "operator");
+    for args in [&["webhooks", "list", "--json"][..], &["webhooks", "dead", "billing", "--json"]] {
+        let (here, elsewhere) = (project.call(args).expect(0), there.call(args).expect(0));
+        assert_eq!(here.out, elsewhere.out, "{args:?}");
+        assert!(here.out.contains("billing") || here.out.contains(&run), "{}", here.out);
+    }
+    project.call(&["webhooks", "dead", "other"]).expect(4);
+}
+
+#[test]
 fn changes_of_webhooks_hold_while_the_node_runs() {
     let (first, second) = (Receiving::new(|_| Some("200 OK")), Receiving::new(|_| Some("200 OK")));
     let project = project(&first.url, "types: [run.failed]");
