@@ -116,14 +116,24 @@ impl Limits {
         }
     }
 
-    /// Counts what an attempt has spent, whose end the next batch writes.
-    fn spend(&mut self, spec: &AgentSpec, run: RunId, attempt: u64, usage: Usage, at: Millis) {
-        if spec.limits.budget.is_none() {
+    /// Counts what an attempt has spent, once however often it is said. `with`: the run whose next commit
+    /// writes its end, and is refused when this is.
+    pub fn spend(
+        &mut self,
+        spec: &AgentSpec,
+        (run, inst, attempt): (RunId, InstIx, u32),
+        usage: Usage,
+        at: Millis,
+        with: Option<RunId>,
+    ) {
+        if usage.is_nothing() || spec.limits.budget.is_none() {
             return;
         }
         let used = self.used.entry(spec.id.clone()).or_default();
-        used.runs.push(run);
-        used.spent = true;
+        used.spent |= with.is_some();
+        used.runs.extend(with);
+        let place = u64::from(inst) << 32 | u64::from(attempt);
+        let attempt = mix(mix(run.0 as u64 ^ mix((run.0 >> 64) as u64)) ^ mix(place));
         used.apply(spec, Change::Spend { attempt, usage, at });
     }
 
@@ -407,9 +417,7 @@ impl Node {
         let Some(row) = live.run.step(*step) else { return };
         let StepKind::Task { agent, .. } = &live.run.graph.step(row.plan).kind else { return };
         if let Some(spec) = self.agents.get(agent) {
-            let inst = u64::from(*step) << 32 | u64::from(*attempt);
-            let attempt = mix(mix(id.0 as u64 ^ mix((id.0 >> 64) as u64)) ^ mix(inst));
-            self.limits.spend(spec, id, attempt, *usage, now);
+            self.limits.spend(spec, (id, *step, *attempt), *usage, now, Some(id));
         }
     }
 

@@ -339,6 +339,9 @@ impl Node {
             self.meter.attempt(&lease.agent, now.since(lease.since), &outcome);
             if let Some(spec) = self.agents.get(&lease.agent) {
                 self.limits.settle(spec, &outcome, now);
+                // Also of an attempt whose end the run does not take any more, such as one that was
+                // terminated meanwhile.
+                self.limits.spend(spec, (run, inst, attempt), usage, now, None);
             }
             self.slot_freed(run, inst);
         }

@@ -7,7 +7,7 @@ use moa_core::limit::{BudgetUsed, LimitState, Usage, Usd};
 use moa_core::run::RunStatus;
 use moa_core::step::ErrorKind;
 use moa_core::time::Span;
-use moa_engine::handle::Error as HandleError;
+use moa_engine::handle::{Change, Error as HandleError};
 use moa_engine::node::{Answer, Command};
 use moa_engine::virtual_time::{Mock, World};
 use moa_ports::agent::{Completion, Task};
@@ -235,6 +235,23 @@ fn what_a_refused_commit_has_counted_is_counted_once() {
         }
         assert_eq!(settled(hand), (usd(5), usd(5)));
     }
+}
+
+/// The end of an attempt whose run was terminated is in no history any more; the money is spent.
+#[test]
+fn what_was_spent_for_a_terminated_run_is_counted_once() {
+    let mut hand = running(false);
+    let (run, end) = (hand.running[0].0, end(&hand));
+    hand.node.change(hand.now, 7, run, Change::Terminate { reason: "enough".into() });
+    hand.settle();
+    assert_eq!(
+        (hand.stopped.as_slice(), &hand.answers[&7]),
+        ([run].as_slice(), &Answer::Changed(Ok(())))
+    );
+    hand.node.completed(hand.now, end.clone());
+    hand.settle();
+    hand.node.completed(hand.now, end);
+    assert_eq!(settled(hand), (usd(5), Usage::NONE));
 }
 
 /// Two tasks, of which the first one uses the budget up.

@@ -56,7 +56,7 @@ fn waiting(project: &Project) -> (Node, Api, String) {
 
 #[test]
 fn a_used_up_budget_asks_for_more_and_gets_it() {
-    let project = project("{usd: 1, on_exceed: ask}");
+    let project = project("{usd: 1, per: month, on_exceed: ask}");
     let (node, api, third) = waiting(&project);
     let why = project.call(&["runs", "why", &third]).expect(0).out;
     for said in ["1.50 of 1.00 USD, unless a person grants more", "moa agents grant writer --usd"] {
@@ -70,7 +70,7 @@ fn a_used_up_budget_asks_for_more_and_gets_it() {
     assert_eq!(budget(&api)["usd"], json!({"used": "1.50", "of": "1.00", "granted": "0.00"}));
     assert_eq!(budget(&api)["exceeded"], true);
     let shown = project.call(&["agents", "show", "writer"]).expect(0).out;
-    assert!(shown.contains("1.50 of 1.00 USD/day, used up"), "{shown}");
+    assert!(shown.contains("1.50 of 1.00 USD/month, used up"), "{shown}");
     project.call(&["jobs", "run", "alerts"]).expect(0);
     let alert = project.call(&["alerts", "show", "budget/writer", "--json"]).expect(0).json();
     assert_eq!(alert["title"], "The budget of writer is used up: grant more?");
@@ -129,7 +129,7 @@ fn a_used_up_budget_asks_for_more_and_gets_it() {
 
 #[test]
 fn what_would_exceed_a_budget_may_fail() {
-    let project = project("{tokens: 15, on_exceed: fail}");
+    let project = project("{tokens: 15, per: month, on_exceed: fail}");
     let node = project.up();
     let api = Api::with_role(&project, &node, "operator");
     for _ in 0..2 {
@@ -147,7 +147,7 @@ fn what_would_exceed_a_budget_may_fail() {
 /// Without a node, a command that grants something does it by itself; the page's form does it too.
 #[test]
 fn more_is_granted_without_a_node_and_on_the_page() {
-    let project = project("{tokens: 15}");
+    let project = project("{tokens: 15, per: month}");
     project.call(&["run", "letters", "-q"]).expect(0);
     project.call(&["run", "letters", "-q"]).expect(0);
     project.call(&["agents", "grant", "writer", "--tokens", "20"]).expect(0);
