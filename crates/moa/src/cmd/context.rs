@@ -21,7 +21,7 @@ MOA_CONTEXT or MOA_PROJECT; the current context; the folder that it is called in
 folder. MOA_TOKEN is for what MOA_URL or --url names; a context has a token of its own.")]
 #[command(after_help = "\
 Examples:
-  moa context add prod --url https://moa.example.com --token-file prod.token
+  moa context add prod https://moa.example.com --token-file prod.token
   moa context use prod
   moa runs list                          # those of prod
   moa runs list --context local          # those of the project in this folder
@@ -38,12 +38,15 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  moa context add prod --url https://moa.example.com --token-file prod.token
-  ssh prod moa token create me --role operator -q | moa context add prod --url https://moa.example.com --token-file -
-  moa context add lab --url https://10.0.0.7 --ca-cert lab.pem --token-file lab.token --use")]
+  moa context add prod https://moa.example.com --token-file prod.token
+  ssh prod moa token create me --role operator -q | moa context add prod https://moa.example.com --token-file -
+  moa context add lab https://10.0.0.7 --ca-cert lab.pem --token-file lab.token --use")]
 pub struct AddArgs {
     /// What it is called
     name: String,
+    /// The address of its API, as --url has it
+    #[arg(value_name = "URL")]
+    address: Option<String>,
     /// Make it the current one
     #[arg(long = "use")]
     current: bool,
@@ -101,9 +104,9 @@ pub fn run(command: Command, context: &Context) -> Result {
 fn add(args: &AddArgs, context: &Context) -> Result {
     let name = Contexts::name(&args.name)?;
     let at = &context.at;
-    let Some(url) = &at.url else {
-        return Err(Failure::usage("say the address of its API with --url")
-            .hint("moa context add prod --url https://moa.example.com --token-file FILE"));
+    let Some(url) = args.address.as_ref().or(at.url.as_ref()) else {
+        return Err(Failure::usage("say the address of its API")
+            .hint("moa context add prod https://moa.example.com --token-file FILE"));
     };
     let token = remote::token_of_flags(at)?;
     let ca_cert = match &at.ca_cert {

@@ -194,9 +194,6 @@ fn set(args: SetArgs, context: &Context) -> Result {
         let failure = Failure::usage("the secret is empty");
         return Err(failure.hint(format!("`moa secrets delete {name}` deletes it")));
     }
-    if value.len() < moa_connectors::SECRET_BYTES_MIN {
-        context.ui.warn("it is so short that it is not taken out of logs and outputs");
-    }
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
         let (host, mut client) = host::open(&place).await?;
@@ -246,6 +243,12 @@ fn new_key(file: &Path, context: &Context) -> Result {
         let line = format!("name it in moa.yaml: `secrets: {{key_file: {}}}`", path.display());
         context.ui.hint(&line);
         context.ui.hint("keep a copy in a safe place, and not beside the backups");
+        if let Ok(layout) = context.layout()
+            && path.starts_with(&layout.root)
+            && !path.starts_with(layout.state())
+        {
+            context.ui.warn("it is in the project's folder: keep it out of git and of copies");
+        }
     }
     // Whoever waits for it knows that it is there.
     let _ = std::io::stdout().flush();

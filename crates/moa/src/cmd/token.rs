@@ -30,8 +30,9 @@ Examples:
   moa token create nightly --role operator --scope runs:nightly
   moa token list
 
-Roles: a viewer looks, an operator also starts and changes runs, an approver also decides
-approvals, an admin does everything. Scopes narrow that to some resources.")]
+Roles: a viewer looks; an operator also starts and changes runs, an approver also decides
+approvals, neither does what only the other may; an admin does everything. Scopes narrow that to
+some resources.")]
 pub enum Command {
     Create(CreateArgs),
     List(ListArgs),

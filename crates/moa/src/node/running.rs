@@ -153,13 +153,8 @@ impl Running {
             _lock: lock,
         });
         log_start(id, transient, warning);
-        let tasks = vec![
-            tokio::spawn(listener.serve(node.clone())),
-            tokio::spawn(keep_looking(node.clone())),
-            tokio::spawn(folders),
-            tokio::spawn(jobs.keep()),
-            tokio::spawn(supervisor::keep_alive(node.clone())),
-        ];
+        let mut tasks = tasks(&node, listener);
+        tasks.extend([tokio::spawn(folders), tokio::spawn(jobs.keep())]);
         let (http, unserved) = door.open(&node, &layout, &config)?;
         let running = Self { node, root, socket, config, open_runs, http, unserved, tasks, acts };
         Ok(Start::Running(Box::new(running)))
@@ -192,6 +187,15 @@ impl Running {
             Ended::Stopped => Failure::new(Exit::Unavailable, "the engine has stopped"),
         }
     }
+}
+
+/// What goes on beside the runs as long as the node does.
+fn tasks(node: &Arc<Node>, listener: Listener) -> Vec<JoinHandle<()>> {
+    vec![
+        tokio::spawn(listener.serve(node.clone())),
+        tokio::spawn(keep_looking(node.clone())),
+        tokio::spawn(supervisor::keep_alive(node.clone())),
+    ]
 }
 
 /// Closes the store, while what still has it waits to be ended with the process: then there is one
