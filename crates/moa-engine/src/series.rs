@@ -13,7 +13,7 @@ use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
 use serde::{Deserialize, Serialize};
 
-use crate::meter::{ATTEMPT_SECONDS, COMMIT_SECONDS, Histogram, Meter, RUN_SECONDS};
+use crate::meter::{ATTEMPT_SECONDS, AgentMeter, COMMIT_SECONDS, Histogram, Meter, RUN_SECONDS};
 
 /// How far back is looked, and how finely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -119,13 +119,38 @@ pub struct AgentPart {
     pub errors: u64,
     /// How long they took.
     pub seconds: Classes,
+    /// The same of all of them together, in microseconds.
+    #[serde(default)]
+    pub took_us: u64,
+}
+
+impl From<&AgentMeter> for AgentPart {
+    fn from(meter: &AgentMeter) -> Self {
+        let mut seconds = Classes::default();
+        seconds.add(&meter.seconds.counts);
+        let took_us = (meter.seconds.sum * 1e6).round() as u64;
+        Self { executions: meter.executions, errors: meter.errors, seconds, took_us }
+    }
 }
 
 impl AgentPart {
-    fn add(&mut self, other: &Self) {
+    /// Takes another one into this.
+    pub fn add(&mut self, other: &Self) {
         self.executions += other.executions;
         self.errors += other.errors;
         self.seconds.add(&other.seconds.0);
+        self.took_us = self.took_us.saturating_add(other.took_us);
+    }
+
+    /// The milliseconds that an attempt took on average; `None` = there was none.
+    pub fn mean_ms(&self) -> Option<f64> {
+        (self.executions > 0).then(|| self.took_us as f64 / 1e3 / self.executions as f64)
+    }
+
+    /// The seconds that the slowest took at most; of one beyond all classes, at least.
+    pub fn slowest(&self) -> Option<f64> {
+        let class = self.seconds.0.iter().rposition(|count| *count > 0)?;
+        ATTEMPT_SECONDS.get(class).or(ATTEMPT_SECONDS.last()).copied()
     }
 
     /// The seconds that this share of the attempts took at most, about.
@@ -240,18 +265,13 @@ impl Bucket {
             classes
         };
         let agents = done.agents.iter().filter(|(_, meter)| meter.executions > 0);
-        let part = |meter: &crate::meter::AgentMeter| AgentPart {
-            executions: meter.executions,
-            errors: meter.errors,
-            seconds: classes(&meter.seconds),
-        };
         let cpu = now.cpu_seconds.unwrap_or(0.0) - before.cpu_seconds.unwrap_or(0.0);
         Self {
             at: Millis::default(),
             seen_ms: took.0,
             runs: done.runs.iter().filter(|(_, n)| **n > 0).map(|(s, n)| (*s, *n)).collect(),
             run_seconds: classes(&done.run_seconds),
-            agents: agents.map(|(name, meter)| (name.clone(), part(meter))).collect(),
+            agents: agents.map(|(name, meter)| (name.clone(), meter.into())).collect(),
             commit_seconds: classes(&done.commit_seconds),
             cpu_seconds: cpu.max(0.0),
             memory: now.memory.unwrap_or(0.0),
@@ -307,6 +327,27 @@ impl Series {
             }
         }
         all
+    }
+
+    /// What an agent did in a time that ends at `now`, by the finest buckets that reach so far back, and
+    /// when the first of them begins in which it did something. `None` = it is longer than is kept.
+    pub fn agent(
+        &self,
+        agent: &Name,
+        span: Span,
+        now: Millis,
+    ) -> Option<(AgentPart, Option<Millis>)> {
+        let reaches = |range: &Range| range.step().0 * range.buckets() as u64 >= span.0;
+        let range = Range::ALL.into_iter().find(reaches)?;
+        let (from, last) = (Millis(now.0.saturating_sub_unsigned(span.0)), range.start(now));
+        let kept = self.ranges.get(&range).into_iter().flatten();
+        let kept = kept.filter(|bucket| bucket.at >= range.start(from) && bucket.at <= last);
+        let (mut all, mut since) = (AgentPart::default(), None);
+        for (at, part) in kept.filter_map(|bucket| Some((bucket.at, bucket.agents.get(agent)?))) {
+            all.add(part);
+            since.get_or_insert(at);
+        }
+        Some((all, since))
     }
 
     /// The buckets of a range that ends at `now`, all of them in order: those in which nobody looked
@@ -365,6 +406,28 @@ mod tests {
             series.of(Range::Hour, Millis(500 * MINUTE))[59],
             Bucket { at: Millis(500 * MINUTE), ..Bucket::default() }
         );
+    }
+
+    #[test]
+    fn what_an_agent_did_is_counted_over_any_time_that_is_kept() {
+        let agent: Name = "writer".parse().expect("a name");
+        let mut series = Series::default();
+        for minute in 0..300 {
+            series.add(Millis(minute * MINUTE), &sample(u32::from(minute % 2 == 1)));
+        }
+        let now = Millis(299 * MINUTE + 5);
+        let of = |minutes| series.agent(&agent, Span::minutes(minutes), now).expect("it is kept");
+        let (half, since) = of(30);
+        // The minute in which it begins is counted whole.
+        assert_eq!(half.executions, 31 + 16);
+        assert_eq!(since, Some(Millis(269 * MINUTE)));
+        assert_eq!((half.mean_ms(), half.slowest()), (Some(20.0), Some(0.025)));
+        assert_eq!(of(120).0.executions, 135 + 68, "from the quarter of an hour on that it is in");
+        assert_eq!((of(7 * 1440).0.executions, of(7 * 1440).1), (450, Some(Millis(0))));
+        assert_eq!(series.agent(&agent, Span::minutes(7 * 1440 + 1), now), None);
+        let other: Name = "reader".parse().expect("a name");
+        let nothing = series.agent(&other, Span::minutes(60), now).expect("it is kept");
+        assert_eq!((nothing.0.executions, nothing.0.mean_ms(), nothing.1), (0, None, None));
     }
 
     #[test]

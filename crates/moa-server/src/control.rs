@@ -19,7 +19,7 @@ use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
-use moa_engine::series::Series;
+use moa_engine::series::{AgentPart, Series};
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::WorkflowVersion;
 use moa_ports::triggers::TriggerRow;
@@ -204,6 +204,10 @@ pub trait Control: Send + Sync {
 
     /// What it did over time.
     async fn series(&self) -> Series;
+
+    /// What an agent did in a time that ends now, and when that begins, about; `None` = it is longer than
+    /// is kept.
+    async fn worked(&self, agent: &Name, span: Span) -> Option<(AgentPart, Option<Millis>)>;
 
     /// What is known of alerts.
     async fn alerts(&self) -> Result<Book>;

@@ -6,7 +6,7 @@ use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
 use moa_core::time::Millis;
 use moa_ports::views::HistoryRow;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::attempts::{Attempt, Outcome, of_history};
 use crate::events::Names;
@@ -23,7 +23,7 @@ const PART_EVENTS: usize = 5_000;
 const EVENTS: usize = 100_000;
 
 /// An attempt that ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// When it began.
     pub started_at: Millis,

@@ -130,6 +130,8 @@ pub enum Ask {
     Status,
     /// What agents do and did ([`crate::fleet::Fleet`]).
     Fleet,
+    /// The attempts of an agent that ended in the newest commits ([`crate::activity::Ended`]).
+    Ended(Name),
     /// What the node does beside its runs.
     Jobs,
     /// Until when the node holds missed slots back.
@@ -238,6 +240,7 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         Ask::AuditHead => json(views.audit_head().await?),
         Ask::Status
         | Ask::Fleet
+        | Ask::Ended(_)
         | Ask::Jobs
         | Ask::HeldBack
         | Ask::Alerts

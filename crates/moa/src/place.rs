@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use moa_core::alert::Book;
 use moa_core::ids::Name;
 use moa_core::time::Millis;
+use moa_view::activity::{self, Ended};
 use moa_view::fleet::Fleet;
 use moa_view::node::PausedAgent;
 use moa_view::rows::Ask;
@@ -108,6 +109,19 @@ impl Place {
                 None => Ok(samples::fleet(&layout.state())),
             },
             Self::There(remote) => remote.ask(Ask::Fleet).await,
+        }
+    }
+
+    /// The attempts of an agent that ended in the newest commits; `None` = there is no store yet. A node
+    /// elsewhere looks them up itself: that is one question.
+    pub async fn ended(&self, agent: &Name) -> Result<Option<Vec<Ended>>> {
+        let reader = match self {
+            Self::Here(layout) => wire::open_reader(layout)?,
+            Self::There(remote) => return remote.ask(Ask::Ended(agent.clone())).await,
+        };
+        match reader {
+            Some(reader) => activity::lately(&reader, agent, activity::COMMITS).await.map(Some),
+            None => Ok(None),
         }
     }
 

@@ -7,6 +7,7 @@ use moa_view::trigger::Known;
 use serde_json::Value;
 
 use crate::App;
+use crate::api::agents::attempts_of;
 use crate::api::triggers::seen;
 use crate::api::workflows::writes;
 use crate::auth::Identity;
@@ -45,6 +46,7 @@ pub async fn ask(
             }
             rows::json(fleet)?
         }
+        Ask::Ended(agent) => rows::json(attempts_of(&app, &agent).await?)?,
         Ask::Jobs => rows::json(control.jobs())?,
         Ask::HeldBack => rows::json(control.held_back().await)?,
         Ask::Alerts => rows::json(control.alerts().await?)?,

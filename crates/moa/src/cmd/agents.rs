@@ -13,7 +13,7 @@ use moa_core::step::StepError;
 use moa_core::time::Span;
 use moa_ports::agent::Task;
 use moa_server::api::agents::budget::BudgetItem;
-use moa_view::activity::{self, Activity};
+use moa_view::activity::Activity;
 use moa_view::fleet::{AgentDay, AgentNow, Endpoint, Instance};
 use serde_json::{Value as Json, json};
 
@@ -226,8 +226,7 @@ fn document(spec: &AgentSpec) -> Json {
 
 /// What it did in the last hour; `None` = there is no store yet.
 async fn last_hour(place: &Place, spec: &AgentSpec) -> Result<Option<Activity>> {
-    let Some(reader) = place.open_reader()? else { return Ok(None) };
-    let mut ended = activity::lately(&reader, &spec.id, activity::COMMITS).await?;
+    let Some(mut ended) = place.ended(&spec.id).await? else { return Ok(None) };
     let from = now().0.saturating_sub_unsigned(Span::minutes(60).0);
     ended.retain(|attempt| attempt.started_at.0 >= from);
     Ok(Some(Activity::of(&ended)))

@@ -2,7 +2,7 @@
 
 use moa_core::target::Outlook;
 use moa_core::time::Span;
-use moa_view::activity::{self, Activity};
+use moa_view::activity::Activity;
 use moa_view::rows::Ask;
 use moa_view::target::{Counted, Production};
 use serde_json::{Map, Value as Json, json};
@@ -57,10 +57,7 @@ fn of_agent(agent: &str, range: Option<Span>, context: &Context) -> Result {
     let place = context.place()?;
     runtime()?.block_on(async {
         let agent = super::agents::find(&place.load().await?, agent, context)?.id.clone();
-        let mut ended = match place.open_reader()? {
-            Some(reader) => activity::lately(&reader, &agent, activity::COMMITS).await?,
-            None => Vec::new(),
-        };
+        let mut ended = place.ended(&agent).await?.unwrap_or_default();
         let from = range.map_or(i64::MIN, |range| now().0.saturating_sub_unsigned(range.0));
         ended.retain(|attempt| attempt.started_at.0 >= from);
         let done = Activity::of(&ended);

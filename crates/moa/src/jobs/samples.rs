@@ -82,6 +82,20 @@ impl Sampling {
         self.kept().series.agents(Range::Day, now)
     }
 
+    /// What an agent did in a time that ends now, what was done since the last sample included, and when
+    /// that begins. `None` = the time is longer than is kept.
+    pub async fn worked(&self, agent: &Name, span: Span) -> Option<(AgentPart, Option<Millis>)> {
+        let meter = self.engine.meter().await;
+        let (now, kept) = (view::now(), self.kept());
+        let (mut all, since) = kept.series.agent(agent, span, now)?;
+        let done = meter.since(&kept.meter);
+        let Some(done) = done.agents.get(agent).filter(|done| done.executions > 0) else {
+            return Some((all, since));
+        };
+        all.add(&done.into());
+        Some((all, since.or(Some(Range::Hour.start(now)))))
+    }
+
     async fn sample(&self, at: Instants) -> Result<Json, String> {
         let meter = self.engine.meter().await;
         let totals = self.views.totals().await.map_err(|e| e.to_string())?;

@@ -22,7 +22,7 @@ use moa_engine::audit::{Actor, Came, Deed};
 use moa_engine::handle::{Change, Committed, ForkRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
-use moa_engine::series::Series;
+use moa_engine::series::{AgentPart, Series};
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::WorkflowVersion;
 use moa_ports::triggers::TriggerRow;
@@ -592,6 +592,10 @@ impl Control for Served {
 
     async fn series(&self) -> Series {
         self.node.series()
+    }
+
+    async fn worked(&self, agent: &Name, span: Span) -> Option<(AgentPart, Option<Millis>)> {
+        self.node.worked(agent, span).await
     }
 
     async fn alerts(&self) -> Result<Book> {

@@ -1,7 +1,9 @@
 //! What a node tells people of how it is: alerts, production, what it did over time, its settings.
 
 use moa_core::alert::{Alert, Book};
-use moa_engine::series::Series;
+use moa_core::ids::Name;
+use moa_core::time::{Millis, Span};
+use moa_engine::series::{AgentPart, Series};
 use moa_view::fleet::{AgentDay, Fleet};
 use moa_view::target::{Production, Setting};
 
@@ -35,6 +37,12 @@ impl Node {
     /// What it did over time.
     pub fn series(&self) -> Series {
         self.jobs.sampling.series()
+    }
+
+    /// What an agent did in a time that ends now, and when that begins; `None` = it is longer than is
+    /// kept.
+    pub async fn worked(&self, agent: &Name, span: Span) -> Option<(AgentPart, Option<Millis>)> {
+        self.jobs.sampling.worked(agent, span).await
     }
 
     /// What agents do right now, and what they did in a day. It takes as long as there are agents and

@@ -73,6 +73,44 @@ fn what_agents_did_in_a_day_is_the_same_everywhere() {
 }
 
 #[test]
+fn what_an_agent_did_in_a_time_is_counted_whatever_else_has_happened() {
+    let (project, node) = shop();
+    for _ in 0..3 {
+        project.call(&["run", "good", "-q"]).expect(0);
+    }
+    project.call(&["run", "bad", "-q"]).expect(1);
+    project.call(&["jobs", "run", "samples"]).expect(0);
+    // Behind what is in samples, and before so much that the newest commits tell of nothing else.
+    project.call(&["run", "bad", "-q"]).expect(1);
+    let again = "until: 'false', max_iterations: 1500";
+    let steps = "steps: [{id: one, agent: noop, action: done}]";
+    project.workflow("again", &format!("steps: [{{id: each, {again}, {steps}}}]\n"));
+    project.call(&["run", "again", "-q"]).expect(1);
+    let api = Api::with_role(&project, &node, "viewer");
+    let of = |query: &str| {
+        let path = format!("/api/v1/agents/picky/metrics{query}");
+        api.get(&path).expect(200).json()
+    };
+    assert_eq!(of("")["executions"], 0, "there are more than 1,000 commits behind them");
+    for range in ["1h", "24h", "7d", "90m"] {
+        let told = of(&format!("?range={range}"));
+        assert_eq!((&told["executions"], &told["errors"]), (&json!(5), &json!(2)), "{told}");
+        assert_eq!(told["error_rate"], 0.4, "{told}");
+        let (mean, most) = (told["latency_ms"].as_f64(), told["latency_ms_max"].as_f64());
+        assert!(mean > Some(0.0) && most >= mean, "{told}");
+        assert!(told["since"].is_string() && told["agent"] == "picky", "{told}");
+    }
+    let short = api.get("/api/agents/picky/metrics?range=1h").expect(200).json();
+    assert_eq!(short["executions"], 5, "{short}");
+    let idle = api.get("/api/v1/agents/press/metrics?range=1h").expect(200).json();
+    assert_eq!((&idle["executions"], &idle["latency_ms"]), (&json!(0), &Json::Null), "{idle}");
+    for wrong in ["8d", "soon"] {
+        let path = format!("/api/v1/agents/picky/metrics?range={wrong}");
+        api.get(&path).refused(400, "invalid_request");
+    }
+}
+
+#[test]
 fn what_runs_of_an_agent_is_listed_with_its_process() {
     let (project, node) = shop();
     let operator = Api::with_role(&project, &node, "operator");

@@ -14,6 +14,7 @@ use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, RunId};
 use moa_core::limit::{LimitState, Line};
 use moa_core::time::{Millis, Span};
+use moa_engine::series::AgentPart;
 use moa_ports::views::HistoryRow;
 use moa_view::activity::{Activity, Ended, of_agent};
 use moa_view::agent::for_viewers;
@@ -383,7 +384,9 @@ pub async fn drained(app: &App, name: &str, who: &Identity, why: WhyPaused) -> R
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Range {
-    /// Only attempts that began within this time: `1h`; all that are looked at when not given.
+    /// The attempts that ended within this time, up to `7d`: `1h`. The node has counted them, about by the
+    /// minute up to an hour, by the quarter of an hour up to a day, else by two hours. When not given,
+    /// those among the newest 1,000 commits of all runs.
     #[serde(default)]
     range: Option<String>,
 }
@@ -393,17 +396,19 @@ pub struct Range {
 pub struct AgentMetrics {
     /// The agent.
     agent: String,
-    /// Attempts that ended, among the newest 1000 commits of all runs.
-    executions: usize,
+    /// Attempts that ended.
+    executions: u64,
     /// Those of them that failed.
-    errors: usize,
+    errors: u64,
     /// Errors by executions; null = nothing was executed.
     error_rate: Option<f64>,
     /// How long an attempt took on average, in milliseconds; null = nothing was executed.
     latency_ms: Option<f64>,
-    /// How long the slowest took, in milliseconds.
+    /// How long the slowest took, in milliseconds; with a `range`, the end of the class of durations that
+    /// it is in.
     latency_ms_max: Option<u64>,
-    /// When the oldest attempt that is counted began.
+    /// When the oldest attempt that is counted began; with a `range`, when the time begins in which the
+    /// oldest ones ended.
     since: Option<String>,
     /// Attempts running now.
     running: u32,
@@ -427,28 +432,66 @@ pub async fn metrics(
     let spec = find(&app, &name).await?;
     let span = asked.range.as_deref().map(str::parse::<Span>).transpose();
     let span = span.map_err(|e| Problem::invalid(format!("range: {e}")).hint("write 1h, say"))?;
-    let since = span.map_or(i64::MIN, |span| now().0.saturating_sub_unsigned(span.0));
-    let mut ended = attempts_of(&app, &spec).await?;
-    ended.retain(|attempt| attempt.started_at.0 >= since);
     let item = AgentItem::new(&spec, &Known::of(&app).await?);
-    let Activity { executions, errors, error_rate, latency_ms, latency_ms_max, since } =
-        Activity::of(&ended);
-    Ok(Json(AgentMetrics {
+    let none = AgentMetrics {
         agent: item.agent,
-        executions,
-        errors,
-        error_rate,
-        latency_ms,
-        latency_ms_max,
-        since,
+        executions: 0,
+        errors: 0,
+        error_rate: None,
+        latency_ms: None,
+        latency_ms_max: None,
+        since: None,
         running: item.running,
         ready: item.ready,
         last_24h: item.last_24h,
+    };
+    Ok(Json(match span {
+        Some(span) => {
+            let worked = app.control().worked(&spec.id, span).await;
+            let (part, since) = worked.ok_or_else(|| {
+                let problem = Problem::invalid("range: what agents did is counted for 7 days");
+                problem.hint("ask for 7d at the most")
+            })?;
+            none.counted(&part, since)
+        }
+        None => none.of(&Activity::of(&attempts_of(&app, &spec.id).await?)),
     }))
 }
 
+impl AgentMetrics {
+    /// Of attempts that a node has counted.
+    fn counted(self, part: &AgentPart, since: Option<Millis>) -> Self {
+        let done = part.executions;
+        Self {
+            executions: done,
+            errors: part.errors,
+            error_rate: (done > 0).then(|| part.errors as f64 / done as f64),
+            latency_ms: part.mean_ms(),
+            latency_ms_max: part.slowest().map(|seconds| (seconds * 1e3).ceil() as u64),
+            since: since.map(|at| at.to_string()),
+            ..self
+        }
+    }
+
+    /// Of attempts that the history tells of.
+    fn of(self, activity: &Activity) -> Self {
+        Self {
+            executions: activity.executions as u64,
+            errors: activity.errors as u64,
+            error_rate: activity.error_rate,
+            latency_ms: activity.latency_ms,
+            latency_ms_max: activity.latency_ms_max,
+            since: activity.since.clone(),
+            ..self
+        }
+    }
+}
+
 /// The attempts of an agent that ended in the newest commits.
-async fn attempts_of(app: &App, spec: &AgentSpec) -> Result<Vec<Ended>> {
+///
+/// # Errors
+/// The store can't be read.
+pub async fn attempts_of(app: &App, agent: &Name) -> Result<Vec<Ended>> {
     let mut by_run: BTreeMap<RunId, Vec<HistoryRow>> = BTreeMap::new();
     let mut parts = Parts::new(None, true, COMMITS, BYTES);
     let mut upto = u64::MAX;
@@ -461,5 +504,5 @@ async fn attempts_of(app: &App, spec: &AgentSpec) -> Result<Vec<Ended>> {
         }
     }
     by_run.values_mut().for_each(|rows| rows.reverse());
-    Ok(of_agent(app.reader(), by_run, &spec.id).await?)
+    Ok(of_agent(app.reader(), by_run, agent).await?)
 }

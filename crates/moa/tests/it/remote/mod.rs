@@ -254,6 +254,27 @@ fn what_is_done_elsewhere_is_done() {
 }
 
 #[test]
+fn an_agent_is_shown_elsewhere_by_few_questions_however_many_runs_it_worked_in() {
+    let project = shop();
+    let node = project.up();
+    for _ in 0..12 {
+        project.call(&["run", "shop", "-p", "name=ann", "-q"]);
+    }
+    let there = Elsewhere::new(&project, &node, "viewer");
+    let api = Api::with_role(&project, &node, "viewer");
+    let posts = || {
+        let line = "moa_http_requests_total{method=\"POST\",status=\"2xx\"} ";
+        let text = api.get("/metrics").expect(200).body;
+        let count = text.split(line).nth(1).and_then(|rest| rest.lines().next());
+        count.map_or(0, |count| count.parse::<f64>().expect("a number") as u32)
+    };
+    let before = posts();
+    let shown = there.call(&["agents", "show", "shell", "--json"]).expect(0).json();
+    assert!(shown["last_hour"]["executions"].as_u64() >= Some(12), "{shown}");
+    assert!(posts() - before <= 5, "{} questions", posts() - before);
+}
+
+#[test]
 fn what_a_backfill_elsewhere_would_do_is_what_the_node_says() {
     let project = shop();
     // What the node remembers is a setting, and who is no admin sees no settings.
