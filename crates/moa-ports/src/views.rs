@@ -42,6 +42,18 @@ pub trait Views: Send + Sync {
         run: RunId,
         from: InstIx,
         limit: usize,
+    ) -> Result<Option<Snapshot>, Error> {
+        self.run_within(run, from, limit, usize::MAX).await
+    }
+
+    /// The same, with fewer steps when they are large: none behind the one with which what they carry
+    /// (outputs, errors, what a loop goes over) has `bytes` bytes or more, about.
+    async fn run_within(
+        &self,
+        run: RunId,
+        from: InstIx,
+        limit: usize,
+        bytes: usize,
     ) -> Result<Option<Snapshot>, Error>;
 
     /// Runs that fit the filter, in its order, each with its first step alone.
@@ -95,8 +107,14 @@ pub trait Views: Send + Sync {
     async fn workflows(&self, workflow: Option<&Name>) -> Result<Vec<WorkflowVersion>, Error>;
 
     /// Versions of a workflow without their text and plan, newest first, each with its number in the
-    /// order in which versions were put; one that is put again gets a new one.
-    async fn versions_put(&self, workflow: &Name) -> Result<Vec<(u64, WorkflowVersion)>, Error>;
+    /// order in which versions were put; one that is put again gets a new one. At most `limit`, of those
+    /// before a number if one is given.
+    async fn versions_put(
+        &self,
+        workflow: &Name,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, WorkflowVersion)>, Error>;
 
     /// A version by identity.
     async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, Error>;

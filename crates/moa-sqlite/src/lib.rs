@@ -325,13 +325,14 @@ macro_rules! pass_views {
             async fn run(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {
                 self.readers.run(run).await
             }
-            async fn run_part(
+            async fn run_within(
                 &self,
                 run: RunId,
                 from: InstIx,
                 limit: usize,
+                bytes: usize,
             ) -> Result<Option<Snapshot>, StoreError> {
-                self.readers.run_part(run, from, limit).await
+                self.readers.run_within(run, from, limit, bytes).await
             }
             async fn with_first_steps(
                 &self,
@@ -383,8 +384,10 @@ macro_rules! pass_views {
             async fn versions_put(
                 &self,
                 workflow: &Name,
+                before: Option<u64>,
+                limit: usize,
             ) -> Result<Vec<(u64, WorkflowVersion)>, StoreError> {
-                self.readers.versions_put(workflow).await
+                self.readers.versions_put(workflow, before, limit).await
             }
             async fn workflow(
                 &self,

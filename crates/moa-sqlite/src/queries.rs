@@ -63,15 +63,16 @@ impl Views for Readers {
         .await
     }
 
-    async fn run_part(
+    async fn run_within(
         &self,
         run: RunId,
         from: InstIx,
         limit: usize,
+        bytes: usize,
     ) -> Result<Option<Snapshot>, StoreError> {
         self.ask(move |conn| {
             let whole = conn.unchecked_transaction()?;
-            read::snapshot_part(&whole, run, from, limit)
+            read::snapshot_part(&whole, run, from, limit, bytes)
         })
         .await
     }
@@ -82,7 +83,7 @@ impl Views for Readers {
             let whole = conn.unchecked_transaction()?;
             let mut found = Vec::new();
             for summary in runs(&whole, &filter)? {
-                found.extend(read::snapshot_part(&whole, summary.run, 0, 1)?);
+                found.extend(read::snapshot_part(&whole, summary.run, 0, 1, usize::MAX)?);
             }
             Ok(found)
         })
@@ -142,9 +143,11 @@ impl Views for Readers {
     async fn versions_put(
         &self,
         workflow: &Name,
+        before: Option<u64>,
+        limit: usize,
     ) -> Result<Vec<(u64, WorkflowVersion)>, StoreError> {
         let workflow = workflow.clone();
-        self.ask(move |conn| versions_put(conn, &workflow)).await
+        self.ask(move |conn| versions_put(conn, &workflow, before, limit)).await
     }
 
     async fn workflow(&self, hash: VersionHash) -> Result<Option<WorkflowVersion>, StoreError> {
@@ -358,12 +361,18 @@ pub(crate) fn workflows(
 }
 
 /// Versions of a workflow without text and plan, and when each was put.
-fn versions_put(conn: &Connection, workflow: &Name) -> Result<Vec<(u64, WorkflowVersion)>, Fail> {
+fn versions_put(
+    conn: &Connection,
+    workflow: &Name,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<(u64, WorkflowVersion)>, Fail> {
     let mut stmt = conn.prepare_cached(
         "SELECT workflow, hash, version, '', '', created_at, put FROM workflows \
-         WHERE workflow = ?1 ORDER BY put DESC",
+         WHERE workflow = ?1 AND put < ?2 ORDER BY put DESC LIMIT ?3",
     )?;
-    let found = stmt.query([workflow.as_str()])?;
+    let before = before.and_then(|put| i64::try_from(put).ok()).unwrap_or(i64::MAX);
+    let found = stmt.query(params![workflow.as_str(), before, sql_limit(limit)])?;
     collect(found, |row| Ok((rows::count(row, 6)?, rows::workflow(row)?)))
 }
 

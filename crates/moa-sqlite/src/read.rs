@@ -29,12 +29,14 @@ pub(crate) fn snapshot(conn: &Connection, run: RunId) -> Result<Option<Snapshot>
     Ok(Some(Snapshot { steps, ..found }))
 }
 
-/// One run with those of its steps from a number on, so many at most.
+/// One run with those of its steps from a number on, so many at most; none behind the one with which
+/// what they carry has so many bytes.
 pub(crate) fn snapshot_part(
     conn: &Connection,
     run: RunId,
     from: InstIx,
     limit: usize,
+    bytes: usize,
 ) -> Result<Option<Snapshot>, Fail> {
     let Some((no, found)) = without_steps(conn, run)? else { return Ok(None) };
     if limit == 0 {
@@ -44,8 +46,15 @@ pub(crate) fn snapshot_part(
         "SELECT {} FROM steps WHERE run_no = ?1 AND inst >= ?2 ORDER BY inst LIMIT ?3",
         rows::STEP
     ))?;
-    let part = stmt.query(params![no, from, sql_limit(limit)])?;
-    let steps = collect(part, rows::step).map_err(|fail| of_run(fail, run))?;
+    let mut part = stmt.query(params![no, from, sql_limit(limit)])?;
+    let (mut steps, mut carried) = (Vec::new(), 0);
+    while let Some(row) = part.next()? {
+        steps.push(rows::step(row).map_err(|fail| of_run(fail, run))?);
+        carried += rows::step_bytes(row)?;
+        if carried >= bytes {
+            break;
+        }
+    }
     Ok(Some(Snapshot { steps, ..found }))
 }
 

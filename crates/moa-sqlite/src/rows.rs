@@ -14,7 +14,7 @@ use moa_core::workflow::Priority;
 use moa_ports::store::{Message, MessageId, WorkflowVersion};
 use moa_ports::triggers::TriggerRow;
 use moa_ports::views::{HistoryRow, KeptRow, RunSummary};
-use rusqlite::types::Null;
+use rusqlite::types::{Null, ValueRef};
 use rusqlite::{Row, Statement};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -203,11 +203,24 @@ pub fn step(row: &Row<'_>) -> Result<StepRow, Fail> {
         error: json(row, 16)?,
         data: json(row, 17)?,
         agent: match row.get_ref(18)? {
-            rusqlite::types::ValueRef::Null => None,
+            ValueRef::Null => None,
             _ => Some(name(row, 18)?),
         },
         fairness_key: fairness_key(row, 19)?,
     })
+}
+
+/// The bytes of what a step carries; columns [`STEP`].
+pub fn step_bytes(row: &Row<'_>) -> Result<usize, Fail> {
+    let mut bytes = 0;
+    for column in 15..=17 {
+        bytes += match row.get_ref(column)? {
+            ValueRef::Text(text) => text.len(),
+            ValueRef::Blob(blob) => blob.len(),
+            _ => 0,
+        };
+    }
+    Ok(bytes)
 }
 
 /// A fairness key; empty = none.

@@ -346,7 +346,7 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     }
     queries::places(conn, run, &[1])?;
     queries::asking(conn, run, 9)?;
-    read::snapshot_part(conn, run, 1, 9)?;
+    read::snapshot_part(conn, run, 1, 9, usize::MAX)?;
     queries::pending(conn, run)?;
     queries::totals(conn)?;
     queries::channels(conn)?;

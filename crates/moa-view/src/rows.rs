@@ -8,7 +8,7 @@ use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::trigger::TriggerId;
 use moa_ports::search::Search;
-use moa_ports::store::WorkflowVersion;
+use moa_ports::store::{Snapshot, WorkflowVersion};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter};
 use moa_ports::views::{RunFilter, Views};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 use crate::exit::{Exit, Failure, Result};
 
 /// The number of this form. It grows with each change after which an older moa would misread a row.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 /// Rows with events of a history answered at once.
 pub const COMMITS_MAX: usize = 200;
 /// Events of those rows, about.
@@ -26,6 +26,10 @@ pub const EVENTS_MAX: usize = 5000;
 pub const STEPS_MAX: usize = 2000;
 /// Steps of a run answered at once, when they have to be of one moment.
 pub const WHOLE_STEPS_MAX: usize = 20_000;
+/// Bytes of what steps carry answered at once, about.
+pub const STEPS_BYTES_MAX: usize = 8 << 20;
+/// The same, when they have to be of one moment.
+pub const WHOLE_STEPS_BYTES_MAX: usize = 24 << 20;
 /// Other rows answered at once.
 pub const ROWS_MAX: usize = 500;
 
@@ -46,7 +50,8 @@ pub enum Ask {
     Runs(RunFilter),
     /// Runs that hold a text; at most [`ROWS_MAX`].
     Search(Search),
-    /// A run with a part of its steps; at most [`STEPS_MAX`] of them.
+    /// A run with a part of its steps, and whether there are more; at most [`STEPS_MAX`] of them, and
+    /// about [`STEPS_BYTES_MAX`] bytes.
     RunPart {
         /// The run.
         run: RunId,
@@ -55,8 +60,8 @@ pub enum Ask {
         /// So many.
         limit: usize,
     },
-    /// A run with its first steps, as they are at one moment; at most [`WHOLE_STEPS_MAX`] of them. For
-    /// a run that changes while its parts are read.
+    /// The same with its first steps, as they are at one moment; at most [`WHOLE_STEPS_MAX`] of them, and
+    /// about [`WHOLE_STEPS_BYTES_MAX`] bytes. For a run that changes while its parts are read.
     Run(RunId),
     /// Steps of a run that wait for a person; at most [`ROWS_MAX`].
     Asking {
@@ -203,9 +208,9 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
             json(views.search(&search).await?)
         }
         Ask::RunPart { run, from, limit } => {
-            json(views.run_part(run, from, limit.min(STEPS_MAX)).await?)
+            json(part(views, run, from, (limit.min(STEPS_MAX), STEPS_BYTES_MAX)).await?)
         }
-        Ask::Run(run) => json(views.run_part(run, 0, WHOLE_STEPS_MAX).await?),
+        Ask::Run(run) => json(part(views, run, 0, (WHOLE_STEPS_MAX, WHOLE_STEPS_BYTES_MAX)).await?),
         Ask::Asking { run, limit } => json(views.asking(run, rows(limit)).await?),
         Ask::FindRuns(digits) => json(views.find_runs(&digits).await?),
         Ask::History { run, after, limit } => {
@@ -250,6 +255,21 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         }
     };
     answer.map(Some)
+}
+
+/// A run with a part of its steps, and whether there are more.
+async fn part(
+    views: &dyn Views,
+    run: RunId,
+    from: InstIx,
+    (limit, bytes): (usize, usize),
+) -> Result<Option<(Snapshot, bool)>> {
+    let Some(part) = views.run_within(run, from, limit, bytes).await? else { return Ok(None) };
+    let Some(last) = part.steps.last() else { return Ok(Some((part, false))) };
+    // One that comes meanwhile belongs to another version of the run, which is noticed.
+    let next = views.run_part(run, last.inst.saturating_add(1), 1).await?;
+    let more = next.is_some_and(|next| !next.steps.is_empty());
+    Ok(Some((part, more)))
 }
 
 /// An answer as it is sent.

@@ -61,15 +61,23 @@ impl Views for MemoryStore {
         Ok(self.model().snapshot(run))
     }
 
-    async fn run_part(
+    async fn run_within(
         &self,
         run: RunId,
         from: InstIx,
         limit: usize,
+        bytes: usize,
     ) -> Result<Option<Snapshot>, Error> {
         let model = self.model();
         let Some(run) = model.runs.get(&run) else { return Ok(None) };
-        let steps = run.steps.range(from..).take(limit).map(|(_, step)| step.clone()).collect();
+        let (mut steps, mut carried) = (Vec::new(), 0);
+        for step in run.steps.range(from..).take(limit).map(|(_, step)| step) {
+            steps.push(step.clone());
+            carried += carries(step);
+            if carried >= bytes {
+                break;
+            }
+        }
         let (version, row, root) = (run.version, run.row.clone(), run.root);
         Ok(Some(Snapshot { version, row, steps, root }))
     }
@@ -161,9 +169,17 @@ impl Views for MemoryStore {
         Ok(fit.cloned().collect())
     }
 
-    async fn versions_put(&self, workflow: &Name) -> Result<Vec<(u64, WorkflowVersion)>, Error> {
+    async fn versions_put(
+        &self,
+        workflow: &Name,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, WorkflowVersion)>, Error> {
         let model = self.model();
-        let versions = model.versions_newest_first().filter(|(_, v)| v.workflow == *workflow);
+        let versions = model.versions_newest_first().filter(|(put, v)| {
+            v.workflow == *workflow && before.is_none_or(|before| *put < before)
+        });
+        let versions = versions.take(limit);
         let bare = |v: &WorkflowVersion| {
             let (source, plan) = (String::new(), String::new());
             WorkflowVersion { source, plan, ..v.clone() }
@@ -397,4 +413,12 @@ fn ready_since(model: &Model) -> Option<Millis> {
         model.runs.get(run)?.steps.get(inst)?.ready_at
     };
     all.into_iter().take(READY_LOOKED_MAX).filter_map(step).min()
+}
+
+/// Bytes of what a step carries, about.
+fn carries(step: &StepRow) -> usize {
+    let text = |value: serde_json::Result<String>| value.map_or(0, |text| text.len());
+    text(serde_json::to_string(&step.output))
+        + text(serde_json::to_string(&step.error))
+        + text(serde_json::to_string(&step.data))
 }

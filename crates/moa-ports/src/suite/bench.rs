@@ -262,14 +262,25 @@ impl Bench {
         block_on(self.views().run_part(run, from, limit)).expect("a run is shown")
     }
 
+    /// See [`Views::run_within`].
+    pub fn run_within(&self, run: RunId, from: InstIx, bytes: usize) -> Option<Snapshot> {
+        let part = self.views().run_within(run, from, usize::MAX, bytes);
+        block_on(part).expect("a run is shown")
+    }
+
     /// See [`Views::with_first_steps`].
     pub fn with_first_steps(&self, filter: &RunFilter) -> Vec<Snapshot> {
         block_on(self.views().with_first_steps(filter)).expect("runs are shown")
     }
 
     /// See [`Views::versions_put`].
-    pub fn versions_put(&self, workflow: &Name) -> Vec<(u64, WorkflowVersion)> {
-        block_on(self.views().versions_put(workflow)).expect("versions are listed")
+    pub fn versions_put(
+        &self,
+        workflow: &Name,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Vec<(u64, WorkflowVersion)> {
+        block_on(self.views().versions_put(workflow, before, limit)).expect("versions are listed")
     }
 
     /// See [`Views::asking`].

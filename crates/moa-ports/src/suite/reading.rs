@@ -9,7 +9,7 @@ use moa_core::run::{ParentRef, RunStatus, StepRow};
 use moa_core::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use moa_core::time::{Millis, Span};
 use moa_core::workflow::notify_workflow;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::build::{
     self, NOW, change, create, end, name, ready, row, row_in, run, step, with_steps,
@@ -30,6 +30,7 @@ rules![
     the_history_is_read_as_it_is_kept,
     steps_are_placed_with_what_they_stand_in,
     a_run_is_read_in_parts,
+    large_steps_of_a_run_are_read_in_smaller_parts,
     runs_are_read_with_their_first_steps,
     steps_that_ask_are_found_alone,
     totals_count_what_is_there,
@@ -314,6 +315,25 @@ fn a_run_is_read_in_parts(bench: &mut Bench) -> Verdict {
     Verdict::Passed
 }
 
+fn large_steps_of_a_run_are_read_in_smaller_parts(bench: &mut Bench) -> Verdict {
+    let output = |bytes: usize| Some(Arc::new(Json::String("x".repeat(bytes))));
+    let of = |inst, bytes| StepRow { output: output(bytes), ..step(inst, StepStatus::Succeeded) };
+    let steps = vec![of(0, 10), of(1, 20_000), of(2, 20_000), of(3, 10), of(4, 10)];
+    bench.create(run(1), steps);
+    let whole = bench.view_run(run(1)).expect("a run");
+    let part = |from, bytes| {
+        let part = bench.run_within(run(1), from, bytes).expect("a run");
+        assert_eq!((part.version, &part.row), (whole.version, &whole.row));
+        part.steps.iter().map(|step| step.inst).collect::<Vec<_>>()
+    };
+    assert_eq!(part(0, 30_000), [0, 1, 2], "the one that goes beyond is the last");
+    assert_eq!(part(3, 30_000), [3, 4]);
+    assert_eq!(part(1, 1), [1], "one is always read");
+    assert_eq!((part(0, usize::MAX).len(), part(5, 30_000).len()), (5, 0));
+    assert_eq!(bench.run_within(run(2), 0, 9), None);
+    Verdict::Passed
+}
+
 fn runs_are_read_with_their_first_steps(bench: &mut Bench) -> Verdict {
     for n in 1..=3u32 {
         let steps = (0..n - 1).map(|inst| step(inst, StepStatus::Succeeded)).collect();
@@ -484,7 +504,7 @@ fn a_version_that_is_kept_again_is_put_behind_no_other(bench: &mut Bench) -> Ver
     bench.put_workflow(NOW, one.clone());
     bench.put_workflow(NOW, two.clone());
     bench.put_workflow(NOW, build::version("deploy", 3, None));
-    let put = |bench: &Bench| bench.versions_put(&name("build"));
+    let put = |bench: &Bench| bench.versions_put(&name("build"), None, 9);
     let before = put(bench);
     let hashes =
         |all: &[(u64, WorkflowVersion)]| all.iter().map(|(_, v)| v.hash).collect::<Vec<_>>();
@@ -494,6 +514,12 @@ fn a_version_that_is_kept_again_is_put_behind_no_other(bench: &mut Bench) -> Ver
     let after = put(bench);
     assert_eq!(hashes(&after), [one.hash, two.hash]);
     assert_eq!(after[1], before[0], "what is not put again keeps its number");
+    let part = |before, limit| bench.versions_put(&name("build"), before, limit);
+    assert_eq!(
+        (part(None, 1), part(Some(after[0].0), 9)),
+        (after[..1].to_vec(), after[1..].to_vec())
+    );
+    assert_eq!((part(Some(after[1].0), 9), part(None, 0)), (Vec::new(), Vec::new()));
     assert!(after[0].0 > before[0].0 && before[0].0 > before[1].0, "{before:?} {after:?}");
     Verdict::Passed
 }

@@ -34,6 +34,11 @@ impl Part {
         Self { limit, cursor }
     }
 
+    /// Where it goes on.
+    pub fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
     /// How much is asked for.
     ///
     /// # Errors

@@ -4,8 +4,9 @@
 //! rule, nor, unless it is asked for, an open run. Runs keep the version that they have, and so does
 //! what is kept of them: nothing of the history goes with the file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use moa_core::ids::{Name, VersionHash};
 use moa_core::run::RunStatus;
@@ -18,7 +19,7 @@ use super::{Node, aside, triggers};
 use crate::exit::{Exit, Failure, Result};
 use crate::files::Beneath;
 use crate::needed;
-use crate::project;
+use crate::project::{self, Served};
 use crate::reader::plan;
 use crate::refresh::Watched;
 use crate::text::plural;
@@ -47,26 +48,26 @@ impl Node {
     pub async fn delete_file(&self, file: &FileOf, expect: &Expect, open: Open) -> Result<Removal> {
         refuse_own(file)?;
         let mut watched = self.watched.lock().await;
-        self.look(&mut watched).await?;
-        let layout = watched.layout().clone();
-        let beneath = Beneath::new(&layout.root)
-            .map_err(|e| Failure::io(format!("can't open {}", layout.root.display()), &e))?;
-        let File { path, text } = find(&beneath, file)?;
-        let Some(text) = text else {
-            let text = format!("there is no file of the {} {}", file.word(), file.name());
-            return Err(Failure::not_found(text));
+        let before = match self.removable(&mut watched, file, expect).await? {
+            Ok(before) => before,
+            Err(removal) => return Ok(removal),
         };
-        let tag = tag(&text);
-        if !holds(expect, Some(&tag)) {
-            return Ok(Removal::Differs(tag));
+        let workflows = watched.project.workflows.clone();
+        drop(watched);
+        // There may be many: whoever starts a run, or saves a file, waits for none of them.
+        let open_runs = self.refuse_used(&workflows, file, &before, open).await?;
+
+        let mut watched = self.watched.lock().await;
+        let now = match self.removable(&mut watched, file, expect).await? {
+            Ok(now) => now,
+            Err(removal) => return Ok(removal),
+        };
+        if now.text != before.text {
+            return Ok(Removal::Differs(tag(&now.text)));
         }
-        let of = path.clone();
-        let (now, then) = aside(move || project::with_file(&layout, &of, None)).await?;
-        let harm = then.new_errors(&now);
-        if harm.has_errors() {
-            return Ok(Removal::Needed { diagnostics: harm.json(), text: harm.render(false) });
-        }
-        let open_runs = self.refuse_used(&watched, file, (&path, &text), open).await?;
+        self.refuse_started(file, open).await?;
+        let beneath = beneath(&watched)?;
+        let path = now.path;
         beneath
             .remove(Path::new(&path))
             .map_err(|e| Failure::io(format!("can't delete {path}"), &e))?;
@@ -74,12 +75,54 @@ impl Node {
         Ok(Removal::Gone { open_runs })
     }
 
+    /// The file, if it is what it is taken for and nothing else of the project needs it.
+    async fn removable(
+        &self,
+        watched: &mut Watched,
+        file: &FileOf,
+        expect: &Expect,
+    ) -> Result<std::result::Result<Found, Removal>> {
+        self.look(watched).await?;
+        let File { path, text } = find(&beneath(watched)?, file)?;
+        let Some(text) = text else {
+            let text = format!("there is no file of the {} {}", file.word(), file.name());
+            return Err(Failure::not_found(text));
+        };
+        let tag = tag(&text);
+        if !holds(expect, Some(&tag)) {
+            return Ok(Err(Removal::Differs(tag)));
+        }
+        let (of, layout) = (path.clone(), watched.layout().clone());
+        let (now, then) = aside(move || project::with_file(&layout, &of, None)).await?;
+        let harm = then.new_errors(&now);
+        if harm.has_errors() {
+            let (diagnostics, text) = (harm.json(), harm.render(false));
+            return Ok(Err(Removal::Needed { diagnostics, text }));
+        }
+        Ok(Ok(Found { path, text }))
+    }
+
+    /// Refuses when a run of a workflow was started while others were looked for. Of an agent none
+    /// starts: no file asks it any more.
+    async fn refuse_started(&self, file: &FileOf, open: Open) -> Result<()> {
+        let FileOf::Workflow(name) = file else { return Ok(()) };
+        self.refuse_ruled(name).await?;
+        if open == Open::Keep {
+            return Ok(());
+        }
+        let filter = RunFilter { workflow: Some(name.clone()), limit: 1, ..open_ones() };
+        match self.views.runs(&filter).await?.is_empty() {
+            true => Ok(()),
+            false => Err(is_open(file, 1)),
+        }
+    }
+
     /// Refuses while rules or open runs need what a file has; answers how many open runs there are.
     async fn refuse_used(
         &self,
-        watched: &Watched,
+        workflows: &BTreeMap<Name, Arc<Served>>,
         file: &FileOf,
-        (path, text): (&str, &[u8]),
+        found: &Found,
         open: Open,
     ) -> Result<usize> {
         let runs = match file {
@@ -88,27 +131,16 @@ impl Node {
                 self.open_runs(Some(name), |_| true).await?
             }
             FileOf::Agent(name) => {
-                let source = Source::new(path, String::from_utf8_lossy(text));
+                let source = Source::new(&*found.path, String::from_utf8_lossy(&found.text));
                 let gone = moa_spec::parse_agents(&source, name).0.into_iter().map(|spec| spec.id);
-                let using = self.versions_using(watched, &gone.collect()).await?;
+                let using = self.versions_using(workflows, &gone.collect()).await?;
                 self.open_runs(None, |hash| using.contains(&hash)).await?
             }
         };
         if runs == 0 || open == Open::Keep {
             return Ok(runs);
         }
-        let is = if runs == 1 { "is" } else { "are" };
-        let (word, name) = (file.word(), file.name());
-        let text = format!("{} of the {word} {name} {is} open", plural(runs, "run"));
-        let failure = Failure::refused(text);
-        Err(match file {
-            FileOf::Workflow(_) => failure
-                .hint("wait for them, or cancel them")
-                .hint("asked to keep them, they go on with the version that they have"),
-            FileOf::Agent(_) => failure
-                .hint("wait for them, or cancel them")
-                .hint("asked to keep them, those of their steps fail that ask this agent"),
-        })
+        Err(is_open(file, runs))
     }
 
     /// Rules are in the store: they would start nothing from then on.
@@ -133,13 +165,7 @@ impl Node {
         workflow: Option<&Name>,
         wanted: impl Fn(VersionHash) -> bool,
     ) -> Result<usize> {
-        let open = RunStatus::ALL.into_iter().filter(|status| !status.is_terminal());
-        let mut filter = RunFilter {
-            statuses: open.collect(),
-            workflow: workflow.cloned(),
-            limit: PART,
-            ..RunFilter::default()
-        };
+        let mut filter = RunFilter { workflow: workflow.cloned(), limit: PART, ..open_ones() };
         let mut count = 0;
         loop {
             let runs = self.views.runs(&filter).await?;
@@ -154,10 +180,10 @@ impl Node {
     /// The kept versions of which a run may ask one of these agents.
     async fn versions_using(
         &self,
-        watched: &Watched,
+        workflows: &BTreeMap<Name, Arc<Served>>,
         gone: &BTreeSet<Name>,
     ) -> Result<BTreeSet<VersionHash>> {
-        let (agents, workflows) = (self.worker.agents(), &watched.project.workflows);
+        let agents = self.worker.agents();
         let mut using = BTreeSet::new();
         for version in self.views.workflows(None).await? {
             let used = needed::agents_of(&plan(&version)?, workflows, &agents);
@@ -166,5 +192,39 @@ impl Node {
             }
         }
         Ok(using)
+    }
+}
+
+/// A file that can be deleted.
+struct Found {
+    /// Relative to the project.
+    path: String,
+    text: Vec<u8>,
+}
+
+fn beneath(watched: &Watched) -> Result<Beneath> {
+    let root = &watched.layout().root;
+    Beneath::new(root).map_err(|e| Failure::io(format!("can't open {}", root.display()), &e))
+}
+
+/// Runs that have not ended.
+fn open_ones() -> RunFilter {
+    let open = RunStatus::ALL.into_iter().filter(|status| !status.is_terminal());
+    RunFilter { statuses: open.collect(), ..RunFilter::default() }
+}
+
+/// That so many runs are open which need a file.
+fn is_open(file: &FileOf, runs: usize) -> Failure {
+    let is = if runs == 1 { "is" } else { "are" };
+    let (word, name) = (file.word(), file.name());
+    let text = format!("{} of the {word} {name} {is} open", plural(runs, "run"));
+    let failure = Failure::refused(text);
+    match file {
+        FileOf::Workflow(_) => failure
+            .hint("wait for them, or cancel them")
+            .hint("asked to keep them, they go on with the version that they have"),
+        FileOf::Agent(_) => failure
+            .hint("wait for them, or cancel them")
+            .hint("asked to keep them, those of their steps fail that ask this agent"),
     }
 }

@@ -19,7 +19,7 @@ use moa_ports::views::{
     ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
     Views,
 };
-use moa_view::rows::{Ask, ROWS_MAX, STEPS_MAX, WHOLE_STEPS_MAX};
+use moa_view::rows::{Ask, ROWS_MAX, STEPS_MAX};
 use serde::de::DeserializeOwned;
 
 use super::Remote;
@@ -73,16 +73,18 @@ impl Remote {
         loop {
             let last = all.as_ref().and_then(|all| all.steps.last()).map(|step| step.inst);
             let from = last.map_or(0, |last| last.saturating_add(1));
-            let Some(part) = self.run_part(run, from, STEPS_MAX).await? else {
+            let ask = Ask::RunPart { run, from, limit: STEPS_MAX };
+            let Some((part, more)) = self.row::<Option<(Snapshot, bool)>>(ask).await? else {
                 return Ok(Read::Whole(None));
             };
-            let is_last = part.steps.len() < STEPS_MAX;
+            // A node that goes on and on without a step is none of moa.
+            let more = more && !part.steps.is_empty();
             match &mut all {
                 None => all = Some(Box::new(part)),
                 Some(all) if all.version != part.version => return Ok(Read::Changed),
                 Some(all) => all.steps.extend(part.steps),
             }
-            if is_last {
+            if !more {
                 return Ok(Read::Whole(all));
             }
         }
@@ -119,11 +121,10 @@ impl Views for Remote {
             return Ok(found.map(|found| *found));
         }
         // It is at work: only what is read at once is of one moment.
-        match self.row::<Option<Snapshot>>(Ask::Run(run)).await {
-            Ok(Some(part)) if part.steps.len() >= WHOLE_STEPS_MAX => {}
-            Ok(found) => return Ok(found),
-            // Its outputs may be more than one answer holds.
-            Err(_) => {}
+        match self.row::<Option<(Snapshot, bool)>>(Ask::Run(run)).await? {
+            // It has more than one answer holds.
+            Some((_, true)) => {}
+            found => return Ok(found.map(|(found, _)| found)),
         }
         for _ in 0..TRIES {
             tokio::time::sleep(PAUSE).await;
@@ -134,8 +135,36 @@ impl Views for Remote {
         Err(Error::Unavailable(format!("run {run} changes while it is read, time and again")))
     }
 
-    async fn run_part(&self, run: RunId, from: InstIx, limit: usize) -> Result<Option<Snapshot>> {
-        self.row(Ask::RunPart { run, from, limit }).await
+    async fn run_within(
+        &self,
+        run: RunId,
+        from: InstIx,
+        limit: usize,
+        _bytes: usize,
+    ) -> Result<Option<Snapshot>> {
+        // A node bounds the bytes of each answer itself.
+        let (mut all, mut from) = (None::<Snapshot>, from);
+        loop {
+            let had = all.as_ref().map_or(0, |all| all.steps.len());
+            let ask = Ask::RunPart { run, from, limit: (limit - had).min(STEPS_MAX) };
+            let Some((part, more)) = self.row::<Option<(Snapshot, bool)>>(ask).await? else {
+                return Ok(None);
+            };
+            let Some(last) = part.steps.last().map(|step| step.inst) else {
+                return Ok(Some(all.unwrap_or(part)));
+            };
+            from = last.saturating_add(1);
+            let added = part.steps.len();
+            match &mut all {
+                None => all = Some(part),
+                // What it was at first, as far as it was the same by then.
+                Some(all) if all.version != part.version => return Ok(Some(all.clone())),
+                Some(all) => all.steps.extend(part.steps),
+            }
+            if !more || had + added >= limit {
+                return Ok(all);
+            }
+        }
     }
 
     async fn asking(&self, run: RunId, limit: usize) -> Result<Vec<StepRow>> {
@@ -181,7 +210,12 @@ impl Views for Remote {
         self.row(Ask::Workflows(workflow.cloned())).await
     }
 
-    async fn versions_put(&self, _workflow: &Name) -> Result<Vec<(u64, WorkflowVersion)>> {
+    async fn versions_put(
+        &self,
+        _workflow: &Name,
+        _before: Option<u64>,
+        _limit: usize,
+    ) -> Result<Vec<(u64, WorkflowVersion)>> {
         not_told("in which order versions were put")
     }
 

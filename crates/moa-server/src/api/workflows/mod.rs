@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::files::text;
-use super::paging::Part;
+use super::paging::{Part, no_cursor};
 use super::runs::StartedRun;
 use super::runs::list::name;
 use super::runs::start::{NewRun, Urgency, answer, begin};
@@ -313,19 +313,26 @@ pub async fn versions(
     Path(workflow): Path<String>,
     Query(part): Query<Part>,
 ) -> Result<Json<VersionList>> {
-    let kept = app.reader().views.versions_put(&name(&workflow)?).await?;
-    if kept.is_empty() {
+    let most = part.most()?;
+    // An older text that comes again is the newest, and another may be deleted meanwhile: the number in
+    // the order in which versions were put says where a page goes on.
+    let before =
+        part.cursor().map(|text| text.parse::<u64>().map_err(|_| no_cursor(text))).transpose()?;
+    let views = &app.reader().views;
+    let mut kept = views.versions_put(&name(&workflow)?, before, most + 1).await?;
+    if kept.is_empty() && before.is_none() {
         // Either it has no version yet, or there is no such workflow.
         file(&app, &workflow).await?;
     }
+    let more = kept.len() > most;
+    kept.truncate(most);
+    let next = kept.last().filter(|_| more).map(|(put, _)| put.to_string());
     let item = |(_, version): (u64, moa_ports::store::WorkflowVersion)| VersionItem {
         workflow: version.workflow.to_string(),
         hash: version.hash.to_string(),
         version: version.version,
         created_at: version.created_at.to_string(),
     };
-    // An older text that comes again is the newest, and another may be deleted meanwhile.
-    let (kept, next) = part.by(kept, |(put, _)| u64::MAX - put)?;
     Ok(Json(VersionList { versions: kept.into_iter().map(item).collect(), next }))
 }
 

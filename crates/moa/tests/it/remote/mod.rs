@@ -8,7 +8,7 @@ mod stranger;
 
 use std::process::Command;
 
-use moa_view::rows::{FORMAT, STEPS_MAX};
+use moa_view::rows::{FORMAT, STEPS_BYTES_MAX, STEPS_MAX};
 use serde_json::Value as Json;
 
 use self::breaks::always_changes;
@@ -199,7 +199,8 @@ fn a_run_of_many_steps_is_read_elsewhere_in_parts() {
         "run_part": {"run": run, "from": 0, "limit": u32::MAX},
     }});
     let part = api.post("/api/v1/rows", &all).expect(200).json();
-    assert_eq!(part["steps"].as_array().map(Vec::len), Some(STEPS_MAX));
+    assert_eq!(part[0]["steps"].as_array().map(Vec::len), Some(STEPS_MAX));
+    assert_eq!(part[1], true, "there are more");
     let there = Elsewhere::new(&project, &node, "viewer");
     let args = ["runs", "show", "last", "--json"];
     let (mine, theirs) = (project.call(&args), there.call(&args));
@@ -212,6 +213,41 @@ fn a_run_of_many_steps_is_read_elsewhere_in_parts() {
     let busy = Elsewhere::at(&format!("http://{}", always_changes(api.address)), &there.token);
     let theirs = busy.call(&args).expect(0).json();
     assert_eq!(theirs, mine);
+}
+
+#[test]
+fn a_run_of_large_outputs_is_read_elsewhere_in_parts() {
+    let output = "(printf '\"'; head -c 200000 /dev/zero | tr '\\0' x; printf '\"') > $MOA_OUTPUT";
+    let steps: Vec<Json> =
+        (0..50).map(|n| serde_json::json!({"id": format!("s{n}"), "run": output})).collect();
+    let parallel = serde_json::json!({"steps": [{"id": "all", "parallel": steps}]});
+    let project = Project::with("bulky", &parallel.to_string());
+    let node = project.up();
+    let run = project.call(&["run", "bulky", "--json"]).expect(0).json()["workflowId"].clone();
+    let there = Elsewhere::new(&project, &node, "viewer");
+    let api = Api::with_role(&project, &node, "viewer");
+    let ask = |ask: Json| {
+        let said = api.post("/api/v1/rows", &serde_json::json!({"format": FORMAT, "ask": ask}));
+        let said = said.expect(200);
+        let (bytes, said) = (said.body.len(), said.json());
+        let steps = said[0]["steps"].as_array().expect("steps").clone();
+        (bytes, steps, said[1].as_bool().expect("whether there are more"))
+    };
+    let part = |from: u64| serde_json::json!({"run_part": {"run": run, "from": from, "limit": 99}});
+    let (bytes, first, more) = ask(part(0));
+    assert!(
+        more && first.len() < 51 && bytes < STEPS_BYTES_MAX + (1 << 20),
+        "{bytes} {more} {}",
+        first.len()
+    );
+    let last = first.last().expect("a step")["inst"].as_u64().expect("a number");
+    let (_, rest, more) = ask(part(last + 1));
+    assert_eq!((first.len() + rest.len(), more), (51, false));
+    let (_, whole, more) = ask(serde_json::json!({"run": run}));
+    assert_eq!((whole.len(), more), (51, false), "all at one moment");
+    let args = ["runs", "show", "last", "--all", "--json"];
+    let theirs = there.call(&args).expect(0).json();
+    assert_eq!(theirs, project.call(&args).expect(0).json());
 }
 
 #[test]
