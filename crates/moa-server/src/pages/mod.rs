@@ -249,11 +249,11 @@ fn bare(project: &str, title: &str, body: &Markup) -> Markup {
 /// A problem as a page.
 pub fn problem(problem: &Problem, request: &str) -> Response {
     let body = html! {
-        p { (problem.detail) }
+        p { (parts::said(&problem.detail)) }
         @if let Some(place) = &problem.place { p { code { (place) } } }
         @if let Some(text) = &problem.text { pre tabindex="0" { (text) } }
         @if !problem.hints.is_empty() {
-            ul { @for hint in &problem.hints { li { (hint) } } }
+            ul { @for hint in &problem.hints { li { (parts::said(hint)) } } }
         }
         @match problem.code {
             error::Code::Unauthenticated => p { a class="button" href="/sign-in" { "Sign in" } },

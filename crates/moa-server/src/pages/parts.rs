@@ -104,6 +104,22 @@ pub fn line(said: &str) -> Markup {
     html! { bdi { (text::safe_line(said)) } }
 }
 
+/// A text of ours on one line, in which what stands between backticks is code.
+pub fn said(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // A backtick without another one is none that marks something.
+    if parts.len().is_multiple_of(2) {
+        return line(text);
+    }
+    html! {
+        bdi {
+            @for (i, part) in parts.iter().enumerate() {
+                @if i % 2 == 1 { code { (text::safe_line(part)) } } @else { (text::safe_line(part)) }
+            }
+        }
+    }
+}
+
 /// A value as JSON, cut where it is very long.
 pub fn value(value: &Json) -> Markup {
     let pretty = match value {
@@ -228,6 +244,14 @@ pub fn progress(share: f64) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        let shown = said("write `<b>` and `b`\u{202e}").into_string();
+        assert!(shown.contains("write <code>&lt;b&gt;</code> and <code>b</code>"), "{shown}");
+        assert!(!shown.contains('`') && !shown.contains('\u{202e}'), "{shown}");
+        assert!(said("a ` alone").into_string().contains("a ` alone"));
+    }
 
     #[test]
     fn hostile_text_stays_text() {

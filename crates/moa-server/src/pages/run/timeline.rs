@@ -17,6 +17,42 @@ use crate::pages::parts;
 /// Width of the axis in units of the drawing.
 const WIDTH: f64 = 1000.0;
 
+/// Marks on the axis beside its beginning, at most.
+const TICKS: u64 = 5;
+/// A second, a minute, an hour, a day; in milliseconds.
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+/// Round times between two marks, in milliseconds; days follow.
+const STEPS: [u64; 25] = [
+    1,
+    2,
+    5,
+    10,
+    20,
+    50,
+    100,
+    200,
+    500,
+    SECOND,
+    2 * SECOND,
+    5 * SECOND,
+    10 * SECOND,
+    20 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    2 * MINUTE,
+    5 * MINUTE,
+    10 * MINUTE,
+    20 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+    2 * HOUR,
+    6 * HOUR,
+    12 * HOUR,
+];
+
 /// The timeline of a run.
 pub async fn show(
     State(app): State<App>,
@@ -38,9 +74,11 @@ pub async fn show(
         } @else {
             div class="gantt" {
                 span class="blank" {}
-                span class="axis" {
-                    @for part in 0..=4_u64 {
-                        span { (text::duration(Span((axis.length * part as f64 / 4.0) as u64))) }
+                svg class="axis" aria-hidden="true" {
+                    @for tick in ticks(end.since(start)) {
+                        @let part = tick.0 as f64 / axis.length * 100.0;
+                        @let anchor = match part { ..2.0 => "start", 94.0.. => "end", _ => "middle" };
+                        text x={ (format!("{part:.2}")) "%" } y="12" text-anchor=(anchor) { (mark(tick)) }
                     }
                 }
                 span class="blank" {}
@@ -67,6 +105,22 @@ pub async fn show(
     };
     let json = document(&shown);
     Ok(frame(&app, &who, &shown, "/timeline", json, body))
+}
+
+/// Marks on an axis of this length: at round times, few enough to be read.
+fn ticks(length: Span) -> Vec<Span> {
+    let fits = |step: &u64| length.0 / step <= TICKS;
+    let days = |n: u32| [1, 2, 5].map(|step| step * 10_u64.saturating_pow(n) * DAY);
+    let step = STEPS.into_iter().chain((0..6).flat_map(days)).find(fits).unwrap_or(u64::MAX);
+    (0..=length.0 / step).map(|n| Span(n * step)).collect()
+}
+
+/// A mark in words: `1.5s`, `2m`.
+fn mark(tick: Span) -> String {
+    match tick.0 {
+        SECOND..MINUTE if !tick.0.is_multiple_of(SECOND) => text::duration(tick),
+        _ => tick.to_string(),
+    }
 }
 
 struct Axis {
@@ -115,5 +169,28 @@ pub fn word(outcome: Outcome) -> &'static str {
         Outcome::Released => "released",
         Outcome::Cancelled => "cancelled",
         Outcome::Unknown => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_stand_at_round_times() {
+        let shown = |ms: u64| {
+            let all = ticks(Span(ms));
+            assert!((1..=6).contains(&all.len()), "{ms}: {all:?}");
+            all.iter().map(|tick| mark(*tick)).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(shown(4873), "0s 1s 2s 3s 4s");
+        assert_eq!(shown(2300), "0s 500ms 1s 1.5s 2s");
+        assert_eq!(shown(93_000), "0s 20s 40s 1m 1m20s");
+        assert_eq!(shown(26 * HOUR), "0s 6h 12h 18h 1d");
+        assert_eq!(shown(12 * DAY), "0s 5d 10d");
+        for power in 0..19 {
+            shown(10_u64.pow(power));
+        }
+        assert_eq!(ticks(Span(0)), [Span(0)]);
     }
 }

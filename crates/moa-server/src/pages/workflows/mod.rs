@@ -321,10 +321,10 @@ pub fn problems(shown: &Shown) -> Markup {
                                     "line " (line)
                                 } ": "
                             }
-                            (parts::line(&field(found, "message"))) " "
+                            (parts::said(&field(found, "message"))) " "
                             code class="dim" { (field(found, "code")) }
                             @if let Some(help) = found["help"].as_str() {
-                                div class="dim" { (parts::line(help)) }
+                                div class="dim" { (parts::said(help)) }
                             }
                         }
                     }
