@@ -20,7 +20,7 @@ use super::runs::list::{cursor, limit, name};
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::role::Role;
-use crate::error::{Problem, Result};
+use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Path, Query};
 
 /// Deliveries of a page, and those made again at once, at most.
@@ -179,6 +179,23 @@ pub fn channel(app: &App, webhook: &str) -> Result<Name> {
             .hint("/api/v1/webhooks lists them")
     };
     Ok(known.ok_or_else(unknown)?.1)
+}
+
+/// The same, of a webhook that is called.
+///
+/// # Errors
+/// There is none of that name, or it is switched off.
+fn active_channel(app: &App, webhook: &str) -> Result<Name> {
+    let channel = channel(app, webhook)?;
+    let is_active = |document: &Value| document["active"] == true;
+    let mut all = app.control().webhooks().into_iter();
+    match all.any(|(_, known, document)| known == channel && is_active(&document)) {
+        true => Ok(channel),
+        false => {
+            Err(Problem::new(Code::Conflict, format!("the webhook {webhook} is switched off"))
+                .hint("calls are made again once it is `active: true` in moa.yaml"))
+        }
+    }
 }
 
 /// The same, also of a webhook that the settings don't name any more.
@@ -401,7 +418,7 @@ pub async fn made_again(
     webhook: &str,
     named: Option<Vec<String>>,
 ) -> Result<Vec<Redelivered>> {
-    let channel = channel(app, webhook)?;
+    let channel = active_channel(app, webhook)?;
     let views = &*app.reader().views;
     let (mut runs, mut ids): (Vec<RunId>, Vec<(RunId, String)>) = (Vec::new(), Vec::new());
     match named {

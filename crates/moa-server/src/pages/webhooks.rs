@@ -270,7 +270,7 @@ fn delivery(who: &Identity, of: &WebhookItem, one: &DeliveryItem, now: Millis) -
             td class="over" { (run(&one.run)) div class="dim id cut" { (parts::line(&one.id)) } }
             td class="over nowrap" {
                 @if one.superseded { span class="dim" { "made again" } }
-                @else if one.state == "dead" && !of.removed { (redeliver(who, &of.webhook, &one.run)) }
+                @else if one.state == "dead" && of.active && !of.removed { (redeliver(who, &of.webhook, &one.run)) }
             }
         }
     }
@@ -297,7 +297,7 @@ fn buttons(who: &Identity, one: &WebhookItem, dead: u64) -> Markup {
             (button("enable", "Enable", "It is called again, of what happens from now on. What it has \
                 refused is dead until it is redelivered.", false))
         }
-        @if dead > 0 && !one.removed {
+        @if dead > 0 && one.active && !one.removed {
             (button("redeliver", "Redeliver all", "Every dead delivery, the newest 200 at once, is made \
                 again. Its receiver knows each by the same id.", true))
         }

@@ -383,6 +383,11 @@ fn show_dead(found: &[DeadLine], context: &Context) {
 
 fn redeliver(args: RedeliverArgs, layout: &Layout, loaded: &Loaded, context: &Context) -> Result {
     let channel = channel(&args.webhook, loaded)?;
+    if !loaded.project.settings.webhooks.get(&args.webhook).is_some_and(|one| one.active) {
+        let text = format!("the webhook {} is switched off", args.webhook);
+        return Err(Failure::refused(text)
+            .hint("calls are made again once it is `active: true` in moa.yaml"));
+    }
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
         let Some(reader) = wire::open_reader(layout)? else {

@@ -454,6 +454,13 @@ fn what_waits_for_a_webhook_that_is_switched_off_is_dead_until_it_is_made_again(
     };
     let page = api.until("/api/v1/webhooks/billing/deliveries?dead=true", given_up);
     assert_eq!(page["deliveries"][0]["id"], json!(first.id));
+    // While it is off, no call is promised.
+    let refused = project.call(&["webhooks", "redeliver", "billing"]).expect(5);
+    assert!(refused.err.contains("switched off"), "{}", refused.err);
+    api.post("/api/v1/webhooks/billing/redeliver", &json!({})).refused(409, "conflict");
+    assert!(
+        !Browser::new(&project, &node, "operator").page("/webhooks/billing").contains("Redeliver")
+    );
     TAKES.store(true, Ordering::SeqCst);
     project.write("moa.yaml", &on);
     api.until("/api/v1/webhooks", |page| page["webhooks"][0]["active"] == true);
