@@ -189,3 +189,35 @@ fn who_may_not_start_runs_is_offered_no_new_one() {
     let page = operator.page(&format!("/runs/{open}/fork"));
     assert!(page.contains("It has not ended"), "{page}");
 }
+
+#[test]
+fn defaults_that_are_too_large_for_a_form_hold_where_their_fields_are_left_empty() {
+    let large: Vec<u32> = (100_000..160_000).collect();
+    let text = format!(
+        "params:\n  all: {{type: array, default: {large:?}}}\n  note: {{type: string, default: {}}}\n  \
+         small: {{type: integer, default: 7}}\nsteps: [{{id: say, agent: noop, action: done}}]\n\
+         outputs: {{n: 'size(params.all)', note: 'size(params.note)', small: params.small}}\n",
+        "é".repeat(60_000)
+    );
+    let project = Project::with("large", &text);
+    let node = project.up();
+    let operator = Browser::new(&project, &node, "operator");
+    let page = operator.page("/workflows/large");
+    assert_eq!(page.matches("that is too large for a form").count(), 2, "{}", page.len());
+    assert!(!page.contains("100000") && !page.contains("éé"), "{}", page.len());
+    let start = |fields: &str| {
+        let sent = operator.send("/workflows/large", "/workflows/large/start", fields).expect(303);
+        let run = sent.header("location").expect("a run").trim_start_matches("/runs/").to_owned();
+        operator.until(&format!("/runs/{run}"), "succeeded");
+        let path = format!("/api/v1/runs/{run}/document");
+        let had = operator.api.send("GET", &path, &operator.cookie, "").expect(200).json();
+        let params = &had["params"];
+        let all = params["all"].as_array().map(Vec::len);
+        let note = params["note"].as_str().map(|note| note.chars().count());
+        (all, note, params["small"].as_u64())
+    };
+    let usual = start("key=a&p.all=&p.note=&p.small=7");
+    assert_eq!(usual, (Some(60_000), Some(60_000), Some(7)));
+    let other = start("key=b&p.all=%5B1%5D&p.note=&p.small=8");
+    assert_eq!(other, (Some(1), Some(60_000), Some(8)));
+}

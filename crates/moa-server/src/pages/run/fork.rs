@@ -14,18 +14,15 @@ use super::{Shown, document, frame, steps};
 use crate::App;
 use crate::api::runs::get::{of_name, unknown};
 use crate::api::runs::repeat::{Again, Params, begin};
+use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
-use crate::auth::{FORM_BYTES_MAX, Identity};
 use crate::error::Result;
 use crate::extract::{Form, Path, Query};
 use crate::pages::parts;
-use crate::pages::workflows::form::{self, PARAM};
+use crate::pages::workflows::form::{self, PARAM, VALUES_BYTES_MAX};
 
 /// Steps offered.
 const STEPS: usize = 500;
-/// Bytes of the values in the form, as a browser sends them: half of what a form may have, so that
-/// there is room to change them. Values that don't fit stay out of it, and what they were.
-const VALUES_BYTES_MAX: usize = FORM_BYTES_MAX / 2;
 /// The name of a field that names a param which stays what it was.
 const KEPT: &str = "kept";
 

@@ -6,12 +6,16 @@ use moa_core::workflow::{ParamSpec, Plan};
 use serde_json::Value as Json;
 
 use super::Shown;
-use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
+use crate::auth::{FORM_BYTES_MAX, Identity};
 use crate::pages::parts;
 
 /// How the names of params begin in a form: so that no param is taken for a field of ours.
 pub const PARAM: &str = "p.";
+
+/// Bytes of the values in a form, as a browser sends them: half of what a form may have, so that there is
+/// room to change them. Values that don't fit stay out of it.
+pub const VALUES_BYTES_MAX: usize = FORM_BYTES_MAX / 2;
 
 /// What stands where a secret was.
 const MARK: &str = "***";
@@ -26,11 +30,12 @@ pub fn path(workflow: &Name) -> String {
 
 /// The form.
 pub fn form(who: &Identity, plan: &Plan, shown: &Shown) -> Markup {
+    let mut room = VALUES_BYTES_MAX;
     let inside = html! {
         // Sent twice, it starts one run.
         input type="hidden" name="key" value=(random_hex::<12>());
         @if shown.version.is_some() { input type="hidden" name="version" value=(plan.hash); }
-        @for param in &plan.params { (field(param, None)) }
+        @for param in &plan.params { (field_within(param, &mut room)) }
         @if plan.params.is_empty() { p class="dim" { "It takes no params." } }
         div class="field" {
             label for="priority" { "Priority" }
@@ -44,6 +49,25 @@ pub fn form(who: &Identity, plan: &Plan, shown: &Shown) -> Markup {
         button class="button primary" { "Start" }
     };
     parts::form(who, (&path(&plan.workflow), None), None, &inside)
+}
+
+/// The field of a param with its default, as long as there is room. What is left empty is not given, and
+/// so has its default, whether that is shown or not.
+fn field_within(param: &ParamSpec, room: &mut usize) -> Markup {
+    let bytes = param.default.as_ref().map_or(0, |default| sent_bytes(&text(default)));
+    if let Some(left) = room.checked_sub(bytes) {
+        *room = left;
+        return field(param, None);
+    }
+    let bytes = param.default.as_ref().map_or(0, |default| default.to_string().len());
+    let bare = ParamSpec { default: None, required: false, ..param.clone() };
+    html! {
+        (field(&bare, None))
+        p class="dim" {
+            "Left empty, " (parts::line(&param.name)) " is as the workflow says: with "
+            (moa_view::text::bytes(bytes as u64)) " that is too large for a form."
+        }
+    }
 }
 
 /// The field of a param. It holds `given`, as far as something is; the default when nothing is said.
