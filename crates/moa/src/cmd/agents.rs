@@ -251,10 +251,7 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     let known = fleet.get(&spec.id).unwrap_or(&nothing);
     let ui = &context.ui;
     if ui.json {
-        let mut document = document(&spec);
-        document["last_24h"] = json!(known.day);
-        document["instances"] = known.instances.iter().map(instance_document).collect();
-        document["endpoints"] = known.endpoints.iter().map(endpoint_document).collect();
+        let mut document = whole_document(&spec, known);
         document["paused"] = json!(paused);
         document["last_hour"] = json!(activity);
         document["budget"] = json!(BudgetItem::new(&spec, &used, now()));
@@ -308,6 +305,15 @@ fn show(args: ShowArgs, context: &Context) -> Result {
         ui.line(&format!("  {name:<24} {}", text::safe_line(about)));
     }
     Ok(Exit::Ok)
+}
+
+/// An agent with what it does and did.
+fn whole_document(spec: &AgentSpec, known: &AgentNow) -> Json {
+    let mut document = document(spec);
+    document["last_24h"] = json!(known.day);
+    document["instances"] = known.instances.iter().map(instance_document).collect();
+    document["endpoints"] = known.endpoints.iter().map(endpoint_document).collect();
+    document
 }
 
 /// What it does and did, line by line.

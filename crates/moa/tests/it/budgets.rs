@@ -54,6 +54,15 @@ fn waiting(project: &Project) -> (Node, Api, String) {
     (node, api, third)
 }
 
+/// Grants that mean nothing.
+fn refuses_nonsense(project: &Project) {
+    project.call(&["agents", "grant", "writer", "--tokens", "5"]).expect(5);
+    project.call(&["agents", "grant", "writter", "--usd", "5"]).expect(4);
+    project.call(&["agents", "grant", "writer", "--usd", "-1"]).expect(2);
+    project.call(&["agents", "grant", "writer", "--usd", "0"]).expect(2);
+    project.call(&["agents", "grant", "writer"]).expect(2);
+}
+
 #[test]
 fn a_used_up_budget_asks_for_more_and_gets_it() {
     let project = project("{usd: 1, per: month, on_exceed: ask}");
@@ -97,11 +106,7 @@ fn a_used_up_budget_asks_for_more_and_gets_it() {
     api.until(&why, |why| why["steps"][0]["reason"].to_string().contains("1.50 of 1.00 USD"));
     assert_eq!((asked(&project), row(&project)["used"].clone()), (2, json!(1_500_000)));
 
-    project.call(&["agents", "grant", "writer", "--tokens", "5"]).expect(5);
-    project.call(&["agents", "grant", "writter", "--usd", "5"]).expect(4);
-    project.call(&["agents", "grant", "writer", "--usd", "-1"]).expect(2);
-    project.call(&["agents", "grant", "writer", "--usd", "0"]).expect(2);
-    project.call(&["agents", "grant", "writer"]).expect(2);
+    refuses_nonsense(&project);
     project.call(&["agents", "grant", "writer", "--usd", "1.25"]).expect(0);
     api.ended(&third);
     assert_eq!(asked(&project), 3);

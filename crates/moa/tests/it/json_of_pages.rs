@@ -159,6 +159,24 @@ fn the_overview_and_its_json_name_the_same() {
     assert_eq!(shown["hour"]["points"].as_array().map(Vec::len), Some(60), "{shown}");
 }
 
+/// Pages that show what would be done, with where that is as JSON.
+fn previews(drill: &str, broken: &str) -> [(String, String); 2] {
+    [
+        (
+            "/schedules/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10&reprocess=failed\
+             &reverse=true&forgotten=true&at_once=2"
+                .into(),
+            "/api/v1/triggers/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10&reprocess=failed\
+             &reverse=true&forgotten=true&limit=100"
+                .into(),
+        ),
+        (
+            format!("/runs/bulk?act=retry&run={drill}&run={broken}"),
+            format!("/api/v1/runs/bulk?action=retry&runs={drill},{broken}"),
+        ),
+    ]
+}
+
 #[test]
 fn what_a_page_was_asked_for_is_asked_of_the_api_too() {
     let busy = Busy::new();
@@ -207,25 +225,13 @@ fn what_a_page_was_asked_for_is_asked_of_the_api_too() {
             "/schedules/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10".into(),
             "/api/v1/triggers/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10&limit=100".into(),
         ),
-        (
-            "/schedules/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10&reprocess=failed\
-             &reverse=true&forgotten=true&at_once=2"
-                .into(),
-            "/api/v1/triggers/breaks%2F1/backfill?from=2020-01-06&to=2020-01-10&reprocess=failed\
-             &reverse=true&forgotten=true&limit=100"
-                .into(),
-        ),
-        (
-            format!("/runs/bulk?act=retry&run={drill}&run={broken}"),
-            format!("/api/v1/runs/bulk?action=retry&runs={drill},{broken}"),
-        ),
         ("/charts?range=7d".into(), "/api/v1/metrics/history?range=7d".into()),
         (
             "/events?types=run.*&workflow=breaks&before=9".into(),
             "/api/v1/events?types=run.*&workflow=breaks&before=9&limit=200".into(),
         ),
     ];
-    for (page, wanted) in pages {
+    for (page, wanted) in pages.into_iter().chain(previews(drill, broken)) {
         let json = json_of(&browser.page(&page)).expect("it has its JSON");
         assert_eq!(json, wanted, "{page}");
         browser.api.send("GET", &json, &browser.cookie, "").expect(200).json();
