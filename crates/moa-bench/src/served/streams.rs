@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
@@ -35,14 +36,26 @@ struct Phase {
     events: f64,
 }
 
+impl Phase {
+    /// Both as one.
+    fn and(mut self, other: Self) -> Self {
+        self.starts.extend(other.starts);
+        self.starts.sort_by(f64::total_cmp);
+        let [cpu, events] =
+            [(self.cpu, other.cpu), (self.events, other.events)].map(|(a, b)| (a + b) / 2.0);
+        Self { starts: self.starts, cpu, events }
+    }
+}
+
 /// Starts of runs with and without listeners, and what the listeners get.
 pub fn fan_out(options: &Options) -> Result<Figure> {
+    let halves = Halves::take();
     let node = Served::start(options, "b14")?;
     let operators = node.tokens("operator", 1)?;
     let viewers = node.tokens("viewer", 10)?;
     let count = options.size(1000, 100);
     let span = Duration::from_secs(options.size(10, 2));
-    let (runtime, elsewhere) = (runtime()?, elsewhere()?);
+    let (runtime, elsewhere) = (runtime()?, elsewhere(halves.as_ref())?);
     let received = Arc::new(AtomicU64::new(0));
     let (without, with, memory) = runtime.block_on(async {
         phase(&node, &operators[0], Duration::from_secs(1)).await?;
@@ -56,9 +69,12 @@ pub fn fan_out(options: &Options) -> Result<Figure> {
         let with = phase(&node, &operators[0], span).await?;
         let memory = node.resident_bytes()? - before;
         listeners.into_iter().for_each(|listener| listener.abort());
+        elsewhere.shutdown_background();
+        phase(&node, &operators[0], Duration::from_secs(1)).await?;
+        // Again, since disks have better and worse moments.
+        let without = without.and(phase(&node, &operators[0], span).await?);
         anyhow::Ok((without, with, memory))
     })?;
-    elsewhere.shutdown_background();
     node.stop()?;
     let told = received.load(Ordering::Relaxed) as f64 / span.as_secs_f64();
     let mut figure = Figure::new(told, "messages/s", "1,000 × events/s; starts as without");
@@ -107,15 +123,53 @@ async fn events_of_a_run(client: &mut Client, token: &str) -> Result<f64> {
     }
 }
 
-/// Where who listens runs: as if on machines of their own, apart from who starts runs, and with what
-/// the node leaves of this one.
-fn elsewhere() -> Result<Runtime> {
+/// Where who listens runs: apart from who starts runs, with the lowest priority, and on processors
+/// of its own where there are enough.
+fn elsewhere(halves: Option<&Halves>) -> Result<Runtime> {
+    let second = halves.map(|halves| halves.second);
     let mut threads = tokio::runtime::Builder::new_multi_thread();
     // On Linux this is said of the thread that calls it.
-    threads.worker_threads(2).enable_all().on_thread_start(|| {
+    threads.worker_threads(2).enable_all().on_thread_start(move || {
         let _ = rustix::process::setpriority_process(None, LISTENERS_NICE);
+        if let Some(second) = &second {
+            let _ = sched_setaffinity(None, second);
+        }
     });
     Ok(threads.build()?)
+}
+
+/// Has the node and who starts runs on one half of the processors, and leaves the other one to who
+/// listens, as if those were other machines: what is measured is what the node does for them, not what
+/// they do themselves.
+struct Halves {
+    all: CpuSet,
+    second: CpuSet,
+}
+
+impl Halves {
+    /// The processors that this thread may run on, in halves; `None` where there is but one.
+    fn of(all: &CpuSet) -> Option<(CpuSet, CpuSet)> {
+        let mine: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu)).collect();
+        let (mut first, mut second) = (CpuSet::new(), CpuSet::new());
+        let (node, rest) = mine.split_at(mine.len() / 2);
+        node.iter().for_each(|&cpu| first.set(cpu));
+        rest.iter().for_each(|&cpu| second.set(cpu));
+        (!node.is_empty()).then_some((first, second))
+    }
+
+    /// Has this thread, and all that it starts from now on, on the first half.
+    fn take() -> Option<Self> {
+        let all = sched_getaffinity(None).ok()?;
+        let (first, second) = Self::of(&all)?;
+        sched_setaffinity(None, &first).ok()?;
+        Some(Self { all, second })
+    }
+}
+
+impl Drop for Halves {
+    fn drop(&mut self) {
+        let _ = sched_setaffinity(None, &self.all);
+    }
 }
 
 /// A WebSocket that counts what it is told.

@@ -28,8 +28,8 @@ const HELD_BYTES: usize = 256 << 10;
 
 /// An event to send.
 pub struct Told {
-    /// `7.2`.
-    pub id: String,
+    /// Its place among the events, which is its id.
+    pub at: Mark,
     /// Its type, without the prefix `moa.`.
     pub kind: &'static str,
     /// It as a CloudEvent, JSON.
@@ -157,8 +157,8 @@ impl Feed {
                     && self.wanted.has_event(event.kind, event.agent.as_ref(), || event.small())
                 {
                     bytes += event.text.len();
-                    let id = format!("{}.{}", commit.seq, event.index);
-                    part.push(Told { id, kind: event.kind, text: event.text.clone() });
+                    let at = Mark { seq: commit.seq, index: Some(event.index) };
+                    part.push(Told { at, kind: event.kind, text: event.text.clone() });
                 }
             }
             if commit.seq >= self.mark.seq {

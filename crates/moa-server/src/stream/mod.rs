@@ -136,8 +136,8 @@ fn server_sent(
     futures_util::stream::unfold(begin, |(mut feed, mut part)| async move {
         loop {
             if let Some(told) = part.next() {
-                let sent = Sent::default().id(told.id).event(told.kind).data(told.text.as_str());
-                return Some((Ok(sent), (feed, part)));
+                let sent = Sent::default().id(told.at.to_string()).event(told.kind);
+                return Some((Ok(sent.data(told.text.as_str())), (feed, part)));
             }
             part = feed.next().await?.into_iter();
         }
