@@ -39,7 +39,10 @@ pub async fn stream(
         }
         let last = feed.next().await?.pop()?;
         feed.pass();
-        Some((Ok::<_, Infallible>(Event::default().id(last.at.to_string()).data("{}")), (feed, true)))
+        Some((
+            Ok::<_, Infallible>(Event::default().id(last.at.to_string()).data("{}")),
+            (feed, true),
+        ))
     });
     Ok(Sse::new(said).keep_alive(KeepAlive::new().interval(BEAT)).into_response())
 }
