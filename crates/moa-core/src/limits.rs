@@ -110,7 +110,7 @@ pub const USAGE_USD_MAX: u64 = 1_000_000_000_000_000;
 /// The same for tokens.
 pub const USAGE_TOKENS_MAX: u64 = 1_000_000_000_000_000;
 /// Bytes of what an attempt says that it has spent.
-pub const USAGE_BYTES_MAX: usize = 64 << 10;
+pub const USAGE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one cron expression.
 pub const CRON_BYTES_MAX: usize = 256;
 /// Schedules of one workflow.

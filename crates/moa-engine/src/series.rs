@@ -122,6 +122,9 @@ pub struct AgentPart {
     /// The same of all of them together, in microseconds.
     #[serde(default)]
     pub took_us: u64,
+    /// How many attempts that is of: samples of an older moa have none.
+    #[serde(default)]
+    pub timed: u64,
 }
 
 impl From<&AgentMeter> for AgentPart {
@@ -129,7 +132,8 @@ impl From<&AgentMeter> for AgentPart {
         let mut seconds = Classes::default();
         seconds.add(&meter.seconds.counts);
         let took_us = (meter.seconds.sum * 1e6).round() as u64;
-        Self { executions: meter.executions, errors: meter.errors, seconds, took_us }
+        let (executions, errors, timed) = (meter.executions, meter.errors, meter.executions);
+        Self { executions, errors, seconds, took_us, timed }
     }
 }
 
@@ -140,17 +144,19 @@ impl AgentPart {
         self.errors += other.errors;
         self.seconds.add(&other.seconds.0);
         self.took_us = self.took_us.saturating_add(other.took_us);
+        self.timed = self.timed.saturating_add(other.timed);
     }
 
-    /// The milliseconds that an attempt took on average; `None` = there was none.
+    /// The milliseconds that an attempt took on average; `None` = there was none, or none is known.
     pub fn mean_ms(&self) -> Option<f64> {
-        (self.executions > 0).then(|| self.took_us as f64 / 1e3 / self.executions as f64)
+        (self.timed > 0).then(|| self.took_us as f64 / 1e3 / self.timed as f64)
     }
 
     /// The seconds that the slowest took at most; of one beyond all classes, at least.
     pub fn slowest(&self) -> Option<f64> {
         let class = self.seconds.0.iter().rposition(|count| *count > 0)?;
-        ATTEMPT_SECONDS.get(class).or(ATTEMPT_SECONDS.last()).copied()
+        let bound = ATTEMPT_SECONDS.get(class).or(ATTEMPT_SECONDS.last()).copied()?;
+        Some(bound.max(self.mean_ms().unwrap_or_default() / 1e3))
     }
 
     /// The seconds that this share of the attempts took at most, about.

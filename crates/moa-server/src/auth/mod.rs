@@ -290,13 +290,15 @@ impl Auth {
     /// Who asks for a link: what it opens ends with what they came with.
     ///
     /// # Errors
-    /// They ask too often, or are nobody any more.
+    /// They ask too often, are nobody any more, or came with a JWT: what a session of it makes could
+    /// not end with it, since nothing here knows it.
     pub fn maker_of_link(&self, who: &Identity) -> Result<links::Maker> {
+        if matches!(who.via, Via::Jwt { .. }) {
+            let problem = Problem::new(Code::Forbidden, "a JWT signs no browser in");
+            return Err(problem.hint("make a token with it, and ask for a link with that"));
+        }
         self.sign_in_place(&who.id)?;
-        let (until, of) = match who.via {
-            Via::Jwt { until } => (Some(until), None),
-            Via::Token | Via::Session { .. } => self.end_of(&who.id)?,
-        };
+        let (until, of) = self.end_of(&who.id)?;
         let scopes = who.scopes.list().map(<[Scope]>::to_vec).unwrap_or_default();
         Ok(links::Maker { id: who.id.clone(), name: who.name.clone(), scopes, of, until })
     }

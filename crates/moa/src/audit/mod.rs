@@ -103,10 +103,13 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         Request::Agent { agent, paused: None } => Deed::new("agent.resume", agent.as_str()),
         Request::Grant { agent, more } => {
             let state = views.limits().await?.into_iter().find(|row| row.agent == *agent);
-            let before = state.and_then(|row| row.state.budget).map(|budget| budget.granted);
+            // Of the window that it says: that may be over, and all of this one is left then.
+            let before = state.and_then(|row| row.state.budget).map(
+                |budget| json!({"since": budget.window.to_string(), "granted": budget.granted}),
+            );
             Deed::new("agent.grant", agent.as_str())
                 .asked(json!(more))
-                .before(json!({"granted": before.unwrap_or_default()}))
+                .before(before.unwrap_or_default())
         }
         Request::Delete { workflow, keep_open_runs } => {
             let asked = json!({"keep_open_runs": keep_open_runs});

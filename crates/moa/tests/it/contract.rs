@@ -552,7 +552,7 @@ fn agents_and_events(c: &mut Contract) {
         let done = c.call("POST", &path, &["shell"], None).expect(200).json();
         assert_eq!(done["state"], if change == "resume" { "active" } else { "paused" });
     }
-    let new = json!({"agent": "writer", "definition": {"shell": "true", "budget": {"usd": 1}}});
+    let new = json!({"agent": "writer", "definition": {"shell": "true", "budget": {"usd": 1, "per": "month"}}});
     c.call("POST", "/api/v1/agents", &[], Some(new)).expect(201);
     let (path, more) = ("/api/v1/agents/{agent}/grant", json!({"usd": 0.5}));
     let granted = c.call("POST", path, &["writer"], Some(more)).expect(200).json();
