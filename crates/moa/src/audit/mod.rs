@@ -11,6 +11,7 @@ use std::fs;
 use std::sync::Arc;
 
 use moa_core::ids::Name;
+use moa_core::limit::BudgetUsed;
 use moa_core::trigger::TriggerCommand;
 use moa_engine::audit::{Actor, Audit, Came, Deed, Options, Writing};
 use moa_engine::handle::{Change, ForkFrom, Started};
@@ -101,16 +102,9 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
             Deed::new("agent.pause", agent.as_str()).asked(json!({"reason": paused.reason}))
         }
         Request::Agent { agent, paused: None } => Deed::new("agent.resume", agent.as_str()),
-        Request::Grant { agent, more } => {
-            let state = views.limits().await?.into_iter().find(|row| row.agent == *agent);
-            // Of the window that it says: that may be over, and all of this one is left then.
-            let before = state.and_then(|row| row.state.budget).map(
-                |budget| json!({"since": budget.window.to_string(), "granted": budget.granted}),
-            );
-            Deed::new("agent.grant", agent.as_str())
-                .asked(json!(more))
-                .before(before.unwrap_or_default())
-        }
+        Request::Grant { agent, more } => Deed::new("agent.grant", agent.as_str())
+            .asked(json!(more))
+            .before(granted(views, agent).await?),
         Request::Delete { workflow, keep_open_runs } => {
             let asked = json!({"keep_open_runs": keep_open_runs});
             Deed::new("workflow.delete", workflow.as_str()).asked(asked)
@@ -134,6 +128,15 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         }
         Request::RotateKey => Deed::new("secret.rotate_key", ""),
     }))
+}
+
+/// What was granted of an agent's budget in the window that it says: that may be over, and all of this
+/// one is left then.
+async fn granted(views: &dyn Views, agent: &Name) -> Result<Json> {
+    let state = views.limits().await?.into_iter().find(|row| row.agent == *agent);
+    let budget = state.and_then(|row| row.state.budget);
+    let of = |used: BudgetUsed| json!({"since": used.window.to_string(), "granted": used.granted});
+    Ok(budget.map(of).unwrap_or_default())
 }
 
 /// An event of people.
