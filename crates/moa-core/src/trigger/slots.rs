@@ -202,7 +202,8 @@ impl Tx<'_, '_> {
     ) {
         let (first, last) = self.bounds(from, to, outcome);
         let mut occurrence = self.range(first, last, count, outcome, reason);
-        occurrence.key = format!("{}..{}", key(from), key(to));
+        // Those on days that count and the others are found in the same range.
+        occurrence.key = format!("{}..{}.{}", key(from), key(to), outcome.as_str());
         self.count_many(outcome, count);
         self.remember(&occurrence);
         self.trigger.state.streak = None;

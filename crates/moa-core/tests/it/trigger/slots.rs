@@ -64,6 +64,11 @@ fn a_range_of_days_that_do_not_count_goes_from_slot_to_slot() {
     let shown = (off.at.to_string(), off.last.map(|last| last.to_string()), off.count);
     let last = Some("2027-01-24T23:50:00.000Z".to_owned());
     assert_eq!(shown, ("2027-01-16T00:00:00.000Z".into(), last, 4 * 144));
+    // Those on days that count were missed in the same range, and have a record of their own.
+    let missed = bench.records.values().filter(|o| o.outcome == Outcome::Missed);
+    let (made, count) = (4 * 144 + 1, missed.map(|o| o.count).sum::<u64>());
+    let all = bench.now.since(START).0 / 600_000;
+    assert_eq!(count, all - made, "{}", bench.lines());
 }
 
 #[test]
