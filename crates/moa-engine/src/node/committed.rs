@@ -162,7 +162,7 @@ impl Node {
                 && let Some(spec) = self.agents.get(&task.agent)
                 && counted(&self.limits, &task.agent)
             {
-                self.limits.give_back(spec, &task.action, task.leased_at);
+                self.limits.give_back(spec, task.run, &task.action, task.leased_at);
             }
         }
     }

@@ -72,7 +72,7 @@ struct Used {
 }
 
 enum Change {
-    Take { action: String, at: Millis },
+    Take { run: RunId, action: String, at: Millis },
     GiveBack { action: String, at: Millis },
     Settle { health: Health, after: Option<Span>, at: Millis },
     Spend { attempt: u64, usage: Usage, at: Millis },
@@ -82,7 +82,7 @@ enum Change {
 impl Used {
     fn apply(&mut self, spec: &AgentSpec, change: Change) {
         match &change {
-            Change::Take { action, at } => self.state.take(&spec.limits, action, *at),
+            Change::Take { action, at, .. } => self.state.take(&spec.limits, action, *at),
             Change::GiveBack { action, at } => self.state.give_back(&spec.limits, action, *at),
             Change::Settle { health, after, at } => {
                 if !self.state.settle(&spec.limits, *health, *after, *at) {
@@ -106,13 +106,30 @@ impl Limits {
         }
         let used = self.used.entry(spec.id.clone()).or_default();
         used.runs.push(run);
-        used.apply(spec, Change::Take { action: action.to_owned(), at });
+        used.apply(spec, Change::Take { run, action: action.to_owned(), at });
     }
 
-    /// Takes back that an attempt was counted `at` an instant: it was gathered, but never starts.
-    pub fn give_back(&mut self, spec: &AgentSpec, action: &str, at: Millis) {
-        if let Some(used) = self.used.get_mut(&spec.id).filter(|_| !spec.limits.is_empty()) {
-            used.apply(spec, Change::GiveBack { action: action.to_owned(), at });
+    /// Takes back that an attempt of a run was counted `at` an instant: it was gathered, but never
+    /// starts.
+    pub fn give_back(&mut self, spec: &AgentSpec, run: RunId, action: &str, at: Millis) {
+        let Some(used) = self.used.get_mut(&spec.id).filter(|_| !spec.limits.is_empty()) else {
+            return;
+        };
+        let takes = |change: &Change| match change {
+            Change::Take { run: of, action: asked, at: when } => {
+                (*of, asked.as_str(), *when) == (run, action, at)
+            }
+            _ => false,
+        };
+        let Some(taken) = used.changes.iter().position(takes) else {
+            return used.apply(spec, Change::GiveBack { action: action.to_owned(), at });
+        };
+        // No row has it. Made again on one that another node has changed meanwhile, the two would not be
+        // nothing: a breaker that has opened since would be closed by them.
+        used.changes.remove(taken);
+        used.state.give_back(&spec.limits, action, at);
+        if let Some(place) = used.runs.iter().position(|of| *of == run) {
+            used.runs.remove(place);
         }
     }
 

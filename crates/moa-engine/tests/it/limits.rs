@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use moa_core::agent::AgentSpec;
-use moa_core::limit::{LimitState, Usage};
+use moa_core::limit::{Health, LimitState, Usage};
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::time::{Millis, Span};
-use moa_engine::handle::Started;
+use moa_engine::handle::{Change, Started};
 use moa_engine::node::{Answer, Command};
 use moa_engine::virtual_time::{Mock, World};
 use moa_ports::agent::{Completion, Task};
@@ -259,4 +259,41 @@ fn what_has_no_row_yet_is_counted_once() {
     hand.perform(load);
     hand.settle();
     assert_eq!((hand.started.len(), counted(&hand)), (2, 1));
+}
+
+/// Two tasks of a run are leased, one in the batch in flight, one in the next, and another node came before
+/// with the run and with the row. The second one was taken and given back before it was in any row: on the row
+/// that is loaded, where the breaker has opened meanwhile, that is nothing.
+#[test]
+fn what_never_started_does_not_close_a_breaker_that_another_node_opened() {
+    let text = "
+mode: graph
+steps:
+  - {id: one, agent: a, action: x}
+  - {id: go, wait_for: {signal: go}}
+  - {id: two, agent: a, action: x, depends_on: [go]}
+";
+    let limits = json!({"breaker": {"failures": 1, "open_for": 30_000, "open_for_max": 30_000}});
+    let spec = limited(limits.clone());
+    let mut hand = hand_with(limits, Hand::shared(&[ONE, ("two", text)]));
+    hand.node.registered(hand.now, hand.now.after(Span::minutes(60)));
+    hand.node.start(hand.now, 1, build::run(1), request("two", json!({})));
+    let first = hand.up_to(|command| matches!(command, Command::Commit(_)));
+    let go = Change::Signal { name: "go".into(), key: None, payload: json!({}) };
+    hand.node.change(hand.now, 2, build::run(1), go);
+    assert!(!hand.step(), "a batch is in flight");
+    assert_eq!(hand.slots_taken(), 2);
+    let mut state = LimitState::default();
+    state.settle(&spec.limits, Health::Bad, None, START);
+    let limits = vec![LimitWrite { agent: name("a"), expected: 0, state, runs: Vec::new() }];
+    let created = build::create(build::row(build::run(1)));
+    hand.commit(Batch { limits, ..build::batch(vec![created]) });
+    hand.perform(first);
+    hand.node.start(hand.now, 3, build::run(2), request("well", json!({})));
+    hand.settle();
+    assert_eq!(hand.started, [], "the breaker is open");
+    hand.now = hand.now.after(Span::seconds(30));
+    hand.node.wake(hand.now);
+    hand.settle();
+    assert_eq!(hand.started, [build::run(2)]);
 }
