@@ -80,6 +80,15 @@ enum Change {
 }
 
 impl Used {
+    /// Stands as the row does. Attempts that were leased by what was known before must not pass for
+    /// leased by it: the version stays behind, so that they are refused should the row have changed.
+    fn take_over(&mut self, version: u64, state: LimitState) {
+        self.state = state;
+        if !self.changes.iter().any(|change| matches!(change, Change::Take { .. })) {
+            self.version = version;
+        }
+    }
+
     fn apply(&mut self, spec: &AgentSpec, change: Change) {
         match &change {
             Change::Take { action, at, .. } => self.state.take(&spec.limits, action, *at),
@@ -306,11 +315,10 @@ impl Limits {
     fn place(&mut self, agents: &BTreeMap<Name, Arc<AgentSpec>>, rows: Vec<LimitRow>, now: Millis) {
         // What has no row yet is not ahead of one either: its changes are applied again below.
         for used in self.used.values_mut() {
-            (used.version, used.state) = (0, LimitState::default());
+            used.take_over(0, LimitState::default());
         }
         for row in rows {
-            let used = self.used.entry(row.agent).or_default();
-            (used.version, used.state) = (row.version, row.state);
+            self.used.entry(row.agent).or_default().take_over(row.version, row.state);
         }
         for (agent, used) in &mut self.used {
             let Some(spec) = agents.get(agent) else { continue };

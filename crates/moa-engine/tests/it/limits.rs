@@ -297,3 +297,45 @@ steps:
     hand.settle();
     assert_eq!(hand.started, [build::run(2)]);
 }
+
+/// A row of an agent as another node writes it, from the version `expected`.
+fn writes(agent: &str, expected: u64, state: LimitState) -> LimitWrite {
+    LimitWrite { agent: name(agent), expected, state, runs: Vec::new() }
+}
+
+/// An attempt was leased after the batch in flight was made, and its own batch had to wait for rows, because
+/// something was spent: another node has used the rate up meanwhile, and it does not start.
+#[test]
+fn a_lease_that_waited_for_rows_is_judged_by_them() {
+    let rate = limited(json!({"rates": [{"count": 1, "span": 3_600_000}]}));
+    let budget = limited(json!({"budget": {"usd": "100", "per": "day"}}));
+    let other = AgentSpec { id: name("b"), ..budget };
+    let mut hand = Hand::shared(&[ONE, ("other", "steps: [{id: one, agent: b, action: x}]")]);
+    hand.agents = agents([rate.clone(), other.clone()]);
+    hand.restart();
+    hand.node.registered(hand.now, hand.now.after(Span::minutes(60)));
+    hand.settle();
+    hand.node.start(hand.now, 1, build::run(1), request("other", json!({})));
+    hand.settle();
+    hand.node.start(hand.now, 2, build::run(2), request("other", json!({})));
+    let first = hand.up_to(|command| matches!(command, Command::Commit(_)));
+    hand.node.start(hand.now, 3, build::run(3), request("well", json!({})));
+    let (run, inst, attempt) = hand.running.remove(0);
+    let usage = Usage { tokens: 5, ..Usage::NONE };
+    let end = Completion { run, inst, attempt, outcome: ok(json!({})), usage };
+    hand.node.completed(hand.now, end);
+    assert!(!hand.step(), "a batch is in flight");
+    let mut used = LimitState::default();
+    used.take(&rate.limits, "x", START);
+    let limits = vec![writes("a", 0, used), writes("b", 1, LimitState::default())];
+    let written = hand.commit(Batch { limits, ..build::batch(Vec::new()) });
+    assert_eq!(written.limits_refused, []);
+    hand.perform(first);
+    hand.settle();
+    assert_eq!(hand.started, [1, 2].map(build::run), "the rate is used up");
+    hand.now = START.after(Span::minutes(60));
+    hand.node.registered(hand.now, hand.now.after(Span::minutes(60)));
+    hand.node.wake(hand.now);
+    hand.settle();
+    assert_eq!(hand.started, [1, 2, 3].map(build::run));
+}
