@@ -277,7 +277,10 @@ impl World {
             Command::AskDue(ask) => self.call(p, Request::Due(ask)),
             Command::Resolve(which) => self.call(p, Request::Resolve(which)),
             Command::Reply(token, answer) => self.replied(p, token, answer),
-            Command::Start(task) => self.start(p, task),
+            Command::Start(task) => {
+                self.last_start = self.now;
+                self.start(p, task);
+            }
             Command::Stop { run, inst, attempt, release } => {
                 self.ask_to_stop((run, inst, attempt), release);
             }

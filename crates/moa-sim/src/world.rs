@@ -36,7 +36,8 @@ const BEGIN: i64 = 1_800_000_000_000;
 const IDLE_EVENTS_MAX: u64 = 60_000;
 /// Events after the faults have stopped in which everything must end.
 const CALM_EVENTS_MAX: u64 = 2_000_000;
-/// Time after the faults have stopped in which everything must end.
+/// Time after the faults have stopped in which everything must end, or some attempt start: where an agent
+/// may spend little in an hour, what has piled up for it takes days, and each attempt gets it on.
 const CALM_TIME_MAX: i64 = 24 * 3_600_000;
 
 /// What to simulate.
@@ -145,6 +146,8 @@ pub(crate) struct World {
     pub clocks_apart: bool,
     /// When faults and users stopped, once they have.
     pub calm_since: Option<(i64, u64)>,
+    /// When an attempt was started last.
+    pub last_start: i64,
     /// Whether the work of some runs may have piled up because nodes left them alone.
     pub piled_up: bool,
     pub over: bool,
@@ -205,6 +208,7 @@ impl World {
             specs: Vec::new(),
             clocks_apart: false,
             calm_since: None,
+            last_start: 0,
             piled_up: false,
             over: false,
             events: 0,
@@ -299,7 +303,7 @@ impl World {
                 None if self.events.is_multiple_of(128) => self.look(),
                 None => {}
                 Some((time, count)) => {
-                    let late = self.now - time > CALM_TIME_MAX;
+                    let late = self.now - time.max(self.last_start) > CALM_TIME_MAX;
                     let idle = self.events - count.max(self.written) > IDLE_EVENTS_MAX;
                     if late || idle || self.events - count > CALM_EVENTS_MAX {
                         self.never_over();
