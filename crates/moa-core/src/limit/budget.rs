@@ -14,8 +14,8 @@ use super::usage::{Usage, Usd};
 
 /// How far a node's clock may be behind the one that a window was begun by.
 const CLOCKS_APART_MAX_MS: u64 = 60_000;
-/// Attempts that are known by name.
-const ATTEMPTS_KEPT_MAX: usize = 128;
+/// Attempts that are known by name although nobody here knows whether they may be counted again.
+const ATTEMPTS_KEPT_MAX: usize = 1024;
 /// Grants that are known by name.
 const GRANTS_KEPT_MAX: usize = 16;
 
@@ -74,8 +74,8 @@ pub struct BudgetUsed {
     /// What people have granted for it beyond the agent's file.
     #[serde(skip_serializing_if = "Usage::is_nothing")]
     pub granted: Usage,
-    /// By which names the newest of those attempts are known: the same name is the same attempt, whose end
-    /// may have to be written again after this was.
+    /// By which names those of the attempts are known whose end may have to be written again after this
+    /// was: the same name is the same attempt.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub counted: Vec<u64>,
     /// By which names the newest grants are known: the same name is the same grant.
@@ -91,6 +91,21 @@ fn keep<T: PartialEq>(names: &mut Vec<T>, name: T, most: usize) -> bool {
     names.push(name);
     names.drain(..names.len().saturating_sub(most));
     true
+}
+
+impl BudgetUsed {
+    /// Forgets the names of attempts that are `over`, which nobody counts again; and the oldest of too many
+    /// that are not `own`: a node that died has left them.
+    pub fn forget(&mut self, over: impl Fn(&u64) -> bool, own: impl Fn(&u64) -> bool) {
+        self.counted.retain(|name| !over(name));
+        let others = self.counted.iter().filter(|name| !own(name)).count();
+        let mut surplus = others.saturating_sub(ATTEMPTS_KEPT_MAX);
+        self.counted.retain(|name| {
+            let goes = surplus > 0 && !own(name);
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
 }
 
 /// What a budget counts.
@@ -211,7 +226,7 @@ impl Budget {
     }
 
     pub(super) fn spend(&self, used: &mut BudgetUsed, attempt: u64, usage: Usage, now: Millis) {
-        if !keep(&mut used.counted, attempt, ATTEMPTS_KEPT_MAX) {
+        if !keep(&mut used.counted, attempt, usize::MAX) {
             return;
         }
         self.turn(used, now);
@@ -305,7 +320,18 @@ mod tests {
         budget.spend(&mut used, 71, usd(1), day(101));
         budget.spend(&mut used, 70, usd(8), day(101));
         assert_eq!(used.spent, usd(1));
-        (0..1000).for_each(|n| budget.spend(&mut used, 1000 + n, usd(1), day(101)));
-        assert_eq!((used.spent, used.counted.len()), (usd(1001), ATTEMPTS_KEPT_MAX));
+        (0..5000).for_each(|n| budget.spend(&mut used, 1000 + n, usd(1), day(101)));
+        (0..5000).for_each(|n| budget.spend(&mut used, 1000 + n, usd(1), day(101)));
+        assert_eq!(used.spent, usd(5001), "however many are open");
+    }
+
+    #[test]
+    fn names_are_forgotten_when_nobody_counts_them_again() {
+        let mut used = BudgetUsed { counted: (0..3000).collect(), ..BudgetUsed::default() };
+        used.forget(|name| name % 2 == 0, |name| *name < 500);
+        let own = used.counted.iter().filter(|name| **name < 500).count();
+        assert_eq!((own, used.counted.len()), (250, 250 + ATTEMPTS_KEPT_MAX));
+        assert!(used.counted.iter().all(|name| name % 2 == 1), "the others are over");
+        assert_eq!((used.counted[0], used.counted.last()), (1, Some(&2999)), "the oldest go first");
     }
 }

@@ -77,6 +77,9 @@ impl Node {
             self.out.push_back(Command::Publish(committed));
         }
         self.decide(id);
+        for (inst, attempt) in pending.inputs.iter().filter_map(Queued::ended) {
+            self.limits.ended(id, inst, attempt);
+        }
         for after in pending.after {
             self.perform(now, id, after);
         }

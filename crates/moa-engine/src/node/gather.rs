@@ -267,8 +267,11 @@ impl Node {
             }
             Source::Own => {
                 let Some(Entry::Live(live)) = self.runs.get_mut(&id) else { return };
-                if let Some(part) = live.pending.as_mut().or(live.in_flight.as_mut()) {
-                    part.inputs.push(Queued::Input { input, source });
+                let queued = Queued::Input { input, source };
+                match (live.pending.as_mut().or(live.in_flight.as_mut()), queued.ended()) {
+                    (Some(part), _) => part.inputs.push(queued),
+                    (None, Some((inst, attempt))) => self.limits.ended(id, inst, attempt),
+                    (None, None) => {}
                 }
             }
         }
@@ -299,6 +302,9 @@ impl Node {
 
     /// Refuses something without touching a run.
     pub(super) fn refuse(&mut self, id: RunId, queued: Queued, reason: &str) {
+        if let Some((inst, attempt)) = queued.ended() {
+            self.limits.ended(id, inst, attempt);
+        }
         let error = Error::Rejected { reason: reason.to_owned() };
         match queued {
             Queued::Input { source: Source::Request { token, .. }, .. } => {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
 use moa_core::event::InstIx;
-use moa_core::ids::{Name, RunId, mix};
+use moa_core::ids::{Name, RunId};
 use moa_core::limit::{Health, LimitState, Reason, Usage, Verdict};
 use moa_core::machine::{Input, Outcome};
 use moa_core::step::{ErrorKind, StepError};
@@ -24,6 +24,7 @@ use moa_ports::store;
 
 use crate::handle::Error;
 
+use super::names::{self, Names};
 use super::quarantine::guarded;
 use super::queue::Place;
 use super::{Answer, Command, Entry, Node, Token};
@@ -43,6 +44,9 @@ pub(super) struct Limits {
     in_flight: Vec<Name>,
     /// What people have granted in it.
     granting: Vec<(Name, Grant)>,
+    /// What attempts have spent in it: the attempt's name, and how much.
+    spending: Vec<(Name, u64, Usage)>,
+    names: Names,
     /// Agents whose rows the last batch left unwritten.
     refused: Vec<Name>,
 }
@@ -87,6 +91,15 @@ impl Used {
         if !self.changes.iter().any(|change| matches!(change, Change::Take { .. })) {
             self.version = version;
         }
+    }
+
+    /// What is counted of attempts that have spent something, by their names.
+    fn spending(&self) -> Vec<(u64, Usage)> {
+        let spends = self.changes.iter().filter_map(|change| match change {
+            Change::Spend { attempt, usage, .. } => Some((*attempt, *usage)),
+            _ => None,
+        });
+        spends.collect()
     }
 
     fn apply(&mut self, spec: &AgentSpec, change: Change) {
@@ -158,9 +171,14 @@ impl Limits {
         let used = self.used.entry(spec.id.clone()).or_default();
         used.spent |= with.is_some();
         used.runs.extend(with);
-        let place = u64::from(inst) << 32 | u64::from(attempt);
-        let attempt = mix(mix(run.0 as u64 ^ mix((run.0 >> 64) as u64)) ^ mix(place));
+        let attempt = names::name(run, inst, attempt);
+        self.names.counts(attempt);
         used.apply(spec, Change::Spend { attempt, usage, at });
+    }
+
+    /// The end of an attempt is durable, or no run takes it: nobody counts again what it has spent.
+    pub fn ended(&mut self, run: RunId, inst: InstIx, attempt: u32) {
+        self.names.ends(names::name(run, inst, attempt));
     }
 
     fn grant(&mut self, spec: &AgentSpec, grant: Grant, at: Millis) {
@@ -254,6 +272,10 @@ impl Limits {
             if used.changes.is_empty() || (!self.loaded && used.runs.is_empty()) {
                 continue;
             }
+            let counts = used.spending();
+            self.names.forget(&mut used.state, &counts.iter().map(|spend| spend.0).collect());
+            self.spending
+                .extend(counts.into_iter().map(|(name, usage)| (agent.clone(), name, usage)));
             used.changes.clear();
             used.spent = false;
             let runs = std::mem::take(&mut used.runs);
@@ -267,8 +289,8 @@ impl Limits {
 
     /// The batch was written, but for what was `refused`. Then nobody knows which rows were not, and
     /// what has been gathered since must not pass for made from what another node has written: the
-    /// versions stay behind until the rows are loaded again. Grants that were not written are made
-    /// again then; answers who made the others.
+    /// versions stay behind until the rows are loaded again. What was spent or granted and not written
+    /// is counted again then; answers who made the other grants.
     pub fn written(&mut self, refused: Vec<Name>, now: Millis) -> Vec<Token> {
         for agent in std::mem::take(&mut self.in_flight) {
             if let Some(used) = self.used.get_mut(&agent).filter(|_| refused.is_empty()) {
@@ -282,6 +304,12 @@ impl Limits {
                 false => granted.push(grant.token),
             }
         }
+        for (agent, attempt, usage) in std::mem::take(&mut self.spending) {
+            if refused.contains(&agent) {
+                self.spend_again(agent, attempt, usage, now);
+            }
+        }
+        self.names.written(refused.is_empty());
         self.loaded &= refused.is_empty();
         self.refused = refused;
         granted
@@ -293,14 +321,27 @@ impl Limits {
         used.grants.push(grant);
     }
 
-    /// Nobody knows what was written, and everything that was gathered is forgotten. What people have
-    /// granted is granted again once rows are loaded if it may have been written; answers who has granted what
-    /// was not.
+    fn spend_again(&mut self, agent: Name, attempt: u64, usage: Usage, at: Millis) {
+        let used = self.used.entry(agent).or_default();
+        used.changes.push(Change::Spend { attempt, usage, at });
+    }
+
+    /// Nobody knows what was written, and everything that was gathered is forgotten, but for what was
+    /// spent: the end of that attempt may be in no run. What people have granted is granted again once
+    /// rows are loaded if it may have been written; answers who has granted what was not.
     pub fn forget(&mut self, unknown: bool, now: Millis) -> Vec<Token> {
         let granting = std::mem::take(&mut self.granting);
         let gathered = self.used.values().flat_map(|used| &used.grants);
         let mut refused: Vec<Token> = gathered.map(|grant| grant.token).collect();
-        self.used.clear();
+        let mut spent = std::mem::take(&mut self.spending);
+        for (agent, used) in std::mem::take(&mut self.used) {
+            let gathered = used.spending().into_iter();
+            spent.extend(gathered.map(|(name, usage)| (agent.clone(), name, usage)));
+        }
+        for (agent, attempt, usage) in spent {
+            self.spend_again(agent, attempt, usage, now);
+        }
+        self.names.written(false);
         self.in_flight.clear();
         self.loaded = false;
         for (agent, grant) in granting {
@@ -326,6 +367,11 @@ impl Limits {
                 used.apply(spec, change.again(now));
             }
         }
+        let known = |used: &Used| {
+            let counted = used.state.budget.as_ref().map(|budget| budget.counted.clone());
+            counted.unwrap_or_default()
+        };
+        self.names.loaded(&self.used.values().flat_map(known).collect());
         self.loaded = true;
     }
 }

@@ -17,6 +17,7 @@ mod due;
 mod gather;
 mod hash;
 mod limits;
+mod names;
 mod quarantine;
 mod queue;
 mod scope;

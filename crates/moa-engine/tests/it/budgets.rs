@@ -2,13 +2,13 @@
 
 use moa_core::agent::AgentSpec;
 use moa_core::event::Event;
-use moa_core::ids::RunId;
+use moa_core::ids::{NodeId, RunId};
 use moa_core::limit::{BudgetUsed, LimitState, Usage, Usd};
 use moa_core::run::RunStatus;
 use moa_core::step::ErrorKind;
 use moa_core::time::Span;
 use moa_engine::handle::{Change, Error as HandleError};
-use moa_engine::node::{Answer, Command};
+use moa_engine::node::{Answer, Command, Node};
 use moa_engine::virtual_time::{Mock, World};
 use moa_ports::agent::{Completion, Task};
 use moa_ports::limit::LimitWrite;
@@ -252,6 +252,88 @@ fn what_was_spent_for_a_terminated_run_is_counted_once() {
     hand.settle();
     hand.node.completed(hand.now, end);
     assert_eq!(settled(hand), (usd(5), Usage::NONE));
+}
+
+/// It is written with the next try when just that batch is not, or nobody knows; or when another node has
+/// written the row meanwhile.
+#[test]
+fn what_was_spent_for_a_terminated_run_outlives_a_batch_that_fails() {
+    let unknown = || Error::Unknown("nobody knows".into());
+    let full = || Error::Unavailable("the disk is full".into());
+    let cases =
+        [(true, Some(unknown())), (false, Some(unknown())), (false, Some(full())), (false, None)];
+    for (written, error) in cases {
+        let shown = format!("{written} {error:?}");
+        let mut hand = running(error.is_none());
+        let (run, end) = (hand.running[0].0, end(&hand));
+        hand.node.change(hand.now, 7, run, Change::Terminate { reason: "enough".into() });
+        hand.settle();
+        hand.node.completed(hand.now, end.clone());
+        let Command::Commit(batch) = hand.up_to(is_commit) else { unreachable!() };
+        match error {
+            Some(error) => {
+                if written {
+                    hand.commit(batch);
+                }
+                hand.node.committed(hand.now, Err(error));
+            }
+            None => {
+                let row = answer(|reply| hand.store.limits(reply)).expect("it is read").remove(0);
+                let (agent, expected, state) = (row.agent, row.version, row.state);
+                let limits = vec![LimitWrite { agent, expected, state, runs: Vec::new() }];
+                hand.commit(Batch { limits, ..build::batch(Vec::new()) });
+                hand.perform(Command::Commit(batch));
+            }
+        }
+        hand.node.completed(hand.now, end);
+        assert_eq!(settled(hand), (usd(5), Usage::NONE), "{shown}");
+    }
+    // Nor is it lost when it had not even been in a batch.
+    let mut hand = running(false);
+    let (run, end) = (hand.running[0].0, end(&hand));
+    hand.node.change(hand.now, 7, run, Change::Terminate { reason: "enough".into() });
+    hand.settle();
+    hand.node.start(hand.now, 8, build::run(8), request("well", json!({})));
+    hand.up_to(is_commit);
+    hand.node.completed(hand.now, end);
+    hand.node.committed(hand.now, Err(full()));
+    assert_eq!(settled(hand), (usd(5), Usage::NONE));
+}
+
+/// A batch counts more attempts than a row has names for at other times, and the commit of the first is refused.
+#[test]
+fn an_attempt_among_hundreds_is_counted_once() {
+    const MANY: u64 = 300;
+    let mut hand = hand(Hand::shared(&[ONE]), json!({"tokens": 1_000_000, "per": "day"}));
+    let mut spec = budgeted(json!({"usd": "100000", "per": "day"}));
+    spec.concurrency = None;
+    hand.node = Node::new(NodeId(50), agents([spec]), schemas(), 400, false);
+    hand.node.registered(START, START.after(Span::minutes(60)));
+    hand.settle();
+    for n in 1..=MANY {
+        hand.node.start(hand.now, n, build::run(n), request("well", json!({})));
+    }
+    hand.settle();
+    assert_eq!(hand.running.len(), MANY as usize);
+    for (run, inst, attempt) in hand.running.clone() {
+        let (outcome, usage) = (ok(json!({})), usd(5));
+        hand.node.completed(hand.now, Completion { run, inst, attempt, outcome, usage });
+    }
+    let Command::Commit(mut batch) = hand.up_to(is_commit) else { unreachable!() };
+    assert_eq!(batch.commits.len(), MANY as usize);
+    let change = batch.commits.remove(0);
+    let other = build::silent(change.run, change.expected);
+    let other = Commit { events: vec![Event::TimePassed { at: START }], ..other };
+    hand.commit(build::batch(vec![other]));
+    batch.commits.insert(0, change);
+    hand.perform(Command::Commit(batch));
+    hand.settle();
+    assert_eq!(spent(&hand), (usd(5 * MANY), usd(5 * MANY)));
+    // What is over is known by name no longer than until the next write.
+    hand.node.start(hand.now, 1000, build::run(1000), request("well", json!({})));
+    hand.settle();
+    let row = answer(|reply| hand.store.limits(reply)).expect("it is read").remove(0);
+    assert_eq!(row.state.budget.expect("a budget").counted.len(), 0);
 }
 
 /// Two tasks, of which the first one uses the budget up.
