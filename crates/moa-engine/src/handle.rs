@@ -101,6 +101,18 @@ pub enum Started {
     Skipped,
 }
 
+/// A request for more of an agent's budget, for the window that now is in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GrantRequest {
+    /// The agent.
+    pub agent: Name,
+    /// How much more.
+    pub more: Usage,
+    /// The same key is the same grant, as long as it is among the newest of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
 /// A request for a run that takes over a part of an ended one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ForkRequest {
@@ -317,9 +329,9 @@ impl Handle {
         self.ask(|reply| Msg::Change(run, change, reply), || Err(Error::Stopping)).await
     }
 
-    /// Adds to the budget of an agent, for the window that now is in; answers when that is durable.
-    pub async fn grant(&self, agent: Name, more: Usage) -> Result<(), Error> {
-        self.ask(|reply| Msg::Grant(agent, more, reply), || Err(Error::Stopping)).await
+    /// Adds to the budget of an agent; answers when that is durable.
+    pub async fn grant(&self, request: GrantRequest) -> Result<(), Error> {
+        self.ask(|reply| Msg::Grant(request, reply), || Err(Error::Stopping)).await
     }
 
     /// Executes this run too, with all that it starts, when the engine executes only what it is asked

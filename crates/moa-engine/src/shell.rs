@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use moa_core::agent::AgentSpec;
 use moa_core::ids::{Name, RunId, mix};
-use moa_core::limit::Usage;
 use moa_core::machine::Emitted;
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
@@ -27,8 +26,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::handle::{
-    Change, Committed, Ended, Error, ForkRequest, Handle, Options, Serves, StartRequest, Started,
-    Status,
+    Change, Committed, Ended, Error, ForkRequest, GrantRequest, Handle, Options, Serves,
+    StartRequest, Started, Status,
 };
 use crate::meter::Meter;
 use crate::node::{Answer, Command, Node, Token};
@@ -55,7 +54,7 @@ pub enum Msg {
     Start(Box<StartRequest>, oneshot::Sender<Result<Started, Error>>),
     Fork(Box<ForkRequest>, oneshot::Sender<Result<RunId, Error>>),
     Change(RunId, Change, oneshot::Sender<Result<(), Error>>),
-    Grant(Name, Usage, oneshot::Sender<Result<(), Error>>),
+    Grant(GrantRequest, oneshot::Sender<Result<(), Error>>),
     Serve(RunId),
     ServeTriggers,
     Trigger(TriggerId, Box<TriggerInput>, oneshot::Sender<Result<TriggerAnswer, Error>>),
@@ -299,9 +298,9 @@ impl Shell {
                 let token = self.token(Asker::Change(reply));
                 self.node.change(now, token, run, change);
             }
-            Msg::Grant(agent, more, reply) => {
+            Msg::Grant(request, reply) => {
                 let token = self.token(Asker::Change(reply));
-                self.node.grant(now, token, &agent, more);
+                self.node.grant(now, token, request);
             }
             Msg::Serve(run) => self.node.serve(run),
             Msg::ServeTriggers if self.options.triggers.is_none() => {}

@@ -10,13 +10,12 @@ use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::Usage;
 use moa_core::schedule::Zone;
 use moa_core::step::StepError;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
-use moa_engine::handle::{Change, Committed, ForkRequest, Started};
+use moa_engine::handle::{Change, Committed, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
 use moa_engine::series::{AgentPart, Series};
@@ -106,7 +105,7 @@ pub trait Control: Send + Sync {
     async fn switch_agent(&self, agent: Name, paused: Option<PausedAgent>) -> Result<bool>;
 
     /// Adds to the budget of an agent, for the window of the calendar that now is in.
-    async fn grant(&self, agent: Name, more: Usage) -> Result<()>;
+    async fn grant(&self, request: GrantRequest) -> Result<()>;
 
     /// Writes the file of a workflow or an agent, whole or not at all, if it is what it is taken for
     /// and the text has no errors.

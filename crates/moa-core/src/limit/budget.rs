@@ -17,7 +17,7 @@ const CLOCKS_APART_MAX_MS: u64 = 60_000;
 /// Attempts that are known by name although nobody here knows whether they may be counted again.
 const ATTEMPTS_KEPT_MAX: usize = 1024;
 /// Grants that are known by name.
-const GRANTS_KEPT_MAX: usize = 16;
+const GRANTS_KEPT_MAX: usize = 64;
 
 /// So much in each window of the calendar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +91,11 @@ fn keep<T: PartialEq>(names: &mut Vec<T>, name: T, most: usize) -> bool {
     names.push(name);
     names.drain(..names.len().saturating_sub(most));
     true
+}
+
+/// The name of a grant that somebody gave a key: as long for every key.
+pub fn grant_name(key: &str) -> String {
+    format!("key {}", &blake3::hash(key.as_bytes()).to_hex()[..32])
 }
 
 impl BudgetUsed {

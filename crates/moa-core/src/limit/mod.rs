@@ -13,7 +13,7 @@ mod report;
 mod usage;
 
 pub use breaker::{Breaker, BreakerSpec, Health};
-pub use budget::{Budget, BudgetNow, BudgetUsed, OnExceed, Share, Unit};
+pub use budget::{Budget, BudgetNow, BudgetUsed, OnExceed, Share, Unit, grant_name};
 pub use quota::{Per, Quota, QuotaUsed};
 pub use rate::{Rate, RateLog};
 pub use report::Line;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::{Health, LimitState, Reason, Usage, Verdict};
+use moa_core::limit::{Health, LimitState, Reason, Usage, Verdict, grant_name};
 use moa_core::machine::{Input, Outcome};
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::{Millis, Span};
@@ -22,7 +22,7 @@ use moa_core::workflow::StepKind;
 use moa_ports::limit::{LimitRow, LimitWrite};
 use moa_ports::store;
 
-use crate::handle::Error;
+use crate::handle::{Error, GrantRequest};
 
 use super::names::{self, Names};
 use super::quarantine::guarded;
@@ -493,16 +493,19 @@ impl Node {
     }
 
     /// Somebody adds to the budget of an agent, for this window alone.
-    pub fn grant(&mut self, now: Millis, token: Token, agent: &Name, more: Usage) {
+    pub fn grant(&mut self, now: Millis, token: Token, request: GrantRequest) {
+        let GrantRequest { agent, more, key } = request;
         let rejected = |reason: String| Err(Error::Rejected { reason });
-        let known = self.agents.get(agent);
+        let known = self.agents.get(&agent);
         let answer = match (self.refusal(), known) {
             (Some(error), _) => Err(error),
             (None, None) => rejected(format!("there is no agent {agent}")),
             (None, Some(spec)) => match spec.limits.budget {
                 None => rejected(format!("agent {agent} has no budget")),
                 Some(_) => {
-                    let grant = Grant { token, key: format!("{}.{token}", self.id), more };
+                    let key = key.map(|key| grant_name(&key));
+                    let key = key.unwrap_or_else(|| format!("{}.{token}", self.id));
+                    let grant = Grant { token, key, more };
                     return self.limits.grant(spec, grant, now);
                 }
             },

@@ -7,7 +7,7 @@ use moa_core::limit::{BudgetUsed, LimitState, Usage, Usd};
 use moa_core::run::RunStatus;
 use moa_core::step::ErrorKind;
 use moa_core::time::Span;
-use moa_engine::handle::{Change, Error as HandleError};
+use moa_engine::handle::{Change, Error as HandleError, GrantRequest};
 use moa_engine::node::{Answer, Command, Node};
 use moa_engine::virtual_time::{Mock, World};
 use moa_ports::agent::{Completion, Task};
@@ -28,6 +28,10 @@ fn budgeted(budget: Json) -> AgentSpec {
     spec.concurrency = Some(1);
     spec.limits = serde_json::from_value(json!({ "budget": budget })).expect("limits");
     spec
+}
+
+fn grant(agent: &str, more: Usage) -> GrantRequest {
+    GrantRequest { agent: name(agent), more, key: None }
 }
 
 fn usd(dollars: u64) -> Usage {
@@ -229,7 +233,7 @@ fn what_a_refused_commit_has_counted_is_counted_once() {
         let written = hand.commit(batch);
         hand.node.committed(hand.now, Ok(written));
         if fails {
-            hand.node.grant(hand.now, 9, &name("a"), usd(1));
+            hand.node.grant(hand.now, 9, grant("a", usd(1)));
             hand.up_to(is_commit);
             hand.node.committed(hand.now, Err(Error::Unavailable("the disk is full".into())));
         }
@@ -356,7 +360,7 @@ fn what_a_person_grants_lets_tasks_go_at_once_and_survives() {
     for on_exceed in ["pause", "ask"] {
         let (mut hand, second) = waiting(on_exceed);
         let granted = |hand: &mut Hand, token, more| {
-            hand.node.grant(hand.now, token, &name("a"), more);
+            hand.node.grant(hand.now, token, grant("a", more));
             hand.settle();
             hand.answers[&token].clone()
         };
@@ -373,12 +377,35 @@ fn what_a_person_grants_lets_tasks_go_at_once_and_survives() {
     }
 }
 
+/// Also when it is sent to the next start of the node, or in another window; another key is another grant.
+#[test]
+fn a_grant_with_a_key_is_made_once() {
+    let (mut hand, _) = waiting("ask");
+    let granted = |hand: &mut Hand, token, key: &str| {
+        let key = Some(key.to_owned());
+        hand.node.grant(hand.now, token, GrantRequest { key, ..grant("a", usd(3)) });
+        hand.settle();
+        assert_eq!(hand.answers[&token], Answer::Changed(Ok(())));
+        let row = answer(|reply| hand.store.limits(reply)).expect("it is read").remove(0);
+        row.state.budget.expect("a budget").granted
+    };
+    assert_eq!(granted(&mut hand, 8, "ticket-7"), usd(3));
+    assert_eq!(granted(&mut hand, 9, "ticket-7"), usd(3));
+    hand.restart();
+    hand.settle();
+    assert_eq!(granted(&mut hand, 8, "ticket-7"), usd(3));
+    assert_eq!(granted(&mut hand, 10, "ticket-8"), usd(6));
+    hand.now = hand.now.after(Span::minutes(60 * 24));
+    assert_eq!(granted(&mut hand, 11, &"x".repeat(250)), usd(3), "tomorrow's");
+    assert_eq!(granted(&mut hand, 12, "ticket-8"), usd(3));
+}
+
 #[test]
 fn a_grant_is_refused_where_there_is_no_budget() {
     let mut hand = Hand::new(&[ONE]);
     hand.settle();
     for (token, agent) in [(7, "a"), (8, "nobody")] {
-        hand.node.grant(hand.now, token, &name(agent), usd(1));
+        hand.node.grant(hand.now, token, grant(agent, usd(1)));
         hand.settle();
         let answer = &hand.answers[&token];
         assert!(matches!(answer, Answer::Changed(Err(HandleError::Rejected { .. }))), "{answer:?}");
@@ -394,7 +421,7 @@ fn a_grant_is_made_once_or_not_at_all() {
     };
     let failing = |written: bool, error: Error| {
         let (mut hand, _) = waiting("ask");
-        hand.node.grant(hand.now, 9, &name("a"), usd(3));
+        hand.node.grant(hand.now, 9, grant("a", usd(3)));
         let Command::Commit(batch) = hand.up_to(is_commit) else { unreachable!() };
         if written {
             hand.commit(batch);

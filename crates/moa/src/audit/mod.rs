@@ -14,7 +14,7 @@ use moa_core::ids::Name;
 use moa_core::limit::BudgetUsed;
 use moa_core::trigger::TriggerCommand;
 use moa_engine::audit::{Actor, Audit, Came, Deed, Options, Writing};
-use moa_engine::handle::{Change, ForkFrom, Started};
+use moa_engine::handle::{Change, ForkFrom, GrantRequest, Started};
 use moa_ports::store::Store;
 use moa_ports::views::Views;
 use moa_server::auth::tokens::{Kind, New};
@@ -102,9 +102,11 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
             Deed::new("agent.pause", agent.as_str()).asked(json!({"reason": paused.reason}))
         }
         Request::Agent { agent, paused: None } => Deed::new("agent.resume", agent.as_str()),
-        Request::Grant { agent, more } => Deed::new("agent.grant", agent.as_str())
-            .asked(json!(more))
-            .before(granted(views, agent).await?),
+        Request::Grant(GrantRequest { agent, more, .. }) => {
+            Deed::new("agent.grant", agent.as_str())
+                .asked(json!(more))
+                .before(granted(views, agent).await?)
+        }
         Request::Delete { workflow, keep_open_runs } => {
             let asked = json!({"keep_open_runs": keep_open_runs});
             Deed::new("workflow.delete", workflow.as_str()).asked(asked)

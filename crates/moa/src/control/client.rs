@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::Usage;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
-use moa_engine::handle::{Change, ForkRequest, Started};
+use moa_engine::handle::{Change, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
@@ -213,11 +212,11 @@ impl Client {
     }
 
     /// Adds to the budget of an agent.
-    pub async fn grant(&mut self, agent: Name, more: Usage) -> Result<()> {
+    pub async fn grant(&mut self, request: GrantRequest) -> Result<()> {
         if let Some(remote) = self.api() {
-            return remote.grant(&agent, more).await;
+            return remote.grant(request).await;
         }
-        match self.ask(&Request::Grant { agent, more }).await? {
+        match self.ask(&Request::Grant(request)).await? {
             Reply::Changed => Ok(()),
             other => Err(unexpected(&other)),
         }

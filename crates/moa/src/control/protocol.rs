@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::Usage;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
-use moa_engine::handle::{Change, ForkRequest, Started};
+use moa_engine::handle::{Change, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::links::Maker;
 use moa_server::auth::role::Role;
@@ -74,12 +73,7 @@ pub enum Request {
         paused: Option<PausedAgent>,
     },
     /// Add to the budget of an agent; the reply is `changed` and comes when it is durable.
-    Grant {
-        /// The agent.
-        agent: Name,
-        /// How much.
-        more: Usage,
-    },
+    Grant(GrantRequest),
     /// Delete the file of a workflow, unless something needs it; the reply is `deleted`.
     Delete {
         /// The workflow.

@@ -206,8 +206,8 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Agent { agent, paused } => {
             Reply::AgentSwitched { changed: node.switch_agent(agent, paused).await? }
         }
-        Request::Grant { agent, more } => {
-            node.grant(agent, more).await?;
+        Request::Grant(request) => {
+            node.grant(request).await?;
             Reply::Changed
         }
         Request::Delete { workflow, keep_open_runs } => {

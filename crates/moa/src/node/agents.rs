@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::Name;
 use moa_core::limit::AgentLimits;
-use moa_core::limit::Usage;
 use moa_engine::Handle;
+use moa_engine::handle::GrantRequest;
 use moa_view::node::PausedAgent;
 
 use super::Node;
@@ -131,9 +131,10 @@ impl Node {
     }
 
     /// Adds to the budget of an agent, for the window of the calendar that now is in.
-    pub async fn grant(&self, agent: Name, more: Usage) -> Result<()> {
+    pub async fn grant(&self, request: GrantRequest) -> Result<()> {
+        let GrantRequest { agent, more, .. } = &request;
         let known = self.worker.agents();
-        let Some(spec) = known.get(&agent) else { return Err(unknown(&agent, &known)) };
+        let Some(spec) = known.get(agent) else { return Err(unknown(agent, &known)) };
         let Some(budget) = &spec.limits.budget else {
             let failure = Failure::refused(format!("agent {agent} has no budget"));
             return Err(failure.hint("give it one in its file: `budget: {usd: 20, per: day}`"));
@@ -144,7 +145,7 @@ impl Node {
         };
         counts(budget.usd.is_some(), !more.usd.is_zero(), "US dollars")?;
         counts(budget.tokens.is_some(), more.tokens > 0, "tokens")?;
-        Ok(self.engine.grant(agent, more).await?)
+        Ok(self.engine.grant(request).await?)
     }
 
     /// A node that is there for one run refuses one that would wait for somebody without end.

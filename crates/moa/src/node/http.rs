@@ -13,13 +13,12 @@ use moa_connectors::StateFiles;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::Usage;
 use moa_core::schedule::Zone;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Plan;
 use moa_engine::audit::{Actor, Came, Deed};
-use moa_engine::handle::{Change, Committed, ForkRequest, Started};
+use moa_engine::handle::{Change, Committed, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
 use moa_engine::series::{AgentPart, Series};
@@ -338,8 +337,8 @@ impl Control for Served {
         }
     }
 
-    async fn grant(&self, agent: Name, more: Usage) -> Result<()> {
-        match self.act(Request::Grant { agent, more }).await? {
+    async fn grant(&self, request: GrantRequest) -> Result<()> {
+        match self.act(Request::Grant(request)).await? {
             Reply::Changed => Ok(()),
             _ => Err(unexpected()),
         }

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::Usage;
 use moa_core::machine::Outcome;
 use moa_core::schedule::Reprocess;
 use moa_core::step::StepError;
 use moa_core::time::Span;
 use moa_core::trigger::{BackfillRequest, TriggerAnswer, TriggerCommand, TriggerId};
 use moa_core::workflow::Priority;
-use moa_engine::handle::{Change, ForkFrom, ForkRequest, Started};
+use moa_engine::handle::{Change, ForkFrom, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_ports::triggers::TriggerRow;
 use moa_server::auth::role::Role;
@@ -317,9 +316,11 @@ impl Remote {
     }
 
     /// Adds to the budget of an agent.
-    pub async fn grant(&self, agent: &Name, more: Usage) -> Result<()> {
+    pub async fn grant(&self, request: GrantRequest) -> Result<()> {
+        let GrantRequest { agent, more, key } = request;
         let path = format!("/api/v1/agents/{agent}/grant");
-        let _: Json = self.json(Call::post(&path, Some(json!(more)))).await?;
+        let call = Call::post(&path, Some(json!(more))).keyed(key.unwrap_or_else(new_key));
+        let _: Json = self.json(call).await?;
         Ok(())
     }
 

@@ -63,6 +63,23 @@ fn refuses_nonsense(project: &Project) {
     project.call(&["agents", "grant", "writer"]).expect(2);
 }
 
+/// Of a budget of 12.75 dollars.
+fn is_granted_once_with_a_key(project: &Project, api: &Api) {
+    let headers = "Content-Type: application/json\r\nIdempotency-Key: ticket-7\r\n";
+    for _ in 0..2 {
+        let path = "/api/v1/agents/writer/grant";
+        let said = api.send("POST", path, headers, "{\"usd\": 0.25}").expect(200).json();
+        assert_eq!(said["budget"]["usd"]["of"], "13.00");
+    }
+    for (key, of) in [("ticket-7", "13.00"), ("ticket-8", "13.25"), ("ticket-8", "13.25")] {
+        project.call(&["agents", "grant", "writer", "--usd", "0.25", "--key", key]).expect(0);
+        assert_eq!(budget(api)["usd"]["of"], of, "{key}");
+    }
+    let bad = "Content-Type: application/json\r\nIdempotency-Key: \r\n";
+    let answer = api.send("POST", "/api/v1/agents/writer/grant", bad, "{\"usd\": 0.25}");
+    assert_eq!(answer.status, 400, "{}", answer.body);
+}
+
 #[test]
 fn a_used_up_budget_asks_for_more_and_gets_it() {
     let project = project("{usd: 1, per: month, on_exceed: ask}");
@@ -125,6 +142,7 @@ fn a_used_up_budget_asks_for_more_and_gets_it() {
         let answer = api.post("/api/v1/agents/writer/grant", &refused);
         assert!((400..500).contains(&answer.status), "{refused}: {}", answer.body);
     }
+    is_granted_once_with_a_key(&project, &api);
     let viewer = Api::with_role(&project, &node, "viewer");
     viewer.post("/api/v1/agents/writer/grant", &more).refused(403, "forbidden");
     project.call(&["jobs", "run", "alerts"]).expect(0);
@@ -160,6 +178,11 @@ fn more_is_granted_without_a_node_and_on_the_page() {
     assert_eq!((&row(&project)["used"], &row(&project)["of"]), (&json!(30), &json!(35)));
     let node = project.up();
     let browser = Browser::new(&project, &node, "operator");
-    browser.send("/agents/writer", "/agents/writer/act", "act=grant&tokens=1000").expect(303);
-    assert_eq!(row(&project)["of"], json!(1035));
+    let page = browser.page("/agents/writer");
+    assert!(page.contains("name=\"key\""), "{page}");
+    for _ in 0..2 {
+        let form = "act=grant&tokens=1000&key=a1";
+        browser.send("/agents/writer", "/agents/writer/act", form).expect(303);
+        assert_eq!(row(&project)["of"], json!(1035));
+    }
 }

@@ -1,15 +1,18 @@
 //! An agent's budget, and what people grant beyond it.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use moa_core::agent::AgentSpec;
 use moa_core::limit::{LimitState, Share, Unit, Usage, Usd};
 use moa_core::time::Millis;
+use moa_engine::handle::GrantRequest;
 use moa_view::now;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::find;
 use crate::App;
+use crate::api::runs::start::idempotency_key;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path};
 
@@ -110,35 +113,41 @@ pub struct Granted {
 /// Grant an agent more
 ///
 /// Adds to its budget, for the window of the calendar that now is in; tasks that waited for it start at once. Answered
-/// when it is durable. The same request twice grants twice.
+/// when it is durable. With an `Idempotency-Key` the same request may be sent again: the agent's newest 64 grants are known by
+/// their keys. Without one it grants again.
 #[utoipa::path(
     post, path = "/api/v1/agents/{agent}/grant", tag = "agents",
-    params(("agent" = String, Path, description = "Its id")),
+    params(
+        ("agent" = String, Path, description = "Its id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key is one grant"),
+    ),
     request_body = Grant,
     responses((status = 200, description = "Its budget by now", body = Granted)),
 )]
 pub async fn grant(
     State(app): State<App>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     Json(grant): Json<Grant>,
 ) -> Result<Json<Granted>> {
     let spec = find(&app, &name).await?;
-    give(&app, &spec, Usage { usd: grant.usd, tokens: grant.tokens }).await?;
+    let key = idempotency_key(&headers)?;
+    give(&app, &spec, Usage { usd: grant.usd, tokens: grant.tokens }, key).await?;
     let used = app.reader().limits().await?.remove(&spec.id).unwrap_or_default();
     let budget = BudgetItem::new(&spec, &used, now());
     Ok(Json(Granted { agent: spec.id.to_string(), budget }))
 }
 
-/// Grants something, if it is something.
+/// Grants something, if it is something; the same key is the same grant.
 ///
 /// # Errors
 /// It is nothing, or more than anybody means; the agent has no budget; it can't be written.
-pub async fn give(app: &App, spec: &AgentSpec, more: Usage) -> Result<()> {
+pub async fn give(app: &App, spec: &AgentSpec, more: Usage, key: Option<String>) -> Result<()> {
     let more = more.meant().map_err(Problem::invalid)?;
     if more.is_nothing() {
         let hint = "give `usd`, `tokens`, or both, each more than 0";
         return Err(Problem::invalid("nothing would be granted").hint(hint));
     }
-    app.control().grant(spec.id.clone(), more).await?;
+    app.control().grant(GrantRequest { agent: spec.id.clone(), more, key }).await?;
     Ok(())
 }

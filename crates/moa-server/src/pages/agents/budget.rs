@@ -5,10 +5,11 @@ use moa_core::agent::AgentSpec;
 use moa_core::limit::{LimitState, OnExceed, Usage};
 use moa_core::time::Millis;
 
-use super::{Ask, ask, parts};
+use super::{Ask, Asked, ask, parts};
 use crate::App;
 use crate::api::agents::budget::give;
 use crate::auth::Identity;
+use crate::auth::tokens::random_hex;
 use crate::error::{Problem, Result};
 
 /// Whether it is used up, and what that means.
@@ -69,6 +70,8 @@ pub fn button(who: &Identity, spec: &AgentSpec) -> Markup {
             danger: false,
             fields: html! {
                 input type="hidden" name="act" value="grant";
+                // Sent twice, it is one grant.
+                input type="hidden" name="key" value=(random_hex::<12>());
                 @if budget.usd.is_some() {
                     div class="field" {
                         label for="grant-usd" { "US dollars" }
@@ -92,10 +95,11 @@ pub fn button(who: &Identity, spec: &AgentSpec) -> Markup {
 ///
 /// # Errors
 /// It is no amount; see [`give`].
-pub async fn grant(app: &App, spec: &AgentSpec, usd: &str, tokens: &str) -> Result<()> {
-    let (usd, tokens) = (usd.trim(), tokens.trim());
+pub async fn grant(app: &App, spec: &AgentSpec, asked: &Asked) -> Result<()> {
+    let (usd, tokens) = (asked.usd.trim(), asked.tokens.trim());
     let given = |text: &str| if text.is_empty() { "0".to_owned() } else { text.to_owned() };
     let usd = given(usd).parse().map_err(Problem::invalid)?;
     let wrong = |_| Problem::invalid(format!("{tokens:?} is not a number of tokens"));
-    give(app, spec, Usage { usd, tokens: given(tokens).parse().map_err(wrong)? }).await
+    let key = (!asked.key.is_empty()).then(|| format!("form-{}", asked.key));
+    give(app, spec, Usage { usd, tokens: given(tokens).parse().map_err(wrong)? }, key).await
 }

@@ -476,6 +476,8 @@ pub struct Asked {
     usd: String,
     #[serde(default)]
     tokens: String,
+    #[serde(default)]
+    key: String,
 }
 
 /// Pauses, drains or resumes an agent, or grants it more.
@@ -493,7 +495,7 @@ pub async fn act(
             app.control().switch_agent(spec.id.clone(), Some(paused)).await?;
         }
         "drain" => _ = drained(&app, &agent, &who, WhyPaused { reason }).await?,
-        "grant" => budget::grant(&app, &spec, &asked.usd, &asked.tokens).await?,
+        "grant" => budget::grant(&app, &spec, &asked).await?,
         "resume" => _ = app.control().switch_agent(spec.id.clone(), None).await?,
         other => return Err(Problem::invalid(format!("agents know no {other:?}"))),
     }
