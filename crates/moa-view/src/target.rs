@@ -74,7 +74,7 @@ pub struct Production {
 }
 
 /// A setting, its value, and where it came from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Setting {
     /// Its path: `limits.max_running`.
     pub key: String,

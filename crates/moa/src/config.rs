@@ -402,8 +402,15 @@ impl Config {
         found.cloned().unwrap_or(Origin::Default)
     }
 
-    /// Every setting, in order of its path.
+    /// Every setting, in order of its path: as the API lists them too.
     pub fn lines(&self) -> Vec<Line> {
+        let mut lines = self.in_order_of_file();
+        lines.sort_by(|one, other| one.key.cmp(&other.key));
+        lines
+    }
+
+    /// Every setting, in the order in which people write them.
+    fn in_order_of_file(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         let values = serde_json::to_value(&self.settings).unwrap_or_default();
         flatten("", &values, &mut |key, value| {
@@ -532,7 +539,7 @@ pub fn default_file() -> String {
     let config = Config { settings: Settings::default(), origins: BTreeMap::new() };
     let mut out = String::from("# The settings of a moa project, with their defaults.\n");
     let mut open: Vec<&str> = Vec::new();
-    for line in config.lines() {
+    for line in config.in_order_of_file() {
         let Some(key) = KEYS.iter().find(|k| k.path == line.key) else { continue };
         let mut sections: Vec<&str> = key.path.split('.').collect();
         let name = sections.pop().unwrap_or(key.path);

@@ -1,10 +1,11 @@
-//! Alerts, rules and secrets of a node elsewhere.
+//! Alerts, rules, settings and secrets of a node elsewhere.
 
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::Name;
 use moa_spec::Source;
 use moa_view::node::{RuleDone, RuleRequest, SecretLine};
 use moa_view::rows::Ask;
+use moa_view::target::Setting;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
@@ -75,6 +76,11 @@ impl Remote {
         };
         let RuleChange { name, changed, created } = change;
         Ok(RuleDone { name, changed, created })
+    }
+
+    /// Its settings, as it tells them to others: what is secret is not in them.
+    pub async fn config(&self) -> Result<Vec<Setting>> {
+        self.list("/api/v1/config", "settings").await
     }
 
     /// How the secrets are, without their values.

@@ -131,6 +131,7 @@ const LOOKS: &[&[&str]] = &[
     &["metrics"],
     &["metrics", "--agent", "writer"],
     &["targets"],
+    &["config"],
     &["rules", "list"],
     &["rules", "show", "vip"],
     &["secrets", "list"],
