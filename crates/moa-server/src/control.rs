@@ -27,7 +27,7 @@ use moa_view::audit::Verdict;
 use moa_view::exit::Result;
 use moa_view::fleet::Fleet;
 use moa_view::node::{
-    ChannelLine, NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun,
+    ChannelLine, NodeStatus, PausedAgent, Rotated, RuleDone, RuleRequest, SecretLine, StartRun,
 };
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
@@ -97,6 +97,9 @@ pub trait Control: Send + Sync {
 
     /// Deletes a secret from the encrypted store.
     async fn delete_secret(&self, name: String) -> Result<()>;
+
+    /// Seals all secrets of the encrypted store with another key.
+    async fn rotate_key(&self) -> Result<Rotated>;
 
     /// Checks the audit log against the anchors that the project has.
     async fn verify_audit(&self) -> Result<Verdict>;

@@ -168,6 +168,20 @@ pub struct SecretLine {
     pub used_by: Vec<String>,
 }
 
+/// What became of a change of the key of the encrypted store. No key is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// Secrets that were sealed with the new key.
+    pub secrets: usize,
+    /// The name of that key.
+    pub key: String,
+    /// Where it is, on the machine of the node.
+    pub place: String,
+    /// The file in which the key of before is kept, on the machine of the node; `None` = whoever gave the
+    /// keys keeps them.
+    pub kept: Option<String>,
+}
+
 /// How far traces have been sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TracesStatus {

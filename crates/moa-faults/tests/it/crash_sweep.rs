@@ -119,6 +119,49 @@ fn a_run_killed_anywhere_goes_on() {
     });
 }
 
+#[test]
+fn a_change_of_the_key_killed_anywhere_locks_nobody_out() {
+    let test = "a_change_of_the_key_killed_anywhere_locks_nobody_out";
+    if !skip::needs(test, "strace") {
+        return;
+    }
+    sweep(test, |calls, n| {
+        let project = Project::new();
+        let folder = tempfile::tempdir_in(skip::disk()).expect("a temporary folder");
+        let key = folder.path().join("key");
+        let text = key.to_str().expect("UTF-8");
+        project.moa_ok(&["secrets", "new-key", text]);
+        let settings = format!("name: faults\nsecrets: {{key_file: {text}}}\n");
+        std::fs::write(project.dir.join("moa.yaml"), settings).expect("it is written");
+        let value = folder.path().join("value");
+        std::fs::write(&value, "a-sealed-value").expect("it is written");
+        let set = |command: &mut Command| {
+            let value = std::fs::File::open(&value).expect("it is there");
+            command.args(["secrets", "set", "TOKEN"]).current_dir(&project.dir).stdin(value);
+            command.output().expect("it can be started").status.success()
+        };
+        assert!(set(&mut Command::new(binary())), "{calls} {n}");
+        let before = std::fs::read_to_string(&key).expect("it is read");
+        let mut killed = strace(calls, n);
+        killed.args(["secrets", "rotate-key"]).current_dir(&project.dir).stdin(Stdio::null());
+        let survived = killed.output().expect("it can be started").status.success();
+        // The secret can be read, by the keys that are there; and what was begun is ended.
+        let usable = || project.moa_ok(&["secrets", "list", "--json"]).contains("\"set\"");
+        assert!(usable(), "{calls} {n}");
+        project.moa_ok(&["secrets", "rotate-key"]);
+        assert!(usable(), "{calls} {n}");
+        let now = std::fs::read_to_string(&key).expect("it is read");
+        assert_ne!(now, before, "{calls} {n}");
+        // A backup of before can be read still.
+        let files = std::fs::read_dir(folder.path()).expect("it is listed").flatten();
+        let mut kept = files.filter(|file| file.file_name().to_string_lossy().contains(".old-"));
+        let is_it =
+            |path: &std::path::Path| std::fs::read_to_string(path).is_ok_and(|text| text == before);
+        assert!(kept.any(|file| is_it(&file.path())), "{calls} {n}: the key of before is gone");
+        !survived
+    });
+}
+
 /// After a crash a node starts without any help, ends what was begun, and takes new work.
 fn recovers(project: &Project, mut acks: Vec<Ack>, place: &str) {
     let node = Node::start(project);

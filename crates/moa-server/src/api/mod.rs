@@ -152,6 +152,7 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Operator), Secrets, routes!(secrets::list))
         .api(Least(Admin), Secrets, routes!(secrets::put))
         .api(Least(Admin), Secrets, routes!(secrets::delete))
+        .api(Least(Admin), Secrets, routes!(secrets::rotate_key))
         .api(Least(Admin), Audit, routes!(audit::list))
         .api(Least(Admin), Audit, routes!(audit::verify))
         .api(Least(Viewer), Node, routes!(nodes::list))

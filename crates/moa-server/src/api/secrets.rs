@@ -1,8 +1,9 @@
-//! Secrets: set and deleted, and listed by name. No answer holds a value.
+//! Secrets: set and deleted, sealed with another key, and listed by name. No answer holds a value or a
+//! key.
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use moa_view::node::SecretLine;
+use moa_view::node::{Rotated, SecretLine};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -108,4 +109,38 @@ pub async fn put(
 pub async fn delete(State(app): State<App>, Path(name): Path<String>) -> Result<StatusCode> {
     app.control().delete_secret(name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A key that was changed. It is not in it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyRotated {
+    /// Secrets that were sealed with the new key.
+    secrets: usize,
+    /// The name of that key.
+    key: String,
+    /// Where it is, on the machine of the node.
+    place: String,
+    /// The file in which the key of before is kept, on the machine of the node; null = whoever gave the
+    /// keys keeps them.
+    kept: Option<String>,
+}
+
+impl From<Rotated> for KeyRotated {
+    fn from(Rotated { secrets, key, place, kept }: Rotated) -> Self {
+        Self { secrets, key, place, kept }
+    }
+}
+
+/// Seal the encrypted store with another key
+///
+/// With a key file, the node makes a new key and puts it in the place of the old one, which it keeps beside
+/// it, in a file that nothing writes over. Asked twice, the key is changed twice, and both of before are
+/// kept. With keys in the environment or in credentials, it takes the one that it was started with, from
+/// the one of before. No key is in the request or the answer.
+#[utoipa::path(
+    post, path = "/api/v1/secrets/rotate-key", tag = "secrets",
+    responses((status = 200, description = "All secrets are sealed with it", body = KeyRotated)),
+)]
+pub async fn rotate_key(State(app): State<App>) -> Result<Json<KeyRotated>> {
+    app.control().rotate_key().await.map(KeyRotated::from).map(Json).map_err(Into::into)
 }

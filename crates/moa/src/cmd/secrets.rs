@@ -11,10 +11,10 @@ use crate::control::protocol::{SecretLine, SecretText};
 use crate::exit::{Exit, Failure, Result};
 use crate::host;
 use crate::needed;
-use crate::place::Place;
 use crate::project;
 use crate::secrets::{self, SECRET_BYTES_MAX, SecretStore};
 use crate::table::{Cell, Table};
+use crate::text;
 use crate::ui::Style;
 use crate::wire;
 
@@ -104,7 +104,8 @@ pub struct NewKeyArgs {
 Examples:
   moa secrets rotate-key
 
-The file of secrets.key_file gets a new key. Where the key is in the environment or a credential, start
+The file of secrets.key_file gets a new key; the one of before is kept beside it, in a file whose name
+ends in .old- and the key's name. A node elsewhere does so on its own machine. Where the key is in the environment or a credential, start
 the node with the new one as MOA_SECRETS_KEY and the one of before as MOA_SECRETS_KEY_OLD (credentials:
 moa-secrets-key, moa-secrets-key-old), then do this. Backups of before need the key of before.")]
 pub struct RotateArgs {}
@@ -256,23 +257,27 @@ fn new_key(file: &Path, context: &Context) -> Result {
 }
 
 fn rotate(context: &Context) -> Result {
-    let layout = context.layout()?;
+    let place = context.place()?;
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
-        let (host, mut client) = host::open(&Place::Here(layout.clone())).await?;
+        let (host, mut client) = host::open(&place).await?;
         let done = client.rotate_key().await;
         host.close(std::time::Duration::ZERO).await;
         let rotated = done?;
         if context.ui.json {
             context.ui.json(&rotated);
-        } else {
-            let count = crate::text::plural(rotated.secrets, "secret");
-            let (key, place) = (&rotated.key, &rotated.place);
-            context.ui.note(&format!("{count} sealed with the key {key}, in {place}"));
-            context
-                .ui
-                .hint("keep a copy of it in a safe place; backups of before need the old one");
+            return Ok(Exit::Ok);
         }
+        let count = text::plural(rotated.secrets, "secret");
+        let on = if place.is_elsewhere() { format!(" on {place}") } else { String::new() };
+        let at = text::safe_line(&rotated.place);
+        let key = text::safe_line(&rotated.key);
+        context.ui.note(&format!("{count} sealed with the key {key}, in {at}{on}"));
+        if let Some(kept) = &rotated.kept {
+            context.ui.note(&format!("the key of before is kept in {}", text::safe_line(kept)));
+        }
+        let line = "keep a copy of it in a safe place; backups of before need the old one";
+        context.ui.hint(line);
         Ok(Exit::Ok)
     });
     runtime.shutdown_background();

@@ -20,13 +20,12 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::protocol::{
-    NodeInfo, NodeStatus, PROTOCOL, PausedAgent, Reply, Request, RuleDone, RuleRequest, SecretLine,
-    SecretText, StartRun,
+    NodeInfo, NodeStatus, PROTOCOL, PausedAgent, Reply, Request, Rotated, RuleDone, RuleRequest,
+    SecretLine, SecretText, StartRun,
 };
 use super::{REPLY_BYTES_MAX, read_line, socket};
 use crate::exit::{Exit, Failure, Result};
 use crate::remote::Remote;
-use crate::secrets::vault::Rotated;
 
 /// How long a node may take to greet; it may be opening a large store.
 const HELLO_WAIT: Duration = Duration::from_secs(5);
@@ -392,6 +391,9 @@ impl Client {
 
     /// Seals all secrets with another key.
     pub async fn rotate_key(&mut self) -> Result<Rotated> {
+        if let Some(remote) = self.api() {
+            return remote.rotate_key().await;
+        }
         match self.ask(&Request::RotateKey).await? {
             Reply::Rotated(rotated) => Ok(rotated),
             other => Err(unexpected(&other)),

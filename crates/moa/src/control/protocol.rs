@@ -13,14 +13,13 @@ use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
 use moa_view::fleet::Fleet;
 pub use moa_view::node::{
-    NodeInfo, NodeStatus, PausedAgent, RuleDone, RuleRequest, SecretLine, StartRun,
+    NodeInfo, NodeStatus, PausedAgent, Rotated, RuleDone, RuleRequest, SecretLine, StartRun,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
-use crate::secrets::vault::Rotated;
 
 /// The version of this protocol. A client and a node of different versions don't talk.
 pub const PROTOCOL: u32 = 1;

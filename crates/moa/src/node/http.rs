@@ -40,7 +40,7 @@ use moa_server::{App, SignIn};
 use moa_spec::Subscription;
 use moa_view::audit::Verdict;
 use moa_view::fleet::Fleet;
-use moa_view::node::ChannelLine;
+use moa_view::node::{ChannelLine, Rotated};
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
@@ -318,6 +318,13 @@ impl Control for Served {
 
     async fn delete_secret(&self, name: String) -> Result<()> {
         self.act(Request::DeleteSecret { name }).await.map(drop)
+    }
+
+    async fn rotate_key(&self) -> Result<Rotated> {
+        match self.act(Request::RotateKey).await? {
+            Reply::Rotated(rotated) => Ok(rotated),
+            _ => Err(unexpected()),
+        }
     }
 
     async fn verify_audit(&self) -> Result<Verdict> {

@@ -21,11 +21,11 @@ use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
 use super::{Node, aside};
-use crate::control::protocol::SecretLine;
+use crate::control::protocol::{Rotated, SecretLine};
 use crate::exit::{Failure, Result};
 use crate::needed;
 use crate::project::{self, Layout, Project};
-use crate::secrets::vault::{Rotated, Vault};
+use crate::secrets::vault::Vault;
 use crate::secrets::{SecretStore, Source};
 use crate::wire::{Stores, Worker};
 

@@ -3,7 +3,7 @@
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::Name;
 use moa_spec::Source;
-use moa_view::node::{RuleDone, RuleRequest, SecretLine};
+use moa_view::node::{Rotated, RuleDone, RuleRequest, SecretLine};
 use moa_view::rows::Ask;
 use moa_view::target::Setting;
 use reqwest::Method;
@@ -106,6 +106,12 @@ impl Remote {
         let path = format!("/api/v1/secrets/{}", percent_encoded(name));
         let call = Call { method: Method::DELETE, again: false, ..Call::get(&path) };
         self.call(call).await.map(drop)
+    }
+
+    /// Has all secrets sealed with another key, which the node makes itself where it can. Asked once: a
+    /// second time would change it again.
+    pub async fn rotate_key(&self) -> Result<Rotated> {
+        self.json(Call::post("/api/v1/secrets/rotate-key", None)).await
     }
 }
 

@@ -4,6 +4,11 @@
 //! It is read anew for each use and kept nowhere. A key that is on its way out stands beside it, so
 //! that what it sealed can still be opened: `MOA_SECRETS_KEY_OLD`, or the credential
 //! `moa-secrets-key-old`; of a file, one that a change of the key was about to put in its place.
+//!
+//! A change of a key file writes, each durable before the next begins: the key of before to
+//! `FILE.old-ID`, where it stays; the new one to `FILE.new`; the secrets, sealed with the new one; and
+//! `FILE.new` over `FILE`. Each file is there whole or not at all, so that whatever ends the node in
+//! between, the key that the secrets need is in `FILE` or in `FILE.new`.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -77,10 +82,9 @@ impl KeySource {
                 return Err(Failure::new(Exit::Invalid, text)
                     .hint("keep it elsewhere: whoever gets a copy of the folder must not get it"));
             }
-            let key = read(path, true)?;
-            let next = Some(next_of(path)).filter(|next| next.exists());
-            let next = next.map(|next| read(&next, true)).transpose()?;
-            let keys = [Some(key), next].into_iter().flatten().collect();
+            // First the one that may take the other's place meanwhile: that one is read then.
+            let next = read_next(path)?;
+            let keys = [Some(read(path, true)?), next].into_iter().flatten().collect();
             return Ok(Some(Keyring { place: Place::File(path.clone()), keys }));
         }
         let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else {
@@ -143,13 +147,22 @@ fn parse(text: &str, place: &str) -> Result<MasterKey> {
 
 /// Reads a key. `private` says that nobody else may be able to.
 fn read(path: &Path, private: bool) -> Result<MasterKey> {
+    let file = open(path).map_err(|e| unread(path, &e))?;
+    read_open(file, path, private)
+}
+
+fn unread(path: &Path, error: &io::Error) -> Failure {
+    Failure::io(format!("can't read the key file {}", path.display()), error)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    File::options().read(true).custom_flags(nonblock).open(path)
+}
+
+fn read_open(file: File, path: &Path, private: bool) -> Result<MasterKey> {
     let shown = path.display().to_string();
-    let failed = |e: io::Error| Failure::io(format!("can't read the key file {shown}"), &e);
-    let file = File::options()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
-        .map_err(failed)?;
+    let failed = |e: io::Error| unread(path, &e);
     let meta = file.metadata().map_err(failed)?;
     if !meta.is_file() {
         return Err(failed(io::Error::other("it is not a regular file")));
@@ -165,31 +178,77 @@ fn read(path: &Path, private: bool) -> Result<MasterKey> {
     parse(&text, &shown)
 }
 
+/// A file beside the one of the key.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
 /// The file of a key that is about to take the place of another.
 fn next_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
+    beside(path, ".new")
+}
+
+/// The key that is about to take the place of another; `None` = there is none, or what is there is no
+/// key, so that nothing is sealed with it.
+fn read_next(path: &Path) -> Result<Option<MasterKey>> {
+    let next = next_of(path);
+    let file = match open(&next) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(unread(&next, &e)),
+    };
+    match read_open(file, &next, true) {
+        Ok(key) => Ok(Some(key)),
+        Err(failure) if failure.exit == Exit::Invalid => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn random() -> Result<MasterKey> {
+    MasterKey::random().map_err(|e| Failure::refused(e.to_string()))
+}
+
+/// Writes a key to a new file that nobody else can read.
+fn write(key: &MasterKey, path: &Path) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(key.to_hex().as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
 }
 
 /// Writes a new key to a file that must not be there; nobody else can read it.
 pub fn create(path: &Path) -> Result<MasterKey> {
-    let key = MasterKey::random().map_err(|e| Failure::refused(e.to_string()))?;
-    let write = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(key.to_hex().as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        sync_folder(path)
-    };
-    write().map_err(|e| match e.kind() {
+    let key = random()?;
+    write(&key, path).and_then(|()| sync_folder(path)).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => {
             let text = format!("{} is there already", path.display());
             Failure::refused(text).hint("name a new file: a key is never written over")
         }
-        _ => Failure::io(format!("can't write {}", path.display()), &e),
+        _ => unwritten(path, &e),
     })?;
     Ok(key)
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> Failure {
+    Failure::io(format!("can't write {}", path.display()), error)
+}
+
+/// Writes a key to a file that is there whole or not at all, whatever happens meanwhile.
+fn put(key: &MasterKey, path: &Path) -> Result<()> {
+    let part = beside(path, ".part");
+    let put = || {
+        match std::fs::remove_file(&part) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            // One that was not finished.
+            _ => {}
+        }
+        write(key, &part)?;
+        std::fs::rename(&part, path)?;
+        sync_folder(path)
+    };
+    put().map_err(|e| unwritten(path, &e))
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
@@ -197,10 +256,28 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Keeps the key in `path` in a file of its own, which nothing writes over: backups need it as long as
+/// there are some of before. Answers the file.
+pub fn keep(path: &Path) -> Result<PathBuf> {
+    let key = read(path, true)?;
+    let kept = beside(path, &format!(".old-{}", key.id()));
+    if !kept.try_exists().map_err(|e| unread(&kept, &e))? {
+        put(&key, &kept)?;
+    } else if !read(&kept, true).is_ok_and(|other| other.id() == key.id()) {
+        let text = format!("{} is there, and is not that key", kept.display());
+        return Err(Failure::refused(text).hint("move it elsewhere: it may be of use to somebody"));
+    }
+    Ok(kept)
+}
+
 /// Writes the key that is to take the place of the one in `path`, or reads one that was left there.
 pub fn begin_change(path: &Path) -> Result<MasterKey> {
-    let next = next_of(path);
-    if next.exists() { read(&next, true) } else { create(&next) }
+    if let Some(left) = read_next(path)? {
+        return Ok(left);
+    }
+    let key = random()?;
+    put(&key, &next_of(path))?;
+    Ok(key)
 }
 
 /// Puts the new key in the place of the old one.
@@ -263,5 +340,47 @@ mod tests {
         end_change(&path).expect("it is ended");
         assert_eq!(ring().current(&[]).id(), next.id());
         assert!(ring().of(&row(&old).sealed).is_err());
+    }
+
+    #[test]
+    fn a_change_of_the_key_that_was_cut_short_is_begun_anew() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("key");
+        let old = create(&path).expect("it is made");
+        let source = KeySource::new(&dir.path().join("project"), path.to_str());
+        // Files that are there in part: of this moa, and of one that wrote them in place.
+        for (ending, text) in [(".new.part", "0123"), (".new", "")] {
+            let part = beside(&path, ending);
+            std::fs::write(&part, text).expect("it is written");
+            std::fs::set_permissions(&part, PermissionsExt::from_mode(0o600)).expect("chmod");
+            let ring = source.load().expect("they are read").expect("there is one");
+            assert_eq!(ring.current(&[row(&old)]).id(), old.id(), "{ending}");
+            let next = begin_change(&path).expect("it is begun");
+            assert_eq!(begin_change(&path).expect("again").id(), next.id());
+            std::fs::remove_file(next_of(&path)).expect("it is there");
+        }
+    }
+
+    #[test]
+    fn a_key_of_before_is_kept_and_never_written_over() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("key");
+        let first = create(&path).expect("it is made");
+        std::fs::write(beside(&path, &format!(".old-{}.part", first.id())), "0").expect("a rest");
+        let kept = keep(&path).expect("it is kept");
+        assert_eq!(keep(&path).expect("again"), kept);
+        assert_eq!(read(&kept, true).expect("for nobody else").id(), first.id());
+        begin_change(&path).expect("it is begun");
+        end_change(&path).expect("it is ended");
+        assert_ne!(keep(&path).expect("the second one"), kept);
+        assert_eq!(read(&kept, true).expect("it is there still").id(), first.id());
+        // Another thing of that name stays as it is.
+        let other = dir.path().join("other");
+        let key = create(&other).expect("it is made");
+        let taken = beside(&other, &format!(".old-{}", key.id()));
+        std::fs::write(&taken, "mine").expect("it is written");
+        let failure = keep(&other).expect_err("it is another one");
+        assert!(failure.message.contains("is not that key"), "{}", failure.message);
+        assert_eq!(std::fs::read_to_string(&taken).expect("it is read"), "mine");
     }
 }

@@ -6,12 +6,13 @@ use moa_connectors::SECRET_BYTES_MIN;
 use moa_ports::sealed::{SealedRow, SealedWrite};
 use moa_ports::store::{Batch, Store};
 use moa_ports::views::Views;
-use serde::{Deserialize, Serialize};
+use moa_view::node::Rotated;
 use tokio::sync::{Mutex, oneshot};
 use zeroize::Zeroizing;
 
-use super::key::{self, Place};
-use super::{SECRET_BYTES_MAX, SecretStore, is_name, seal};
+use super::key::{self, Keyring, Place};
+use super::seal::{self, MasterKey};
+use super::{SECRET_BYTES_MAX, SecretStore, is_name};
 use crate::exit::{Exit, Failure, Result};
 use crate::view;
 
@@ -22,17 +23,6 @@ pub struct Vault {
     secrets: SecretStore,
     /// One change at a time: each is made from what is there.
     turn: Mutex<()>,
-}
-
-/// What became of a change of the key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rotated {
-    /// Secrets that are sealed with the new key now.
-    pub secrets: usize,
-    /// Its name.
-    pub key: String,
-    /// Where it is.
-    pub place: String,
 }
 
 impl Vault {
@@ -82,49 +72,62 @@ impl Vault {
     }
 
     /// Seals all secrets with another key: of a key file, with a new one that takes its place; of the
-    /// environment or a credential, with the one that is there now, from the one of before.
+    /// environment or a credential, with the one that is there now, from the one of before. Whatever
+    /// ends it in between, all can be read still, and doing it again ends what was begun.
     pub async fn rotate(&self) -> Result<Rotated> {
         let _turn = self.turn.lock().await;
         let rows = self.refresh().await?;
         let ring = self.secrets.key().require()?;
-        let file = match &ring.place {
-            Place::File(path) => Some(path.clone()),
-            Place::Environment | Place::Credential(_) => None,
-        };
-        let next = file.as_deref().map(key::begin_change).transpose()?;
-        let to = next.as_ref().unwrap_or_else(|| ring.current(&rows));
-        let mut writes = Vec::new();
         for row in &rows {
-            let id = seal::key_of(&row.sealed).map_err(|e| refused(&row.name, &e))?;
-            if id == to.id() {
+            ring.of(&row.sealed).map_err(|e| refused(&row.name, &e))?;
+        }
+        match &ring.place {
+            Place::File(path) => {
+                let kept = key::keep(path)?;
+                let next = key::begin_change(path)?;
+                let secrets = self.write_anew(&rows, &ring, &next).await?;
+                key::end_change(path)?;
+                let (key, place) = (next.id().to_string(), path.display().to_string());
+                Ok(Rotated { secrets, key, place, kept: Some(kept.display().to_string()) })
+            }
+            place @ (Place::Environment | Place::Credential(_)) => {
+                let to = ring.current(&rows);
+                let secrets = self.write_anew(&rows, &ring, to).await?;
+                if secrets == 0 {
+                    return Err(nothing_to_change());
+                }
+                let place = match place {
+                    Place::Credential(path) => path.display().to_string(),
+                    _ => key::VARIABLE.to_owned(),
+                };
+                Ok(Rotated { secrets, key: to.id().to_string(), place, kept: None })
+            }
+        }
+    }
+
+    /// Seals with a key what is sealed with others, all of it at once; answers how many that were.
+    async fn write_anew(
+        &self,
+        rows: &[SealedRow],
+        ring: &Keyring,
+        to: &MasterKey,
+    ) -> Result<usize> {
+        let mut writes = Vec::new();
+        for row in rows {
+            let wrong = |e| refused(&row.name, &e);
+            if seal::key_of(&row.sealed).map_err(wrong)? == to.id() {
                 continue;
             }
-            let from = ring.of(&row.sealed).map_err(|e| refused(&row.name, &e))?;
-            let sealed = seal::rewrap(from, to, &row.name, &row.sealed);
-            let sealed = sealed.map_err(|e| refused(&row.name, &e))?;
+            let from = ring.of(&row.sealed).map_err(wrong)?;
+            let sealed = seal::rewrap(from, to, &row.name, &row.sealed).map_err(wrong)?;
             let (name, expected) = (row.name.clone(), row.version);
             writes.push(SealedWrite { name, expected, sealed: Some(sealed) });
         }
         let secrets = writes.len();
-        if next.is_none() && secrets == 0 {
-            let failure = Failure::refused("every secret is sealed with this key already");
-            return Err(failure.hint(
-                "give the new key as MOA_SECRETS_KEY and the one of before as MOA_SECRETS_KEY_OLD \
-                 (credentials: moa-secrets-key, moa-secrets-key-old), then start the node again",
-            ));
-        }
         if secrets > 0 {
             self.write(writes).await?;
         }
-        let key = to.id().to_string();
-        let place = match &ring.place {
-            Place::Environment => key::VARIABLE.to_owned(),
-            Place::File(path) | Place::Credential(path) => path.display().to_string(),
-        };
-        if let Some(path) = &file {
-            key::end_change(path)?;
-        }
-        Ok(Rotated { secrets, key, place })
+        Ok(secrets)
     }
 
     async fn write(&self, sealed: Vec<SealedWrite>) -> Result<()> {
@@ -141,6 +144,13 @@ impl Vault {
         }
         Ok(())
     }
+}
+
+fn nothing_to_change() -> Failure {
+    Failure::refused("every secret is sealed with this key already").hint(
+        "give the new key as MOA_SECRETS_KEY and the one of before as MOA_SECRETS_KEY_OLD \
+         (credentials: moa-secrets-key, moa-secrets-key-old), then start the node again",
+    )
 }
 
 fn version(rows: &[SealedRow], name: &str) -> u64 {

@@ -451,6 +451,8 @@ fn secrets_and_audit(c: &mut Contract) {
     c.call("PUT", path, &["TOKEN"], Some(json!({"value": "s3cret-value"}))).expect(200);
     let listed = c.call("GET", "/api/v1/secrets", &[], None).expect(200);
     assert!(listed.body.contains("TOKEN") && !listed.body.contains("s3cret"), "{}", listed.body);
+    let rotated = c.call("POST", "/api/v1/secrets/rotate-key", &[], None).expect(200).json();
+    assert_eq!(rotated["secrets"], 1, "{rotated}");
     c.call("DELETE", path, &["TOKEN"], None).expect(204);
     let acts = c.call("GET", "/api/v1/audit?action=secret.*", &[], None).expect(200);
     assert!(acts.body.contains("secret.set") && !acts.body.contains("s3cret"), "{}", acts.body);

@@ -1,11 +1,13 @@
 //! Secrets that are needed and not there are found before anything starts.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use serde_json::Value as Json;
 
-use crate::project::{Project, Said};
+use crate::project::{Node, Project, Said};
+use crate::remote::Elsewhere;
 
 const WORKFLOW: &str = r#"
 steps:
@@ -190,6 +192,61 @@ fn what_is_set_wrongly_is_refused_and_says_why() {
     assert_eq!(line(&project, "API_TOKEN")["state"], "set");
 }
 
+/// The key of before, as a change of the key says that it is kept, for nobody else to read.
+fn kept(rotated: &Json) -> String {
+    let path = rotated["kept"].as_str().expect("a file");
+    let meta = std::fs::metadata(path).expect("it is there");
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    std::fs::read_to_string(path).expect("it is read")
+}
+
+#[test]
+fn a_node_elsewhere_changes_its_key_and_tells_none() {
+    let project = with_store();
+    tell(&project, &["secrets", "set", "API_TOKEN"], "tok1").expect(0);
+    tell(&project, &["secrets", "set", "MAIL_PASSWORD"], "hunter22").expect(0);
+    let file = project.outside().join("key");
+    let key = || std::fs::read_to_string(&file).expect("it is read");
+    let node = project.up();
+    for role in ["viewer", "approver", "operator"] {
+        let there = Elsewhere::new(&project, &node, role);
+        let said = there.call(&["secrets", "rotate-key"]).expect(5);
+        assert!(said.err.contains("takes the role admin"), "{role}: {}", said.err);
+    }
+    let there = Elsewhere::new(&project, &node, "admin");
+    // Sent twice, as by somebody who lost the answer: nothing is lost, of neither time.
+    let change = || {
+        let before = key();
+        let said = there.call(&["secrets", "rotate-key", "--json"]).expect(0);
+        let (told, rotated) = (said.out.clone() + &said.err, said.json());
+        assert_eq!((&rotated["secrets"], kept(&rotated)), (&2.into(), before.clone()));
+        assert_ne!(key(), before);
+        assert!(!told.contains(before.trim()) && !told.contains(key().trim()), "{told}");
+        assert_eq!(rotated["place"].as_str(), file.to_str());
+        assert_eq!(project.run("send")["status"], "success");
+        rotated
+    };
+    let (first, _) = (change(), change());
+    kept(&first);
+    let said = there.call(&["secrets", "rotate-key"]).expect(0);
+    assert!(said.err.contains(&there.url) && said.err.contains("is kept in"), "{}", said.err);
+    let acts = ["audit", "list", "--action", "secret.rotate_key", "--json"];
+    let acts = project.call(&acts).expect(0).json();
+    let mut all = acts.as_array().expect("an array").iter();
+    assert!(all.all(|act| act["after"]["secrets"] == 2), "{acts}");
+    node.stop();
+    // What a node without such a file can't do, it says as it does here.
+    project.write("moa.yaml", "name: shop\n");
+    let mut command = project.command(&["up"]);
+    command.env("MOA_SECRETS_KEY", key().trim());
+    let node = Node::start(command);
+    let there = Elsewhere::new(&project, &node, "admin");
+    let args = ["secrets", "rotate-key"];
+    let (here, there) = (project.call(&args).expect(5), there.call(&args).expect(5));
+    assert!(there.err.contains("MOA_SECRETS_KEY_OLD"), "{}", there.err);
+    assert_eq!(there.err, here.err);
+}
+
 #[test]
 fn a_new_key_takes_the_place_of_the_old_one() {
     let project = with_store();
@@ -200,6 +257,7 @@ fn a_new_key_takes_the_place_of_the_old_one() {
     let node = project.up();
     let rotated = project.call(&["secrets", "rotate-key", "--json"]).expect(0).json();
     assert_eq!(rotated["secrets"], 2);
+    assert_eq!(kept(&rotated), old, "backups of before need it");
     let new = std::fs::read_to_string(&key).expect("it is read");
     assert_ne!(new, old);
     assert_eq!(project.run("send")["status"], "success");

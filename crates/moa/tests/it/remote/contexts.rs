@@ -113,7 +113,6 @@ fn what_is_of_this_machine_is_refused_elsewhere() {
         &["service", "status"],
         &["workflows", "fmt"],
         &["test"],
-        &["secrets", "rotate-key"],
     ] {
         let said = there.call(args).expect(5);
         let text = "works on a folder of its own machine, and not on http://127.0.0.1:9";
