@@ -10,7 +10,7 @@ pub use crate::model::access::{JwtAlgorithm, RoleText};
 use crate::model::access::{JwtFile, OidcFile};
 use crate::model::notify::Secretive;
 use crate::read::{At, Cx};
-use crate::scalar::Entries;
+use crate::scalar::{Entries, shown_span};
 
 /// How far clocks may differ, and how far at most.
 const LEEWAY_DEFAULT: Span = Span::seconds(30);
@@ -30,6 +30,7 @@ pub struct JwtIssuer {
     /// What is read of the claims.
     pub claims: ClaimRules,
     /// How far clocks may differ.
+    #[serde(serialize_with = "shown_span")]
     pub leeway: Span,
 }
 

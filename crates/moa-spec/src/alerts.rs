@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 use crate::codes;
 use crate::model::alerts::{AlertRuleFile, AlertsFile, QuietFile, SeverityText};
 use crate::read::{At, Cx};
-use crate::scalar::NameText;
+use crate::scalar::{Duration, NameText, shown_span};
 
 /// What is looked at, and who is told how.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,16 +22,18 @@ pub struct Alerts {
     /// The channels that are told.
     pub notify: BTreeSet<Name>,
     /// How long something has to be gone before it is over.
+    #[serde(serialize_with = "shown_span")]
     pub resolve_after: Span,
     /// When and how people are told.
     #[serde(serialize_with = "shown_policy", flatten)]
     pub policy: Policy,
     /// The rules.
+    #[serde(serialize_with = "shown_rules")]
     pub rules: BTreeMap<Rule, AlertRule>,
 }
 
 /// How a rule is. Numbers that it doesn't look at are of no meaning.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AlertRule {
     /// Whether it is looked at.
     pub enabled: bool,
@@ -40,7 +42,6 @@ pub struct AlertRule {
     /// How long it has to be so.
     pub hold: Span,
     /// The channels that are told, when not those of all.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub notify: Option<BTreeSet<Name>>,
     /// The share of runs that fail, or of a budget that is spent.
     pub rate: f64,
@@ -96,6 +97,7 @@ impl AlertRule {
 fn shown_policy<S: Serializer>(policy: &Policy, s: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct Shown {
+        #[serde(serialize_with = "shown_span")]
         group: Span,
         per_hour: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +118,54 @@ fn shown_policy<S: Serializer>(policy: &Policy, s: S) -> Result<S::Ok, S::Error>
         unless: quiet.unless,
     });
     Shown { group: policy.group, per_hour: policy.per_hour, quiet }.serialize(s)
+}
+
+/// A rule as people write it: what it doesn't look at is left out.
+#[derive(Serialize)]
+struct ShownRule<'a> {
+    enabled: bool,
+    severity: Severity,
+    r#for: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notify: Option<&'a BTreeSet<Name>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failures: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    free: Option<u64>,
+}
+
+impl<'a> ShownRule<'a> {
+    fn new(rule: Rule, spec: &'a AlertRule) -> Self {
+        let has_share = matches!(rule, Rule::FailureRate | Rule::Budget);
+        let looks_back = matches!(rule, Rule::FailureRate | Rule::Missed | Rule::Dead);
+        let waits = matches!(rule, Rule::Late | Rule::Stuck);
+        Self {
+            enabled: spec.enabled,
+            severity: spec.severity,
+            r#for: Duration(spec.hold),
+            notify: spec.notify.as_ref(),
+            rate: has_share.then_some(spec.rate),
+            runs: (rule == Rule::FailureRate).then_some(spec.runs),
+            window: looks_back.then_some(Duration(spec.window)),
+            after: waits.then_some(Duration(spec.after)),
+            failures: (rule == Rule::AgentDown).then_some(spec.failures),
+            free: (rule == Rule::Disk).then_some(spec.free),
+        }
+    }
+}
+
+type Rules = BTreeMap<Rule, AlertRule>;
+
+fn shown_rules<S: Serializer>(rules: &Rules, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_map(rules.iter().map(|(rule, spec)| (rule, ShownRule::new(*rule, spec))))
 }
 
 /// Takes over the section. `channels` are those that there are, `zone` is the project's.

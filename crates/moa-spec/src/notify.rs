@@ -10,7 +10,7 @@ use crate::codes;
 use crate::model::notify::{ChannelFile, MailFile, NotifyFile, SlackFile, WebhookFile};
 pub use crate::model::notify::{MailTls, Secretive};
 use crate::read::{At, Cx};
-use crate::scalar::{Duration, name};
+use crate::scalar::{Duration, name, shown_span};
 use crate::settings::writable;
 
 /// How long the receiver of a webhook may take, and how long at most.
@@ -104,6 +104,7 @@ pub struct Webhook {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secretive>,
     /// How long the receiver may take to answer.
+    #[serde(serialize_with = "shown_span")]
     pub timeout: Span,
 }
 

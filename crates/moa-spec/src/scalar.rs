@@ -140,6 +140,11 @@ impl Serialize for Duration {
     }
 }
 
+/// A length of time as people write it.
+pub(crate) fn shown_span<S: Serializer>(span: &Span, s: S) -> Result<S::Ok, S::Error> {
+    Duration(*span).serialize(s)
+}
+
 impl Field for Duration {
     fn read(node: &Arc<Node>, cx: &mut Cx) -> Option<Self> {
         let text = match &node.data {

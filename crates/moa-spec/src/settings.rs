@@ -19,6 +19,7 @@ pub use crate::model::settings::{LogFormat, LogLevel};
 use crate::notify::Notify;
 use crate::read::{At, Cx, Field};
 use crate::retention::Retention;
+use crate::scalar::shown_span;
 use crate::source::Source;
 use crate::tracing::Tracing;
 use crate::webhooks::Subscription;
@@ -72,6 +73,7 @@ pub struct Limits {
     /// Attempts at once, of all agents together.
     pub max_running: u32,
     /// How long running attempts get when moa is stopped.
+    #[serde(serialize_with = "shown_span")]
     pub stop_grace: Span,
 }
 

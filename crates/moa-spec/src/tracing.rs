@@ -9,6 +9,7 @@ use crate::codes;
 use crate::model::notify::Secretive;
 use crate::model::tracing::{OtlpFile, TracingFile};
 use crate::read::{At, Cx};
+use crate::scalar::shown_span;
 
 /// How long the collector may take at most.
 const TIMEOUT_MAX: Span = Span::minutes(2);
@@ -37,6 +38,7 @@ pub struct Otlp {
     /// The share of the traces that is sent, from 0 to 1.
     pub sample: f64,
     /// How long the collector may take to answer.
+    #[serde(serialize_with = "shown_span")]
     pub timeout: Span,
 }
 

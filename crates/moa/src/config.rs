@@ -397,7 +397,7 @@ impl Config {
                 |given: &&String| given.starts_with(&under) || **given == under[..under.len() - 1];
             self.origins.iter().find(|(given, _)| same(given)).map(|(_, origin)| origin)
         };
-        let sections = ["metrics.", "targets.", "notify.channels.", "alerts.rules."];
+        let sections = ["metrics.", "targets.", "notify.channels."];
         let found = self.origins.get(key).or_else(|| sections.into_iter().find_map(named));
         found.cloned().unwrap_or(Origin::Default)
     }
@@ -493,7 +493,6 @@ fn flatten(prefix: &str, value: &Json, found: &mut impl FnMut(&str, &Json)) {
 /// A value as people write it.
 fn shown(key: &str, value: &Json) -> Json {
     match (key, value.as_u64()) {
-        ("limits.stop_grace" | "tracing.otlp.timeout", Some(ms)) => Span(ms).to_string().into(),
         (key, Some(bytes)) if is_size(key) => size(bytes).into(),
         _ => value.clone(),
     }
@@ -524,7 +523,8 @@ fn is_private(name: &str) -> bool {
 }
 
 fn is_size(key: &str) -> bool {
-    key.ends_with("_size") || key.ends_with(".size") || key == "logs.attempt_max"
+    let is_of_rule = key.starts_with("alerts.rules.") && key.ends_with(".free");
+    key.ends_with("_size") || key.ends_with(".size") || key == "logs.attempt_max" || is_of_rule
 }
 
 /// Bytes in the largest unit that leaves no rest.
@@ -597,6 +597,48 @@ mod tests {
         let grace = Origin::EnvFile(".env".into(), "MOA_LIMITS_STOP_GRACE".into());
         assert_eq!(line("limits.stop_grace"), Some(("2m".into(), grace)));
         assert_eq!(line("store"), Some(("sqlite".into(), Origin::Default)));
+    }
+
+    #[test]
+    fn rules_and_times_are_shown_as_people_write_them() {
+        let file = "notify: {channels: {hook: {webhook: {url: 'http://x', timeout: 5s}}}}\n\
+                    alerts:\n  group: 90s\n  rules:\n    disk: {free: 5GiB, for: 10m}\n    late: {}\n";
+        let config = Config { settings: settings(file), origins: BTreeMap::new() };
+        let given = config.settings.given.clone();
+        let origins = given.into_iter().map(|(key, line)| (key, Origin::File(line))).collect();
+        let lines = Config { origins, ..config }.lines();
+        let of = |start: &str| -> Vec<String> {
+            let lines = lines.iter().filter(|line| line.key.starts_with(start));
+            lines.map(|l| format!("{} {} {}", l.key, l.value, l.origin)).collect()
+        };
+        assert_eq!(
+            of("alerts.rules.disk."),
+            [
+                "alerts.rules.disk.enabled true default",
+                "alerts.rules.disk.for \"10m\" moa.yaml:5",
+                "alerts.rules.disk.free \"5GiB\" moa.yaml:5",
+                "alerts.rules.disk.severity \"critical\" default",
+            ],
+            "nothing that the rule doesn't look at"
+        );
+        let failing = of("alerts.rules.failure_rate.");
+        assert!(failing.contains(&"alerts.rules.failure_rate.window \"1h\" default".into()));
+        assert_eq!(failing.len(), 6, "{failing:?}");
+        assert_eq!(of("alerts.rules.late.after"), ["alerts.rules.late.after \"5m\" default"]);
+        assert_eq!(of("alerts.group"), ["alerts.group \"1m30s\" moa.yaml:3"]);
+        let timeout = of("notify.channels.hook.webhook.timeout");
+        assert_eq!(timeout, ["notify.channels.hook.webhook.timeout \"5s\" moa.yaml:1"]);
+        // Each of them can be written so.
+        let yaml: Vec<String> = lines
+            .iter()
+            .filter_map(|line| {
+                let key = line.key.strip_prefix("alerts.rules.")?;
+                let (rule, key) = key.split_once('.')?;
+                Some(format!("alerts: {{rules: {{{rule}: {{{key}: {}}}}}}}\n", line.value))
+            })
+            .collect();
+        assert!(yaml.len() > 40, "{yaml:?}");
+        yaml.iter().for_each(|yaml| drop(settings(yaml)));
     }
 
     #[test]
