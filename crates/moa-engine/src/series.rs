@@ -60,6 +60,11 @@ impl Range {
         }
     }
 
+    /// How far it reaches back.
+    pub fn span(self) -> Span {
+        Span(self.step().0 * self.buckets() as u64)
+    }
+
     /// The start of the bucket that an instant is in.
     pub fn start(self, at: Millis) -> Millis {
         let step = i64::try_from(self.step().0).unwrap_or(i64::MAX);
@@ -343,8 +348,7 @@ impl Series {
         span: Span,
         now: Millis,
     ) -> Option<(AgentPart, Option<Millis>)> {
-        let reaches = |range: &Range| range.step().0 * range.buckets() as u64 >= span.0;
-        let range = Range::ALL.into_iter().find(reaches)?;
+        let range = Range::ALL.into_iter().find(|range| range.span() >= span)?;
         let (from, last) = (Millis(now.0.saturating_sub_unsigned(span.0)), range.start(now));
         let kept = self.ranges.get(&range).into_iter().flatten();
         let kept = kept.filter(|bucket| bucket.at >= range.start(from) && bucket.at <= last);

@@ -18,11 +18,12 @@ use moa_core::workflow::Plan;
 use moa_engine::handle::{Change, Committed, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
-use moa_engine::series::{AgentPart, Series};
+use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::WorkflowVersion;
 use moa_ports::triggers::TriggerRow;
 use moa_ports::views::Views;
+use moa_view::activity::Activity;
 use moa_view::audit::Verdict;
 use moa_view::exit::Result;
 use moa_view::fleet::Fleet;
@@ -207,9 +208,8 @@ pub trait Control: Send + Sync {
     /// What it did over time.
     async fn series(&self) -> Series;
 
-    /// What an agent did in a time that ends now, and when that begins, about; `None` = it is longer than
-    /// is kept.
-    async fn worked(&self, agent: &Name, span: Span) -> Option<(AgentPart, Option<Millis>)>;
+    /// What an agent did in a time that ends now; fails where that is longer than is kept.
+    async fn worked(&self, agent: &Name, span: Span) -> Result<Activity>;
 
     /// What is known of alerts.
     async fn alerts(&self) -> Result<Book>;

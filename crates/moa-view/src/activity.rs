@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
-use moa_core::time::Millis;
+use moa_core::time::{Millis, Span};
+use moa_engine::series::{AgentPart, Range};
 use moa_ports::views::HistoryRow;
 use serde::{Deserialize, Serialize};
 
 use crate::attempts::{Attempt, Outcome, of_history};
 use crate::events::Names;
-use crate::exit::Result;
+use crate::exit::{Failure, Result};
 use crate::reader::Reader;
 
 /// Commits of the history that are looked at, usually.
@@ -34,35 +35,55 @@ pub struct Ended {
 }
 
 /// Attempts in short.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Activity {
     /// Attempts that ended.
-    pub executions: usize,
+    pub executions: u64,
     /// Those of them that failed.
-    pub errors: usize,
+    pub errors: u64,
     /// Errors by executions; `None` = nothing was executed.
     pub error_rate: Option<f64>,
     /// How long an attempt took on average, in milliseconds; `None` = nothing was executed.
     pub latency_ms: Option<f64>,
-    /// How long the slowest took, in milliseconds.
+    /// How long the slowest took, in milliseconds; of what a node counted, the end of the class of
+    /// durations that it is in.
     pub latency_ms_max: Option<u64>,
-    /// When the oldest attempt that is counted began.
+    /// When the oldest attempt that is counted began; of what a node counted, when the time begins in which
+    /// the oldest ones ended.
     pub since: Option<String>,
+}
+
+/// That a time is longer than what agents did is counted for.
+pub fn too_long() -> Failure {
+    Failure::usage("range: what agents did is counted for 7 days").hint("ask for 7d at the most")
 }
 
 impl Activity {
     /// Of these attempts.
     pub fn of(ended: &[Ended]) -> Self {
-        let errors = ended.iter().filter(|attempt| attempt.failed).count();
+        let errors = ended.iter().filter(|attempt| attempt.failed).count() as u64;
         let took: u64 = ended.iter().map(|attempt| attempt.took).sum();
         let by = |sum: f64| (!ended.is_empty()).then(|| sum / ended.len() as f64);
         Self {
-            executions: ended.len(),
+            executions: ended.len() as u64,
             errors,
             error_rate: by(errors as f64),
             latency_ms: by(took as f64),
             latency_ms_max: ended.iter().map(|attempt| attempt.took).max(),
             since: ended.iter().map(|attempt| attempt.started_at).min().map(|at| at.to_string()),
+        }
+    }
+
+    /// Of attempts that a node has counted, and when the time begins in which the oldest of them ended.
+    pub fn counted(part: &AgentPart, since: Option<Millis>) -> Self {
+        let done = part.executions;
+        Self {
+            executions: done,
+            errors: part.errors,
+            error_rate: (done > 0).then(|| part.errors as f64 / done as f64),
+            latency_ms: part.mean_ms(),
+            latency_ms_max: part.slowest().map(|seconds| (seconds * 1e3).ceil() as u64),
+            since: since.map(|at| at.to_string()),
         }
     }
 }
@@ -92,6 +113,64 @@ pub async fn lately(reader: &Reader, agent: &Name, commits: u64) -> Result<Vec<E
     }
     by_run.values_mut().for_each(|rows| rows.sort_by_key(|row| row.seq));
     of_agent(reader, by_run, agent).await
+}
+
+/// The attempts of an agent that ended at an instant or later, where no node has counted them: however
+/// many commits that are.
+///
+/// # Errors
+/// The store can't be read, or the time is longer than nodes count.
+pub async fn within(reader: &Reader, agent: &Name, span: Span, now: Millis) -> Result<Vec<Ended>> {
+    if !Range::ALL.into_iter().any(|range| range.span() >= span) {
+        return Err(too_long());
+    }
+    let from = Millis(now.0.saturating_sub_unsigned(span.0));
+    let mut by_run: BTreeMap<RunId, Vec<HistoryRow>> = BTreeMap::new();
+    let mut upto = reader.views.last_event().await?;
+    let mut is_over = false;
+    while upto > 0 && !is_over {
+        let mut behind = upto.saturating_sub(PART);
+        let before = behind;
+        while behind < upto {
+            let rows = (upto - behind) as usize;
+            let mut rows = reader.views.events(behind, rows, PART_EVENTS).await?;
+            rows.retain(|row| row.seq <= upto);
+            let Some(last) = rows.last() else { break };
+            behind = last.seq;
+            // A clock that was set back makes some of these later than the others.
+            is_over |= rows.iter().any(|row| row.at < from);
+            rows.into_iter().for_each(|row| by_run.entry(row.run).or_default().push(row));
+        }
+        upto = before;
+    }
+    for (run, rows) in &mut by_run {
+        rows.sort_by_key(|row| row.seq);
+        begin(reader, *run, rows).await?;
+    }
+    let mut ended = of_agent(reader, by_run, agent).await?;
+    ended.retain(|attempt| attempt.started_at.after(Span(attempt.took)) >= from);
+    Ok(ended)
+}
+
+/// Adds to a part of a run's history what came before it: an attempt may have begun there.
+async fn begin(reader: &Reader, run: RunId, rows: &mut Vec<HistoryRow>) -> Result<()> {
+    let first = rows.first().map_or(0, |row| row.version);
+    let mut before: Vec<HistoryRow> = Vec::new();
+    loop {
+        let behind = before.last().map_or(0, |row| row.version);
+        let missing = first.saturating_sub(behind + 1).min(PART) as usize;
+        if missing == 0 {
+            break;
+        }
+        let mut more = reader.views.history(run, behind, missing).await?;
+        more.retain(|row| row.version < first);
+        if more.is_empty() {
+            break;
+        }
+        before.extend(more);
+    }
+    rows.splice(0..0, before);
+    Ok(())
 }
 
 /// The attempts of an agent that ended in these parts of the history, which are in order. One that was

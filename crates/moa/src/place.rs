@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use moa_core::alert::Book;
 use moa_core::ids::Name;
-use moa_core::time::Millis;
-use moa_view::activity::{self, Ended};
+use moa_core::time::{Millis, Span};
+use moa_view::activity::{self, Activity, Ended};
 use moa_view::fleet::Fleet;
 use moa_view::node::PausedAgent;
 use moa_view::rows::Ask;
@@ -24,7 +24,7 @@ use crate::node;
 use crate::project::{self, Layout, Loaded};
 use crate::reader::Reader;
 use crate::remote::Remote;
-use crate::{text, wire};
+use crate::{text, view, wire};
 
 /// What a command works on.
 #[derive(Clone)]
@@ -123,6 +123,20 @@ impl Place {
             Some(reader) => activity::lately(&reader, agent, activity::COMMITS).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// What an agent did in a time that ends now; `None` = there is no store yet. A node has counted it; where
+    /// none does, the whole of that time is read in the history.
+    pub async fn worked(&self, agent: &Name, span: Span) -> Result<Option<Activity>> {
+        match self.connect().await? {
+            // One that is there for another command has counted only that.
+            Some(client) if client.node.transient => {}
+            Some(mut client) => return client.worked(agent.clone(), span).await.map(Some),
+            None => {}
+        }
+        let Some(reader) = self.open_reader()? else { return Ok(None) };
+        let ended = activity::within(&reader, agent, span, view::now()).await?;
+        Ok(Some(Activity::of(&ended)))
     }
 
     /// Whether it is elsewhere.

@@ -71,6 +71,7 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
         | Request::Status
         | Request::Refresh
         | Request::Fleet
+        | Request::Worked { .. }
         | Request::Jobs
         | Request::Secrets
         | Request::Subscribe { .. } => return Ok(None),

@@ -226,10 +226,7 @@ fn document(spec: &AgentSpec) -> Json {
 
 /// What it did in the last hour; `None` = there is no store yet.
 async fn last_hour(place: &Place, spec: &AgentSpec) -> Result<Option<Activity>> {
-    let Some(mut ended) = place.ended(&spec.id).await? else { return Ok(None) };
-    let from = now().0.saturating_sub_unsigned(Span::minutes(60).0);
-    ended.retain(|attempt| attempt.started_at.0 >= from);
-    Ok(Some(Activity::of(&ended)))
+    place.worked(&spec.id, Span::minutes(60)).await
 }
 
 /// What is used of its limits.
@@ -277,7 +274,8 @@ fn show(args: ShowArgs, context: &Context) -> Result {
         line("paused", &format!("{}, {}", text::relative(paused.at, now()), paused.words()));
     }
     if let Some(Activity { executions: attempts @ 1.., errors, .. }) = activity {
-        line("last hour", &format!("{}, {errors} failed", text::plural(attempts, "attempt")));
+        let attempts = text::plural(attempts as usize, "attempt");
+        line("last hour", &format!("{attempts}, {errors} failed"));
     }
     now_words(known).iter().for_each(|(name, words)| line(name, words));
     if let Some(at_once) = spec.concurrency {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
+use moa_core::time::Span;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
+use moa_view::activity::Activity;
 use moa_view::fleet::Fleet;
 use serde_json::Value as Json;
 use tokio::io::{AsyncWriteExt, BufReader};
@@ -266,6 +268,17 @@ impl Client {
     pub async fn fleet(&mut self) -> Result<Fleet> {
         match self.ask(&Request::Fleet).await? {
             Reply::Fleet(fleet) => Ok(*fleet),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What an agent did in a time that ends now.
+    pub async fn worked(&mut self, agent: Name, span: Span) -> Result<Activity> {
+        if let Some(remote) = self.api() {
+            return remote.worked(&agent, span).await;
+        }
+        match self.ask(&Request::Worked { agent, span }).await? {
+            Reply::Worked(activity) => Ok(activity),
             other => Err(unexpected(&other)),
         }
     }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use moa_core::alert::Alert;
 use moa_core::ids::{Name, RunId};
+use moa_core::time::Span;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_server::auth::links::Maker;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
+use moa_view::activity::Activity;
 use moa_view::fleet::Fleet;
 pub use moa_view::node::{
     NodeInfo, NodeStatus, PausedAgent, Rotated, RuleDone, RuleRequest, SecretLine, StartRun,
@@ -97,6 +99,13 @@ pub enum Request {
     Refresh,
     /// Tell what agents do and did.
     Fleet,
+    /// Tell what an agent did in a time that ends now.
+    Worked {
+        /// The agent.
+        agent: Name,
+        /// How long that is.
+        span: Span,
+    },
     /// Tell what is known of the internal jobs.
     Jobs,
     /// Do an internal job out of turn; the reply comes when it is done.
@@ -251,6 +260,8 @@ pub enum Reply {
     },
     /// To `fleet`.
     Fleet(Box<Fleet>),
+    /// To `worked`.
+    Worked(Activity),
     /// To `jobs`.
     Jobs {
         /// In the order of the registry.

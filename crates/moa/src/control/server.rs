@@ -223,6 +223,7 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Status => Reply::Status(Box::new(node.status().await)),
         Request::Refresh => Reply::Refreshed { warning: node.refresh().await? },
         Request::Fleet => Reply::Fleet(Box::new(node.fleet())),
+        Request::Worked { agent, span } => Reply::Worked(node.worked(&agent, span).await?),
         Request::Jobs => Reply::Jobs { jobs: node.jobs() },
         Request::Acknowledge { key, by, note } => {
             Reply::Acknowledged(Box::new(node.acknowledge(&key, by, note).await?))
@@ -250,10 +251,12 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
             Reply::Changed
         }
         Request::RotateKey => Reply::Rotated(node.rotate_key().await?),
-        Request::Hello { .. } | Request::Subscribe { .. } => {
-            return Err(Failure::usage("the connection has greeted already"));
-        }
+        Request::Hello { .. } | Request::Subscribe { .. } => return Err(greeted()),
     })
+}
+
+fn greeted() -> Failure {
+    Failure::usage("the connection has greeted already")
 }
 
 async fn refuse(write: &mut OwnedWriteHalf, failure: Failure) -> io::Result<()> {

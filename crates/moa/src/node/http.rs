@@ -21,7 +21,7 @@ use moa_engine::audit::{Actor, Came, Deed};
 use moa_engine::handle::{Change, Committed, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
-use moa_engine::series::{AgentPart, Series};
+use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::WorkflowVersion;
 use moa_ports::triggers::TriggerRow;
@@ -38,6 +38,7 @@ use moa_server::serve::{self, Waits};
 use moa_server::tls::Tls;
 use moa_server::{App, SignIn};
 use moa_spec::Subscription;
+use moa_view::activity::Activity;
 use moa_view::audit::Verdict;
 use moa_view::fleet::Fleet;
 use moa_view::node::{ChannelLine, Rotated};
@@ -600,7 +601,7 @@ impl Control for Served {
         self.node.series()
     }
 
-    async fn worked(&self, agent: &Name, span: Span) -> Option<(AgentPart, Option<Millis>)> {
+    async fn worked(&self, agent: &Name, span: Span) -> Result<Activity> {
         self.node.worked(agent, span).await
     }
 

@@ -2,8 +2,9 @@
 
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::Name;
-use moa_core::time::{Millis, Span};
-use moa_engine::series::{AgentPart, Series};
+use moa_core::time::Span;
+use moa_engine::series::Series;
+use moa_view::activity::{self, Activity};
 use moa_view::fleet::{AgentDay, Fleet};
 use moa_view::target::{Production, Setting};
 
@@ -39,10 +40,14 @@ impl Node {
         self.jobs.sampling.series()
     }
 
-    /// What an agent did in a time that ends now, and when that begins; `None` = it is longer than is
-    /// kept.
-    pub async fn worked(&self, agent: &Name, span: Span) -> Option<(AgentPart, Option<Millis>)> {
-        self.jobs.sampling.worked(agent, span).await
+    /// What an agent did in a time that ends now.
+    ///
+    /// # Errors
+    /// That is longer than is kept.
+    pub async fn worked(&self, agent: &Name, span: Span) -> Result<Activity> {
+        let worked = self.jobs.sampling.worked(agent, span).await;
+        let (part, since) = worked.ok_or_else(activity::too_long)?;
+        Ok(Activity::counted(&part, since))
     }
 
     /// What agents do right now, and what they did in a day. It takes as long as there are agents and

@@ -1,8 +1,10 @@
-//! Alerts, rules, settings and secrets of a node elsewhere.
+//! Agents, alerts, rules, settings and secrets of a node elsewhere.
 
 use moa_core::alert::{Alert, Book};
 use moa_core::ids::Name;
+use moa_core::time::Span;
 use moa_spec::Source;
+use moa_view::activity::Activity;
 use moa_view::node::{Rotated, RuleDone, RuleRequest, SecretLine};
 use moa_view::rows::Ask;
 use moa_view::target::Setting;
@@ -76,6 +78,13 @@ impl Remote {
         };
         let RuleChange { name, changed, created } = change;
         Ok(RuleDone { name, changed, created })
+    }
+
+    /// What an agent did in a time that ends now.
+    pub async fn worked(&self, agent: &Name, span: Span) -> Result<Activity> {
+        let path = format!("/api/v1/agents/{agent}/metrics");
+        let query = vec![("range", span.to_string())];
+        self.json(Call { query, ..Call::get(&path) }).await
     }
 
     /// Its settings, as it tells them to others: what is secret is not in them.

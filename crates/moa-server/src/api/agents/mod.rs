@@ -14,7 +14,6 @@ use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, RunId};
 use moa_core::limit::{LimitState, Line};
 use moa_core::time::{Millis, Span};
-use moa_engine::series::AgentPart;
 use moa_ports::views::HistoryRow;
 use moa_view::activity::{Activity, Ended, of_agent};
 use moa_view::agent::for_viewers;
@@ -446,44 +445,17 @@ pub async fn metrics(
         last_24h: item.last_24h,
     };
     Ok(Json(match span {
-        Some(span) => {
-            let worked = app.control().worked(&spec.id, span).await;
-            let (part, since) = worked.ok_or_else(|| {
-                let problem = Problem::invalid("range: what agents did is counted for 7 days");
-                problem.hint("ask for 7d at the most")
-            })?;
-            none.counted(&part, since)
-        }
-        None => none.of(&Activity::of(&attempts_of(&app, &spec.id).await?)),
+        Some(span) => none.of(app.control().worked(&spec.id, span).await?),
+        None => none.of(Activity::of(&attempts_of(&app, &spec.id).await?)),
     }))
 }
 
 impl AgentMetrics {
-    /// Of attempts that a node has counted.
-    fn counted(self, part: &AgentPart, since: Option<Millis>) -> Self {
-        let done = part.executions;
-        Self {
-            executions: done,
-            errors: part.errors,
-            error_rate: (done > 0).then(|| part.errors as f64 / done as f64),
-            latency_ms: part.mean_ms(),
-            latency_ms_max: part.slowest().map(|seconds| (seconds * 1e3).ceil() as u64),
-            since: since.map(|at| at.to_string()),
-            ..self
-        }
-    }
-
-    /// Of attempts that the history tells of.
-    fn of(self, activity: &Activity) -> Self {
-        Self {
-            executions: activity.executions as u64,
-            errors: activity.errors as u64,
-            error_rate: activity.error_rate,
-            latency_ms: activity.latency_ms,
-            latency_ms_max: activity.latency_ms_max,
-            since: activity.since.clone(),
-            ..self
-        }
+    /// With what it has done.
+    fn of(self, activity: Activity) -> Self {
+        let Activity { executions, errors, error_rate, latency_ms, latency_ms_max, since } =
+            activity;
+        Self { executions, errors, error_rate, latency_ms, latency_ms_max, since, ..self }
     }
 }
 
