@@ -240,6 +240,25 @@ impl Reader {
         self.whole(found).await
     }
 
+    /// The version of a workflow before another one, in the order in which they came to hold; before a file
+    /// that the store doesn't know yet, the newest.
+    ///
+    /// # Errors
+    /// There is none before it; the store can't be read.
+    pub async fn version_before(&self, plan: &Plan) -> Result<WorkflowVersion> {
+        let versions = self.views.workflows(Some(&plan.workflow)).await?;
+        let at = versions.iter().position(|version| version.hash == plan.hash);
+        match versions.get(at.map_or(0, |at| at + 1)) {
+            Some(before) => self.whole(before.clone()).await,
+            None => {
+                let (name, hash) = (&plan.workflow, plan.hash.short());
+                let text = format!("workflow {name} has no version before {hash}");
+                Err(Failure::not_found(text)
+                    .hint("there is another one once its file is changed, and a node serves it"))
+            }
+        }
+    }
+
     /// A version with its text and plan: a list from another machine comes without.
     async fn whole(&self, version: WorkflowVersion) -> Result<WorkflowVersion> {
         if !version.plan.is_empty() {

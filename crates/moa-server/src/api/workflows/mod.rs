@@ -341,7 +341,7 @@ pub async fn versions(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Two {
-    /// A version label or the start of a hash; what the file says now when not given.
+    /// A version label or the start of a hash; the version before the other one when not given.
     #[serde(default)]
     from: Option<String>,
     /// The other one; what the file says now when not given.
@@ -365,7 +365,8 @@ pub struct Difference {
 
 /// What differs between two versions
 ///
-/// Secrets that the node knows are shown to nobody who could not write the workflow.
+/// Without `from` and `to`, what the file says now is compared with the version before it; where there is
+/// none, that is answered with `not_found`. Secrets that the node knows are shown to nobody who could not write the workflow.
 #[utoipa::path(
     get, path = "/api/v1/workflows/{workflow}/diff", tag = "workflows",
     params(("workflow" = String, Path, description = "Its id"), Two),
@@ -377,8 +378,14 @@ pub async fn diff(
     Path(workflow): Path<String>,
     Query(two): Query<Two>,
 ) -> Result<Json<Difference>> {
-    let (from, was) = version(&app, &workflow, two.from.as_deref()).await?;
     let (to, is) = version(&app, &workflow, two.to.as_deref()).await?;
+    let (from, was) = match two.from.as_deref() {
+        Some(label) => version(&app, &workflow, Some(label)).await?,
+        None => {
+            let before = app.reader().version_before(&to).await?;
+            (plan(&before)?, before.source)
+        }
+    };
     let mut changes = app.control().diff(&from, &to);
     if !writes(&who, &workflow) {
         changes = app.control().redact(changes).await;

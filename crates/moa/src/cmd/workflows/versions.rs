@@ -1,5 +1,6 @@
 //! `moa workflows versions` and `diff`
 
+use moa_core::workflow::Plan;
 use moa_spec::PlanChange;
 use serde_json::json;
 
@@ -7,6 +8,7 @@ use super::show;
 use crate::cmd::run::split_version;
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Result};
+use crate::reader;
 use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
@@ -71,20 +73,32 @@ pub fn run(args: Args, context: &Context) -> Result {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  moa workflows diff build-project                        # the version before, and the file
   moa workflows diff build-project@1.0.0 build-project    # an older version and the file
   moa workflows diff build-project@3f2a build-project@9c01
 
 Exit codes: 0 nothing differs, 1 something does")]
 pub struct DiffArgs {
-    /// NAME, as the file says, or NAME@VERSION
+    /// NAME, as the file says, or NAME@VERSION; alone: what it is compared with is the version before it
     a: String,
     /// NAME, as the file says, or NAME@VERSION
-    b: String,
+    b: Option<String>,
+}
+
+/// The version before another one of the same workflow.
+fn before(plan: &Plan, context: &Context) -> Result<Plan> {
+    let reader = context.place()?.require_reader()?;
+    let version = runtime()?.block_on(reader.version_before(plan))?;
+    reader::plan(&version)
 }
 
 /// Shows differences.
 pub fn diff(args: DiffArgs, context: &Context) -> Result {
-    let (a, b) = (show::plan(&args.a, context)?, show::plan(&args.b, context)?);
+    let a = show::plan(&args.a, context)?;
+    let (a, b) = match &args.b {
+        Some(b) => (a, show::plan(b, context)?),
+        None => (before(&a, context)?, a),
+    };
     let changes = moa_spec::diff(&a, &b);
     let ui = &context.ui;
     if ui.json {
