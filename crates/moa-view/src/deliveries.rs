@@ -1,16 +1,19 @@
 //! Deliveries of webhooks as people see them: runs of the workflow that is part of moa, by what they carry.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use moa_core::ids::{Name, RunId};
 use moa_core::run::RunStatus;
 use moa_core::workflow::notify_workflow;
+use moa_engine::handle::{ForkFrom, ForkRequest};
 use moa_ports::store::Snapshot;
 use moa_ports::views::{ChannelRow, Notifies, RunFilter, Views};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::exit::{Failure, Result};
+use crate::reader::Reader;
 
 /// Runs read at once.
 const PAGE: usize = 100;
@@ -20,7 +23,7 @@ const LOOK: usize = 1000;
 const DEAD: &str = "dead";
 
 /// A delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     /// The run that delivers it.
     pub run: String,
@@ -30,7 +33,7 @@ pub struct Delivery {
     #[serde(rename = "type")]
     pub kind: String,
     /// `delivered`; `dead`, when it was given up; `open`, while it is tried; `stopped` by somebody.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     /// Whether it is dead, and was made again since, however that went.
     pub superseded: bool,
     /// When it was first to be delivered.
@@ -122,7 +125,7 @@ async fn newest(views: &dyn Views, channel: &str, id: &str) -> Result<Option<Sna
 ///
 /// # Errors
 /// That run was given up too: it is the one to be made again. Or the store can't be read.
-pub async fn made_since(
+async fn made_since(
     views: &dyn Views,
     channel: &Name,
     runs: &[(RunId, String)],
@@ -139,6 +142,69 @@ pub async fn made_since(
         made.insert(*run, later.row.run);
     }
     Ok(made)
+}
+
+/// What is to be made again.
+#[derive(Debug, Clone, Copy)]
+pub struct Again<'a> {
+    /// The webhook.
+    pub webhook: &'a Name,
+    /// The channel that delivers to it.
+    pub channel: &'a Name,
+    /// Whether the settings want it to be called; `None` = they don't name it any more.
+    pub active: Option<bool>,
+    /// The runs that were to deliver; `None` = the newest whose delivery is dead.
+    pub runs: Option<&'a [String]>,
+    /// So many of those.
+    pub most: usize,
+}
+
+/// The runs whose delivery is to be made again, each with the run that has done so since.
+///
+/// # Errors
+/// The webhook is called no more; one of the runs delivers nothing to it, or another one is to be named in
+/// its place; the store can't be read.
+pub async fn again(reader: &Reader, asked: Again<'_>) -> Result<Vec<(RunId, Option<RunId>)>> {
+    let Again { webhook, channel, active, runs, most } = asked;
+    match active {
+        Some(true) => {}
+        Some(false) => {
+            return Err(Failure::refused(format!("the webhook {webhook} is switched off"))
+                .hint("calls are made again once it is `active: true` in moa.yaml"));
+        }
+        None => {
+            let text = format!("the webhook {webhook} was removed: nobody knows whom to call");
+            return Err(Failure::refused(text)
+                .hint("calls are made again once it is in `webhooks` of moa.yaml again"));
+        }
+    }
+    let views = &*reader.views;
+    let Some(named) = runs else {
+        let which = Which { channel: channel.clone(), dead: true, before: None, limit: most };
+        let (dead, _) = list(views, &which).await?;
+        let runs = dead.into_iter().filter_map(|delivery| delivery.run.parse::<RunId>().ok());
+        return Ok(runs.map(|run| (run, None)).collect());
+    };
+    if named.len() > most {
+        return Err(Failure::usage(format!("at most {most} at once")));
+    }
+    let mut ids: Vec<(RunId, String)> = Vec::new();
+    for text in named {
+        let run = reader.find(text).await?;
+        let known = reader.head(run).await?;
+        if !is_over(&known.row.params, channel) {
+            return Err(Failure::not_found(format!("run {run} delivers nothing to {webhook}")));
+        }
+        ids.push((run, id_of(&known.row.params)));
+    }
+    let made = made_since(views, channel, &ids).await?;
+    Ok(ids.into_iter().map(|(run, _)| (run, made.get(&run).copied())).collect())
+}
+
+/// What a node is asked for to make the delivery of a run again; asked twice, it does so once.
+pub fn request(run: RunId, cause: String) -> ForkRequest {
+    let idempotency_key = Some(format!("redeliver/{run}"));
+    ForkRequest { run, from: ForkFrom::Failed, params: None, idempotency_key, cause }
 }
 
 /// How the deliveries over each channel stand.
@@ -167,7 +233,7 @@ fn read(run: &Snapshot) -> Delivery {
         run: row.run.to_string(),
         id: text("key"),
         kind,
-        state: state_of(row.status),
+        state: state_of(row.status).into(),
         superseded: false,
         created_at: row.created_at.to_string(),
         finished_at: row.finished_at.map(|at| at.to_string()),
@@ -202,12 +268,12 @@ fn state_of(status: RunStatus) -> &'static str {
 }
 
 /// What receivers know a delivery by, of its run's params.
-pub fn id_of(params: &Json) -> String {
+fn id_of(params: &Json) -> String {
     params["key"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Whether a document of params is that of a delivery over this channel.
-pub fn is_over(params: &Json, channel: &Name) -> bool {
+fn is_over(params: &Json, channel: &Name) -> bool {
     params["channel"].as_str() == Some(channel.as_str())
 }
 

@@ -1,26 +1,25 @@
 //! Webhooks out: who is called when something happens, and what became of the calls.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use moa_core::ids::{Name, RunId};
-use moa_engine::handle::{ForkFrom, ForkRequest};
+use moa_core::ids::Name;
 use moa_ports::views::Views;
 use moa_view::agent;
-use moa_view::deliveries::{self, Delivery, Standing, Which};
+use moa_view::deliveries::{self, Again, Delivery, Standing, Which};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
 
 use super::paging::Part;
-use super::runs::find;
 use super::runs::list::{cursor, limit, name};
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::role::Role;
-use crate::error::{Code, Problem, Result};
+use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
 
 /// Deliveries of a page, and those made again at once, at most.
@@ -181,23 +180,6 @@ pub fn channel(app: &App, webhook: &str) -> Result<Name> {
     Ok(known.ok_or_else(unknown)?.1)
 }
 
-/// The same, of a webhook that is called.
-///
-/// # Errors
-/// There is none of that name, or it is switched off.
-fn active_channel(app: &App, webhook: &str) -> Result<Name> {
-    let channel = channel(app, webhook)?;
-    let is_active = |document: &Value| document["active"] == true;
-    let mut all = app.control().webhooks().into_iter();
-    match all.any(|(_, known, document)| known == channel && is_active(&document)) {
-        true => Ok(channel),
-        false => {
-            Err(Problem::new(Code::Conflict, format!("the webhook {webhook} is switched off"))
-                .hint("calls are made again once it is `active: true` in moa.yaml"))
-        }
-    }
-}
-
 /// The same, also of a webhook that the settings don't name any more.
 ///
 /// # Errors
@@ -240,7 +222,8 @@ pub struct DeliveryItem {
     /// The type of its event.
     pub r#type: String,
     /// `delivered`; `dead`, when it was given up; `open`, while it is tried; `stopped` by somebody.
-    pub state: &'static str,
+    #[schema(value_type = String)]
+    pub state: Cow<'static, str>,
     /// Whether it is dead, and was made again since, however that went.
     pub superseded: bool,
     /// When it was first to be delivered.
@@ -411,52 +394,31 @@ pub async fn redeliver(
 /// Makes calls again: those of these runs, or the newest that are dead.
 ///
 /// # Errors
-/// There is no such webhook, or one of the runs delivers nothing to it; what the node says.
+/// There is no such webhook, or it is called no more, or one of the runs delivers nothing to it; what the
+/// node says.
 pub async fn made_again(
     app: &App,
     who: &Identity,
     webhook: &str,
     named: Option<Vec<String>>,
 ) -> Result<Vec<Redelivered>> {
-    let channel = active_channel(app, webhook)?;
-    let views = &*app.reader().views;
-    let (mut runs, mut ids): (Vec<RunId>, Vec<(RunId, String)>) = (Vec::new(), Vec::new());
-    match named {
-        Some(named) if named.len() > DELIVERIES_MAX => {
-            return Err(Problem::invalid(format!("at most {DELIVERIES_MAX} at once")));
-        }
-        Some(named) => {
-            for text in named {
-                let run = find(app, &text).await?;
-                let known = app.reader().head(run).await?;
-                if !deliveries::is_over(&known.row.params, &channel) {
-                    let text = format!("run {run} delivers nothing to {webhook}");
-                    return Err(Problem::not_found(text));
-                }
-                runs.push(run);
-                ids.push((run, deliveries::id_of(&known.row.params)));
-            }
-        }
-        None => {
-            let which =
-                Which { channel: channel.clone(), dead: true, before: None, limit: DELIVERIES_MAX };
-            let (dead, _) = deliveries::list(views, &which).await?;
-            runs.extend(dead.into_iter().filter_map(|delivery| delivery.run.parse::<RunId>().ok()));
-        }
-    }
-    let made = deliveries::made_since(views, &channel, &ids).await?;
+    let channel = past_channel(app, webhook).await?;
+    let all = app.control().webhooks();
+    let known = all.iter().find(|(_, known, _)| *known == channel);
+    let asked = Again {
+        webhook: &name(webhook)?,
+        channel: &channel,
+        active: known.map(|(.., document)| document["active"] == true),
+        runs: named.as_deref(),
+        most: DELIVERIES_MAX,
+    };
     let mut redelivered = Vec::new();
-    for run in runs {
-        if let Some(new_run) = made.get(&run) {
-            redelivered.push(Redelivered { run: run.to_string(), new_run: new_run.to_string() });
-            continue;
-        }
-        // Asked twice, it is made again once.
-        let idempotency_key = Some(format!("redeliver/{run}"));
-        let (from, cause) = (ForkFrom::Failed, who.cause());
-        let request = ForkRequest { run, from, params: None, idempotency_key, cause };
-        let new_run = app.control().fork(request).await?.to_string();
-        redelivered.push(Redelivered { run: run.to_string(), new_run });
+    for (run, made) in deliveries::again(app.reader(), asked).await? {
+        let new_run = match made {
+            Some(made) => made,
+            None => app.control().fork(deliveries::request(run, who.cause())).await?,
+        };
+        redelivered.push(Redelivered { run: run.to_string(), new_run: new_run.to_string() });
     }
     Ok(redelivered)
 }

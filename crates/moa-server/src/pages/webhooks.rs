@@ -81,7 +81,7 @@ fn row(one: &WebhookItem, now: Millis) -> Markup {
             td class="over" {
                 @match &one.last {
                     Some(last) => {
-                        (delivery_state(last.state)) " " (time(&last.created_at, now))
+                        (delivery_state(&last.state)) " " (time(&last.created_at, now))
                         @if one.dead > 1 { span class="dead" { ", " (one.dead) " dead in all" } }
                     },
                     None => span class="dim" { "no call yet" },
@@ -103,11 +103,11 @@ fn state(one: &WebhookItem) -> Markup {
     }
 }
 
-fn delivery_state(state: &'static str) -> Markup {
+fn delivery_state(state: &str) -> Markup {
     match state {
-        "delivered" => parts::status(state, "✓"),
-        "dead" => parts::status(state, "✗"),
-        "stopped" => parts::status(state, "⊘"),
+        "delivered" => parts::status("delivered", "✓"),
+        "dead" => parts::status("dead", "✗"),
+        "stopped" => parts::status("stopped", "⊘"),
         // That word is one of breakers, which are bad when they are open.
         _ => parts::status("waiting", "◷"),
     }
@@ -255,7 +255,7 @@ fn delivery(who: &Identity, of: &WebhookItem, one: &DeliveryItem, now: Millis) -
     html! {
         tr data-key=(one.run) {
             td class="nowrap" { (time(&one.created_at, now)) }
-            td { (delivery_state(one.state)) }
+            td { (delivery_state(&one.state)) }
             td class="over" {
                 (parts::line(&one.r#type))
                 @if let Some(error) = &one.error { div class="error cut" { (parts::line(said(error))) } }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use moa_core::ids::{Name, RunId};
 use moa_core::workflow::NOTIFY_WORKFLOW;
-use moa_engine::handle::{ForkFrom, ForkRequest};
 use moa_spec::{Subscription, channel_of, webhook_of};
-use moa_view::deliveries::{self, Delivery, Which, is_over};
+use moa_view::deliveries::{self, Again, Delivery, Which};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
@@ -18,6 +17,7 @@ use crate::host::{self, Asks};
 use crate::jobs::webhooks::kept;
 use crate::place::Place;
 use crate::project::{self, Layout, Loaded};
+use crate::reader::Reader;
 use crate::remote::Remote;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -140,33 +140,6 @@ pub struct Line {
 struct GoneLine {
     since: String,
     run: String,
-}
-
-/// A delivery that was given up.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct DeadLine {
-    run: String,
-    id: String,
-    r#type: String,
-    state: String,
-    created_at: String,
-    /// An older node tells nothing of the next three.
-    #[serde(default)]
-    finished_at: Option<String>,
-    #[serde(default)]
-    attempts: u32,
-    #[serde(default)]
-    status: Option<u16>,
-    error: Option<String>,
-}
-
-impl From<Delivery> for DeadLine {
-    fn from(delivery: Delivery) -> Self {
-        let Delivery { run, id, kind, state, created_at, .. } = delivery;
-        let Delivery { finished_at, attempts, status, error, .. } = delivery;
-        let state = state.into();
-        Self { run, id, r#type: kind, state, created_at, finished_at, attempts, status, error }
-    }
 }
 
 /// Does what the command line says.
@@ -346,23 +319,30 @@ fn channel(webhook: &Name, loaded: &Loaded) -> Result<Name> {
     })
 }
 
-fn dead(args: &DeadArgs, layout: &Layout, loaded: &Loaded) -> Result<Vec<DeadLine>> {
-    let known = channel(&args.webhook, loaded);
-    let Some(reader) = wire::open_reader(layout)? else { return known.map(|_| Vec::new()) };
-    let found = runtime()?.block_on(async {
-        let channel = channel_of(&args.webhook);
-        // One that was removed is found as long as it has dead calls.
-        if let Err(unknown) = known {
-            let rows = reader.views.channels().await?;
-            rows.iter().find(|row| row.channel == channel.as_str()).ok_or(unknown)?;
-        }
-        let which = Which { channel, dead: true, before: None, limit: args.limit.max(1) };
-        Ok::<_, Failure>(deliveries::list(&*reader.views, &which).await?.0)
-    })?;
-    Ok(found.into_iter().map(DeadLine::from).collect())
+/// The channel of a webhook that there is, or was: one that was removed is found as long as it has calls.
+async fn past_channel(webhook: &Name, loaded: &Loaded, reader: &Reader) -> Result<Name> {
+    let unknown = match channel(webhook, loaded) {
+        Ok(channel) => return Ok(channel),
+        Err(unknown) => unknown,
+    };
+    let channel = channel_of(webhook);
+    let rows = reader.views.channels().await?;
+    rows.iter().find(|row| row.channel == channel.as_str()).ok_or(unknown)?;
+    Ok(channel)
 }
 
-fn show_dead(found: &[DeadLine], context: &Context) {
+fn dead(args: &DeadArgs, layout: &Layout, loaded: &Loaded) -> Result<Vec<Delivery>> {
+    let Some(reader) = wire::open_reader(layout)? else {
+        return channel(&args.webhook, loaded).map(|_| Vec::new());
+    };
+    runtime()?.block_on(async {
+        let channel = past_channel(&args.webhook, loaded, &reader).await?;
+        let which = Which { channel, dead: true, before: None, limit: args.limit.max(1) };
+        Ok(deliveries::list(&*reader.views, &which).await?.0)
+    })
+}
+
+fn show_dead(found: &[Delivery], context: &Context) {
     if context.ui.json {
         context.ui.json(&found);
         return;
@@ -372,7 +352,7 @@ fn show_dead(found: &[DeadLine], context: &Context) {
         let cell = |text: &str| Cell::new(text::safe_line(text));
         table.row(vec![
             cell(&delivery.run),
-            cell(&delivery.r#type),
+            cell(&delivery.kind),
             cell(&delivery.id),
             cell(&delivery.created_at),
             cell(delivery.error.as_deref().unwrap_or_default()).style(Style::Red),
@@ -382,65 +362,37 @@ fn show_dead(found: &[DeadLine], context: &Context) {
 }
 
 fn redeliver(args: RedeliverArgs, layout: &Layout, loaded: &Loaded, context: &Context) -> Result {
-    let channel = channel(&args.webhook, loaded)?;
-    if !loaded.project.settings.webhooks.get(&args.webhook).is_some_and(|one| one.active) {
-        let text = format!("the webhook {} is switched off", args.webhook);
-        return Err(Failure::refused(text)
-            .hint("calls are made again once it is `active: true` in moa.yaml"));
-    }
     let runtime = runtime()?;
     let exit = runtime.block_on(async {
         let Some(reader) = wire::open_reader(layout)? else {
+            channel(&args.webhook, loaded)?;
             context.ui.note("no delivery was given up");
             return Ok(Exit::Ok);
         };
-        let (mut runs, mut ids): (Vec<RunId>, Vec<(RunId, String)>) = (Vec::new(), Vec::new());
-        for text in &args.runs {
-            let run = reader.find(text).await?;
-            let known = reader.head(run).await?;
-            if !is_over(&known.row.params, &channel) {
-                let text = format!("run {run} delivers nothing to {}", args.webhook);
-                return Err(Failure::not_found(text));
-            }
-            runs.push(run);
-            ids.push((run, deliveries::id_of(&known.row.params)));
-        }
-        if args.runs.is_empty() {
-            let which =
-                Which { channel: channel.clone(), dead: true, before: None, limit: AT_ONCE };
-            let (dead, _) = deliveries::list(&*reader.views, &which).await?;
-            runs.extend(dead.into_iter().filter_map(|d| d.run.parse::<RunId>().ok()));
-        }
-        let made = deliveries::made_since(&*reader.views, &channel, &ids).await?;
+        let asked = Again {
+            webhook: &args.webhook,
+            channel: &past_channel(&args.webhook, loaded, &reader).await?,
+            active: loaded.project.settings.webhooks.get(&args.webhook).map(|one| one.active),
+            runs: (!args.runs.is_empty()).then_some(&args.runs),
+            most: AT_ONCE,
+        };
+        let runs = deliveries::again(&reader, asked).await?;
         drop(reader);
-        again(&runs, &made, layout, context).await
+        again(&runs, layout, context).await
     });
     runtime.shutdown_background();
     exit
 }
 
 /// Has deliveries made again; asked twice, once.
-async fn again(
-    runs: &[RunId],
-    known: &BTreeMap<RunId, RunId>,
-    layout: &Layout,
-    context: &Context,
-) -> Result {
+async fn again(runs: &[(RunId, Option<RunId>)], layout: &Layout, context: &Context) -> Result {
     let asks = async |client: &mut Client| {
         let mut made = Vec::new();
-        for run in runs {
-            if let Some(new) = known.get(run) {
-                made.push(json!({"run": run, "new_run": new}));
-                continue;
-            }
-            let request = ForkRequest {
-                run: *run,
-                from: ForkFrom::Failed,
-                params: None,
-                idempotency_key: Some(format!("redeliver/{run}")),
-                cause: "cli".into(),
+        for (run, done) in runs {
+            let new = match done {
+                Some(done) => *done,
+                None => client.fork(deliveries::request(*run, "cli".into())).await?,
             };
-            let new = client.fork(request).await?;
             made.push(json!({"run": run, "new_run": new}));
         }
         Ok(made)

@@ -1,11 +1,12 @@
 //! Webhooks of a node elsewhere.
 
 use moa_core::ids::Name;
+use moa_view::deliveries::Delivery;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::{Call, Remote};
-use crate::cmd::webhooks::{DeadLine, Line};
+use crate::cmd::webhooks::Line;
 use crate::exit::Result;
 
 /// Deliveries that one answer holds.
@@ -13,7 +14,7 @@ const PAGE: usize = 200;
 
 #[derive(Debug, Deserialize)]
 struct Page {
-    deliveries: Vec<DeadLine>,
+    deliveries: Vec<Delivery>,
     next: Option<String>,
 }
 
@@ -39,7 +40,7 @@ impl Remote {
     }
 
     /// Deliveries that were given up, the newest first.
-    pub async fn dead_deliveries(&self, webhook: &Name, limit: usize) -> Result<Vec<DeadLine>> {
+    pub async fn dead_deliveries(&self, webhook: &Name, limit: usize) -> Result<Vec<Delivery>> {
         let path = format!("/api/v1/webhooks/{webhook}/deliveries");
         let (mut found, mut cursor) = (Vec::new(), None::<String>);
         while found.len() < limit {
