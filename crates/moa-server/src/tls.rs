@@ -10,12 +10,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, ServerConfig};
+use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +26,8 @@ use zeroize::Zeroizing;
 
 use crate::error::{Code, Problem};
 
+/// What the library calls a certificate of an authority that a server shows as its own.
+pub const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
 /// Bytes of a file at most: a chain is some KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The first byte of a TLS connection: a handshake follows.
@@ -86,7 +90,7 @@ impl Error {
 
 /// What makes TLS of connections.
 #[derive(Clone)]
-pub struct Tls(TlsAcceptor);
+pub struct Tls(TlsAcceptor, Arc<Certs>);
 
 impl Tls {
     /// With a certificate (chain) and its key.
@@ -108,9 +112,25 @@ impl Tls {
             what: "certificate",
             why: e.to_string(),
         })?;
-        let mut config = config.with_no_client_auth().with_cert_resolver(Arc::new(certs));
+        let certs = Arc::new(certs);
+        let mut config = config.with_no_client_auth().with_cert_resolver(certs.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Ok(Self(TlsAcceptor::from(Arc::new(config)), certs))
+    }
+
+    /// What is odd about the certificate, if programs refuse it that others take: one of an authority may
+    /// issue those of servers, and not be one.
+    pub fn oddity(&self) -> Option<String> {
+        let certs = &self.1;
+        let now = certs.now();
+        if !is_authority(now.cert.first()?, &certs.provider) {
+            return None;
+        }
+        Some(format!(
+            "{} is the certificate of an authority (CA:TRUE): commands of moa on other machines, and other \
+             programs, refuse it; have it issue one for this node",
+            certs.cert.display()
+        ))
     }
 
     /// A connection once its handshake is done; `None` = it was something else, and was told so.
@@ -220,6 +240,22 @@ fn read(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedK
         rustls::Error::InvalidCertificate(_) => unfit(cert, "certificate", e.to_string()),
         _ => unfit(key, "private key", e.to_string()),
     })
+}
+
+/// Whether a certificate is one of an authority, so that clients that look don't take it for a server's.
+fn is_authority(own: &CertificateDer<'static>, provider: &Arc<CryptoProvider>) -> bool {
+    let mut roots = RootCertStore::empty();
+    if roots.add(own.clone()).is_err() {
+        return false;
+    }
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+    // What it is comes before whom it names.
+    let (Ok(verifier), Ok(name)) = (verifier, ServerName::try_from("localhost")) else {
+        return false;
+    };
+    let said = verifier.verify_server_cert(own, &[], &name, &[], UnixTime::now());
+    said.is_err_and(|error| error.to_string().contains(AUTHORITY_AS_SERVER))
 }
 
 /// What is in a file; a private one must not be open to others.

@@ -322,7 +322,7 @@ mod tests {
         for dead in [false, true] {
             let (found, next) = listed(&store, &which(dead, None, 10));
             assert_eq!((found.len(), next), (1, None));
-            assert_eq!((found[0].state, found[0].superseded), ("dead", false));
+            assert_eq!((&*found[0].state, found[0].superseded), ("dead", false));
         }
     }
 

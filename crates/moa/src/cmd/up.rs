@@ -186,8 +186,8 @@ async fn announce(running: &Running, layout: &Layout, context: &Context) {
             ui.warn("the dashboard can be reached from other machines, and nothing encrypts it");
         }
     }
-    if let Some(unserved) = &running.unserved {
-        ui.warn(unserved);
+    if let Some(odd) = &running.odd {
+        ui.warn(odd);
     }
     ui.note(&format!(
         "  log        {}",

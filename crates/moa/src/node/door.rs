@@ -33,8 +33,8 @@ pub struct Door {
     pub listener: Option<TcpListener>,
     /// What makes TLS of its connections; `None` = they are plain.
     tls: Option<Tls>,
-    /// Why it isn't, when it should.
-    pub unserved: Option<String>,
+    /// Why it isn't, when it should; or what is odd about how it is.
+    pub warning: Option<String>,
 }
 
 /// Takes the address. One that nobody asked for and that is taken is done without.
@@ -50,10 +50,13 @@ pub fn bind(layout: &Layout, config: &mut Config, wanted: &Wanted) -> Result<Doo
     let hint =
         "choose another: --listen 127.0.0.1:3021, MOA_SERVER_LISTEN, `server: {listen: ...}`";
     match TcpListener::bind(address) {
-        Ok(listener) => Ok(Door { listener: Some(listener), tls, unserved: None }),
+        Ok(listener) => {
+            let warning = tls.as_ref().and_then(Tls::oddity);
+            Ok(Door { listener: Some(listener), tls, warning })
+        }
         Err(e) if e.kind() == io::ErrorKind::AddrInUse && !config.is_given("server.listen") => {
             let text = format!("no API and no dashboard: {address} is in use; {hint}");
-            Ok(Door { listener: None, tls: None, unserved: Some(text) })
+            Ok(Door { listener: None, tls: None, warning: Some(text) })
         }
         Err(e) => {
             let text = format!("can't listen on {address}: {e}");
@@ -77,19 +80,19 @@ fn tls(layout: &Layout, files: &moa_spec::Tls) -> Result<Option<Tls>> {
 }
 
 impl Door {
-    /// Serves a node there; answers why not, when it should be.
+    /// Serves a node there; answers why not, when it should be, or what is odd about it.
     pub fn open(
         self,
         node: &Arc<Node>,
         layout: &Layout,
         config: &Config,
     ) -> Result<(Option<Http>, Option<String>)> {
-        let Self { listener, tls, unserved } = self;
+        let Self { listener, tls, warning } = self;
         let start = |listener| Http::start(listener, tls, node, layout, config);
         let http = listener.map(start).transpose()?;
         if let Some(http) = &http {
             node.access.sign_in.get_or_init(|| http.sign_in.clone());
         }
-        Ok((http, unserved))
+        Ok((http, warning))
     }
 }

@@ -77,8 +77,8 @@ pub struct Running {
     pub open_runs: u64,
     /// The API and the dashboard, when they are served.
     pub http: Option<http::Http>,
-    /// Why they are not, when they should.
-    pub unserved: Option<String>,
+    /// Why they are not, when they should; or what is odd about them.
+    pub odd: Option<String>,
     tasks: Vec<JoinHandle<()>>,
     acts: Writing,
 }
@@ -155,8 +155,8 @@ impl Running {
         log_start(id, transient, warning);
         let mut tasks = tasks(&node, listener);
         tasks.extend([tokio::spawn(folders), tokio::spawn(jobs.keep())]);
-        let (http, unserved) = door.open(&node, &layout, &config)?;
-        let running = Self { node, root, socket, config, open_runs, http, unserved, tasks, acts };
+        let (http, odd) = door.open(&node, &layout, &config)?;
+        let running = Self { node, root, socket, config, open_runs, http, odd, tasks, acts };
         Ok(Start::Running(Box::new(running)))
     }
 

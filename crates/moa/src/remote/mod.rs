@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use moa_server::tls::AUTHORITY_AS_SERVER;
 use moa_view::rows::{Ask, Question};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH};
 use reqwest::{Client, Method, Url};
@@ -273,6 +274,9 @@ impl Remote {
     }
 
     fn unreached(&self, why: &str) -> Failure {
+        if why.contains(AUTHORITY_AS_SERVER) {
+            return self.chosen(shows_authority(self.url()));
+        }
         let text = format!("{} can't be reached: {why}", self.url());
         let failure = Failure::new(Exit::Unavailable, text);
         let hint = if why.contains("not valid for name") {
@@ -289,6 +293,23 @@ impl Remote {
     fn chosen(&self, failure: Failure) -> Failure {
         failure.hint(format!("the node is chosen by {}", self.by()))
     }
+}
+
+fn shows_authority(url: &str) -> Failure {
+    let text = format!(
+        "{url} can't be reached: its certificate is one of an authority (CA:TRUE), which may issue those of \
+         servers and not be one"
+    );
+    Failure::new(Exit::Unavailable, text)
+        .hint(
+            "on the node's machine, have that authority issue one for the node, and name that in \
+             `server.tls.cert`; --ca-cert goes on to name the authority",
+        )
+        .hint(
+            "a certificate of its own for one node, which --ca-cert may name: openssl req -x509 -nodes \
+             -newkey rsa:2048 -days 365 -keyout key.pem -out cert.pem -subj /CN=HOST \
+             -addext subjectAltName=DNS:HOST -addext basicConstraints=critical,CA:FALSE",
+        )
 }
 
 /// An address of a node, checked.

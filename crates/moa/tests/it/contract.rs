@@ -407,8 +407,12 @@ fn edits(c: &mut Contract) {
     c.call_with("DELETE", path, &["other"], "If-Match: *\r\n", "").expect(200);
     let versions = c.call("GET", "/api/v1/workflows/{workflow}/versions", &["hello"], None).json();
     let older = versions["versions"][1]["hash"].as_str().expect("two versions").to_owned();
-    let path = format!("/api/v1/workflows/{{workflow}}/diff?from={older}");
-    let diff = c.call("GET", &path, &["hello"], None).expect(200).json();
+    let path = "/api/v1/workflows/{workflow}/diff";
+    let none = c.call("GET", &format!("{path}?to={older}"), &["hello"], None);
+    none.refused(404, "not_found");
+    let newest = c.call("GET", path, &["hello"], None).expect(200).json();
+    let diff = c.call("GET", &format!("{path}?from={older}"), &["hello"], None).expect(200).json();
+    assert_eq!(newest, diff, "the version before is what it is compared with");
     assert!(diff["text"].as_str().is_some_and(|text| text.contains("+version: '2'")), "{diff}");
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::http::Api;
 use crate::pages::Browser;
-use crate::project::{Node, Project};
+use crate::project::{Node, Project, Said};
 use crate::remote::Elsewhere;
 
 /// An agent whose attempts run until a file is there, one that fails now and then, and one at addresses of
@@ -108,6 +108,27 @@ fn what_an_agent_did_in_a_time_is_counted_whatever_else_has_happened() {
         let path = format!("/api/v1/agents/picky/metrics?range={wrong}");
         api.get(&path).refused(400, "invalid_request");
     }
+    // The command counts the same, of a node here, of one elsewhere, and where there is none.
+    let there = Elsewhere::new(&project, &node, "viewer");
+    let args = |range: &'static str| ["metrics", "--agent", "picky", "--range", range, "--json"];
+    let counted = |said: Said| {
+        let told = said.expect(0).json();
+        assert_eq!((&told["executions"], &told["errors"]), (&json!(5), &json!(2)), "{told}");
+        told
+    };
+    for range in ["1h", "7d"] {
+        let (here, api) = (counted(project.call(&args(range))), of(&format!("?range={range}")));
+        let all = ["agent", "error_rate", "latency_ms", "latency_ms_max", "since"];
+        assert!(all.iter().all(|key| here[key] == api[key]), "{here} {api}");
+        assert_eq!(counted(there.call(&args(range))), here);
+    }
+    let long = |said: Said| said.expect(2).err.contains("counted for 7 days");
+    assert!(long(project.call(&args("8d"))) && long(there.call(&args("8d"))));
+    let shown = project.call(&["agents", "show", "picky"]).expect(0).out;
+    assert!(shown.contains("5 attempts, 2 failed"), "{shown}");
+    node.stop();
+    ["1h", "7d"].map(|range| counted(project.call(&args(range))));
+    assert!(long(project.call(&args("8d"))));
 }
 
 #[test]

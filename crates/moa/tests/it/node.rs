@@ -41,6 +41,14 @@ fn an_edit_holds_from_the_next_run_on_and_a_broken_one_does_not() {
     assert_eq!(old.json()["steps"][0]["output"], "one");
     let diff = project.call(&["workflows", "diff", &format!("hello@{oldest}"), "hello"]).expect(1);
     assert!(diff.out.contains("four"), "{}", diff.out);
+    let second = format!("hello@{}", versions[1]["hash"].as_str().expect("a hash"));
+    let newest = project.call(&["workflows", "diff", &second, "hello"]).expect(1).out;
+    let before = project.call(&["workflows", "diff", "hello"]).expect(1).out;
+    assert_eq!(before, newest, "the version before and the file");
+    assert_ne!(before, diff.out);
+    let first = format!("hello@{oldest}");
+    let none = project.call(&["workflows", "diff", &first]).expect(4);
+    assert!(none.err.contains("has no version before"), "{}", none.err);
 }
 
 #[test]

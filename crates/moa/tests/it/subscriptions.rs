@@ -364,7 +364,13 @@ fn dead_calls_of_a_webhook_that_was_removed_are_told() {
     let shown = browser.page(page);
     assert!(shown.contains("don't name it any more") && !shown.contains("Redeliver"), "{shown}");
     // Nobody calls what nobody names; and what never was isn't there.
-    api.post("/api/v1/webhooks/billing/redeliver", &json!({})).refused(404, "not_found");
+    for body in [json!({}), json!({"runs": [run]})] {
+        let refused = api.post("/api/v1/webhooks/billing/redeliver", &body);
+        let problem = refused.refused(409, "conflict");
+        assert!(problem["detail"].as_str().is_some_and(|said| said.contains("was removed")));
+        assert!(problem["hints"][0].as_str().is_some_and(|hint| hint.contains("moa.yaml")));
+    }
+    api.post("/api/v1/webhooks/other/redeliver", &json!({})).refused(404, "not_found");
     api.get("/api/v1/webhooks/other/deliveries").refused(404, "not_found");
     let there = Elsewhere::new(&project, &node, "operator");
     for args in [&["webhooks", "list", "--json"][..], &["webhooks", "dead", "billing", "--json"]] {
@@ -373,6 +379,13 @@ fn dead_calls_of_a_webhook_that_was_removed_are_told() {
         assert!(here.out.contains("billing") || here.out.contains(&run), "{}", here.out);
     }
     project.call(&["webhooks", "dead", "other"]).expect(4);
+    let (here, elsewhere) =
+        (["webhooks", "redeliver", "billing"], ["webhooks", "redeliver", "other"]);
+    let refused = there.call(&here).expect(5);
+    assert!(refused.err.contains("was removed") && refused.err.contains("moa.yaml"));
+    assert_eq!(project.call(&here).expect(5).err, refused.err);
+    project.call(&elsewhere).expect(4);
+    there.call(&elsewhere).expect(4);
 }
 
 #[test]

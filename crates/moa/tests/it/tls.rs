@@ -179,6 +179,36 @@ fn commands_know_a_node_elsewhere_by_its_certificate() {
 }
 
 #[test]
+fn a_node_that_shows_the_certificate_of_an_authority_is_told_of_it_on_both_sides() {
+    // As `openssl req -x509` makes it, which says CA:TRUE unless it is told otherwise.
+    let own = |is_ca: IsCa| {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+        params.is_ca = is_ca;
+        let key = KeyPair::generate().expect("a key");
+        let cert = params.self_signed(&key).expect("a certificate");
+        (cert.pem(), key.serialize_pem())
+    };
+    let told = |(cert, key): (String, String)| {
+        let project = project(&cert, &key);
+        let node = project.up();
+        let token = project.call(&["token", "create", "t", "--role", "viewer", "-q"]).expect(0).out;
+        let there = Elsewhere::at(&format!("https://{}", address(&node)), token.trim());
+        std::fs::write(there.path("ca.pem"), cert).expect("it can be written");
+        (node.said.clone(), there.call(&["runs", "list", "--ca-cert", "ca.pem"]))
+    };
+    let (warned, said) = told(own(IsCa::Ca(BasicConstraints::Unconstrained)));
+    assert!(warned.contains("tls.pem is the certificate of an authority"), "{warned}");
+    let said = said.expect(6).err;
+    assert!(said.contains("its certificate is one of an authority"), "{said}");
+    assert!(said.contains("CA:FALSE") && said.contains("server.tls.cert"), "{said}");
+    assert!(!said.contains("EndEntity"), "{said}");
+    // What that says makes one that is taken.
+    let (warned, said) = told(own(IsCa::ExplicitNoCa));
+    assert!(!warned.contains("authority"), "{warned}");
+    said.expect(0);
+}
+
+#[test]
 fn handshakes_that_go_nowhere_take_no_place_of_others() {
     let authority = Authority::new();
     let (cert, key) = authority.signs(&["localhost"]);

@@ -107,6 +107,7 @@ const LOOKS: &[&[&str]] = &[
     &["workflows", "versions"],
     &["workflows", "versions", "shop"],
     &["workflows", "diff", "shop", "ask"],
+    &["workflows", "diff", "shop"],
     &["workflows", "validate"],
     &["schedules", "list"],
     &["schedules", "next", "shop/1", "-n", "3", "--after", "2027-03-28"],
