@@ -16,6 +16,7 @@ pub mod events;
 pub mod exit;
 pub mod export;
 pub mod fleet;
+pub mod natural;
 pub mod node;
 pub mod outline;
 pub mod paint;

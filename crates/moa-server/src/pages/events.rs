@@ -6,7 +6,7 @@ use moa_core::ids::Name;
 use moa_core::time::Millis;
 use moa_ports::search::TEXT_CHARS_MAX;
 use moa_view::events::{Names, Picked, Told, type_of};
-use moa_view::now;
+use moa_view::{natural, now};
 use serde::Deserialize;
 use url::form_urlencoded;
 
@@ -108,6 +108,7 @@ pub async fn show(
     workflows.retain(|name| who.sees(Resource::Runs, Some(name.as_str())));
     let mut agents: Vec<Name> = app.control().agents().await.into_keys().collect();
     agents.retain(|name| who.sees(Resource::Agents, Some(name.as_str())));
+    agents.sort_by_cached_key(|name| natural::key(name.as_str()));
     let wide = who.may_ask("GET", "/events", None);
     let json = filter.before(filter.before);
     let more = if json.is_empty() { "?" } else { "&" };

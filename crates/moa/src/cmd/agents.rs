@@ -25,7 +25,7 @@ use crate::project::{self, Layout, Loaded};
 use crate::remote::{Remote, Tried};
 use crate::table::{Cell, Table};
 use crate::ui::{Style, Ui};
-use crate::view::now;
+use crate::view::{natural, now};
 use crate::{text, trial, wire};
 
 /// Look at agents, try them, pause them.
@@ -143,7 +143,9 @@ fn list(_args: ListArgs, context: &Context) -> Result {
     // One of a file with errors doesn't become the one that is part of moa.
     agents.retain(|id, _| !broken_agents.contains_key(id));
     let is_builtin = |spec: &&Arc<AgentSpec>| matches!(spec.kind, AgentKind::Builtin(_));
-    let (builtins, own): (Vec<_>, Vec<_>) = agents.values().partition(is_builtin);
+    let mut sorted: Vec<_> = agents.values().collect();
+    sorted.sort_by_cached_key(|spec| natural::key(spec.id.as_str()));
+    let (builtins, own): (Vec<_>, Vec<_>) = sorted.into_iter().partition(is_builtin);
     if context.ui.json {
         let good = |spec: &Arc<AgentSpec>| {
             let mut row = document(spec);

@@ -18,7 +18,7 @@ use crate::table::{Cell, Table};
 use crate::text;
 use crate::ui::Style;
 
-use crate::view::now;
+use crate::view::{natural, now};
 use crate::wire;
 
 /// Open runs of a workflow that are looked at.
@@ -90,7 +90,10 @@ async fn rows(place: &Place, only: Option<&str>) -> Result<Vec<Row>> {
         }
     }
     let nothing = LimitState::default();
-    for spec in agents.values().filter(|s| only.is_none_or(|n| s.id.as_str() == n)) {
+    let mut specs: Vec<_> =
+        agents.values().filter(|s| only.is_none_or(|n| s.id.as_str() == n)).collect();
+    specs.sort_by_cached_key(|spec| natural::key(spec.id.as_str()));
+    for spec in specs {
         let name = || spec.id.to_string();
         if let Some(most) = spec.concurrency {
             let count = |of: &BTreeMap<Name, u32>| of.get(&spec.id).copied().unwrap_or(0).into();

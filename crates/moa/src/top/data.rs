@@ -16,7 +16,7 @@ use crate::exit::Result;
 use crate::place::Place;
 use crate::reader::Reader;
 use crate::triggers::{self, Known, Which};
-use crate::view::{now, summary, tree};
+use crate::view::{natural, now, summary, tree};
 use crate::wire;
 
 /// Runs of a list.
@@ -389,8 +389,9 @@ fn agents(slow: &Slow, status: Option<&NodeStatus>) -> Vec<AgentLine> {
         at_once: *at_once,
     };
     let mut lines: Vec<AgentLine> = slow.agents.iter().map(line).collect();
-    lines.sort_by_key(|line| {
-        (std::cmp::Reverse(line.ready + line.running), line.at_once.is_none(), line.agent.clone())
+    lines.sort_by_cached_key(|line| {
+        let busy = std::cmp::Reverse(line.ready + line.running);
+        (busy, line.at_once.is_none(), natural::key(line.agent.as_str()))
     });
     lines
 }

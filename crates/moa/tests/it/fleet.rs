@@ -127,8 +127,40 @@ fn what_an_agent_did_in_a_time_is_counted_whatever_else_has_happened() {
     let shown = project.call(&["agents", "show", "picky"]).expect(0).out;
     assert!(shown.contains("5 attempts, 2 failed"), "{shown}");
     node.stop();
-    ["1h", "7d"].map(|range| counted(project.call(&args(range))));
+    for range in ["1h", "7d"] {
+        counted(project.call(&args(range)));
+    }
     assert!(long(project.call(&args("8d"))));
+}
+
+#[test]
+fn agents_are_listed_by_their_numbers_wherever_and_in_parts() {
+    let project = Project::empty();
+    let wanted = ["a-b", "a1", "a2", "a10", "a11", "b"];
+    for name in wanted {
+        project.write(&format!("agents/{name}.yaml"), "command: ['true']\nconcurrency: 1\n");
+    }
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "viewer");
+    let names = |all: &Json, key: &str| -> Vec<String> {
+        let all = all.as_array().expect("a list").iter().filter_map(|one| one[key].as_str());
+        all.filter(|name| wanted.contains(name)).map(str::to_owned).collect()
+    };
+    let sorted = ["a1", "a2", "a10", "a11", "a-b", "b"];
+    let (mut parts, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let part = api.get(&format!("/api/v1/agents?limit=2{cursor}")).expect(200).json();
+        parts.extend(names(&part["agents"], "agent"));
+        let Some(next) = part["next"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(parts, sorted);
+    let listed = |args: &[&str]| project.call(args).expect(0).json();
+    assert_eq!(names(&listed(&["agents", "list", "--json"]), "agent"), sorted);
+    assert_eq!(names(&listed(&["limits", "--json"]), "name"), sorted);
+    let page = Browser::new(&project, &node, "viewer").page("/agents");
+    let places = sorted.map(|name| page.find(&format!("data-key=\"{name}\"")).expect("a row"));
+    assert!(places.is_sorted(), "{places:?}");
 }
 
 #[test]

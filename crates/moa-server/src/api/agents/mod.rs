@@ -19,7 +19,7 @@ use moa_view::activity::{Activity, Ended, of_agent};
 use moa_view::agent::for_viewers;
 use moa_view::fleet::{AgentNow, Fleet};
 use moa_view::node::{NodeStatus, PausedAgent};
-use moa_view::now;
+use moa_view::{natural, now};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
@@ -158,7 +158,7 @@ pub struct AgentList {
 
 /// Agents
 ///
-/// Those of the project, and those that are part of moa.
+/// Those of the project, and those that are part of moa; `agent2` before `agent10`.
 #[utoipa::path(
     get, path = "/api/v1/agents", tag = "agents", params(Part),
     responses((status = 200, description = "By id", body = AgentList)),
@@ -166,7 +166,7 @@ pub struct AgentList {
 pub async fn list(State(app): State<App>, Query(part): Query<Part>) -> Result<Json<AgentList>> {
     let known = Known::of(&app).await?;
     let agents = app.control().agents().await.into_values().collect();
-    let (agents, next) = part.of(agents, |spec: &Arc<AgentSpec>| spec.id.to_string())?;
+    let (agents, next) = part.by(agents, |spec: &Arc<AgentSpec>| natural::key(spec.id.as_str()))?;
     let agents = agents.iter().map(|spec| AgentItem::new(spec, &known)).collect();
     Ok(Json(AgentList { agents, next }))
 }

@@ -15,7 +15,7 @@ use moa_core::limit::{LimitState, Line};
 use moa_core::time::Millis;
 use moa_view::fleet::AgentDay;
 use moa_view::node::{NodeStatus, PausedAgent};
-use moa_view::{now, text};
+use moa_view::{natural, now, text};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -151,7 +151,7 @@ pub async fn glance(app: &App) -> Result<Glance> {
     let all = agents.len();
     agents.retain(|one| one.health != "free" || one.ready > 0);
     let free = all - agents.len();
-    agents.sort_by_key(|one| (rank(one.health), one.agent.clone()));
+    agents.sort_by_cached_key(|one| (rank(one.health), natural::key(one.agent.as_str())));
     let more = agents.len().saturating_sub(SHORT);
     agents.truncate(SHORT);
     let busy = fleet.status.engine.running.values().sum();
@@ -193,8 +193,10 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let live = live::ask(&app).await?;
     let fleet = Fleet::of(&app).await?;
     let all = app.control().agents().await;
+    let mut sorted: Vec<_> = all.values().collect();
+    sorted.sort_by_cached_key(|spec| natural::key(spec.id.as_str()));
     let (built_in, own): (Vec<_>, Vec<_>) =
-        all.values().partition(|spec| matches!(spec.kind, AgentKind::Builtin(_)));
+        sorted.into_iter().partition(|spec| matches!(spec.kind, AgentKind::Builtin(_)));
     let body = html! {
         @if own.is_empty() {
             (parts::empty("The project declares no agents", &html! {
