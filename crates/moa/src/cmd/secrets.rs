@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::{Context, runtime};
 use crate::control::protocol::{SecretLine, SecretText};
 use crate::exit::{Exit, Failure, Result};
+use crate::files::plain;
 use crate::host;
 use crate::needed;
 use crate::project;
@@ -236,7 +237,7 @@ fn delete(args: DeleteArgs, context: &Context) -> Result {
 
 fn new_key(file: &Path, context: &Context) -> Result {
     let key = secrets::create_key(file)?;
-    let path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let path = std::path::absolute(file).map_or_else(|_| file.to_owned(), |path| plain(&path));
     if context.ui.json {
         context.ui.json(&json!({"file": path, "key": key.id().to_string()}));
     } else {

@@ -157,7 +157,7 @@ fn agents_are_listed_by_their_numbers_wherever_and_in_parts() {
     assert_eq!(parts, sorted);
     let listed = |args: &[&str]| project.call(args).expect(0).json();
     assert_eq!(names(&listed(&["agents", "list", "--json"]), "agent"), sorted);
-    assert_eq!(names(&listed(&["limits", "--json"]), "name"), sorted);
+    assert_eq!(names(&listed(&["limits", "--json"]), "agent"), sorted);
     let page = Browser::new(&project, &node, "viewer").page("/agents");
     let places = sorted.map(|name| page.find(&format!("data-key=\"{name}\"")).expect("a row"));
     assert!(places.is_sorted(), "{places:?}");
