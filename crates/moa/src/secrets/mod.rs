@@ -188,15 +188,24 @@ impl SecretStore {
 
     /// What the encrypted store has of that name.
     fn of_store(&self, name: &str) -> Option<Had> {
-        let rows = self.0.sealed.read().unwrap_or_else(PoisonError::into_inner);
-        let sealed = rows.get(name)?.sealed.clone();
-        drop(rows);
-        let opened = || {
-            let ring = self.0.key.require().map_err(|failure| failure.message)?;
-            let key = ring.of(&sealed).map_err(|e| e.to_string())?;
-            seal::open(key, name, &sealed).map_err(|e| e.to_string())
+        let row = || {
+            let rows = self.0.sealed.read().unwrap_or_else(PoisonError::into_inner);
+            rows.get(name).map(|row| row.sealed.clone())
         };
-        Some(opened().and_then(checked))
+        let open = |sealed: &[u8]| {
+            let ring = self.0.key.require().map_err(|failure| failure.message)?;
+            let key = ring.of(sealed).map_err(|e| e.to_string())?;
+            seal::open(key, name, sealed).map_err(|e| e.to_string())
+        };
+        let mut sealed = row()?;
+        loop {
+            let opened = open(&sealed);
+            // Its key may have gone since it was looked up: then it is sealed with another one.
+            match row().filter(|now| opened.is_err() && *now != sealed) {
+                Some(now) => sealed = now,
+                None => return Some(opened.and_then(checked)),
+            }
+        }
     }
 
     /// How a secret is: the source that decides, why what it has can't be used, and others that have
@@ -383,6 +392,41 @@ mod tests {
         let mut said = serde_json::json!({"text": "it is stored", "more": ["fil", 1]});
         secrets.redact(&mut said);
         assert_eq!(said, serde_json::json!({"text": "it is ***", "more": ["fil", 1]}));
+    }
+
+    #[test]
+    fn a_secret_is_there_at_every_moment_of_a_change_of_the_key() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let root = dir.path().join("project");
+        std::fs::create_dir(&root).expect("mkdir");
+        let path = dir.path().join("key");
+        let mut key = create_key(&path).expect("a key");
+        let row = |version: u64, sealed: Vec<u8>| SealedRow {
+            name: "STORED".into(),
+            version,
+            sealed,
+            changed_at: moa_core::time::Millis(0),
+        };
+        let mut sealed = seal::seal(&key, "STORED", "stored").expect("it is sealed");
+        let secrets = of(&root);
+        secrets.set_sealed(vec![row(1, sealed.clone())]);
+        std::thread::scope(|scope| {
+            let looks = || (0..4000).for_each(|_| assert_eq!(secrets.fault("STORED"), None));
+            let looking = [scope.spawn(looks), scope.spawn(looks)];
+            let mut version = 1;
+            while looking.iter().any(|thread| !thread.is_finished()) {
+                version += 1;
+                let next = key::begin_change(&path).expect("it is begun");
+                sealed = seal::rewrap(&key, &next, "STORED", &sealed).expect("it is sealed anew");
+                secrets.set_sealed(vec![row(version, sealed.clone())]);
+                key::end_change(&path).expect("it is ended");
+                key = next;
+            }
+            for thread in looking {
+                thread.join().expect("it was there at all times");
+            }
+        });
+        assert_eq!(secrets.get("STORED").as_deref().map(String::as_str), Some("stored"));
     }
 
     #[test]
