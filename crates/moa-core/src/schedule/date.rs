@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// How far days are from 1970-01-01 at most: so far that all that is computed of one is a number of its kind.
+const DAYS_MAX: i32 = i32::MAX - 1_000_000;
 /// Seconds of one day.
 pub(super) const DAY: i64 = 86_400;
 
@@ -39,7 +41,7 @@ impl Day {
     /// The day that a wall time is in.
     pub(super) fn of_wall(wall: i64) -> Self {
         let day = wall.div_euclid(DAY);
-        Self(day.clamp(i32::MIN.into(), i32::MAX.into()) as i32)
+        Self(day.clamp((-DAYS_MAX).into(), DAYS_MAX.into()) as i32)
     }
 
     /// The wall time at which it begins.
@@ -49,7 +51,7 @@ impl Day {
 
     /// The day `n` days later, or earlier when `n` is negative.
     pub(super) fn plus(self, n: i32) -> Self {
-        Self(self.0.saturating_add(n))
+        Self(self.0.saturating_add(n).clamp(-DAYS_MAX, DAYS_MAX))
     }
 }
 

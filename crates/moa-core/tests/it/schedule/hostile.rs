@@ -90,6 +90,18 @@ proptest! {
 }
 
 #[test]
+fn instants_of_other_ages_are_in_days_too() {
+    for rule in ["10-01", "MON", "2026-01-01..2026-02-01"] {
+        for after in [185_480_111_433_600_000, i64::MAX, i64::MIN, -185_542_587_187_200_000] {
+            let mut excluding = schedule();
+            excluding.every = vec!["12h".parse().unwrap()];
+            excluding.calendar.exclude = vec![rule.parse().unwrap()];
+            slots_advance(excluding, after);
+        }
+    }
+}
+
+#[test]
 fn a_schedule_that_never_comes_is_searched_for_once_and_given_up() {
     let mut never = schedule();
     never.cron = vec![Cron::parse("* * * * * *").unwrap()];
