@@ -265,7 +265,13 @@ impl Tx<'_, '_> {
         let Some((table, mut state)) = self.schedule() else { return };
         for pending in std::mem::take(&mut state.pending) {
             let held = self.bare(pending.slot);
-            self.decide(&held, Outcome::Discarded, Some(why.to_owned()), None, true);
+            // A backfill has given it a run meanwhile.
+            match self.env.known.contains_key(&held.key) {
+                true => self.count(Outcome::Deduped),
+                false => {
+                    self.decide(&held, Outcome::Discarded, Some(why.to_owned()), None, true);
+                }
+            }
         }
         let now = self.now();
         let (from, to) = (Millis(state.mark.0 + 1), Millis(now.0 + 1));

@@ -45,11 +45,14 @@ impl Checker {
         Ok(())
     }
 
-    /// What the histories tell for certain of the window that a row is in.
+    /// What the histories tell for certain of the window that a row is in. It counts in the window in which
+    /// the attempt ended, however late the store can write that.
     fn told_by_histories(&self, agent: &Name, budget: &Budget, used: &BudgetUsed) -> Usage {
         let (from, to) = budget.window(used.window);
-        let certain = |at: Millis| at >= from && to.since(at).0 > CLOCKS;
-        let of = self.spent.iter().filter(|(of, _, at)| of == agent && certain(*at));
-        of.fold(Usage::NONE, |all, (_, usage, _)| all.plus(*usage))
+        let certain = |ended: Millis, at: Millis| {
+            ended.since(from).0 > CLOCKS && at >= from && to.since(at).0 > CLOCKS
+        };
+        let of = self.spent.iter().filter(|(of, _, ended, at)| of == agent && certain(*ended, *at));
+        of.fold(Usage::NONE, |all, (_, usage, ..)| all.plus(*usage))
     }
 }

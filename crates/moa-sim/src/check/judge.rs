@@ -33,8 +33,8 @@ pub struct Judge<'a> {
     /// What had been used of agents' limits before the commit.
     pub limits: &'a BTreeMap<Name, LimitState>,
     pub coverage: &'a mut Coverage,
-    /// What was spent, by whom, and when that was said.
-    pub spent: &'a mut Vec<(Name, Usage, Millis)>,
+    /// What was spent, by whom, when the attempt ended, and when that was said.
+    pub spent: &'a mut Vec<(Name, Usage, Millis, Millis)>,
 }
 
 type Verdict = Result<(), String>;
@@ -331,7 +331,9 @@ impl Judge<'_> {
             return Err("it has no agent that could spend".into());
         };
         let agent = agent.clone();
-        self.spent.push((agent, usage, self.now));
+        let ended = self.ledger.get(self.run, inst, attempt).and_then(|execution| execution.ended);
+        let ended = ended.ok_or("it is said to have spent something, and goes on")?;
+        self.spent.push((agent, usage, Millis(ended), self.now));
         Ok(())
     }
 

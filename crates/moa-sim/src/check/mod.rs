@@ -68,8 +68,8 @@ pub struct Checker {
     denied: BTreeSet<RunId>,
     triggers: BTreeMap<TriggerId, triggers::Seen>,
     commits: u64,
-    /// What attempts have spent: whose, how much, and when that was written.
-    spent: Vec<(Name, Usage, Millis)>,
+    /// What attempts have spent: whose, how much, when the attempt ended, and when that was written.
+    spent: Vec<(Name, Usage, Millis, Millis)>,
     /// Where turns are judged.
     pub turns: Option<Turns>,
     /// Pairs of (status, event) seen.

@@ -72,7 +72,9 @@ impl Step<'_> {
             return;
         }
         for pending in std::mem::take(&mut self.state.pending) {
-            self.record(pending.slot, Outcome::Skipped(Skip::Edited));
+            let known = self.facts.known.get(&pending.slot.at);
+            let edited = Outcome::Skipped(Skip::Edited);
+            self.record(pending.slot, known.map_or(edited, |run| Outcome::Deduped { run: *run }));
         }
         let from = Millis(self.state.mark.0.saturating_add(1));
         if from < self.now {

@@ -256,6 +256,39 @@ fn a_backfill_goes_back_before_the_trigger_was_there_but_not_ahead() {
     assert!(bench.apply(TriggerInput::Command(TriggerCommand::Backfill(endless))).is_err());
 }
 
+/// Slots that were missed wait to be caught up, and somebody backfills one of them meanwhile: an edit, and a
+/// removal, discard the others.
+#[test]
+fn an_edit_takes_no_run_from_what_was_backfilled() {
+    let spec = |text: &str, enabled: bool| {
+        Arc::new(every(text, |s| {
+            s.catch_up.policy = CatchUpPolicy::All;
+            s.catch_up.spacing = Span::minutes(60);
+            s.enabled = enabled;
+        }))
+    };
+    let edited = TriggerInput::Put { spec: spec("2h", true) };
+    let switched_off = TriggerInput::Put { spec: spec("2h", false) };
+    for input in [edited, switched_off, TriggerInput::Remove] {
+        let mut bench = Bench::new((*spec("1h", true)).clone());
+        bench.sleep(Span::minutes(60 * 6 + 30));
+        assert_eq!(bench.starts.len(), 1, "the others wait for their turn");
+        bench.command(TriggerCommand::Backfill(backfill(3, 4)));
+        bench.pass(Span(1));
+        let (_, run, _) = *bench.starts.last().expect("it was started");
+        let slot = |bench: &Bench| {
+            let records = bench.records.values().filter(|r| r.at == hour(3) && r.last.is_none());
+            records.map(|r| (r.outcome, r.run)).collect::<Vec<_>>()
+        };
+        assert_eq!(slot(&bench), [(Outcome::Started, Some(run))]);
+        bench.apply(input).unwrap();
+        assert_eq!(slot(&bench), [(Outcome::Started, Some(run))], "{}", bench.lines());
+        bench.ends(run, Succeeded);
+        let discarded = bench.outcomes().into_iter().filter(|o| *o == Outcome::Discarded).count();
+        assert!(discarded >= 4, "{}", bench.lines());
+    }
+}
+
 #[test]
 fn a_large_backfill_of_what_has_run_is_done_in_parts() {
     let mut bench = Bench::new(every("1s", |s| s.overlap = Overlap::Allow));
