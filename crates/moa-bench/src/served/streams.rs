@@ -1,13 +1,14 @@
-//! B14: a thousand WebSockets that are told of a thousand events a second.
+//! B14: a thousand listeners that are told of a thousand events a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -26,24 +27,41 @@ const EVENTS: f64 = 1000.0;
 /// The lowest priority that Linux has for a thread that still runs.
 const LISTENERS_NICE: i32 = 19;
 
-/// What the engine does at one time.
+/// How often it is measured without listeners and with them, in turns: disks have better and worse
+/// moments.
+const ROUNDS: usize = 3;
+
+/// What is let pass before and after listeners.
+const CALM: Duration = Duration::from_secs(1);
+
+/// What the engine does with or without listeners.
+#[derive(Default)]
 struct Phase {
-    /// Milliseconds from asking for a run until it is durable, sorted.
+    /// Milliseconds from asking for a run until it is durable.
     starts: Vec<f64>,
-    /// Processor time of the node, as a share of one processor.
+    /// Seconds of processor time of the node.
     cpu: f64,
-    /// Events a second.
+    /// Events.
     events: f64,
+    /// Seconds that it took.
+    took: f64,
 }
 
 impl Phase {
-    /// Both as one.
-    fn and(mut self, other: Self) -> Self {
+    fn add(&mut self, other: Self) {
         self.starts.extend(other.starts);
+        self.cpu += other.cpu;
+        self.events += other.events;
+        self.took += other.took;
+    }
+
+    /// Says it of a figure.
+    fn note(&mut self, figure: &mut Figure, name: &str) {
         self.starts.sort_by(f64::total_cmp);
-        let [cpu, events] =
-            [(self.cpu, other.cpu), (self.events, other.events)].map(|(a, b)| (a + b) / 2.0);
-        Self { starts: self.starts, cpu, events }
+        for (percent, of) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
+            figure.note(&format!("start_{percent}_ms_{name}"), percentile(&self.starts, of));
+        }
+        figure.note(&format!("node_cpu_percent_{name}"), self.cpu / self.took * 100.0);
     }
 }
 
@@ -51,40 +69,42 @@ impl Phase {
 pub fn fan_out(options: &Options) -> Result<Figure> {
     let halves = Halves::take();
     let node = Served::start(options, "b14")?;
-    let operators = node.tokens("operator", 1)?;
-    let viewers = node.tokens("viewer", 10)?;
+    let operator = node.tokens("operator", 1)?.remove(0);
     let count = options.size(1000, 100);
     let span = Duration::from_secs(options.size(10, 2));
-    let (runtime, elsewhere) = (runtime()?, elsewhere(halves.as_ref())?);
-    let received = Arc::new(AtomicU64::new(0));
-    let (without, with, memory) = runtime.block_on(async {
-        phase(&node, &operators[0], Duration::from_secs(1)).await?;
-        let without = phase(&node, &operators[0], span).await?;
-        let before = node.resident_bytes()?;
-        let mut listeners = Vec::new();
-        for token in viewers.iter().cycle().take(count) {
-            let listener = listen(node.address.clone(), token.clone(), received.clone());
-            listeners.push(elsewhere.spawn(listener).await??);
+    let listeners = Listeners {
+        tokens: node.tokens("viewer", 10)?,
+        address: node.address.clone(),
+        elsewhere: elsewhere(halves.as_ref())?,
+        received: Arc::default(),
+    };
+    let [mut without, mut with, mut sent] = [(); 3].map(|()| Phase::default());
+    let mut memory = 0.0_f64;
+    runtime()?.block_on(async {
+        phase(&node, &operator, CALM).await?;
+        for _ in 0..options.size(ROUNDS, 1) {
+            without.add(phase(&node, &operator, span).await?);
+            let before = node.resident_bytes()?;
+            for (kind, figures) in [(Kind::Socket, &mut with), (Kind::Sent, &mut sent)] {
+                let open = listeners.open(kind, count).await?;
+                figures.add(phase(&node, &operator, span).await?);
+                memory = memory.max(node.resident_bytes()? - before);
+                open.into_iter().for_each(|listener| listener.abort());
+                phase(&node, &operator, CALM).await?;
+            }
         }
-        let with = phase(&node, &operators[0], span).await?;
-        let memory = node.resident_bytes()? - before;
-        listeners.into_iter().for_each(|listener| listener.abort());
-        elsewhere.shutdown_background();
-        phase(&node, &operators[0], Duration::from_secs(1)).await?;
-        // Again, since disks have better and worse moments.
-        let without = without.and(phase(&node, &operators[0], span).await?);
-        anyhow::Ok((without, with, memory))
+        anyhow::Ok(())
     })?;
+    let told = listeners.end();
     node.stop()?;
-    let told = received.load(Ordering::Relaxed) as f64 / span.as_secs_f64();
-    let mut figure = Figure::new(told, "messages/s", "1,000 × events/s; starts as without");
+    let mut figure =
+        Figure::new(told[0] / with.took, "messages/s", "1,000 × events/s; starts as without");
     figure.note("sockets", count as f64);
-    figure.note("events_per_s", with.events);
-    for (name, phase) in [("with", &with), ("without", &without)] {
-        figure.note(&format!("start_p50_ms_{name}"), percentile(&phase.starts, 0.5));
-        figure.note(&format!("start_p99_ms_{name}"), percentile(&phase.starts, 0.99));
-        figure.note(&format!("node_cpu_percent_{name}"), phase.cpu);
-    }
+    figure.note("events_per_s", with.events / with.took);
+    with.note(&mut figure, "with");
+    without.note(&mut figure, "without");
+    figure.note("sse_messages_per_s", told[1] / sent.took);
+    sent.note(&mut figure, "with_sse");
     figure.note("memory_kb_a_socket", memory / 1e3 / count as f64);
     Ok(figure)
 }
@@ -104,9 +124,8 @@ async fn phase(node: &Served, token: &str, span: Duration) -> Result<Phase> {
     }
     let took = begin.elapsed().as_secs_f64();
     let used = node.cpu_time()?.saturating_sub(cpu).as_secs_f64();
-    let events = starts.len() as f64 * per_run / took;
-    starts.sort_by(f64::total_cmp);
-    Ok(Phase { starts, cpu: used / took * 100.0, events })
+    let events = starts.len() as f64 * per_run;
+    Ok(Phase { starts, cpu: used, events, took })
 }
 
 /// How many events a small run has.
@@ -172,11 +191,54 @@ impl Drop for Halves {
     }
 }
 
+/// How somebody listens.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// With a WebSocket.
+    Socket,
+    /// To server-sent events.
+    Sent,
+}
+
+/// Who listens to a node.
+struct Listeners {
+    tokens: Vec<String>,
+    address: String,
+    elsewhere: Runtime,
+    /// Messages that have come, of each [`Kind`].
+    received: Arc<[AtomicU64; 2]>,
+}
+
+impl Listeners {
+    /// So many, that listen when it answers.
+    async fn open(&self, kind: Kind, count: usize) -> Result<Vec<JoinHandle<()>>> {
+        let mut open = Vec::new();
+        for token in self.tokens.iter().cycle().take(count) {
+            let (address, token) = (self.address.clone(), token.clone());
+            let received = self.received.clone();
+            let listener = self.elsewhere.spawn(async move {
+                match kind {
+                    Kind::Socket => listen(address, token, received).await,
+                    Kind::Sent => hear(address, token, received).await,
+                }
+            });
+            open.push(listener.await??);
+        }
+        Ok(open)
+    }
+
+    /// Ends them; answers how many messages came to each [`Kind`].
+    fn end(self) -> [f64; 2] {
+        self.elsewhere.shutdown_background();
+        [0, 1].map(|kind: usize| self.received[kind].load(Ordering::Relaxed) as f64)
+    }
+}
+
 /// A WebSocket that counts what it is told.
 async fn listen(
     address: String,
     token: String,
-    received: Arc<AtomicU64>,
+    received: Arc<[AtomicU64; 2]>,
 ) -> Result<JoinHandle<()>> {
     let mut request = format!("ws://{address}/api/v1/events/stream").into_client_request()?;
     request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
@@ -185,8 +247,35 @@ async fn listen(
     Ok(tokio::spawn(async move {
         while let Some(Ok(message)) = socket.next().await {
             if let Message::Text(_) = message {
-                received.fetch_add(1, Ordering::Relaxed);
+                received[Kind::Socket as usize].fetch_add(1, Ordering::Relaxed);
             }
+        }
+    }))
+}
+
+/// Counts server-sent events: each ends with an empty line.
+async fn hear(
+    address: String,
+    token: String,
+    received: Arc<[AtomicU64; 2]>,
+) -> Result<JoinHandle<()>> {
+    let mut stream = TcpStream::connect(&address).await?;
+    let request = format!(
+        "GET /api/v1/events/stream HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut bytes = vec![0; 64 << 10];
+    let head = stream.read(&mut bytes).await?;
+    ensure!(bytes[..head].starts_with(b"HTTP/1.1 200"), "no stream");
+    Ok(tokio::spawn(async move {
+        let mut last = 0;
+        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+            let mut ends = 0;
+            for &byte in &bytes[..count] {
+                ends += u64::from(byte == b'\n' && last == b'\n');
+                last = byte;
+            }
+            received[Kind::Sent as usize].fetch_add(ends, Ordering::Relaxed);
         }
     }))
 }

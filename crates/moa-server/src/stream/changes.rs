@@ -31,7 +31,7 @@ pub async fn stream(
     headers: HeaderMap,
 ) -> Result<Response> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let feed = Feed::open(&app, who, &filter, last).await?;
+    let feed = Feed::open(&app, who, &filter, last).await?.in_turn();
     let said = futures_util::stream::unfold((feed, false), |(mut feed, paced)| async move {
         if paced {
             // What comes meanwhile is in the next message.

@@ -1,7 +1,7 @@
 //! What one listener gets: the events that it asked for, each once, in order.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::ws::Utf8Bytes;
 use moa_view::events::Names;
@@ -23,6 +23,8 @@ pub type Part = Vec<Told>;
 /// Bytes of a part: it ends with the event that goes beyond.
 const PART_BYTES: usize = 64 << 10;
 
+/// What is no time to wait: timers are no finer.
+const TICK: Duration = Duration::from_millis(1);
 /// Bytes of commits that a listener holds while it is slow, but for a larger one.
 const HELD_BYTES: usize = 256 << 10;
 
@@ -44,13 +46,15 @@ pub struct Feed {
     wanted: Wanted,
     ring: Arc<Ring>,
     newest: watch::Receiver<Option<u64>>,
+    /// Its place among all who listen, if it is told a little after those before it.
+    place: Option<usize>,
     /// Commits that are looked at, and how many of them and of the next one's events have been.
     commits: Vec<Arc<Commit>>,
     looked: (usize, usize),
     /// When it was looked at last whether who listens still may.
     judged: Instant,
     ending: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Feed {
@@ -74,7 +78,7 @@ impl Feed {
         };
         let wanted = Wanted::read(app, asked).await?;
         let mark = last.or(filter.after.as_deref()).map(Mark::read).transpose()?;
-        let place = app.stream_place()?;
+        let permit = app.stream_place()?;
         let ring = app.hub().join(app).await?;
         let newest = app.reader().views.last_event().await?;
         let mark = mark.map_or(Mark::behind(newest), |mark| mark.within(newest));
@@ -84,12 +88,13 @@ impl Feed {
             mark,
             wanted,
             newest: ring.watch(),
+            place: None,
             ring,
             commits: Vec::new(),
             looked: (0, 0),
             judged: Instant::now(),
             ending: app.ending(),
-            _place: place,
+            _permit: permit,
         })
     }
 
@@ -123,10 +128,28 @@ impl Feed {
                 Ok(false) if self.mark.seq < newest => {}
                 Ok(false) => tokio::select! {
                     () = stopped(&mut self.ending) => return None,
-                    changed = self.newest.changed() => changed.ok()?,
+                    changed = self.newest.changed() => {
+                        changed.ok()?;
+                        self.turn().await;
+                    }
                     () = tokio::time::sleep(BEAT) => {}
                 },
             }
+        }
+    }
+
+    /// The same events, told a little after others are: for who is told by what answers requests, of
+    /// which none waits for a thousand listeners then.
+    pub fn in_turn(mut self) -> Self {
+        self.place = Some(self.ring.place());
+        self
+    }
+
+    /// Waits until its turn has come.
+    async fn turn(&self) {
+        let lag = self.place.map_or(Duration::ZERO, |place| self.ring.lag(place));
+        if lag >= TICK {
+            tokio::time::sleep(lag).await;
         }
     }
 

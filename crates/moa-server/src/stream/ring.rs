@@ -6,6 +6,7 @@
 //! what is kept reads from the store again, a few at a time.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl Hub {
         // Before the store is asked: what is committed meanwhile is announced.
         let commits = app.control().subscribe();
         let ring = Arc::new(Ring::new(app.reader().views.last_event().await?));
-        tokio::spawn(fill(app.clone(), Arc::downgrade(&ring), commits));
+        app.sockets().spawn(fill(app.clone(), Arc::downgrade(&ring), commits));
         *current = Arc::downgrade(&ring);
         Ok(ring)
     }
@@ -81,6 +82,8 @@ pub struct Ring {
     kept: Mutex<Kept>,
     /// The event number of the newest; `None` = there will be no more.
     newest: watch::Sender<Option<u64>>,
+    /// How many have joined.
+    joined: AtomicUsize,
 }
 
 struct Kept {
@@ -93,7 +96,11 @@ struct Kept {
 impl Ring {
     fn new(newest: u64) -> Self {
         let kept = Kept { from: newest, bytes: 0, commits: VecDeque::new() };
-        Self { kept: Mutex::new(kept), newest: watch::channel(Some(newest)).0 }
+        Self {
+            kept: Mutex::new(kept),
+            newest: watch::channel(Some(newest)).0,
+            joined: AtomicUsize::new(0),
+        }
     }
 
     /// The event number of the newest commit; `None` = there will be no more.
@@ -110,6 +117,19 @@ impl Ring {
     fn gather(&self) -> Duration {
         let listeners = u32::try_from(self.newest.receiver_count()).unwrap_or(u32::MAX);
         (GATHER + GATHER_EACH.saturating_mul(listeners)).min(GATHER_MAX)
+    }
+
+    /// A place among those who listen, for [`Ring::lag`].
+    pub fn place(&self) -> usize {
+        self.joined.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How much later than the first one a listener is told, by its place: over the time for which
+    /// commits are gathered, so that a thousand of them are told evenly and never all at once.
+    pub fn lag(&self, place: usize) -> Duration {
+        let listeners = u32::try_from(self.newest.receiver_count()).unwrap_or(u32::MAX).max(1);
+        let place = u32::try_from(place % listeners as usize).unwrap_or(0);
+        (self.gather() - GATHER) / listeners * place
     }
 
     /// Some commits behind an event number, oldest first.
@@ -255,6 +275,18 @@ mod tests {
         assert_eq!(ring.gather(), GATHER_MAX);
         listeners.clear();
         assert_eq!(ring.gather(), GATHER);
+    }
+
+    #[test]
+    fn who_listens_is_told_evenly_over_the_time_that_commits_are_gathered() {
+        let ring = Ring::new(0);
+        assert_eq!(ring.lag(7), Duration::ZERO, "nobody else listens");
+        let _listeners: Vec<_> = (0..1000).map(|_| ring.watch()).collect();
+        let lags: Vec<_> = (0..1000).map(|_| ring.lag(ring.place())).collect();
+        assert_eq!(lags[0], Duration::ZERO);
+        assert!(lags.windows(2).all(|pair| pair[1] - pair[0] == GATHER_EACH));
+        assert!(lags[999] < ring.gather() - GATHER, "before more is told");
+        assert_eq!(ring.lag(1003), lags[3], "places are found again as others go");
     }
 
     #[test]
