@@ -253,6 +253,12 @@ fn methods_are_what_the_first_line_says() {
     }
     let said = world.admin.send("POST", &format!("/api/v1/tokens/{id}"), FORM, "_method=DELETE");
     Refused(405, "method_not_allowed").check("a method in a form", said);
+    // An act on all secrets is no secret of its name.
+    for method in ["PUT", "DELETE"] {
+        let path = "/api/v1/secrets/rotate-key";
+        let said = world.admin.send(method, path, JSON, r#"{"value": "12345678"}"#);
+        Refused(405, "method_not_allowed").check(method, said);
+    }
     world.viewer.get("/api/v1/me").expect(200);
     for method in ["TRACE", "CONNECT", "PROPFIND", "BREW"] {
         let said = world.admin.send(method, "/api/v1/runs", "", "");
