@@ -119,6 +119,7 @@ impl World {
                 max_running: setup.max_running,
                 serves: Serves::Everything,
                 triggers: setup.triggers.then(Default::default),
+                left: Default::default(),
             },
             store.clone() as Arc<dyn Store>,
             agents,

@@ -35,7 +35,9 @@ pub use notify::{
     append_once, is_gone,
 };
 pub use prepare::ATTEMPT_TIMEOUT_DEFAULT;
-pub use process::{Leftover, Origin, Which, end_leftovers, end_some_leftovers, find_leftovers};
+pub use process::{
+    Leftover, Origin, Which, end_leftovers, end_some_leftovers, find_leftovers, left_usage,
+};
 pub use redact::{MARK, Redactor, SECRET_BYTES_MIN};
 pub use registry::GRACE_DEFAULT;
 pub use state_files::{Kept, RunFolder, StateFiles};

@@ -55,8 +55,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let spec: AgentSpec = serde_json::from_value(json!({ "id": "noop", "kind": kind }))?;
     let agents = BTreeMap::from([(spec.id.clone(), Arc::new(spec))]);
     let schemas = Arc::new(OutputSchemas);
-    let options =
-        Options { node: NodeId(1), max_running: 64, serves: Serves::Everything, triggers: None };
+    let options = Options {
+        node: NodeId(1),
+        max_running: 64,
+        serves: Serves::Everything,
+        triggers: None,
+        left: Default::default(),
+    };
     let handle =
         Engine::start(options, Arc::new(store), agents, schemas, |ends| Arc::new(AtOnce(ends)))?;
     let mut events = handle.subscribe();

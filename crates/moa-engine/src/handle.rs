@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use moa_core::agent::AgentSpec;
-use moa_core::event::Event;
+use moa_core::event::{Event, InstIx};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limit::Usage;
 use moa_core::machine::Emitted;
@@ -244,7 +244,12 @@ pub struct Options {
     pub serves: Serves,
     /// Whether it serves triggers: a node that is there for one run only must not.
     pub triggers: Option<ServeTriggers>,
+    /// What attempts that earlier nodes left have written down of what they had spent.
+    pub left: LeftUsage,
 }
+
+/// What attempts have spent whose node is gone: run, step and number of each.
+pub type LeftUsage = BTreeMap<(RunId, InstIx, u32), Usage>;
 
 /// How triggers are served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -168,6 +168,7 @@ pub fn start(
     let worker = worker(Arc::new(Ends(own.clone())));
     let exclusive = registration.exclusive;
     let mut node = Node::new(options.node, agents, schemas, options.max_running, exclusive);
+    node.set_left(options.left.clone());
     node.registered(clock.now(), since.after(LEASE));
     if options.serves == Serves::Asked {
         node.serve_only_asked();

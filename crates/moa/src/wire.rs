@@ -314,9 +314,10 @@ impl Worker {
     /// Ends what earlier nodes left running, then starts the engine. Once. An engine that executes
     /// only what it is asked to makes no attempt of theirs again, so it leaves them alone; see
     /// [`Self::make_room`].
-    pub fn engine(&self, options: EngineOptions, stores: &Stores) -> Result<Handle> {
+    pub fn engine(&self, mut options: EngineOptions, stores: &Stores) -> Result<Handle> {
         if options.serves == Serves::Everything {
             told(&moa_connectors::end_leftovers(&self.state, &self.store_id, self.node));
+            options.left = moa_connectors::left_usage(&self.state, self.node);
         }
         let agents = self.agents();
         let Some(taken) = self.options.lock().ok().and_then(|mut o| o.take()) else {

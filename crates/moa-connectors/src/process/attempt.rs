@@ -51,7 +51,7 @@ pub(super) async fn run(
         return Err(TaskError::Cancelled);
     }
     let short = |e: std::io::Error| TaskError::Retryable(format!("can't prepare the attempt: {e}"));
-    let output = processes.output_path().map_err(short)?;
+    let output = processes.output_path(&task).map_err(short)?;
     let usage = UsageFile::new(&output, ctx.log.clone(), &task);
     let _at_work = processes.work.enter(task.run).map_err(short)?;
     let mut live = start(processes, &invocation, &ctx, &task, &output)?;

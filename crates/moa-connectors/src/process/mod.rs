@@ -53,6 +53,7 @@ mod usage;
 mod work;
 
 pub use leftovers::{Leftover, Origin, Which};
+pub use usage::left_usage;
 
 #[cfg(not(target_os = "linux"))]
 mod records {
@@ -125,13 +126,16 @@ impl Processes {
     }
 
     /// A name for a file that an attempt gives its result in; no such file exists, its folder does.
-    fn output_path(&self) -> std::io::Result<PathBuf> {
+    /// It says whose it is: see [`left_usage`].
+    fn output_path(&self, task: &Task) -> std::io::Result<PathBuf> {
         if !self.scratch_made.load(Ordering::Relaxed) {
             std::fs::create_dir_all(&self.scratch)?;
             self.scratch_made.store(true, Ordering::Relaxed);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(self.scratch.join(format!("{}-{number}.json", self.node)))
+        let Task { run, inst, attempt, .. } = task;
+        let name = format!("{}-{number}.{run}.{inst}.{attempt}.json", self.node);
+        Ok(self.scratch.join(name))
     }
 }
 
@@ -172,14 +176,16 @@ fn scratch(state_dir: &Path) -> PathBuf {
 }
 
 /// Ends every process that nodes of this store other than `node` left behind: SIGTERM, a moment of
-/// grace, SIGKILL to whole groups; and removes the files in which they were to give back results.
+/// grace, SIGKILL to whole groups; and removes the files in which they were to give back results. Those
+/// that say what they have spent stay for [`left_usage`].
 /// Returns when they are gone, with what was found. Blocks for some seconds at most; to be called by the
 /// only node of the store, before lost attempts are tried again.
 pub fn end_leftovers(state_dir: &Path, store_id: &str, node: NodeId) -> Vec<Leftover> {
     let ended = leftovers::end(state_dir, store_id, node, &|_| true);
     let own = node.to_string();
     for entry in std::fs::read_dir(scratch(state_dir)).into_iter().flatten().flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(&own) {
+        let own = entry.file_name().to_string_lossy().starts_with(&own);
+        if !own && !usage::is_usage(&entry.path()) {
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -4,10 +4,13 @@
 //! they are added up. It counts however the attempt ends. What can't be read counts as nothing and is
 //! told in the log: an attempt that did its work doesn't fail for it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use moa_core::ids::RunId;
+use moa_core::event::InstIx;
+use moa_core::ids::{NodeId, RunId};
 use moa_core::limit::Usage;
 use moa_core::limits::USAGE_BYTES_MAX;
 use moa_ports::agent::{AttemptLog, Stream, Task};
@@ -15,9 +18,74 @@ use serde_json::Value as Json;
 
 use super::result::{Unread, read_bytes};
 
+/// How its file ends.
+const EXTENSION: &str = "usage";
+/// How long a file stays that an attempt of an earlier node has left. What it says is counted by the start that
+/// finds that attempt lost: the first one, or one soon after that, when it dies as well.
+const LEFT_FOR: Duration = Duration::from_secs(24 * 3600);
+/// Files of earlier nodes that are looked at; more were not left by attempts.
+const FILES_MAX: usize = 100_000;
+
 /// Where the program is to write it, beside the file of its result.
 pub(super) fn path(output: &Path) -> PathBuf {
-    output.with_extension("usage")
+    output.with_extension(EXTENSION)
+}
+
+/// Whether a file is one of these.
+pub(super) fn is_usage(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == EXTENSION)
+}
+
+/// What attempts of nodes other than `node` wrote into `$MOA_USAGE` before their node died; run, step and
+/// number of each. To be called once their processes are gone. The files stay for a day, so that the next
+/// start may count them if this one can't.
+pub fn left_usage(state_dir: &Path, node: NodeId) -> BTreeMap<(RunId, InstIx, u32), Usage> {
+    let mut left = BTreeMap::new();
+    let own = node.to_string();
+    let files = std::fs::read_dir(super::scratch(state_dir)).into_iter().flatten().flatten();
+    for file in files.take(FILES_MAX) {
+        let (name, path) = (file.file_name().to_string_lossy().into_owned(), file.path());
+        if !is_usage(&path) || name.starts_with(&own) {
+            continue;
+        }
+        let (usage, wrong) = read(&path).unwrap_or_default();
+        if let Some(why) = wrong {
+            tracing::warn!(file = name, reason = why, "an attempt's usage is not counted");
+        }
+        if let Some(attempt) = attempt_of(&name).filter(|_| !usage.is_nothing()) {
+            left.insert(attempt, usage);
+        }
+        let age = file.metadata().and_then(|about| about.modified()).map(|at| at.elapsed());
+        if !matches!(age, Ok(Ok(age)) if age < LEFT_FOR) {
+            remove(&path);
+        }
+    }
+    left
+}
+
+/// The attempt that a file was named for.
+fn attempt_of(name: &str) -> Option<(RunId, InstIx, u32)> {
+    let mut parts = name.strip_suffix(EXTENSION)?.split('.').skip(1);
+    let run = parts.next()?.parse().ok()?;
+    Some((run, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// What a file says, and what is wrong with it; nothing when there is none.
+fn read(path: &Path) -> Option<(Usage, Option<String>)> {
+    match read_bytes(path, USAGE_BYTES_MAX) {
+        Ok(None) => None,
+        Ok(Some(bytes)) => Some(parse(&bytes)),
+        Err(Unread::Other(why)) => Some((Usage::NONE, Some(why))),
+        Err(Unread::TooLarge(bytes)) => {
+            let why = format!("it has {bytes} bytes, more than the {USAGE_BYTES_MAX} allowed");
+            Some((Usage::NONE, Some(why)))
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    let removed = std::fs::remove_file(path);
+    let _ = removed.or_else(|_| std::fs::remove_dir(path));
 }
 
 /// The file, which is read and removed with it: also when nobody waits for the attempt any more.
@@ -36,15 +104,7 @@ impl UsageFile {
 
 impl Drop for UsageFile {
     fn drop(&mut self) {
-        let (usage, wrong) = match read_bytes(&self.path, USAGE_BYTES_MAX) {
-            Ok(None) => return,
-            Ok(Some(bytes)) => parse(&bytes),
-            Err(Unread::Other(why)) => (Usage::NONE, Some(why)),
-            Err(Unread::TooLarge(bytes)) => {
-                let why = format!("it has {bytes} bytes, more than the {USAGE_BYTES_MAX} allowed");
-                (Usage::NONE, Some(why))
-            }
-        };
+        let Some((usage, wrong)) = read(&self.path) else { return remove(&self.path) };
         if !usage.is_nothing() {
             self.log.spent(usage);
         }
@@ -54,8 +114,7 @@ impl Drop for UsageFile {
             let (run, step) = (self.run, &self.step);
             tracing::warn!(run.id = %run, step, reason = why, "an attempt's usage is not counted");
         }
-        let removed = std::fs::remove_file(&self.path);
-        let _ = removed.or_else(|_| std::fs::remove_dir(&self.path));
+        remove(&self.path);
     }
 }
 
@@ -78,6 +137,16 @@ mod tests {
     use moa_core::limit::Usd;
 
     use super::*;
+
+    #[test]
+    fn files_are_named_for_their_attempts() {
+        let run = RunId(7 << 70);
+        let name = format!("00ab-12.{run}.3.2.usage");
+        assert_eq!(attempt_of(&name), Some((run, 3, 2)));
+        for other in ["00ab-12.usage", "00ab-12.x.3.2.usage", "usage", "a.b", ""] {
+            assert_eq!(attempt_of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn several_are_added_up_and_the_first_wrong_one_ends_it() {

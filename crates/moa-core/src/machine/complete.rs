@@ -54,9 +54,7 @@ impl Tx<'_> {
         usage: Usage,
     ) -> Result<(), Rejected> {
         self.running(inst, attempt)?;
-        if !usage.is_nothing() {
-            self.record(Event::AttemptSpent { step: inst, attempt, usage });
-        }
+        self.attempt_spent(inst, attempt, usage);
         let plan = self.plan(inst);
         match outcome {
             Outcome::Succeeded { output } => self.attempt_succeeded(inst, &plan, output.clone()),
@@ -72,8 +70,20 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub fn attempt_lost(&mut self, inst: InstIx, attempt: u32) -> Result<(), Rejected> {
+    fn attempt_spent(&mut self, inst: InstIx, attempt: u32, usage: Usage) {
+        if !usage.is_nothing() {
+            self.record(Event::AttemptSpent { step: inst, attempt, usage });
+        }
+    }
+
+    pub fn attempt_lost(
+        &mut self,
+        inst: InstIx,
+        attempt: u32,
+        usage: Usage,
+    ) -> Result<(), Rejected> {
         self.running(inst, attempt)?;
+        self.attempt_spent(inst, attempt, usage);
         let plan = self.plan(inst);
         let message = "the node that ran the attempt is gone";
         self.attempt_failed(inst, &plan, StepError::new(ErrorKind::Lost, message), None);

@@ -39,6 +39,9 @@ pub enum Input {
         step: InstIx,
         /// The attempt.
         attempt: u32,
+        /// What it has left word of that it had spent by then.
+        #[serde(default, skip_serializing_if = "Usage::is_nothing")]
+        usage: Usage,
     },
     /// An attempt was leased, but never handed to a worker.
     AttemptUnstarted {

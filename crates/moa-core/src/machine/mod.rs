@@ -170,7 +170,9 @@ impl Run {
             Input::TaskDone { step, attempt, outcome, usage } => {
                 tx.task_done(*step, *attempt, outcome, *usage)?;
             }
-            Input::AttemptLost { step, attempt } => tx.attempt_lost(*step, *attempt)?,
+            Input::AttemptLost { step, attempt, usage } => {
+                tx.attempt_lost(*step, *attempt, *usage)?
+            }
             Input::AttemptUnstarted { step, attempt } => tx.attempt_unstarted(*step, *attempt)?,
             Input::TimerFired { timer, due } => tx.timer_fired(*timer, *due)?,
             Input::Signal { name, key, payload } => tx.signal(name, key.as_deref(), payload)?,

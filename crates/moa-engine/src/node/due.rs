@@ -97,7 +97,9 @@ impl Node {
             if !self.slots.holds_attempt(run, inst, attempt) {
                 let same = |r: &StepRow| r.status == StepStatus::Running && r.attempt == attempt;
                 self.refresh(run, |run| run.step(inst).is_some_and(same));
-                self.submit(now, run, Queued::own(Input::AttemptLost { step: inst, attempt }));
+                let usage = self.left.get(&(run, inst, attempt)).copied().unwrap_or_default();
+                let input = Input::AttemptLost { step: inst, attempt, usage };
+                self.submit(now, run, Queued::own(input));
             }
         }
         for (run, timer, due) in due.timers {

@@ -62,9 +62,11 @@ impl Queued {
     /// The attempt that it says has ended.
     pub fn ended(&self) -> Option<(InstIx, u32)> {
         match self {
-            Self::Input { input: Input::TaskDone { step, attempt, .. }, .. } => {
-                Some((*step, *attempt))
-            }
+            Self::Input {
+                input:
+                    Input::TaskDone { step, attempt, .. } | Input::AttemptLost { step, attempt, .. },
+                ..
+            } => Some((*step, *attempt)),
             _ => None,
         }
     }

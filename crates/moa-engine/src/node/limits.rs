@@ -481,7 +481,11 @@ impl Node {
 
     /// Counts what an attempt has spent whose end was applied, to be written with it.
     pub(super) fn spend(&mut self, now: Millis, id: RunId, input: &Input) {
-        let Input::TaskDone { step, attempt, usage, .. } = input else { return };
+        let (Input::TaskDone { step, attempt, usage, .. }
+        | Input::AttemptLost { step, attempt, usage }) = input
+        else {
+            return;
+        };
         let Some(Entry::Live(live)) = self.runs.get(&id).filter(|_| !usage.is_nothing()) else {
             return;
         };

@@ -38,7 +38,9 @@ use moa_core::trigger::{TriggerAnswer, TriggerId};
 use moa_ports::agent::{Completion, Task};
 use moa_ports::store::{self, Batch, DueAsk, MessageId, Snapshot, WorkflowRef, WorkflowVersion};
 
-use crate::handle::{Change, Committed, Error, ForkRequest, StartRequest, Started, Status};
+use crate::handle::{
+    Change, Committed, Error, ForkRequest, LeftUsage, StartRequest, Started, Status,
+};
 use crate::meter::Meter;
 
 use gather::{Pending, Queued};
@@ -140,6 +142,7 @@ pub struct Node {
     runs: RunMap<RunId, Entry>,
     slots: Slots,
     limits: limits::Limits,
+    left: LeftUsage,
     triggers: triggers::Triggers,
     /// Runs with something for the next batch, in order of their first input.
     gathering: Vec<RunId>,
@@ -298,6 +301,7 @@ impl Node {
             crowded: false,
             due_rows_max: DUE_ROWS_MAX,
             registered: None,
+            left: LeftUsage::new(),
         }
     }
 
@@ -353,6 +357,12 @@ impl Node {
     /// Other agents from now on.
     pub fn set_agents(&mut self, agents: BTreeMap<Name, Arc<AgentSpec>>) {
         self.agents = agents;
+    }
+
+    /// What attempts of earlier nodes have spent, as far as they wrote it down: it is counted when they turn
+    /// out to be lost.
+    pub fn set_left(&mut self, left: LeftUsage) {
+        self.left = left;
     }
 
     /// Whether committed changes are published.

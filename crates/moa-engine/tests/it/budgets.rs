@@ -198,6 +198,38 @@ fn a_crash_neither_loses_nor_doubles_what_was_counted() {
     assert_eq!(settled(hand), (Usage::NONE, Usage::NONE));
 }
 
+/// The attempt has written down what it had spent when its node died: that is counted with its end, once,
+/// whatever becomes of the commit.
+#[test]
+fn what_a_lost_attempt_has_left_word_of_is_counted_once() {
+    let unknown = || Error::Unknown("nobody knows".into());
+    let full = || Error::Unavailable("the disk is full".into());
+    for (written, error) in
+        [(true, None), (true, Some(unknown())), (false, Some(unknown())), (false, Some(full()))]
+    {
+        let mut hand = running(false);
+        let left = [(hand.running[0], usd(5)), ((build::run(99), 0, 1), usd(7))];
+        hand.restart();
+        hand.node.set_left(left.into());
+        let is_lost = |command: &Command| matches!(command, Command::Commit(batch) if !batch.commits.is_empty());
+        let Command::Commit(batch) = hand.up_to(is_lost) else { unreachable!() };
+        match error {
+            None => hand.perform(Command::Commit(batch)),
+            Some(error) => {
+                if written {
+                    hand.commit(batch);
+                }
+                hand.node.committed(hand.now, Err(error));
+            }
+        }
+        hand.settle();
+        // And once more, when the next start finds the same word of it.
+        hand.restart();
+        hand.node.set_left(left.into());
+        assert_eq!(settled(hand), (usd(5), usd(5)), "written: {written}");
+    }
+}
+
 /// Another node has spent something meanwhile: the end of the attempt is refused with its count, and
 /// both are made again on what is there.
 #[test]

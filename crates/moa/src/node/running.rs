@@ -118,7 +118,8 @@ impl Running {
         let serves = if transient { Serves::Asked } else { Serves::Everything };
         let triggers = (!transient).then(|| triggers::serving(&state));
         let max_running = settings.limits.max_running;
-        let options = moa_engine::handle::Options { node: id, max_running, serves, triggers };
+        let left = Default::default();
+        let options = moa_engine::handle::Options { node: id, max_running, serves, triggers, left };
         let engine = worker.engine(options, &stores)?;
         agents::begin(&paused, &engine, &worker, &watched);
         secrets::warn(&watched.project, &worker, &secrets);

@@ -167,6 +167,34 @@ fn what_would_exceed_a_budget_may_fail() {
     assert!(error["message"].to_string().contains("20 of 15 tokens"), "{error}");
 }
 
+/// What an attempt had written down by the time its node was killed is counted with its end, once, beside what
+/// the next one spends.
+#[test]
+fn what_was_spent_when_a_node_is_killed_is_counted() {
+    let project = project("{}");
+    let say = r#"echo '{"tokens": 10}' >> "$MOA_USAGE"; echo x >> asked.$MOA_ATTEMPT"#;
+    let wait = r#"[ "$MOA_ATTEMPT" = 2 ] || exec sleep 600"#;
+    let limits = "budget: {tokens: 1000, per: month}\nretry: {max_attempts: 2, delay: 1ms}\n";
+    project.write("agents/writer.yaml", &format!("shell: |\n  {say}\n  {wait}\n{limits}"));
+    let node = project.up();
+    let run = start(&Api::with_role(&project, &node, "operator"));
+    project.wait_for("asked.1");
+    node.kill();
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    assert_eq!(api.ended(&run)["status"], "success");
+    assert_eq!(row(&project)["used"], json!(20));
+    let shown = project.call(&["runs", "show", &run, "--json"]).expect(0).json();
+    let attempts = shown["steps"][0]["attempts"].as_array().expect("attempts");
+    let tokens: Vec<_> = attempts.iter().map(|attempt| &attempt["usage"]["tokens"]).collect();
+    assert_eq!(tokens, [&json!(10), &json!(10)], "{shown:#}");
+    // The file stays for a day; what it says has been counted.
+    node.kill();
+    let node = project.up();
+    assert_eq!(row(&project)["used"], json!(20));
+    drop(node);
+}
+
 /// Without a node, a command that grants something does it by itself; the page's form does it too.
 #[test]
 fn more_is_granted_without_a_node_and_on_the_page() {
