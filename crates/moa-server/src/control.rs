@@ -25,6 +25,7 @@ use moa_ports::triggers::TriggerRow;
 use moa_ports::views::Views;
 use moa_view::activity::Activity;
 use moa_view::audit::Verdict;
+use moa_view::compare::Hide;
 use moa_view::exit::Result;
 use moa_view::fleet::Fleet;
 use moa_view::node::{
@@ -75,6 +76,12 @@ pub trait Control: Send + Sync {
 
     /// Takes every secret that is known out of what is about to be shown.
     async fn redact(&self, value: Json) -> Json;
+
+    /// What takes every secret that is known now out of values.
+    ///
+    /// # Errors
+    /// It can't be made: then they are not to be shown.
+    async fn redactor(&self) -> Result<Box<Hide>>;
 
     /// Takes every secret that is known out of a version of a workflow, whose plan stays one.
     async fn redact_version(&self, version: WorkflowVersion) -> Result<WorkflowVersion>;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::jobs::JobItem;
+use super::secrets::SecretItem;
 use super::state::NodeState;
 use super::tokens::Token;
 use crate::App;
@@ -23,8 +24,8 @@ pub struct Settings {
     max_running: u32,
     /// What it does beside its runs.
     jobs: Vec<JobItem>,
-    /// The names of the secrets in the store; null = who asks may not see them.
-    secrets: Option<Vec<String>>,
+    /// The secrets as `/api/v1/secrets` tells them, never their values; null = who asks may not see them.
+    secrets: Option<Vec<SecretItem>>,
     /// Tokens and sessions; null = who asks may not see them.
     tokens: Option<Vec<Token>>,
 }
@@ -39,10 +40,7 @@ pub struct Settings {
 pub async fn get(State(app): State<App>, who: Identity) -> Result<Json<Settings>> {
     let status = app.control().status().await;
     let secrets = match who.may(Role::Operator, Resource::Secrets) {
-        true => {
-            let sealed = app.reader().views.sealed().await?;
-            Some(sealed.iter().map(|row| row.name.to_string()).collect())
-        }
+        true => Some(app.control().secrets().await?.into_iter().map(SecretItem::from).collect()),
         false => None,
     };
     let tokens = match who.may(Role::Admin, Resource::Tokens) {

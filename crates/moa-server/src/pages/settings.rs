@@ -1,9 +1,10 @@
-//! The node, its jobs, the names of secrets, and who may sign in.
+//! The node, its jobs, the secrets but for their values, and who may sign in.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use moa_core::time::{Millis, Span};
+use moa_view::node::SecretLine;
 use moa_view::{now, text};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -33,20 +34,47 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     Ok(frame(&app, &who, body))
 }
 
-/// The names of stored secrets.
+/// The secrets, as the API lists them.
 async fn secrets(app: &App) -> Result<Markup> {
-    let sealed = app.reader().views.sealed().await?;
+    let lines = app.control().secrets().await?;
     Ok(html! {
         section class="card" {
             h2 { "Secrets" }
-            @if sealed.is_empty() {
-                p class="dim" { "None is kept in the store. Those of the environment are not listed." }
+            @if lines.is_empty() {
+                p class="dim" { "No file of the project uses one, and none is found." }
             } @else {
-                ul { @for row in &sealed { li { code { (parts::line(&row.name.to_string())) } } } }
+                div class="table" {
+                    table class="stack" {
+                        thead { tr { th { "Name" } th { "State" } th { "From" } th { "Used by" } } }
+                        tbody { @for line in &lines { (secret(line)) } }
+                    }
+                }
             }
             p class="dim" { "Their values are shown nowhere." }
         }
     })
+}
+
+fn secret(line: &SecretLine) -> Markup {
+    let SecretLine { name, state, source, error, hidden, changed_at: _, used_by } = line;
+    html! {
+        tr data-key=(name) {
+            td { code { (parts::line(name)) } }
+            td class=(if state == "set" { "" } else { "failed" }) {
+                (state) @if let Some(why) = error { ": " (parts::line(why)) }
+            }
+            td class="over" {
+                @match source {
+                    Some(source) => { (parts::line(source)) }
+                    None => { "–" }
+                }
+                @if !hidden.is_empty() { span class="dim" { ", also " (parts::line(&hidden.join(", "))) } }
+            }
+            td class="wide over dim" {
+                @if used_by.is_empty() { "–" } @else { (parts::line(&used_by.join(", "))) }
+            }
+        }
+    }
 }
 
 fn frame(app: &App, who: &Identity, body: Markup) -> Markup {

@@ -145,10 +145,19 @@ impl Room {
     pub const NONE: Self = Self { steps: 0, lines: 0 };
 }
 
+/// Takes out of a value what is not for whoever looks.
+pub type Hide = dyn Fn(&mut Json) + Send + Sync;
+
 impl Comparison {
     /// What differs between another run and this one.
     pub fn new(left: &Run, right: &Run, room: Room) -> Self {
-        let mut work = Work { gathered: Gathered::default(), room };
+        Self::hiding(left, right, room, [None, None])
+    }
+
+    /// The same for somebody who doesn't see all that steps of the one run, or of the other, are given:
+    /// what is hidden of that makes no difference.
+    pub fn hiding(left: &Run, right: &Run, room: Room, hide: [Option<&Hide>; 2]) -> Self {
+        let mut work = Work { gathered: Gathered::default(), room, hide };
         let parts = work.run(left, right);
         let (steps, steps_left_out) = work.pairs(left, right);
         let gathered = work.gathered;
@@ -242,12 +251,14 @@ fn named(run: &Run) -> impl Iterator<Item = (String, &StepRow)> {
 type InRun<'a> = (&'a Run, &'a StepRow);
 
 /// A comparison under way.
-struct Work {
+struct Work<'a> {
     gathered: Gathered,
     room: Room,
+    /// What takes out of inputs what is not to be seen: of the other run's steps, and of the run's.
+    hide: [Option<&'a Hide>; 2],
 }
 
-impl Work {
+impl Work<'_> {
     /// The runs' own values.
     fn run(&mut self, left: &Run, right: &Run) -> Vec<Part> {
         let (l, r) = (&left.row, &right.row);
@@ -333,7 +344,12 @@ impl Work {
         let sides = [left, right].map(|found| found.map(|(_, row)| StepSide::new(row)));
         let told = [&sides[0], &sides[1]].map(|side| side.as_ref().map(words));
         let is_other = self.gathered.add(&path, told[0].as_ref(), told[1].as_ref());
-        let inputs = [left, right].map(|found| found.and_then(|(run, row)| input(run, row)));
+        let mut inputs = [left, right].map(|found| found.and_then(|(run, row)| input(run, row)));
+        for (input, hide) in inputs.iter_mut().zip(self.hide) {
+            if let (Some(input), Some(hide)) = (input, hide) {
+                hide(input);
+            }
+        }
         let outputs = [left, right].map(|found| found.and_then(|(_, row)| row.output.as_deref()));
         let errors =
             [left, right].map(|found| found.and_then(|(_, row)| error(row.error.as_ref())));

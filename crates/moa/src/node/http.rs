@@ -40,6 +40,7 @@ use moa_server::{App, SignIn};
 use moa_spec::Subscription;
 use moa_view::activity::Activity;
 use moa_view::audit::Verdict;
+use moa_view::compare::Hide;
 use moa_view::fleet::Fleet;
 use moa_view::node::{ChannelLine, Rotated};
 use moa_view::rows::ProjectFile;
@@ -563,6 +564,11 @@ impl Control for Served {
 
     async fn redact(&self, value: Json) -> Json {
         Node::redacted(self.node.clone(), value).await
+    }
+
+    async fn redactor(&self) -> Result<Box<Hide>> {
+        let redactor = Node::redactor(self.node.clone()).await?;
+        Ok(Box::new(move |value| redactor.json(value)))
     }
 
     async fn redact_version(&self, version: WorkflowVersion) -> Result<WorkflowVersion> {

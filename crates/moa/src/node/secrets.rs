@@ -74,6 +74,15 @@ impl Node {
         tokio::task::spawn_blocking(work).await.unwrap_or_default()
     }
 
+    /// What takes the secrets that are known now out of values.
+    ///
+    /// # Errors
+    /// They can't be looked up.
+    pub async fn redactor(node: Arc<Self>) -> Result<Redactor> {
+        // Secrets may be files.
+        aside(move || Ok(node.secrets.redactor())).await
+    }
+
     /// Diagnostics for people without the secrets that are known: they quote what they are about.
     pub(super) async fn hidden(secrets: &SecretStore, text: Option<String>) -> Option<String> {
         let (text, secrets) = (text?, secrets.clone());

@@ -399,6 +399,42 @@ fn what_a_step_is_given_by_its_workflow_is_for_who_may_write_that() {
     }
 }
 
+#[test]
+fn two_runs_beside_each_other_show_what_each_of_them_shows() {
+    let project = written_out();
+    for said in [format!("it is {WRITTEN}"), format!("it was {WRITTEN}")] {
+        let steps = format!("steps:\n  - {{id: say, run: 'echo {said}'}}\n");
+        project.workflow("given", &steps);
+        project.call(&["run", "given", "-q"]).expect(0);
+    }
+    let node = project.up();
+    for (role, shown) in [("viewer", false), ("operator", false), ("admin", true)] {
+        let api = Api::with_role(&project, &node, role);
+        for path in ["/api/v1/runs/last/compare", "/runs/last/compare"] {
+            let said = api.get(path).expect(200).body;
+            assert!(said.contains("it was"), "{said}");
+            assert_eq!(said.contains(WRITTEN), shown, "{role} {path}: {}", around(&said));
+        }
+    }
+}
+
+#[test]
+fn the_settings_list_the_secrets_that_the_api_lists() {
+    let project = written_out();
+    let node = project.up();
+    let operator = Api::with_role(&project, &node, "operator");
+    let listed = operator.get("/api/v1/secrets").expect(200).json()["secrets"].clone();
+    let of_env = listed.as_array().expect("a list").iter().find(|line| line["name"] == "PRINTER");
+    assert_eq!(of_env.expect("that of .env")["source"], ".env");
+    assert_eq!(operator.get("/api/v1/settings").expect(200).json()["secrets"], listed);
+    let page = operator.get("/settings").expect(200).body;
+    let row = page.split("<tr").find(|row| row.contains("PRINTER")).expect("its row");
+    assert!(row.contains(".env") && row.contains("workflow uses"), "{row}");
+    let viewer = Api::with_role(&project, &node, "viewer");
+    assert!(viewer.get("/api/v1/settings").expect(200).json()["secrets"].is_null());
+    assert!(!viewer.get("/settings").expect(200).body.contains("PRINTER"));
+}
+
 fn around(text: &str) -> &str {
     let at = text.find(WRITTEN).unwrap_or_default();
     let start = text.floor_char_boundary(at.saturating_sub(200));

@@ -2,13 +2,14 @@
 
 use axum::extract::State;
 use moa_core::machine::Run;
-use moa_view::compare::{self, Comparison, Room};
+use moa_view::compare::{self, Comparison, Hide, Room};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::find;
 use crate::App;
+use crate::api::workflows::writes;
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
 use crate::error::{Code, Problem, Result};
@@ -124,7 +125,8 @@ pub struct ComparedSide {
 /// What differs between two runs
 ///
 /// Params, output and error of the runs; status, attempts, input, output and error of each step. Steps
-/// are matched by their names. 404 also when no other run is named and there is none.
+/// are matched by their names. What steps are given is shown without secrets that are known, as where a
+/// step is shown, to who may not write their workflow. 404 also when no other run is named and there is none.
 #[utoipa::path(
     get, path = "/api/v1/runs/{run}/compare", tag = "runs",
     params(("run" = String, Path, description = "The run"), Other),
@@ -167,11 +169,18 @@ pub async fn compared(
         }
         None => compare::usual(app.reader(), &run).await?,
     };
+    let sees = |run: &Run| writes(who, run.row.workflow.as_str());
+    let all = [other.as_ref().is_none_or(sees), sees(&run)];
+    let hide = match all {
+        [true, true] => None,
+        _ => Some(app.control().redactor().await?),
+    };
     // Values of large runs take a while.
     let work = move || {
         // Until it is done, also when nobody waits for it any more.
         let _held = turn;
-        (other.map(|other| Comparison::new(&other, &run, room)), run)
+        let hide = all.map(|all| hide.as_deref().filter(|_| !all).map(|hide| hide as &Hide));
+        (other.map(|other| Comparison::hiding(&other, &run, room, hide)), run)
     };
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Problem::new(Code::Internal, "the runs could not be compared"))
