@@ -240,6 +240,34 @@ pub enum Event {
         /// The step.
         step: InstIx,
     },
+    /// Somebody outside of all runs published an event. It stands in the history of the bus
+    /// ([`crate::machine::BUS`]), and in that of no run.
+    EventPublished(Box<Published>),
+}
+
+/// An event that somebody published.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Published {
+    /// Its type.
+    pub event: String,
+    /// The same key is the same event, as long as it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where it comes from, as who published it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// What it is about, as who published it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Its id there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Who published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What it carries.
+    #[serde(default)]
+    pub data: Arc<Json>,
 }
 
 /// What a run is made of.
@@ -326,6 +354,7 @@ impl Event {
             | RunFailed { .. }
             | RunCancelled { .. }
             | TimePassed { .. }
+            | EventPublished(_)
             | SignalReceived { .. } => None,
         }
     }

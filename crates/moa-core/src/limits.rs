@@ -55,6 +55,8 @@ pub const SIGNAL_BYTES_MAX: usize = 256 << 10;
 pub const SIGNALS_BUFFERED_MAX: usize = 1000;
 /// Idempotency keys of signals that one run remembers.
 pub const SIGNAL_KEYS_MAX: usize = 1000;
+/// Bytes of what somebody who publishes an event says of it beside its data: source, subject, id, each.
+pub const SAID_BYTES_MAX: usize = 1024;
 /// Characters of an idempotency, concurrency or fairness key.
 pub const KEY_LENGTH_MAX: usize = 512;
 /// Turns that a fairness key gets at most for each turn of a key of weight 1.

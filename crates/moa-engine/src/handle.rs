@@ -6,10 +6,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use moa_core::agent::AgentSpec;
-use moa_core::event::{Event, InstIx};
+use moa_core::event::{Event, InstIx, Published};
 use moa_core::ids::{Name, NodeId, RunId};
 use moa_core::limit::Usage;
-use moa_core::machine::Emitted;
 use moa_core::run::RunStatus;
 use moa_core::schema::Schemas;
 use moa_core::time::Millis;
@@ -18,6 +17,7 @@ use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId, TriggerInput, 
 use moa_core::workflow::Priority;
 use moa_ports::agent::{Completions, Worker};
 use moa_ports::store::Store;
+use moa_ports::triggers::Posted;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::{broadcast, oneshot, watch};
@@ -185,13 +185,13 @@ pub enum Change {
 pub struct Committed {
     /// Event number over all runs.
     pub seq: u64,
-    /// The run.
+    /// The run; [`moa_core::machine::BUS`] = events were published, up to this number.
     pub run: RunId,
-    /// The run's version after it.
+    /// The run's version after it; of the bus, the number.
     pub version: u64,
     /// When.
     pub at: Millis,
-    /// The run's status after it.
+    /// The run's status after it; the bus has none, and is told as pending.
     pub status: RunStatus,
     /// What happened, in order. Empty when nobody listened yet as it was decided: the store has it.
     pub events: Vec<Event>,
@@ -404,16 +404,11 @@ impl Handle {
         self.ask(make, || Err(Error::Stopping)).await
     }
 
-    /// Publishes an event to whoever waits for it or listens; answers when it is durable: whether
-    /// it is new. The same key is the same event.
-    pub async fn publish(
-        &self,
-        event: String,
-        data: Json,
-        key: Option<String>,
-    ) -> Result<bool, Error> {
-        let event = Emitted { event, source: None, data: Arc::new(data) };
-        self.ask(|reply| Msg::Publish(key, event, reply), || Err(Error::Stopping)).await
+    /// Publishes an event to whoever waits for it or listens; answers when it is durable: its number,
+    /// and whether it is new. The same key is the same event.
+    pub async fn publish(&self, event: Published) -> Result<Posted, Error> {
+        let event = Box::new(event);
+        self.ask(|reply| Msg::Publish(event, reply), || Err(Error::Stopping)).await
     }
 
     /// Puts these agents in the place of the known ones, for attempts that start from now on.

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use moa_core::agent::AgentSpec;
+use moa_core::event::Published;
 use moa_core::ids::{Name, RunId, mix};
-use moa_core::machine::Emitted;
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerId, TriggerInput};
@@ -21,7 +21,7 @@ use moa_ports::limit::LimitRow;
 use moa_ports::store::{
     self, BatchOutcome, Due, DueAsk, Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
-use moa_ports::triggers::TriggerRow;
+use moa_ports::triggers::{Posted, TriggerRow};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
@@ -58,7 +58,7 @@ pub enum Msg {
     Serve(RunId),
     ServeTriggers,
     Trigger(TriggerId, Box<TriggerInput>, oneshot::Sender<Result<TriggerAnswer, Error>>),
-    Publish(Option<String>, Emitted, oneshot::Sender<Result<bool, Error>>),
+    Publish(Box<Published>, oneshot::Sender<Result<Posted, Error>>),
     Agents(BTreeMap<Name, Arc<AgentSpec>>),
     Status(oneshot::Sender<Status>),
     Meter(oneshot::Sender<Meter>),
@@ -78,7 +78,7 @@ enum Asker {
     Fork(oneshot::Sender<Result<RunId, Error>>),
     Change(oneshot::Sender<Result<(), Error>>),
     Trigger(oneshot::Sender<Result<TriggerAnswer, Error>>),
-    Publish(oneshot::Sender<Result<bool, Error>>),
+    Publish(oneshot::Sender<Result<Posted, Error>>),
 }
 
 struct Ends(mpsc::Sender<Msg>);
@@ -310,9 +310,9 @@ impl Shell {
                 let token = self.token(Asker::Trigger(reply));
                 self.node.trigger(now, token, id, *input);
             }
-            Msg::Publish(key, event, reply) => {
+            Msg::Publish(event, reply) => {
                 let token = self.token(Asker::Publish(reply));
-                self.node.publish(token, key, event);
+                self.node.publish(token, *event);
             }
             Msg::Agents(agents) => self.node.set_agents(agents),
             Msg::Status(reply) => {

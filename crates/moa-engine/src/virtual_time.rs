@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
+use moa_core::event::Published;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::limit::Usage;
-use moa_core::machine::{Emitted, Graph, Outcome, Run};
+use moa_core::machine::{Graph, Outcome, Run};
 use moa_core::schema::Schemas;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerId, TriggerInput, TriggerSpec};
@@ -204,11 +205,11 @@ impl<'a, S: Store + ?Sized> World<'a, S> {
     /// Publishes an event; answers whether it is new.
     pub fn publish(&mut self, event: &str, data: Json, key: Option<&str>) -> Result<bool, Error> {
         let token = self.token();
-        let event = Emitted { event: event.to_owned(), source: None, data: Arc::new(data) };
-        self.node.publish(token, key.map(str::to_owned), event);
+        let (event, key, data) = (event.to_owned(), key.map(str::to_owned), Arc::new(data));
+        self.node.publish(token, Published { event, key, data, ..Published::default() });
         self.settle();
         match self.answers.remove(&token) {
-            Some(Answer::Published(result)) => result,
+            Some(Answer::Published(result)) => result.map(|posted| posted.new),
             _ => Err(Error::Stopping),
         }
     }

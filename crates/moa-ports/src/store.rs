@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::AuditHead;
 use crate::limit::{LimitRow, LimitWrite};
 use crate::sealed::SealedWrite;
-use crate::triggers::{Post, TriggerCommit, TriggerOutcome, TriggerRow};
+use crate::triggers::{Post, Posted, TriggerCommit, TriggerOutcome, TriggerRow};
 
 /// Answers one call, once, from any thread.
 pub type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
@@ -250,8 +250,8 @@ pub struct BatchOutcome {
     pub commits: Vec<CommitOutcome>,
     /// One for each commit of a trigger, in order.
     pub triggers: Vec<TriggerOutcome>,
-    /// For each post, in order, whether it is new.
-    pub posts: Vec<bool>,
+    /// One for each post, in order.
+    pub posts: Vec<Posted>,
     /// Whether there are messages waiting now (sent by it, admissions, or not given up after all), or
     /// events that not all have who wait for them.
     pub messages: bool,
@@ -441,6 +441,9 @@ pub enum Old {
     /// Records of occurrences of triggers, by when they were decided about; those that are open, or
     /// whose run is there, stay.
     Occurrences,
+    /// Published events, by when they were published: what is told of them. Who has yet to hear of one
+    /// does.
+    Published,
 }
 
 /// How far a series of calls of [`Store::prune`] has come. Only the store that gave it knows what it
@@ -457,6 +460,8 @@ pub struct Pruned {
     pub keys: usize,
     /// Records of occurrences.
     pub occurrences: usize,
+    /// Published events.
+    pub published: usize,
     /// Where to go on; `None` = that was all.
     pub next: Option<PruneMark>,
 }
@@ -508,14 +513,10 @@ impl Batch {
     /// first.
     ///
     /// # Errors
-    /// [`Error::Invalid`] says what is wrong with a relay or a post.
+    /// [`Error::Invalid`] says what is wrong with a relay.
     pub fn check(&self) -> Result<(), Error> {
-        if self.posts.iter().any(|post| post.message.to != BUS) {
-            return Err(Error::Invalid("a post that is not for the bus".into()));
-        }
         let relayed = self.relays.iter().flat_map(|relay| &relay.messages);
-        let posted = self.posts.iter().map(|post| &post.message);
-        match relayed.chain(posted).map(Message::fault).find(Option::is_some).flatten() {
+        match relayed.map(Message::fault).find(Option::is_some).flatten() {
             Some(wrong) => Err(Error::Invalid(format!("relay: {wrong}"))),
             None => Ok(()),
         }

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use moa_core::ids::Name;
+use moa_core::event::{Event, Published};
+use moa_core::ids::{Name, RunId};
 use moa_core::limits::ENDED_OUTPUT_BYTES_MAX;
-use moa_core::machine::{BUS, MessageBody};
+use moa_core::machine::{BUS, Emitted, MessageBody};
 use moa_core::run::RunRow;
 use moa_core::time::Millis;
 use moa_core::trigger::{
@@ -58,14 +59,49 @@ pub enum TriggerOutcome {
     Invalid(String),
 }
 
-/// An event that somebody outside of all runs emits.
+/// An event that somebody outside of all runs publishes. It gets an event number, and stands in the
+/// history of the bus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Post {
-    /// The same key is the same event, as long as it is kept.
-    pub key: Option<String>,
-    /// The message to the bus.
-    pub message: Message,
+    /// It.
+    pub event: Published,
 }
+
+/// What became of a post.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    /// Its event number, or that of the event that had its key before; `None` = that one was published
+    /// by an earlier moa, which kept none.
+    pub seq: Option<u64>,
+    /// Whether it is new.
+    pub new: bool,
+}
+
+/// Who has been told of a published event.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The triggers that listened to its type as it was published, each with the number of the message
+    /// that told it.
+    pub triggers: Vec<(TriggerId, MessageId)>,
+    /// How many runs waited for it and got it.
+    pub runs: u64,
+    /// The first of them.
+    pub first_runs: Vec<RunId>,
+}
+
+/// A published event, and who has heard of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeardRow {
+    /// Its event number.
+    pub seq: u64,
+    /// Who.
+    pub heard: Heard,
+    /// The triggers that have yet to look at it.
+    pub waiting: Vec<TriggerId>,
+}
+
+/// Runs that [`Heard::first_runs`] names.
+pub const HEARD_RUNS_MAX: usize = 20;
 
 /// A trigger as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,6 +162,51 @@ impl TriggerCommit {
             return Some("a record of no occurrence");
         }
         self.messages.iter().find_map(Message::fault)
+    }
+}
+
+impl Post {
+    /// The same with a key.
+    #[must_use]
+    pub fn with_key(mut self, key: &str) -> Self {
+        self.event.key = Some(key.to_owned());
+        self
+    }
+
+    /// An event that a message to the bus carries, if it is one of nobody's run.
+    pub fn of(message: &Message) -> Option<Self> {
+        match &message.body {
+            MessageBody::Emitted(emitted) if message.to == BUS && emitted.source.is_none() => {
+                let (event, data) = (emitted.event.clone(), emitted.data.clone());
+                let by = Some("moa".to_owned());
+                Some(Self { event: Published { event, data, by, ..Published::default() } })
+            }
+            _ => None,
+        }
+    }
+
+    /// The message to the bus.
+    pub fn message(&self) -> Message {
+        let Published { event, data, .. } = &self.event;
+        let emitted = Emitted { event: event.clone(), source: None, data: data.clone() };
+        Message { to: BUS, body: MessageBody::Emitted(Arc::new(emitted)) }
+    }
+
+    /// What stands in the history of the bus.
+    pub fn events(&self) -> Vec<Event> {
+        vec![Event::EventPublished(Box::new(self.event.clone()))]
+    }
+}
+
+impl Heard {
+    /// These runs get it too.
+    pub fn reach(&mut self, runs: impl IntoIterator<Item = RunId>) {
+        for run in runs {
+            self.runs += 1;
+            if self.first_runs.len() < HEARD_RUNS_MAX {
+                self.first_runs.push(run);
+            }
+        }
     }
 }
 

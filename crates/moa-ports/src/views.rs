@@ -1,5 +1,6 @@
 //! The read side of a store: what people and screens ask. Never needed to run anything.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use crate::limit::LimitRow;
 use crate::sealed::SealedRow;
 use crate::search::{Found, Search};
 use crate::store::{Error, Message, MessageId, Snapshot, TaskQueue, WorkflowVersion};
-use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
+use crate::triggers::{HeardRow, OccurrenceFilter, TriggerFilter, TriggerRow};
 
 /// Bytes of stored history that a store reads at once: a part ends with the row that goes beyond.
 pub const PART_BYTES: usize = 4 << 20;
@@ -78,8 +79,8 @@ pub trait Views: Send + Sync {
     /// are large ([`PART_BYTES`]). Empty only when there is none.
     async fn history(&self, run: RunId, after: u64, rows: usize) -> Result<Vec<HistoryRow>, Error>;
 
-    /// The history of all runs behind event number `after`, in order. Never skips a row that is
-    /// committed late.
+    /// The history of all runs and of the bus behind event number `after`, in order. Never skips a row
+    /// that is committed late.
     ///
     /// At most `rows` rows, and none behind the one with which they hold `events` events or more: a
     /// row may hold thousands. Fewer when they are large ([`PART_BYTES`]). Empty only when there is
@@ -91,10 +92,16 @@ pub trait Views: Send + Sync {
         events: usize,
     ) -> Result<Vec<HistoryRow>, Error>;
 
-    /// The history of all runs, or of one, with its events as they are kept: so that none is read
-    /// but those that somebody wants. Never skips a row that is committed late. Empty only when
+    /// The history of all runs and of the bus, or of one of them, with its events as they are kept: so
+    /// that none is read but those that somebody wants. Never skips a row that is committed late. Empty only when
     /// there is none.
     async fn kept(&self, ask: &KeptAsk) -> Result<Vec<KeptRow>, Error>;
+
+    /// Who has heard of published events, for those of these event numbers that are there; in order.
+    async fn heard(&self, published: &[u64]) -> Result<Vec<HeardRow>, Error>;
+
+    /// When the newest event was published that isn't among the `keep` newest ones.
+    async fn published_beyond(&self, keep: u64) -> Result<Option<Millis>, Error>;
 
     /// Where steps of a run stand, with all that their names take; `None` = there is no such run.
     /// What has no row is left out.
@@ -253,9 +260,9 @@ pub struct RunSummary {
 pub struct HistoryRow {
     /// Event number over all runs.
     pub seq: u64,
-    /// The run.
+    /// The run; [`moa_core::machine::BUS`] = somebody published an event.
     pub run: RunId,
-    /// The run's version after it.
+    /// The run's version after it; of the bus, the event number.
     pub version: u64,
     /// When.
     pub at: Millis,
@@ -280,7 +287,7 @@ impl HistoryRow {
 /// Which rows of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptAsk {
-    /// Of this run alone.
+    /// Of this run alone, or of the bus.
     pub run: Option<RunId>,
     /// Behind this event number.
     pub behind: u64,
@@ -300,11 +307,11 @@ pub struct KeptAsk {
 pub struct KeptRow {
     /// Event number over all runs.
     pub seq: u64,
-    /// The run.
+    /// The run; [`moa_core::machine::BUS`] = somebody published an event.
     pub run: RunId,
-    /// The run's workflow.
-    pub workflow: Name,
-    /// The run's version after it.
+    /// The run's workflow; the bus has none.
+    pub workflow: Option<Name>,
+    /// The run's version after it; of the bus, the event number.
     pub version: u64,
     /// When.
     pub at: Millis,
@@ -376,6 +383,19 @@ impl<'a> KeptEvent<'a> {
         // Written by us, the type stands first.
         let (kind, _) = self.text.strip_prefix("{\"type\":\"")?.split_once('"')?;
         Some(kind).filter(|kind| !kind.contains('\\'))
+    }
+
+    /// The type of an event that somebody published; `None` = it is another event.
+    pub fn published(&self) -> Option<Cow<'a, str>> {
+        #[derive(Deserialize)]
+        struct Only<'a> {
+            #[serde(borrow)]
+            event: Cow<'a, str>,
+        }
+        if self.kind() != Some("event_published") {
+            return None;
+        }
+        serde_json::from_str(self.text).ok().map(|only: Only<'a>| only.event)
     }
 }
 
@@ -476,7 +496,7 @@ mod tests {
     use super::*;
 
     fn kept(events: &str) -> KeptRow {
-        let (workflow, at) = (Name::new("w").expect("a name"), Millis(5));
+        let (workflow, at) = (Name::new("w").ok(), Millis(5));
         let events = events.to_owned();
         KeptRow { seq: 3, run: RunId(1), workflow, version: 1, at, events }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
+use moa_core::event::Published;
 use moa_core::ids::{Name, RunId};
 use moa_core::schedule::Zone;
 use moa_core::step::StepError;
@@ -21,7 +22,7 @@ use moa_engine::meter::Meter;
 use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::WorkflowVersion;
-use moa_ports::triggers::TriggerRow;
+use moa_ports::triggers::{Posted, TriggerRow};
 use moa_ports::views::Views;
 use moa_view::activity::Activity;
 use moa_view::audit::Verdict;
@@ -172,8 +173,8 @@ pub trait Control: Send + Sync {
     /// Hands a webhook to its trigger; answers whether it is new, when that is durable.
     async fn hooked(&self, event: String, data: Json, key: String) -> Result<bool>;
 
-    /// Publishes an event; answers whether it is new.
-    async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool>;
+    /// Publishes an event; answers its number, and whether it is new.
+    async fn publish(&self, event: Published) -> Result<Posted>;
 
     /// Makes a token or opens a session; answers it and its secret, which is kept nowhere.
     async fn make_token(&self, new: New) -> Result<(Entry, Zeroizing<String>)>;

@@ -153,5 +153,6 @@ pub fn name(event: &Event) -> &'static str {
         Event::EventEmitted { .. } => "event_emitted",
         Event::TimePassed { .. } => "time_passed",
         Event::WaitLapsed { .. } => "wait_lapsed",
+        Event::EventPublished(_) => "event_published",
     }
 }

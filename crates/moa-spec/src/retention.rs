@@ -67,6 +67,8 @@ pub struct Retention {
     pub keys: ByAge,
     /// What became of occurrences of triggers.
     pub occurrences: ByAge,
+    /// Published events, from when they were.
+    pub events: ByAgeAndCount,
     /// Entries of the audit log.
     pub audit: ByAgeAndCount,
 }
@@ -123,6 +125,7 @@ impl Default for Retention {
             artifacts: ByAgeAndSize { age: days(30), size: Some(10 << 30) },
             keys: ByAge { age: days(90) },
             occurrences: ByAge { age: days(90) },
+            events: ByAgeAndCount { age: days(90), count: Some(100_000) },
             audit: ByAgeAndCount { age: None, count: None },
         }
     }
@@ -130,8 +133,10 @@ impl Default for Retention {
 
 /// Takes over what the file gives.
 pub(crate) fn take(file: &RetentionFile, retention: &mut Retention) {
-    let Retention { runs, failed, history, logs, artifacts, keys, occurrences, audit } = retention;
-    let by_count = [(&file.runs, runs), (&file.failed, failed), (&file.audit, audit)];
+    let Retention { runs, failed, history, logs, artifacts, keys, .. } = retention;
+    let Retention { occurrences, events, audit, .. } = retention;
+    let by_count =
+        [(&file.runs, runs), (&file.failed, failed), (&file.events, events), (&file.audit, audit)];
     for (file, to) in by_count {
         if let Some(ByAgeAndCountFile { age, count, .. }) = file {
             set_age(age, &mut to.age);

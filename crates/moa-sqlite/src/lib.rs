@@ -55,7 +55,7 @@ use moa_ports::store::{
     Batch, BatchOutcome, Due, DueAsk, Error as StoreError, PruneAsk, Pruned, Registration, Reply,
     Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
-use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
+use moa_ports::triggers::{HeardRow, OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
     ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
     Views,
@@ -364,6 +364,12 @@ macro_rules! pass_views {
             }
             async fn kept(&self, ask: &KeptAsk) -> Result<Vec<KeptRow>, StoreError> {
                 self.readers.kept(ask).await
+            }
+            async fn heard(&self, published: &[u64]) -> Result<Vec<HeardRow>, StoreError> {
+                self.readers.heard(published).await
+            }
+            async fn published_beyond(&self, keep: u64) -> Result<Option<Millis>, StoreError> {
+                self.readers.published_beyond(keep).await
             }
             async fn places(
                 &self,

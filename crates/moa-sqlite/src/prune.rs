@@ -26,8 +26,9 @@ pub(crate) fn old(conn: &Connection, state: &mut State, ask: &PruneAsk) -> Resul
         Old::History(status) => history(conn, status, ask)?,
         Old::Keys => keys(conn, ask)?,
         Old::Occurrences => occurrences(conn, ask)?,
+        Old::Published => published(conn, ask)?,
     };
-    if !pruned.runs.is_empty() {
+    if !pruned.runs.is_empty() || pruned.published > 0 {
         // The rows alone don't tell any more which event was the newest.
         set_counter(conn, "event", state.last_event())?;
     }
@@ -222,4 +223,23 @@ fn occurrences(conn: &Connection, ask: &PruneAsk) -> Result<Pruned, Fail> {
     let full = ask.limit > 0 && old.len() == ask.limit;
     let next = old.last().filter(|_| full).map(|old| PruneMark(Millis(old.2), 0));
     Ok(Pruned { occurrences: old.len(), next, ..Pruned::default() })
+}
+
+/// Deletes what is told of old published events.
+fn published(conn: &Connection, ask: &PruneAsk) -> Result<Pruned, Fail> {
+    let mut stmt = conn.prepare_cached(
+        "SELECT at, seq FROM published WHERE at < ?1 AND (at, seq) > (?2, ?3) \
+         ORDER BY at, seq LIMIT ?4",
+    )?;
+    let PruneMark(at, seq) = ask.after.unwrap_or(PruneMark(Millis(i64::MIN), 0));
+    let rows = stmt.query(params![ask.before.0, at.0, seq.cast_signed(), sql_limit(ask.limit)])?;
+    let old: Vec<(i64, i64)> = collect(rows, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (_, seq) in &old {
+        conn.prepare_cached("DELETE FROM published WHERE seq = ?1")?.execute([seq])?;
+        conn.prepare_cached("DELETE FROM history WHERE seq = ?1 AND run_no = 0")?.execute([seq])?;
+    }
+    let full = ask.limit > 0 && old.len() == ask.limit;
+    let next = old.last().filter(|_| full);
+    let next = next.map(|(at, seq)| PruneMark(Millis(*at), seq.cast_unsigned()));
+    Ok(Pruned { published: old.len(), next, ..Pruned::default() })
 }

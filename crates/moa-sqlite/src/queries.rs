@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId, VersionHash};
-use moa_core::machine::Place;
+use moa_core::machine::{BUS, Place};
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId};
@@ -16,7 +16,7 @@ use moa_ports::limit::LimitRow;
 use moa_ports::sealed::SealedRow;
 use moa_ports::search::{Found, Search};
 use moa_ports::store::{Error as StoreError, Snapshot, TaskQueue, WorkflowRef, WorkflowVersion};
-use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
+use moa_ports::triggers::{HeardRow, OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
     ASKS_MAX, BEFORE_MAX, ChannelRow, ENDS_LOOKED_MAX, Fate, HistoryRow, KeptAsk, KeptRow,
     PART_BYTES, PENDING_TASKS_MAX, Pending, PendingTask, Places, READY_LOOKED_MAX, RunFilter,
@@ -39,6 +39,8 @@ use crate::views::Readers;
 const NOTIFICATION: &str = "r.workflow = 'moa-notify'";
 /// Steps that wait for a person, in the words of their index.
 const ASKS: &str = "FROM steps WHERE status = 3 AND wait IN (3, 4, 9)";
+/// That a row of the history (`h`) is one of the bus, or its run (`r`) is there.
+const IS_THERE: &str = "(r.no IS NOT NULL OR h.run_no = 0)";
 /// Runs that a search by digits answers at most.
 const FOUND_MAX: usize = 10;
 
@@ -120,6 +122,19 @@ impl Views for Readers {
     async fn kept(&self, ask: &KeptAsk) -> Result<Vec<KeptRow>, StoreError> {
         let ask = *ask;
         self.ask(move |conn| kept(conn, &ask)).await
+    }
+
+    async fn heard(&self, published: &[u64]) -> Result<Vec<HeardRow>, StoreError> {
+        let published = published.to_vec();
+        self.ask(move |conn| {
+            let whole = conn.unchecked_transaction()?;
+            heard(&whole, &published)
+        })
+        .await
+    }
+
+    async fn published_beyond(&self, keep: u64) -> Result<Option<Millis>, StoreError> {
+        self.ask(move |conn| published_beyond(conn, keep)).await
     }
 
     async fn places(&self, run: RunId, steps: &[InstIx]) -> Result<Option<Places>, StoreError> {
@@ -262,8 +277,8 @@ pub(crate) fn events(
     most: usize,
 ) -> Result<Vec<HistoryRow>, Fail> {
     let mut stmt = conn.prepare_cached(&format!(
-        "SELECT {}, r.id FROM history h CROSS JOIN runs r ON r.no = h.run_no \
-         WHERE h.seq > ?1 ORDER BY h.seq LIMIT ?2",
+        "SELECT {}, r.id FROM history h LEFT JOIN runs r ON r.no = h.run_no \
+         WHERE h.seq > ?1 AND {IS_THERE} ORDER BY h.seq LIMIT ?2",
         rows::HISTORY
     ))?;
     part(stmt.query(params![sql_count(after), sql_limit(limit)])?, most)
@@ -275,8 +290,14 @@ pub(crate) fn kept(conn: &Connection, ask: &KeptAsk) -> Result<Vec<KeptRow>, Fai
     let order = if ask.newest_first { "DESC" } else { "ASC" };
     let sql = match ask.run {
         None => format!(
-            "SELECT {columns} FROM history h CROSS JOIN runs r ON r.no = h.run_no \
-             WHERE h.seq > ?1 AND h.seq <= ?2 ORDER BY h.seq {order} LIMIT ?3"
+            "SELECT {columns} FROM history h LEFT JOIN runs r ON r.no = h.run_no \
+             WHERE h.seq > ?1 AND h.seq <= ?2 AND {IS_THERE} ORDER BY h.seq {order} LIMIT ?3"
+        ),
+        // Their version is their number.
+        Some(BUS) => format!(
+            "SELECT {columns} FROM history h LEFT JOIN runs r ON r.no = h.run_no \
+             WHERE h.run_no = 0 AND h.version > ?1 AND h.version <= ?2 \
+             ORDER BY h.version {order} LIMIT ?3"
         ),
         Some(_) => format!(
             "SELECT {columns} FROM runs r CROSS JOIN history h ON h.run_no = r.no \
@@ -286,7 +307,7 @@ pub(crate) fn kept(conn: &Connection, ask: &KeptAsk) -> Result<Vec<KeptRow>, Fai
     let mut stmt = conn.prepare_cached(&sql)?;
     let (behind, upto) = (sql_count(ask.behind), sql_count(ask.upto));
     let mut found = match ask.run {
-        None => stmt.query(params![behind, upto, sql_limit(ask.rows)])?,
+        None | Some(BUS) => stmt.query(params![behind, upto, sql_limit(ask.rows)])?,
         Some(run) => stmt.query(params![behind, upto, sql_limit(ask.rows), run.to_bytes()])?,
     };
     let (mut all, mut bytes) = (Vec::new(), 0);
@@ -299,6 +320,34 @@ pub(crate) fn kept(conn: &Connection, ask: &KeptAsk) -> Result<Vec<KeptRow>, Fai
         }
     }
     Ok(all)
+}
+
+/// Who has heard of published events.
+pub(crate) fn heard(conn: &Connection, published: &[u64]) -> Result<Vec<HeardRow>, Fail> {
+    let mut seqs = published.to_vec();
+    seqs.sort_unstable();
+    seqs.dedup();
+    let mut stmt = conn.prepare_cached("SELECT heard FROM published WHERE seq = ?1")?;
+    let mut is_there = conn.prepare_cached("SELECT 1 FROM messages WHERE id = ?1")?;
+    let mut all = Vec::new();
+    for seq in seqs {
+        let mut found = stmt.query([sql_count(seq)])?;
+        let Some(row) = found.next()? else { continue };
+        let (heard, mut waiting) = (rows::heard(row, 0)?, Vec::new());
+        for (id, message) in &heard.triggers {
+            if is_there.exists([sql_count(*message)])? {
+                waiting.push(*id);
+            }
+        }
+        all.push(HeardRow { seq, heard, waiting });
+    }
+    Ok(all)
+}
+
+pub(crate) fn published_beyond(conn: &Connection, keep: u64) -> Result<Option<Millis>, Fail> {
+    let sql = "SELECT at FROM published ORDER BY seq DESC LIMIT 1 OFFSET ?1";
+    let mut stmt = conn.prepare_cached(sql)?;
+    Ok(stmt.query_row([sql_count(keep)], |row| row.get(0).map(Millis)).optional()?)
 }
 
 /// Where steps of a run stand, each looked up by its number.
@@ -336,7 +385,7 @@ fn part(mut found: rusqlite::Rows<'_>, most: usize) -> Result<Vec<HistoryRow>, F
     let (mut all, mut held, mut bytes) = (Vec::new(), 0, 0);
     while let Some(row) = found.next()? {
         bytes += row.get_ref(3)?.as_bytes().map_or(0, <[u8]>::len);
-        let row: HistoryRow = rows::history(row, rows::run_id(row, 4)?)?;
+        let row: HistoryRow = rows::history(row, rows::run_or_bus(row, 4)?)?;
         held += row.events.len();
         all.push(row);
         if held >= most || bytes >= PART_BYTES {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use moa_core::event::Event;
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
-use moa_core::machine::{MessageBody, TimerKey};
+use moa_core::machine::{BUS, MessageBody, TimerKey};
 use moa_core::run::{ParentRef, Phase, RunExtra, RunRow, RunStatus, StepRow};
 use moa_core::schedule::Revision;
 use moa_core::step::{SkipReason, StepStatus, WaitReason};
@@ -12,7 +12,7 @@ use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, Origin, Outcome, TriggerSpec};
 use moa_core::workflow::Priority;
 use moa_ports::store::{Message, MessageId, WorkflowVersion};
-use moa_ports::triggers::TriggerRow;
+use moa_ports::triggers::{Heard, TriggerRow};
 use moa_ports::views::{HistoryRow, KeptRow, RunSummary};
 use rusqlite::types::{Null, ValueRef};
 use rusqlite::{Row, Statement};
@@ -36,7 +36,7 @@ pub const STEP: &str = "inst, plan, owner, iteration, status, wait, skip, attemp
     fairness_key";
 /// Columns of a history row as [`history`] reads them, from `history h`.
 pub const HISTORY: &str = "h.seq, h.version, h.at, h.events";
-/// Columns of a history row as [`kept`] reads them, from `history h` and `runs r`.
+/// Columns of a history row as [`kept`] reads them, from `history h` and `runs r`, which the bus has none in.
 pub const KEPT: &str = "h.seq, h.version, h.at, h.events, r.id, r.workflow";
 /// Columns of a trigger as [`trigger`] reads them.
 pub const TRIGGER: &str = "version, spec, state, due_at";
@@ -242,13 +242,28 @@ pub fn history(row: &Row<'_>, run: RunId) -> Result<HistoryRow, Fail> {
     })
 }
 
+/// The run of a row of the history; none = the bus.
+pub fn run_or_bus(row: &Row<'_>, column: usize) -> Result<RunId, Fail> {
+    let id: Option<[u8; 16]> = row.get(column)?;
+    Ok(id.map_or(BUS, RunId::from_bytes))
+}
+
+/// Who has heard of a published event.
+pub fn heard(row: &Row<'_>, column: usize) -> Result<Heard, Fail> {
+    let heard: Option<Heard> = json(row, column)?;
+    heard.ok_or_else(|| Fail::Data("a published event's row is empty".to_owned()))
+}
+
 /// Reads a history row, but not its events; columns [`KEPT`].
 pub fn kept(row: &Row<'_>) -> Result<KeptRow, Fail> {
     let events = row.get_ref(3)?.as_str().map_err(|e| Fail::Data(e.to_string()))?;
     Ok(KeptRow {
         seq: count(row, 0)?,
-        run: run_id(row, 4)?,
-        workflow: name(row, 5)?,
+        run: run_or_bus(row, 4)?,
+        workflow: match row.get_ref(5)? {
+            ValueRef::Null => None,
+            _ => Some(name(row, 5)?),
+        },
         version: count(row, 1)?,
         at: Millis(row.get(2)?),
         events: events.to_owned(),

@@ -13,7 +13,7 @@ use moa_ports::sealed::SealedWrite;
 use moa_ports::search::Search;
 use moa_ports::store::{Batch, DueAsk, Old, PruneAsk, Relay, Store, WorkflowRef};
 use moa_ports::suite::{answer, block_on, build};
-use moa_ports::triggers::{OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerRow};
+use moa_ports::triggers::{OccurrenceFilter, TriggerCommit, TriggerFilter, TriggerRow};
 use moa_ports::views::{KeptAsk, Notifies, RunFilter, Views};
 use rusqlite::Connection;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Rows of every schema, as its number's migration made them.
-const SAMPLES: [&str; 14] = [
+const SAMPLES: [&str; 15] = [
     include_str!("../tests/data/0001.sql"),
     include_str!("../tests/data/0002.sql"),
     include_str!("../tests/data/0003.sql"),
@@ -40,6 +40,7 @@ const SAMPLES: [&str; 14] = [
     include_str!("../tests/data/0012.sql"),
     include_str!("../tests/data/0013.sql"),
     include_str!("../tests/data/0014.sql"),
+    include_str!("../tests/data/0015.sql"),
 ];
 
 fn folder() -> tempfile::TempDir {
@@ -89,6 +90,10 @@ fn contents(store: &SqliteStore) -> String {
     let due = answer(|reply| store.due(ask, reply)).expect("it is asked");
     let totals = block_on(store.totals()).expect("it is counted");
     let events = block_on(store.events(0, 99, usize::MAX)).expect("events are read");
+    let heard = block_on(store.heard(&(0..99).collect::<Vec<_>>())).expect("it is read");
+    if !heard.is_empty() {
+        text.push_str(&format!("\n{heard:?}"));
+    }
     let workflows = block_on(store.workflows(None)).expect("they are listed");
     let rest = serde_json::to_string_pretty(&(events, totals, workflows)).expect("it is JSON");
     let all = TriggerFilter { limit: 99, ..TriggerFilter::default() };
@@ -230,9 +235,9 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
         row.trigger = trigger;
     }
     let triggers = vec![build::trigger()];
-    let post = Post { key: Some("key".to_owned()), message: build::emitted("done") };
+    let posts = vec![build::post("done").with_key("key"), build::post("done")];
     of_people(conn, &mut state)?;
-    let batch = Batch { triggers, posts: vec![post], ..build::batch(vec![first]) };
+    let batch = Batch { triggers, posts, ..build::batch(vec![first]) };
     write(conn, &mut state, &batch)?;
     let again = TriggerCommit { expected: 1, ..build::trigger() };
     let edited = TriggerCommit { records: Vec::new(), ..again.clone() };
@@ -275,7 +280,7 @@ fn everything_that_is_written(conn: &Connection) -> Result<(), Fail> {
         limit: 9,
     };
     let (history, told) = (Old::History(RunStatus::Failed), Old::Notifications(RunStatus::Failed));
-    for what in [history, ask.what, told, Old::Keys, Old::Occurrences] {
+    for what in [history, ask.what, told, Old::Keys, Old::Occurrences, Old::Published] {
         prune::old(conn, &mut state, &PruneAsk { what, ..ask })?;
     }
     Ok(())
@@ -340,10 +345,12 @@ fn everything_that_is_asked(conn: &Connection) -> Result<(), Fail> {
     queries::events(conn, 0, 9, 9)?;
     let ask =
         KeptAsk { run: None, behind: 0, upto: 9, newest_first: true, rows: 9, bytes: usize::MAX };
-    for run in [None, Some(run)] {
+    for run in [None, Some(run), Some(moa_core::machine::BUS)] {
         queries::kept(conn, &KeptAsk { run, ..ask })?;
         queries::kept(conn, &KeptAsk { run, newest_first: false, ..ask })?;
     }
+    queries::heard(conn, &[1])?;
+    queries::published_beyond(conn, 9)?;
     queries::places(conn, run, &[1])?;
     queries::asking(conn, run, 9)?;
     read::snapshot_part(conn, run, 1, 9, usize::MAX)?;

@@ -29,7 +29,7 @@ pub(crate) const PAGE_BYTES: u32 = 4096;
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
 /// Migrations, in order; the number of the last one is the schema's.
-const MIGRATIONS: [&str; 14] = [
+const MIGRATIONS: [&str; 15] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_roots.sql"),
     include_str!("migrations/0003_retention.sql"),
@@ -44,6 +44,7 @@ const MIGRATIONS: [&str; 14] = [
     include_str!("migrations/0012_asks.sql"),
     include_str!("migrations/0013_notifications.sql"),
     include_str!("migrations/0014_channels.sql"),
+    include_str!("migrations/0015_published.sql"),
 ];
 
 /// The schema that this binary writes.

@@ -58,7 +58,7 @@ fn rows_and_structures(conn: &Connection) -> Result<Vec<String>, Fail> {
 }
 
 /// What must never be found: a sentence, and a query of run ids (or nothing) and numbers.
-const CHECKS: [(&str, &str); 14] = [
+const CHECKS: [(&str, &str); 16] = [
     (
         "its history has a gap",
         "SELECT r.id, count(h.version) FROM runs r LEFT JOIN history h ON h.run_no = r.no \
@@ -69,8 +69,18 @@ const CHECKS: [(&str, &str); 14] = [
     (
         "history of a run that is not there",
         "SELECT NULL, h.seq FROM history h WHERE NOT EXISTS \
-         (SELECT 1 FROM runs r WHERE r.no = h.run_no) \
+         (SELECT 1 FROM runs r WHERE r.no = h.run_no) AND h.run_no <> 0 \
          AND h.run_no NOT IN (SELECT d.run_no FROM doomed d)",
+    ),
+    (
+        "a published event of which nothing is told",
+        "SELECT NULL, p.seq FROM published p WHERE NOT EXISTS \
+         (SELECT 1 FROM history h WHERE h.seq = p.seq AND h.run_no = 0)",
+    ),
+    (
+        "a published event of which nobody can have heard",
+        "SELECT NULL, h.seq FROM history h WHERE h.run_no = 0 AND NOT EXISTS \
+         (SELECT 1 FROM published p WHERE p.seq = h.seq)",
     ),
     (
         "a step of a run that is not there",
@@ -166,6 +176,8 @@ fn unreadable(conn: &Connection) -> Result<Vec<String>, Fail> {
     lines.extend(each(conn, "triggers", &triggers, |row| rows::trigger(row).map(drop))?);
     let occurrences = format!("SELECT {} FROM occurrences", rows::OCCURRENCE);
     lines.extend(each(conn, "occurrences", &occurrences, |row| rows::occurrence(row).map(drop))?);
+    let heard = "SELECT heard FROM published";
+    lines.extend(each(conn, "published", heard, |row| rows::heard(row, 0).map(drop))?);
     let workflows = format!("SELECT {} FROM workflows", rows::WORKFLOW);
     lines.extend(each(conn, "workflows", &workflows, |row| rows::workflow(row).map(drop))?);
     Ok(lines)

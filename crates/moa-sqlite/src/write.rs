@@ -146,7 +146,7 @@ pub(crate) fn batch(
         left |= !writer.relay(relay)?;
     }
     for post in &batch.posts {
-        outcome.posts.push(writer.post(batch.now, post)?);
+        outcome.posts.push(writer.post(post)?);
     }
     left |= writer.hand_on_all(&batch.events, batch.event_runs)?;
     drop(writer);
@@ -433,12 +433,7 @@ impl<'c> Writer<'c> {
     /// Sends a message; `sender` is the run at the top of the one that sends it. Of an event, those
     /// who listen are told.
     fn send(&mut self, message: &Message, sender: Option<RunId>) -> Result<(), Fail> {
-        if message.to == BUS
-            && self.is_heard()?
-            && let Some(news) = message.news(self.now)
-        {
-            self.tell(news)?;
-        }
+        self.tell_news(message)?;
         self.send_one(message, sender)
     }
 
@@ -500,7 +495,7 @@ impl<'c> Writer<'c> {
     /// Hands an event on to as many runs as there is room for; answers whether all have it.
     fn hand_on(&mut self, id: MessageId, room: &mut usize) -> Result<bool, Fail> {
         let mut stmt = self.conn.prepare_cached(
-            "SELECT id, run, body, handed_to, handed_until FROM messages WHERE id = ?1",
+            "SELECT id, run, body, handed_to, handed_until, published FROM messages WHERE id = ?1",
         )?;
         let mut found = stmt.query([id.cast_signed()])?;
         let Some(row) = found.next()? else { return Ok(true) };
@@ -515,10 +510,14 @@ impl<'c> Writer<'c> {
         };
         let after: i64 = row.get::<_, Option<i64>>(3)?.unwrap_or(0);
         let until: i64 = row.get::<_, Option<i64>>(4)?.unwrap_or(self.state.last_no);
+        let published: Option<i64> = row.get(5)?;
         let mut runs = self.waiting_for(&event.event, after, until, room.saturating_add(1))?;
         let all = runs.len() <= *room;
         runs.truncate(*room);
         *room -= runs.len();
+        if let Some(seq) = published.filter(|_| !runs.is_empty()) {
+            self.reached(seq, runs.iter().map(|waiter| RunId::from_bytes(waiter.id)))?;
+        }
         let input = MessageBody::Input(Input::EventArrived { event });
         let body = self.state.text.of(&input)?;
         let mut send = self.conn.prepare_cached(MESSAGE_SQL)?;

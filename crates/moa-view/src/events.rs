@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use moa_core::event::{Event, InstIx};
+use moa_core::event::{Event, InstIx, Published};
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::machine::Run;
+use moa_core::machine::{BUS, Run};
 use moa_core::time::Millis;
 use moa_core::trigger::{OWN_EVENTS, is_own_event};
 use moa_ports::views::{HistoryRow, KeptEvent, KeptRow};
@@ -17,12 +17,24 @@ use crate::tree::{first_line, skip_words};
 
 /// Runs whose names are kept; more are looked up again.
 const RUNS_NAMED_MAX: usize = 1000;
+/// Commits that clocks may have put in another order than that of event numbers.
+pub const CLOCK_MARGIN: u64 = 5000;
 /// Steps whose names are kept, but for those of one commit.
 const STEPS_NAMED_MAX: usize = 50_000;
 
-/// The type of an event, without the prefix `moa.`.
-pub fn type_of(event: &Event) -> &'static str {
+/// The type of an event, without the prefix `moa.`; of one that somebody published, what they called it.
+pub fn type_of(event: &Event) -> &str {
     match event {
+        Event::EventPublished(published) => &published.event,
+        of_run => type_of_run(of_run),
+    }
+}
+
+/// The type of an event that happened in a run; of one that somebody published, what all of them are
+/// called.
+pub fn type_of_run(event: &Event) -> &'static str {
+    match event {
+        Event::EventPublished(_) => PUBLISHED,
         Event::RunCreated(_) => "run.created",
         Event::RunStarted => "run.started",
         Event::RunPaused => "run.paused",
@@ -58,8 +70,11 @@ pub fn type_of(event: &Event) -> &'static str {
 /// Bytes of a type at most.
 const TYPE_BYTES_MAX: usize = 256;
 
+/// What all events are called that somebody published, beside their own types.
+pub const PUBLISHED: &str = "event.published";
+
 /// Types as they are kept, with what they are called.
-const TYPES: [(&str, &str); 29] = [
+const TYPES: [(&str, &str); 30] = [
     ("run_created", "run.created"),
     ("run_started", "run.started"),
     ("run_paused", "run.paused"),
@@ -89,6 +104,7 @@ const TYPES: [(&str, &str); 29] = [
     ("event_emitted", "event.emitted"),
     ("time_passed", "time.passed"),
     ("wait_lapsed", "step.wait_lapsed"),
+    ("event_published", PUBLISHED),
 ];
 /// Types that are looked for in the text of a commit, before its events are told apart.
 const LOOKED_FOR_MAX: usize = 4;
@@ -105,6 +121,8 @@ pub struct Patterns {
     /// How those begin that fit, as they are kept, if they are few: a commit without any of these
     /// has nothing that is wanted.
     begin: Option<Vec<String>>,
+    /// Whether nothing fits that happens in a run.
+    only_published: bool,
 }
 
 impl Patterns {
@@ -115,12 +133,25 @@ impl Patterns {
         let fit = TYPES.iter().filter(|(_, name)| patterns.iter().any(|p| type_fits(name, p)));
         let begin: Vec<String> = fit.map(|(kept, _)| format!("{{\"type\":\"{kept}\"")).collect();
         let few = !patterns.is_empty() && begin.len() <= LOOKED_FOR_MAX;
-        Self { patterns, begin: few.then_some(begin) }
+        let of_runs = |begin: &String| !begin.contains("event_published");
+        let only_published = !patterns.is_empty() && !begin.iter().any(of_runs);
+        Self { patterns, begin: few.then_some(begin), only_published }
     }
 
-    /// Whether a type is wanted.
+    /// Whether a type is wanted, of what happens in a run.
     pub fn fit(&self, kind: &str) -> bool {
         self.patterns.is_empty() || self.patterns.iter().any(|pattern| type_fits(kind, pattern))
+    }
+
+    /// Whether a type is wanted that somebody published.
+    pub fn fit_published(&self, kind: &str) -> bool {
+        self.patterns.is_empty()
+            || self.patterns.iter().any(|pattern| published_fits(kind, pattern))
+    }
+
+    /// Whether nothing that happens in a run is wanted, but events that are published.
+    pub fn only_published(&self) -> bool {
+        self.only_published
     }
 
     /// The events of a commit that are wanted, none of them read.
@@ -129,7 +160,7 @@ impl Patterns {
     /// The commit is damaged.
     pub fn of<'a>(&self, row: &'a KeptRow) -> Result<Vec<KeptEvent<'a>>> {
         let may = |begin: &Vec<String>| begin.iter().any(|begin| row.events.contains(begin));
-        if !self.begin.as_ref().is_none_or(may) {
+        if row.run != BUS && !self.begin.as_ref().is_none_or(may) {
             return Ok(Vec::new());
         }
         let mut all = row.timed()?;
@@ -138,6 +169,7 @@ impl Patterns {
         }
         let mut wrong = None;
         all.retain(|event| match event.kind().and_then(type_of_kept) {
+            Some(PUBLISHED) => event.published().is_none_or(|kind| self.fit_published(&kind)),
             Some(kind) => self.fit(kind),
             // Only reading it tells.
             None => match row.read(event) {
@@ -153,6 +185,27 @@ impl Patterns {
             None => Ok(all),
         }
     }
+}
+
+/// An event number before which nothing happened after `since`: clocks go forward nearly always, so
+/// a search by halves comes close, and a margin makes up for the rest.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn before(reader: &Reader, since: Millis) -> Result<u64> {
+    let (mut low, mut high) = (0, reader.views.last_event().await?);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match reader.views.events(middle, 1, 1).await?.first() {
+            Some(row) if row.at < since => low = row.seq,
+            Some(_) => high = middle,
+            None => high = middle,
+        }
+        if high - low <= 1 {
+            break;
+        }
+    }
+    Ok(low.saturating_sub(CLOCK_MARGIN))
 }
 
 /// Checks the type of an event that somebody publishes.
@@ -193,6 +246,11 @@ pub fn type_fits(kind: &str, pattern: &str) -> bool {
         }
         None => kind == pattern,
     }
+}
+
+/// Whether a type that somebody published fits a pattern. `moa.step.*` means moa's own alone.
+pub fn published_fits(kind: &str, pattern: &str) -> bool {
+    type_fits(PUBLISHED, pattern) || !pattern.starts_with("moa.") && type_fits(kind, pattern)
 }
 
 /// A step, as events tell of it.
@@ -246,6 +304,10 @@ impl Names {
         let mut steps: Vec<InstIx> = steps.into_iter().collect();
         steps.sort_unstable();
         steps.dedup();
+        if run == BUS {
+            // Nobody shows it: what was published is of no workflow.
+            return Ok((gone("published"), HashMap::new()));
+        }
         if self.runs.len() >= RUNS_NAMED_MAX || self.steps >= STEPS_NAMED_MAX {
             *self = Self::default();
         }
@@ -284,11 +346,11 @@ pub struct Told<'a> {
     pub seq: u64,
     /// Its place in the commit.
     pub index: usize,
-    /// The run.
+    /// The run; [`BUS`] = somebody published it.
     pub run: RunId,
     /// The run's version after it.
     pub version: u64,
-    /// The workflow.
+    /// The workflow; of what somebody published it means nothing.
     pub workflow: &'a Name,
     /// When.
     pub at: Millis,
@@ -368,8 +430,43 @@ impl<'a> Picked<'a> {
 }
 
 impl Told<'_> {
+    /// What somebody published, if that is what it is.
+    pub fn published(&self) -> Option<&Published> {
+        match self.event {
+            Event::EventPublished(published) => Some(published),
+            _ => None,
+        }
+    }
+
+    /// What somebody published as a CloudEvent. Its `id` is its place among all events, as for others; its
+    /// own stands beside it.
+    fn cloud_event_of(&self, published: &Published) -> Json {
+        let Published { event: kind, key, source, subject, id, by, data } = published;
+        let mut event = json!({
+            "specversion": "1.0",
+            "id": format!("{}.{}", self.seq, self.index),
+            "source": source.as_deref().unwrap_or("/events"),
+            "type": kind,
+            "time": self.at.to_string(),
+            "datacontenttype": "application/json",
+            "sequence": self.seq,
+        });
+        let said = [("subject", subject), ("originalid", id), ("key", key), ("publishedby", by)];
+        for (name, said) in said {
+            if let Some(said) = said {
+                event[name] = said.as_str().into();
+            }
+        }
+        // They stand last, as for others.
+        event["data"] = (**data).clone();
+        event
+    }
+
     /// The event as a CloudEvent (1.0, JSON format).
     pub fn cloud_event(&self) -> Json {
+        if let Some(published) = self.published() {
+            return self.cloud_event_of(published);
+        }
         let mut data = match serde_json::to_value(self.event) {
             Ok(Json::Object(data)) => data,
             _ => Map::new(),
@@ -458,6 +555,12 @@ impl Told<'_> {
             }
             Event::SignalTaken { name, .. } => name.clone(),
             Event::EventEmitted { event, data, .. } => format!("{event} {}", cut_json(data)),
+            Event::EventPublished(published) => {
+                let by = published.by.as_ref().map_or_else(String::new, |by| format!("by {by}: "));
+                let about = published.subject.as_ref();
+                let about = about.map_or_else(String::new, |about| format!("{about} "));
+                format!("{by}{about}{}", cut_json(&published.data))
+            }
             Event::RunStarted
             | Event::RunPaused
             | Event::RunResumed
@@ -512,7 +615,7 @@ mod tests {
                 .find_map(std::result::Result::ok)
                 .unwrap_or_else(|| panic!("{kind} is read"));
             let kept = serde_json::to_string(&[&event]).expect("it is JSON");
-            let (workflow, at) = (gone("w"), Millis(7));
+            let (workflow, at) = (Some(gone("w")), Millis(7));
             let row = KeptRow { seq: 1, run: RunId(1), workflow, version: 1, at, events: kept };
             let timed = row.timed().expect("it is whole");
             assert_eq!((timed[0].kind(), timed[0].at), (Some(kind), at));

@@ -20,6 +20,7 @@ pub mod natural;
 pub mod node;
 pub mod outline;
 pub mod paint;
+pub mod published;
 pub mod reader;
 pub mod result;
 pub mod rows;

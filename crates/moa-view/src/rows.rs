@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 use crate::exit::{Exit, Failure, Result};
 
 /// The number of this form. It grows with each change after which an older moa would misread a row.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 /// Rows with events of a history answered at once.
 pub const COMMITS_MAX: usize = 200;
 /// Events of those rows, about.
@@ -90,6 +90,8 @@ pub enum Ask {
         /// So many events.
         events: usize,
     },
+    /// Who has heard of published events; of the first [`ROWS_MAX`] that are named.
+    Heard(Vec<u64>),
     /// Where steps of a run stand; of the first [`ROWS_MAX`] that are named.
     Places {
         /// The run.
@@ -219,6 +221,7 @@ pub async fn answer(views: &dyn Views, ask: Ask) -> Result<Option<Json>> {
         Ask::Events { after, rows, events } => {
             json(views.events(after, commits(rows), events.min(EVENTS_MAX)).await?)
         }
+        Ask::Heard(published) => json(views.heard(&published[..rows(published.len())]).await?),
         Ask::Places { run, steps } => json(views.places(run, &steps[..rows(steps.len())]).await?),
         Ask::LastEvent => json(views.last_event().await?),
         Ask::Workflows(name) => {

@@ -27,7 +27,7 @@ struct Key {
     about: &'static str,
 }
 
-const KEYS: [Key; 42] = [
+const KEYS: [Key; 44] = [
     Key {
         path: "name",
         text: true,
@@ -177,6 +177,18 @@ const KEYS: [Key; 42] = [
         text: false,
         take: |to, from| to.retention.occurrences.age = from.retention.occurrences.age,
         about: "How long it is known what became of occurrences of triggers",
+    },
+    Key {
+        path: "retention.events.age",
+        text: false,
+        take: |to, from| to.retention.events.age = from.retention.events.age,
+        about: "How long published events are kept",
+    },
+    Key {
+        path: "retention.events.count",
+        text: false,
+        take: |to, from| to.retention.events.count = from.retention.events.count,
+        about: "How many published events are kept",
     },
     Key {
         path: "retention.audit.age",

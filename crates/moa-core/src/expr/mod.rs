@@ -33,7 +33,7 @@ mod macros;
 mod number;
 mod operand;
 mod primary;
-pub(crate) mod suggest;
+pub mod suggest;
 mod table;
 mod temporal;
 mod value;

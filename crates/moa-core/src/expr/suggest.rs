@@ -6,10 +6,7 @@ const CANDIDATES_MAX: usize = 512;
 const LENGTH_MAX: usize = 64;
 
 /// The candidate that is nearest to `name`, if any is near enough to be what was meant.
-pub(crate) fn nearest<'n>(
-    name: &str,
-    candidates: impl Iterator<Item = &'n str>,
-) -> Option<&'n str> {
+pub fn nearest<'n>(name: &str, candidates: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let typed: Vec<char> = name.chars().take(LENGTH_MAX + 1).collect();
     if typed.len() > LENGTH_MAX || typed.is_empty() {
         return None;

@@ -115,7 +115,10 @@ impl Run {
                 let signal = self.row.extra.signals.remove(*position as usize);
                 self.index.taken(*position as usize, &signal);
             }
-            Event::EventEmitted { .. } | Event::TimePassed { .. } | Event::AttemptSpent { .. } => {}
+            Event::EventEmitted { .. }
+            | Event::EventPublished(_)
+            | Event::TimePassed { .. }
+            | Event::AttemptSpent { .. } => {}
             Event::StepReady { step }
             | Event::StepStarted { step, .. }
             | Event::AttemptFailed { step, .. }

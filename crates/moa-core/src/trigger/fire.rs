@@ -32,7 +32,7 @@ impl Tx<'_, '_> {
         }
         let vars = Arc::new(event_vars(&event.event, &event.data, event.source, at));
         let number = self.env.message.unwrap_or_default();
-        let held = self.held(format!("event-{number}"), at, Origin::Live, vars);
+        let held = self.held(event_key(number), at, Origin::Live, vars);
         if let Some(matches) = matches {
             match matches.eval_bool(&Vars::of(&self.trigger.spec, &held.vars)) {
                 Ok(true) => {}
@@ -569,6 +569,11 @@ impl Trigger {
 /// Says that too many runs are open, and what that means.
 fn full(and: &str) -> String {
     format!("{OPEN_RUNS_MAX} runs of it have not ended, as many as may be; {and}")
+}
+
+/// The key of the occurrence that is an event which a message told of.
+pub fn event_key(message: u64) -> String {
+    format!("event-{message}")
 }
 
 /// What expressions see of an event.

@@ -30,6 +30,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 pub use backfill::starts_again;
+pub use fire::event_key;
 pub(crate) use guard::digest;
 pub use id::TriggerId;
 pub use input::{BackfillRequest, TriggerAnswer, TriggerCommand, TriggerInput};

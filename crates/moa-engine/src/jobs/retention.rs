@@ -52,6 +52,8 @@ pub struct Limits {
     pub keys: Option<Span>,
     /// Records of occurrences of triggers, up to an age.
     pub occurrences: Option<Span>,
+    /// Published events.
+    pub events: Limit,
     /// Entries of the audit log.
     pub audit: Limit,
 }
@@ -152,14 +154,32 @@ impl Retention {
         }
     }
 
+    /// Deletes published events; answers how many.
+    async fn published(&self, now: Millis) -> Result<u64, Error> {
+        let Limit { age, count } = self.limits.events;
+        let by_count = match count {
+            Some(0) => Some(now),
+            Some(keep) => self.views.published_beyond(keep - 1).await?,
+            None => None,
+        };
+        let before = age.map(|age| before(now, age)).max(by_count);
+        let before = before.map(|at| at.min(Millis(now.0.saturating_sub_unsigned(AGE_MIN.0))));
+        self.older(Old::Published, before).await
+    }
+
     /// Deletes what knows nothing but its age; answers how much.
     async fn by_age(&self, what: Old, age: Option<Span>, now: Millis) -> Result<u64, Error> {
-        let Some(before) = age.map(|age| before(now, age)) else { return Ok(0) };
+        self.older(what, age.map(|age| before(now, age))).await
+    }
+
+    /// The same with what is older than an instant.
+    async fn older(&self, what: Old, before: Option<Millis>) -> Result<u64, Error> {
+        let Some(before) = before else { return Ok(0) };
         let mut deleted = 0;
         let mut after = None;
         loop {
             let pruned = self.prune(PruneAsk { what, before, after, limit: PART }).await?;
-            deleted += (pruned.keys + pruned.occurrences) as u64;
+            deleted += (pruned.keys + pruned.occurrences + pruned.published) as u64;
             after = pruned.next;
             if after.is_none() {
                 return Ok(deleted);
@@ -258,10 +278,11 @@ impl Job for Retention {
             let keys = self.by_age(Old::Keys, self.limits.keys, now).await?;
             let occurrences = self.limits.occurrences;
             let occurrences = self.by_age(Old::Occurrences, occurrences, at.wall).await?;
+            let events = self.published(now).await?;
             let audit = self.audit(at.wall).await?;
             Ok(json!({
                 "runs": runs, "histories": histories, "keys": keys, "occurrences": occurrences,
-                "audit": audit,
+                "events": events, "audit": audit,
             }))
         };
         done.await.map_err(|e: Error| e.to_string())

@@ -37,6 +37,7 @@ use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerId};
 use moa_ports::agent::{Completion, Task};
 use moa_ports::store::{self, Batch, DueAsk, MessageId, Snapshot, WorkflowRef, WorkflowVersion};
+use moa_ports::triggers::Posted;
 
 use crate::handle::{
     Change, Committed, Error, ForkRequest, LeftUsage, StartRequest, Started, Status,
@@ -98,8 +99,8 @@ pub enum Answer {
     Forked(Result<RunId, Error>),
     /// To `trigger`.
     Trigger(Result<TriggerAnswer, Error>),
-    /// To `publish`: whether the event is new.
-    Published(Result<bool, Error>),
+    /// To `publish`: the event's number, and whether it is new.
+    Published(Result<Posted, Error>),
 }
 
 /// A run in the node's memory.

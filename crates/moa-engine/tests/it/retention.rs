@@ -75,6 +75,7 @@ async fn what_is_old_goes_and_what_is_open_stays() {
         history: days(5),
         keys: None,
         occurrences: None,
+        events: Limit::default(),
         audit: Limit::default(),
     };
     let (job, gone) = job(&store, limits);
@@ -88,7 +89,10 @@ async fn what_is_old_goes_and_what_is_open_stays() {
     // What is left of old histories is one row each; those of the open run and its child are whole.
     let rows = store.all_history().len();
     let again = job.activate(world.now().into()).await.expect("it is done");
-    assert_eq!(again, json!({"runs": 0, "histories": 0, "keys": 0, "occurrences": 0, "audit": 0}));
+    assert_eq!(
+        again,
+        json!({"runs": 0, "histories": 0, "keys": 0, "occurrences": 0, "events": 0, "audit": 0})
+    );
     assert_eq!(store.all_history().len(), rows);
     let versions = store.history(open, 0, 99).await.expect("history");
     assert_eq!(versions[0].version, 1);
@@ -99,6 +103,36 @@ async fn what_is_old_goes_and_what_is_open_stays() {
     job.activate(world.now().into()).await.expect("it is done");
     assert_eq!(count(&store, RunStatus::Succeeded).await, 0);
     assert_eq!(count(&store, RunStatus::Failed).await, 19);
+}
+
+#[tokio::test]
+async fn published_events_are_kept_up_to_an_age_and_a_count() {
+    let mut world = run_for_days(1);
+    let store = world.store().clone();
+    for _ in 0..5 {
+        world.publish("sold", json!(1), None).expect("it is published");
+        world.skip(DAY);
+    }
+    let kept = |store: &MemoryStore| {
+        store.all_history().iter().filter(|row| row.run == moa_core::machine::BUS).count()
+    };
+    let limit =
+        |age: Option<Span>, count| Limits { events: Limit { age, count }, ..Limits::default() };
+    for (limits, left) in [
+        (limit(None, None), 5),
+        (limit(Some(Span(4 * DAY.0 + 1)), Some(9)), 4),
+        (limit(None, Some(2)), 2),
+        (limit(None, Some(0)), 0),
+    ] {
+        let before = kept(&store);
+        let done = job(&store, limits).0.activate(world.now().into()).await.expect("it is done");
+        assert_eq!((done["events"].clone(), kept(&store)), (json!(before - left), left));
+    }
+    // The youngest stays for a minute: who published it may want to see it.
+    world.publish("sold", json!(1), None).expect("it is published");
+    let done = job(&store, limit(None, Some(0))).0.activate(world.now().into()).await;
+    assert_eq!((done.expect("it is done")["events"].clone(), kept(&store)), (json!(0), 1));
+    assert_eq!(store.verify().await, Ok(Vec::new()));
 }
 
 #[tokio::test]

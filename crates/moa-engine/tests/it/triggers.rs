@@ -506,14 +506,13 @@ fn agents_that_fail_pause_a_schedule() {
 #[test]
 fn events_fill_a_batch_as_everything_else_does() {
     let mut hand = crate::hand::Hand::new(&[]);
-    let event = || moa_core::machine::Emitted {
+    let event = || moa_core::event::Published {
         event: "go".into(),
-        source: None,
-        data: Arc::new(json!({})),
+        ..moa_core::event::Published::default()
     };
     for token in 0..moa_core::limits::BATCH_INPUTS_MAX as u64 {
         assert!(!hand.node.is_full());
-        hand.node.publish(token, None, event());
+        hand.node.publish(token, event());
     }
     assert!(hand.node.is_full());
     hand.settle();

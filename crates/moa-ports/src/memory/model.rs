@@ -72,7 +72,7 @@ pub struct Model {
     audit: Vec<AuditEntry>,
     last_age: u64,
     pub(super) last_event: u64,
-    last_message: MessageId,
+    pub(super) last_message: MessageId,
     last_put: u64,
 }
 
@@ -139,7 +139,7 @@ impl Model {
             left |= !self.relay(batch.now, relay);
         }
         for post in batch.posts {
-            outcome.posts.push(self.post(batch.now, post));
+            outcome.posts.push(self.post(batch.now, &post));
         }
         let mut room = batch.event_runs;
         for id in batch.events {
@@ -445,6 +445,7 @@ impl Model {
     pub(super) fn remove_message(&mut self, id: MessageId) -> bool {
         self.message_roots.remove(&id);
         self.handed.remove(&id);
+        self.triggers.on_bus.remove(&id);
         match self.messages.remove(&id) {
             Some(message) => self.messages_to.remove(&(message.to, id)),
             None => false,
@@ -530,6 +531,11 @@ impl Model {
         let all = runs.len() <= *room;
         runs.truncate(*room);
         *room -= runs.len();
+        if let Some(seq) = self.triggers.on_bus.get(&id)
+            && let Some((_, heard)) = self.triggers.published.get_mut(seq)
+        {
+            heard.reach(runs.iter().map(|(_, run)| *run));
+        }
         for &(_, to) in &runs {
             let body = MessageBody::Input(Input::EventArrived { event: Arc::clone(&event) });
             self.send(Message { to, body }, None);

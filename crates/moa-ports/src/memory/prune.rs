@@ -19,6 +19,7 @@ impl Model {
         match ask.what {
             Old::Keys => Ok(self.prune_keys(ask)),
             Old::Occurrences => Ok(self.prune_occurrences(ask)),
+            Old::Published => Ok(self.prune_published(ask)),
             Old::Runs(status) => {
                 let (old, next) = self.old(status, ask, Some(false));
                 old.iter().for_each(|&id| self.delete(id));

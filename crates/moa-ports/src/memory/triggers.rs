@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use moa_core::ids::Name;
+use moa_core::machine::BUS;
 use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, TriggerId, TriggerInput};
 
 use super::model::Model;
 use crate::store::{Due, DueAsk, Message, MessageId, PruneAsk, PruneMark, Pruned};
 use crate::triggers::{
-    OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerOutcome, TriggerRow,
+    Heard, HeardRow, OccurrenceFilter, Post, Posted, TriggerCommit, TriggerFilter, TriggerOutcome,
+    TriggerRow,
 };
+use crate::views::HistoryRow;
 
 /// Everything about triggers.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +23,11 @@ pub(super) struct Triggers {
     due: BTreeSet<(Millis, TriggerId)>,
     listeners: BTreeSet<(String, TriggerId)>,
     occurrences: BTreeMap<(TriggerId, String), Occurrence>,
-    posts: BTreeMap<String, Millis>,
+    posts: BTreeMap<String, (Millis, u64)>,
+    /// Published events: when, and who has heard of them.
+    pub published: BTreeMap<u64, (Millis, Heard)>,
+    /// Those of them that are on the bus.
+    pub on_bus: BTreeMap<MessageId, u64>,
 }
 
 impl Model {
@@ -86,40 +93,102 @@ impl Model {
             self.remove_message(message);
         }
         for message in commit.messages {
-            self.tell_news(now, &message);
-            self.send(message, None);
+            match Post::of(&message) {
+                Some(post) => _ = self.publish(now, &post),
+                None => self.send(message, None),
+            }
         }
         TriggerOutcome::Applied
     }
 
-    /// Tells those who listen of an event that is sent to the bus.
-    pub(super) fn tell_news(&mut self, now: Millis, message: &Message) {
-        if let Some((topic, input)) = message.news(now) {
-            self.tell(&topic, &input);
+    /// Tells those who listen of an event that is sent to the bus; answers who that is.
+    pub(super) fn tell_news(
+        &mut self,
+        now: Millis,
+        message: &Message,
+    ) -> Vec<(TriggerId, MessageId)> {
+        match message.news(now) {
+            Some((topic, input)) => self.tell(&topic, &input),
+            None => Vec::new(),
         }
     }
 
-    /// Tells all who listen to a topic.
-    pub(super) fn tell(&mut self, topic: &str, input: &TriggerInput) {
+    /// Tells all who listen to a topic; answers who that is, with the messages.
+    pub(super) fn tell(
+        &mut self,
+        topic: &str,
+        input: &TriggerInput,
+    ) -> Vec<(TriggerId, MessageId)> {
         let from = (topic.to_owned(), TriggerId(0));
         let listeners = self.triggers.listeners.range(from..).take_while(|l| l.0 == topic);
         let listeners: Vec<TriggerId> = listeners.map(|l| l.1).collect();
+        let mut told = Vec::with_capacity(listeners.len());
         for id in listeners {
             self.send(Message::to_trigger(id, input.clone()), None);
+            told.push((id, self.last_message));
         }
+        told
     }
 
-    /// Sends an event that nobody's commit sends; false when its key has been used.
-    pub(super) fn post(&mut self, now: Millis, post: Post) -> bool {
-        if let Some(key) = post.key {
-            if self.triggers.posts.contains_key(&key) {
-                return false;
-            }
-            self.triggers.posts.insert(key, now);
+    /// Publishes an event that nobody's commit sends; not again when its key has been used.
+    pub(super) fn post(&mut self, now: Millis, post: &Post) -> Posted {
+        let known = post.event.key.as_ref().and_then(|key| self.triggers.posts.get(key));
+        if let Some((_, seq)) = known {
+            return Posted { seq: Some(*seq), new: false };
         }
-        self.tell_news(now, &post.message);
-        self.send(post.message, None);
-        true
+        let seq = self.publish(now, post);
+        if let Some(key) = &post.event.key {
+            self.triggers.posts.insert(key.clone(), (now, seq));
+        }
+        Posted { seq: Some(seq), new: true }
+    }
+
+    /// Writes an event into the history of the bus, and sends it; answers its number.
+    fn publish(&mut self, now: Millis, post: &Post) -> u64 {
+        self.last_event += 1;
+        let seq = self.last_event;
+        let row = HistoryRow { seq, run: BUS, version: seq, at: now, events: post.events() };
+        self.history.insert(seq, row);
+        let message = post.message();
+        let triggers = self.tell_news(now, &message);
+        self.send(message, None);
+        self.triggers.on_bus.insert(self.last_message, seq);
+        self.triggers.published.insert(seq, (now, Heard { triggers, ..Heard::default() }));
+        seq
+    }
+
+    /// See [`crate::views::Views::heard`].
+    pub(super) fn heard(&self, published: &[u64]) -> Vec<HeardRow> {
+        let mut seqs = published.to_vec();
+        seqs.sort_unstable();
+        seqs.dedup();
+        let row = |seq: u64| {
+            let heard = self.triggers.published.get(&seq)?.1.clone();
+            let waits = heard.triggers.iter().filter(|(_, m)| self.messages.contains_key(m));
+            let waiting = waits.map(|(id, _)| *id).collect();
+            Some(HeardRow { seq, heard, waiting })
+        };
+        seqs.into_iter().filter_map(row).collect()
+    }
+
+    /// See [`crate::views::Views::published_beyond`].
+    pub(super) fn published_beyond(&self, keep: u64) -> Option<Millis> {
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        self.triggers.published.values().rev().nth(keep).map(|(at, _)| *at)
+    }
+
+    pub(super) fn prune_published(&mut self, ask: &PruneAsk) -> Pruned {
+        let all = self.triggers.published.iter().filter(|(_, (at, _))| *at < ask.before);
+        let mut old: Vec<(Millis, u64)> = all.map(|(seq, (at, _))| (*at, *seq)).collect();
+        old.sort_unstable();
+        old.truncate(ask.limit);
+        for (_, seq) in &old {
+            self.triggers.published.remove(seq);
+            self.history.remove(seq);
+        }
+        let full = ask.limit > 0 && old.len() == ask.limit;
+        let next = old.last().filter(|_| full).map(|(at, seq)| PruneMark(*at, *seq));
+        Pruned { published: old.len(), next, ..Pruned::default() }
     }
 
     /// When the first trigger is due.
@@ -190,8 +259,8 @@ impl Model {
 
     pub(super) fn prune_posts(&mut self, ask: &PruneAsk) -> usize {
         let posts = &mut self.triggers.posts;
-        let mut old: Vec<_> = posts.iter().filter(|(_, at)| **at < ask.before).collect();
-        old.sort_unstable_by_key(|(key, at)| (**at, (*key).clone()));
+        let mut old: Vec<_> = posts.iter().filter(|(_, (at, _))| *at < ask.before).collect();
+        old.sort_unstable_by_key(|(key, (at, _))| (*at, (*key).clone()));
         let old: Vec<String> =
             old.into_iter().take(ask.limit).map(|(key, _)| key.clone()).collect();
         old.iter().for_each(|key| _ = posts.remove(key));

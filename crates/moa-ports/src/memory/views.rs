@@ -21,7 +21,7 @@ use crate::limit::LimitRow;
 use crate::sealed::SealedRow;
 use crate::search::{self, Found, Search};
 use crate::store::{Error, Snapshot, WorkflowVersion};
-use crate::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
+use crate::triggers::{HeardRow, OccurrenceFilter, TriggerFilter, TriggerRow};
 use crate::views::{
     ASKS_MAX, ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, READY_LOOKED_MAX,
     RunFilter, RunSummary, Totals, Views,
@@ -141,6 +141,14 @@ impl Views for MemoryStore {
             }
         }
         Ok(kept)
+    }
+
+    async fn heard(&self, published: &[u64]) -> Result<Vec<HeardRow>, Error> {
+        Ok(self.model().heard(published))
+    }
+
+    async fn published_beyond(&self, keep: u64) -> Result<Option<Millis>, Error> {
+        Ok(self.model().published_beyond(keep))
     }
 
     async fn places(&self, run: RunId, steps: &[InstIx]) -> Result<Option<Places>, Error> {
@@ -387,7 +395,7 @@ fn faults(model: &Model, run: &Run) -> Vec<String> {
 fn kept_row(model: &Model, row: &HistoryRow) -> Result<KeptRow, Error> {
     let HistoryRow { seq, run, version, at, events } = row;
     let (seq, run, version, at) = (*seq, *run, *version, *at);
-    let workflow = model.runs[&run].row.workflow.clone();
+    let workflow = model.runs.get(&run).map(|run| run.row.workflow.clone());
     let events = serde_json::to_string(events).map_err(|e| Error::Invalid(e.to_string()))?;
     Ok(KeptRow { seq, run, workflow, version, at, events })
 }

@@ -16,7 +16,9 @@ use crate::store::{
     Batch, BatchOutcome, Commit, CommitOutcome, Due, DueAsk, Error, MessageId, PruneAsk, Pruned,
     Registration, Snapshot, Store, WorkflowRef, WorkflowVersion,
 };
-use crate::triggers::{OccurrenceFilter, TriggerCommit, TriggerFilter, TriggerOutcome, TriggerRow};
+use crate::triggers::{
+    HeardRow, OccurrenceFilter, TriggerCommit, TriggerFilter, TriggerOutcome, TriggerRow,
+};
 use crate::views::{
     ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
     Views,
@@ -286,6 +288,16 @@ impl Bench {
     /// See [`Views::asking`].
     pub fn asking(&self, run: RunId, limit: usize) -> Vec<StepRow> {
         block_on(self.views().asking(run, limit)).expect("steps are shown")
+    }
+
+    /// See [`Views::heard`].
+    pub fn heard(&self, published: &[u64]) -> Vec<HeardRow> {
+        block_on(self.views().heard(published)).expect("it is read")
+    }
+
+    /// See [`Views::published_beyond`].
+    pub fn published_beyond(&self, keep: u64) -> Option<Millis> {
+        block_on(self.views().published_beyond(keep)).expect("it is read")
     }
 
     /// See [`Views::kept`].

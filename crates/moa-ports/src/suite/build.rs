@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moa_core::event::{Event, InstIx, RunCreated};
+use moa_core::event::{Event, InstIx, Published, RunCreated};
 use moa_core::ids::{Name, NodeId, RunId, VersionHash};
 use moa_core::machine::{Emitted, Input, MessageBody};
 use moa_core::run::{
@@ -19,7 +19,7 @@ use serde_json::{Value as Json, json};
 use crate::store::{
     Batch, Commit, ConcurrencySlot, Message, ReadyTask, StartGuard, TaskQueue, WorkflowVersion,
 };
-use crate::triggers::TriggerCommit;
+use crate::triggers::{Post, TriggerCommit};
 
 /// The instant of all batches, unless a case says otherwise.
 pub const NOW: Millis = Millis(1_750_000_000_000);
@@ -285,6 +285,19 @@ pub fn signal(to: RunId, name: &str) -> Message {
 pub fn emitted(event: &str) -> Message {
     let event = Emitted { event: event.to_owned(), source: None, data: Arc::new(rich()) };
     Message { to: moa_core::machine::BUS, body: MessageBody::Emitted(Arc::new(event)) }
+}
+
+/// An event that a run emits.
+pub fn emitted_by(run: RunId, event: &str) -> Message {
+    let event = Emitted { event: event.to_owned(), source: Some(run), data: Arc::new(rich()) };
+    Message { to: moa_core::machine::BUS, body: MessageBody::Emitted(Arc::new(event)) }
+}
+
+/// An event that somebody publishes.
+pub fn post(event: &str) -> Post {
+    let data = Arc::new(rich());
+    let by = Some("somebody".to_owned());
+    Post { event: Published { event: event.to_owned(), by, data, ..Published::default() } }
 }
 
 /// A workflow version; `n` makes its hash.

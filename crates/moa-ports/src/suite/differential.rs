@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use moa_core::event::Event;
 use moa_core::ids::{NodeId, RunId, mix};
-use moa_core::machine::TimerKey;
+use moa_core::machine::{BUS, TimerKey};
 use moa_core::run::{ParentRef, RunRow, RunStatus, StepRow};
 use moa_core::step::{ErrorKind, StepError, StepStatus, WaitReason};
 use moa_core::time::{Millis, Span};
@@ -438,7 +438,7 @@ impl Pair {
 
     fn look_at_kept(&mut self, run: RunId, behind: u64, rows: usize) -> Result<(), String> {
         let ask = KeptAsk {
-            run: self.dice.pick(&[None, Some(run)]),
+            run: self.dice.pick(&[None, Some(run), Some(BUS)]),
             behind,
             upto: self.dice.pick(&[u64::MAX, behind + 9]),
             newest_first: self.dice.pick(&[false, true]),
@@ -497,6 +497,7 @@ impl Pair {
             Old::History(status),
             Old::Keys,
             Old::Occurrences,
+            Old::Published,
         ];
         let what = self.dice.pick(&kinds);
         let limit = self.dice.pick(&[1, 2, 100]);
@@ -505,8 +506,8 @@ impl Pair {
             let first = bench.prune(ask);
             // Marks are the store's own.
             let then = first.next.map(|after| bench.prune(PruneAsk { after: Some(after), ..ask }));
-            let told = |p: Pruned| (p.runs, p.keys, p.occurrences, p.next.is_some());
-            (first.runs, first.keys + first.occurrences, then.map(told))
+            let told = |p: Pruned| (p.runs, p.keys, p.occurrences, p.published, p.next.is_some());
+            (first.runs, first.keys + first.occurrences + first.published, then.map(told))
         };
         let (runs, rows, _) = self.both(&format!("{ask:?}"), prune)?;
         self.seen.pruned += (runs.len() + rows) as u64;
@@ -521,6 +522,8 @@ impl Pair {
             self.both("pending", |b| b.pending(run))?;
         }
         self.both("all events", |b| (b.events(0, usize::MAX), b.last_event()))?;
+        self.both("published", |b| b.heard(&(0..=b.last_event()).collect::<Vec<_>>()))?;
+        self.both("beyond", |b| [0, 1, 7].map(|keep| b.published_beyond(keep)))?;
         self.both("totals", Bench::totals)?;
         self.both("secrets", Bench::sealed)?;
         self.both("audit log", |b| (b.audit(0, usize::MAX), b.audit_head()))?;

@@ -13,6 +13,7 @@ pub mod build;
 pub mod differential;
 mod limits;
 mod messages;
+mod published;
 mod reading;
 mod retention;
 mod runs;
@@ -82,6 +83,7 @@ pub fn cases() -> Vec<Case> {
         timers::CASES,
         belonging::CASES,
         triggers::CASES,
+        published::CASES,
         reading::CASES,
         retention::CASES,
         audit::CASES,

@@ -252,7 +252,10 @@ fn the_history_is_read_as_it_is_kept(bench: &mut Bench) -> Verdict {
     assert_eq!(seqs(KeptAsk { newest_first: true, upto: 5, ..of_one }), [5, 4, 2]);
     assert_eq!(seqs(KeptAsk { run: Some(run(9)), ..all }), [0; 0]);
     let first = bench.kept(&all).remove(0);
-    assert_eq!((first.run, first.workflow.clone(), first.version), (run(1), name("build"), 1));
+    assert_eq!(
+        (first.run, first.workflow.clone(), first.version),
+        (run(1), Some(name("build")), 1)
+    );
     let bytes = first.events.len();
     assert_eq!([seqs(KeptAsk { bytes, ..all }), seqs(KeptAsk { bytes: 0, ..all })], [[1], [1]]);
     assert_eq!(seqs(KeptAsk { bytes: bytes + 1, ..all }), [1, 2]);

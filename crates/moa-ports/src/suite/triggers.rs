@@ -15,11 +15,11 @@ use moa_core::trigger::{
 use serde_json::json;
 
 use super::bench::EVERYTHING;
-use super::build::{NOW, batch, change, create, emitted, end, name, row, run, signal};
+use super::build::{self, NOW, batch, change, create, emitted, end, name, row, run, signal};
 use super::{Bench, Verdict, rules};
-use crate::store::{Batch, Commit, DueAsk, Error, Message, MessageId, Old, PruneAsk, Relay};
+use crate::store::{Batch, Commit, DueAsk, Message, MessageId, Old, PruneAsk, Relay};
 use crate::triggers::{
-    OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerOutcome, TriggerRow,
+    OccurrenceFilter, Posted, TriggerCommit, TriggerFilter, TriggerOutcome, TriggerRow,
 };
 
 rules![
@@ -98,7 +98,7 @@ fn recording(commit: TriggerCommit, records: Vec<(Occurrence, bool)>) -> Trigger
     TriggerCommit { records: records.collect(), ..commit }
 }
 
-fn listening(spec: &TriggerSpec, topics: &[String]) -> TriggerCommit {
+pub(super) fn listening(spec: &TriggerSpec, topics: &[String]) -> TriggerCommit {
     TriggerCommit { listens: Some(topics.to_vec()), ..commit(spec, 0) }
 }
 
@@ -111,7 +111,7 @@ const ALL: OccurrenceFilter = OccurrenceFilter {
     limit: 1000,
 };
 
-fn applied(bench: &Bench, commit: TriggerCommit) {
+pub(super) fn applied(bench: &Bench, commit: TriggerCommit) {
     let outcome = bench.trigger(commit.clone());
     assert_eq!(outcome, TriggerOutcome::Applied, "{commit:?}");
 }
@@ -450,22 +450,26 @@ fn runs_that_start_and_end_reach_the_triggers_that_listen(bench: &mut Bench) -> 
 fn a_post_with_a_key_is_sent_once(bench: &mut Bench) -> Verdict {
     let one = spec("build", "one");
     applied(bench, listening(&one, &[topic_of_event("done")]));
-    let post = |key: Option<&str>| Post { key: key.map(str::to_owned), message: emitted("done") };
+    let post = |key: Option<&str>| {
+        let post = build::post("done");
+        key.map_or(post.clone(), |key| post.with_key(key))
+    };
+    let posted = |seq: u64, new: bool| Posted { seq: Some(seq), new };
     let posts = vec![post(Some("k")), post(None), post(Some("k")), post(None)];
     let outcome = bench.batch(Batch { posts, ..batch(Vec::new()) });
-    assert_eq!(outcome.posts, [true, true, false, true]);
+    assert_eq!(
+        outcome.posts,
+        [posted(1, true), posted(2, true), posted(1, false), posted(3, true)]
+    );
     assert!(outcome.messages);
     bench.reopen();
     let again = Batch { posts: vec![post(Some("k"))], ..batch(Vec::new()) };
-    assert_eq!(bench.batch(again.clone()).posts, [false]);
+    assert_eq!(bench.batch(again.clone()).posts, [posted(1, false)]);
     let due = bench.due_now();
     assert_eq!((due.bus.len(), told(bench).len()), (3, 3));
     let keys = PruneAsk { what: Old::Keys, before: Millis(NOW.0 + 1), after: None, limit: 9 };
     assert_eq!(bench.prune(keys).keys, 1);
-    assert_eq!(bench.batch(again).posts, [true]);
-    let to_a_run = Post { key: None, message: signal(run(1), "x") };
-    let wrong = Batch { posts: vec![to_a_run], ..batch(Vec::new()) };
-    assert!(matches!(bench.try_commit(wrong), Err(Error::Invalid(_))));
+    assert_eq!(bench.batch(again).posts, [posted(4, true)]);
     Verdict::Passed
 }
 

@@ -1,24 +1,27 @@
-//! Events: what happened, and what is told to runs and triggers.
+//! Events: what happened, in runs and on the bus.
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use moa_core::event;
 use moa_core::ids::{Name, RunId};
+use moa_core::machine::BUS;
+use moa_core::time::Millis;
 use moa_ports::search::TEXT_CHARS_MAX;
 use moa_ports::views::{KeptAsk, KeptEvent, KeptRow};
-use moa_view::events::{Names, Patterns, Picked, Told, check_published, type_of};
+use moa_view::audit::{until, when};
+use moa_view::compare::Hide;
+use moa_view::events::{CLOCK_MARGIN, Names, Patterns, Picked, Told, before, type_of};
+use moa_view::now;
+use moa_view::published::{Fate, fates};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::runs::find;
 use super::runs::list::{limit, name};
-use super::runs::start::idempotency_key;
 use crate::App;
-use crate::auth::Identity;
-use crate::auth::scope::Resource;
-use crate::error::{Code, Problem, Result};
-use crate::extract::{Json, Query};
+use crate::error::{Problem, Result};
+use crate::extract::{Json, Path, Query};
+use crate::stream::commit;
 use crate::stream::mark::Mark;
 
 /// Events of an answer.
@@ -32,8 +35,6 @@ const PART_ROWS: usize = 64;
 /// Bytes of events read first, about, and the most that are read at once.
 const PART_BYTES: usize = 32 << 10;
 const PART_BYTES_MAX: usize = 2 << 20;
-/// Events published by one request at most.
-const BATCH_MAX: usize = 100;
 
 /// Which events.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -63,6 +64,18 @@ pub struct Filter {
     /// and capital letters are the same.
     #[serde(default)]
     q: Option<String>,
+    /// Only events that were published, and come from this source.
+    #[serde(default)]
+    source: Option<String>,
+    /// Only the event that was published with this key, or as a CloudEvent with this id.
+    #[serde(default)]
+    key: Option<String>,
+    /// Only since this instant, a day, or so long ago: `2h`.
+    #[serde(default)]
+    since: Option<String>,
+    /// Only up to this instant, to the end of a day, or to so long ago.
+    #[serde(default)]
+    until: Option<String>,
     /// The newest before this one, an event number or the `id` of an event, instead of the newest of
     /// all: what an answer calls `older`.
     #[serde(default)]
@@ -101,6 +114,14 @@ pub struct Asked<'a> {
     pub agent: Option<&'a str>,
     /// Words.
     pub q: Option<&'a str>,
+    /// Where a published event comes from.
+    pub source: Option<&'a str>,
+    /// The key of a published event, or its own id.
+    pub key: Option<&'a str>,
+    /// Since when.
+    pub since: Option<&'a str>,
+    /// Up to when.
+    pub until: Option<&'a str>,
 }
 
 /// What a filter asks for.
@@ -111,6 +132,10 @@ pub struct Wanted {
     agent: Option<Name>,
     /// Words, as they stand in JSON.
     words: Vec<String>,
+    source: Option<String>,
+    key: Option<String>,
+    since: Option<Millis>,
+    until: Option<Millis>,
 }
 
 impl Wanted {
@@ -119,19 +144,43 @@ impl Wanted {
     /// # Errors
     /// There is no such run, something is not a name, or the words are very long.
     pub async fn read(app: &App, asked: Asked<'_>) -> Result<Self> {
+        let patterns = Patterns::read(asked.types.unwrap_or_default());
+        let only_published =
+            patterns.only_published() || asked.source.is_some() || asked.key.is_some();
+        let now = now();
         Ok(Self {
-            patterns: Patterns::read(asked.types.unwrap_or_default()),
+            patterns,
             run: match asked.run {
                 Some(run) => Some(find(app, run).await?),
-                None => None,
+                None => only_published.then_some(BUS),
             },
             workflow: asked.workflow.map(name).transpose()?,
             agent: asked.agent.map(name).transpose()?,
             words: words(asked.q.unwrap_or_default())?,
+            source: asked.source.map(str::to_owned),
+            key: asked.key.map(str::to_owned),
+            since: asked.since.map(|at| when(at, now)).transpose()?,
+            until: asked.until.map(|at| until(at, now)).transpose()?,
         })
     }
 
-    /// The run whose events are wanted; `None` = those of all.
+    /// The event numbers between which all is that is wanted: behind the first, and up to the second.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    pub async fn range(&self, app: &App) -> Result<(u64, u64)> {
+        let low = match self.since {
+            Some(since) => before(app.reader(), since).await?,
+            None => 0,
+        };
+        let high = match self.until {
+            Some(until) => before(app.reader(), until).await?.saturating_add(2 * CLOCK_MARGIN),
+            None => u64::MAX,
+        };
+        Ok((low, high))
+    }
+
+    /// The run whose events are wanted, or the bus; `None` = those of all.
     pub fn run(&self) -> Option<RunId> {
         self.run
     }
@@ -141,7 +190,7 @@ impl Wanted {
     /// # Errors
     /// The commit is damaged.
     pub fn may_take<'a>(&self, row: &'a KeptRow) -> Result<Vec<KeptEvent<'a>>> {
-        if !self.has(row.run, &row.workflow) {
+        if !self.has(row.run, row.workflow.as_ref()) {
             return Ok(Vec::new());
         }
         Ok(self.patterns.of(row)?)
@@ -150,13 +199,36 @@ impl Wanted {
     /// Whether an event that may be wanted is.
     pub fn takes(&self, event: &Told<'_>) -> bool {
         let is_ours = self.agent.as_ref().is_none_or(|wanted| event.agent == Some(wanted));
-        let small = || event.cloud_event()["data"].to_string().to_lowercase();
-        is_ours && (self.words.is_empty() || self.has_words(type_of(event.event), &small()))
+        let is_then = self.since.is_none_or(|since| event.at >= since)
+            && self.until.is_none_or(|until| event.at <= until);
+        let small = || match event.cloud_event() {
+            // Source, subject and key are looked through, too.
+            whole if event.published().is_some() => whole.to_string().to_lowercase(),
+            of_run => of_run["data"].to_string().to_lowercase(),
+        };
+        is_ours
+            && is_then
+            && self.is_said(event.published())
+            && (self.words.is_empty() || self.has_words(type_of(event.event), &small()))
+    }
+
+    /// Whether it is what is wanted that somebody said of an event.
+    fn is_said(&self, published: Option<&event::Published>) -> bool {
+        let is = |said: &Option<String>, wanted: &String| said.as_ref() == Some(wanted);
+        self.source.as_ref().is_none_or(|wanted| published.is_some_and(|p| is(&p.source, wanted)))
+            && self.key.as_ref().is_none_or(|wanted| {
+                published.is_some_and(|p| is(&p.key, wanted) || is(&p.id, wanted))
+            })
     }
 
     /// Whether only a look at an event tells that it is wanted.
     pub fn looks(&self) -> bool {
-        self.agent.is_some() || !self.words.is_empty()
+        self.agent.is_some()
+            || !self.words.is_empty()
+            || self.source.is_some()
+            || self.key.is_some()
+            || self.since.is_some()
+            || self.until.is_some()
     }
 
     /// Whether all words are in a type or in data in small letters.
@@ -165,21 +237,32 @@ impl Wanted {
     }
 
     /// Whether a commit may hold what is wanted.
-    pub fn has(&self, run: RunId, workflow: &Name) -> bool {
-        self.run.is_none_or(|wanted| wanted == run)
-            && self.workflow.as_ref().is_none_or(|wanted| wanted == workflow)
+    pub fn has(&self, run: RunId, workflow: Option<&Name>) -> bool {
+        let is_of = |wanted: &Name| run != BUS && workflow == Some(wanted);
+        self.run.is_none_or(|wanted| wanted == run) && self.workflow.as_ref().is_none_or(is_of)
     }
 
-    /// Whether an event of such a commit is wanted; `small` are its data in small letters.
-    pub fn has_event<'a>(
-        &self,
-        kind: &str,
-        agent: Option<&Name>,
-        small: impl FnOnce() -> &'a str,
-    ) -> bool {
-        self.patterns.fit(kind)
-            && self.agent.as_ref().is_none_or(|wanted| agent == Some(wanted))
-            && (self.words.is_empty() || self.has_words(kind, small()))
+    /// Whether an event of such a commit is wanted.
+    pub fn has_event(&self, event: &commit::Told) -> bool {
+        let fits = match event.published {
+            true => self.patterns.fit_published(&event.kind),
+            false => self.patterns.fit(&event.kind),
+        };
+        fits && self.agent.as_ref().is_none_or(|wanted| event.agent.as_ref() == Some(wanted))
+            && (self.words.is_empty() || self.has_words(&event.kind, event.small()))
+            && (self.source.is_none() && self.key.is_none() || self.is_said_in(event))
+    }
+
+    /// Whether it is what is wanted that stands beside the data of an event.
+    fn is_said_in(&self, event: &commit::Told) -> bool {
+        let Some(told) = event.published.then(|| serde_json::from_str::<Value>(&event.text).ok())
+        else {
+            return false;
+        };
+        let told = told.unwrap_or_default();
+        let is = |name: &str, wanted: &String| told[name].as_str() == Some(wanted.as_str());
+        self.source.as_ref().is_none_or(|wanted| is("source", wanted))
+            && self.key.as_ref().is_none_or(|wanted| is("key", wanted) || is("originalid", wanted))
     }
 
     /// Events of a commit that are wanted and on the side of a mark, with their places in it, in order;
@@ -298,12 +381,17 @@ pub async fn query(
 ) -> Result<Json<EventPage>> {
     let limit = limit(filter.limit, 200, EVENTS_MAX)?;
     let Filter { after, cursor, types, run, workflow, agent, q, before, .. } = &filter;
+    let Filter { source, key, since, until, .. } = &filter;
     let asked = Asked {
         types: types.as_deref(),
         run: run.as_deref(),
         workflow: workflow.as_deref(),
         agent: agent.as_deref(),
         q: q.as_deref(),
+        source: source.as_deref(),
+        key: key.as_deref(),
+        since: since.as_deref(),
+        until: until.as_deref(),
     };
     if before.is_some() && after.is_some() {
         return Err(Problem::invalid(
@@ -312,22 +400,47 @@ pub async fn query(
     }
     let wanted = Wanted::read(&app, asked).await?;
     let newest = app.reader().views.last_event().await?;
+    let range = wanted.range(&app).await?;
     let mut older = None;
     let (events, next) = match cursor.as_ref().or(after.as_ref()) {
         Some(after) => {
             let mark = Mark::read(after)?.within(newest);
-            behind(&app, &wanted, mark, newest, limit).await?
+            behind(&app, &wanted, mark, (range, newest), limit).await?
         }
         None => {
             let end = Mark::behind(newest.saturating_add(1));
             let before = before.as_deref().map(Mark::read).transpose()?;
             let before = before.filter(|before| before.seq <= newest).unwrap_or(end);
-            let (events, rest) = latest(&app, &wanted, before, limit).await?;
+            let (events, rest) = latest(&app, &wanted, before, range, limit).await?;
             older = rest.map(|mark| mark.to_string());
             (events, before.back())
         }
     };
+    let events = hidden(&app, events).await?;
     Ok(Json(EventPage { events, next: next.to_string(), newest, older }))
+}
+
+/// Events as everybody may see them: what people have published may hold secrets.
+///
+/// # Errors
+/// They can't be looked through.
+pub async fn hidden(app: &App, mut events: Vec<Value>) -> Result<Vec<Value>> {
+    if events.iter().any(is_published) {
+        let hide = app.control().redactor().await?;
+        events.iter_mut().filter(|event| is_published(event)).for_each(|e| hide_in(e, &*hide));
+    }
+    Ok(events)
+}
+
+fn is_published(event: &Value) -> bool {
+    event.get("runversion").is_none()
+}
+
+/// Takes secrets out of what somebody has published.
+pub fn hide_in(event: &mut Value, hide: &Hide) {
+    for said in ["type", "source", "subject", "originalid", "key", "data"] {
+        event.get_mut(said).into_iter().for_each(hide);
+    }
 }
 
 /// Events behind a mark, and the mark behind them.
@@ -335,9 +448,12 @@ async fn behind(
     app: &App,
     wanted: &Wanted,
     mut mark: Mark,
-    newest: u64,
+    ((low, high), newest): ((u64, u64), u64),
     limit: usize,
 ) -> Result<(Vec<Value>, Mark)> {
+    if mark.seq < low {
+        mark = Mark::behind(low);
+    }
     let (mut names, mut events) = (Names::default(), Vec::new());
     let mut parts = Parts::new(wanted.run, false, COMMITS_MAX, BYTES_MAX);
     while let Some(rows) = parts.next(app, mark.read_from()).await? {
@@ -347,6 +463,9 @@ async fn behind(
             return Ok((events, if looked > mark.seq { Mark::behind(looked) } else { mark }));
         }
         for row in &rows {
+            if row.seq > high {
+                return Ok((events, Mark::behind(newest.max(mark.seq))));
+            }
             let room = limit - events.len();
             let (found, more) = wanted.of(app, &mut names, row, Side::Behind(mark), room).await?;
             if let Some((index, _)) = found.last().filter(|_| more) {
@@ -369,9 +488,13 @@ async fn latest(
     app: &App,
     wanted: &Wanted,
     mut before: Mark,
+    (low, high): (u64, u64),
     limit: usize,
 ) -> Result<(Vec<Value>, Option<Mark>)> {
     let mut names = Names::default();
+    if before.seq > high {
+        before = Mark::behind(high);
+    }
     // Newest first, until they are turned round.
     let mut events = Vec::new();
     let mut parts = Parts::new(wanted.run, true, COMMITS_MAX, BYTES_MAX);
@@ -383,6 +506,10 @@ async fn latest(
             break;
         }
         for row in &rows {
+            if row.seq <= low {
+                before = Mark::behind(0);
+                break 'parts;
+            }
             let (room, side) = (limit - events.len(), Side::Before(before));
             let (found, more) = wanted.of(app, &mut names, row, side, room).await?;
             // What has no room of its commit is in the next answer.
@@ -398,222 +525,81 @@ async fn latest(
     Ok((events, (before.back().seq > 0).then_some(before)))
 }
 
-/// An event to publish.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewEvent {
-    /// Its type.
-    #[serde(rename = "type")]
-    kind: String,
-    /// What it carries.
-    #[serde(default)]
-    data: Value,
-    /// The same key is the same event.
-    #[serde(default)]
-    key: Option<String>,
-}
-
-/// What became of events.
+/// One event, and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Published {
-    /// How many were sent.
-    events: usize,
-    /// How many of them are new; others had been published before.
-    new: usize,
+pub struct OneEvent {
+    /// The event, a CloudEvent (1.0, JSON).
+    #[schema(value_type = Object)]
+    event: Value,
+    /// Of an event that was published: who has heard of it, what it started, or what might help; null =
+    /// it happened in a run.
+    #[schema(value_type = Option<EventFate>)]
+    fate: Option<Value>,
 }
 
-/// Publish events
+/// Who has heard of a published event.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes what another type writes")]
+pub struct EventFate {
+    /// The triggers that listened to its type as it was published; the first 50.
+    triggers: Vec<EventListener>,
+    /// How many more there were.
+    more_triggers: usize,
+    /// How many runs waited for it and got it.
+    runs: u64,
+    /// The first of them.
+    first_runs: Vec<String>,
+    /// Of one that nobody has heard of: what might help.
+    hint: Option<String>,
+}
+
+/// A trigger that was told of an event.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes what another type writes")]
+pub struct EventListener {
+    /// The trigger.
+    trigger: String,
+    /// `started`, `filtered`, `skipped_paused` ..., as in its history; `pending` until it has looked at it.
+    outcome: String,
+    /// Why.
+    reason: Option<String>,
+    /// The run that it started, or that the event shares.
+    run: Option<String>,
+    /// How that ended.
+    result: Option<String>,
+}
+
+/// One event
 ///
-/// To runs that wait for them, and to triggers. Either as a document (`application/json`), or as
-/// CloudEvents 1.0: structured (`application/cloudevents+json`), as a batch
-/// (`application/cloudevents-batch+json`), or binary (headers `ce-type`, `ce-source`, `ce-id`). The
-/// source and id of a CloudEvent are its key: the same one is published once. `Idempotency-Key` is the
-/// key of a document that has none. Answers when all are durable.
+/// With what became of it, if somebody has published it.
 #[utoipa::path(
-    post, path = "/api/v1/events", tag = "events",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key is the same event")),
-    request_body(content = NewEvent, content_type = "application/json"),
-    responses((status = 200, description = "They are published", body = Published)),
+    get, path = "/api/v1/events/{event}", tag = "events",
+    params(("event" = String, Path, description = "Its `id`, or the event number of one that was published")),
+    responses((status = 200, description = "The event", body = OneEvent)),
 )]
-pub async fn publish(
-    State(app): State<App>,
-    who: Identity,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Published>> {
-    let mut events = read(&headers, &body)?;
-    // All of them, before the first one is published.
-    for event in &events {
-        who.must_reach(Resource::Events, Some(&event.kind))?;
-        check_published(&event.kind).map_err(Problem::invalid)?;
+pub async fn get(State(app): State<App>, Path(event): Path<String>) -> Result<Json<OneEvent>> {
+    let Mark { seq, index } = Mark::read(&event)?;
+    let none =
+        || Problem::not_found(format!("there is no event {event}, or it is not kept any more"));
+    let (behind, upto) = (seq.saturating_sub(1), seq);
+    let bytes = PART_BYTES_MAX;
+    let ask = KeptAsk { run: None, behind, upto, newest_first: false, rows: 1, bytes };
+    let row = app.reader().views.kept(&ask).await?.pop().ok_or_else(none)?;
+    let all = row.timed()?;
+    let index = index.or_else(|| (all.len() == 1).then(|| all[0].index));
+    let found: Vec<_> = all.into_iter().filter(|event| Some(event.index) == index).collect();
+    let picked = Picked::read(app.reader(), &mut Names::default(), &row, &found).await?;
+    let told = picked.told().next().ok_or_else(none)?;
+    let mut fate = None;
+    if let Some(published) = told.published() {
+        let mut found = fates(app.reader(), &[(seq, &published.event)]).await?;
+        let found = found.remove(&seq).map(|fate| json_of(&fate));
+        fate = Some(app.control().redact(found.unwrap_or_default()).await);
     }
-    if let (Some(key), [only]) = (idempotency_key(&headers)?, events.as_mut_slice()) {
-        only.key.get_or_insert(key);
-    }
-    let mut new = 0;
-    let count = events.len();
-    for NewEvent { kind, data, key } in events {
-        new += usize::from(app.control().publish(kind, data, key).await?);
-    }
-    Ok(Json(Published { events: count, new }))
+    let event = hidden(&app, vec![told.cloud_event()]).await?.pop().unwrap_or_default();
+    Ok(Json(OneEvent { event, fate: fate.filter(|fate| !fate.is_null()) }))
 }
 
-fn read(headers: &HeaderMap, body: &[u8]) -> Result<Vec<NewEvent>> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    if headers.contains_key("ce-specversion") {
-        return Ok(vec![binary(headers, kind, body)?]);
-    }
-    match kind.to_ascii_lowercase().as_str() {
-        "application/json" => Ok(vec![json(body)?]),
-        "application/cloudevents+json" => Ok(vec![structured(json(body)?)?]),
-        "application/cloudevents-batch+json" => {
-            let events: Vec<CloudEvent> = json(body)?;
-            if events.len() > BATCH_MAX {
-                let text = format!("a batch has at most {BATCH_MAX} events");
-                return Err(Problem::new(Code::TooLarge, text));
-            }
-            events.into_iter().map(structured).collect()
-        }
-        _ => Err(Problem::new(Code::UnsupportedMediaType, format!("{kind:?} is no event"))
-            .hint("send application/json or application/cloudevents+json")),
-    }
-}
-
-fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|e| Problem::invalid(format!("the event is wrong: {e}")))
-}
-
-/// A CloudEvent in its JSON form. Attributes that moa has no use for are passed over.
-#[derive(Debug, Deserialize)]
-struct CloudEvent {
-    specversion: String,
-    id: String,
-    source: String,
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    data: Value,
-    #[serde(default)]
-    data_base64: Option<String>,
-}
-
-fn structured(event: CloudEvent) -> Result<NewEvent> {
-    let CloudEvent { specversion, id, source, kind, data, data_base64 } = event;
-    if data_base64.is_some() {
-        return Err(Problem::invalid("data_base64: an event of moa carries JSON"));
-    }
-    checked(&specversion, &id, &source, kind, data)
-}
-
-fn checked(version: &str, id: &str, source: &str, kind: String, data: Value) -> Result<NewEvent> {
-    if version != "1.0" {
-        let text = format!("specversion {version:?} is not known; 1.0 is");
-        return Err(Problem::invalid(text));
-    }
-    if id.is_empty() || source.is_empty() || kind.is_empty() {
-        return Err(Problem::invalid("id, source and type must not be empty"));
-    }
-    // The length keeps apart what only together are equal, and a CloudEvent from a plain key.
-    Ok(NewEvent { kind, data, key: Some(format!("cloudevent {}:{source} {id}", source.len())) })
-}
-
-fn binary(headers: &HeaderMap, kind: &str, body: &[u8]) -> Result<NewEvent> {
-    let get = |name: &str| -> Result<String> {
-        let value = headers.get(name).and_then(|value| value.to_str().ok());
-        let value = value.map(unescaped);
-        value.ok_or_else(|| Problem::invalid(format!("the header {name} is missing, or no text")))
-    };
-    let is_json = kind.eq_ignore_ascii_case("application/json") || kind.ends_with("+json");
-    let data = match (body.is_empty(), is_json) {
-        (true, _) => Value::Null,
-        (false, true) => json(body)?,
-        (false, false) => match std::str::from_utf8(body) {
-            Ok(text) => text.into(),
-            Err(_) => return Err(Problem::invalid("the event carries neither JSON nor text")),
-        },
-    };
-    let (version, id, source) = (get("ce-specversion")?, get("ce-id")?, get("ce-source")?);
-    checked(&version, &id, &source, get("ce-type")?, data)
-}
-
-/// The value of a header of a CloudEvent: what isn't printable ASCII is percent-encoded there.
-fn unescaped(value: &str) -> String {
-    let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((first, more)) = rest.split_first() {
-        let digits = more.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &more[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = more;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::{HeaderName, HeaderValue};
-
-    use super::*;
-
-    fn event(headers: &[(&'static str, &'static str)], body: &str) -> Result<Vec<NewEvent>> {
-        let pairs = headers
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        read(&pairs.collect(), body.as_bytes())
-    }
-
-    #[test]
-    fn cloud_events_come_in_three_forms_and_have_one_key() {
-        let structured = r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.paid",
-            "subject":"x","data":{"n":1}}"#;
-        let binary = [
-            ("ce-specversion", "1.0"),
-            ("ce-id", "7"),
-            ("ce-source", "%2Fshop"),
-            ("ce-type", "order.paid"),
-            ("content-type", "application/json"),
-        ];
-        let batch = format!("[{structured}]");
-        let batched = [("content-type", "application/cloudevents-batch+json; charset=utf-8")];
-        for read in [
-            event(&[("content-type", "application/cloudevents+json")], structured),
-            event(&binary, r#"{"n":1}"#),
-            event(&batched, &batch),
-        ] {
-            let read = read.expect("it is an event");
-            assert_eq!(read.len(), 1);
-            assert_eq!(read[0].kind, "order.paid");
-            assert_eq!(read[0].key.as_deref(), Some("cloudevent 5:/shop 7"));
-            assert_eq!(read[0].data["n"], 1);
-        }
-    }
-
-    #[test]
-    fn what_is_no_event_is_refused() {
-        let ce = [("content-type", "application/cloudevents+json")];
-        for (headers, body) in [
-            (&ce[..], r#"{"specversion":"0.3","id":"7","source":"/s","type":"t"}"#),
-            (&ce[..], r#"{"specversion":"1.0","id":"","source":"/s","type":"t"}"#),
-            (&ce[..], r#"{"specversion":"1.0","id":"7","type":"t"}"#),
-            (
-                &ce[..],
-                r#"{"specversion":"1.0","id":"7","source":"/","type":"t","data_base64":"AA"}"#,
-            ),
-            (&[("ce-specversion", "1.0")][..], "{}"),
-            (&[("content-type", "application/json")][..], r#"{"type":1}"#),
-            (&[("content-type", "text/plain")][..], "hello"),
-            (&[][..], ""),
-        ] {
-            assert!(event(headers, body).is_err(), "{body}");
-        }
-    }
+fn json_of(fate: &Fate) -> Value {
+    serde_json::to_value(fate).unwrap_or_default()
 }

@@ -20,6 +20,7 @@ pub mod nodes;
 pub mod overview;
 pub mod paging;
 pub mod production;
+pub mod publish;
 pub mod rows;
 pub mod rules;
 pub mod runs;
@@ -170,7 +171,8 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Viewer), Agents, routes!(agents::health))
         .api(Least(Viewer), Agents, routes!(agents::metrics))
         .api(Least(Viewer), ByQuery(Runs), routes!(events::query))
-        .api(Least(Operator), ByBody(Events), routes!(events::publish))
+        .api(Least(Viewer), Runs, routes!(events::get))
+        .api(Least(Operator), ByBody(Events), routes!(publish::publish))
         .api(Least(Viewer), ByQuery(Runs), routes!(crate::stream::stream))
         .api(Least(Viewer), Node, routes!(limits::list))
         .api(Least(Viewer), Alerts, routes!(alerts::list))

@@ -1,6 +1,7 @@
 //! Rows of the store, for commands of moa on other machines.
 
 use axum::extract::State;
+use moa_core::machine::BUS;
 use moa_ports::triggers::{TriggerFilter, TriggerRow};
 use moa_view::rows::{self, Ask, Question};
 use moa_view::trigger::Known;
@@ -72,9 +73,31 @@ pub async fn ask(
             let found = app.reader().views.triggers(&TriggerFilter { limit, ..filter }).await?;
             rows::json(triggers(&app, &who, found).await?)?
         }
+        ask @ Ask::Events { .. } => {
+            let answer = rows::answer(&*app.reader().views, ask).await?.unwrap_or_default();
+            hidden_rows(&app, answer).await?
+        }
         ask => rows::answer(&*app.reader().views, ask).await?.unwrap_or_default(),
     };
     Ok(Json(answer))
+}
+
+/// Rows of the history as everybody may see them: what people have published may hold secrets.
+async fn hidden_rows(app: &App, mut rows: Value) -> Result<Value> {
+    let bus = Value::from(BUS.to_string());
+    let of_bus = |row: &&mut Value| row["run"] == bus;
+    let found = rows.as_array_mut().map(|rows| rows.iter_mut().filter(of_bus));
+    let found: Vec<&mut Value> = found.into_iter().flatten().collect();
+    if found.is_empty() {
+        return Ok(rows);
+    }
+    let hide = app.control().redactor().await?;
+    for row in found {
+        for said in ["event", "key", "source", "subject", "id", "data"] {
+            row["events"][0].get_mut(said).into_iter().for_each(&*hide);
+        }
+    }
+    Ok(rows)
 }
 
 /// Triggers as somebody may see them.

@@ -5,11 +5,12 @@ use maud::{Markup, html};
 use moa_core::ids::Name;
 use moa_core::time::Millis;
 use moa_ports::search::TEXT_CHARS_MAX;
-use moa_view::events::{Names, Picked, Told, type_of};
+use moa_view::events::{Names, PUBLISHED, Picked, Told, type_of};
 use moa_view::{natural, now};
 use serde::Deserialize;
 use url::form_urlencoded;
 
+use super::published::{self, Line, OnBus};
 use super::run::step;
 use super::{Page, page, parts};
 use crate::App;
@@ -33,6 +34,7 @@ const USUAL: &[(&str, &str)] = &[
     ("run.*", "Runs"),
     ("step.failed,attempt.failed,run.failed", "Failures"),
     ("signal.*,event.*", "Signals and events"),
+    (PUBLISHED, "Published"),
 ];
 
 /// Which events.
@@ -53,6 +55,12 @@ pub struct Filter {
     /// That hold these words.
     #[serde(default)]
     q: String,
+    /// That were published, and come from this source.
+    #[serde(default)]
+    source: String,
+    /// That were published with this key, or with this id.
+    #[serde(default)]
+    key: String,
     /// Before this event number.
     #[serde(default)]
     before: Option<u64>,
@@ -60,17 +68,25 @@ pub struct Filter {
 
 impl Filter {
     fn asked(&self) -> Asked<'_> {
-        let Self { types, run, workflow, agent, q, .. } = self;
-        let [types, run, workflow, agent, q] = [types, run, workflow, agent, q]
-            .map(|text| Some(text.trim()).filter(|t| !t.is_empty()));
-        Asked { types, run, workflow, agent, q }
+        let Self { types, run, workflow, agent, q, source, key, .. } = self;
+        let [types, run, workflow, agent, q, source, key] =
+            [types, run, workflow, agent, q, source, key]
+                .map(|text| Some(text.trim()).filter(|t| !t.is_empty()));
+        Asked { types, run, workflow, agent, q, source, key, since: None, until: None }
     }
 
     /// The same as a query, with more behind it; nothing when nothing is asked for.
     fn query(&self, more: &[(&str, &str)]) -> String {
-        let Asked { types, run, workflow, agent, q } = self.asked();
-        let pairs =
-            [("types", types), ("run", run), ("workflow", workflow), ("agent", agent), ("q", q)];
+        let Asked { types, run, workflow, agent, q, source, key, .. } = self.asked();
+        let pairs = [
+            ("types", types),
+            ("run", run),
+            ("workflow", workflow),
+            ("agent", agent),
+            ("q", q),
+            ("source", source),
+            ("key", key),
+        ];
         let given = pairs.into_iter().filter_map(|(key, value)| Some((key, value?)));
         let mut query = form_urlencoded::Serializer::new(String::new());
         let query = query.extend_pairs(given).extend_pairs(more).finish();
@@ -103,6 +119,7 @@ pub async fn show(
     let now = now();
     let mut upto = filter.before.map_or(u64::MAX, |before| before.saturating_sub(1));
     let lines = lines(&app, &mut upto, &wanted, now).await?;
+    let lines = published::lines(&app, lines, now).await?;
     let workflows = app.control().workflows().await?;
     let mut workflows: Vec<Name> = workflows.into_iter().map(|file| file.name).collect();
     workflows.retain(|name| who.sees(Resource::Runs, Some(name.as_str())));
@@ -126,7 +143,7 @@ pub async fn show(
 
 /// The newest events that are wanted, until there are enough of them or enough was looked at; leaves
 /// in `upto` the event number from which on nothing was, and 0 when there is nothing more.
-async fn lines(app: &App, upto: &mut u64, wanted: &Wanted, now: Millis) -> Result<Vec<Markup>> {
+async fn lines(app: &App, upto: &mut u64, wanted: &Wanted, now: Millis) -> Result<Vec<Line>> {
     let (mut names, mut lines) = (Names::default(), Vec::new());
     let mut parts = Parts::new(wanted.run(), true, COMMITS, BYTES);
     while lines.len() < EVENTS
@@ -147,7 +164,10 @@ async fn lines(app: &App, upto: &mut u64, wanted: &Wanted, now: Millis) -> Resul
             if !fit.is_empty() {
                 let picked = Picked::read(app.reader(), &mut names, row, &fit).await?;
                 let told = picked.told().rev().filter(|event| wanted.takes(event));
-                lines.extend(told.take(LINES_A_COMMIT).map(|event| line(&event, now)));
+                lines.extend(told.take(LINES_A_COMMIT).map(|event| match OnBus::of(&event) {
+                    Some(of_bus) => Line::Published(Box::new(of_bus)),
+                    None => Line::OfRun(line(&event, now)),
+                }));
             }
         }
         if *upto == 0 {
@@ -200,6 +220,12 @@ fn search(filter: &Filter, (workflows, agents): (&[Name], &[Name])) -> Markup {
             label class="unseen" for="run" { "Run" }
             input id="run" name="run" value=(filter.run) autocomplete="off" size="12"
                 placeholder="Run id";
+            label class="unseen" for="source" { "Source" }
+            input id="source" name="source" value=(filter.source) autocomplete="off" size="12"
+                placeholder="Source";
+            label class="unseen" for="key" { "Key or id" }
+            input id="key" name="key" value=(filter.key) autocomplete="off" size="10"
+                placeholder="Key or id";
             (choice("workflow", "Workflow", workflows, &filter.workflow))
             (choice("agent", "Agent", agents, &filter.agent))
             button class="button" { "Filter" }
@@ -230,7 +256,7 @@ fn body(
             div class="table" {
                 table class="stack" {
                     thead { tr {
-                        th { "When" } th { "Event" } th { "Run" } th { "Step" } th { "What" }
+                        th { "When" } th { "Event" } th { "Run" } th { "Step or subject" } th { "What" }
                     } }
                     tbody { @for line in lines { (line) } }
                 }

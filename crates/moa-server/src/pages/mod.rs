@@ -21,6 +21,7 @@ pub mod live;
 pub mod metrics;
 pub mod overview;
 pub mod parts;
+mod published;
 pub mod run;
 pub mod runs;
 pub mod schedules;

@@ -1,5 +1,6 @@
 //! What one listener gets: the events that it asked for, each once, in order.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub struct Told {
     /// Its place among the events, which is its id.
     pub at: Mark,
     /// Its type, without the prefix `moa.`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// It as a CloudEvent, JSON.
     pub text: Utf8Bytes,
 }
@@ -68,13 +69,16 @@ impl Feed {
         filter: &Filter,
         last: Option<&str>,
     ) -> Result<Self> {
-        let Filter { types, run, workflow, agent, q, .. } = filter;
+        let Filter { types, run, workflow, agent, q, source, key, .. } = filter;
         let asked = Asked {
             types: types.as_deref(),
             run: run.as_deref(),
             workflow: workflow.as_deref(),
             agent: agent.as_deref(),
             q: q.as_deref(),
+            source: source.as_deref(),
+            key: key.as_deref(),
+            ..Asked::default()
         };
         let wanted = Wanted::read(app, asked).await?;
         let mark = last.or(filter.after.as_deref()).map(Mark::read).transpose()?;
@@ -166,7 +170,7 @@ impl Feed {
     fn part(&mut self) -> Part {
         let (mut part, mut bytes) = (Part::new(), 0);
         while let Some(commit) = self.commits.get(self.looked.0) {
-            let events = if self.wanted.has(commit.run, &commit.workflow) {
+            let events = if self.wanted.has(commit.run, Some(&commit.workflow)) {
                 &commit.events[..]
             } else {
                 &[]
@@ -176,12 +180,10 @@ impl Feed {
                     return part;
                 }
                 self.looked.1 += 1;
-                if self.mark.passes(commit.seq, event.index)
-                    && self.wanted.has_event(event.kind, event.agent.as_ref(), || event.small())
-                {
+                if self.mark.passes(commit.seq, event.index) && self.wanted.has_event(event) {
                     bytes += event.text.len();
                     let at = Mark { seq: commit.seq, index: Some(event.index) };
-                    part.push(Told { at, kind: event.kind, text: event.text.clone() });
+                    part.push(Told { at, kind: event.kind.clone(), text: event.text.clone() });
                 }
             }
             if commit.seq >= self.mark.seq {
@@ -230,10 +232,8 @@ impl Feed {
     async fn old(&self, from: u64) -> Result<Vec<Arc<Commit>>> {
         let _turn = self.app.hub().turn().await;
         let mut names = Names::default();
-        let mut commits = Vec::new();
-        for row in &self.app.reader().views.events(from, COMMITS, EVENTS).await? {
-            commits.push(Arc::new(Commit::of(self.app.reader(), &mut names, row).await?));
-        }
-        Ok(commits)
+        let rows = self.app.reader().views.events(from, COMMITS, EVENTS).await?;
+        let commits = Commit::all(&self.app, &mut names, &rows).await?;
+        Ok(commits.into_iter().map(Arc::new).collect())
     }
 }

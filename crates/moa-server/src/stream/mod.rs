@@ -6,7 +6,7 @@
 //! off in the end.
 
 pub mod changes;
-mod commit;
+pub mod commit;
 mod feed;
 pub mod mark;
 mod ring;
@@ -68,6 +68,12 @@ pub struct Filter {
     /// and capital letters are the same.
     #[serde(default)]
     q: Option<String>,
+    /// Only events that were published, and come from this source.
+    #[serde(default)]
+    source: Option<String>,
+    /// Only the event that was published with this key, or as a CloudEvent with this id.
+    #[serde(default)]
+    key: Option<String>,
 }
 
 /// A WebSocket, if that is what is asked for.

@@ -203,11 +203,7 @@ async fn fill(app: App, ring: Weak<Ring>, mut commits: broadcast::Receiver<Arc<C
 
 async fn read(app: &App, names: &mut Names, after: u64) -> Result<Vec<Commit>> {
     let rows = app.reader().views.events(after, COMMITS, EVENTS).await?;
-    let mut commits = Vec::with_capacity(rows.len());
-    for row in &rows {
-        commits.push(Commit::of(app.reader(), names, row).await?);
-    }
-    Ok(commits)
+    Commit::all(app, names, &rows).await
 }
 
 /// Waits for a sign that there may be more; false = there will be none.

@@ -56,7 +56,7 @@ mod tests {
 
     fn told(seq: u64, text: &str) -> Told {
         let at = Mark { seq, index: Some(0) };
-        Told { at, kind: "run.started", text: text.into() }
+        Told { at, kind: "run.started".into(), text: text.into() }
     }
 
     #[test]

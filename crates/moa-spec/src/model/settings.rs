@@ -130,6 +130,8 @@ record! {
         keys: Option<ByAgeFile>,
         /// What became of occurrences of triggers whose run is gone; 90d when not given.
         occurrences: Option<ByAgeFile>,
+        /// Published events, from when they were; 90d and 100000 when not given.
+        events: Option<ByAgeAndCountFile>,
         /// Entries of the audit log, from when they were written; all when not given.
         audit: Option<ByAgeAndCountFile>,
     }

@@ -1,11 +1,13 @@
 //! Writes triggers, their records, and what those who listen are told.
 
-use moa_core::machine::MessageBody;
+use moa_core::ids::RunId;
+use moa_core::machine::{BUS, MessageBody};
 use moa_core::run::RunRow;
-use moa_core::time::Millis;
 use moa_core::trigger::{Amendment, Occurrence, TriggerId, TriggerInput};
-use moa_ports::store::{Commit, Message};
-use moa_ports::triggers::{Post, TriggerCommit, TriggerOutcome, news_of_end, news_of_start};
+use moa_ports::store::{Commit, Message, MessageId};
+use moa_ports::triggers::{
+    Heard, Post, Posted, TriggerCommit, TriggerOutcome, news_of_end, news_of_start,
+};
 use rusqlite::{OptionalExtension, params};
 
 use super::Writer;
@@ -19,12 +21,12 @@ impl Writer<'_> {
         &mut self,
         commit: &TriggerCommit,
     ) -> Result<TriggerOutcome, Fail> {
-        let last_message = self.state.last_message;
+        let (last_message, last_event) = (self.state.last_message, self.state.last_event);
         self.execute("SAVEPOINT one_commit")?;
         let done = match self.trigger(commit) {
             Err(fail) if fail.is_of_the_row() => {
                 self.execute("ROLLBACK TO one_commit")?;
-                self.state.last_message = last_message;
+                (self.state.last_message, self.state.last_event) = (last_message, last_event);
                 self.state.listeners = None;
                 TriggerOutcome::Invalid(fail.text())
             }
@@ -65,7 +67,12 @@ impl Writer<'_> {
         for id in &commit.consumed {
             self.delete_message(*id)?;
         }
-        commit.messages.iter().try_for_each(|message| self.send(message, None))?;
+        for message in &commit.messages {
+            match Post::of(message) {
+                Some(post) => _ = self.publish(&post)?,
+                None => self.send(message, None)?,
+            }
+        }
         Ok(TriggerOutcome::Applied)
     }
 
@@ -184,16 +191,77 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Sends an event that nobody's commit sends; false when its key has been used.
-    pub(super) fn post(&mut self, now: Millis, post: &Post) -> Result<bool, Fail> {
-        if let Some(key) = &post.key {
-            let sql = "INSERT OR IGNORE INTO posts (key, at) VALUES (?1, ?2)";
-            if self.conn.prepare_cached(sql)?.execute(params![key, now.0])? == 0 {
-                return Ok(false);
-            }
+    /// Publishes an event that nobody's commit sends; not again when its key has been used.
+    pub(super) fn post(&mut self, post: &Post) -> Result<Posted, Fail> {
+        let Some(key) = &post.event.key else {
+            return Ok(Posted { seq: Some(self.publish(post)?), new: true });
+        };
+        let sql = "SELECT seq FROM posts WHERE key = ?1";
+        let known = self.conn.prepare_cached(sql)?.query_row([key], |row| row.get(0)).optional()?;
+        if let Some(seq) = known {
+            let seq: Option<i64> = seq;
+            return Ok(Posted { seq: seq.map(i64::cast_unsigned), new: false });
         }
-        self.send(&post.message, None)?;
-        Ok(true)
+        let seq = self.publish(post)?;
+        let sql = "INSERT INTO posts (key, at, seq) VALUES (?1, ?2, ?3)";
+        self.conn.prepare_cached(sql)?.execute(params![key, self.now.0, seq.cast_signed()])?;
+        Ok(Posted { seq: Some(seq), new: true })
+    }
+
+    /// Writes an event into the history of the bus, and sends it; answers its number.
+    fn publish(&mut self, post: &Post) -> Result<u64, Fail> {
+        let message = post.message();
+        let triggers = self.tell_news(&message)?;
+        self.state.last_message += 1;
+        self.state.last_event += 1;
+        let (sent, seq) = (self.state.last_message.cast_signed(), self.state.last_event);
+        let number = seq.cast_signed();
+        let sql = "INSERT INTO messages (id, run, body, published) VALUES (?1, ?2, ?3, ?4)";
+        let body = self.state.text.of(&message.body)?;
+        let bus = BUS.to_bytes();
+        self.conn.prepare_cached(sql)?.execute(params![sent, bus, body, number])?;
+        self.history.raw_bind_parameter(1, number)?;
+        self.history.raw_bind_parameter(2, 0)?;
+        self.history.raw_bind_parameter(3, number)?;
+        self.history.raw_bind_parameter(4, self.now.0)?;
+        self.history.raw_bind_parameter(5, self.state.text.of(&post.events())?)?;
+        self.history.raw_execute()?;
+        let heard = Heard { triggers, ..Heard::default() };
+        let sql = "INSERT INTO published (seq, at, heard) VALUES (?1, ?2, ?3)";
+        let heard = self.state.text.of(&heard)?;
+        self.conn.prepare_cached(sql)?.execute(params![number, self.now.0, heard])?;
+        Ok(seq)
+    }
+
+    /// Keeps which runs get a published event; nothing when that is deleted by now.
+    pub(super) fn reached(
+        &mut self,
+        seq: i64,
+        runs: impl IntoIterator<Item = RunId>,
+    ) -> Result<(), Fail> {
+        let mut stmt = self.conn.prepare_cached("SELECT heard FROM published WHERE seq = ?1")?;
+        let mut found = stmt.query([seq])?;
+        let Some(row) = found.next()? else { return Ok(()) };
+        let mut heard: Heard = rows::heard(row, 0)?;
+        heard.reach(runs);
+        let sql = "UPDATE published SET heard = ?2 WHERE seq = ?1";
+        let heard = self.state.text.of(&heard)?;
+        self.conn.prepare_cached(sql)?.execute(params![seq, heard])?;
+        Ok(())
+    }
+
+    /// Tells those who listen of an event that is sent to the bus; answers who that is.
+    pub(super) fn tell_news(
+        &mut self,
+        message: &Message,
+    ) -> Result<Vec<(TriggerId, MessageId)>, Fail> {
+        if message.to == BUS
+            && self.is_heard()?
+            && let Some(news) = message.news(self.now)
+        {
+            return self.tell(news);
+        }
+        Ok(Vec::new())
     }
 
     /// Tells those who listen of a run that has come to be, or has ended.
@@ -207,8 +275,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Tells all who listen to a topic. Costs nothing while nobody listens to anything.
-    pub(super) fn tell(&mut self, news: (String, TriggerInput)) -> Result<(), Fail> {
+    /// Tells all who listen to a topic; answers who that is, with the messages. Costs nothing while nobody
+    /// listens to anything.
+    pub(super) fn tell(
+        &mut self,
+        news: (String, TriggerInput),
+    ) -> Result<Vec<(TriggerId, MessageId)>, Fail> {
         let (topic, input) = news;
         let mut stmt = self.conn.prepare_cached(
             "SELECT t.id FROM listeners l CROSS JOIN triggers t ON t.no = l.trigger_no \
@@ -218,10 +290,12 @@ impl Writer<'_> {
         let listeners: Vec<TriggerId> = listeners.collect::<Result<_, _>>()?;
         drop(stmt);
         let body = MessageBody::Trigger(Box::new(input));
+        let mut told = Vec::with_capacity(listeners.len());
         for id in listeners {
             self.send_one(&Message { to: id.address(), body: body.clone() }, None)?;
+            told.push((id, self.state.last_message));
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Whether anybody listens to anything.

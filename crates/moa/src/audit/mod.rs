@@ -10,6 +10,7 @@ pub use subject::Subject;
 use std::fs;
 use std::sync::Arc;
 
+use moa_core::event::Published;
 use moa_core::ids::Name;
 use moa_core::limit::BudgetUsed;
 use moa_core::trigger::TriggerCommand;
@@ -98,7 +99,7 @@ pub async fn deed(request: &Request, views: &dyn Views) -> Result<Option<Deed>> 
             let name = row.as_ref().map_or_else(|| trigger.to_string(), |row| row.spec.title());
             Deed::new(action_of_trigger(command), name).asked(json!(command))
         }
-        Request::Publish { event, data, key } => published(event, data, key.as_deref()),
+        Request::Publish { event } => published(event),
         Request::Agent { agent, paused: Some(paused) } => {
             Deed::new("agent.pause", agent.as_str()).asked(json!({"reason": paused.reason}))
         }
@@ -143,8 +144,15 @@ async fn granted(views: &dyn Views, agent: &Name) -> Result<Json> {
 }
 
 /// An event of people.
-fn published(event: &str, data: &Json, key: Option<&str>) -> Deed {
-    Deed::new("event.publish", event).asked(json!({"data": data, "key": key}))
+fn published(event: &Published) -> Deed {
+    let Published { event, key, source, subject, data, .. } = event;
+    let mut asked = json!({"data": data, "key": key});
+    for (name, said) in [("source", source), ("subject", subject)] {
+        if let Some(said) = said {
+            asked[name] = said.as_str().into();
+        }
+    }
+    Deed::new("event.publish", event.as_str()).asked(asked)
 }
 
 /// A change of a rule.
@@ -230,7 +238,7 @@ pub fn came(result: &Result<(Reply, Option<Json>)>) -> Came {
         Reply::AgentSwitched { changed } | Reply::WebhookEnabled { changed } => {
             (None, Some(json!({"changed": changed})))
         }
-        Reply::Published { new } => (None, Some(json!({"new": new}))),
+        Reply::Published(posted) => (None, Some(json!({"new": posted.new, "event": posted.seq}))),
         Reply::Link { name, .. } => (Some(name.clone()), None),
         Reply::TokenMade { entry, .. } => (Some(format!("{} ({})", entry.id, entry.name)), None),
         Reply::TokenEnded { entry } => {

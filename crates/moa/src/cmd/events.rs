@@ -1,9 +1,12 @@
 //! `moa events`
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use moa_core::event::{Event, Published};
 use moa_core::ids::RunId;
 use moa_core::time::{Millis, Span};
+use moa_ports::triggers::Posted;
 use moa_ports::views::HistoryRow;
 use serde_json::{Value as Json, json};
 
@@ -15,8 +18,9 @@ use crate::host::{self, Asks};
 use crate::place::{Outage, Place};
 use crate::reader::Reader;
 use crate::ui::{JsonArray, Style};
-use crate::view::events::{Names, Told, told, type_fits, type_of};
+use crate::view::events::{Names, Told, before, published_fits, told, type_fits, type_of};
 use crate::view::now;
+use crate::view::published::{Fate, fates};
 
 /// Rows read at once.
 const PAGE: usize = 1000;
@@ -32,12 +36,17 @@ Examples:
   moa events tail --follow
   moa events query --type 'step.failed' --after 1h
   moa events query --run last --json | jq '.[].type'
-  moa events publish order.paid --data '{\"order\": 4711}'")]
+  moa events publish order.paid --data '{\"order\": 4711}'
+  moa events query --type 'order.*' --after 1h       # what was published, too
+  moa events show 48211                              # who heard of it, what it started")]
 pub enum Command {
     /// Show the newest events
     Tail(TailArgs),
     /// Find events
+    #[command(visible_alias = "list")]
     Query(QueryArgs),
+    /// Show an event, and what became of it if somebody published it
+    Show(ShowArgs),
     /// Publish an event to whoever waits for it, and to triggers
     Publish(PublishArgs),
 }
@@ -64,6 +73,27 @@ pub struct PublishArgs {
     /// The same key is the same event, however often it is published
     #[arg(long)]
     key: Option<String>,
+    /// Where it comes from, for who looks at events: a name, a path, a URL
+    #[arg(long)]
+    source: Option<String>,
+    /// What it is about, for who looks at events
+    #[arg(long)]
+    subject: Option<String>,
+}
+
+/// Show an event.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  moa events show 48211          # the event number of one that was published
+  moa events show 48211.3        # the id of any event
+  moa events show 48211 --json | jq .fate
+
+Of an event that somebody published it tells which triggers listened to it and what these made of it, how many
+runs waited for it, and what might help when nobody did.")]
+pub struct ShowArgs {
+    /// Its number or its id
+    event: String,
 }
 
 /// Show the newest events.
@@ -114,6 +144,12 @@ struct Filter {
     /// Only of this run
     #[arg(long, short, value_name = "RUN")]
     run: Option<String>,
+    /// Only what was published, and comes from this source
+    #[arg(long)]
+    source: Option<String>,
+    /// Only what was published with this key, or with this id as a CloudEvent
+    #[arg(long)]
+    key: Option<String>,
 }
 
 /// Does what the command line says.
@@ -124,6 +160,7 @@ pub fn run(command: Command, context: &Context) -> Result {
         match command {
             Command::Tail(args) => tail(args, &place, context).await,
             Command::Query(args) => query(args, &place, context).await,
+            Command::Show(args) => show_one(args, &place, context).await,
             Command::Publish(args) => publish(args, &place, context).await,
         }
     });
@@ -142,17 +179,24 @@ async fn publish(args: PublishArgs, place: &Place, context: &Context) -> Result 
         }
     };
     let asks = if args.key.is_some() { Asks::Again } else { Asks::Once };
-    let publish = async |client: &mut Client| {
-        client.publish(args.event.clone(), data.clone(), args.key.clone()).await
+    let event = Published {
+        event: args.event.clone(),
+        key: args.key,
+        source: args.source,
+        subject: args.subject,
+        data: Arc::new(data),
+        ..Published::default()
     };
-    let (host, new) = host::ask(place, asks, publish).await?;
+    let publish = async |client: &mut Client| client.publish(event.clone()).await;
+    let (host, Posted { seq, new }) = host::ask(place, asks, publish).await?;
     let served = host.is_lasting();
     host.close(Duration::ZERO).await;
     if context.ui.json {
-        context.ui.json(&json!({"type": args.event, "new": new, "served": served}));
+        context.ui.json(&json!({"type": args.event, "new": new, "served": served, "event": seq}));
     } else {
         let what = if new { "is published" } else { "was published before" };
-        context.ui.note(&format!("{} {what}", crate::text::safe_line(&args.event)));
+        let number = seq.map_or_else(String::new, |seq| format!(" as event {seq}"));
+        context.ui.note(&format!("{} {what}{number}", crate::text::safe_line(&args.event)));
         if !served {
             context.ui.hint(host::RECORDED);
         }
@@ -166,6 +210,8 @@ struct Printer<'a> {
     names: Names,
     types: Vec<String>,
     run: Option<RunId>,
+    source: Option<String>,
+    key: Option<String>,
     /// Not older than this.
     since: Option<Millis>,
     left: usize,
@@ -187,6 +233,8 @@ impl<'a> Printer<'a> {
             names,
             types: filter.types,
             run,
+            source: filter.source,
+            key: filter.key,
             since: None,
             left,
             array: None,
@@ -203,18 +251,38 @@ impl<'a> Printer<'a> {
         Ok(!rows.is_empty())
     }
 
+    /// Whether an event is asked for, run and time aside.
+    fn wants(&self, event: &Event) -> bool {
+        let kind = type_of(event);
+        let fits = |pattern: &String| match event {
+            Event::EventPublished(_) => published_fits(kind, pattern),
+            _ => type_fits(kind, pattern),
+        };
+        let said = match event {
+            Event::EventPublished(said) => {
+                let is = |said: &Option<String>, wanted: &String| said.as_ref() == Some(wanted);
+                self.source.as_ref().is_none_or(|wanted| is(&said.source, wanted))
+                    && self
+                        .key
+                        .as_ref()
+                        .is_none_or(|wanted| is(&said.key, wanted) || is(&said.id, wanted))
+            }
+            _ => self.source.is_none() && self.key.is_none(),
+        };
+        said && (self.types.is_empty() || self.types.iter().any(fits))
+    }
+
     async fn print(&mut self, row: &HistoryRow) -> Result<()> {
         if self.run.is_some_and(|run| run != row.run) || self.since.is_some_and(|at| row.at < at) {
             return Ok(());
         }
-        let wanted = |kind: &str| {
-            self.types.is_empty() || self.types.iter().any(|pattern| type_fits(kind, pattern))
-        };
-        if !row.events.iter().any(|event| wanted(type_of(event))) {
+        if !row.events.iter().any(|event| self.wants(event)) {
             return Ok(());
         }
         let (workflow, steps) = self.names.of(&self.reader, row).await?;
-        for event in told(row, &workflow, &steps).filter(|e| wanted(type_of(e.event))) {
+        let events: Vec<_> =
+            told(row, &workflow, &steps).filter(|event| self.wants(event.event)).collect();
+        for event in events {
             if self.left == 0 {
                 return Ok(());
             }
@@ -233,12 +301,17 @@ fn show(context: &Context, event: &Told<'_>) {
     if ui.json {
         return ui.json_line(&event.cloud_event());
     }
+    let (run, workflow) = match event.published() {
+        Some(said) => ("-".to_owned(), said.source.clone().unwrap_or_else(|| "published".into())),
+        None if ui.out_tty() => (event.run.short(), event.workflow.to_string()),
+        None => (event.run.to_string(), event.workflow.to_string()),
+    };
     let fields = [
         event.seq.to_string(),
         event.at.to_string(),
-        if ui.out_tty() { event.run.short() } else { event.run.to_string() },
-        event.workflow.to_string(),
-        type_of(event.event).to_owned(),
+        run,
+        crate::text::safe_line(&workflow).into_owned(),
+        crate::text::safe_line(type_of(event.event)).into_owned(),
         event.step.unwrap_or_default().to_owned(),
         crate::text::safe_line(&event.remark()).into_owned(),
     ];
@@ -354,7 +427,7 @@ async fn query(args: QueryArgs, place: &Place, context: &Context) -> Result {
         return Ok(Exit::Ok);
     }
     if let Some(since) = printer.since {
-        after = first_behind(&reader, since).await?;
+        after = before(&reader, since).await?;
     }
     while printer.left > 0 && !context.ui.closed() {
         if !printer.print_behind(&mut after).await? {
@@ -367,23 +440,66 @@ async fn query(args: QueryArgs, place: &Place, context: &Context) -> Result {
     Ok(Exit::Ok)
 }
 
-/// An event number before which nothing happened after `since`: clocks go forward nearly always, so
-/// a search by halves comes close, and a margin makes up for the rest.
-async fn first_behind(reader: &Reader, since: Millis) -> Result<u64> {
-    const MARGIN: u64 = 5000;
-    let (mut low, mut high) = (0, reader.views.last_event().await?);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        match reader.views.events(middle, 1, 1).await?.first() {
-            Some(row) if row.at < since => low = row.seq,
-            Some(_) => high = middle,
-            None => high = middle,
-        }
-        if high - low <= 1 {
-            break;
+/// An event, and what became of it.
+async fn show_one(args: ShowArgs, place: &Place, context: &Context) -> Result {
+    let (seq, index) = match args.event.split_once('.') {
+        Some((seq, index)) => (seq.parse::<u64>().ok(), index.parse::<usize>().ok()),
+        None => (args.event.parse().ok(), Some(0)),
+    };
+    let (Some(seq), Some(index)) = (seq, index) else {
+        let text = format!("{:?} is neither an event number nor the id of an event", args.event);
+        return Err(Failure::usage(text).hint("write 4711 or 4711.2"));
+    };
+    let none = || {
+        Failure::not_found(format!("there is no event {}, or it is not kept any more", args.event))
+            .hint("moa events query lists events with their numbers")
+    };
+    let reader = place.open_reader()?.ok_or_else(none)?;
+    let rows = reader.views.events(seq.saturating_sub(1), 1, 1).await?;
+    let row = rows.into_iter().next().filter(|row| row.seq == seq).ok_or_else(none)?;
+    let (workflow, steps) = Names::default().of(&reader, &row).await?;
+    let all: Vec<Told<'_>> = told(&row, &workflow, &steps).collect();
+    let event = all.iter().find(|event| event.index == index).ok_or_else(none)?;
+    let fate = match event.published() {
+        Some(said) => fates(&reader, &[(seq, &said.event)]).await?.remove(&seq),
+        None => None,
+    };
+    if context.ui.json {
+        context.ui.json(&json!({"event": event.cloud_event(), "fate": fate}));
+        return Ok(Exit::Ok);
+    }
+    for (name, value) in event.cloud_event().as_object().into_iter().flatten() {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        context.ui.line(&format!("{name:<16} {}", crate::text::safe_line(&text)));
+    }
+    if let Some(fate) = fate {
+        show_fate(context, &fate);
+    }
+    Ok(Exit::Ok)
+}
+
+fn show_fate(context: &Context, fate: &Fate) {
+    let ui = &context.ui;
+    for listener in &fate.triggers {
+        let run = listener.run.map_or_else(String::new, |run| format!(" run {run}"));
+        let result = listener.result.map_or_else(String::new, |end| format!(" ({})", end.as_str()));
+        let why = listener.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let line = format!("{} {}{run}{result}{why}", listener.trigger, listener.outcome);
+        ui.line(&format!("{:<16} {}", "trigger", crate::text::safe_line(&line)));
+    }
+    if fate.more_triggers > 0 {
+        ui.line(&format!("{:<16} … and {} more", "trigger", fate.more_triggers));
+    }
+    if fate.runs > 0 {
+        ui.line(&format!("{:<16} {} had waited for it", "runs", fate.runs));
+        for run in &fate.first_runs {
+            ui.line(&format!("{:<16} {run}", ""));
         }
     }
-    Ok(low.saturating_sub(MARGIN))
+    if let Some(hint) = &fate.hint {
+        ui.line(&format!("{:<16} nothing listened to this", "heard by"));
+        ui.hint(&crate::text::safe_line(hint));
+    }
 }
 
 enum When {

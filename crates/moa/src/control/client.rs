@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moa_core::alert::Alert;
+use moa_core::event::Published;
 use moa_core::ids::{Name, RunId};
 use moa_core::time::Span;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
+use moa_ports::triggers::Posted;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
 use moa_view::activity::Activity;
 use moa_view::fleet::Fleet;
-use serde_json::Value as Json;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -174,18 +175,13 @@ impl Client {
         }
     }
 
-    /// Publishes an event; answers whether it is new.
-    pub async fn publish(
-        &mut self,
-        event: String,
-        data: Json,
-        key: Option<String>,
-    ) -> Result<bool> {
+    /// Publishes an event; answers its number, and whether it is new.
+    pub async fn publish(&mut self, event: Published) -> Result<Posted> {
         if let Some(remote) = self.api() {
-            return remote.publish(event, data, key).await;
+            return remote.publish(event).await;
         }
-        match self.ask(&Request::Publish { event, data, key }).await? {
-            Reply::Published { new } => Ok(new),
+        match self.ask(&Request::Publish { event: Box::new(event) }).await? {
+            Reply::Published(posted) => Ok(posted),
             other => Err(unexpected(&other)),
         }
     }

@@ -4,11 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 use moa_core::alert::Alert;
+use moa_core::event::Published;
 use moa_core::ids::{Name, RunId};
 use moa_core::time::Span;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
 use moa_engine::handle::{Change, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
+use moa_ports::triggers::Posted;
 use moa_server::auth::links::Maker;
 use moa_server::auth::role::Role;
 use moa_server::auth::tokens::{Entry, New};
@@ -18,7 +20,6 @@ pub use moa_view::node::{
     NodeInfo, NodeStatus, PausedAgent, Rotated, RuleDone, RuleRequest, SecretLine, StartRun,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure};
@@ -55,13 +56,8 @@ pub enum Request {
     },
     /// Publish an event; the reply comes when it is durable.
     Publish {
-        /// Its type.
-        event: String,
-        /// What it carries.
-        data: Json,
-        /// The same key is the same event.
-        #[serde(default)]
-        key: Option<String>,
+        /// It; who publishes it is known to the node.
+        event: Box<Published>,
     },
     /// Do something with a rule; the reply comes when it is durable.
     Rule(RuleRequest),
@@ -229,10 +225,7 @@ pub enum Reply {
         answer: Box<TriggerAnswer>,
     },
     /// To `publish`: it is durable.
-    Published {
-        /// Whether it is new.
-        new: bool,
-    },
+    Published(Posted),
     /// To `rule`: it is durable.
     Rule(RuleDone),
     /// To `agent`: it is durable.

@@ -164,7 +164,10 @@ async fn next(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Result<R
 }
 
 /// Does what is asked for; what changes something is in the audit log before it is done.
-pub async fn act(node: &Arc<Node>, actor: &Actor, request: Request) -> Result<Reply> {
+pub async fn act(node: &Arc<Node>, actor: &Actor, mut request: Request) -> Result<Reply> {
+    if let Request::Publish { event } = &mut request {
+        event.by = Some(actor.who.clone());
+    }
     let Some(mut deed) = audit::deed(&request, node.views()).await? else {
         return answer(node, request).await;
     };
@@ -199,9 +202,7 @@ async fn answer(node: &Arc<Node>, request: Request) -> Result<Reply> {
         Request::Trigger { trigger, command } => {
             Reply::Triggered { answer: Box::new(node.trigger(trigger, command).await?) }
         }
-        Request::Publish { event, data, key } => {
-            Reply::Published { new: node.publish(event, data, key).await? }
-        }
+        Request::Publish { event } => Reply::Published(node.publish(*event).await?),
         Request::Rule(request) => Reply::Rule(node.rule(request).await?),
         Request::Agent { agent, paused } => {
             Reply::AgentSwitched { changed: node.switch_agent(agent, paused).await? }

@@ -239,6 +239,7 @@ pub fn store_limits(settings: &Retention) -> moa_engine::jobs::retention::Limits
         history: age(settings.history),
         keys: age(settings.keys),
         occurrences: age(settings.occurrences),
+        events: limit(settings.events),
         audit: limit(settings.audit),
     }
 }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use moa_connectors::StateFiles;
 use moa_core::agent::AgentSpec;
 use moa_core::alert::{Alert, Book};
+use moa_core::event::Published;
 use moa_core::ids::{Name, RunId};
 use moa_core::schedule::Zone;
 use moa_core::time::{Millis, Span};
@@ -24,7 +25,7 @@ use moa_engine::meter::Meter;
 use moa_engine::series::Series;
 use moa_ports::artifacts::ArtifactHash;
 use moa_ports::store::WorkflowVersion;
-use moa_ports::triggers::TriggerRow;
+use moa_ports::triggers::{Posted, TriggerRow};
 use moa_ports::views::Views;
 use moa_server::auth::Asker;
 use moa_server::auth::links::Grant;
@@ -51,6 +52,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use super::came::{edited, removed, tried};
 use super::issuers::Issuers;
 use super::{Node, aside, edit};
 use crate::audit::{anchor, verify};
@@ -508,13 +510,15 @@ impl Control for Served {
     }
 
     async fn hooked(&self, event: String, data: Json, key: String) -> Result<bool> {
-        let node = self.node.clone();
-        to_the_end(async move { node.tell(event, data, Some(key)).await }).await
+        let (node, key, data) = (self.node.clone(), Some(key), Arc::new(data));
+        let (source, by) = (Some("/hooks".to_owned()), Some("webhook".to_owned()));
+        let event = Published { event, key, source, by, data, ..Published::default() };
+        Ok(to_the_end(async move { node.tell(event).await }).await?.new)
     }
 
-    async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
-        match self.act(Request::Publish { event, data, key }).await? {
-            Reply::Published { new } => Ok(new),
+    async fn publish(&self, event: Published) -> Result<Posted> {
+        match self.act(Request::Publish { event: Box::new(event) }).await? {
+            Reply::Published(posted) => Ok(posted),
             _ => Err(unexpected()),
         }
     }
@@ -727,46 +731,6 @@ impl Control for Served {
             Ok(LogPart { left_out, bytes, next })
         })
         .await
-    }
-}
-
-/// What came of a wish to write a file.
-fn edited(done: &Result<Edit>) -> Came {
-    match done {
-        Ok(Edit::Written(written)) => {
-            let mut after = json!({"tag": written.tag});
-            match &written.hash {
-                Some(hash) => after["hash"] = json!(hash),
-                None => after["agents"] = json!(written.agents),
-            }
-            Came::Done { object: None, after: Some(after) }
-        }
-        Ok(Edit::Broken { .. }) => Came::Refused("the text has errors".into()),
-        Ok(Edit::Differs(_)) => Came::Refused("the file is not what it was taken for".into()),
-        Err(failure) => Came::Refused(failure.message.clone()),
-    }
-}
-
-/// What came of a wish to delete a file.
-fn removed(done: &Result<Removal>) -> Came {
-    match done {
-        Ok(Removal::Gone { open_runs }) => {
-            Came::Done { object: None, after: Some(json!({"open_runs": open_runs})) }
-        }
-        Ok(Removal::Needed { .. }) => Came::Refused("other files need it".into()),
-        Ok(Removal::Differs(_)) => Came::Refused("the file is not what it was taken for".into()),
-        Err(failure) => Came::Refused(failure.message.clone()),
-    }
-}
-
-/// What came of a test of an agent.
-fn tried(done: &Result<AgentTried>) -> Came {
-    match done {
-        Ok(AgentTried { last, .. }) => {
-            let after = json!({"succeeded": last.succeeded, "took_ms": last.took.0});
-            Came::Done { object: None, after: Some(after) }
-        }
-        Err(failure) => Came::Refused(failure.message.clone()),
     }
 }
 

@@ -7,6 +7,7 @@
 //! own, and attempts run on another runtime: nothing here waits for an agent.
 
 pub mod agents;
+mod came;
 mod delete;
 pub mod door;
 mod edit;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use moa_core::event::Published;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunRow;
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
@@ -47,6 +49,7 @@ use moa_engine::audit::Audit;
 use moa_engine::handle::{Change, Committed, ForkRequest, StartRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_ports::store::{Store, WorkflowVersion};
+use moa_ports::triggers::Posted;
 use moa_ports::views::Views;
 use serde_json::{Map, Value as Json};
 use tokio::sync::{Mutex, broadcast, oneshot};
@@ -378,22 +381,22 @@ impl Node {
         Ok(self.engine.trigger(id, command).await?)
     }
 
-    /// Publishes an event of somebody's; answers whether it is new.
-    pub async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
-        view::events::check_published(&event).map_err(Failure::usage)?;
-        self.tell(event, data, key).await
+    /// Publishes an event of somebody's; answers its number, and whether it is new.
+    pub async fn publish(&self, event: Published) -> Result<Posted> {
+        view::events::check_published(&event.event).map_err(Failure::usage)?;
+        self.tell(event).await
     }
 
-    /// Publishes an event, also one of moa's own; answers whether it is new.
-    pub async fn tell(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
-        view::events::check_type(&event).map_err(Failure::usage)?;
+    /// Publishes an event, also one of moa's own; answers its number, and whether it is new.
+    pub async fn tell(&self, event: Published) -> Result<Posted> {
+        view::events::check_type(&event.event).map_err(Failure::usage)?;
         if self.info.transient {
             let mut watched = self.watched.lock().await;
             self.look(&mut watched).await?;
             // A trigger that no node has served yet would never hear of it.
-            triggers::put_listeners(&self.engine, &*self.views, &watched, &event).await?;
+            triggers::put_listeners(&self.engine, &*self.views, &watched, &event.event).await?;
         }
-        Ok(self.engine.publish(event, data, key).await?)
+        Ok(self.engine.publish(event).await?)
     }
 
     /// Ends the drain of a stop that goes on.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use moa_core::event::Published;
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::Outcome;
 use moa_core::schedule::Reprocess;
@@ -11,7 +12,7 @@ use moa_core::trigger::{BackfillRequest, TriggerAnswer, TriggerCommand, TriggerI
 use moa_core::workflow::Priority;
 use moa_engine::handle::{Change, ForkFrom, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
-use moa_ports::triggers::TriggerRow;
+use moa_ports::triggers::{Posted, TriggerRow};
 use moa_server::auth::role::Role;
 use moa_server::auth::scope::Scope;
 use moa_view::backfill::Preview;
@@ -65,8 +66,9 @@ struct Deleted {
 
 /// What became of events.
 #[derive(Debug, Deserialize)]
-struct Published {
+struct Answered {
     new: usize,
+    sequences: Vec<Option<u64>>,
 }
 
 /// A backfill that has begun.
@@ -295,13 +297,20 @@ impl Remote {
         Ok(TriggerAnswer::Backfill(found.ok_or_else(gone)?))
     }
 
-    /// Publishes an event; answers whether it is new.
-    pub async fn publish(&self, event: String, data: Json, key: Option<String>) -> Result<bool> {
+    /// Publishes an event; answers its number, and whether it is new.
+    pub async fn publish(&self, event: Published) -> Result<Posted> {
+        let Published { event, key, source, subject, data, .. } = event;
         let key = key.unwrap_or_else(new_key);
-        let body = json!({"type": event, "data": data, "key": key});
+        let mut body = json!({"type": event, "data": data, "key": key});
+        for (name, said) in [("source", source), ("subject", subject)] {
+            if let Some(said) = said {
+                body[name] = said.into();
+            }
+        }
         let call = Call::post("/api/v1/events", Some(body)).repeatable();
-        let published: Published = self.json(call).await?;
-        Ok(published.new > 0)
+        let answered: Answered = self.json(call).await?;
+        let seq = answered.sequences.first().copied().flatten();
+        Ok(Posted { seq, new: answered.new > 0 })
     }
 
     /// Lets an agent take no new task, or take them again; answers whether it was otherwise before.

@@ -14,7 +14,7 @@ use moa_ports::limit::LimitRow;
 use moa_ports::sealed::SealedRow;
 use moa_ports::search::{Found, Search};
 use moa_ports::store::{Error, Snapshot, WorkflowVersion};
-use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
+use moa_ports::triggers::{HeardRow, OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_ports::views::{
     ChannelRow, Fate, HistoryRow, KeptAsk, KeptRow, Pending, Places, RunFilter, RunSummary, Totals,
     Views,
@@ -185,6 +185,19 @@ impl Views for Remote {
 
     async fn kept(&self, _ask: &KeptAsk) -> Result<Vec<KeptRow>> {
         not_told("its history as it is kept")
+    }
+
+    async fn heard(&self, published: &[u64]) -> Result<Vec<HeardRow>> {
+        let mut all = Vec::new();
+        for part in published.chunks(ROWS_MAX) {
+            let found: Vec<HeardRow> = self.row(Ask::Heard(part.to_vec())).await?;
+            all.extend(found);
+        }
+        Ok(all)
+    }
+
+    async fn published_beyond(&self, _keep: u64) -> Result<Option<Millis>> {
+        not_told("what may be deleted")
     }
 
     async fn places(&self, run: RunId, steps: &[InstIx]) -> Result<Option<Places>> {

@@ -581,6 +581,9 @@ fn agents_and_events(c: &mut Contract) {
     let first = c.call("POST", "/api/v1/events", &[], Some(event.clone())).expect(200).json();
     let again = c.call("POST", "/api/v1/events", &[], Some(event)).expect(200).json();
     assert_eq!((&first["new"], &again["new"]), (&json!(1), &json!(0)));
+    let number = first["sequences"][0].to_string();
+    c.call("GET", "/api/v1/events/{event}", &[&number], None).expect(200);
+    c.call("GET", "/api/v1/events?source=x&key=one&since=1h&until=1m", &[], None).expect(200);
 }
 
 fn alerts_and_metrics(c: &mut Contract) {

@@ -41,6 +41,7 @@ mod pages;
 mod paging;
 mod production;
 mod project;
+mod published;
 mod readers;
 mod remote;
 mod resources;

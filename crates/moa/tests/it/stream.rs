@@ -101,9 +101,17 @@ fn who_has_seen_more_than_the_store_knows_hears_of_what_happens_from_now_on() {
 fn a_stream_that_breaks_after_each_event_has_none_twice_and_misses_none() {
     let (_project, _node, api) = shop();
     let runs = 3;
+    let publish = |api: &Api, n: usize| {
+        api.post("/api/v1/events", &json!({"type": "shop.sale", "data": n})).expect(200);
+    };
     let starter = {
         let api = api.clone();
-        std::thread::spawn(move || (0..runs).for_each(|_| start(&api)))
+        std::thread::spawn(move || {
+            for n in 0..runs {
+                publish(&api, n);
+                start(&api);
+            }
+        })
     };
     let (mut seen, mut ended, mut headers) = (Vec::new(), 0, String::new());
     while ended < runs {
@@ -115,6 +123,20 @@ fn a_stream_that_breaks_after_each_event_has_none_twice_and_misses_none() {
     }
     starter.join().expect("they are started");
     assert_eq!(seen, all(&api));
+    let page = api.get("/api/v1/events?types=shop.*").expect(200).json();
+    let sold = page["events"].as_array().expect("a list").iter().map(|event| &event["id"]);
+    assert_eq!(sold.filter(|id| seen.iter().any(|seen| **id == json!(seen))).count(), runs);
+}
+
+#[test]
+fn a_stream_tells_at_once_of_what_is_published() {
+    let (_project, _node, api) = shop();
+    let mut stream = Sent::open(&api, "types=shop.*&source=/till", "");
+    for (kind, source) in [("shop.sale", "/web"), ("weather", "/till"), ("shop.sale", "/till")] {
+        api.post("/api/v1/events", &json!({"type": kind, "source": source})).expect(200);
+    }
+    let (_, event) = stream.next();
+    assert_eq!((&event["type"], &event["source"]), (&json!("shop.sale"), &json!("/till")));
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! What a batch writes of triggers, and what follows from its outcome.
 
 use moa_core::limits::TRIGGERS_CACHED_MAX;
+use moa_core::machine::BUS;
+use moa_core::run::RunStatus;
 use moa_core::time::Millis;
 use moa_core::trigger::TriggerId;
 use moa_ports::store::Message;
-use moa_ports::triggers::{Post, TriggerCommit, TriggerOutcome};
+use moa_ports::triggers::{Post, Posted, TriggerCommit, TriggerOutcome};
 
-use crate::handle::Error;
-use crate::node::{Answer, Node};
+use crate::handle::{Committed, Error};
+use crate::node::{Answer, Command, Node};
 
 use super::{Entry, Given, Live, Pending, Source};
 
@@ -33,18 +35,32 @@ impl Node {
         &mut self,
         now: Millis,
         outcomes: Vec<TriggerOutcome>,
-        posts: Vec<bool>,
+        posts: Vec<Posted>,
     ) {
         let ids = std::mem::take(&mut self.triggers.in_flight);
         self.commits += ids.len() as u64;
         for (id, outcome) in ids.into_iter().zip(outcomes) {
             self.trigger_done(now, id, outcome);
         }
-        for (posting, new) in std::mem::take(&mut self.triggers.posts_in_flight).iter().zip(posts) {
+        let sent = std::mem::take(&mut self.triggers.posts_in_flight);
+        if let Some(newest) = posts.iter().filter(|posted| posted.new).filter_map(|p| p.seq).max() {
+            self.tell_of_the_bus(now, newest);
+        }
+        for (posting, posted) in sent.iter().zip(posts) {
             // Tried again after an unknown outcome, it may have been the first try that was new.
-            self.reply(posting.token, Answer::Published(Ok(new || posting.again)));
+            let new = posted.new || posting.again;
+            self.reply(posting.token, Answer::Published(Ok(Posted { new, ..posted })));
         }
         self.triggers.evict(TRIGGERS_CACHED_MAX.min(self.runs_cached_max));
+    }
+
+    /// Says that something was published, up to an event number.
+    fn tell_of_the_bus(&mut self, now: Millis, seq: u64) {
+        if self.publish {
+            let (status, events) = (RunStatus::Pending, Vec::new());
+            let committed = Committed { seq, run: BUS, version: seq, at: now, status, events };
+            self.out.push_back(Command::Publish(committed));
+        }
     }
 
     fn trigger_done(&mut self, now: Millis, id: TriggerId, outcome: TriggerOutcome) {
@@ -120,7 +136,7 @@ impl Node {
         }
         let sent = std::mem::take(&mut self.triggers.posts_in_flight);
         for mut posting in sent {
-            if unknown && posting.post.key.is_some() || posting.again {
+            if unknown && posting.post.event.key.is_some() || posting.again {
                 posting.again = true;
                 self.triggers.posts.push(posting);
                 continue;

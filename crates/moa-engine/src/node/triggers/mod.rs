@@ -8,13 +8,12 @@ mod batch;
 mod give;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 
-use moa_core::limits::{KEY_LENGTH_MAX, SIGNAL_BYTES_MAX};
-use moa_core::machine::{BUS, Emitted, MessageBody};
+use moa_core::event::Published;
+use moa_core::limits::{KEY_LENGTH_MAX, SAID_BYTES_MAX, SIGNAL_BYTES_MAX};
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{Applied, Occurrence, Trigger, TriggerAnswer, TriggerId, TriggerInput};
-use moa_ports::store::{self, Message, MessageId};
+use moa_ports::store::{self, MessageId};
 use moa_ports::triggers::{Post, TriggerRow};
 
 use crate::handle::Error;
@@ -243,22 +242,12 @@ impl Node {
     }
 
     /// Somebody outside of all runs publishes an event. The same key is the same event.
-    pub fn publish(&mut self, token: Token, key: Option<String>, event: Emitted) {
-        let fits = |text: &str| (1..=KEY_LENGTH_MAX).contains(&text.len());
-        let reason = if !fits(&event.event) || !key.as_deref().is_none_or(fits) {
-            Some(format!("a type and a key have 1 to {KEY_LENGTH_MAX} bytes"))
-        } else if event.data.to_string().len() > SIGNAL_BYTES_MAX {
-            Some(format!("the data are larger than {SIGNAL_BYTES_MAX} bytes"))
-        } else {
-            None
-        };
-        let refused = reason.map(|reason| Error::Rejected { reason }).or(self.refusal());
-        if let Some(error) = refused {
+    pub fn publish(&mut self, token: Token, event: Published) {
+        let refused = fault(&event).map(|reason| Error::Rejected { reason });
+        if let Some(error) = refused.or(self.refusal()) {
             return self.reply(token, Answer::Published(Err(error)));
         }
-        let message = Message { to: BUS, body: MessageBody::Emitted(Arc::new(event)) };
-        let post = Post { key, message };
-        self.triggers.posts.push(Posting { token, post, again: false });
+        self.triggers.posts.push(Posting { token, post: Post { event }, again: false });
         self.gathered += 1;
     }
 
@@ -289,5 +278,21 @@ impl Node {
                 self.fails(now, reason, true);
             }
         }
+    }
+}
+
+/// Why an event can't be published.
+fn fault(event: &Published) -> Option<String> {
+    let Published { event: kind, key, source, subject, id, by: _, data } = event;
+    let fits = |text: &str| (1..=KEY_LENGTH_MAX).contains(&text.len());
+    let said = [source, subject, id];
+    if !fits(kind) || !key.as_deref().is_none_or(fits) {
+        Some(format!("a type and a key have 1 to {KEY_LENGTH_MAX} bytes"))
+    } else if said.into_iter().flatten().any(|text| text.len() > SAID_BYTES_MAX) {
+        Some(format!("a source, a subject and an id have at most {SAID_BYTES_MAX} bytes"))
+    } else if data.to_string().len() > SIGNAL_BYTES_MAX {
+        Some(format!("the data are larger than {SIGNAL_BYTES_MAX} bytes"))
+    } else {
+        None
     }
 }

@@ -11,7 +11,7 @@ use super::super::build;
 use super::super::triggers::{commit, occurrence, spec};
 use super::Pair;
 use crate::store::Batch;
-use crate::triggers::{OccurrenceFilter, Post, TriggerCommit, TriggerFilter, TriggerOutcome};
+use crate::triggers::{OccurrenceFilter, TriggerCommit, TriggerFilter, TriggerOutcome};
 
 const TOPICS: [&str; 5] =
     ["event:done", "event:failed", "started:build", "ended:build", "ended:deploy"];
@@ -41,8 +41,9 @@ impl Pair {
         }
         for _ in 0..[0, 0, 0, 1][self.dice.below(4) as usize] {
             let key = self.dice.pick(&[None, Some("x"), Some("y")]).map(str::to_owned);
-            let message = build::emitted(self.dice.pick(&["done", "nobody"]));
-            batch.posts.push(Post { key, message });
+            let mut post = build::post(self.dice.pick(&["done", "nobody"]));
+            post.event.key = key;
+            batch.posts.push(post);
         }
     }
 

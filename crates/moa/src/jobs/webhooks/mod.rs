@@ -17,12 +17,13 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock};
 use async_trait::async_trait;
 use moa_core::event::Event;
 use moa_core::ids::Name;
+use moa_core::machine::BUS;
 use moa_core::time::Millis;
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::{HistoryRow, Views};
 use moa_spec::{Settings, Subscription, channel_of};
-use moa_view::events::{Names, Told, told, type_fits, type_of};
+use moa_view::events::{Names, Told, published_fits, told, type_fits, type_of};
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
 
@@ -218,7 +219,7 @@ impl Webhooks {
             (Reader::new(self.views.clone()), Names::default(), 0);
         for row in &rows {
             self.heed(row, active, kept).await?;
-            let wants = |one: &Subscription| row.events.iter().any(|e| fits(one, type_of(e)));
+            let wants = |one: &Subscription| row.events.iter().any(|event| fits(one, event));
             let behind = |name: &Name| kept.marks.get(name).is_some_and(|mark| *mark < row.seq);
             let wanted = active.iter().filter(|(name, one)| behind(name) && wants(one));
             let wanted: Vec<_> = wanted.collect();
@@ -232,8 +233,9 @@ impl Webhooks {
             }
             for event in told(row, &workflow, &steps) {
                 for (name, one) in &wanted {
-                    let of = one.workflows.is_empty() || one.workflows.contains(&workflow);
-                    if of && fits(one, type_of(event.event)) {
+                    let of = one.workflows.is_empty()
+                        || row.run != BUS && one.workflows.contains(&workflow);
+                    if of && fits(one, event.event) {
                         notifier.tell(&notice(name, &event)).await?;
                         delivered += 1;
                     }
@@ -273,8 +275,12 @@ impl Webhooks {
     }
 }
 
-fn fits(one: &Subscription, kind: &str) -> bool {
-    one.types.iter().any(|pattern| type_fits(kind, pattern))
+fn fits(one: &Subscription, event: &Event) -> bool {
+    let kind = type_of(event);
+    one.types.iter().any(|pattern| match event {
+        Event::EventPublished(_) => published_fits(kind, pattern),
+        _ => type_fits(kind, pattern),
+    })
 }
 
 /// The delivery of an event.
