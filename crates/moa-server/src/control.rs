@@ -15,7 +15,7 @@ use moa_core::schedule::Zone;
 use moa_core::step::StepError;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
-use moa_core::workflow::Plan;
+use moa_core::workflow::{ParamSpec, Plan};
 use moa_engine::handle::{Change, Committed, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
 use moa_engine::meter::Meter;
@@ -259,6 +259,16 @@ pub trait Control: Send + Sync {
 
     /// What is wrong with a text, were it the file of this workflow; as diagnostics.
     async fn check_workflow(&self, name: Name, text: String) -> Result<Vec<Json>>;
+
+    /// The fields of a form: texts become values as their declarations say, and all are checked.
+    ///
+    /// # Errors
+    /// Something is missing, or doesn't fit.
+    fn check_fields(
+        &self,
+        fields: &[ParamSpec],
+        texts: &[(String, String)],
+    ) -> Result<Map<String, Json>>;
 
     /// Checks params given for a plan, some of them as texts, and fills in defaults.
     fn check_params(

@@ -55,7 +55,7 @@ pub use json_schema::OutputSchemas;
 pub use lower::{Hook, Schedules, Signature, Triggers};
 pub use metrics::{Health, Metric, OWN_METRICS, Target, check_metrics};
 pub use notify::{Channel, Mail, MailTls, Notify, Secretive, Slack, Webhook};
-pub use params::{ParamError, check_params, free_param, param_from_text};
+pub use params::{ParamError, check_against, check_params, free_param, param_from_text};
 pub use read::{At, Place};
 pub use retention::{ByAge, ByAgeAndCount, ByAgeAndSize, Retention, UpTo};
 pub use rule::{Rule, parse_rule, rule_document};

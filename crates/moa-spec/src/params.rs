@@ -38,7 +38,11 @@ pub fn check_params(
     check_against(&plan.params, given)
 }
 
-pub(crate) fn check_against(
+/// The same of values that somebody gives for whatever has such specs; none take any.
+///
+/// # Errors
+/// Every value that is unknown, missing or not allowed by its schema.
+pub fn check_against(
     specs: &[ParamSpec],
     given: &Map<String, Json>,
 ) -> Result<Map<String, Json>, Vec<ParamError>> {

@@ -10,8 +10,10 @@ use moa_connectors::Redactor;
 use moa_core::agent::AgentSpec;
 use moa_core::ids::Name;
 use moa_core::schedule::Calendars;
-use moa_core::workflow::{NOTIFY_WORKFLOW, Plan, notify_workflow};
-use moa_spec::{Diagnostic, Settings, Source, Triggers, Workflow, WorkflowSummary, WorkflowTest};
+use moa_core::workflow::{NOTIFY_WORKFLOW, ParamSpec, Plan, notify_workflow};
+use moa_spec::{
+    Diagnostic, ParamError, Settings, Source, Triggers, Workflow, WorkflowSummary, WorkflowTest,
+};
 use moa_view::rows::ProjectFile;
 use serde_json::{Map, Value as Json, json};
 
@@ -656,12 +658,35 @@ pub fn is_racy(stamp: &Stamp) -> bool {
 /// defaults filled in.
 pub fn check_params(
     plan: &Plan,
-    mut params: Map<String, Json>,
+    params: Map<String, Json>,
     texts: &[(String, String)],
 ) -> Result<Map<String, Json>> {
+    checked(&plan.params, params, texts).map_err(|errors| {
+        let messages: Vec<&str> = errors.iter().map(|e| e.message.as_str()).collect();
+        let text = format!("the params don't fit: {}", messages.join("; "));
+        let mut failure = Failure::usage(text);
+        failure.hints.extend(errors.iter().filter_map(|e| e.help.clone()));
+        failure.hint(format!("`moa workflows show {}` lists the params", plan.workflow))
+    })
+}
+
+/// The same of a form that somebody fills in.
+pub fn check_fields(fields: &[ParamSpec], texts: &[(String, String)]) -> Result<Map<String, Json>> {
+    checked(fields, Map::new(), texts).map_err(|errors| {
+        let of_field = |error: &ParamError| error.message.replace("the param `", "the field `");
+        let messages: Vec<String> = errors.iter().map(of_field).collect();
+        Failure::usage(format!("the form doesn't fit: {}", messages.join("; ")))
+    })
+}
+
+fn checked(
+    specs: &[ParamSpec],
+    mut params: Map<String, Json>,
+    texts: &[(String, String)],
+) -> std::result::Result<Map<String, Json>, Vec<ParamError>> {
     let mut errors = Vec::new();
     for (name, value) in texts {
-        let spec = plan.params.iter().find(|spec| spec.name == *name);
+        let spec = specs.iter().find(|spec| spec.name == *name);
         let value = match spec {
             Some(spec) => moa_spec::param_from_text(spec, value),
             None => Ok(moa_spec::free_param(value)),
@@ -673,21 +698,14 @@ pub fn check_params(
             Err(error) => errors.push(error),
         }
     }
-    let checked = moa_spec::check_params(plan, &params);
+    let checked = moa_spec::check_against(specs, &params);
     let known: BTreeSet<String> = errors.iter().map(|e| e.name.clone()).collect();
     let checked = checked.map_err(|more| {
         errors.extend(more.into_iter().filter(|e| !known.contains(&e.name)));
     });
     match checked {
         Ok(params) if errors.is_empty() => Ok(params),
-        _ => {
-            let messages: Vec<&str> = errors.iter().map(|e| e.message.as_str()).collect();
-            let text = format!("the params don't fit: {}", messages.join("; "));
-            let mut failure = Failure::usage(text);
-            failure.hints.extend(errors.iter().filter_map(|e| e.help.clone()));
-            let hint = format!("`moa workflows show {}` lists the params", plan.workflow);
-            Err(failure.hint(hint))
-        }
+        _ => Err(errors),
     }
 }
 

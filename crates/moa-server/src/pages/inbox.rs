@@ -6,12 +6,14 @@ use moa_core::ids::{Name, RunId};
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::WaitReason;
 use moa_core::time::Millis;
+use moa_core::workflow::ParamSpec;
 use moa_ports::views::RunFilter;
 use moa_view::events::Names;
 use moa_view::{now, text};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::decision;
 use super::run::step;
 use super::{Page, live, page, parts};
 use crate::App;
@@ -157,12 +159,13 @@ pub fn question(
             _ => p { "It waits for the signal " code { (parts::line(signal)) } "." },
         }
         @if let Some(until) = row.until { p { "Its time is over " (parts::time(until, now)) "." } }
-        @if let Some(request) = request { (asked(request)) }
+        @let fields = request.map(decision::fields).unwrap_or_default();
+        @if let Some(request) = request { (asked(request, !fields.is_empty())) }
         @let to = format!("{}/decide", parts::run_path(run));
         @match who.role_at("POST", &to, Some(workflow)) {
             Some(own) if own.includes(role) => (parts::form(who, (&to, Some(workflow)), None, &html! {
                 input type="hidden" name="signal" value=(signal);
-                (answers(run, row, wait))
+                (answers(run, row, wait, &fields))
             })),
             _ if who.own_role.includes(role) => p class="dim" {
                 "Answering takes a token whose scopes reach the runs of " (workflow) "."
@@ -172,9 +175,12 @@ pub fn question(
     }
 }
 
-/// What a step says to whom it asks: its title, and what it has beside that.
-fn asked(request: &Json) -> Markup {
+/// What a step says to whom it asks: its title, and what it has beside that and its fields.
+fn asked(request: &Json, has_fields: bool) -> Markup {
     let mut rest = request.clone();
+    if has_fields && let Some(all) = rest.as_object_mut() {
+        all.remove("form");
+    }
     let title = rest.as_object_mut().and_then(|all| all.remove("title"));
     let title = title.as_ref().and_then(Json::as_str);
     let is_all = title.is_some() && rest.as_object().is_some_and(serde_json::Map::is_empty);
@@ -184,23 +190,26 @@ fn asked(request: &Json) -> Markup {
                 p { strong { (parts::line(title)) } }
                 @if !is_all { (parts::value(&rest)) }
             },
-            None => (parts::value(request)),
+            None => (parts::value(&rest)),
         }
     }
 }
 
-fn answers(run: RunId, row: &StepRow, wait: WaitReason) -> Markup {
+fn answers(run: RunId, row: &StepRow, wait: WaitReason, fields: &[ParamSpec]) -> Markup {
     // Several runs may ask on one page.
     let id = format!("answer-{}-{}", run.short(), row.inst);
     html! {
         @match wait {
             WaitReason::Approval => {
+                (decision::form(fields, &id))
                 div class="field" {
                     label for=(id) { "Comment" }
                     input id=(id) name="comment" maxlength="2000" autocomplete="off";
                 }
                 button class="button primary" name="approved" value="true" { "Approve" } " "
-                button class="button danger" name="approved" value="false" { "Reject" }
+                // Who rejects needs not fill in what an approval takes.
+                button class="button danger" name="approved" value="false"
+                    formnovalidate[!fields.is_empty()] { "Reject" }
             },
             WaitReason::UnknownOutcome => {
                 input type="hidden" name="attempt" value=(row.attempt);

@@ -13,6 +13,7 @@ pub mod assets;
 pub mod audit;
 pub mod bulk;
 pub mod chart;
+mod decision;
 pub mod docs;
 pub mod events;
 pub mod graph;

@@ -17,7 +17,7 @@ use moa_core::ids::{Name, RunId};
 use moa_core::schedule::Zone;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{TriggerAnswer, TriggerCommand, TriggerId};
-use moa_core::workflow::Plan;
+use moa_core::workflow::{ParamSpec, Plan};
 use moa_engine::audit::{Actor, Came, Deed};
 use moa_engine::handle::{Change, Committed, ForkRequest, GrantRequest, Started};
 use moa_engine::jobs::JobStatus;
@@ -696,6 +696,14 @@ impl Control for Served {
         texts: &[(String, String)],
     ) -> Result<Map<String, Json>> {
         project::check_params(plan, params, texts)
+    }
+
+    fn check_fields(
+        &self,
+        fields: &[ParamSpec],
+        texts: &[(String, String)],
+    ) -> Result<Map<String, Json>> {
+        project::check_fields(fields, texts)
     }
 
     fn draw(&self, plan: &Plan, language: Drawing) -> String {

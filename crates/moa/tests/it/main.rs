@@ -13,6 +13,7 @@ mod buttons;
 mod change;
 mod compare;
 mod contract;
+mod decisions;
 mod definitions;
 mod demo;
 mod events;

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
-use moa_core::run::RunStatus;
+use moa_core::ids::RunId;
+use moa_core::run::{RunStatus, StepRow};
 use moa_engine::handle::{Change, ForkFrom};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use crate::auth::role::Role;
 use crate::auth::tokens::random_hex;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path};
+use crate::pages::decision;
 use crate::pages::parts::{self, Ask, ask};
 
 /// The buttons that fit a run.
@@ -163,24 +165,10 @@ pub fn to_new(started: StartedRun) -> Result<Response> {
     }
 }
 
-/// What a person says to a run that waits.
-#[derive(Debug, Deserialize)]
-pub struct Decision {
-    signal: String,
-    /// Of an approval.
-    #[serde(default)]
-    approved: Option<bool>,
-    #[serde(default)]
-    comment: String,
-    /// Of an outcome that nobody knows: the attempt, and whether it happened.
-    #[serde(default)]
-    attempt: Option<u32>,
-    #[serde(default)]
-    done: Option<bool>,
-    /// Of any other signal: JSON, or text.
-    #[serde(default)]
-    payload: String,
-}
+/// What a person says to a run that waits: the `signal`; of an approval whether it is `approved`, a
+/// `comment` and the fields of its form; of an outcome that nobody knows the `attempt`, and whether it is
+/// `done`; of any other signal its `payload`, JSON or text.
+type Decision = Vec<(String, String)>;
 
 /// Tells a run.
 pub async fn decide(
@@ -189,20 +177,62 @@ pub async fn decide(
     Path(run): Path<String>,
     Form(decision): Form<Decision>,
 ) -> Result<Response> {
-    let decides = decision.signal.starts_with(APPROVE);
+    let said = |key: &str| {
+        let found = decision.iter().find(|(name, _)| name == key);
+        found.map_or("", |(_, value)| value.as_str())
+    };
+    let yes_or_no = |key: &str| match said(key) {
+        "" => Ok(None),
+        text => {
+            text.parse().map(Some).map_err(|_| Problem::invalid(format!("{key}: true or false")))
+        }
+    };
+    let signal = said("signal").to_owned();
+    let decides = signal.starts_with(APPROVE);
     who.must_be(if decides { Role::Approver } else { Role::Operator })?;
     let id = app.reader().find(&run).await?;
-    let payload = match (decides, decision.approved, decision.attempt, decision.done) {
+    let attempt: Option<u32> = said("attempt").parse().ok();
+    let payload = match (decides, yes_or_no("approved")?, attempt, yes_or_no("done")?) {
         (true, Some(approved), ..) => {
-            json!({"approved": approved, "by": who.name, "comment": decision.comment})
+            let mut payload =
+                json!({"approved": approved, "by": who.name, "comment": said("comment")});
+            let form = filled(&app, id, &signal, &decision, approved).await?;
+            if let Some(form) = form {
+                payload["form"] = form;
+            }
+            payload
         }
         (true, None, ..) => return Err(Problem::invalid("the decision is missing")),
         (false, _, Some(attempt), Some(done)) => json!({"attempt": attempt, "done": done}),
-        _ => payload(&decision.payload),
+        _ => payload(said("payload")),
     };
-    let change = Change::Signal { name: decision.signal, key: None, payload };
+    let change = Change::Signal { name: signal, key: None, payload };
     apply(&app, &id.to_string(), change).await?;
     Ok(back(parts::run_path(id)))
+}
+
+/// Questions of a run that are looked through for the one that is answered.
+const ASKING_MAX: usize = 1000;
+
+/// What somebody has filled into the form of an approval, checked against it when they approve; `None` = it
+/// has none, or it is rejected.
+async fn filled(
+    app: &App,
+    run: RunId,
+    signal: &str,
+    decision: &Decision,
+    approved: bool,
+) -> Result<Option<Value>> {
+    let rows = app.reader().views.asking(run, ASKING_MAX).await?;
+    let detail = |row: &StepRow| row.data.as_ref().and_then(|data| data.detail.clone());
+    let asked = rows.iter().filter_map(detail).find(|detail| detail["signal"] == signal);
+    let fields = asked.map(|detail| decision::fields(&detail["request"])).unwrap_or_default();
+    if fields.is_empty() || !approved {
+        return Ok(None);
+    }
+    let texts = decision::given(decision);
+    let form = app.control().check_fields(&fields, &texts)?;
+    Ok(Some(Value::Object(form)))
 }
 
 fn payload(text: &str) -> Value {

@@ -72,12 +72,16 @@ fn field_within(param: &ParamSpec, room: &mut usize) -> Markup {
 
 /// The field of a param. It holds `given`, as far as something is; the default when nothing is said.
 pub fn field(param: &ParamSpec, given: Option<&Json>) -> Markup {
-    let id = format!("{PARAM}{}", param.name);
+    field_called(param, given, &format!("{PARAM}{}", param.name))
+}
+
+/// The same with this id, where the page has others of the name.
+pub fn field_called(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
     let said = |key: &str| param.schema.get(key).and_then(Json::as_str);
     html! {
         div class="field" data-key=(id) {
             label for=(id) { (label(param)) }
-            (input(param, given, &id))
+            (input(param, given, id))
             @if let Some(about) = said("description") { span class="dim" { (parts::line(about)) } }
         }
     }
@@ -137,7 +141,7 @@ pub fn sent_bytes(text: &str) -> usize {
 }
 
 fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
-    let schema = &param.schema;
+    let (schema, name) = (&param.schema, format!("{PARAM}{}", param.name));
     let default = given.or(param.default.as_ref()).filter(|value| !value.is_null()).map(text);
     // A default with a secret is not shown; what is left empty is not given, and so has its default.
     let default = default.filter(|text| given.is_some() || !text.contains(MARK));
@@ -156,7 +160,7 @@ fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
     let needed = param.required && param.default.is_none();
     html! {
         @if let Some(choices) = choices {
-            select id=(id) name=(id) required[needed] {
+            select id=(id) name=(name) required[needed] {
                 @if default.is_none() { option value="" { "–" } }
                 @for choice in &choices {
                     option value=(choice) selected[default.as_ref() == Some(choice)] { (choice) }
@@ -165,7 +169,7 @@ fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
         } @else {
             @match kind(schema) {
                 Some(kind @ ("integer" | "number")) => {
-                    input type="number" id=(id) name=(id) required[needed]
+                    input type="number" id=(id) name=(name) required[needed]
                         step=(if kind == "integer" { "1" } else { "any" })
                         min=[number("minimum")] max=[number("maximum")]
                         value=(default.unwrap_or_default());
@@ -174,13 +178,13 @@ fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
                 Some("string") if !default.as_ref().is_some_and(|text| text.contains(['\n', '\r'])) => {
                     @let date = schema.get("format").and_then(Json::as_str) == Some("date")
                         && default.as_ref().is_none_or(|text| is_date(text));
-                    input type=(if date { "date" } else { "text" }) id=(id) name=(id)
+                    input type=(if date { "date" } else { "text" }) id=(id) name=(name)
                         required[needed] autocomplete="off" maxlength=[number("maxLength")]
                         placeholder=[hidden]
                         value=(default.unwrap_or_default());
                 },
                 kind => {
-                    textarea id=(id) name=(id) required[needed] spellcheck="false"
+                    textarea id=(id) name=(name) required[needed] spellcheck="false"
                         placeholder=[(kind != Some("string")).then_some("JSON")] {
                         // The first line break belongs to the tag.
                         "\n" (default.unwrap_or_default())
