@@ -168,13 +168,7 @@ pub(crate) fn receiver(
     timeout: Option<&At<Duration>>,
     cx: &mut Cx,
 ) -> Webhook {
-    if let Secretive::Plain(text) = &url.value
-        && !["http://", "https://"].iter().any(|scheme| text.starts_with(scheme))
-    {
-        let message = format!("{text:?} is no address of a webhook");
-        let d = cx.error(codes::WRONG_VALUE, url.span.clone(), message);
-        d.help("write https://HOST/PATH, or ${{ secrets.NAME }}");
-    }
+    address_of_webhook(url, cx);
     let timeout = timeout.map_or(WEBHOOK_TIMEOUT_DEFAULT, |given| {
         if given.value.0 > WEBHOOK_TIMEOUT_MAX || given.value.0.0 == 0 {
             let message = "a receiver gets up to 2m to answer".into();
@@ -186,6 +180,21 @@ pub(crate) fn receiver(
         url: url.value.clone(),
         secret: key.map(|key| secret(key, "what a webhook is signed with", cx)),
         timeout,
+    }
+}
+
+/// An address that stands in the file: it is one, and has no login in it.
+fn address_of_webhook(url: &At<Secretive>, cx: &mut Cx) {
+    let Secretive::Plain(text) = &url.value else { return };
+    let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let Some(rest) = rest else {
+        let message = format!("{text:?} is no address of a webhook");
+        let d = cx.error(codes::WRONG_VALUE, url.span.clone(), message);
+        d.help("write https://HOST/PATH, or ${{ secrets.NAME }}");
+        return;
+    };
+    if rest.split(['/', '?', '#', '\\']).next().is_some_and(|host| host.contains('@')) {
+        secret(url, "an address with a login in it", cx);
     }
 }
 
