@@ -54,8 +54,10 @@ impl Checker {
                         let lane = lane(&self.runs, shadow, *step);
                         lane.into_iter().for_each(|l| *started.entry(l).or_default() += 1);
                     }
-                    // Its params could not be made: that was its turn.
-                    Event::StepFailed { step, .. } => {
+                    // Its params could not be made: that was its turn. A step with branches goes on
+                    // with them.
+                    Event::StepFailed { step, .. }
+                    | Event::StepOwnDone { step, error: Some(_), .. } => {
                         had_turn.extend(lane(&self.runs, shadow, *step));
                     }
                     _ => {}
