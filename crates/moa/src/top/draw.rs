@@ -241,12 +241,21 @@ fn lines_of(data: &Overview, state: &State, pane: Pane, paint: Paint) -> Vec<Lin
             fit.map(|line| {
                 Line::from(vec![
                     paint.span(Look::Plain, format!("{} ", line.schedule)),
-                    dim(format!("{} {}", paint.age(line.at), line.at)),
+                    dim(format!("{} {}", paint.age(line.at), clock(line.at))),
                 ])
             })
             .collect()
         }
         Pane::Agents => agents(data, state, paint),
+    }
+}
+
+/// An instant in few characters: `11-23 08:00 UTC`.
+fn clock(at: Millis) -> String {
+    let whole = at.to_string();
+    match (whole.get(5..10), whole.get(11..16)) {
+        (Some(day), Some(time)) => format!("{day} {time} UTC"),
+        _ => whole,
     }
 }
 
