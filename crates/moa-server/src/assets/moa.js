@@ -87,8 +87,9 @@
     const focused = document.activeElement;
     morph(main, other);
     if (document.title !== fresh.title) document.title = fresh.title;
-    if (focused && focused !== document.activeElement && document.contains(focused)) {
-      focused.focus({ preventScroll: true });
+    if (focused && focused !== document.activeElement) {
+      // What had the focus may be gone: whoever uses keys goes on from the page, not from its frame.
+      (document.contains(focused) ? focused : main).focus({ preventScroll: true });
     }
     tick();
   };

@@ -9,7 +9,7 @@ use moa_view::now;
 use serde::Deserialize;
 
 use super::parts::{self, Ask, ask};
-use super::{Page, live, page};
+use super::{Page, live, page, prose};
 use crate::App;
 use crate::api::alerts::Note;
 use crate::auth::Identity;
@@ -102,7 +102,7 @@ fn card(who: &Identity, alert: &Alert, wanted: Option<&str>, now: Millis) -> Mar
                 span { (severity(alert)) " " (parts::line(&alert.title)) }
                 (parts::time(alert.raised_at.unwrap_or(alert.since), now))
             }
-            p class="as-written" { bdi { (moa_view::text::safe(&alert.text)) } }
+            (prose::lines(&alert.text))
             p class="dim" {
                 code { (parts::line(&alert.key)) }
                 @if let Some(to) = about(alert) { " · " a href=(to.0) { (to.1) } }
@@ -133,6 +133,7 @@ fn about(alert: &Alert) -> Option<(String, &'static str)> {
         "agent_down" | "breaker" | "quota" | "budget" => (format!("/agents/{name}"), "the agent"),
         "stuck" => (format!("/runs/{}", name.split("%2F").next()?), "the run"),
         "target" => ("/charts/production".into(), "production"),
+        "channel" => (format!("/webhooks/{}", name.strip_prefix("webhook-")?), "the webhook"),
         _ => return None,
     })
 }
@@ -195,8 +196,8 @@ pub fn short((alerts, more): &(Vec<Alert>, usize), now: Millis) -> Markup {
                 tbody {
                     @for alert in alerts {
                         tr data-to=(path(alert)) data-key=(alert.key) {
-                            td { (severity(alert)) }
-                            td class="wide" {
+                            td class="tight" { (severity(alert)) }
+                            td {
                                 a href=(path(alert)) { (parts::line(&alert.title)) }
                                 @if alert.acknowledged.is_some() { " " span class="dim" { "acknowledged" } }
                             }

@@ -4,6 +4,8 @@ use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::ids::RunId;
 
+use moa_view::text;
+
 use super::{Page, page, parts};
 use crate::App;
 use crate::api::runs::bulk::{Act, BulkResult, Chosen, RUNS_MAX, Wanted, named};
@@ -74,11 +76,12 @@ pub async fn show(
                 // Sent twice, it is done once.
                 input type="hidden" name="key" value=(random_hex::<12>());
                 table {
-                    thead { tr { th { "Run" } th { "Status" } th { "" } } }
+                    thead { tr { th { "Run" } th { "Workflow" } th { "Status" } th { "What is done" } } }
                     tbody {
-                        @for (Chosen { run, status, .. }, would) in runs.iter().zip(&preview.results) {
+                        @for (Chosen { run, workflow, status, .. }, would) in runs.iter().zip(&preview.results) {
                             tr {
                                 td { (parts::run_link(*run)) }
+                                td class="breaks" { (workflow) }
                                 td { (parts::run_status(*status)) }
                                 td {
                                     @if would.would() {
@@ -90,9 +93,9 @@ pub async fn show(
                         }
                     }
                 }
-                p {
+                div class="buttons" {
                     @if preview.fit > 0 {
-                        button class="button primary" { (title(act)) " " (preview.fit) } " "
+                        button class="button primary" { (title(act)) " " (text::plural(preview.fit, "run")) }
                     }
                     a class="button" href="/runs" { "Back" }
                 }

@@ -112,7 +112,8 @@ impl Chart<'_> {
                 @else {
                     @for row in &self.rows {
                         @for path in paths(&row.values, self.step(), &y) {
-                            path class={ "line " (row.class) } d=(path)
+                            @let alone = if is_point(&path) { " point" } else { "" };
+                            path class={ "line " (row.class) (alone) } d=(path)
                                 vector-effect="non-scaling-stroke" {}
                         }
                     }
@@ -187,7 +188,7 @@ impl Chart<'_> {
     }
 }
 
-/// The lines of a row: a new one behind each gap. A value alone is a short line.
+/// The lines of a row: a new one behind each gap. A value alone is a point, a line of no length.
 fn paths(values: &[Option<f64>], step: f64, y: &dyn Fn(f64) -> f64) -> Vec<String> {
     let mut all = Vec::new();
     let mut path = String::new();
@@ -196,7 +197,7 @@ fn paths(values: &[Option<f64>], step: f64, y: &dyn Fn(f64) -> f64) -> Vec<Strin
             Some(value) => {
                 let (x, y) = ((i as f64 + 0.5) * step, y(*value));
                 if path.is_empty() {
-                    path = format!("M{:.1} {y:.1}", x - step * 0.4);
+                    path = format!("M{x:.1} {y:.1}");
                 }
                 path.push_str(&format!("L{x:.1} {y:.1}"));
             }
@@ -208,6 +209,11 @@ fn paths(values: &[Option<f64>], step: f64, y: &dyn Fn(f64) -> f64) -> Vec<Strin
         all.push(path);
     }
     all
+}
+
+/// Whether a line is of one value.
+fn is_point(path: &str) -> bool {
+    path.matches('L').count() == 1
 }
 
 /// An instant on an axis: `14:30`, or `11-21 14:30`.
@@ -227,7 +233,8 @@ mod tests {
     #[test]
     fn a_gap_parts_a_line() {
         let lines = paths(&[Some(1.0), Some(2.0), None, Some(3.0)], 10.0, &|value| value);
-        assert_eq!(lines, ["M1.0 1.0L5.0 1.0L15.0 2.0", "M31.0 3.0L35.0 3.0"]);
+        assert_eq!(lines, ["M5.0 1.0L5.0 1.0L15.0 2.0", "M35.0 3.0L35.0 3.0"]);
+        assert_eq!([is_point(&lines[0]), is_point(&lines[1])], [false, true]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use axum::extract::State;
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
-use super::{Page, page};
+use super::{Page, page, parts};
 use crate::App;
 use crate::auth::Identity;
 use crate::error::{Code, Problem, Result};
@@ -61,15 +61,15 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let document: Json = serde_json::from_slice(app.document()).map_err(|_| broken())?;
     let groups = calls(&document);
     let body = html! {
-        p { (document["info"]["description"].as_str().unwrap_or_default()) }
-        p {
+        p class="about" { (parts::said(document["info"]["description"].as_str().unwrap_or_default())) }
+        nav class="chips" aria-label="Parts of the API" {
             @for (tag, calls) in &groups {
-                a href={ "#" (tag) } { (tag) } " " span class="dim" { (calls.len()) } "  "
+                a href={ "#" (tag) } { (tag) " " span class="num" { (calls.len()) } }
             }
         }
         @for (tag, calls) in &groups {
             h2 id=(tag) { (tag) }
-            @for call in calls { (one(call, &document, app.base_url())) }
+            div class="calls" { @for call in calls { (one(call, &document, app.base_url())) } }
         }
     };
     Ok(page(
@@ -91,9 +91,9 @@ fn one(call: &Call<'_>, document: &Json, base: &str) -> Markup {
     html! {
         details class="card" id=(call.id()) data-key=(call.id()) {
             summary {
-                code { (call.method) " " (call.path) } " " (call.text("summary"))
+                code { span class="verb" { (call.method) } " " (call.path) } " " (call.text("summary"))
             }
-            @for line in about.split("\n\n").filter(|line| !line.is_empty()) { p { (line) } }
+            @for line in about.split("\n\n").filter(|line| !line.is_empty()) { p { (parts::said(&line.replace('\n', " "))) } }
             (parameters(call))
             @if let Some(content) = call.operation["requestBody"]["content"].as_object() {
                 h3 { "Body" }
@@ -104,7 +104,7 @@ fn one(call: &Call<'_>, document: &Json, base: &str) -> Markup {
             }
             h3 { "Answers" }
             @for (status, response) in call.operation["responses"].as_object().into_iter().flatten() {
-                p { code { (status) } " " (response["description"].as_str().unwrap_or_default()) }
+                p { code { (status) } " " (parts::said(response["description"].as_str().unwrap_or_default())) }
                 @for (kind, said) in response["content"].as_object().into_iter().flatten() {
                     @if status != "default" {
                         pre class="value" tabindex="0" {
@@ -135,7 +135,7 @@ fn parameters(call: &Call<'_>) -> Markup {
                             }
                             td { (one["in"].as_str().unwrap_or_default()) }
                             td { (word(&one["schema"])) }
-                            td { (one["description"].as_str().unwrap_or_default()) }
+                            td { (parts::said(one["description"].as_str().unwrap_or_default())) }
                         }
                     }
                 }

@@ -11,7 +11,7 @@ use moa_view::target::{Counted, Production, Standing, number, rounded};
 use moa_view::{now, text};
 
 use super::chart::{Chart, Row};
-use super::{Page, live, page, parts};
+use super::{Page, live, page, parts, prose};
 use crate::App;
 use crate::api::history::{Wanted, total};
 use crate::auth::Identity;
@@ -27,6 +27,7 @@ pub async fn show(
     let buckets = app.control().series().await.of(range, now());
     let all = total(&buckets);
     let at: Vec<Millis> = buckets.iter().map(|bucket| bucket.at).collect();
+    let there = app.control().agents().await;
     let body = html! {
         (tabs("/charts"))
         nav class="chips" aria-label="Time" {
@@ -46,9 +47,9 @@ pub async fn show(
             (processors(&buckets, &at).figure())
             (memory(&buckets, &at).figure())
         }
-        (by_agent(&all))
+        (by_agent(&all, |agent| there.contains_key(agent)))
         p class="dim" {
-            "Times are UTC. Durations are read off classes, and about right. The charts are kept for a week; "
+            "Times are UTC. Durations are about right: they are counted in classes. The charts are kept for a week; "
             a href="/charts/production" { "production" } " is counted for good."
         }
     };
@@ -112,7 +113,7 @@ pub fn seconds_words(seconds: f64) -> String {
 }
 
 fn share(part: u64, of: u64) -> String {
-    if of == 0 { "–".into() } else { format!("{:.1}%", part as f64 * 100.0 / of as f64) }
+    if of == 0 { "–".into() } else { prose::percent(part as f64 / of as f64) }
 }
 
 fn row(
@@ -253,7 +254,8 @@ fn bytes(value: f64) -> String {
     text::bytes(value as u64)
 }
 
-fn by_agent(all: &Bucket) -> Markup {
+/// Numbers of each agent; one that is not there any more, or is only for moa itself, has no page.
+fn by_agent(all: &Bucket, is_there: impl Fn(&Name) -> bool) -> Markup {
     let mut agents: Vec<(&Name, &AgentPart)> = all.agents.iter().collect();
     agents.sort_by_key(|(name, part)| (std::cmp::Reverse((part.errors, part.executions)), *name));
     html! {
@@ -270,8 +272,9 @@ fn by_agent(all: &Bucket) -> Markup {
                         } }
                         tbody {
                             @for (name, part) in agents {
-                                tr data-to={ "/agents/" (name) } {
-                                    td { a href={ "/agents/" (name) } { (name) } }
+                                @let to = is_there(name).then(|| format!("/agents/{name}"));
+                                tr data-to=[&to] {
+                                    td { @match &to { Some(to) => a href=(to) { (name) }, None => (name) } }
                                     td class="num" { (part.executions) }
                                     td class={ "num" (if part.errors > 0 { " failed" } else { "" }) } {
                                         (part.errors)
@@ -297,7 +300,7 @@ pub async fn production(State(app): State<App>, who: Identity) -> Result<Markup>
     let body = html! {
         (tabs("/charts/production"))
         section class="card" {
-            h2 { "Targets" a href="/api/v1/targets" { "JSON" } }
+            h2 { "Targets" a href="/api/v1/targets" { "targets as JSON" } }
             @if targets.is_empty() {
                 (parts::empty("There are no targets", &html! {
                     p { "A target says what is wanted of a counter by day, month or year; in "
@@ -313,7 +316,8 @@ pub async fn production(State(app): State<App>, who: Identity) -> Result<Markup>
                 table class="stack" {
                     thead { tr {
                         th { "Counter" } th class="num" { "Today" } th class="num" { "This month" }
-                        th class="num" { "This year" } th class="num" { "In all" } th { "30 days" }
+                        th class="num" { "This year" } th class="num" { "In all" }
+                        th class="num" { "By day, of the last 30" }
                     } }
                     tbody { @for counted in &counters { (counter(counted)) } }
                 }
@@ -344,6 +348,10 @@ fn counter(counted: &Counted) -> Markup {
             td { (counted.metric) }
             @for count in [counted.today, counted.month, counted.year, counted.total] {
                 td class="num spare" { (rounded(count)) }
+            }
+            td class="over narrow dim" {
+                "today " (rounded(counted.today)) ", this month " (rounded(counted.month))
+                ", this year " (rounded(counted.year)) ", in all " (rounded(counted.total))
             }
             td class="wide over" {
                 (parts::bars(&format!("{} by day, the newest at the right", counted.metric), &bars))

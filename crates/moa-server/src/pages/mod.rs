@@ -22,6 +22,7 @@ pub mod live;
 pub mod metrics;
 pub mod overview;
 pub mod parts;
+pub mod prose;
 mod published;
 pub mod run;
 pub mod runs;
@@ -195,7 +196,7 @@ pub fn page(app: &App, who: &Identity, page: Page<'_>) -> Markup {
                 div class="actions" {
                     @if let Some(actions) = &page.actions { (actions) }
                     @if let Some(json) = page.json.as_ref().filter(|to| who.may_ask("GET", to, page.called)) {
-                        a class="button quiet" rel="alternate" type="application/json" href=(json)
+                        a class="button quiet json" rel="alternate" type="application/json" href=(json)
                             title="The same as JSON" { "JSON" }
                     }
                 }
@@ -250,18 +251,22 @@ fn bare(project: &str, title: &str, body: &Markup) -> Markup {
 
 /// A problem as a page.
 pub fn problem(problem: &Problem, request: &str) -> Response {
+    let title = match problem.code {
+        error::Code::Unauthenticated => "Sign in",
+        other => other.title(),
+    };
     let body = html! {
-        p { (parts::said(&problem.detail)) }
+        p class="said" { (parts::said(&problem.detail)) }
         @if let Some(place) = &problem.place { p { code { (place) } } }
         @if let Some(text) = &problem.text { pre tabindex="0" { (text) } }
         @if !problem.hints.is_empty() {
             ul { @for hint in &problem.hints { li { (parts::said(hint)) } } }
         }
         @match problem.code {
-            error::Code::Unauthenticated => p { a class="button" href="/sign-in" { "Sign in" } },
+            error::Code::Unauthenticated => (sign_in::by_token(None)),
             _ => p { a href="/" { "Overview" } },
         }
         p class="dim" { code { (problem.code.as_str()) } " · request " code { (request) } }
     };
-    (problem.code.status(), bare("moa", problem.code.title(), &body)).into_response()
+    (problem.code.status(), bare("moa", title, &body)).into_response()
 }

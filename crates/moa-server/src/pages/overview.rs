@@ -193,7 +193,7 @@ fn hour(buckets: &[Bucket]) -> Markup {
             h2 { "Last hour" a href="/charts" { "metrics" } }
             div class="sparks" {
                 div {
-                    p { strong { (all.ended()) } " runs ended, a minute each bar" }
+                    p { strong { (all.ended()) } @if all.ended() == 1 { " run" } @else { " runs" } " ended, a minute each bar" }
                     (metrics::throughput(buckets, &at, &all).spark())
                 }
                 div {
@@ -268,14 +268,14 @@ pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
             tbody {
                 @for run in runs {
                     tr data-to=(parts::run_path(run.run)) data-key=(run.run) {
-                        td { (parts::run_link(run.run)) }
-                        td {
+                        td class="tight" { (parts::run_link(run.run)) }
+                        td class="breaks" {
                             (run.workflow)
                             @if let Some(error) = run.error.as_ref().filter(|_| run.status == RunStatus::Failed) {
                                 div class="error cut" { (parts::line(&text::cut(error, 200))) }
                             }
                         }
-                        @if run.status != RunStatus::Failed { td { (parts::run_status(run.status)) } }
+                        @if run.status != RunStatus::Failed { td class="tight" { (parts::run_status(run.status)) } }
                         td class="num nowrap" {
                             @match run.finished_at {
                                 Some(at) => (parts::time(at, now)),
@@ -298,10 +298,11 @@ fn asking(all: &[Asking], now: Millis) -> Markup {
                     @for Asking { run, workflow, row, step } in all {
                         tr data-to=(super::run::step::path(*run, step))
                             data-key={ (run) "." (row.inst) } {
-                            td { (parts::run_link(*run)) }
-                            td { (workflow) " / "
-                                a href=(super::run::step::path(*run, step)) { (step) } }
-                            td class="waiting" { (row.wait.map_or("", |wait| wait.as_str())) }
+                            td class="tight" { (parts::run_link(*run)) }
+                            td class="breaks" {
+                                a href=(super::run::step::path(*run, step)) { (workflow) " / " (step) }
+                            }
+                            td class="waiting tight" { (row.wait.map_or("", |wait| wait.as_str())) }
                             td class="num nowrap" { (parts::time_or_dash(row.ready_at, now)) }
                         }
                     }
@@ -353,7 +354,7 @@ pub fn chart(ended: &[RunSummary]) -> Markup {
             let long = text::duration(span(run));
             let title = format!("{} {} in {long}", run.workflow, run.status.as_str());
             // Of very different lengths the short ones are to be seen too.
-            ((span(run).0 as f64 / most).sqrt(), run.status.as_str(), title)
+            ((span(run).0.max(1) as f64 / most).sqrt(), run.status.as_str(), title)
         })
         .collect();
     html! {
@@ -365,7 +366,7 @@ pub fn chart(ended: &[RunSummary]) -> Markup {
                     div { dt { "Succeeded" } dd { (went.succeeded) "%" } }
                     div { dt { "Median" } dd { (text::duration(went.median)) } }
                     div { dt { "95 of 100" } dd { (text::duration(went.most)) } }
-                    div { dt { "Pace" } dd {
+                    div { dt title="Runs that ended in an hour, of the last ones" { "Pace" } dd {
                         (went.an_hour.map_or("–".into(), |pace| format!("{pace:.1} an hour")))
                     } }
                 }

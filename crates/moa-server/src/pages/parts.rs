@@ -210,7 +210,7 @@ pub fn bars(label: &str, bars: &[(f64, &str, String)]) -> Markup {
         svg class="bars" role="img" aria-label=(label) preserveAspectRatio="none"
             viewBox={ "0 0 " (width) " 40" } {
             @for (i, (height, class, title)) in bars.iter().enumerate() {
-                @let tall = (height.clamp(0.0, 1.0) * 38.0).max(2.0);
+                @let tall = if *height > 0.0 { (height.min(1.0) * 38.0).max(2.0) } else { 0.0 };
                 rect class=(class) x=(left + i * 6) y=(format!("{:.1}", 40.0 - tall)) width="5"
                     height=(format!("{tall:.1}")) { title { (title) } }
             }

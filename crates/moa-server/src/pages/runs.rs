@@ -12,7 +12,7 @@ use moa_ports::views::{RunFilter, RunSummary};
 use moa_view::{now, text};
 use serde::Deserialize;
 
-use super::{Page, bulk, live, page, parts, views};
+use super::{Page, bulk, live, page, parts, prose, views};
 use crate::App;
 use crate::api::runs::list::{cursor, found, name, statuses};
 use crate::api::views::ViewFilter;
@@ -237,7 +237,7 @@ fn row(run: &RunSummary, now: Millis, boxes: bool) -> Markup {
             td class="one" { a href={ "/runs?workflow=" (run.workflow) } title=(run.workflow) { (run.workflow) } }
             td class="nowrap" { (parts::time(run.started_at.unwrap_or(run.created_at), now)) }
             td class="num spare" { (parts::took(run.started_at, run.finished_at, now)) }
-            td class="dim spare one" title=(text::safe_line(&run.cause)) { (parts::line(&run.cause)) }
+            td class="dim spare cause" title=(text::safe_line(&run.cause)) { span class="cut" { (prose::line(&run.cause)) } }
             td class="wide over" {
                 @if let Some(error) = &run.error {
                     span class="error cut" { (parts::line(&text::cut(error, 300))) }

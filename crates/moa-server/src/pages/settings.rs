@@ -145,16 +145,16 @@ async fn node(app: &App, who: &Identity, now: Millis) -> Markup {
                 div { dt { "moa" } dd { (info.moa) } }
                 div { dt { "Node" } dd { code { (info.node) } } }
                 div { dt { "Process" } dd { (info.pid) } }
-                div { dt { "Since" } dd { (parts::time(info.started_at, now)) } }
+                div { dt { "Started" } dd { (parts::time(info.started_at, now)) } }
                 div { dt { "Attempts at once" } dd { (status.max_running) } }
                 div { dt { "Commits" } dd { (status.engine.commits) } }
                 div { dt { "Runs in memory" } dd { (status.engine.runs_cached) } }
             }
             p class="dim" {
                 @if who.role == Role::Admin {
-                    a href="/settings/config" { "Each setting and where it came from" } ", "
-                } @else { code { "moa config" } " shows each setting and where it came from, " }
-                a href="/api/docs" { "the API" } " what programs can ask."
+                    a href="/settings/config" { "Configuration" } ": each setting, and where it came from. "
+                } @else { code { "moa config" } " shows each setting, and where it came from. " }
+                a href="/api/docs" { "The API" } ": what programs can ask."
             }
         }
     }
@@ -176,7 +176,7 @@ fn jobs(app: &App, now: Millis) -> Markup {
                         @for job in &jobs {
                             tr data-key=(job.name) {
                                 td { (job.name) }
-                                td { (text::duration(Span(job.every_ms))) }
+                                td { (Span(job.every_ms)) }
                                 td class="spare" { (parts::time_or_dash(job.next, now)) }
                                 td class="num spare" { (job.done) }
                                 td class={ "num spare" (if job.failed > 0 { " failed" } else { "" }) } {
@@ -232,9 +232,9 @@ fn row(who: &Identity, entry: &Entry, now: Millis) -> Markup {
         tr data-key=(entry.id) {
             td { (parts::line(&entry.name)) @if own { " " span class="dim" { "(this one)" } } }
             td { (entry.role) }
-            td class="over" { (scopes(&entry.scopes)) }
+            td class="over named" data-head="Scopes" { (scopes(&entry.scopes)) }
             td class="dim spare" { @match entry.kind { Kind::Token => "token", Kind::Session => "session" } }
-            td class="over" {
+            td class="over named" data-head="Last used" {
                 @match entry.last_used_at {
                     Some(at) => (parts::time(at, now)),
                     None => span class="dim" { "never" },
@@ -296,10 +296,11 @@ pub async fn make(
     let (entry, token) = app.control().make_token(made).await?;
     let body = html! {
         section class="card" {
-            h2 { "The token " (parts::line(&entry.name)) }
-            p { "It is shown this once, and kept nowhere. Whoever has it is " (entry.role) ". Scopes: "
+            h2 { span { "The token " (parts::line(&entry.name)) } }
+            p { "It is shown this once, and kept nowhere: a click on it marks it whole, to be copied. Whoever has it has the \
+                role " strong { (entry.role) } ". Scopes: "
                 (scopes(&entry.scopes)) }
-            pre class="value" tabindex="0" { (token.as_str()) }
+            pre class="value once" tabindex="0" { (token.as_str()) }
             p { a class="button" href="/settings" { "Done" } }
         }
     };

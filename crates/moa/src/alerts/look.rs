@@ -18,6 +18,7 @@ use moa_engine::jobs::Instants;
 use moa_ports::triggers::TriggerFilter;
 use moa_ports::views::{RunFilter, Views};
 use moa_spec::{AlertRule, Settings, channel_of};
+use moa_view::text;
 
 use crate::exit::{Failure, Result};
 use crate::jobs::webhooks::Subscriptions;
@@ -160,7 +161,7 @@ impl Look<'_> {
         let finding = |(trigger, due): (Arc<moa_core::trigger::TriggerSpec>, Millis)| {
             let name = format!("{}/{}", trigger.workflow, trigger.name);
             let title = format!("The trigger {name} is late");
-            let text = format!("It was due at {due}. moa triggers history {name}");
+            let text = format!("It was due at {due}.\nmoa triggers history {name}");
             self.finding((Rule::Late, spec), name, title, text)
         };
         Ok(late.map(finding).collect())
@@ -364,11 +365,9 @@ impl Look<'_> {
         if free >= spec.free {
             return Ok(Vec::new());
         }
-        let mebibytes = |bytes: u64| bytes >> 20;
-        let (free, wanted) = (mebibytes(free), mebibytes(spec.free));
+        let (free, wanted) = (text::bytes(free), text::bytes(spec.free));
         let title = "There is little room on the disk".to_owned();
-        let text =
-            format!("{free} MiB are free where the project's state is, less than {wanted} MiB.");
+        let text = format!("{free} are free where the project's state is, less than {wanted}.");
         Ok(vec![self.finding((Rule::Disk, spec), "state", title, text)])
     }
 

@@ -58,10 +58,7 @@ fn what_agents_did_in_a_day_is_the_same_everywhere() {
     assert_eq!(api.get("/api/v1/agents/picky/metrics").expect(200).json()["last_24h"], day);
     let browser = Browser::new(&project, &node, "viewer");
     let (list, page) = (browser.page("/agents"), browser.page("/agents/picky"));
-    assert!(
-        list.contains("title=\"1 of 4\">25.0%<") && page.contains("1, 25.0%"),
-        "{list}\n{page}"
-    );
+    assert!(list.contains("title=\"1 of 4\">25%<") && page.contains("1, 25%"), "{list}\n{page}");
     let said = project.call(&["agents", "list", "--json"]).expect(0).json();
     assert_eq!(day_of(&said, "picky"), day);
     let shown = project.call(&["agents", "show", "picky"]).expect(0).out;

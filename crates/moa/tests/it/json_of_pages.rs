@@ -257,7 +257,7 @@ fn what_is_asked_before_something_is_done_is_answered_as_json_too() {
     };
     let (drill, broken) = (&busy.drill, &busy.broken);
     let (page, json) = asked(&format!("/runs/bulk?act=retry&run={drill}&run={broken}"));
-    assert!(page.contains("Retry 1<") && page.matches("stays as it is").count() == 1, "{page}");
+    assert!(page.contains("Retry 1 run<") && page.matches("stays as it is").count() == 1, "{page}");
     let results = |n: usize, key: &str| json["results"][n][key].as_str().map(str::to_owned);
     assert_eq!((&json["fit"], &json["dry_run"]), (&1.into(), &true.into()), "{json}");
     assert_eq!((results(0, "run"), results(1, "run")), (Some(drill.clone()), Some(broken.clone())));
@@ -286,12 +286,12 @@ fn what_is_asked_before_something_is_done_is_answered_as_json_too() {
     let path = "/schedules/breaks%2F1/backfill?from=2019-01-07&to=2019-01-09";
     browser.until(path, "2 slots of the range may have had runs");
     let (page, json) = asked(path);
-    assert!(!page.contains("Start them") && page.contains("forgotten"), "{page}");
+    assert!(!page.contains("button primary") && page.contains("forgotten"), "{page}");
     assert!(
         json["refused"].as_str().is_some_and(|why| why.contains("may have had runs")),
         "{json}"
     );
     assert_eq!((&json["forgotten"], &json["slots"][1]["forgotten"]), (&2.into(), &true.into()));
     let (page, json) = asked(&format!("{path}&forgotten=true"));
-    assert!(page.contains("Start them") && json["refused"].is_null(), "{json}");
+    assert!(page.contains("Start 2 runs<") && json["refused"].is_null(), "{json}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use moa_core::ids::RunId;
+use moa_core::ids::{Name, RunId};
 use moa_core::run::RunStatus;
 use moa_engine::handle::{Change, ForkFrom, ForkRequest};
 use moa_ports::views::{RunFilter, RunSummary};
@@ -268,6 +268,8 @@ pub struct Wanted {
 pub struct Chosen {
     /// It.
     pub run: RunId,
+    /// Its workflow.
+    pub workflow: Name,
     /// Its status.
     pub status: RunStatus,
     /// Who or what started it.
@@ -428,8 +430,9 @@ pub async fn named(app: &App, texts: &[String], limit: usize) -> Result<Vec<Chos
         if let Some(known) = app.reader().views.run_part(run, 0, 0).await?
             && runs.iter().all(|other| other.run != run)
         {
-            let (status, cause) = (known.row.status, known.row.extra.cause);
-            runs.push(Chosen { run, status, cause });
+            let row = known.row;
+            let (workflow, cause) = (row.workflow, row.extra.cause);
+            runs.push(Chosen { run, workflow, status: row.status, cause });
         }
     }
     Ok(runs)
@@ -458,7 +461,10 @@ async fn by_filter(app: &App, which: &Which, limit: usize) -> Result<(Vec<Chosen
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|run| run.run);
-    let chosen = |run: RunSummary| Chosen { run: run.run, status: run.status, cause: run.cause };
+    let chosen = |run: RunSummary| {
+        let RunSummary { run, workflow, status, cause, .. } = run;
+        Chosen { run, workflow, status, cause }
+    };
     Ok((found.into_iter().map(chosen).collect(), next))
 }
 
@@ -467,7 +473,13 @@ mod tests {
     use super::*;
 
     fn runs(count: u128) -> Vec<Chosen> {
-        let run = |n| Chosen { run: RunId(n), status: RunStatus::Failed, cause: "api (ci)".into() };
+        let workflow: Name = "w".parse().expect("a name");
+        let run = |n| Chosen {
+            run: RunId(n),
+            workflow: workflow.clone(),
+            status: RunStatus::Failed,
+            cause: "api (ci)".into(),
+        };
         (1..=count).map(run).collect()
     }
 

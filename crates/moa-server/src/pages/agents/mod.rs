@@ -21,6 +21,7 @@ use serde_json::json;
 
 use super::metrics::seconds_words;
 use super::parts::{self, Ask, ask};
+use super::prose::percent;
 use super::{Page, live, page};
 use crate::App;
 use crate::api::agents::{WhyPaused, drained, find};
@@ -173,7 +174,7 @@ pub fn card(Glance { busy, most, agents, more, free }: &Glance) -> Markup {
                     tbody {
                         @for Glanced { agent, health, sign, running, ready } in agents {
                             tr data-to={ "/agents/" (agent) } data-key=(agent) {
-                                td { a href={ "/agents/" (agent) } { (agent) } }
+                                td class="breaks" { a href={ "/agents/" (agent) } { (agent) } }
                                 td { (parts::status(health, sign)) }
                                 td class="num" { (running) }
                                 td class="num" { (ready) }
@@ -225,10 +226,10 @@ fn table(fleet: &Fleet, all: &[&std::sync::Arc<AgentSpec>]) -> Markup {
                 thead { tr {
                     th { "Agent" } th { "State" } th class="num" { "Running" }
                     th { "Load" } th class="num" { "Ready" }
-                    th class="num" title="Attempts that ended in the last 24 hours" { "24 h" }
+                    th class="num" title="Attempts that ended in the last 24 hours" { "In 24 h" }
                     th class="num" title="Those of them that failed" { "Errors" }
-                    th class="num" title="Half of the attempts of 24 hours took at most so long" { "p50" }
-                    th class="num" title="95 of 100 took at most so long" { "p95" }
+                    th class="num" title="Half of the attempts of 24 hours took at most so long" { "Median" }
+                    th class="num" title="95 of 100 took at most so long" { "95 of 100" }
                     th { "Limits" }
                 } }
                 tbody { @for spec in all { (row(fleet, spec)) } }
@@ -257,9 +258,7 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
             td class="over" {
                 @for line in fleet.limits(spec) {
                     div class="nowrap" {
-                        (line.limit) " " span class=(line.state) {
-                            (line.amount(line.used)) " of " (line.amount(line.of))
-                        }
+                        (line.limit) ": " span class=(line.state) { (used(&line)) }
                     }
                 }
             }
@@ -294,17 +293,13 @@ fn day_line(day: AgentDay) -> Markup {
     html! {
         (text::plural(day.executions as usize, "attempt")) " in 24 h, "
         span class=[(day.errors > 0).then_some("failed")] { (percent(day.error_rate)) " errors" }
-        ", p50 " (took(day.p50_ms)) ", p95 " (took(day.p95_ms))
+        ", median " (took(day.p50_ms))
     }
 }
 
 /// Milliseconds, for people.
 fn took(ms: Option<f64>) -> String {
     ms.map_or("–".to_owned(), |ms| seconds_words(ms / 1000.0))
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1}%", share * 100.0)
 }
 
 fn kind(spec: &AgentSpec) -> &'static str {
@@ -338,7 +333,7 @@ pub async fn one(
             }
         }
         (budget::note(spec, &fleet.used(spec), fleet.now))
-        @if let Some(about) = &spec.description { p { (parts::line(about)) } }
+        @if let Some(about) = &spec.description { p class="about" { (parts::said(about)) } }
         div class="cards small" {
             (load(&fleet, spec))
             (limits(&fleet, spec))
@@ -511,10 +506,12 @@ fn limits(fleet: &Fleet, spec: &AgentSpec) -> Markup {
             h2 { "Limits" }
             @if lines.is_empty() { p class="dim" { "No rate, quota, budget or breaker is set." } }
             @for line in &lines {
-                p {
-                    (line.limit) ": " (line.amount(line.used)) " of " (line.amount(line.of)) " "
-                    span class=(line.state) { (line.state) }
-                    @if let Some(until) = line.until { ", until " (parts::time(until, fleet.now)) }
+                p class="limit" {
+                    span { (line.limit) ": " (used(line)) }
+                    span {
+                        span class=(line.state) { (line.state) }
+                        @if let Some(until) = line.until { ", until " (parts::time(until, fleet.now)) }
+                    }
                 }
                 (parts::meter(line.used, line.of))
                 @if line.unit.is_none() { p class="dim" { (limit_words(&line.limit)) } }
@@ -522,6 +519,12 @@ fn limits(fleet: &Fleet, spec: &AgentSpec) -> Markup {
             (budget::words(spec, &fleet.used(spec), fleet.now))
         }
     }
+}
+
+/// How much of a limit is used: `3 of 100 used`.
+fn used(line: &Line) -> String {
+    let word = if line.limit == "circuit breaker" { "failures" } else { "used" };
+    format!("{} of {} {word}", line.amount(line.used), line.amount(line.of))
 }
 
 /// What a limit means, for who reads its numbers the first time.
@@ -590,8 +593,8 @@ fn actions(spec: &AgentSpec) -> Markup {
                 tbody {
                     @for (name, action) in &spec.actions {
                         tr {
-                            td { code { (parts::line(name)) } }
-                            td class="wide" {
+                            td class="tight" { code { (parts::line(name)) } }
+                            td {
                                 @if let Some(about) = &action.description { (parts::line(about)) }
                             }
                             td class="dim" { @if action.once { "once" } }

@@ -68,14 +68,14 @@ pub fn endpoints(known: Option<&AgentNow>, now: Millis) -> Markup {
         @if !all.is_empty() {
             section class="card" id="endpoints" {
                 h2 { "Endpoints" }
-                table {
+                table class="stack" {
                     thead { tr { th { "Host" } th { "Health" } th class="num" { "Calls now" } } }
                     tbody {
                         @for (i, one) in all.iter().enumerate() {
                             tr data-key={ "endpoint " (i) } {
                                 td class="wide over" { code { (parts::line(&moa_view::agent::address(&one.url))) } }
                                 td { (health(one, now)) }
-                                td class="num" { (one.calls) }
+                                td class="num spare" { (one.calls) }
                             }
                         }
                     }

@@ -189,7 +189,9 @@ fn row(one: &Listed, is_open: bool, now: Millis) -> Markup {
 /// What it was done to, with a link where it is a run.
 fn object(object: &str) -> Markup {
     match object.parse::<RunId>() {
-        Ok(run) => html! { a class="id" href=(parts::run_path(run)) { (run) } },
+        Ok(run) => {
+            html! { a class="id" href=(parts::run_path(run)) title=(run) { "run " (run.short()) } }
+        }
         Err(_) => html! { span class="cut" { (parts::line(object)) } },
     }
 }

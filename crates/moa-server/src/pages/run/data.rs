@@ -37,9 +37,9 @@ pub async fn show(
         @if let Some(error) = &row.error {
             section class="card" { h2 { "Error" } pre class="value error" { (error.message) } }
         }
-        p {
+        div class="buttons" {
             (parts::download(&who, (&document(&shown), Some(workflow)),
-                &format!("run-{id}.json"), "Download the run as JSON")) " "
+                &format!("run-{id}.json"), "Download the run as JSON"))
             (parts::download(&who, (&format!("/api/v1/runs/{id}/history?limit=1000"), Some(workflow)),
                 &format!("history-{id}.json"), "Download its history"))
         }

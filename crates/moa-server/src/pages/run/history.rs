@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use maud::{Markup, html};
+use moa_core::time::Millis;
 use moa_view::events::{Names, told, type_of};
+use moa_view::text;
 use serde::Deserialize;
 
 use super::{Shown, frame, step};
@@ -10,7 +12,7 @@ use crate::App;
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::{Path, Query};
-use crate::pages::parts;
+use crate::pages::{parts, prose};
 
 /// Commits of a page.
 const COMMITS: usize = 200;
@@ -24,6 +26,12 @@ pub struct Part {
     /// Behind this version.
     #[serde(default)]
     after: u64,
+}
+
+/// How long after its start something happened: of what is over, "18s ago" would say the same of all.
+fn after(shown: &Shown, at: Millis) -> Markup {
+    let begun = shown.run.row.created_at;
+    html! { time datetime=(at) title=(at) { (text::duration(at.since(begun))) } }
 }
 
 /// The history of a run.
@@ -51,7 +59,7 @@ pub async fn show(
         for event in told(row, &workflow, &steps).skip(row.events.len().saturating_sub(EVENTS)) {
             lines.push(html! {
                 tr data-key={ (event.seq) "." (event.index) } {
-                    td class="nowrap" { (parts::time(event.at, shown.now)) }
+                    td class="nowrap num" { (after(&shown, event.at)) }
                     td { a href={ (parts::run_path(event.run)) "?at=" (event.version) }
                         title="The run as it was then" { (event.version) } }
                     td { (type_of(event.event)) }
@@ -60,7 +68,7 @@ pub async fn show(
                             a href=(step::path(event.run, name)) { (name) }
                         }
                     }
-                    td class="wide over" { span class="cut" { (parts::line(&event.remark())) } }
+                    td class="wide over" { span class="cut" { (prose::line(&event.remark())) } }
                 }
             });
         }
@@ -69,7 +77,7 @@ pub async fn show(
         div class="table" {
             table class="stack" {
                 thead { tr {
-                    th { "When" } th { "Version" } th { "Event" } th { "Step" } th { "What" }
+                    th class="num" { "After" } th { "Version" } th { "Event" } th { "Step" } th { "What" }
                 } }
                 tbody { @for line in &lines { (line) } }
             }

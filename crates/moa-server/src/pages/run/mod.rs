@@ -24,7 +24,7 @@ use moa_view::why::{Limits, Reason};
 use moa_view::{now, summary, tree, why};
 use serde::Deserialize;
 
-use super::{Page, graph, inbox, live, page, parts};
+use super::{Page, graph, inbox, live, page, parts, prose};
 use crate::App;
 use crate::auth::Identity;
 use crate::error::Result;
@@ -170,7 +170,7 @@ fn travel(shown: &Shown, then: Then, part: &str) -> Markup {
     let path = format!("{run}{part}");
     html! {
         div class="note wait" {
-            "As it was at version " (version) ", " (parts::time(at, shown.now)) " (" (at) "). "
+            "As it was at version " (version) ", " (parts::time(at, shown.now)) ". "
             @if version > 1 { a href={ (path) "?at=" (version - 1) } { "One back" } " · " }
             @if later { a href={ (path) "?at=" (version + 1) } { "One on" } " · " }
             a href={ (run) "/history" } { "History" } " · "
@@ -206,7 +206,7 @@ async fn reasons(app: &App, shown: &Shown) -> Result<Markup> {
                 }
                 @if all.len() > 12 { p class="dim" { "… and " (all.len() - 12) " more" } }
                 @if let Some(name) = first_failed(shown) {
-                    p { a href={ (step::path(shown.id(), &name)) "#error" } { "Go to " (name) ", which failed" } }
+                    p { a href={ (step::path(shown.id(), &name)) "#error" } { "The step " (name) ", and what it wrote" } }
                 }
             }
         }
@@ -226,10 +226,10 @@ fn reason(shown: &Shown, reason: &Reason) -> Markup {
         @if let Some(step) = &reason.step {
             a href=(step::path(shown.id(), step)) { (step) } ": "
         }
-        (parts::line(&reason.reason))
+        (prose::line(&reason.reason))
         @if let Some(until) = reason.until { ", " (parts::time(until, shown.now)) }
         @if let Some(unblock) = &reason.unblock {
-            " " span class="dim" { "→ " code { (parts::line(unblock)) } }
+            span class="do dim" { code { (parts::line(unblock)) } }
         }
     }
 }
@@ -296,16 +296,22 @@ pub fn frame(
     )
 }
 
+/// What stands before how long something took, or has taken so far.
+fn took_word(over: bool) -> &'static str {
+    if over { "Took" } else { "Runs for" }
+}
+
 /// What is known of a run as a whole.
 fn facts(shown: &Shown) -> Markup {
     let (run, now) = (&shown.run, shown.now);
     let row = &run.row;
     html! {
         dl class="facts" {
-            div { dt { "Took" } dd { (shown.took(row.started_at, row.finished_at)) } }
+            div { dt { "Workflow" } dd { a href={ "/workflows/" (row.workflow) } { (row.workflow) } } }
+            div { dt { (took_word(row.finished_at.is_some() || shown.at.is_some())) } dd { (shown.took(row.started_at, row.finished_at)) } }
             div { dt { "Progress" } dd { (summary::progress(run)) } }
             div { dt { "Started" } dd { (parts::time(row.started_at.unwrap_or(row.created_at), now)) } }
-            div { dt { "By" } dd { (parts::line(&row.extra.cause)) } }
+            div { dt { "By" } dd { (prose::line(&row.extra.cause)) } }
             div { dt { "Version" } dd {
                 a href={ "/workflows/" (row.workflow) "?version=" (row.hash) } {
                     @if let Some(label) = &run.graph.plan().version { (label) " · " }

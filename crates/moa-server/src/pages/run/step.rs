@@ -4,8 +4,9 @@ use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::ids::RunId;
 use moa_core::run::StepRow;
-use moa_core::step::WaitReason;
-use moa_core::workflow::StepKind;
+use moa_core::step::{ErrorKind, StepStatus, WaitReason};
+use moa_core::time::Millis;
+use moa_core::workflow::{PlanStep, StepKind};
 use moa_view::attempts::Attempt;
 use moa_view::{deed, summary, text, tree};
 use serde::Deserialize;
@@ -81,9 +82,10 @@ pub async fn show(
     let body = html! {
         header class="title" {
             h2 { (step) } (parts::step_status(row.status))
-            span class="dim" { (parts::line(&deed(plan))) }
+            (doing(&who, plan))
             div class="actions" { (again(&who, &shown, &step)) }
         }
+        (facts(&shown, row))
         @if shown.at.is_none() && row.wait.is_some_and(WaitReason::asks) {
             div class="note wait" { (inbox::question(&who, shown.called(), row, shown.now)) }
         }
@@ -92,7 +94,7 @@ pub async fn show(
         }
         @if let Some(error) = &row.error {
             section class="card" id="error" data-error="" {
-                h2 { "Error" span class="dim" { (format!("{:?}", error.kind).to_lowercase()) } }
+                h2 { "Error" span class="dim" { (kind_words(error.kind)) } }
                 pre class="value error" { (text::safe(&error.message)) }
             }
         }
@@ -101,7 +103,7 @@ pub async fn show(
         div class="cards" {
             section class="card" {
                 h2 { "Input" a href={ "/workflows/" (shown.run.row.workflow) "/source?version="
-                    (shown.run.row.hash) "#L" (plan.line) } { "line " (plan.line) } }
+                    (shown.run.row.hash) "#L" (plan.line) } { "line " (plan.line) " of its workflow" } }
                 (input(&app, &who, &shown, row, &plan.kind).await)
             }
             section class="card" { h2 { "Output" } (output(&shown, row)) }
@@ -110,12 +112,62 @@ pub async fn show(
     Ok(frame(&app, &who, &shown, &part, json, body))
 }
 
+/// What it does, with the way to the agent or the workflow that does it.
+fn doing(who: &Identity, plan: &PlanStep) -> Markup {
+    let said = deed(plan);
+    let to = match &plan.kind {
+        StepKind::Task { agent, .. } => Some(format!("/agents/{agent}")),
+        StepKind::Child { workflow, .. } => Some(format!("/workflows/{workflow}")),
+        _ => None,
+    };
+    html! {
+        @match to.filter(|to| who.may_ask("GET", to, None)) {
+            Some(to) => a href=(to) { (parts::line(&said)) },
+            None => span class="dim" { (parts::line(&said)) },
+        }
+    }
+}
+
+/// When it was done, and how long it took.
+fn facts(shown: &Shown, row: &StepRow) -> Markup {
+    let began = row.started_at.or(row.ready_at);
+    let word = if row.finished_at.is_some() || shown.at.is_some() { "Took" } else { "So far" };
+    html! {
+        @if let Some(at) = began {
+            dl class="facts" {
+                div { dt { (word) } dd { (shown.took(began, row.finished_at)) } }
+                div { dt { "Started" } dd { (parts::time(at, shown.now)) } }
+                @if row.attempt > 0 { div { dt { "Attempts" } dd { (row.attempt) } } }
+            }
+        }
+    }
+}
+
+/// The kind of an error, in words: `queue timeout`.
+fn kind_words(kind: ErrorKind) -> String {
+    let word = serde_json::to_value(kind).ok();
+    let word = word.as_ref().and_then(Json::as_str).unwrap_or_default().replace('_', " ");
+    if kind == ErrorKind::Retryable { "may go well another time".into() } else { word }
+}
+
+/// Why there is no output.
+fn none_yet(row: &StepRow, now: Millis) -> String {
+    match row.status {
+        StepStatus::Pending | StepStatus::Ready => "It comes when the step has run".into(),
+        StepStatus::Running => "It comes when the step has succeeded".into(),
+        StepStatus::Succeeded => "None".into(),
+        StepStatus::Failed => "None: the step has failed".into(),
+        StepStatus::Cancelled => "None: the step was cancelled".into(),
+        StepStatus::Waiting | StepStatus::Skipped => tree::detail(row, now),
+    }
+}
+
 fn again(who: &Identity, shown: &Shown, step: &str) -> Markup {
     let ended = shown.at.is_none() && shown.run.row.status.is_terminal();
     html! {
         @if ended {
             (parts::go(who, (&format!("{}/fork?from={}", parts::run_path(shown.id()), escaped(step)),
-                Some(shown.called().1)), "With other params"))
+                Some(shown.called().1)), "From here with other params"))
             (ask(who, &Ask {
                 label: "Run again from here",
                 to: &format!("{}/repeat", parts::run_path(shown.id())),
@@ -138,7 +190,7 @@ fn attempts_table(shown: &Shown, step: &str, made: &[Attempt], chosen: Option<u3
     html! {
         @if made.len() > 1 {
             div class="table" {
-                table {
+                table class="stack" {
                     thead { tr {
                         th { "Attempt" } th { "Outcome" } th { "Started" } th class="num" { "Took" }
                         th { "Error" }
@@ -155,7 +207,7 @@ fn attempts_table(shown: &Shown, step: &str, made: &[Attempt], chosen: Option<u3
                                 td class="num" {
                                     (shown.took(Some(attempt.started_at), attempt.ended_at))
                                 }
-                                td class="wide" {
+                                td class="wide over" {
                                     @if !attempt.usage.is_nothing() {
                                         div class="dim" { "spent " (attempt.usage) }
                                     }
@@ -232,7 +284,7 @@ fn output(shown: &Shown, row: &StepRow) -> Markup {
         @match (row.output.as_deref(), row.wait) {
             (Some(output), _) => (parts::value(output)),
             (None, Some(WaitReason::Children)) => p class="dim" { "It waits for what is inside it." },
-            (None, _) => p class="dim" { (tree::detail(row, shown.moment())) "." },
+            (None, _) => p class="dim" { (none_yet(row, shown.moment())) "." },
         }
     }
 }

@@ -99,7 +99,12 @@ fn row(shown: &Shown, depth: usize, row: &StepRow) -> Markup {
     html! {
         tr data-to=(path) data-key={ "step" (row.inst) } data-error=[failed] {
             td class={ "depth" (depth.min(5)) } { a href=(path) { (name) } }
-            td { (parts::step_status(row.status)) }
+            td {
+                (parts::step_status(row.status))
+                @if let Some(began) = row.started_at.or(row.ready_at) {
+                    span class="narrow dim" { " " (shown.took(Some(began), row.finished_at)) }
+                }
+            }
             td class="dim spare" { (parts::line(&deed(run.graph.plan().step(row.plan)))) }
             td class="num spare" {
                 (shown.took(row.started_at.or(row.ready_at), row.finished_at))

@@ -21,7 +21,7 @@ use crate::auth::Identity;
 use crate::auth::tokens::random_hex;
 use crate::error::Result;
 use crate::extract::{Form, Path, Query};
-use crate::pages::{Page, page, parts};
+use crate::pages::{Page, page, parts, prose};
 
 /// A range, and how it is done.
 #[derive(Debug, Default, Deserialize)]
@@ -152,15 +152,15 @@ fn form(known: &Known, range: &Range) -> Markup {
                         max=(BACKFILL_AT_ONCE_MAX) value=(range.at_once.unwrap_or(1));
                 }
             }
-            p { label {
+            p { label class="check" {
                 input type="checkbox" name="reverse" value="true" checked[range.reverse];
-                " From the newest slot to the oldest"
+                span { "From the newest slot to the oldest" }
             } }
-            p { label {
+            p { label class="check" {
                 input type="checkbox" name="forgotten" value="true" checked[range.forgotten];
-                " Also slots that may have had runs which nobody remembers"
+                span { "Also slots that may have had runs which nobody remembers" }
             } }
-            button class="button" { "Show what would be started" }
+            p { button class="button" { "Show what would be started" } }
         }
     }
 }
@@ -182,18 +182,18 @@ fn would(who: &Identity, known: &Known, preview: &Preview, range: &Range) -> Mar
                     input type="hidden" name="at_once" value=(range.at_once.unwrap_or(1));
                     input type="hidden" name="reverse" value=(range.reverse);
                     input type="hidden" name="forgotten" value=(range.forgotten);
-                    p { button class="button primary" { "Start them" } }
+                    p { button class="button primary" { "Start " (text::plural(starts, "run")) } }
                 }))
             }
-            table {
-                thead { tr { th { "Slot" } th { "Would" } th { "Had" } } }
+            table class="stack" {
+                thead { tr { th { "Slot" } th { "Is started" } th { "Its run so far" } } }
                 tbody {
                     @for judged in slots.iter().take(SLOTS_LISTED_MAX) {
                         tr {
-                            td class="mono nowrap" { (judged.local) }
-                            td { @if judged.starts { span class="succeeded" { "start" } }
-                                @else { span class="dim" { "pass" } } }
-                            td {
+                            td class="nowrap" { (prose::local(&judged.local)) }
+                            td class="named" data-head="Is started" { @if judged.starts { span class="succeeded" { "yes" } }
+                                @else { span class="dim" { "no" } } }
+                            td class="over" {
                                 @if judged.forgotten { span class="dim" { "forgotten" } }
                                 @if let Some(outcome) = judged.outcome {
                                     (words(outcome.as_str())) " "

@@ -64,7 +64,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
         div class="days" {
             @for (day, schedules) in &days {
                 div class=[(*day == today).then_some("today")] {
-                    strong { span class="dim" { (weekday(day)) } " " (day) }
+                    strong class="day" title=(day) { span class="dim" { (weekday(day)) } " " (short(day)) }
                     ul {
                         @for (title, slots) in schedules.iter().take(NAMES) {
                             li title=(title) {
@@ -101,13 +101,25 @@ fn many(count: usize) -> String {
     if is_full(count) { format!("{SLOTS_OF_ONE}+") } else { count.to_string() }
 }
 
+/// A date without its year, which is that of the next days: `23 Nov`.
+fn short(date: &str) -> String {
+    let names =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = date.get(5..7).and_then(|month| month.parse::<usize>().ok());
+    let name = month.and_then(|month| names.get(month.checked_sub(1)?));
+    match (name, date.get(8..10)) {
+        (Some(name), Some(day)) => format!("{} {name}", day.trim_start_matches('0')),
+        _ => date.to_owned(),
+    }
+}
+
 /// So many days.
 fn days(count: u64) -> Span {
     Span(Span::minutes(24 * 60).0 * count)
 }
 
 /// The day of the week of a date: `Mon`.
-fn weekday(date: &str) -> &'static str {
+pub fn weekday(date: &str) -> &'static str {
     let mut parts = date.split('-').map(str::parse::<usize>);
     let (Some(Ok(year)), Some(Ok(month @ 1..=12)), Some(Ok(day))) =
         (parts.next(), parts.next(), parts.next())
@@ -148,5 +160,6 @@ mod tests {
         assert_eq!(next, ["2026-03-28", "2026-03-29", "2026-03-30"]);
         assert_eq!(next.each_ref().map(|day| weekday(day)), ["Sat", "Sun", "Mon"]);
         assert_eq!([weekday("1969-12-31"), weekday("x")], ["Wed", ""]);
+        assert_eq!(["2026-12-05", "2026-13-05", "x"].map(short), ["5 Dec", "2026-13-05", "x"]);
     }
 }

@@ -98,8 +98,8 @@ fn table(coming: &[(Coming<'_>, usize)], more: usize, now: Millis) -> Markup {
                 @for (first, count) in coming {
                     @let many = if calendar::is_full(*count) { format!("{count}+") } else { count.to_string() };
                     tr data-to=(path(first.trigger)) data-key=(first.trigger.spec.title()) {
-                        td {
-                            a href=(path(first.trigger)) { (first.trigger.spec.title()) }
+                        td class="breaks" {
+                            a class="lead" href=(path(first.trigger)) { (first.trigger.spec.title()) }
                             div class="dim cut" { (parts::line(&when(&first.trigger.spec))) }
                         }
                         td class="num nowrap" { (many) (if *count == 1 { " slot" } else { " slots" }) }
@@ -157,8 +157,11 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
                 pre tabindex="0" { "schedule: {cron: '0 9 * * 1-5', timezone: Europe/Berlin}" }
             }))
         }
-        @if !clocks.is_empty() { (list("Schedules", &clocks, now)) }
-        @if !others.is_empty() { (list("Other triggers", &others, now)) }
+        @if !clocks.is_empty() {
+            @if !others.is_empty() { h2 { "Schedules" } }
+            (list(&clocks, now))
+        }
+        @if !others.is_empty() { h2 { "Other triggers" } (list(&others, now)) }
         (lateness(&all, now))
         @if !clocks.is_empty() { (card(&all, now)) }
     };
@@ -175,9 +178,8 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     Ok(page(&app, &who, shown))
 }
 
-fn list(title: &str, all: &[&Known], now: Millis) -> Markup {
+fn list(all: &[&Known], now: Millis) -> Markup {
     html! {
-        h2 { (title) }
         div class="table" {
             table class="stack" {
                 thead { tr {
@@ -200,8 +202,10 @@ fn row(known: &Known, now: Millis) -> Markup {
                 code { (parts::line(&when(&known.spec))) }
                 @if known.spec.schedule().is_none() { " " span class="dim" { (kind(&known.spec)) } }
             }
-            td class="nowrap" { (parts::time_or_dash(known.next(now).map(|slot| slot.at), now)) }
-            td class="nowrap" {
+            td class="nowrap over named" data-head="Next" {
+                (parts::time_or_dash(known.next(now).map(|slot| slot.at), now))
+            }
+            td class="nowrap over named" data-head="Last" {
                 @match &state.last {
                     Some(last) => {
                         span class=(last.outcome.as_str()) { (words(last.outcome.as_str())) } " "

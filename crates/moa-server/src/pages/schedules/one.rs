@@ -16,7 +16,7 @@ use crate::auth::Identity;
 use crate::error::{Problem, Result};
 use crate::extract::{Path, Query};
 use crate::pages::parts::{self, Ask, ask};
-use crate::pages::{Page, live, page};
+use crate::pages::{Page, live, page, prose};
 
 /// Occurrences listed.
 const OCCURRENCES: usize = 60;
@@ -67,7 +67,7 @@ pub async fn show(
         }
         section class="card" {
             h2 { "What became of its occurrences" }
-            (counts(&known, &wanted.outcome))
+            @if !state.counts.is_empty() { (counts(&known, &wanted.outcome)) }
             (table(&occurrences, now))
         }
     };
@@ -110,10 +110,10 @@ async fn why(app: &App, known: &Known, now: Millis) -> Result<Markup> {
                 ul {
                     @for why in &reasons {
                         li {
-                            (parts::line(&why.reason))
+                            (prose::line(&why.reason))
                             @if let Some(until) = why.until { ", " (parts::time(until, now)) }
                             @if let Some(unblock) = &why.unblock {
-                                " " span class="dim" { "→ " code { (parts::line(unblock)) } }
+                                span class="do dim" { code { (parts::line(unblock)) } }
                             }
                         }
                     }
@@ -137,10 +137,8 @@ fn next(known: &Known, now: Millis) -> Markup {
                 tbody {
                     @for slot in &slots {
                         tr data-key=(slot.at.0) {
-                            td class="nowrap" { (parts::time(slot.at, now)) }
-                            td class="mono nowrap" {
-                                @if let Some(table) = &table { (table.local(*slot)) }
-                            }
+                            td class="tight" { (parts::time(slot.at, now)) }
+                            td { @if let Some(table) = &table { (prose::local(&table.local(*slot))) } }
                         }
                     }
                 }
@@ -159,8 +157,8 @@ fn backfills(who: &Identity, known: &Known, all: &[Backfill], now: Millis) -> Ma
                         @for one in all.iter().rev() {
                             @let goes_on = one.ended_at.is_none() && !one.cancelled;
                             tr data-key={ "backfill " (one.number) } {
-                                td { (one.number) }
-                                td { (one.from) " – " (one.to) }
+                                td class="tight" { (one.number) }
+                                td { (prose::line(&format!("{} –", one.from))) " " (prose::line(&one.to.to_string())) }
                                 td { (one.started) " of " (one.slots) " started"
                                     @if one.failed > 0 { ", " span class="failed" { (one.failed) " failed" } } }
                                 td class="nowrap" {
@@ -208,7 +206,7 @@ fn counts(known: &Known, chosen: &str) -> Markup {
 
 fn table(occurrences: &[Occurrence], now: Millis) -> Markup {
     html! {
-        @if occurrences.is_empty() { (parts::empty("None yet", &html! {})) }
+        @if occurrences.is_empty() { (parts::empty("None yet: each one is listed here, with what became of it and why", &html! {})) }
         @else {
             div class="table" {
                 table class="stack" {
@@ -232,7 +230,7 @@ fn table(occurrences: &[Occurrence], now: Millis) -> Markup {
                                 td class="dim spare" { (words(&how(one.origin))) }
                                 td class="wide over" {
                                     @if let Some(reason) = &one.reason {
-                                        span class="cut" { (parts::line(reason)) }
+                                        span class="cut" { (prose::line(reason)) }
                                     }
                                 }
                             }

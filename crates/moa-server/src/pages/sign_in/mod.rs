@@ -94,29 +94,38 @@ pub(super) fn onward(path: &str) -> Markup {
 /// The page that asks for a token, or for one click behind a link.
 pub async fn show(State(app): State<App>, Query(link): Query<Link>) -> Markup {
     let to = link.to.as_deref().and_then(own_path);
-    let body = html! {
-        form method="post" action="/sign-in" class="sign-in" {
-            @if let Some(to) = to {
-                input type="hidden" name="to" value=(to);
-            }
-            @match &link.code {
-                Some(code) => {
-                    input type="hidden" name="code" value=(code);
-                    p { "This link signs this browser in, once." }
-                }
-                None => {
-                    label for="token" { "Token" }
-                    input id="token" name="token" type="password" autocomplete="off" required
-                        autofocus;
-                    p class="dim" {
-                        code { "moa open" } " makes a link, " code { "moa token create" } " a token."
-                    }
-                }
-            }
-            button class="button primary" autofocus[link.code.is_some()] { "Sign in" }
-        }
+    let body = match &link.code {
+        None => by_token(to),
+        Some(code) => form(
+            to,
+            &html! {
+                input type="hidden" name="code" value=(code);
+                p { "This link signs this browser in, once." }
+                button class="button primary" autofocus { "Sign in" }
+            },
+        ),
     };
     bare(app.project(), "Sign in", &html! { (body) (other_ways(&app, to, link.code.is_none())) })
+}
+
+/// The form that takes a token; `to`: where it leads then.
+pub fn by_token(to: Option<&str>) -> Markup {
+    let inside = html! {
+        label for="token" { "Token" }
+        input id="token" name="token" type="password" autocomplete="off" required autofocus;
+        p class="dim" { code { "moa open" } " makes a link, " code { "moa token create" } " a token." }
+        button class="button primary" { "Sign in" }
+    };
+    form(to, &inside)
+}
+
+fn form(to: Option<&str>, inside: &Markup) -> Markup {
+    html! {
+        form method="post" action="/sign-in" class="sign-in" {
+            @if let Some(to) = to { input type="hidden" name="to" value=(to); }
+            (inside)
+        }
+    }
 }
 
 /// The way by a provider, where one is set up.

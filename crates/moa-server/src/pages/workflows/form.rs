@@ -99,7 +99,11 @@ pub fn label(param: &ParamSpec) -> Markup {
 /// The type of a param, and its bounds.
 fn words(param: &ParamSpec) -> String {
     let schema = &param.schema;
-    let mut words = vec![kind(schema).unwrap_or("any").to_owned()];
+    let mut words = vec![match kind(schema) {
+        Some(kind) => kind.to_owned(),
+        None if schema.get("enum").is_some() => "one of these".to_owned(),
+        None => "any".to_owned(),
+    }];
     for (key, word) in [("minimum", "from"), ("maximum", "to"), ("pattern", "like")] {
         if let Some(value) = schema.get(key) {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -13,13 +13,15 @@ use moa_core::time::Millis;
 use moa_core::workflow::Plan;
 use moa_ports::views::{RunFilter, RunSummary};
 use moa_view::exit::Failure;
+use moa_view::trigger::when;
 use moa_view::{is_container, now, reader};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::{Page, graph, live, page, parts, runs};
+use super::{Page, graph, live, page, parts, runs, schedules};
 use crate::App;
 use crate::api::runs::list::name;
+use crate::api::triggers::{known, seen};
 use crate::api::workflows::{hidden, redacted_plan};
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
@@ -29,6 +31,8 @@ use crate::extract::{Path, Query};
 
 /// Runs on the page of a workflow.
 const RUNS: usize = 8;
+/// Triggers on the page of a workflow.
+const TRIGGERS: usize = 6;
 /// Workflows whose last run is looked up for the list.
 const LAST_RUNS: usize = 200;
 
@@ -122,7 +126,7 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
                 p { "Write " code { "workflows/hello.yaml" } ":" }
                 pre tabindex="0" { "steps:\n  - {id: hello, run: echo hello}" }
                 p { "It appears here as soon as it is saved. " code { "moa init --list" }
-                    " tells templates." }
+                    " lists templates." }
             }))
         } @else {
             div class="table" {
@@ -212,9 +216,10 @@ pub async fn one(
     };
     let body = html! {
         @if let Some(about) = plan.and_then(|plan| plan.description.as_ref()) {
-            p { (parts::line(about)) }
+            p class="about" { (parts::line(about)) }
         }
         (problems(&shown))
+        (triggers(&app, &who, name).await?)
         @if let Some(plan) = plan { (graph::of_plan(plan, lines)) }
         div class="cards" {
             @if let Some(plan) = plan.filter(|_| starts) {
@@ -226,6 +231,30 @@ pub async fn one(
     };
     let json = Some(format!("/api/v1/workflows/{name}{}", served(&shown)));
     Ok(frame(&app, &who, &shown, "", json, live, body))
+}
+
+/// What starts it by itself.
+async fn triggers(app: &App, who: &Identity, name: &Name) -> Result<Markup> {
+    if !who.sees(Resource::Triggers, Some(name.as_str())) {
+        return Ok(html! {});
+    }
+    let all = seen(app, who, known(app, Some(name.clone())).await?).await?;
+    let now = now();
+    Ok(html! {
+        @if !all.is_empty() {
+            dl class="facts" {
+                @for trigger in all.iter().take(TRIGGERS) {
+                    div { dt { "Started by" } dd {
+                        a href=(schedules::path(trigger)) { (trigger.spec.title()) } ": "
+                        code { (parts::line(&when(&trigger.spec))) }
+                        @if trigger.word().0 != "active" { ", " span class="waiting" { (trigger.word().0) } }
+                        @else if let Some(next) = trigger.next(now) { ", next " (parts::time(next.at, now)) }
+                    } }
+                }
+                @if all.len() > TRIGGERS { div { dt { "… and " (all.len() - TRIGGERS) " more" } } }
+            }
+        }
+    })
 }
 
 async fn last_card(app: &App, name: &Name) -> Result<Markup> {

@@ -67,7 +67,7 @@ pub async fn card(app: &App, workflow: &Name) -> Result<Markup> {
                     tbody {
                         @for (id, median, count) in slowest.iter().take(STEPS) {
                             tr {
-                                td { (id) }
+                                td class="breaks" { (id) }
                                 td class="num" { (text::duration(Span(*median))) }
                                 td class="num" { (count) }
                             }

@@ -51,6 +51,7 @@ pub async fn show(
         Some(hash) => kept.get(i).is_some_and(|version| version.hash.to_string() == *hash),
         None => i == usual.min(kept.len().saturating_sub(1)),
     };
+    let several = kept.len() > 1;
     let body = html! {
         @if let Some((from, to, lines)) = &differs {
             section class="card" {
@@ -67,32 +68,31 @@ pub async fn show(
                 div class="table" {
                     table {
                         thead { tr {
-                            th { "From" } th { "To" } th { "Version" } th { "Label" }
-                            th { "First kept" } th { "Text" }
+                            @if several { th { "From" } th { "To" } }
+                            th { "Version" } th { "Label" } th { "First kept" }
                         } }
                         tbody {
                             @for (i, version) in kept.iter().take(VERSIONS).enumerate() {
                                 tr {
-                                    td { input type="radio" name="from" value=(version.hash)
+                                    @if several { td { input type="radio" name="from" value=(version.hash)
                                         aria-label={ "from " (version.hash.short()) }
                                         checked[checked(&two.from, i, 1)]; }
                                     td { input type="radio" name="to" value=(version.hash)
                                         aria-label={ "to " (version.hash.short()) }
-                                        checked[checked(&two.to, i, 0)]; }
+                                        checked[checked(&two.to, i, 0)]; } }
                                     td { a href={ "/workflows/" (name) "?version=" (version.hash) } {
                                         code { (version.hash.short()) }
+                                    } " · " a href={ "/workflows/" (name) "/source?version=" (version.hash) } {
+                                        "source"
                                     } }
                                     td { (parts::line(version.version.as_deref().unwrap_or("–"))) }
                                     td { (parts::time(version.created_at, now)) }
-                                    td { a href={ "/workflows/" (name) "/source?version=" (version.hash) } {
-                                        "source"
-                                    } }
                                 }
                             }
                         }
                     }
                 }
-                @if kept.len() > 1 { button class="button" { "Show what differs" } }
+                @if several { button class="button" { "Show what differs" } }
             }
         }
     };

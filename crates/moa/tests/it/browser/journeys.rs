@@ -46,10 +46,12 @@ fn a_run_is_started_by_a_form_and_watched_to_its_end() {
     let run = browser.path();
     browser.until("return document.querySelector('header.title .status.running')");
     // It is the same page to the end: it is not loaded again, and nothing jumps.
-    browser.script("window.same = true");
+    browser.script("window.same = true; document.querySelector('.actions summary').focus()");
     project.write("go", "");
     browser.until("return document.querySelector('header.title .status.succeeded')");
     assert_eq!(browser.script("return window.same"), true);
+    // The button that had the focus is gone: the next key goes on from the page, not from its frame.
+    browser.until("return document.activeElement.id === 'main'");
     let jumps = browser.script(JUMPS).as_f64().expect("a number");
     assert!(jumps < 0.1, "things jumped by {jumps}");
     let api = Api::with_role(&project, &node, "viewer");
