@@ -56,7 +56,8 @@ pub struct Shown {
     pub status: u16,
 }
 
-fn shown(name: &str, path: impl Into<String>) -> Shown {
+/// A page that somebody comes to signed in.
+pub fn shown(name: &str, path: impl Into<String>) -> Shown {
     Shown { name: name.into(), path: path.into(), way: Way::SignedIn, status: 200 }
 }
 

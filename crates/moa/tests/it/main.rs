@@ -18,6 +18,7 @@ mod definitions;
 mod demo;
 mod events;
 mod every_page;
+mod every_state;
 mod expr;
 mod fairness;
 mod files;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::browser::driver::{Browser, is_there};
 use crate::every_page::{Busy, Shown, Way, new_project};
+use crate::every_state::States;
 use crate::project::{Node, Project, skip};
 
 /// Widths of a desktop and of a phone.
@@ -16,7 +17,8 @@ const WIDTHS: [(u32, &str); 2] = [(1280, "desktop"), (390, "phone")];
 /// What is wrong with what is drawn: something is wider than the screen (what is wide scrolls in its own
 /// frame), moves although that is not wanted, or is a time without the exact one to hover over.
 const FAULTS: &str = "const all = [];
-    const wide = document.documentElement.scrollWidth - innerWidth;
+    // A phone zooms out of what is too wide, and says that its window is as wide.
+    const { scrollWidth, clientWidth } = document.documentElement, wide = scrollWidth - clientWidth;
     if (wide > 0) all.push(`${wide} px wider than the screen`);
     if (document.getAnimations().length > 0) all.push('it moves');
     for (const time of document.querySelectorAll('time'))
@@ -79,6 +81,9 @@ fn look_at_all(mut look: impl FnMut(&Browser, &Shown, &str)) {
     let busy = Busy::new();
     look_at((&busy.project, &busy.node), &busy.pages(), &mut look);
     drop(busy);
+    let states = States::new();
+    look_at((&states.project, &states.node), &states.pages(), &mut look);
+    drop(states);
     let (project, node, pages) = new_project();
     look_at((&project, &node), &pages, look);
 }
