@@ -345,7 +345,7 @@ pub(crate) fn heard(conn: &Connection, published: &[u64]) -> Result<Vec<HeardRow
 }
 
 pub(crate) fn published_beyond(conn: &Connection, keep: u64) -> Result<Option<Millis>, Fail> {
-    let sql = "SELECT at FROM published ORDER BY seq DESC LIMIT 1 OFFSET ?1";
+    let sql = "SELECT at FROM published ORDER BY at DESC LIMIT 1 OFFSET ?1";
     let mut stmt = conn.prepare_cached(sql)?;
     Ok(stmt.query_row([sql_count(keep)], |row| row.get(0).map(Millis)).optional()?)
 }

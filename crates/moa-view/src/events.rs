@@ -10,6 +10,7 @@ use moa_core::trigger::{OWN_EVENTS, is_own_event};
 use moa_ports::views::{HistoryRow, KeptEvent, KeptRow};
 use serde_json::{Map, Value as Json, json};
 
+use crate::compare::Hide;
 use crate::exit::{Exit, Result};
 use crate::reader::Reader;
 use crate::text;
@@ -246,6 +247,18 @@ pub fn type_fits(kind: &str, pattern: &str) -> bool {
         }
         None => kind == pattern,
     }
+}
+
+/// Takes secrets out of what somebody has published.
+pub fn hide_in(event: &mut Json, hide: &Hide) {
+    for said in ["type", "source", "subject", "originalid", "key", "data"] {
+        event.get_mut(said).into_iter().for_each(hide);
+    }
+}
+
+/// Whether a type is that of something that happens in runs.
+pub fn is_type_of_runs(kind: &str) -> bool {
+    TYPES.iter().any(|(_, name)| *name == kind)
 }
 
 /// Whether a type that somebody published fits a pattern. `moa.step.*` means moa's own alone.

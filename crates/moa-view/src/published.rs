@@ -12,15 +12,15 @@ use serde::Serialize;
 use crate::exit::Result;
 use crate::reader::Reader;
 
-/// Triggers that are told of for each event.
-const TRIGGERS_TOLD: usize = 50;
+/// Triggers that are told of where one event is shown.
+pub const TRIGGERS_TOLD: usize = 50;
 /// Triggers that are looked through for one that an event might have been meant for.
 const TRIGGERS_LOOKED: usize = 2000;
 
 /// What became of a published event.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fate {
-    /// The triggers that listened to its type as it was published; the first 50.
+    /// The triggers that listened to its type as it was published; the first of them.
     pub triggers: Vec<Listener>,
     /// How many more there were.
     pub more_triggers: usize,
@@ -50,11 +50,15 @@ pub struct Listener {
 /// An event, by its number, and its type.
 pub type Numbered<'a> = (u64, &'a str);
 
-/// What became of published events, by number. What is said of one that retention has deleted is nothing.
+/// What became of published events, by number, with so many triggers of each. What is said of one that retention has deleted is nothing.
 ///
 /// # Errors
 /// The store can't be read.
-pub async fn fates(reader: &Reader, events: &[Numbered<'_>]) -> Result<BTreeMap<u64, Fate>> {
+pub async fn fates(
+    reader: &Reader,
+    events: &[Numbered<'_>],
+    triggers: usize,
+) -> Result<BTreeMap<u64, Fate>> {
     let mut fates = BTreeMap::new();
     if events.is_empty() {
         return Ok(fates);
@@ -64,7 +68,7 @@ pub async fn fates(reader: &Reader, events: &[Numbered<'_>]) -> Result<BTreeMap<
     let mut known = HashMap::new();
     let mut types = None;
     for row in reader.views.heard(&numbers).await? {
-        let mut fate = fate(reader, &row, &mut known).await?;
+        let mut fate = fate(reader, &row, triggers, &mut known).await?;
         if fate.triggers.is_empty() && fate.runs == 0 {
             if types.is_none() {
                 types = Some(listened(reader).await?);
@@ -80,11 +84,12 @@ pub async fn fates(reader: &Reader, events: &[Numbered<'_>]) -> Result<BTreeMap<
 async fn fate(
     reader: &Reader,
     row: &HeardRow,
+    told: usize,
     known: &mut HashMap<TriggerId, Option<TriggerRow>>,
 ) -> Result<Fate> {
     let HeardRow { seq: _, heard, waiting } = row;
     let mut triggers = Vec::new();
-    for (id, message) in heard.triggers.iter().take(TRIGGERS_TOLD) {
+    for (id, message) in heard.triggers.iter().take(told) {
         if !known.contains_key(id) {
             known.insert(*id, reader.views.trigger(*id).await?);
         }
@@ -96,7 +101,7 @@ async fn fate(
     }
     Ok(Fate {
         triggers,
-        more_triggers: heard.triggers.len().saturating_sub(TRIGGERS_TOLD),
+        more_triggers: heard.triggers.len().saturating_sub(told),
         runs: heard.runs,
         first_runs: heard.first_runs.clone(),
         hint: None,

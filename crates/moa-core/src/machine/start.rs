@@ -52,7 +52,7 @@ pub fn fill_params(graph: &Graph, given: &Json) -> Result<Json, String> {
 
 /// Whether a value from outside is nested more than `OUTPUT_DEPTH_MAX` deep. Rows and events wrap it
 /// in a few levels more, and what is written must be readable: JSON is read up to 127 levels.
-pub(super) fn is_too_deep(value: &Json) -> bool {
+pub fn is_too_deep(value: &Json) -> bool {
     let mut open = vec![(value, 1)];
     while let Some((value, depth)) = open.pop() {
         let inside: Box<dyn Iterator<Item = &Json>> = match value {

@@ -323,7 +323,10 @@ impl Limits {
 
     fn spend_again(&mut self, agent: Name, attempt: u64, usage: Usage, at: Millis) {
         let used = self.used.entry(agent).or_default();
-        used.changes.push(Change::Spend { attempt, usage, at });
+        // An end that is tried again while nothing can be written says it each time.
+        if !used.spending().iter().any(|(known, _)| *known == attempt) {
+            used.changes.push(Change::Spend { attempt, usage, at });
+        }
     }
 
     /// Nobody knows what was written, and everything that was gathered is forgotten, but for what was

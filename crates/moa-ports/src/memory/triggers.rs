@@ -174,7 +174,9 @@ impl Model {
     /// See [`crate::views::Views::published_beyond`].
     pub(super) fn published_beyond(&self, keep: u64) -> Option<Millis> {
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        self.triggers.published.values().rev().nth(keep).map(|(at, _)| *at)
+        let mut all: Vec<Millis> = self.triggers.published.values().map(|(at, _)| *at).collect();
+        all.sort_unstable();
+        all.into_iter().rev().nth(keep)
     }
 
     pub(super) fn prune_published(&mut self, ask: &PruneAsk) -> Pruned {

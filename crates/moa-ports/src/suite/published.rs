@@ -82,7 +82,8 @@ fn who_hears_of_a_published_event_is_known(bench: &mut Bench) -> Verdict {
 
 fn old_published_events_are_deleted(bench: &mut Bench) -> Verdict {
     bench.applied(create(row(run(1))));
-    for later in [0, 0, 5, 9] {
+    // A clock that was ahead for a while makes nothing old.
+    for later in [0, 9, 5, 0] {
         let posts = vec![build::post("done")];
         bench.batch(Batch { now: Millis(NOW.0 + later), posts, ..Batch::default() });
     }
@@ -99,10 +100,10 @@ fn old_published_events_are_deleted(bench: &mut Bench) -> Verdict {
     let second = bench.prune(PruneAsk { after: first.next, ..ask(6, 2) });
     assert_eq!((second.published, second.next), (1, None));
     let seqs = |bench: &Bench| bench.events(0, 9).iter().map(|row| row.seq).collect::<Vec<_>>();
-    assert_eq!(seqs(bench), [1, 5]);
+    assert_eq!(seqs(bench), [1, 3]);
     // Who waits for one gets it all the same.
     assert_eq!(bench.due_now().bus.len(), 4);
-    assert_eq!((bench.prune(ask(99, 9)).published, bench.heard(&[5]).len()), (1, 0));
+    assert_eq!((bench.prune(ask(99, 9)).published, bench.heard(&[3]).len()), (1, 0));
     bench.reopen();
     assert_eq!((seqs(bench), bench.last_event()), (vec![1], 5));
     let posts = vec![build::post("done")];

@@ -1,7 +1,6 @@
 //! Events: what happened, in runs and on the bus.
 
 use axum::extract::State;
-use moa_core::event;
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::BUS;
 use moa_core::time::Millis;
@@ -9,9 +8,9 @@ use moa_ports::search::TEXT_CHARS_MAX;
 use moa_ports::views::{KeptAsk, KeptEvent, KeptRow};
 use moa_view::audit::{until, when};
 use moa_view::compare::Hide;
-use moa_view::events::{CLOCK_MARGIN, Names, Patterns, Picked, Told, before, type_of};
+use moa_view::events::{CLOCK_MARGIN, Names, Patterns, Picked, Told, before, hide_in, type_of};
 use moa_view::now;
-use moa_view::published::{Fate, fates};
+use moa_view::published::{Fate, TRIGGERS_TOLD, fates};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -136,6 +135,8 @@ pub struct Wanted {
     key: Option<String>,
     since: Option<Millis>,
     until: Option<Millis>,
+    /// Takes secrets out of what is looked through: else who looks for parts of one finds it.
+    hide: Option<Box<Hide>>,
 }
 
 impl Wanted {
@@ -148,7 +149,12 @@ impl Wanted {
         let only_published =
             patterns.only_published() || asked.source.is_some() || asked.key.is_some();
         let now = now();
+        let looks_into = asked.q.is_some() || asked.source.is_some() || asked.key.is_some();
         Ok(Self {
+            hide: match looks_into {
+                true => Some(app.control().redactor().await?),
+                false => None,
+            },
             patterns,
             run: match asked.run {
                 Some(run) => Some(find(app, run).await?),
@@ -201,24 +207,29 @@ impl Wanted {
         let is_ours = self.agent.as_ref().is_none_or(|wanted| event.agent == Some(wanted));
         let is_then = self.since.is_none_or(|since| event.at >= since)
             && self.until.is_none_or(|until| event.at <= until);
-        let small = || match event.cloud_event() {
-            // Source, subject and key are looked through, too.
-            whole if event.published().is_some() => whole.to_string().to_lowercase(),
-            of_run => of_run["data"].to_string().to_lowercase(),
-        };
-        is_ours
-            && is_then
-            && self.is_said(event.published())
-            && (self.words.is_empty() || self.has_words(type_of(event.event), &small()))
+        if !is_ours || !is_then {
+            return false;
+        }
+        let Some(hide) = &self.hide else { return true };
+        let mut document = event.cloud_event();
+        if event.published().is_none() {
+            let small = || document["data"].to_string().to_lowercase();
+            return self.source.is_none()
+                && self.key.is_none()
+                && (self.words.is_empty() || self.has_words(type_of(event.event), &small()));
+        }
+        hide_in(&mut document, &**hide);
+        let kind = document["type"].as_str().unwrap_or_default();
+        // Source, subject and key are looked through, too.
+        self.is_said(&document)
+            && (self.words.is_empty() || self.has_words(kind, &document.to_string().to_lowercase()))
     }
 
-    /// Whether it is what is wanted that somebody said of an event.
-    fn is_said(&self, published: Option<&event::Published>) -> bool {
-        let is = |said: &Option<String>, wanted: &String| said.as_ref() == Some(wanted);
-        self.source.as_ref().is_none_or(|wanted| published.is_some_and(|p| is(&p.source, wanted)))
-            && self.key.as_ref().is_none_or(|wanted| {
-                published.is_some_and(|p| is(&p.key, wanted) || is(&p.id, wanted))
-            })
+    /// Whether it is what is wanted that stands beside the data of an event that somebody published.
+    fn is_said(&self, document: &Value) -> bool {
+        let is = |name: &str, wanted: &String| document[name].as_str() == Some(wanted.as_str());
+        self.source.as_ref().is_none_or(|wanted| is("source", wanted))
+            && self.key.as_ref().is_none_or(|wanted| is("key", wanted) || is("originalid", wanted))
     }
 
     /// Whether only a look at an event tells that it is wanted.
@@ -259,10 +270,7 @@ impl Wanted {
         else {
             return false;
         };
-        let told = told.unwrap_or_default();
-        let is = |name: &str, wanted: &String| told[name].as_str() == Some(wanted.as_str());
-        self.source.as_ref().is_none_or(|wanted| is("source", wanted))
-            && self.key.as_ref().is_none_or(|wanted| is("key", wanted) || is("originalid", wanted))
+        self.is_said(&told.unwrap_or_default())
     }
 
     /// Events of a commit that are wanted and on the side of a mark, with their places in it, in order;
@@ -436,13 +444,6 @@ fn is_published(event: &Value) -> bool {
     event.get("runversion").is_none()
 }
 
-/// Takes secrets out of what somebody has published.
-pub fn hide_in(event: &mut Value, hide: &Hide) {
-    for said in ["type", "source", "subject", "originalid", "key", "data"] {
-        event.get_mut(said).into_iter().for_each(hide);
-    }
-}
-
 /// Events behind a mark, and the mark behind them.
 async fn behind(
     app: &App,
@@ -592,7 +593,7 @@ pub async fn get(State(app): State<App>, Path(event): Path<String>) -> Result<Js
     let told = picked.told().next().ok_or_else(none)?;
     let mut fate = None;
     if let Some(published) = told.published() {
-        let mut found = fates(app.reader(), &[(seq, &published.event)]).await?;
+        let mut found = fates(app.reader(), &[(seq, &published.event)], TRIGGERS_TOLD).await?;
         let found = found.remove(&seq).map(|fate| json_of(&fate));
         fate = Some(app.control().redact(found.unwrap_or_default()).await);
     }

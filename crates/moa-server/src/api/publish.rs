@@ -6,6 +6,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use moa_core::event;
+use moa_core::limits::OUTPUT_DEPTH_MAX;
+use moa_core::machine::is_too_deep;
 use moa_view::events::check_published;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -81,6 +83,10 @@ pub async fn publish(
     for event in &events {
         who.must_reach(Resource::Events, Some(&event.kind))?;
         check_published(&event.kind).map_err(Problem::invalid)?;
+        if is_too_deep(&event.data) {
+            let text = format!("the data are nested more than {OUTPUT_DEPTH_MAX} deep");
+            return Err(Problem::invalid(text));
+        }
     }
     if let (Some(key), [only]) = (idempotency_key(&headers)?, events.as_mut_slice()) {
         only.key.get_or_insert(key);

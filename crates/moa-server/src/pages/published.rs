@@ -55,7 +55,7 @@ pub async fn lines(app: &App, lines: Vec<Line>, now: Millis) -> Result<Vec<Marku
     };
     let events: Vec<(u64, String)> = lines.iter().filter_map(of_bus).collect();
     let events: Vec<(u64, &str)> = events.iter().map(|(seq, kind)| (*seq, kind.as_str())).collect();
-    let mut known = fates(app.reader(), &events).await?;
+    let mut known = fates(app.reader(), &events, TRIGGERS).await?;
     let hide = match events.is_empty() {
         true => None,
         false => Some(app.control().redactor().await?),

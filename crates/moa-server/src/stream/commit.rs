@@ -12,8 +12,8 @@ use moa_view::events::{Names, told, type_of_run};
 use moa_view::reader::Reader;
 
 use crate::App;
-use crate::api::events::hide_in;
 use crate::error::Result;
+use moa_view::events::hide_in;
 
 /// An event to send.
 #[derive(Debug, Clone)]

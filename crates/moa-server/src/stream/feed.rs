@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::Utf8Bytes;
-use moa_view::events::Names;
+use moa_view::events::{Names, PUBLISHED};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::commit::Commit;
@@ -183,7 +183,12 @@ impl Feed {
                 if self.mark.passes(commit.seq, event.index) && self.wanted.has_event(event) {
                     bytes += event.text.len();
                     let at = Mark { seq: commit.seq, index: Some(event.index) };
-                    part.push(Told { at, kind: event.kind.clone(), text: event.text.clone() });
+                    // What people have published is not called as what happens in runs.
+                    let kind = match event.published {
+                        true => Cow::Borrowed(PUBLISHED),
+                        false => event.kind.clone(),
+                    };
+                    part.push(Told { at, kind, text: event.text.clone() });
                 }
             }
             if commit.seq >= self.mark.seq {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, interval_at};
 
 use super::BEAT;
@@ -21,17 +22,22 @@ const FRAME_BYTES: usize = 64;
 /// As <https://html.spec.whatwg.org/multipage/server-sent-events.html> has it: `id`, the type as
 /// `event`, the CloudEvent as `data`.
 pub fn events(feed: Feed) -> Response {
-    let beats = interval_at(Instant::now() + BEAT, BEAT);
-    let pieces =
-        futures_util::stream::unfold((feed.in_turn(), beats), |(mut feed, mut beats)| async move {
-            let piece = tokio::select! {
-                biased;
-                part = feed.next() => written(&part?),
-                _ = beats.tick() => ALIVE.to_owned(),
-            };
+    let mut beats = interval_at(Instant::now() + BEAT, BEAT);
+    let parts = futures_util::stream::unfold(feed.in_turn(), |mut feed| async move {
+        let piece = written(&feed.next().await?);
+        Some((piece, feed))
+    });
+    let mut parts = Box::pin(parts);
+    // What is waited for goes on being waited for over each beat.
+    let pieces = futures_util::stream::poll_fn(move |cx| {
+        let part = parts.as_mut().poll_next(cx);
+        if part.is_ready() {
             beats.reset();
-            Some((Ok::<_, Infallible>(piece), (feed, beats)))
-        });
+            return part;
+        }
+        beats.poll_tick(cx).map(|_| Some(ALIVE.to_owned()))
+    });
+    let pieces = pieces.map(Ok::<_, Infallible>);
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
     (headers, Body::from_stream(pieces)).into_response()
 }

@@ -20,7 +20,7 @@ use crate::reader::Reader;
 use crate::ui::{JsonArray, Style};
 use crate::view::events::{Names, Told, before, published_fits, told, type_fits, type_of};
 use crate::view::now;
-use crate::view::published::{Fate, fates};
+use crate::view::published::{Fate, TRIGGERS_TOLD, fates};
 
 /// Rows read at once.
 const PAGE: usize = 1000;
@@ -461,7 +461,7 @@ async fn show_one(args: ShowArgs, place: &Place, context: &Context) -> Result {
     let all: Vec<Told<'_>> = told(&row, &workflow, &steps).collect();
     let event = all.iter().find(|event| event.index == index).ok_or_else(none)?;
     let fate = match event.published() {
-        Some(said) => fates(&reader, &[(seq, &said.event)]).await?.remove(&seq),
+        Some(said) => fates(&reader, &[(seq, &said.event)], TRIGGERS_TOLD).await?.remove(&seq),
         None => None,
     };
     if context.ui.json {

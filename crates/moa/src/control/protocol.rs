@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::exit::{Exit, Failure};
 
 /// The version of this protocol. A client and a node of different versions don't talk.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A request to a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

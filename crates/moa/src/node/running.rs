@@ -249,8 +249,8 @@ fn jobs(
         files::store_limits(&settings.retention),
         Arc::new(files::RunFolders(files.clone())),
     );
-    let calls = Webhooks::new(layout, settings, stores.views.clone(), notifier.clone());
-    let calls = Arc::new(calls);
+    let (views, told) = (stores.views.clone(), notifier.clone());
+    let calls = Arc::new(Webhooks::new(layout, settings, views, secrets.clone(), told));
     Ok(Jobs {
         retention: AfterCounting { counting: counting.clone(), retention },
         metrics: Metrics { counting: counting.clone(), notifier: notifier.clone() },

@@ -68,6 +68,7 @@ struct Deleted {
 #[derive(Debug, Deserialize)]
 struct Answered {
     new: usize,
+    #[serde(default)]
     sequences: Vec<Option<u64>>,
 }
 

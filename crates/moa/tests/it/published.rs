@@ -158,12 +158,39 @@ fn no_secret_and_no_markup_comes_back_from_what_is_published() {
         assert!(body.contains("evil.") && body.contains("***"), "{body}");
         assert!(!body.contains(SECRET), "{body}");
     }
+    // Nor by looking for parts of it.
+    for query in [format!("q={}", &SECRET[..5]), format!("source=/{SECRET}"), "q=***".to_owned()] {
+        let found = events(&viewer, &format!("types=evil.*&{query}")).len();
+        assert_eq!(found, usize::from(query == "q=***"), "{query}");
+    }
     let page = viewer.get("/events").expect(200).body;
     assert!(!page.contains(hostile) && page.contains("&lt;script&gt;"), "{page}");
     // On a terminal nothing is obeyed.
     publish(&api, json!({"type": "evil.two", "subject": "a\u{1b}[31mb", "data": "\u{1b}[2J"}));
     let said = project.call(&["events", "list", "--type", "evil.two"]).expect(0).out;
     assert!(said.contains("evil.two") && !said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn what_could_not_be_read_again_is_refused() {
+    let (project, node, api) = shop();
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let cloud = "Content-Type: application/json\r\nCe-Specversion: 1.0\r\nCe-Id: 1\r\n\
+                 Ce-Source: /x\r\nCe-Type: deep\r\n";
+    let json = "Content-Type: application/json\r\n";
+    for depth in [101, 126, 127] {
+        let body = format!(r#"{{"type": "deep", "data": {}}}"#, nested(depth));
+        api.send("POST", "/api/v1/events", json, &body).refused(400, "invalid_request");
+        let said = api.send("POST", "/api/v1/events", cloud, &nested(depth));
+        said.refused(400, "invalid_request");
+    }
+    let body = format!(r#"{{"type": "deep", "data": {}}}"#, nested(100));
+    api.send("POST", "/api/v1/events", json, &body).expect(200);
+    api.send("POST", "/api/v1/events", cloud, &nested(100)).expect(200);
+    node.stop();
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    assert_eq!(types(&events(&api, "types=event.published")), ["deep", "deep"]);
 }
 
 #[test]

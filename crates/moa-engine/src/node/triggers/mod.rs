@@ -10,7 +10,8 @@ mod give;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use moa_core::event::Published;
-use moa_core::limits::{KEY_LENGTH_MAX, SAID_BYTES_MAX, SIGNAL_BYTES_MAX};
+use moa_core::limits::{KEY_LENGTH_MAX, OUTPUT_DEPTH_MAX, SAID_BYTES_MAX, SIGNAL_BYTES_MAX};
+use moa_core::machine::is_too_deep;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{Applied, Occurrence, Trigger, TriggerAnswer, TriggerId, TriggerInput};
 use moa_ports::store::{self, MessageId};
@@ -292,6 +293,9 @@ fn fault(event: &Published) -> Option<String> {
         Some(format!("a source, a subject and an id have at most {SAID_BYTES_MAX} bytes"))
     } else if data.to_string().len() > SIGNAL_BYTES_MAX {
         Some(format!("the data are larger than {SIGNAL_BYTES_MAX} bytes"))
+    } else if is_too_deep(data) {
+        // What is kept could not be read again.
+        Some(format!("the data are nested more than {OUTPUT_DEPTH_MAX} deep"))
     } else {
         None
     }

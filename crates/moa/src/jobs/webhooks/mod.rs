@@ -19,11 +19,14 @@ use moa_core::event::Event;
 use moa_core::ids::Name;
 use moa_core::machine::BUS;
 use moa_core::time::Millis;
+use moa_core::trigger::is_own_event;
 use moa_core::workflow::NOTIFY_WORKFLOW;
 use moa_engine::jobs::{Instants, Job};
 use moa_ports::views::{HistoryRow, Views};
 use moa_spec::{Settings, Subscription, channel_of};
-use moa_view::events::{Names, Told, published_fits, told, type_fits, type_of};
+use moa_view::events::{
+    Names, PUBLISHED, Told, hide_in, is_type_of_runs, published_fits, told, type_fits, type_of,
+};
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
 
@@ -33,6 +36,7 @@ use crate::node::aside;
 use crate::node::notifier::{Notice, Tell};
 use crate::project::Layout;
 use crate::reader::Reader;
+use crate::secrets::SecretStore;
 use crate::{view, wire};
 
 /// Commits read at once, and their events.
@@ -54,6 +58,7 @@ pub struct Webhooks {
     /// Webhooks whose address has changed while this node runs: until when the receiver at the old
     /// one may still be answering.
     moved: StdMutex<BTreeMap<Name, Millis>>,
+    secrets: SecretStore,
     /// Takes deliveries; `None` = this node is there for one run, and calls nobody.
     notifier: Option<Arc<dyn Tell>>,
     /// Held by whoever changes what is kept.
@@ -66,11 +71,12 @@ impl Webhooks {
         layout: &Layout,
         settings: &Settings,
         views: Arc<dyn Views>,
+        secrets: SecretStore,
         notifier: Option<Arc<dyn Tell>>,
     ) -> Self {
         let subscriptions = RwLock::new(Arc::new(settings.webhooks.clone()));
         let (moved, turn) = (StdMutex::default(), Mutex::new(()));
-        Self { state: layout.state(), views, subscriptions, moved, notifier, turn }
+        Self { state: layout.state(), views, subscriptions, moved, secrets, notifier, turn }
     }
 
     /// All webhooks, by name; those that are not active too.
@@ -236,7 +242,7 @@ impl Webhooks {
                     let of = one.workflows.is_empty()
                         || row.run != BUS && one.workflows.contains(&workflow);
                     if of && fits(one, event.event) {
-                        notifier.tell(&notice(name, &event)).await?;
+                        notifier.tell(&self.notice(name, &event).await?).await?;
                         delivered += 1;
                     }
                 }
@@ -244,6 +250,21 @@ impl Webhooks {
         }
         kept.marks.values_mut().for_each(|mark| *mark = (*mark).max(end));
         Ok(delivered)
+    }
+
+    /// The delivery of an event. What people have published may hold secrets.
+    async fn notice(&self, webhook: &Name, event: &Told<'_>) -> Result<Notice> {
+        let mut document = event.cloud_event();
+        if event.published().is_some() {
+            let secrets = self.secrets.clone();
+            let hide = move || {
+                let redactor = secrets.redactor();
+                hide_in(&mut document, &move |value: &mut Json| redactor.json(value));
+                Ok(document)
+            };
+            document = aside(hide).await?;
+        }
+        Ok(notice(webhook, event, document))
     }
 
     /// Switches off the webhook whose receiver refused a delivery because it is gone, if that is what
@@ -278,14 +299,22 @@ impl Webhooks {
 fn fits(one: &Subscription, event: &Event) -> bool {
     let kind = type_of(event);
     one.types.iter().any(|pattern| match event {
-        Event::EventPublished(_) => published_fits(kind, pattern),
+        Event::EventPublished(_) => is_meant(kind, pattern),
         _ => type_fits(kind, pattern),
     })
 }
 
-/// The delivery of an event.
-fn notice(webhook: &Name, event: &Told<'_>) -> Notice {
-    let mut document = event.cloud_event();
+/// Whether a pattern means what somebody has published under that type. What is called as moa calls what
+/// happens in runs, and what other webhooks brought, is meant by `event.published` alone: who takes
+/// `run.failed` wants to hear of runs, and two nodes that tell each other all would never end.
+fn is_meant(kind: &str, pattern: &str) -> bool {
+    match is_type_of_runs(kind) || is_own_event(kind) {
+        true => pattern.strip_prefix("moa.").unwrap_or(pattern) == PUBLISHED,
+        false => published_fits(kind, pattern),
+    }
+}
+
+fn notice(webhook: &Name, event: &Told<'_>, mut document: Json) -> Notice {
     let bytes = document.to_string().len();
     if bytes > EVENT_BYTES_MAX {
         document["data"] = json!({ "omitted_bytes": bytes });
@@ -317,5 +346,27 @@ impl Job for Calls {
         let Some(notifier) = &self.0.notifier else { return Ok(json!({})) };
         let delivered = self.0.deliver(&**notifier).await.map_err(|failure| failure.message)?;
         Ok(json!({ "delivered": delivered }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_publish_is_not_taken_for_what_happens_in_runs() {
+        for (kind, pattern, is_told) in [
+            ("order.paid", "order.*", true),
+            ("order.paid", "*", true),
+            ("order.paid", "event.published", true),
+            ("run.failed", "run.failed", false),
+            ("run.failed", "*", false),
+            ("run.failed", "moa.event.published", true),
+            ("webhook.shop.paid", "*", false),
+            ("webhook.shop.paid", "webhook.*", false),
+            ("webhook.shop.paid", "event.published", true),
+        ] {
+            assert_eq!(is_meant(kind, pattern), is_told, "{kind} {pattern}");
+        }
     }
 }
