@@ -6,7 +6,7 @@ use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
 use moa_core::time::{Millis, Span};
 use moa_engine::series::{AgentPart, Range};
-use moa_ports::views::HistoryRow;
+use moa_ports::views::{HistoryRow, KeptAsk};
 use serde::{Deserialize, Serialize};
 
 use crate::attempts::{Attempt, Outcome, of_history};
@@ -128,7 +128,9 @@ pub async fn within(reader: &Reader, agent: &Name, span: Span, now: Millis) -> R
     let mut by_run: BTreeMap<RunId, Vec<HistoryRow>> = BTreeMap::new();
     let mut upto = reader.views.last_event().await?;
     let mut is_over = false;
-    while upto > 0 && !is_over {
+    // What retention has deleted is jumped over.
+    while let Some(newest) = newest(reader, upto).await?.filter(|_| !is_over) {
+        upto = newest;
         let mut behind = upto.saturating_sub(PART);
         let before = behind;
         while behind < upto {
@@ -150,6 +152,13 @@ pub async fn within(reader: &Reader, agent: &Name, span: Span, now: Millis) -> R
     let mut ended = of_agent(reader, by_run, agent).await?;
     ended.retain(|attempt| attempt.started_at.after(Span(attempt.took)) >= from);
     Ok(ended)
+}
+
+/// The newest commit that is kept, up to one.
+async fn newest(reader: &Reader, upto: u64) -> Result<Option<u64>> {
+    let (rows, bytes) = (1, usize::MAX);
+    let ask = KeptAsk { run: None, behind: 0, upto, newest_first: true, rows, bytes };
+    Ok(reader.views.kept(&ask).await?.first().map(|row| row.seq))
 }
 
 /// Adds to a part of a run's history what came before it: an attempt may have begun there.
