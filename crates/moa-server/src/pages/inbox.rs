@@ -149,6 +149,10 @@ pub fn question(
     let Some((wait, signal)) = row.wait.zip(signal) else { return html! {} };
     let role = if wait == WaitReason::Approval { Role::Approver } else { Role::Operator };
     let request = detail.and_then(|detail| detail.get("request")).filter(|r| !r.is_null());
+    let to = format!("{}/decide", parts::run_path(run));
+    let own = who.role_at("POST", &to, Some(workflow));
+    let has_form = wait == WaitReason::Approval && own.is_some_and(|own| own.includes(role));
+    let fields = request.filter(|_| has_form).map(decision::fields).unwrap_or_default();
     html! {
         @match wait {
             WaitReason::Approval => p { "A person is to approve or reject this." },
@@ -159,10 +163,8 @@ pub fn question(
             _ => p { "It waits for the signal " code { (parts::line(signal)) } "." },
         }
         @if let Some(until) = row.until { p { "Its time is over " (parts::time(until, now)) "." } }
-        @let fields = request.map(decision::fields).unwrap_or_default();
         @if let Some(request) = request { (asked(request, !fields.is_empty())) }
-        @let to = format!("{}/decide", parts::run_path(run));
-        @match who.role_at("POST", &to, Some(workflow)) {
+        @match own {
             Some(own) if own.includes(role) => (parts::form(who, (&to, Some(workflow)), None, &html! {
                 input type="hidden" name="signal" value=(signal);
                 (answers(run, row, wait, &fields))

@@ -25,6 +25,9 @@ fn an_approval_is_decided_with_its_form() {
         );
         assert!(!page.contains("minimum&quot;"), "not as text: {page}");
     }
+    // Who may not decide sees what is asked for.
+    let viewer = Browser::new(&project, &node, "viewer").page(&format!("/runs/{run}"));
+    assert!(viewer.contains("minimum&quot;") && !viewer.contains("name=\"p."), "{viewer}");
     let decide = |fields: &str| {
         let fields = format!("signal=approve.ask&approved=true&comment=&{fields}");
         approver.send(&format!("/runs/{run}"), &format!("/runs/{run}/decide"), &fields)
@@ -44,4 +47,37 @@ fn an_approval_is_decided_with_its_form() {
     let steps = shown["steps"].as_array().expect("steps");
     let form = json!({"note": "a b", "count": 2, "where": "<there>"});
     assert_eq!(steps[0]["output"]["form"], form, "{shown}");
+}
+
+#[test]
+fn a_form_that_fields_cannot_check_whole_is_text_and_approved_without_them() {
+    let steps = "steps:\n  - id: ask\n    approve:\n      title: Deploy?\n      form:\n\
+        \x20       type: object\n        required: [size]\n\
+        \x20       properties: {size: {$ref: '#/$defs/Size'}}\n\
+        \x20       $defs: {Size: {type: integer}}\n";
+    let project = Project::with("asks", steps);
+    let node = project.up();
+    let run = project.call(&["run", "asks", "--detach", "-q"]).expect(0).out.trim().to_owned();
+    project.events().until("step.waiting", "ask");
+    let approver = Browser::new(&project, &node, "approver");
+    let page = approver.page("/inbox");
+    assert!(page.contains("$defs&quot;") && !page.contains("name=\"p."), "{page}");
+    let (from, to) = (format!("/runs/{run}"), format!("/runs/{run}/decide"));
+    let decide = |fields: &str| approver.send(&from, &to, fields);
+    for (fields, why) in [
+        ("signal=approve.ask&approved=true&attempt=first", "attempt"),
+        ("signal=approve.ask&approved=maybe", "approved"),
+        ("signal=approve.ask", "the decision is missing"),
+        ("approved=true", "the signal is missing"),
+    ] {
+        let refused = decide(fields).expect(400).body;
+        assert!(refused.contains(why), "{fields}: {refused}");
+    }
+    let other = decide("signal=approve.other&approved=true").expect(409).body;
+    assert!(other.contains("no step asks for that"), "{other}");
+    decide("signal=approve.ask&approved=true&comment=").expect(303);
+    project.events().until("step.succeeded", "ask");
+    let shown = project.call(&["runs", "show", &run, "--json"]).expect(0).json();
+    let output = &shown["steps"][0]["output"];
+    assert_eq!((&output["approved"], output.get("form")), (&json!(true), None), "{shown}");
 }

@@ -1,5 +1,7 @@
 //! What can be done with a run, for those who may.
 
+use std::str::FromStr;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
@@ -177,22 +179,18 @@ pub async fn decide(
     Path(run): Path<String>,
     Form(decision): Form<Decision>,
 ) -> Result<Response> {
-    let said = |key: &str| {
-        let found = decision.iter().find(|(name, _)| name == key);
-        found.map_or("", |(_, value)| value.as_str())
-    };
-    let yes_or_no = |key: &str| match said(key) {
-        "" => Ok(None),
-        text => {
-            text.parse().map(Some).map_err(|_| Problem::invalid(format!("{key}: true or false")))
-        }
-    };
+    let said = |key: &str| said(&decision, key).unwrap_or_default();
     let signal = said("signal").to_owned();
+    if signal.is_empty() {
+        return Err(Problem::invalid("the signal is missing"));
+    }
     let decides = signal.starts_with(APPROVE);
     who.must_be(if decides { Role::Approver } else { Role::Operator })?;
     let id = app.reader().find(&run).await?;
-    let attempt: Option<u32> = said("attempt").parse().ok();
-    let payload = match (decides, yes_or_no("approved")?, attempt, yes_or_no("done")?) {
+    let approved = parsed(&decision, "approved", "true or false")?;
+    let attempt: Option<u32> = parsed(&decision, "attempt", "a number")?;
+    let done: Option<bool> = parsed(&decision, "done", "true or false")?;
+    let payload = match (decides, approved, attempt, done) {
         (true, Some(approved), ..) => {
             let mut payload =
                 json!({"approved": approved, "by": who.name, "comment": said("comment")});
@@ -211,8 +209,15 @@ pub async fn decide(
     Ok(back(parts::run_path(id)))
 }
 
-/// Questions of a run that are looked through for the one that is answered.
-const ASKING_MAX: usize = 1000;
+fn said<'a>(decision: &'a Decision, key: &str) -> Option<&'a str> {
+    decision.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+}
+
+/// What is said under a key, when something is.
+fn parsed<T: FromStr>(decision: &Decision, key: &str, what: &str) -> Result<Option<T>> {
+    let parse = |text: &str| text.parse().map_err(|_| Problem::invalid(format!("{key}: {what}")));
+    said(decision, key).map(parse).transpose()
+}
 
 /// What somebody has filled into the form of an approval, checked against it when they approve; `None` = it
 /// has none, or it is rejected.
@@ -223,11 +228,18 @@ async fn filled(
     decision: &Decision,
     approved: bool,
 ) -> Result<Option<Value>> {
-    let rows = app.reader().views.asking(run, ASKING_MAX).await?;
+    if !approved {
+        return Ok(None);
+    }
+    // However many are open: what is filled in must not get lost.
+    let rows = app.reader().views.asking(run, usize::MAX).await?;
     let detail = |row: &StepRow| row.data.as_ref().and_then(|data| data.detail.clone());
-    let asked = rows.iter().filter_map(detail).find(|detail| detail["signal"] == signal);
-    let fields = asked.map(|detail| decision::fields(&detail["request"])).unwrap_or_default();
-    if fields.is_empty() || !approved {
+    let Some(asked) = rows.iter().filter_map(detail).find(|asked| asked["signal"] == signal) else {
+        let message = "no step asks for that; look at the state of the run again";
+        return Err(Problem::new(Code::Conflict, message));
+    };
+    let fields = decision::fields(&asked["request"]);
+    if fields.is_empty() {
         return Ok(None);
     }
     let texts = decision::given(decision);

@@ -18,7 +18,7 @@ pub const PARAM: &str = "p.";
 pub const VALUES_BYTES_MAX: usize = FORM_BYTES_MAX / 2;
 
 /// What stands where a secret was.
-const MARK: &str = "***";
+pub const MARK: &str = "***";
 
 /// Bytes of JSON on one line of a field.
 const LINE_BYTES_MAX: usize = 60;
