@@ -131,7 +131,7 @@ impl Client {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut client = Self { stream: BufReader::new(stream), pid: 0 };
-        let reply = client.ask(&json!({"op": "hello", "protocol": 1}))?;
+        let reply = client.ask(&json!({"op": "hello", "protocol": 2}))?;
         match reply["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()) {
             Some(pid) => Ok(Self { pid, ..client }),
             None => Err(io::Error::other(format!("not greeted but {reply}"))),

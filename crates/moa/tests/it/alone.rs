@@ -230,7 +230,7 @@ fn a_change_is_tried_again_where_another_commands_node_ends_just_then() {
     let mut hello = {
         let _node = project.up();
         let mut socket = UnixStream::connect(&path).expect("it listens");
-        asks(&mut socket, r#"{"op": "hello", "protocol": 1}"#)
+        asks(&mut socket, r#"{"op": "hello", "protocol": 2}"#)
     };
     (hello["transient"], hello["pid"]) = (true.into(), 1.into());
     // A node that greets, and stops before it has begun with anything.

@@ -41,7 +41,7 @@ fn nonsense_on_the_socket_is_refused_and_hurts_nobody() {
     let mode = std::fs::metadata(project.root.join(".moa/moa.sock")).expect("it is there");
     assert_eq!(mode.permissions().mode() & 0o777, 0o600);
 
-    let hello = b"{\"op\":\"hello\",\"protocol\":1}\n";
+    let hello = b"{\"op\":\"hello\",\"protocol\":2}\n";
     let first: [&[u8]; 5] = [
         b"GET / HTTP/1.1\r\n\r\n",
         b"{\"op\":\"status\"}\n",
