@@ -116,7 +116,7 @@ impl Drop for Node {
 
 fn greets(socket: &Path) -> bool {
     let Ok(mut stream) = UnixStream::connect(socket) else { return false };
-    let asked = stream.write_all(b"{\"op\":\"hello\",\"protocol\":1}\n");
+    let asked = stream.write_all(b"{\"op\":\"hello\",\"protocol\":2}\n");
     let mut line = String::new();
     asked.is_ok()
         && BufReader::new(stream).read_line(&mut line).is_ok()
