@@ -9,11 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Millis;
 
-use super::quota::{Per, window};
+use super::quota::{Per, window, window_with};
 use super::usage::{Usage, Usd};
 
-/// How far a node's clock may be behind the one that a window was begun by.
-const CLOCKS_APART_MAX_MS: u64 = 60_000;
 /// Attempts that are known by name although nobody here knows whether they may be counted again.
 const ATTEMPTS_KEPT_MAX: usize = 1024;
 /// Grants that are known by name.
@@ -197,8 +195,7 @@ impl Budget {
 
     /// The same for a node whose clock may be a little behind another's, which has begun the next one.
     fn window_with(&self, used: &BudgetUsed, now: Millis) -> (Millis, Millis) {
-        let behind = used.window > now && used.window.since(now).0 <= CLOCKS_APART_MAX_MS;
-        self.window(if behind { used.window } else { now })
+        window_with(self.per, &self.timezone, used.window, now)
     }
 
     /// How it stands.

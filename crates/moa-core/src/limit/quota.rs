@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Millis;
 
+/// How far a node's clock may be behind the one that a window was begun by.
+const CLOCKS_APART_MAX_MS: u64 = 60_000;
+
 /// So many units in each window of the calendar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quota {
@@ -87,6 +90,22 @@ pub(super) fn window(per: Per, timezone: &str, now: Millis) -> (Millis, Millis) 
     bounds().unwrap_or((now, Millis(i64::MAX)))
 }
 
+/// Whether a window that was begun by another node has yet to begin by a clock that is a little behind
+/// that node's. One that begins later than that was begun by a clock that was wrong.
+fn is_ahead(begun: Millis, now: Millis) -> bool {
+    begun > now && begun.since(now).0 <= CLOCKS_APART_MAX_MS
+}
+
+/// The window of an instant, as `window` says, or the one that was `begun` by a clock a little ahead.
+pub(super) fn window_with(
+    per: Per,
+    timezone: &str,
+    begun: Millis,
+    now: Millis,
+) -> (Millis, Millis) {
+    window(per, timezone, if is_ahead(begun, now) { begun } else { now })
+}
+
 /// Units used in a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotaUsed {
@@ -115,13 +134,28 @@ impl Quota {
         now: Millis,
     ) -> Option<(Millis, u64)> {
         let (window, next) = self.window(now);
-        // A window of the future was begun before the clock went back: what is used stays used.
-        let used = if used.window >= window { used.units } else { 0 };
-        (used.saturating_add(self.cost(action)) > self.units).then_some((next, used))
+        let (until, used) = if is_ahead(used.window, now) {
+            // What was used of the window before is not known any more: nothing is left of it.
+            (used.window, self.units)
+        } else if used.window >= window {
+            // A window of the future was begun before the clock went back: what is used stays used.
+            (next, used.units)
+        } else {
+            (next, 0)
+        };
+        (used.saturating_add(self.cost(action)) > self.units).then_some((until, used))
+    }
+
+    /// How it stands: the units used, and when the next window begins.
+    pub(super) fn now(&self, used: Option<QuotaUsed>, now: Millis) -> (u64, Millis) {
+        let used = used.unwrap_or_default();
+        let (window, next) = window_with(self.per, &self.timezone, used.window, now);
+        (if used.window >= window { used.units } else { 0 }, next)
     }
 
     pub(super) fn take(&self, used: &mut QuotaUsed, action: &str, now: Millis) {
-        let (window, _) = self.window(now);
+        // Set back to the window before, it would forget at its next turn what it has counted.
+        let (window, _) = window_with(self.per, &self.timezone, used.window, now);
         if used.window < window {
             *used = QuotaUsed { window, units: 0 };
         } else {
@@ -184,5 +218,41 @@ mod tests {
         assert_eq!(quota.full_until(&used, "upload", tomorrow), None);
         let back = at("2026-11-20T10:00:00Z");
         assert!(quota.full_until(&used, "upload", back).is_some(), "the clock went back");
+    }
+
+    /// One node has begun a day, and another one is still in the last half second of the day before.
+    #[test]
+    fn a_clock_that_is_behind_forgets_nothing_of_the_window_that_others_are_in() {
+        let quota = Quota { cost: [("free".to_owned(), 0)].into(), ..quota(Per::Day, "") };
+        let (midnight, behind) = (at("2026-11-21T00:00:00Z"), at("2026-11-20T23:59:59.5Z"));
+        let mut used = QuotaUsed { window: at("2026-11-20T00:00:00Z"), units: quota.units };
+        quota.take(&mut used, "x", midnight);
+        assert_eq!(used, QuotaUsed { window: midnight, units: 1 });
+        // Of its own day nothing is left: it waits for the one that has begun.
+        assert_eq!(quota.full_until(&used, "x", behind), Some((midnight, quota.units)));
+        assert_eq!(quota.full_until(&used, "free", behind), None);
+        assert_eq!(quota.now(Some(used), behind), (1, at("2026-11-22T00:00:00Z")));
+        for (action, now) in [("free", behind), ("x", behind), ("x", midnight)] {
+            quota.take(&mut used, action, now);
+        }
+        assert_eq!(used, QuotaUsed { window: midnight, units: 3 });
+        assert_eq!(quota.full_until(&used, "x", midnight), None);
+        // What was taken in the day before is no part of this one.
+        quota.give_back(&mut used, "x", behind);
+        assert_eq!(used.units, 3);
+    }
+
+    #[test]
+    fn a_clock_that_went_far_back_waits_for_its_own_window() {
+        let quota = quota(Per::Day, "");
+        let mut used = QuotaUsed::default();
+        let (wrong, now) = (at("2030-01-01T00:00:00Z"), at("2026-11-21T14:00:00Z"));
+        (0..9_999).for_each(|_| quota.take(&mut used, "x", wrong));
+        assert_eq!(quota.full_until(&used, "x", now), None);
+        quota.take(&mut used, "x", now);
+        let (today, tomorrow) = quota.window(now);
+        assert_eq!(used, QuotaUsed { window: today, units: quota.units });
+        assert_eq!(quota.full_until(&used, "x", now), Some((tomorrow, quota.units)));
+        assert_eq!(quota.full_until(&used, "x", tomorrow), None);
     }
 }

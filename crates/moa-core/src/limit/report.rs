@@ -40,8 +40,7 @@ impl LimitState {
             lines.push(Line { limit, used, of, unit: None, state, until });
         }
         if let Some(quota) = &limits.quota {
-            let (window, next) = quota.window(now);
-            let used = self.quota.filter(|used| used.window >= window).map_or(0, |q| q.units);
+            let (used, next) = quota.now(self.quota, now);
             let full = used >= quota.units;
             let (state, until) = if full { ("full", Some(next)) } else { ("free", None) };
             let limit = format!("{}/{}", quota.units, quota.per);

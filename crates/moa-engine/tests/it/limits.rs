@@ -339,3 +339,34 @@ fn a_lease_that_waited_for_rows_is_judged_by_them() {
     hand.settle();
     assert_eq!(hand.started, [1, 2, 3].map(build::run));
 }
+
+/// Another node, whose clock is half a second ahead, has begun the next hour. A node that is still in the last
+/// one waits for it, and then nothing that was used of it is forgotten.
+#[test]
+fn a_clock_that_is_behind_waits_for_the_window_of_others() {
+    let spec = limited(json!({"quota": {"units": 3, "per": "hour"}}));
+    let mut hand = Hand::shared(&[ONE]);
+    hand.agents = agents([spec.clone()]);
+    hand.restart();
+    let hour = START.after(Span::minutes(60));
+    hand.now = Millis(hour.0 - 500);
+    hand.node.registered(hand.now, hour.after(Span::minutes(60)));
+    let mut used = LimitState::default();
+    (0..2).for_each(|_| used.take(&spec.limits, "x", hour));
+    hand.commit(Batch { limits: vec![writes("a", 0, used)], ..build::batch(Vec::new()) });
+    hand.wake();
+    hand.settle();
+    for n in 1..=2 {
+        hand.node.start(hand.now, n, build::run(n), request("well", json!({})));
+    }
+    hand.settle();
+    assert_eq!(hand.started, [], "nothing is known any more of what was used before");
+    hand.wake();
+    hand.settle();
+    assert_eq!((hand.now, hand.started.as_slice()), (hour, [build::run(1)].as_slice()));
+    hand.now = hour.after(Span::minutes(60));
+    hand.node.wake(hand.now);
+    hand.node.registered(hand.now, hand.now.after(Span::minutes(60)));
+    hand.settle();
+    assert_eq!(hand.started, [1, 2].map(build::run));
+}
