@@ -102,7 +102,8 @@ fn in_order(run: &Run) -> Vec<&StepRow> {
     ordered
 }
 
-fn is_listed(run: &Run, row: &StepRow) -> bool {
+/// Whether a step counts: those that only hold others together don't, unless they failed by themselves.
+pub(crate) fn is_listed(run: &Run, row: &StepRow) -> bool {
     let own_error = row.error.as_ref().is_some_and(|e| e.kind != ErrorKind::Children);
     let failed_itself = row.status == StepStatus::Failed && own_error;
     !is_container(run.graph.plan().step(row.plan)) || failed_itself

@@ -13,6 +13,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::attempts::Attempt;
 use crate::paint::Style;
+use crate::result::is_listed;
 use crate::text;
 use crate::tree;
 use crate::{doer, run_style};
@@ -43,12 +44,50 @@ pub fn headline(run: &Run, now: Millis, color: bool) -> String {
     )
 }
 
-/// How many steps have ended, of how many: `5/6 steps`. Containers don't count.
+/// How many steps were done, of how many, and what became of others that have ended:
+/// `3 of 4 steps, 1 skipped`. Those that the documented result counts.
 pub fn progress(run: &Run) -> String {
-    let plan = run.graph.plan();
-    let steps = || run.steps().filter(|row| !super::is_container(plan.step(row.plan)));
-    let ended = steps().filter(|row| row.status.is_terminal()).count();
-    format!("{ended}/{} steps", steps().count())
+    let counted = run.steps().filter(|row| is_listed(run, row));
+    Progress::of(counted.map(|row| row.status)).words()
+}
+
+/// The steps of a run, counted by what became of them.
+#[derive(Default)]
+struct Progress {
+    all: usize,
+    /// They succeeded or failed.
+    done: usize,
+    skipped: usize,
+    cancelled: usize,
+}
+
+impl Progress {
+    fn of(statuses: impl Iterator<Item = StepStatus>) -> Self {
+        let mut counted = Self::default();
+        for status in statuses {
+            counted.all += 1;
+            match status {
+                StepStatus::Succeeded | StepStatus::Failed => counted.done += 1,
+                StepStatus::Skipped => counted.skipped += 1,
+                StepStatus::Cancelled => counted.cancelled += 1,
+                StepStatus::Pending
+                | StepStatus::Ready
+                | StepStatus::Running
+                | StepStatus::Waiting => {}
+            }
+        }
+        counted
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!("{} of {}", self.done, text::plural(self.all, "step"));
+        for (count, what) in [(self.skipped, "skipped"), (self.cancelled, "cancelled")] {
+            if count > 0 {
+                words.push_str(&format!(", {count} {what}"));
+            }
+        }
+        words
+    }
 }
 
 /// The document of a run. Steps carry their attempts when they are given.
@@ -161,4 +200,20 @@ pub fn list_item(run: &RunSummary) -> Json {
         "duration_ms": span,
         "error": run.error,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_done_is_not_counted_as_done() {
+        use StepStatus::*;
+        let words = |statuses: &[StepStatus]| Progress::of(statuses.iter().copied()).words();
+        assert_eq!(words(&[Succeeded, Succeeded, Failed, Skipped]), "3 of 4 steps, 1 skipped");
+        assert_eq!(words(&[Succeeded, Waiting, Running, Ready, Pending]), "1 of 5 steps");
+        let stopped = [Failed, Skipped, Skipped, Cancelled];
+        assert_eq!(words(&stopped), "1 of 4 steps, 2 skipped, 1 cancelled");
+        assert_eq!(words(&[Succeeded]), "1 of 1 step");
+    }
 }

@@ -146,6 +146,26 @@ fn what_agents_and_people_write_stays_text_on_every_page() {
 }
 
 #[test]
+fn a_run_says_how_many_of_its_steps_were_done() {
+    let fails = "steps:\n\
+        \x20 - {id: first, run: 'true'}\n\
+        \x20 - {id: beside, run: 'true'}\n\
+        \x20 - {id: bad, run: exit 2, retry: never, depends_on: [first, beside]}\n\
+        \x20 - {id: after, run: 'true', depends_on: [bad]}\n";
+    let project = Project::with("fails", fails);
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let run = started(&api, "fails");
+    let counted = json!(
+        {"totalSteps": 4, "successfulSteps": 2, "failedSteps": 1, "skippedSteps": 1}
+    );
+    assert_eq!(api.ended(&run)["metrics"], counted);
+    let page = Browser::new(&project, &node, "viewer").page(&format!("/runs/{run}"));
+    let said = page.split("<dt>Progress</dt><dd>").nth(1).and_then(|rest| rest.split('<').next());
+    assert_eq!(said, Some("3 of 4 steps, 1 skipped"));
+}
+
+#[test]
 fn a_page_has_its_json_and_tells_when_it_has_changed() {
     let (project, node) = shop();
     let api = Api::with_role(&project, &node, "approver");
