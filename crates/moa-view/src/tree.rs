@@ -308,14 +308,25 @@ fn waiting(row: &StepRow, error: &str, now: Millis) -> String {
     match row.wait {
         Some(WaitReason::Backoff) => format!("attempt {next}{until}; last error: {error}"),
         Some(WaitReason::RateLimited) => format!("rate limited, attempt {next}{until}"),
-        Some(WaitReason::Approval) => "waits for a decision".into(),
-        Some(WaitReason::Signal) => "waits for a signal".into(),
-        Some(WaitReason::Event) => "waits for an event".into(),
         Some(WaitReason::Timer) => format!("sleeps, goes on{until}"),
-        Some(WaitReason::Child) => "waits for its run".into(),
         Some(WaitReason::Children) => String::new(),
-        Some(WaitReason::UnknownOutcome) => "outcome unknown, waits for a person".into(),
+        Some(reason) => wait_words(reason).into(),
         None => "waits".into(),
+    }
+}
+
+/// What a step waits for, in words that hold at any time.
+pub fn wait_words(reason: WaitReason) -> &'static str {
+    match reason {
+        WaitReason::Backoff => "waits for its next attempt",
+        WaitReason::RateLimited => "rate limited",
+        WaitReason::Approval => "waits for a decision",
+        WaitReason::Signal => "waits for a signal",
+        WaitReason::Event => "waits for an event",
+        WaitReason::Timer => "sleeps",
+        WaitReason::Child => "waits for its run",
+        WaitReason::Children => "waits for what is inside it",
+        WaitReason::UnknownOutcome => "outcome unknown, waits for a person",
     }
 }
 

@@ -24,6 +24,7 @@ use crate::attempts::{rfc3339, rfc3339_option};
 use crate::exit::Result;
 use crate::reader::Reader;
 use crate::summary::input;
+use crate::tree::{skip_words, wait_words};
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::run::RunStatus;
 use moa_core::workflow::Priority;
@@ -106,6 +107,9 @@ pub struct StepSide {
     pub status: StepStatus,
     /// What it waits for, or why it was skipped.
     pub reason: Option<&'static str>,
+    /// The same in words, for people.
+    #[serde(skip)]
+    pub why: Option<&'static str>,
     /// Attempts that were started.
     pub attempts: u32,
     /// When its first attempt started.
@@ -221,13 +225,15 @@ impl RunSide {
 
 impl StepSide {
     fn new(row: &StepRow) -> Self {
+        let reason = match row.status {
+            StepStatus::Waiting => row.wait.map(|wait| (wait.as_str(), wait_words(wait))),
+            StepStatus::Skipped => row.skip.map(|skip| (skip.as_str(), skip_words(skip))),
+            _ => None,
+        };
         Self {
             status: row.status,
-            reason: match row.status {
-                StepStatus::Waiting => row.wait.map(|wait| wait.as_str()),
-                StepStatus::Skipped => row.skip.map(|skip| skip.as_str()),
-                _ => None,
-            },
+            reason: reason.map(|(name, _)| name),
+            why: reason.map(|(_, words)| words),
             attempts: row.attempt,
             started_at: row.started_at.or(row.ready_at),
             finished_at: row.finished_at,

@@ -90,6 +90,30 @@ fn what_differs_between_two_runs_is_told_to_people_and_programs() {
 }
 
 #[test]
+fn why_a_step_was_skipped_is_told_in_the_words_of_the_other_pages() {
+    let fails = "params:\n  fail: {type: boolean}\n\
+        steps:\n\
+        \x20 - {id: bad, run: \"! ${{ params.fail }}\", retry: never}\n\
+        \x20 - {id: after, run: 'true', depends_on: [bad]}\n";
+    let project = Project::with("fails", fails);
+    let node = project.up();
+    project.call(&["run", "fails", "-p", "fail=true", "-q"]).expect(1);
+    project.call(&["run", "fails", "-p", "fail=false", "-q"]).expect(0);
+    let words = "a step that it needs failed";
+    let viewer = Browser::new(&project, &node, "viewer");
+    let page = viewer.page("/runs/last/compare");
+    assert!(page.contains(&format!("<p>Skipped there: {words}.</p>")), "{page}");
+    assert!(!page.contains("upstream_failed") && !page.contains("no reason"), "{page}");
+    let found = project.call(&["runs", "compare", "last", "--json"]).expect(1).json();
+    let step = found["steps"].as_array().and_then(|all| all.iter().find(|s| s["step"] == "after"));
+    let left = &step.expect("the step")["left"];
+    assert_eq!(left["reason"], "upstream_failed", "programs keep its name");
+    assert_eq!(left["why"], Json::Null, "and get no other");
+    let said = project.call(&["runs", "compare", "last"]).expect(1).out;
+    assert!(said.contains(&format!("skipped ({words})")), "{said}");
+}
+
+#[test]
 fn another_priority_is_a_difference_that_is_shown() {
     let project = Project::with("say", "steps: [{id: one, run: 'echo one'}]\n");
     let node = project.up();

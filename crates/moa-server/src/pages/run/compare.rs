@@ -134,8 +134,7 @@ fn head(shown: &Shown, found: &Comparison) -> Markup {
 }
 
 fn title(part: &Part) -> String {
-    let mut name = part.name.to_owned();
-    name[..1].make_ascii_uppercase();
+    let name = capital(part.name);
     match (part.left, part.right) {
         (false, _) => format!("{name}: only here"),
         (_, false) => format!("{name}: only there"),
@@ -187,13 +186,21 @@ fn step_card(shown: &Shown, with: RunId, pair: &StepPair, is_open: bool) -> Mark
                         (text::plural(right.attempts as usize, "attempt")) " here." }
                 }
                 @if left.reason != right.reason {
-                    p { (left.reason.unwrap_or("no reason")) " there, "
-                        (right.reason.unwrap_or("no reason")) " here." }
+                    @for (side, place) in [(left, "there"), (right, "here")] {
+                        @if let Some(why) = side.why { p { (capital(side.status.as_str())) " " (place) ": " (why) "." } }
+                    }
                 }
             }
             @for part in &pair.parts { h3 { (title(part)) } (diff(part)) }
         }
     }
+}
+
+/// A word at the start of a sentence.
+fn capital(word: &str) -> String {
+    let mut word = word.to_owned();
+    word[..1].make_ascii_uppercase();
+    word
 }
 
 fn side(side: Option<&StepSide>, now: Millis) -> Markup {

@@ -118,7 +118,7 @@ fn step(ui: &Ui, pair: &StepPair) {
 
 fn words(side: Option<&StepSide>) -> String {
     let Some(side) = side else { return "not there".into() };
-    let reason = side.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let reason = side.why.map(|why| format!(" ({why})")).unwrap_or_default();
     let took = took(side.duration_ms).map(|took| format!(" {took}")).unwrap_or_default();
     let attempts = match side.attempts {
         0 | 1 => String::new(),
