@@ -210,21 +210,21 @@ fn choice(key: &str, label: &str, names: &[Name], chosen: &str) -> Markup {
 
 fn search(filter: &Filter, (workflows, agents): (&[Name], &[Name])) -> Markup {
     html! {
-        form class="filter" role="search" action="/events" {
+        form class="filter many" role="search" action="/events" {
             label class="unseen" for="q" { "Words" }
             input id="q" type="search" name="q" value=(filter.q) autocomplete="off"
-                placeholder="Words of its data  ( / )" maxlength=(TEXT_CHARS_MAX);
+                placeholder="Words  ( / )" maxlength=(TEXT_CHARS_MAX);
             label class="unseen" for="types" { "Types" }
-            input id="types" name="types" value=(filter.types) autocomplete="off" size="18"
-                placeholder="step.failed, run.*";
+            input id="types" name="types" value=(filter.types) autocomplete="off"
+                placeholder="Types: run.*";
             label class="unseen" for="run" { "Run" }
-            input id="run" name="run" value=(filter.run) autocomplete="off" size="12"
+            input id="run" name="run" value=(filter.run) autocomplete="off"
                 placeholder="Run id";
             label class="unseen" for="source" { "Source" }
-            input id="source" name="source" value=(filter.source) autocomplete="off" size="12"
+            input id="source" name="source" value=(filter.source) autocomplete="off"
                 placeholder="Source";
             label class="unseen" for="key" { "Key or id" }
-            input id="key" name="key" value=(filter.key) autocomplete="off" size="10"
+            input id="key" name="key" value=(filter.key) autocomplete="off"
                 placeholder="Key or id";
             (choice("workflow", "Workflow", workflows, &filter.workflow))
             (choice("agent", "Agent", agents, &filter.agent))

@@ -113,6 +113,30 @@ fn every_page_fits_every_screen_in_light_and_dark() {
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
+/// In how many rows the fields of the filter stand.
+const ROWS: &str = "const fields = document.querySelectorAll('form.filter > :not(.unseen)');
+    const middle = (field) => { const { top, bottom } = field.getBoundingClientRect(); return top + bottom; };
+    return [fields.length, new Set([...fields].map((field) => Math.round(middle(field) / 8))).size];";
+
+#[test]
+fn the_filter_of_events_stands_in_one_row_of_a_desktop() {
+    if !is_there("browser_filter") {
+        return;
+    }
+    let steps = "steps: [{id: one, run: 'true'}]\n";
+    let project = Project::with("reports-of-all-departments-at-night", steps);
+    let node = project.up();
+    let browser = Browser::start(&node);
+    browser.sign_in(&project, "admin");
+    // With and without room for a scroll bar.
+    for width in [WIDTHS[0].0, WIDTHS[0].0 - 16] {
+        browser.look_like(width, false);
+        browser.go("/events");
+        browser.until("return document.querySelector('form.filter .button')");
+        assert_eq!(browser.script(ROWS), json!([8, 1]), "fields and rows at {width} px");
+    }
+}
+
 /// The file of axe-core, where `cargo xtask test` puts it.
 fn axe() -> Option<String> {
     let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
