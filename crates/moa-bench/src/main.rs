@@ -22,8 +22,10 @@ mod throughput;
 mod waiting;
 mod world;
 
-use anyhow::Result;
-use options::Options;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use options::{Asked, Options};
 use report::{Figure, Report};
 
 /// The allocator of the product: see `memory.rs` of the crate `moa`.
@@ -52,13 +54,25 @@ const BENCHES: &[Bench] = &[
     ("B16", "pages over a store with 1,000,000 finished steps", served::pages),
 ];
 
-fn main() -> Result<()> {
-    let options = Options::parse(std::env::args().skip(1))?;
+fn main() -> Result<ExitCode> {
+    match Options::read(std::env::args().skip(1)) {
+        Ok(Asked::Help) => print!("{}", options::help()),
+        Ok(Asked::Measure(options)) => measure(&options)?,
+        Err(wrong) => {
+            eprintln!("moa-bench: {wrong}");
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn measure(options: &Options) -> Result<()> {
+    std::fs::create_dir_all(&options.dir).context("the bench folder")?;
     let mut report = Report::default();
     for (id, what, bench) in BENCHES.iter().filter(|(id, ..)| options.wants(id)) {
         eprintln!("{id}: {what} …");
         let before = machine::fdatasyncs_per_second(&options.dir)?;
-        let mut figure = bench(&options)?;
+        let mut figure = bench(options)?;
         let after = machine::fdatasyncs_per_second(&options.dir)?;
         figure.note("fdatasync_per_s_before", before);
         figure.note("fdatasync_per_s_after", after);
