@@ -77,8 +77,8 @@ pub struct Options {
     pub jwt: Vec<auth::jwt::Issuer>,
     /// Sign-in with a provider.
     pub oidc: Option<auth::oidc::Oidc>,
-    /// Where WebSockets are served, so that thousands that wake at once delay no request.
-    pub sockets: tokio::runtime::Handle,
+    /// Where who listens is told, so that thousands who have something to hear at once delay no request.
+    pub listeners: tokio::runtime::Handle,
 }
 
 /// What handlers work with.
@@ -100,7 +100,7 @@ struct Inner {
     streams: Arc<Semaphore>,
     comparisons: turns::Turns,
     hub: stream::Hub,
-    sockets: tokio::runtime::Handle,
+    listeners: tokio::runtime::Handle,
     requests: Requests,
     standings: api::webhooks::Standings,
 }
@@ -128,7 +128,7 @@ impl App {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             comparisons: turns::Turns::default(),
             hub: stream::Hub::default(),
-            sockets: options.sockets,
+            listeners: options.listeners,
             requests: Requests::default(),
             standings: api::webhooks::Standings::default(),
         }))
@@ -201,9 +201,9 @@ impl App {
         })
     }
 
-    /// Where WebSockets are served.
-    pub fn sockets(&self) -> &tokio::runtime::Handle {
-        &self.0.sockets
+    /// Where who listens is told.
+    pub fn listeners(&self) -> &tokio::runtime::Handle {
+        &self.0.listeners
     }
 
     /// Comparisons of runs, which are made one at a time.

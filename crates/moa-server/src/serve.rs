@@ -4,10 +4,10 @@
 //! So connections are served by hyper here: how many there are, how long a header may take, how large
 //! it may be, and how long what is left gets at the end, all have a limit. So has a handshake, where
 //! there is TLS ([`crate::tls`]). Of those who say nothing, an address has its share
-//! ([`crate::newcomers`]).
+//! ([`crate::newcomers`]). A connection whose answer lasts goes on among those of listeners.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -71,15 +72,30 @@ impl Peer {
     }
 }
 
+/// Marks an answer that tells of events for as long as somebody listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Listening;
+
+/// What all connections are served with.
+#[derive(Clone)]
+pub struct Serving {
+    /// Who answers.
+    pub router: Router,
+    /// How it speaks TLS, if it does.
+    pub tls: Option<Tls>,
+    /// How long clients are waited for.
+    pub waits: Waits,
+    /// Where connections go on whose answer is [`Listening`]: a thousand of them that all have something
+    /// to write delay no request there.
+    pub listeners: Handle,
+    /// Whether it is to end.
+    pub stop: watch::Receiver<bool>,
+}
+
 /// Serves until `stop` says true; then requests under way get a short time to end. `connections_max` are
 /// taken at once.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Option<Tls>,
-    (waits, connections_max): (Waits, usize),
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn serve(listener: TcpListener, connections_max: usize, serving: Serving) {
+    let mut stop = serving.stop.clone();
     let places = Arc::new(Semaphore::new(connections_max));
     let newcomers = Arc::new(Newcomers::default());
     let mut connections = JoinSet::new();
@@ -95,7 +111,7 @@ pub async fn serve(
             tracing::debug!(%peer, "an older connection on which nothing was said made room");
         }
         let from = (peer, arrival.clone());
-        let connection = connection(stream, from, tls.clone(), waits, router.clone(), stop.clone());
+        let connection = connection(stream, from, serving.clone());
         let handle = connections.spawn(async move {
             let _place = place;
             connection.await;
@@ -134,15 +150,8 @@ async fn accept(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    from: (SocketAddr, Arc<Arrival>),
-    tls: Option<Tls>,
-    waits: Waits,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-) {
-    let peer = from.0;
+async fn connection(stream: TcpStream, from: (SocketAddr, Arc<Arrival>), mut serving: Serving) {
+    let (peer, waits) = (from.0, serving.waits);
     // Answers are small and wanted at once; where it can't be set they come a bit later.
     let _ = stream.set_nodelay(true);
     // Who reads no more of an answer, or of a stream, is cut off; where that can't be set, at the
@@ -151,13 +160,13 @@ async fn connection(
     let reader = u32::try_from(waits.reader.as_millis()).unwrap_or(u32::MAX);
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, reader);
-    let Some(tls) = tls else { return answer(stream, from, waits, router, stop).await };
+    let Some(tls) = serving.tls.take() else { return answer(stream, from, serving).await };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(waits.header, tls.accept(stream)) => shaken,
-        () = stopped(&mut stop) => return,
+        () = stopped(&mut serving.stop) => return,
     };
     match shaken {
-        Ok(Ok(Some(stream))) => answer(stream, from, waits, router, stop).await,
+        Ok(Ok(Some(stream))) => answer(stream, from, serving).await,
         Ok(Ok(None)) => tracing::debug!(%peer, "somebody spoke without TLS"),
         Ok(Err(error)) => tracing::debug!(%error, %peer, "a handshake failed"),
         Err(_) => tracing::debug!(%peer, "a handshake took too long"),
@@ -167,15 +176,23 @@ async fn connection(
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     (peer, arrival): (SocketAddr, Arc<Arrival>),
-    waits: Waits,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
+    Serving { router, waits, listeners, mut stop, .. }: Serving,
 ) {
+    let listens = Arc::new(Notify::new());
+    let listening = listens.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(Peer(peer));
         request.extensions_mut().insert(arrival.clone());
-        router.clone().oneshot(request)
+        let (answer, listening) = (router.clone().oneshot(request), listening.clone());
+        async move {
+            let answer = answer.await;
+            if answer.as_ref().is_ok_and(|answer| answer.extensions().get::<Listening>().is_some())
+            {
+                listening.notify_one();
+            }
+            answer
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
@@ -184,15 +201,114 @@ async fn answer(
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut connection = pin!(connection);
+    // It may go on elsewhere, and is large.
+    let mut connection = Box::pin(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = listens.notified() => {
+            // It ends with this one.
+            let mut rest = JoinSet::new();
+            rest.spawn_on(async move {
+                tokio::select! {
+                    ended = in_between(connection.as_mut()) => ended,
+                    () = stopped(&mut stop) => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
+            }, &listeners);
+            // It is cut off, or moa has a fault: both are said elsewhere.
+            rest.join_next().await.and_then(std::result::Result::ok).unwrap_or(Ok(()))
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection ended");
+    }
+}
+
+/// Works on something, and offers the processor after each time: a thousand listeners are told in one go,
+/// for some 20 ms, and who waits for this processor meanwhile, the engine for one, waits for one of
+/// them and not for as long as a thread may run.
+async fn in_between<F: Future>(mut work: Pin<&mut F>) -> F::Output {
+    std::future::poll_fn(|cx| {
+        let done = work.as_mut().poll(cx);
+        std::thread::yield_now();
+        done
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::Extension;
+    use axum::body::Body;
+    use axum::routing::get;
+    use futures_util::{StreamExt, stream};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    fn threads(name: &str) -> Runtime {
+        let mut threads = Builder::new_multi_thread();
+        threads.worker_threads(1).thread_name(name).enable_all().build().expect("a runtime")
+    }
+
+    /// Tells on which thread it is told, a few times, and doesn't end then.
+    async fn told() -> Body {
+        let names = stream::iter(0..9).then(async |_| {
+            tokio::task::yield_now().await;
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            Ok::<_, Infallible>(format!("<{name}>"))
+        });
+        Body::from_stream(names.chain(stream::pending()))
+    }
+
+    /// What comes until a text is there, or the end.
+    async fn until(stream: &mut TcpStream, text: &str) -> bool {
+        let (mut all, mut bytes) = (String::new(), [0; 1024]);
+        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+            all.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            if all.contains(text) {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn who_listens_is_told_on_threads_of_their_own_and_ends_with_the_server() {
+        let (requests, listeners) = (threads("requests"), threads("listeners"));
+        let router = Router::new()
+            .route("/answer", get(told))
+            .route("/listen", get(async || (Extension(Listening), told().await)));
+        requests.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let (ending, stop) = watch::channel(false);
+            let (waits, handle) = (Waits::default(), listeners.handle().clone());
+            let serving = Serving { router, tls: None, waits, listeners: handle, stop };
+            let server = tokio::spawn(serve(listener, 10, serving));
+            let mut asked = Vec::new();
+            for path in ["/answer", "/listen"] {
+                let mut stream = TcpStream::connect(address).await.expect("it listens");
+                let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+                stream.write_all(request.as_bytes()).await.expect("it reads");
+                asked.push(stream);
+            }
+            assert!(until(&mut asked[0], "<requests>").await);
+            assert!(until(&mut asked[1], "<listeners>").await);
+            ending.send_replace(true);
+            for stream in &mut asked {
+                assert!(!until(stream, "<nobody>").await, "it ends");
+            }
+            server.await.expect("it ends");
+        });
     }
 }

@@ -2,6 +2,7 @@
 
 mod browser;
 mod client;
+mod listeners;
 mod load;
 mod node;
 mod pages;

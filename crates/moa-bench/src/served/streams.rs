@@ -1,35 +1,27 @@
 //! B14: a thousand listeners that are told of a thousand events a second.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use futures_util::StreamExt;
+use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use super::client::Client;
+use super::listeners::{Kind, Listeners};
 use super::load::start;
 use super::node::Served;
 use super::runtime;
+use crate::machine;
 use crate::options::Options;
-use crate::report::{Figure, percentile};
+use crate::report::{Figure, middle, percentile};
 
 /// Events a second.
 const EVENTS: f64 = 1000.0;
-/// The lowest priority that Linux has for a thread that still runs.
-const LISTENERS_NICE: i32 = 19;
-
 /// How often it is measured without listeners and with them, in turns: disks have better and worse
 /// moments.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 6;
+/// Seconds of each.
+const SPAN_SECS: usize = 5;
 
 /// What is let pass before and after listeners.
 const CALM: Duration = Duration::from_secs(1);
@@ -39,8 +31,11 @@ const CALM: Duration = Duration::from_secs(1);
 struct Phase {
     /// Milliseconds from asking for a run until it is durable.
     starts: Vec<f64>,
-    /// Seconds of processor time of the node.
+    /// The 99th percentile of these of each round.
+    tails: Vec<f64>,
+    /// Seconds of processor time of the node, and of who starts runs and who listens.
     cpu: f64,
+    mine: f64,
     /// Events.
     events: f64,
     /// Seconds that it took.
@@ -50,7 +45,9 @@ struct Phase {
 impl Phase {
     fn add(&mut self, other: Self) {
         self.starts.extend(other.starts);
+        self.tails.extend(other.tails);
         self.cpu += other.cpu;
+        self.mine += other.mine;
         self.events += other.events;
         self.took += other.took;
     }
@@ -61,7 +58,14 @@ impl Phase {
         for (percent, of) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
             figure.note(&format!("start_{percent}_ms_{name}"), percentile(&self.starts, of));
         }
+        self.tails.sort_by(f64::total_cmp);
+        figure.note(&format!("start_p99_ms_{name}_middle_round"), middle(&self.tails));
         figure.note(&format!("node_cpu_percent_{name}"), self.cpu / self.took * 100.0);
+    }
+
+    /// Of how many processors this bench itself took all.
+    fn busy(&self) -> f64 {
+        self.mine / self.took
     }
 }
 
@@ -71,14 +75,9 @@ pub fn fan_out(options: &Options) -> Result<Figure> {
     let node = Served::start(options, "b14")?;
     let operator = node.tokens("operator", 1)?.remove(0);
     let count = options.size(1000, 100);
-    let span = Duration::from_secs(options.size(10, 2));
-    let listeners = Listeners {
-        tokens: node.tokens("viewer", 10)?,
-        address: node.address.clone(),
-        elsewhere: elsewhere(halves.as_ref())?,
-        received: Arc::default(),
-    };
-    let [mut without, mut with, mut sent] = [(); 3].map(|()| Phase::default());
+    let span = Duration::from_secs(options.size(SPAN_SECS, 1) as u64);
+    let listeners = Listeners::new(&node, halves.as_ref().map(|halves| halves.second))?;
+    let [mut without, mut with, mut sent, mut busy] = [(); 4].map(|()| Phase::default());
     let mut memory = 0.0_f64;
     runtime()?.block_on(async {
         phase(&node, &operator, CALM).await?;
@@ -92,17 +91,22 @@ pub fn fan_out(options: &Options) -> Result<Figure> {
                 open.into_iter().for_each(|listener| listener.abort());
                 phase(&node, &operator, CALM).await?;
             }
+            let as_busy = listeners.only_busy(with.busy() - without.busy());
+            busy.add(phase(&node, &operator, span).await?);
+            as_busy.into_iter().for_each(|one| one.abort());
         }
         anyhow::Ok(())
     })?;
     let told = listeners.end();
     node.stop()?;
-    let mut figure =
-        Figure::new(told[0] / with.took, "messages/s", "1,000 × events/s; starts as without");
+    let aim = "1,000 × events/s; starts as while as many processors are busy elsewhere";
+    let mut figure = Figure::new(told[0] / with.took, "messages/s", aim);
     figure.note("sockets", count as f64);
     figure.note("events_per_s", with.events / with.took);
+    figure.note("listeners_cpu_percent", (with.busy() - without.busy()) * 100.0);
     with.note(&mut figure, "with");
     without.note(&mut figure, "without");
+    busy.note(&mut figure, "busy_elsewhere");
     figure.note("sse_messages_per_s", told[1] / sent.took);
     sent.note(&mut figure, "with_sse");
     figure.note("memory_kb_a_socket", memory / 1e3 / count as f64);
@@ -114,7 +118,8 @@ async fn phase(node: &Served, token: &str, span: Duration) -> Result<Phase> {
     let mut client = Client::connect(&node.address).await?;
     let per_run = events_of_a_run(&mut client, token).await?;
     let mut pace = tokio::time::interval(Duration::from_secs_f64(per_run / EVENTS));
-    let (begin, cpu) = (Instant::now(), node.cpu_time()?);
+    let mine = || machine::cpu_time(std::process::id());
+    let (begin, cpu, mine_before) = (Instant::now(), node.cpu_time()?, mine()?);
     let mut starts = Vec::new();
     while begin.elapsed() < span {
         pace.tick().await;
@@ -124,8 +129,11 @@ async fn phase(node: &Served, token: &str, span: Duration) -> Result<Phase> {
     }
     let took = begin.elapsed().as_secs_f64();
     let used = node.cpu_time()?.saturating_sub(cpu).as_secs_f64();
+    let mine = mine()?.saturating_sub(mine_before).as_secs_f64();
     let events = starts.len() as f64 * per_run;
-    Ok(Phase { starts, cpu: used, events, took })
+    starts.sort_by(f64::total_cmp);
+    let tails = vec![percentile(&starts, 0.99)];
+    Ok(Phase { starts, tails, cpu: used, mine, events, took })
 }
 
 /// How many events a small run has.
@@ -140,21 +148,6 @@ async fn events_of_a_run(client: &mut Client, token: &str) -> Result<f64> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// Where who listens runs: apart from who starts runs, with the lowest priority, and on processors
-/// of its own where there are enough.
-fn elsewhere(halves: Option<&Halves>) -> Result<Runtime> {
-    let second = halves.map(|halves| halves.second);
-    let mut threads = tokio::runtime::Builder::new_multi_thread();
-    // On Linux this is said of the thread that calls it.
-    threads.worker_threads(2).enable_all().on_thread_start(move || {
-        let _ = rustix::process::setpriority_process(None, LISTENERS_NICE);
-        if let Some(second) = &second {
-            let _ = sched_setaffinity(None, second);
-        }
-    });
-    Ok(threads.build()?)
 }
 
 /// Has the node and who starts runs on one half of the processors, and leaves the other one to who
@@ -189,93 +182,4 @@ impl Drop for Halves {
     fn drop(&mut self) {
         let _ = sched_setaffinity(None, &self.all);
     }
-}
-
-/// How somebody listens.
-#[derive(Clone, Copy)]
-enum Kind {
-    /// With a WebSocket.
-    Socket,
-    /// To server-sent events.
-    Sent,
-}
-
-/// Who listens to a node.
-struct Listeners {
-    tokens: Vec<String>,
-    address: String,
-    elsewhere: Runtime,
-    /// Messages that have come, of each [`Kind`].
-    received: Arc<[AtomicU64; 2]>,
-}
-
-impl Listeners {
-    /// So many, that listen when it answers.
-    async fn open(&self, kind: Kind, count: usize) -> Result<Vec<JoinHandle<()>>> {
-        let mut open = Vec::new();
-        for token in self.tokens.iter().cycle().take(count) {
-            let (address, token) = (self.address.clone(), token.clone());
-            let received = self.received.clone();
-            let listener = self.elsewhere.spawn(async move {
-                match kind {
-                    Kind::Socket => listen(address, token, received).await,
-                    Kind::Sent => hear(address, token, received).await,
-                }
-            });
-            open.push(listener.await??);
-        }
-        Ok(open)
-    }
-
-    /// Ends them; answers how many messages came to each [`Kind`].
-    fn end(self) -> [f64; 2] {
-        self.elsewhere.shutdown_background();
-        [0, 1].map(|kind: usize| self.received[kind].load(Ordering::Relaxed) as f64)
-    }
-}
-
-/// A WebSocket that counts what it is told.
-async fn listen(
-    address: String,
-    token: String,
-    received: Arc<[AtomicU64; 2]>,
-) -> Result<JoinHandle<()>> {
-    let mut request = format!("ws://{address}/api/v1/events/stream").into_client_request()?;
-    request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
-    let stream = TcpStream::connect(&address).await?;
-    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-    Ok(tokio::spawn(async move {
-        while let Some(Ok(message)) = socket.next().await {
-            if let Message::Text(_) = message {
-                received[Kind::Socket as usize].fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }))
-}
-
-/// Counts server-sent events: each ends with an empty line.
-async fn hear(
-    address: String,
-    token: String,
-    received: Arc<[AtomicU64; 2]>,
-) -> Result<JoinHandle<()>> {
-    let mut stream = TcpStream::connect(&address).await?;
-    let request = format!(
-        "GET /api/v1/events/stream HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut bytes = vec![0; 64 << 10];
-    let head = stream.read(&mut bytes).await?;
-    ensure!(bytes[..head].starts_with(b"HTTP/1.1 200"), "no stream");
-    Ok(tokio::spawn(async move {
-        let mut last = 0;
-        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
-            let mut ends = 0;
-            for &byte in &bytes[..count] {
-                ends += u64::from(byte == b'\n' && last == b'\n');
-                last = byte;
-            }
-            received[Kind::Sent as usize].fetch_add(ends, Ordering::Relaxed);
-        }
-    }))
 }

@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -26,7 +27,7 @@ use crate::App;
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::{Json, Query};
-use crate::serve::stopped;
+use crate::serve::{Listening, stopped};
 
 /// Time between two messages, at the least.
 const PACE: Duration = Duration::from_secs(1);
@@ -209,7 +210,8 @@ pub async fn stream(
             let text = serde_json::to_string(&changed).unwrap_or_default();
             Some((Ok::<_, Infallible>(Event::default().data(text)), (listener, true)))
         });
-    Ok(Sse::new(changes).keep_alive(KeepAlive::new().interval(BEAT)).into_response())
+    let events = Sse::new(changes).keep_alive(KeepAlive::new().interval(BEAT));
+    Ok((Extension(Listening), events).into_response())
 }
 
 #[cfg(test)]

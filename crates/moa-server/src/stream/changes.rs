@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -19,6 +20,7 @@ use crate::App;
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::Query;
+use crate::serve::Listening;
 
 /// Time between two messages, at the least.
 const PACE: Duration = Duration::from_secs(1);
@@ -31,7 +33,7 @@ pub async fn stream(
     headers: HeaderMap,
 ) -> Result<Response> {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let feed = Feed::open(&app, who, &filter, last).await?.in_turn();
+    let feed = Feed::open(&app, who, &filter, last).await?;
     let said = futures_util::stream::unfold((feed, false), |(mut feed, paced)| async move {
         if paced {
             // What comes meanwhile is in the next message.
@@ -44,5 +46,6 @@ pub async fn stream(
             (feed, true),
         ))
     });
-    Ok(Sse::new(said).keep_alive(KeepAlive::new().interval(BEAT)).into_response())
+    let events = Sse::new(said).keep_alive(KeepAlive::new().interval(BEAT));
+    Ok((Extension(Listening), events).into_response())
 }

@@ -47,8 +47,8 @@ pub struct Feed {
     wanted: Wanted,
     ring: Arc<Ring>,
     newest: watch::Receiver<Option<u64>>,
-    /// Its place among all who listen, if it is told a little after those before it.
-    place: Option<usize>,
+    /// Its place among all who listen: it is told a little after those before it.
+    place: usize,
     /// Commits that are looked at, and how many of them and of the next one's events have been.
     commits: Vec<Arc<Commit>>,
     looked: (usize, usize),
@@ -92,7 +92,7 @@ impl Feed {
             mark,
             wanted,
             newest: ring.watch(),
-            place: None,
+            place: ring.place(),
             ring,
             commits: Vec::new(),
             looked: (0, 0),
@@ -142,16 +142,9 @@ impl Feed {
         }
     }
 
-    /// The same events, told a little after others are: for who is told by what answers requests, of
-    /// which none waits for a thousand listeners then.
-    pub fn in_turn(mut self) -> Self {
-        self.place = Some(self.ring.place());
-        self
-    }
-
     /// Waits until its turn has come.
     async fn turn(&self) {
-        let lag = self.place.map_or(Duration::ZERO, |place| self.ring.lag(place));
+        let lag = self.ring.lag(self.place);
         if lag >= TICK {
             tokio::time::sleep(lag).await;
         }

@@ -122,9 +122,9 @@ pub async fn stream(
                 .max_message_size(MESSAGE_BYTES_MAX)
                 .read_buffer_size(READ_BYTES)
                 .write_buffer_size(WRITE_BYTES);
-            let sockets = app.sockets().clone();
+            let listeners = app.listeners().clone();
             upgrade.on_upgrade(async move |socket| {
-                sockets.spawn(tell(socket, feed));
+                listeners.spawn(tell(socket, feed));
             })
         }
         None => sent::events(feed),
@@ -176,8 +176,8 @@ async fn send(socket: &mut WebSocket, part: Part) -> std::result::Result<(), axu
         socket.feed(Message::Text(told.text)).await?;
     }
     socket.flush().await?;
-    // A thousand listeners are told in one go, for some 20 ms: who waits for this processor meanwhile,
-    // the engine for one, waits for one of them and not for as long as a thread may run.
+    // Who waits for this processor, the engine for one, waits for one listener and not for as long as a
+    // thread may run.
     std::thread::yield_now();
     Ok(())
 }

@@ -66,7 +66,7 @@ impl Hub {
         // Before the store is asked: what is committed meanwhile is announced.
         let commits = app.control().subscribe();
         let ring = Arc::new(Ring::new(app.reader().views.last_event().await?));
-        app.sockets().spawn(fill(app.clone(), Arc::downgrade(&ring), commits));
+        app.listeners().spawn(fill(app.clone(), Arc::downgrade(&ring), commits));
         *current = Arc::downgrade(&ring);
         Ok(ring)
     }

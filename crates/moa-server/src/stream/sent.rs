@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Write;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,7 @@ use tokio::time::{Instant, interval_at};
 
 use super::BEAT;
 use super::feed::{Feed, Told};
+use crate::serve::Listening;
 
 /// What is sent when nothing has happened for long: a comment, which no browser tells of.
 const ALIVE: &str = ":\n\n";
@@ -23,7 +25,7 @@ const FRAME_BYTES: usize = 64;
 /// `event`, the CloudEvent as `data`.
 pub fn events(feed: Feed) -> Response {
     let mut beats = interval_at(Instant::now() + BEAT, BEAT);
-    let parts = futures_util::stream::unfold(feed.in_turn(), |mut feed| async move {
+    let parts = futures_util::stream::unfold(feed, |mut feed| async move {
         let piece = written(&feed.next().await?);
         Some((piece, feed))
     });
@@ -39,7 +41,7 @@ pub fn events(feed: Feed) -> Response {
     });
     let pieces = pieces.map(Ok::<_, Infallible>);
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
-    (headers, Body::from_stream(pieces)).into_response()
+    (Extension(Listening), headers, Body::from_stream(pieces)).into_response()
 }
 
 /// Events as they are sent.

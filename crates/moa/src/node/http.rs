@@ -35,7 +35,7 @@ use moa_server::control::{
     AgentTest, AgentTried, AttemptLog, Control, Drawing, Edit, Expect, FileOf, FileWorkflow, Hook,
     LastTest, LogPart, Open, Removal, SavedView,
 };
-use moa_server::serve::{self, Waits};
+use moa_server::serve::{self, Serving, Waits};
 use moa_server::tls::Tls;
 use moa_server::{App, SignIn};
 use moa_spec::Subscription;
@@ -116,7 +116,7 @@ impl Http {
             waits,
             jwt: issuers.jwt,
             oidc: issuers.oidc,
-            sockets: threads.sockets().clone(),
+            listeners: threads.listeners().clone(),
         };
         let reports = PathBuf::from(&config.settings.health.folder);
         let channels = channels::lines(&config.settings.notify.channels);
@@ -126,11 +126,12 @@ impl Http {
         let (stop, stopped) = watch::channel(false);
         let app = App::new(options, Arc::new(served), stopped.clone());
         let sign_in = app.sign_in();
+        let (router, listeners) = (app.router(), threads.listeners().clone());
+        let serving = Serving { router, tls, waits, listeners, stop: stopped };
         let task = threads.requests().spawn(async move {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
-                    let limits = (waits, connections_max());
-                    let served = serve::serve(listener, tls, limits, app.router(), stopped);
+                    let served = serve::serve(listener, connections_max(), serving);
                     // What is being written down is not cut off by the end.
                     tokio::join!(served, app.write_refusals());
                     app.last_refusals().await;

@@ -4,19 +4,19 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Threads that requests are answered on.
 const REQUESTS: usize = 2;
-/// Threads that WebSockets are served on. One tells a million messages a second with half of its time; a
+/// Threads that tell who listens. One tells a million messages a second with half of its time; a
 /// second one finds less, and keeps two processors from the engine at once (B14 on two processors: p99
 /// of starts 7.8 ms with one, 10.2 with two).
-const SOCKETS: usize = 1;
+const LISTENERS: usize = 1;
 /// How much these let others go first: who listens takes what the engine, requests and agents leave.
 #[cfg(target_os = "linux")]
-const SOCKETS_NICE: i32 = 5;
+const LISTENERS_NICE: i32 = 5;
 
-/// Requests and WebSockets, apart: a thousand sockets that all have something to send delay no
+/// Requests and listeners, apart: a thousand of these that all have something to hear delay no
 /// request. Nothing waits for what still runs on them when they go.
 pub struct Threads {
     requests: Handle,
-    sockets: Handle,
+    listeners: Handle,
     /// Both, until they go.
     runtimes: Vec<Runtime>,
 }
@@ -29,14 +29,15 @@ impl Threads {
     pub fn new() -> std::io::Result<Self> {
         let mut requests = Builder::new_multi_thread();
         requests.worker_threads(REQUESTS).thread_name("moa-http");
-        let mut sockets = Builder::new_multi_thread();
-        sockets.worker_threads(SOCKETS).thread_name("moa-sockets");
-        sockets.on_thread_start(let_others_go_first);
-        let (requests, sockets) = (requests.enable_all().build()?, sockets.enable_all().build()?);
+        let mut listeners = Builder::new_multi_thread();
+        listeners.worker_threads(LISTENERS).thread_name("moa-listeners");
+        listeners.on_thread_start(let_others_go_first);
+        let (requests, listeners) =
+            (requests.enable_all().build()?, listeners.enable_all().build()?);
         Ok(Self {
             requests: requests.handle().clone(),
-            sockets: sockets.handle().clone(),
-            runtimes: vec![requests, sockets],
+            listeners: listeners.handle().clone(),
+            runtimes: vec![requests, listeners],
         })
     }
 
@@ -45,9 +46,9 @@ impl Threads {
         &self.requests
     }
 
-    /// For WebSockets.
-    pub fn sockets(&self) -> &Handle {
-        &self.sockets
+    /// For who listens.
+    pub fn listeners(&self) -> &Handle {
+        &self.listeners
     }
 }
 
@@ -64,8 +65,8 @@ impl Drop for Threads {
 fn let_others_go_first() {
     // On Linux this is said of the thread, elsewhere it would be of the whole process.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, SOCKETS_NICE) {
-        tracing::debug!(%error, "WebSockets are served with the priority of the engine");
+    if let Err(error) = rustix::process::setpriority_process(None, LISTENERS_NICE) {
+        tracing::debug!(%error, "who listens is told with the priority of the engine");
     }
 }
 
@@ -79,15 +80,15 @@ mod tests {
     }
 
     #[test]
-    fn only_the_threads_of_sockets_let_others_go_first() {
+    fn only_the_threads_of_listeners_let_others_go_first() {
         let threads = Threads::new().expect("threads");
         let before = niceness();
         let asker = Builder::new_current_thread().build().expect("a runtime");
         asker.block_on(async {
             let of = |handle: &Handle| handle.spawn(async { niceness() });
-            let (requests, sockets) = (of(threads.requests()), of(threads.sockets()));
+            let (requests, listeners) = (of(threads.requests()), of(threads.listeners()));
             assert_eq!(requests.await.expect("an answer"), before);
-            assert_eq!(sockets.await.expect("an answer"), (before + SOCKETS_NICE).min(19));
+            assert_eq!(listeners.await.expect("an answer"), (before + LISTENERS_NICE).min(19));
         });
         assert_eq!(niceness(), before);
     }
