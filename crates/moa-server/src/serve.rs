@@ -6,6 +6,7 @@
 //! there is TLS ([`crate::tls`]). Of those who say nothing, an address has its share
 //! ([`crate::newcomers`]). A connection whose answer lasts goes on among those of listeners.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::Extensions;
+use axum::http::header::CONNECTION;
+use axum::http::{Extensions, HeaderValue};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,19 +46,21 @@ pub struct Waits {
     pub body: Duration,
     /// A reader may read nothing so long while there is something to read.
     pub reader: Duration,
+    /// Requests under way get so long when the server ends.
+    pub end: Duration,
 }
 
 impl Default for Waits {
     fn default() -> Self {
         let (header, body) = (Duration::from_secs(15), Duration::from_secs(15));
-        Self { header, body, reader: Duration::from_secs(60) }
+        Self { header, body, reader: Duration::from_secs(60), end: LAST_WAIT }
     }
 }
 
 impl Waits {
-    /// All of them this long.
+    /// Clients are waited for this long.
     pub const fn all(wait: Duration) -> Self {
-        Self { header: wait, body: wait, reader: wait }
+        Self { header: wait, body: wait, reader: wait, end: LAST_WAIT }
     }
 }
 
@@ -120,7 +124,7 @@ pub async fn serve(listener: TcpListener, connections_max: usize, serving: Servi
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(LAST_WAIT, ended).await.is_err() {
+    if tokio::time::timeout(serving.waits.end, ended).await.is_err() {
         tracing::debug!("connections are closed under way");
     }
     connections.shutdown().await;
@@ -186,12 +190,13 @@ async fn answer(
         request.extensions_mut().insert(arrival.clone());
         let (answer, listening) = (router.clone().oneshot(request), listening.clone());
         async move {
-            let answer = answer.await;
-            if answer.as_ref().is_ok_and(|answer| answer.extensions().get::<Listening>().is_some())
-            {
+            let mut answer = answer.await?;
+            if answer.extensions().get::<Listening>().is_some() {
                 listening.notify_one();
+                // Nothing else is answered among listeners.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            answer
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -230,9 +235,9 @@ async fn answer(
     }
 }
 
-/// Works on something, and offers the processor after each time: a thousand listeners are told in one go,
-/// for some 20 ms, and who waits for this processor meanwhile, the engine for one, waits for one of
-/// them and not for as long as a thread may run.
+/// Works on something, and offers the processor after each time: many listeners may have something to hear
+/// at once, and who waits for this processor meanwhile, the engine for one, waits for one of them and
+/// not for as long as a thread may run.
 async fn in_between<F: Future>(mut work: Pin<&mut F>) -> F::Output {
     std::future::poll_fn(|cx| {
         let done = work.as_mut().poll(cx);
@@ -244,8 +249,6 @@ async fn in_between<F: Future>(mut work: Pin<&mut F>) -> F::Output {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use axum::Extension;
     use axum::body::Body;
     use axum::routing::get;
@@ -260,54 +263,72 @@ mod tests {
         threads.worker_threads(1).thread_name(name).enable_all().build().expect("a runtime")
     }
 
-    /// Tells on which thread it is told, a few times, and doesn't end then.
-    async fn told() -> Body {
+    /// Tells on which thread it is told, a few times, and nothing more until the end.
+    fn told(end: impl Future<Output = ()> + Send + 'static) -> Body {
         let names = stream::iter(0..9).then(async |_| {
             tokio::task::yield_now().await;
             let name = std::thread::current().name().unwrap_or_default().to_owned();
             Ok::<_, Infallible>(format!("<{name}>"))
         });
-        Body::from_stream(names.chain(stream::pending()))
+        Body::from_stream(names.chain(stream::pending()).take_until(Box::pin(end)))
     }
 
-    /// What comes until a text is there, or the end.
-    async fn until(stream: &mut TcpStream, text: &str) -> bool {
-        let (mut all, mut bytes) = (String::new(), [0; 1024]);
-        while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+    /// Adds what comes until a text is there; false = it has ended without.
+    async fn reads(stream: &mut TcpStream, all: &mut String, text: &str) -> bool {
+        let mut bytes = [0; 1024];
+        while !all.contains(text) {
+            let Ok(count @ 1..) = stream.read(&mut bytes).await else { return false };
             all.push_str(&String::from_utf8_lossy(&bytes[..count]));
-            if all.contains(text) {
-                return true;
-            }
         }
-        false
+        true
+    }
+
+    fn routes(stop: &watch::Receiver<bool>) -> Router {
+        let stop = stop.clone();
+        let listen = async move || {
+            let mut stop = stop.clone();
+            (Extension(Listening), told(async move { stopped(&mut stop).await }))
+        };
+        Router::new()
+            .route("/answer", get(async || told(std::future::pending())))
+            .route("/listen", get(listen))
+            .route("/on", get(async || (Extension(Listening), told(std::future::pending()))))
     }
 
     #[test]
     fn who_listens_is_told_on_threads_of_their_own_and_ends_with_the_server() {
         let (requests, listeners) = (threads("requests"), threads("listeners"));
-        let router = Router::new()
-            .route("/answer", get(told))
-            .route("/listen", get(async || (Extension(Listening), told().await)));
+        let (ending, stop) = watch::channel(false);
         requests.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             let address = listener.local_addr().expect("an address");
-            let (ending, stop) = watch::channel(false);
-            let (waits, handle) = (Waits::default(), listeners.handle().clone());
-            let serving = Serving { router, tls: None, waits, listeners: handle, stop };
+            let waits = Waits { end: Duration::from_millis(500), ..Waits::default() };
+            let (router, listeners) = (routes(&stop), listeners.handle().clone());
+            let serving = Serving { router, tls: None, waits, listeners, stop };
             let server = tokio::spawn(serve(listener, 10, serving));
-            let mut asked = Vec::new();
-            for path in ["/answer", "/listen"] {
+            let ask = async |asked: &str, said: &str| {
                 let mut stream = TcpStream::connect(address).await.expect("it listens");
-                let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+                let request = format!("{asked} HTTP/1.1\r\nHost: {address}\r\n\r\n");
                 stream.write_all(request.as_bytes()).await.expect("it reads");
-                asked.push(stream);
-            }
-            assert!(until(&mut asked[0], "<requests>").await);
-            assert!(until(&mut asked[1], "<listeners>").await);
+                let mut all = String::new();
+                assert!(reads(&mut stream, &mut all, said).await, "{asked}: {all}");
+                (stream, all)
+            };
+            let mut answer = ask("GET /answer", "<requests>").await;
+            let mut listen = ask("GET /listen", "<listeners>").await;
+            let mut on = ask("GET /on", "<listeners>").await;
+            assert!(!answer.1.contains("connection: close"), "{}", answer.1);
+            // No other request is answered where who listens is told.
+            let mut head = ask("HEAD /listen", "connection: close").await;
+            assert!(!reads(&mut head.0, &mut head.1, "more").await, "it is closed");
             ending.send_replace(true);
-            for stream in &mut asked {
-                assert!(!until(stream, "<nobody>").await, "it ends");
+            let end = "\r\n0\r\n\r\n";
+            assert!(reads(&mut listen.0, &mut listen.1, end).await, "a whole answer");
+            for (stream, all) in [&mut listen, &mut on, &mut answer] {
+                assert!(!reads(stream, all, "more").await, "it is closed");
             }
+            assert!(!on.1.contains(end), "it is cut off");
+            assert!(!answer.1.contains("<listeners>"), "{}", answer.1);
             server.await.expect("it ends");
         });
     }

@@ -26,6 +26,17 @@ const SPAN_SECS: usize = 5;
 /// What is let pass before and after listeners.
 const CALM: Duration = Duration::from_secs(1);
 
+/// What there is beside the starts of runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Sockets,
+    /// Who listens to server-sent events.
+    Sent,
+    /// Nobody, but other processors are as busy as with WebSockets.
+    Busy,
+}
+
 /// What the engine does with or without listeners.
 #[derive(Default)]
 struct Phase {
@@ -81,19 +92,33 @@ pub fn fan_out(options: &Options) -> Result<Figure> {
     let mut memory = 0.0_f64;
     runtime()?.block_on(async {
         phase(&node, &operator, CALM).await?;
-        for _ in 0..options.size(ROUNDS, 1) {
-            without.add(phase(&node, &operator, span).await?);
-            let before = node.resident_bytes()?;
-            for (kind, figures) in [(Kind::Socket, &mut with), (Kind::Sent, &mut sent)] {
-                let open = listeners.open(kind, count).await?;
-                figures.add(phase(&node, &operator, span).await?);
-                memory = memory.max(node.resident_bytes()? - before);
-                open.into_iter().for_each(|listener| listener.abort());
-                phase(&node, &operator, CALM).await?;
+        for round in 0..options.size(ROUNDS, 1) {
+            let mut order = [Beside::Nothing, Beside::Sockets, Beside::Sent, Beside::Busy];
+            // Each comes now before another one and now behind it.
+            if round % 2 == 1 {
+                order.reverse();
             }
-            let as_busy = listeners.only_busy(with.busy() - without.busy());
-            busy.add(phase(&node, &operator, span).await?);
-            as_busy.into_iter().for_each(|one| one.abort());
+            for beside in order {
+                let before = node.resident_bytes()?;
+                let tasks = match beside {
+                    Beside::Nothing => Vec::new(),
+                    Beside::Sockets => listeners.open(Kind::Socket, count).await?,
+                    Beside::Sent => listeners.open(Kind::Sent, count).await?,
+                    Beside::Busy => listeners.only_busy(with.busy() - without.busy()),
+                };
+                let figures = phase(&node, &operator, span).await?;
+                if beside == Beside::Sockets {
+                    memory = memory.max(node.resident_bytes()? - before);
+                }
+                tasks.into_iter().for_each(|task| task.abort());
+                phase(&node, &operator, CALM).await?;
+                match beside {
+                    Beside::Nothing => without.add(figures),
+                    Beside::Sockets => with.add(figures),
+                    Beside::Sent => sent.add(figures),
+                    Beside::Busy => busy.add(figures),
+                }
+            }
         }
         anyhow::Ok(())
     })?;
@@ -103,7 +128,10 @@ pub fn fan_out(options: &Options) -> Result<Figure> {
     let mut figure = Figure::new(told[0] / with.took, "messages/s", aim);
     figure.note("sockets", count as f64);
     figure.note("events_per_s", with.events / with.took);
-    figure.note("listeners_cpu_percent", (with.busy() - without.busy()) * 100.0);
+    for (name, phase) in [("with", &with), ("with_sse", &sent), ("busy_elsewhere", &busy)] {
+        let share = (phase.busy() - without.busy()) * 100.0;
+        figure.note(&format!("elsewhere_cpu_percent_{name}"), share);
+    }
     with.note(&mut figure, "with");
     without.note(&mut figure, "without");
     busy.note(&mut figure, "busy_elsewhere");

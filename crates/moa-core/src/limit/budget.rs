@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Millis;
 
-use super::quota::{Per, window, window_with};
+use super::quota::{Per, is_far_ahead, window, window_with};
 use super::usage::{Usage, Usd};
 
 /// Attempts that are known by name although nobody here knows whether they may be counted again.
@@ -227,6 +227,14 @@ impl Budget {
         used.window = window;
     }
 
+    /// Counts in the window of `now` what was spent in one far ahead: it is spent for that window, and not
+    /// until the clock gets to the other one.
+    pub(super) fn set_back(&self, used: &mut BudgetUsed, now: Millis) {
+        if is_far_ahead(used.window, now) {
+            used.window = self.window(now).0;
+        }
+    }
+
     pub(super) fn spend(&self, used: &mut BudgetUsed, attempt: u64, usage: Usage, now: Millis) {
         if !keep(&mut used.counted, attempt, usize::MAX) {
             return;
@@ -308,6 +316,19 @@ mod tests {
         assert!(budget.now(Some(&used), day(90)).full().is_some());
         budget.spend(&mut used, 8, usd(1), day(90));
         assert_eq!((used.spent, used.window), (usd(25), day(90)));
+        assert_eq!(budget.now(Some(&used), day(91)).full(), None);
+    }
+
+    #[test]
+    fn what_a_wrong_clock_has_spent_is_spent_for_one_window() {
+        let (budget, mut used) = (budget(), BudgetUsed::default());
+        budget.spend(&mut used, 5, usd(20), day(100));
+        budget.set_back(&mut used, day(100));
+        assert_eq!(used.window, day(100));
+        budget.set_back(&mut used, Millis(day(100).0 - 60_000));
+        assert_eq!(used.window, day(100), "another node has begun it");
+        budget.set_back(&mut used, day(90));
+        assert!(budget.now(Some(&used), day(90)).full().is_some());
         assert_eq!(budget.now(Some(&used), day(91)).full(), None);
     }
 

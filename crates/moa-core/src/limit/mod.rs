@@ -179,6 +179,17 @@ impl LimitState {
         limits.budget.as_ref().map(|budget| budget.now(self.budget.as_ref(), now))
     }
 
+    /// Counts in the windows of `now` what was counted in windows far ahead of it, by a clock that was
+    /// wrong: what is used up stays so for one window more, and not until that clock would be right.
+    pub fn set_back(&mut self, limits: &AgentLimits, now: Millis) {
+        if let (Some(quota), Some(used)) = (&limits.quota, &mut self.quota) {
+            quota.set_back(used, now);
+        }
+        if let (Some(budget), Some(used)) = (&limits.budget, &mut self.budget) {
+            budget.set_back(used, now);
+        }
+    }
+
     /// Counts what an attempt has spent, unless it was counted by that name before.
     pub fn spend(&mut self, limits: &AgentLimits, attempt: u64, usage: Usage, now: Millis) {
         if let Some(budget) = &limits.budget {

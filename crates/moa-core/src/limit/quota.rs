@@ -96,6 +96,11 @@ fn is_ahead(begun: Millis, now: Millis) -> bool {
     begun > now && begun.since(now).0 <= CLOCKS_APART_MAX_MS
 }
 
+/// Whether a window was begun by a clock that was wrong, or by this one before it was set back.
+pub(super) fn is_far_ahead(begun: Millis, now: Millis) -> bool {
+    begun > now && !is_ahead(begun, now)
+}
+
 /// The window of an instant, as `window` says, or the one that was `begun` by a clock a little ahead.
 pub(super) fn window_with(
     per: Per,
@@ -162,6 +167,14 @@ impl Quota {
             used.window = window;
         }
         used.units = used.units.saturating_add(self.cost(action));
+    }
+
+    /// Counts in the window of `now` what was counted in one far ahead: it is used for that window, and
+    /// not until the clock gets to the other one.
+    pub(super) fn set_back(&self, used: &mut QuotaUsed, now: Millis) {
+        if is_far_ahead(used.window, now) {
+            used.window = self.window(now).0;
+        }
     }
 
     /// Counts an attempt at `at` no more, if its window is still the one that counts.
@@ -237,7 +250,7 @@ mod tests {
         }
         assert_eq!(used, QuotaUsed { window: midnight, units: 3 });
         assert_eq!(quota.full_until(&used, "x", midnight), None);
-        // What was taken in the day before is no part of this one.
+        // What was counted by the day before may have been forgotten with it: nothing is given back.
         quota.give_back(&mut used, "x", behind);
         assert_eq!(used.units, 3);
     }
@@ -247,9 +260,10 @@ mod tests {
         let quota = quota(Per::Day, "");
         let mut used = QuotaUsed::default();
         let (wrong, now) = (at("2030-01-01T00:00:00Z"), at("2026-11-21T14:00:00Z"));
-        (0..9_999).for_each(|_| quota.take(&mut used, "x", wrong));
-        assert_eq!(quota.full_until(&used, "x", now), None);
-        quota.take(&mut used, "x", now);
+        (0..10_000).for_each(|_| quota.take(&mut used, "x", wrong));
+        quota.set_back(&mut used, wrong);
+        assert_eq!(used.window, wrong);
+        quota.set_back(&mut used, now);
         let (today, tomorrow) = quota.window(now);
         assert_eq!(used, QuotaUsed { window: today, units: quota.units });
         assert_eq!(quota.full_until(&used, "x", now), Some((tomorrow, quota.units)));

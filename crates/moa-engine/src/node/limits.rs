@@ -222,7 +222,12 @@ impl Limits {
             return None;
         }
         let nothing = LimitState::default();
-        let state = self.used.get(&spec.id).map_or(&nothing, |used| &used.state);
+        let used = self.used.get_mut(&spec.id);
+        let state = used.map_or(&nothing, |used| {
+            // Not written by itself: the next that starts is written with it.
+            used.state.set_back(&spec.limits, now);
+            &used.state
+        });
         for task in tasks.take(LOOK_MAX) {
             let action = action(task.1, task.2).unwrap_or_default();
             match state.check(&spec.limits, action, now) {

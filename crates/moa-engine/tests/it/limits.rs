@@ -340,6 +340,31 @@ fn a_lease_that_waited_for_rows_is_judged_by_them() {
     assert_eq!(hand.started, [1, 2, 3].map(build::run));
 }
 
+/// A clock that was years ahead has used up an hour. Set right, it costs the rest of its own hour.
+#[test]
+fn what_a_wrong_clock_has_used_up_is_used_up_for_one_window() {
+    let spec = limited(json!({"quota": {"units": 3, "per": "hour"}}));
+    let mut hand = Hand::shared(&[ONE]);
+    hand.agents = agents([spec.clone()]);
+    hand.restart();
+    hand.node.registered(hand.now, hand.now.after(Span::minutes(600)));
+    let mut used = LimitState::default();
+    let wrong = START.after(Span::minutes(60 * 24 * 2000));
+    (0..3).for_each(|_| used.take(&spec.limits, "x", wrong));
+    hand.commit(Batch { limits: vec![writes("a", 0, used)], ..build::batch(Vec::new()) });
+    hand.wake();
+    hand.settle();
+    hand.node.start(hand.now, 1, build::run(1), request("well", json!({})));
+    hand.settle();
+    assert_eq!(hand.started, []);
+    let hour = START.after(Span::minutes(60));
+    while hand.now < hour {
+        hand.wake();
+        hand.settle();
+    }
+    assert_eq!((hand.now, hand.started.as_slice()), (hour, [build::run(1)].as_slice()));
+}
+
 /// Another node, whose clock is half a second ahead, has begun the next hour. A node that is still in the last
 /// one waits for it, and then nothing that was used of it is forgotten.
 #[test]

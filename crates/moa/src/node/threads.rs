@@ -4,9 +4,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Threads that requests are answered on.
 const REQUESTS: usize = 2;
-/// Threads that tell who listens. One tells a million messages a second with half of its time; a
-/// second one finds less, and keeps two processors from the engine at once (B14 on two processors: p99
-/// of starts 7.8 ms with one, 10.2 with two).
+/// Threads that tell who listens. One tells a million messages a second with less than its time; a second
+/// one finds less, and keeps two processors from the engine at once (decision 23).
 const LISTENERS: usize = 1;
 /// How much these let others go first: who listens takes what the engine, requests and agents leave.
 #[cfg(target_os = "linux")]

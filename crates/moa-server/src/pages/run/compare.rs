@@ -3,6 +3,7 @@
 use axum::extract::State;
 use maud::{Markup, html};
 use moa_core::ids::RunId;
+use moa_core::step::StepStatus;
 use moa_core::time::{Millis, Span};
 use moa_ports::views::{RunFilter, RunSummary};
 use moa_view::compare::lines::Tag;
@@ -187,12 +188,20 @@ fn step_card(shown: &Shown, with: RunId, pair: &StepPair, is_open: bool) -> Mark
                 }
                 @if left.reason != right.reason {
                     @for (side, place) in [(left, "there"), (right, "here")] {
-                        @if let Some(why) = side.why { p { (capital(side.status.as_str())) " " (place) ": " (why) "." } }
+                        @if let Some(why) = side.why { p { (said(side, place, why)) } }
                     }
                 }
             }
             @for part in &pair.parts { h3 { (title(part)) } (diff(part)) }
         }
+    }
+}
+
+/// Why a step is as it is, as a sentence.
+fn said(side: &StepSide, place: &str, why: &str) -> String {
+    match side.status {
+        StepStatus::Waiting => format!("{} it {why}.", capital(place)),
+        status => format!("{} {place}: {why}.", capital(status.as_str())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `moa runs compare`: what differs between two runs.
 
+use moa_core::step::StepStatus;
 use moa_core::time::{Millis, Span};
 use moa_view::compare::lines::Tag;
 use moa_view::compare::{Comparison, Part, Room, RunSide, StepPair, StepSide, usual};
@@ -118,13 +119,17 @@ fn step(ui: &Ui, pair: &StepPair) {
 
 fn words(side: Option<&StepSide>) -> String {
     let Some(side) = side else { return "not there".into() };
-    let reason = side.why.map(|why| format!(" ({why})")).unwrap_or_default();
+    let standing = match (side.status, side.why) {
+        (StepStatus::Waiting, Some(why)) => why.to_owned(),
+        (status, Some(why)) => format!("{} ({why})", status.as_str()),
+        (status, None) => status.as_str().to_owned(),
+    };
     let took = took(side.duration_ms).map(|took| format!(" {took}")).unwrap_or_default();
     let attempts = match side.attempts {
         0 | 1 => String::new(),
         several => format!(", {several} attempts"),
     };
-    format!("{}{reason}{took}{attempts}", side.status.as_str())
+    format!("{standing}{took}{attempts}")
 }
 
 fn part(ui: &Ui, part: &Part, indent: &str) {
