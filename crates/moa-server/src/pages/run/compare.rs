@@ -200,7 +200,7 @@ fn step_card(shown: &Shown, with: RunId, pair: &StepPair, is_open: bool) -> Mark
 /// Why a step is as it is, as a sentence.
 fn said(side: &StepSide, place: &str, why: &str) -> String {
     match side.status {
-        StepStatus::Waiting => format!("{} it {why}.", capital(place)),
+        StepStatus::Waiting => format!("{}: {why}.", capital(place)),
         status => format!("{} {place}: {why}.", capital(status.as_str())),
     }
 }
