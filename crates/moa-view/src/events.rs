@@ -1,6 +1,7 @@
 //! Events as people and programs get them: lines of text, or CloudEvents-like JSON.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use moa_core::event::{Event, InstIx, Published};
 use moa_core::ids::{Name, NodeId, RunId};
@@ -254,6 +255,30 @@ pub fn hide_in(event: &mut Json, hide: &Hide) {
     for said in ["type", "source", "subject", "originalid", "key", "data"] {
         event.get_mut(said).into_iter().for_each(hide);
     }
+}
+
+/// The same before it is told. Who published it is no secret.
+pub fn hide_in_published(said: &mut Published, hide: &Hide) {
+    let Published { event, key, source, subject, id, by: _, data } = said;
+    let texts = [key, source, subject, id].into_iter().flatten();
+    texts.chain([event]).for_each(|text| hide_in_text(text, hide));
+    hide(Arc::make_mut(data));
+}
+
+/// The same of a row of the history; what happened in runs stays as it is.
+pub fn hide_in_row(row: &mut HistoryRow, hide: &Hide) {
+    for event in &mut row.events {
+        if let Event::EventPublished(said) = event {
+            hide_in_published(said, hide);
+        }
+    }
+}
+
+/// Takes secrets out of a text.
+pub fn hide_in_text(text: &mut String, hide: &Hide) {
+    let mut value = Json::from(std::mem::take(text));
+    hide(&mut value);
+    *text = value.as_str().unwrap_or_default().to_owned();
 }
 
 /// Whether a type is that of something that happens in runs.

@@ -9,6 +9,8 @@ use moa_core::trigger::{Occurrence, Outcome, Source, TriggerId};
 use moa_ports::triggers::{HeardRow, OccurrenceFilter, TriggerFilter, TriggerRow};
 use serde::Serialize;
 
+use crate::compare::Hide;
+use crate::events::hide_in_text;
 use crate::exit::Result;
 use crate::reader::Reader;
 
@@ -79,6 +81,12 @@ pub async fn fates(
         fates.insert(row.seq, fate);
     }
     Ok(fates)
+}
+
+/// Takes secrets out of what is said of an event: reasons and hints quote it.
+pub fn hide_in_fate(fate: &mut Fate, hide: &Hide) {
+    let reasons = fate.triggers.iter_mut().filter_map(|listener| listener.reason.as_mut());
+    reasons.chain(fate.hint.as_mut()).for_each(|text| hide_in_text(text, hide));
 }
 
 async fn fate(

@@ -14,6 +14,7 @@ mod cmd;
 mod config;
 mod control;
 mod files;
+mod hiding;
 mod host;
 mod jobs;
 mod live;

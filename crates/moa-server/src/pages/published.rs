@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use moa_core::event::Published;
 use moa_core::time::Millis;
-use moa_view::events::Told;
-use moa_view::published::{Fate, Listener, fates};
+use moa_view::events::{Told, hide_in_published};
+use moa_view::published::{Fate, Listener, fates, hide_in_fate};
 use moa_view::text;
-use serde_json::Value;
 
 use super::parts;
 use crate::App;
@@ -66,32 +65,12 @@ pub async fn lines(app: &App, lines: Vec<Line>, now: Millis) -> Result<Vec<Marku
     let shown = lines.into_iter().map(|line| match (line, &hide) {
         (Line::OfRun(line), _) => line,
         (Line::Published(mut event), Some(hide)) => {
-            hide_in(&mut event.said, &**hide);
+            hide_in_published(&mut event.said, &**hide);
             row(&event, &known, now)
         }
         (Line::Published(_), None) => html! {},
     });
     Ok(shown.collect())
-}
-
-fn hide_in(said: &mut Published, hide: &moa_view::compare::Hide) {
-    let text = |text: &mut String| {
-        let mut value = Value::from(std::mem::take(text));
-        hide(&mut value);
-        *text = value.as_str().unwrap_or_default().to_owned();
-    };
-    let Published { event, key, source, subject, id, by: _, data } = said;
-    text(event);
-    [key, source, subject, id].into_iter().flatten().for_each(text);
-    hide(std::sync::Arc::make_mut(data));
-}
-
-fn hide_in_fate(fate: &mut Fate, hide: &moa_view::compare::Hide) {
-    for why in fate.triggers.iter_mut().filter_map(|listener| listener.reason.as_mut()) {
-        let mut value = Value::from(std::mem::take(why));
-        hide(&mut value);
-        *why = value.as_str().unwrap_or_default().to_owned();
-    }
 }
 
 fn row(event: &OnBus, known: &BTreeMap<u64, Fate>, now: Millis) -> Markup {

@@ -14,6 +14,7 @@ use super::up::Signals;
 use super::{Context, params, runtime};
 use crate::control::client::{Client, Hints};
 use crate::exit::{Exit, Failure, Result};
+use crate::hiding::Hiding;
 use crate::host::{self, Asks};
 use crate::place::{Outage, Place};
 use crate::reader::Reader;
@@ -207,6 +208,7 @@ async fn publish(args: PublishArgs, place: &Place, context: &Context) -> Result 
 struct Printer<'a> {
     context: &'a Context,
     reader: Reader,
+    hiding: Hiding,
     names: Names,
     types: Vec<String>,
     run: Option<RunId>,
@@ -220,7 +222,12 @@ struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    async fn new(context: &'a Context, reader: Reader, filter: Filter) -> Result<Self> {
+    async fn new(
+        context: &'a Context,
+        place: &Place,
+        reader: Reader,
+        filter: Filter,
+    ) -> Result<Self> {
         let run = match &filter.run {
             Some(run) => Some(reader.find(run).await?),
             None => None,
@@ -230,6 +237,7 @@ impl<'a> Printer<'a> {
         Ok(Self {
             context,
             reader,
+            hiding: Hiding::of(place),
             names,
             types: filter.types,
             run,
@@ -244,11 +252,13 @@ impl<'a> Printer<'a> {
     /// Prints what is behind an event number, up to a limit; answers whether there may be more.
     async fn print_behind(&mut self, after: &mut u64) -> Result<bool> {
         let rows = self.reader.views.events(*after, PAGE, PAGE_EVENTS).await?;
-        for row in &rows {
+        let more = !rows.is_empty();
+        for row in rows {
+            let seq = row.seq;
             self.print(row).await?;
-            *after = row.seq;
+            *after = seq;
         }
-        Ok(!rows.is_empty())
+        Ok(more)
     }
 
     /// Whether an event is asked for, run and time aside.
@@ -272,16 +282,18 @@ impl<'a> Printer<'a> {
         said && (self.types.is_empty() || self.types.iter().any(fits))
     }
 
-    async fn print(&mut self, row: &HistoryRow) -> Result<()> {
+    async fn print(&mut self, mut row: HistoryRow) -> Result<()> {
         if self.run.is_some_and(|run| run != row.run) || self.since.is_some_and(|at| row.at < at) {
             return Ok(());
         }
+        // Before it is looked at: else who looks for parts of a secret finds it.
+        self.hiding.in_row(&mut row, &self.context.ui);
         if !row.events.iter().any(|event| self.wants(event)) {
             return Ok(());
         }
-        let (workflow, steps) = self.names.of(&self.reader, row).await?;
+        let (workflow, steps) = self.names.of(&self.reader, &row).await?;
         let events: Vec<_> =
-            told(row, &workflow, &steps).filter(|event| self.wants(event.event)).collect();
+            told(&row, &workflow, &steps).filter(|event| self.wants(event.event)).collect();
         for event in events {
             if self.left == 0 {
                 return Ok(());
@@ -337,7 +349,7 @@ async fn tail(args: TailArgs, place: &Place, context: &Context) -> Result {
 async fn show_newest(args: TailArgs, place: &Place, context: &Context) -> Result {
     let mut hints = subscribe(place).await;
     let Some(reader) = wait_for_store(&args, place).await? else { return Ok(nothing(context)) };
-    let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
+    let mut printer = Printer::new(context, place, reader.clone(), args.filter).await?;
     printer.array = (context.ui.json && !args.follow).then(|| JsonArray::new(&context.ui));
     let last = reader.views.last_event().await?;
     let mut after = last.saturating_sub(args.lines);
@@ -409,7 +421,7 @@ fn nothing(context: &Context) -> Exit {
 
 async fn query(args: QueryArgs, place: &Place, context: &Context) -> Result {
     let Some(reader) = place.open_reader()? else { return Ok(nothing(context)) };
-    let mut printer = Printer::new(context, reader.clone(), args.filter).await?;
+    let mut printer = Printer::new(context, place, reader.clone(), args.filter).await?;
     printer.array = context.ui.json.then(|| JsonArray::new(&context.ui));
     if args.limit > 0 {
         printer.left = args.limit;
@@ -421,7 +433,7 @@ async fn query(args: QueryArgs, place: &Place, context: &Context) -> Result {
         None => {}
     }
     if let Some(run) = printer.run {
-        for row in reader.history(run, 0).await?.iter().filter(|row| row.seq > after) {
+        for row in reader.history(run, 0).await?.into_iter().filter(|row| row.seq > after) {
             printer.print(row).await?;
         }
         return Ok(Exit::Ok);
@@ -456,14 +468,20 @@ async fn show_one(args: ShowArgs, place: &Place, context: &Context) -> Result {
     };
     let reader = place.open_reader()?.ok_or_else(none)?;
     let rows = reader.views.events(seq.saturating_sub(1), 1, 1).await?;
-    let row = rows.into_iter().next().filter(|row| row.seq == seq).ok_or_else(none)?;
+    let mut row = rows.into_iter().next().filter(|row| row.seq == seq).ok_or_else(none)?;
+    let kind = row.events.first().map(|event| type_of(event).to_owned()).unwrap_or_default();
+    let mut hiding = Hiding::of(place);
+    hiding.in_row(&mut row, &context.ui);
     let (workflow, steps) = Names::default().of(&reader, &row).await?;
     let all: Vec<Told<'_>> = told(&row, &workflow, &steps).collect();
     let event = all.iter().find(|event| event.index == index).ok_or_else(none)?;
-    let fate = match event.published() {
-        Some(said) => fates(&reader, &[(seq, &said.event)], TRIGGERS_TOLD).await?.remove(&seq),
+    let mut fate = match event.published() {
+        Some(_) => fates(&reader, &[(seq, &kind)], TRIGGERS_TOLD).await?.remove(&seq),
         None => None,
     };
+    if let Some(fate) = &mut fate {
+        hiding.in_fate(fate, &context.ui);
+    }
     if context.ui.json {
         context.ui.json(&json!({"event": event.cloud_event(), "fate": fate}));
         return Ok(Exit::Ok);

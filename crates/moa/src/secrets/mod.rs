@@ -168,10 +168,22 @@ impl SecretStore {
             }
         }
         for (source, folder) in self.folders() {
-            all.extend(read_secret(&folder.join(name)).map(|had| (source, had)));
+            let had = read_secret(&folder.join(name));
+            all.extend(had.map(|had| (source, had.and_then(checked))));
         }
-        all.extend(self.of_store(name).map(|had| (Source::Store, had)));
+        all.extend(self.of_store(name).map(|had| (Source::Store, had.and_then(checked))));
         all
+    }
+
+    /// Secrets that are there and can't be read, each with the reason: nothing finds these in a text.
+    pub fn unread(&self) -> BTreeMap<String, String> {
+        let of = |name: &String| {
+            let files = self.folders().into_iter();
+            let files = files.filter_map(|(_, folder)| read_secret(&folder.join(name)));
+            files.chain(self.of_store(name)).find_map(std::result::Result::err)
+        };
+        let names = self.names().into_iter();
+        names.filter_map(|name| of(&name).map(|why| (name, why))).collect()
     }
 
     /// Folders with a file for each secret.
@@ -203,7 +215,7 @@ impl SecretStore {
             // Its key may have gone since it was looked up: then it is sealed with another one.
             match row().filter(|now| opened.is_err() && *now != sealed) {
                 Some(now) => sealed = now,
-                None => return Some(opened.and_then(checked)),
+                None => return Some(opened),
             }
         }
     }
@@ -339,7 +351,7 @@ fn read_secret(path: &Path) -> Option<Had> {
         return Some(Err("it is not UTF-8".to_owned()));
     };
     // An editor ends the last line; the secret doesn't.
-    Some(checked(Zeroizing::new(text.strip_suffix('\n').unwrap_or(text).to_owned())))
+    Some(Ok(Zeroizing::new(text.strip_suffix('\n').unwrap_or(text).to_owned())))
 }
 
 #[cfg(test)]

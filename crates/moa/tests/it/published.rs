@@ -1,10 +1,13 @@
 //! Events that people publish: found, told in their place, shown with what became of them.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
 use serde_json::{Value as Json, json};
 
 use crate::http::Api;
 use crate::pages::Browser;
-use crate::project::{Node, Project};
+use crate::project::{Node, Project, Said};
 
 const SHOP: &str = "
 on: [{id: paid, event: order.paid, match: event.data.n > 5}]
@@ -169,6 +172,68 @@ fn no_secret_and_no_markup_comes_back_from_what_is_published() {
     publish(&api, json!({"type": "evil.two", "subject": "a\u{1b}[31mb", "data": "\u{1b}[2J"}));
     let said = project.call(&["events", "list", "--type", "evil.two"]).expect(0).out;
     assert!(said.contains("evil.two") && !said.contains('\u{1b}'), "{said:?}");
+}
+
+/// Secrets of all sources, in all that is said of an event.
+fn publish_secrets(project: &Project) {
+    let [printer, stored, ours] = [SECRET, "xyzzy-stored-word", "plover-own-word"];
+    project.write(".moa/secrets/OURS", ours);
+    let data =
+        format!(r#"{{"p": "{printer}", "s": "{stored}", "o": "{ours}", "e": "of-the-shell"}}"#);
+    let flags = ["--source", printer, "--subject", printer, "--key", printer, "--data", &data];
+    project.call(&[&["events", "publish", printer], &flags[..]].concat()).expect(0);
+}
+
+#[test]
+fn commands_without_a_node_hide_secrets_too() {
+    let (project, node, _api) = shop();
+    let key = project.outside().join("key");
+    project.write("moa.yaml", &format!("secrets: {{key_file: {}}}\n", key.display()));
+    node.stop();
+    project.call(&["secrets", "new-key", key.to_str().expect("UTF-8")]).expect(0);
+    let mut set = project.command(&["secrets", "set", "STORED"]);
+    let mut set = set.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut stdin = set.as_mut().expect("it starts").stdin.take().expect("it is piped");
+    stdin.write_all(b"xyzzy-stored-word").expect("it is told");
+    drop(stdin);
+    Said::from(set.expect("it starts").wait_with_output().expect("it ends")).expect(0);
+    publish_secrets(&project);
+    let number = project.call(&["events", "list", "--json"]).expect(0).json();
+    let number = number[0]["sequence"].as_u64().expect("a number").to_string();
+    let words = [SECRET, "xyzzy-stored-word", "plover-own-word", "of-the-shell"];
+    let asked: [&[&str]; 6] = [
+        &["events", "list"],
+        &["events", "list", "--json"],
+        &["events", "tail"],
+        &["events", "tail", "--json"],
+        &["events", "show", &number],
+        &["events", "show", &number, "--json"],
+    ];
+    for args in asked {
+        let mut command = project.command(args);
+        command.env("MOA_SECRET_SHELL", "of-the-shell");
+        let said = Said::from(command.output().expect("it can be started")).expect(0);
+        assert!(
+            said.out.contains("***") && !said.err.contains("warning"),
+            "{args:?}: {}",
+            said.err
+        );
+        let shown =
+            words.iter().find(|word| said.out.contains(**word) || said.err.contains(**word));
+        assert_eq!(shown, None, "{args:?}: {}", said.out);
+    }
+    // Nor is one found by a guess.
+    let guessed = project.call(&["events", "list", "--source", SECRET, "--json"]).expect(0);
+    assert_eq!(guessed.json(), json!([]));
+
+    // What can't be read can't be hidden, and that is said.
+    std::fs::rename(&key, project.outside().join("elsewhere")).expect("it is moved");
+    project.write("moa.yaml", &format!("secrets: {{key_file: {}}}\nwhat: 1\n", key.display()));
+    let said = project.call(&["events", "list", "--json"]).expect(0);
+    assert!(said.out.contains("xyzzy-stored-word") && !said.out.contains(SECRET), "{}", said.out);
+    let warning = said.err.lines().find(|line| line.contains("secrets may be shown"));
+    let warning = warning.unwrap_or_else(|| panic!("{}", said.err));
+    assert!(warning.contains("STORED: ") && warning.contains("files have errors"), "{warning}");
 }
 
 #[test]
