@@ -252,6 +252,8 @@ pub struct BatchOutcome {
     pub triggers: Vec<TriggerOutcome>,
     /// One for each post, in order.
     pub posts: Vec<Posted>,
+    /// The newest event that it wrote into the history of the bus, of a post or of a trigger.
+    pub bus: Option<u64>,
     /// Whether there are messages waiting now (sent by it, admissions, or not given up after all), or
     /// events that not all have who wait for them.
     pub messages: bool,

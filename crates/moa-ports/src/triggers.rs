@@ -165,6 +165,13 @@ impl TriggerCommit {
     }
 }
 
+impl TriggerCommit {
+    /// Whether it publishes an event.
+    pub fn publishes(&self) -> bool {
+        self.messages.iter().any(|message| Post::of(message).is_some())
+    }
+}
+
 impl Post {
     /// The same with a key.
     #[must_use]

@@ -135,18 +135,24 @@ pub(crate) fn batch(
     }
     let faults = batch.trigger_faults();
     for (position, commit) in batch.triggers.iter().enumerate() {
-        outcome.triggers.push(match faults.get(&position) {
+        let done = match faults.get(&position) {
             Some(wrong) => TriggerOutcome::Invalid(wrong.clone()),
             None if careful => writer.trigger_carefully(commit)?,
             None => writer.trigger(commit)?,
-        });
+        };
+        if done == TriggerOutcome::Applied && commit.publishes() {
+            outcome.bus = Some(writer.state.last_event);
+        }
+        outcome.triggers.push(done);
     }
     let mut left = false;
     for relay in &batch.relays {
         left |= !writer.relay(relay)?;
     }
     for post in &batch.posts {
-        outcome.posts.push(writer.post(post)?);
+        let posted = writer.post(post)?;
+        outcome.bus = posted.seq.filter(|_| posted.new).or(outcome.bus);
+        outcome.posts.push(posted);
     }
     left |= writer.hand_on_all(&batch.events, batch.event_runs)?;
     drop(writer);

@@ -36,6 +36,9 @@ impl Node {
                 for (id, outcome) in ids.into_iter().zip(outcome.commits) {
                     self.commit_done(now, id, outcome);
                 }
+                if let Some(newest) = outcome.bus {
+                    self.tell_of_the_bus(now, newest);
+                }
                 self.triggers_committed(now, outcome.triggers, outcome.posts);
                 self.crowded = true;
             }

@@ -42,7 +42,8 @@ fn spec(workflow: &str, source: Source) -> TriggerSpec {
     }
 }
 
-fn on_event(workflow: &str) -> TriggerSpec {
+/// Starts a run for each event `go`.
+pub fn on_event(workflow: &str) -> TriggerSpec {
     spec(workflow, Source::Event { event: "go".into(), matches: None })
 }
 

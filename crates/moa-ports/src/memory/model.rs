@@ -129,17 +129,24 @@ impl Model {
             });
         }
         for (position, commit) in batch.triggers.into_iter().enumerate() {
-            outcome.triggers.push(match trigger_faults.remove(&position) {
+            let publishes = commit.publishes();
+            let done = match trigger_faults.remove(&position) {
                 Some(wrong) => TriggerOutcome::Invalid(wrong),
                 None => self.commit_trigger(batch.now, commit),
-            });
+            };
+            if publishes && done == TriggerOutcome::Applied {
+                outcome.bus = Some(self.last_event);
+            }
+            outcome.triggers.push(done);
         }
         let mut left = false;
         for relay in batch.relays {
             left |= !self.relay(batch.now, relay);
         }
         for post in batch.posts {
-            outcome.posts.push(self.post(batch.now, &post));
+            let posted = self.post(batch.now, &post);
+            outcome.bus = posted.seq.filter(|_| posted.new).or(outcome.bus);
+            outcome.posts.push(posted);
         }
         let mut room = batch.event_runs;
         for id in batch.events {

@@ -8,7 +8,7 @@ use super::build::{self, NOW, batch, change, create, row, run};
 use super::triggers::{applied, commit, listening, spec};
 use super::{Bench, Verdict, rules};
 use crate::store::{Batch, Old, PruneAsk};
-use crate::triggers::{Heard, Post, TriggerCommit};
+use crate::triggers::{Heard, Post, TriggerCommit, TriggerOutcome};
 use crate::views::KeptAsk;
 
 rules![
@@ -25,6 +25,7 @@ fn published_events_are_numbered_with_those_of_runs(bench: &mut Bench) -> Verdic
         ..batch(vec![change(run(1), 1)])
     });
     assert_eq!(outcome.posts.iter().map(|p| p.seq).collect::<Vec<_>>(), [Some(3), Some(4)]);
+    assert_eq!(outcome.bus, Some(4));
     bench.reopen();
     bench.applied(change(run(1), 2));
     let all: Vec<_> = bench.events(0, 9).into_iter().map(|row| (row.seq, row.run)).collect();
@@ -114,7 +115,13 @@ fn old_published_events_are_deleted(bench: &mut Bench) -> Verdict {
 fn what_moa_itself_tells_the_bus_is_published(bench: &mut Bench) -> Verdict {
     let one = spec("build", "one");
     let messages = vec![build::emitted("trigger.paused")];
-    applied(bench, TriggerCommit { messages, ..commit(&one, 0) });
+    let triggers = vec![TriggerCommit { messages, ..commit(&one, 0) }];
+    let outcome = bench.batch(Batch { triggers, ..batch(Vec::new()) });
+    assert_eq!((&outcome.triggers[..], outcome.bus), (&[TriggerOutcome::Applied][..], Some(1)));
+    // What is not written is not told of; the newest of a batch is.
+    let refused = TriggerCommit { messages: vec![build::emitted("x")], ..commit(&one, 0) };
+    let outcome = bench.batch(Batch { triggers: vec![refused], ..batch(Vec::new()) });
+    assert_eq!((&outcome.triggers[..], outcome.bus), (&[TriggerOutcome::Conflict][..], None));
     let row = bench.events(0, 9).remove(0);
     let moa = Post::of(&build::emitted("trigger.paused")).expect("it is of no run");
     assert_eq!((row.run, row.events), (BUS, moa.events()));

@@ -43,9 +43,6 @@ impl Node {
             self.trigger_done(now, id, outcome);
         }
         let sent = std::mem::take(&mut self.triggers.posts_in_flight);
-        if let Some(newest) = posts.iter().filter(|posted| posted.new).filter_map(|p| p.seq).max() {
-            self.tell_of_the_bus(now, newest);
-        }
         for (posting, posted) in sent.iter().zip(posts) {
             // Tried again after an unknown outcome, it may have been the first try that was new.
             let new = posted.new || posting.again;
@@ -54,8 +51,8 @@ impl Node {
         self.triggers.evict(TRIGGERS_CACHED_MAX.min(self.runs_cached_max));
     }
 
-    /// Says that something was published, up to an event number.
-    fn tell_of_the_bus(&mut self, now: Millis, seq: u64) {
+    /// Says that something was published, by somebody or by a trigger, up to an event number.
+    pub(in crate::node) fn tell_of_the_bus(&mut self, now: Millis, seq: u64) {
         if self.publish {
             let (status, events) = (RunStatus::Pending, Vec::new());
             let committed = Committed { seq, run: BUS, version: seq, at: now, status, events };
