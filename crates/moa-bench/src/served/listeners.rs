@@ -1,8 +1,7 @@
-//! Who listens to a node, and what is as busy without listening.
+//! Who listens to a node.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures_util::StreamExt;
@@ -17,11 +16,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use super::node::Served;
 
 /// The lowest priority that Linux has for a thread that still runs.
-const LISTENERS_NICE: i32 = 19;
+pub const LISTENERS_NICE: i32 = 19;
 /// Threads that they share.
-const THREADS: usize = 2;
-/// How long what is only busy works and then rests.
-const BEAT: Duration = Duration::from_millis(10);
+pub const THREADS: usize = 2;
 
 /// How somebody listens.
 #[derive(Clone, Copy)]
@@ -32,7 +29,17 @@ pub enum Kind {
     Sent,
 }
 
-/// Who listens to a node.
+/// Some who listen, until it goes.
+#[derive(Default)]
+pub struct Open(Vec<JoinHandle<()>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Who may listen to a node, and where.
 pub struct Listeners {
     tokens: Vec<String>,
     address: String,
@@ -53,8 +60,8 @@ impl Listeners {
     }
 
     /// So many, that listen when it answers.
-    pub async fn open(&self, kind: Kind, count: usize) -> Result<Vec<JoinHandle<()>>> {
-        let mut open = Vec::new();
+    pub async fn open(&self, kind: Kind, count: usize) -> Result<Open> {
+        let mut open = Open::default();
         for token in self.tokens.iter().cycle().take(count) {
             let (address, token) = (self.address.clone(), token.clone());
             let received = self.received.clone();
@@ -64,16 +71,9 @@ impl Listeners {
                     Kind::Sent => hear(address, token, received).await,
                 }
             });
-            open.push(listener.await??);
+            open.0.push(listener.await??);
         }
         Ok(open)
-    }
-
-    /// Nobody who listens, but their processors as busy as so many: a machine that does more has slower
-    /// disks and caches, whoever it does it for.
-    pub fn only_busy(&self, processors: f64) -> Vec<JoinHandle<()>> {
-        let work = BEAT.mul_f64((processors / THREADS as f64).clamp(0.0, 1.0));
-        (0..THREADS).map(|_| self.elsewhere.spawn(be_busy(work))).collect()
     }
 
     /// Ends them; answers how many messages came to each [`Kind`].
@@ -95,17 +95,6 @@ fn elsewhere(processors: Option<CpuSet>) -> Result<Runtime> {
         }
     });
     Ok(threads.build()?)
-}
-
-/// Works for so long of each [`BEAT`].
-async fn be_busy(work: Duration) {
-    loop {
-        let begin = Instant::now();
-        while begin.elapsed() < work {
-            std::hint::spin_loop();
-        }
-        tokio::time::sleep(BEAT - work).await;
-    }
 }
 
 /// A WebSocket that counts what it is told.

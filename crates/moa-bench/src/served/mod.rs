@@ -1,11 +1,14 @@
 //! B13 to B16: the real binary with its server, asked as browsers and programs ask it.
 
 mod browser;
+mod busy;
 mod client;
+mod halves;
 mod listeners;
 mod load;
 mod node;
 mod pages;
+mod phase;
 mod reads;
 mod streams;
 

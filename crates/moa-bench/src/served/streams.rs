@@ -1,22 +1,20 @@
-//! B14: a thousand listeners that are told of a thousand events a second.
+//! B14: a thousand listeners that are told of a thousand events a second, and as busy a machine without
+//! them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use serde_json::json;
+use anyhow::Result;
+use rustix::thread::CpuSet;
 
-use super::client::Client;
-use super::listeners::{Kind, Listeners};
-use super::load::start;
+use super::busy::Busy;
+use super::halves::Halves;
+use super::listeners::{Kind, Listeners, Open};
 use super::node::Served;
+use super::phase::{Phase, phase};
 use super::runtime;
-use crate::machine;
 use crate::options::Options;
-use crate::report::{Figure, middle, percentile};
+use crate::report::Figure;
 
-/// Events a second.
-const EVENTS: f64 = 1000.0;
 /// How often it is measured without listeners and with them, in turns: disks have better and worse
 /// moments.
 const ROUNDS: usize = 6;
@@ -34,180 +32,156 @@ enum Beside {
     /// Who listens to server-sent events.
     Sent,
     /// Nobody, but other processors are as busy as with WebSockets.
-    Busy,
+    BusyElsewhere,
+    /// Nobody, but those and the node's own are.
+    BusyEverywhere,
 }
 
-/// What the engine does with or without listeners.
-#[derive(Default)]
-struct Phase {
-    /// Milliseconds from asking for a run until it is durable.
-    starts: Vec<f64>,
-    /// The 99th percentile of these of each round.
-    tails: Vec<f64>,
-    /// Seconds of processor time of the node, and of who starts runs and who listens.
-    cpu: f64,
-    mine: f64,
-    /// Events.
-    events: f64,
-    /// Seconds that it took.
-    took: f64,
-}
+/// One after another, in every round.
+const TURNS: [Beside; 5] =
+    [Beside::Nothing, Beside::Sockets, Beside::Sent, Beside::BusyElsewhere, Beside::BusyEverywhere];
 
-impl Phase {
-    fn add(&mut self, other: Self) {
-        self.starts.extend(other.starts);
-        self.tails.extend(other.tails);
-        self.cpu += other.cpu;
-        self.mine += other.mine;
-        self.events += other.events;
-        self.took += other.took;
-    }
-
-    /// Says it of a figure.
-    fn note(&mut self, figure: &mut Figure, name: &str) {
-        self.starts.sort_by(f64::total_cmp);
-        for (percent, of) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99)] {
-            figure.note(&format!("start_{percent}_ms_{name}"), percentile(&self.starts, of));
+impl Beside {
+    /// What figures call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "without",
+            Self::Sockets => "with",
+            Self::Sent => "with_sse",
+            Self::BusyElsewhere => "busy_elsewhere",
+            Self::BusyEverywhere => "busy_everywhere",
         }
-        self.tails.sort_by(f64::total_cmp);
-        figure.note(&format!("start_p99_ms_{name}_middle_round"), middle(&self.tails));
-        figure.note(&format!("node_cpu_percent_{name}"), self.cpu / self.took * 100.0);
+    }
+}
+
+/// What is there for the time of a phase.
+#[derive(Default)]
+struct Held {
+    _open: Open,
+    _busy: Vec<Busy>,
+}
+
+impl Held {
+    fn of(open: Open) -> Self {
+        Self { _open: open, ..Self::default() }
     }
 
-    /// Of how many processors this bench itself took all.
-    fn busy(&self) -> f64 {
-        self.mine / self.took
+    fn busy(busy: Vec<Busy>) -> Self {
+        Self { _busy: busy, ..Self::default() }
+    }
+}
+
+/// What was measured, by [`Beside`].
+#[derive(Default)]
+struct Phases([Phase; TURNS.len()]);
+
+impl Phases {
+    fn of(&mut self, beside: Beside) -> &mut Phase {
+        &mut self.0[beside as usize]
+    }
+
+    /// Of how many processors more this bench and the node took all than without anybody.
+    fn more(&self, beside: Beside) -> [f64; 2] {
+        let [with, without] = [beside, Beside::Nothing].map(|of| self.0[of as usize].busy());
+        [with[0] - without[0], with[1] - without[1]]
     }
 }
 
 /// Starts of runs with and without listeners, and what the listeners get.
 pub fn fan_out(options: &Options) -> Result<Figure> {
     let halves = Halves::take();
+    let second = halves.as_ref().map(|halves| halves.second);
     let node = Served::start(options, "b14")?;
-    let operator = node.tokens("operator", 1)?.remove(0);
-    let count = options.size(1000, 100);
-    let span = Duration::from_secs(options.size(SPAN_SECS, 1) as u64);
-    let listeners = Listeners::new(&node, halves.as_ref().map(|halves| halves.second))?;
-    let [mut without, mut with, mut sent, mut busy] = [(); 4].map(|()| Phase::default());
-    let mut memory = 0.0_f64;
-    runtime()?.block_on(async {
-        phase(&node, &operator, CALM).await?;
-        for round in 0..options.size(ROUNDS, 1) {
-            let mut order = [Beside::Nothing, Beside::Sockets, Beside::Sent, Beside::Busy];
+    let mut fan = Fan {
+        operator: node.tokens("operator", 1)?.remove(0),
+        count: options.size(1000, 100),
+        span: Duration::from_secs(options.size(SPAN_SECS, 1) as u64),
+        listeners: Listeners::new(&node, second)?,
+        second,
+        phases: Phases::default(),
+        memory: 0.0,
+        node,
+    };
+    runtime()?.block_on(fan.rounds(options.size(ROUNDS, 1)))?;
+    let told = fan.listeners.end();
+    fan.node.stop()?;
+    Ok(figure(fan.phases, told, fan.count, fan.memory))
+}
+
+/// A node, who may listen to it, and what has been measured.
+struct Fan {
+    node: Served,
+    operator: String,
+    listeners: Listeners,
+    /// How many listen.
+    count: usize,
+    /// Their processors.
+    second: Option<CpuSet>,
+    /// How long each phase takes.
+    span: Duration,
+    phases: Phases,
+    /// Bytes that the node took more with WebSockets, at most.
+    memory: f64,
+}
+
+impl Fan {
+    async fn rounds(&mut self, rounds: usize) -> Result<()> {
+        // What is slow only in the first seconds of a node is nobody's.
+        phase(&self.node, &self.operator, self.span).await?;
+        for round in 0..rounds {
+            let mut order = TURNS;
             // Each comes now before another one and now behind it.
             if round % 2 == 1 {
                 order.reverse();
             }
             for beside in order {
-                let before = node.resident_bytes()?;
-                let tasks = match beside {
-                    Beside::Nothing => Vec::new(),
-                    Beside::Sockets => listeners.open(Kind::Socket, count).await?,
-                    Beside::Sent => listeners.open(Kind::Sent, count).await?,
-                    Beside::Busy => listeners.only_busy(with.busy() - without.busy()),
-                };
-                let figures = phase(&node, &operator, span).await?;
-                if beside == Beside::Sockets {
-                    memory = memory.max(node.resident_bytes()? - before);
-                }
-                tasks.into_iter().for_each(|task| task.abort());
-                phase(&node, &operator, CALM).await?;
-                match beside {
-                    Beside::Nothing => without.add(figures),
-                    Beside::Sockets => with.add(figures),
-                    Beside::Sent => sent.add(figures),
-                    Beside::Busy => busy.add(figures),
-                }
+                self.turn(beside).await?;
             }
         }
-        anyhow::Ok(())
-    })?;
-    let told = listeners.end();
-    node.stop()?;
-    let aim = "1,000 × events/s; starts as while as many processors are busy elsewhere";
-    let mut figure = Figure::new(told[0] / with.took, "messages/s", aim);
-    figure.note("sockets", count as f64);
-    figure.note("events_per_s", with.events / with.took);
-    for (name, phase) in [("with", &with), ("with_sse", &sent), ("busy_elsewhere", &busy)] {
-        let share = (phase.busy() - without.busy()) * 100.0;
-        figure.note(&format!("elsewhere_cpu_percent_{name}"), share);
+        Ok(())
     }
-    with.note(&mut figure, "with");
-    without.note(&mut figure, "without");
-    busy.note(&mut figure, "busy_elsewhere");
-    figure.note("sse_messages_per_s", told[1] / sent.took);
-    sent.note(&mut figure, "with_sse");
-    figure.note("memory_kb_a_socket", memory / 1e3 / count as f64);
-    Ok(figure)
-}
 
-/// Starts small runs, so many that there are [`EVENTS`] a second.
-async fn phase(node: &Served, token: &str, span: Duration) -> Result<Phase> {
-    let mut client = Client::connect(&node.address).await?;
-    let per_run = events_of_a_run(&mut client, token).await?;
-    let mut pace = tokio::time::interval(Duration::from_secs_f64(per_run / EVENTS));
-    let mine = || machine::cpu_time(std::process::id());
-    let (begin, cpu, mine_before) = (Instant::now(), node.cpu_time()?, mine()?);
-    let mut starts = Vec::new();
-    while begin.elapsed() < span {
-        pace.tick().await;
-        let asked = Instant::now();
-        start(&mut client, token, &json!({"workflow": "small"})).await?;
-        starts.push(asked.elapsed().as_secs_f64() * 1e3);
-    }
-    let took = begin.elapsed().as_secs_f64();
-    let used = node.cpu_time()?.saturating_sub(cpu).as_secs_f64();
-    let mine = mine()?.saturating_sub(mine_before).as_secs_f64();
-    let events = starts.len() as f64 * per_run;
-    starts.sort_by(f64::total_cmp);
-    let tails = vec![percentile(&starts, 0.99)];
-    Ok(Phase { starts, tails, cpu: used, mine, events, took })
-}
-
-/// How many events a small run has.
-async fn events_of_a_run(client: &mut Client, token: &str) -> Result<f64> {
-    let run = start(client, token, &json!({"workflow": "small"})).await?;
-    loop {
-        let path = format!("/api/v1/events?run={run}&limit=200");
-        let page = client.json(token, &path).await?;
-        let events = page["events"].as_array().context("no events")?;
-        if events.last().is_some_and(|event| event["type"] == "moa.run.succeeded") {
-            return Ok(events.len() as f64);
+    async fn turn(&mut self, beside: Beside) -> Result<()> {
+        let before = self.node.resident_bytes()?;
+        let held = self.hold(beside).await?;
+        let figures = phase(&self.node, &self.operator, self.span).await?;
+        if beside == Beside::Sockets {
+            self.memory = self.memory.max(self.node.resident_bytes()? - before);
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(held);
+        phase(&self.node, &self.operator, CALM).await?;
+        self.phases.of(beside).add(figures);
+        Ok(())
+    }
+
+    async fn hold(&self, beside: Beside) -> Result<Held> {
+        let [elsewhere, here] = self.phases.more(Beside::Sockets);
+        let as_listeners = || Busy::as_listeners(self.second, elsewhere);
+        Ok(match beside {
+            Beside::Nothing => Held::default(),
+            Beside::Sockets => Held::of(self.listeners.open(Kind::Socket, self.count).await?),
+            Beside::Sent => Held::of(self.listeners.open(Kind::Sent, self.count).await?),
+            Beside::BusyElsewhere => Held::busy(vec![as_listeners()]),
+            Beside::BusyEverywhere => Held::busy(vec![as_listeners(), Busy::as_telling(here)]),
+        })
     }
 }
 
-/// Has the node and who starts runs on one half of the processors, and leaves the other one to who
-/// listens, as if those were other machines: what is measured is what the node does for them, not what
-/// they do themselves.
-struct Halves {
-    all: CpuSet,
-    second: CpuSet,
-}
-
-impl Halves {
-    /// The processors that this thread may run on, in halves; `None` where there is but one.
-    fn of(all: &CpuSet) -> Option<(CpuSet, CpuSet)> {
-        let mine: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| all.is_set(cpu)).collect();
-        let (mut first, mut second) = (CpuSet::new(), CpuSet::new());
-        let (node, rest) = mine.split_at(mine.len() / 2);
-        node.iter().for_each(|&cpu| first.set(cpu));
-        rest.iter().for_each(|&cpu| second.set(cpu));
-        (!node.is_empty()).then_some((first, second))
+/// What all of that says.
+fn figure(mut phases: Phases, told: [f64; 2], count: usize, memory: f64) -> Figure {
+    let took = |beside: Beside| phases.0[beside as usize].took;
+    let aim = "1,000 × events/s; starts as while as many processors are busy without listeners";
+    let mut figure = Figure::new(told[0] / took(Beside::Sockets), "messages/s", aim);
+    figure.note("sse_messages_per_s", told[1] / took(Beside::Sent));
+    figure.note("sockets", count as f64);
+    let sockets = phases.of(Beside::Sockets);
+    figure.note("events_per_s", sockets.events / sockets.took);
+    for beside in TURNS {
+        let name = beside.name();
+        let share = phases.more(beside)[0] * 100.0;
+        figure.note(&format!("bench_cpu_percent_{name}"), share);
+        phases.of(beside).note(&mut figure, name);
     }
-
-    /// Has this thread, and all that it starts from now on, on the first half.
-    fn take() -> Option<Self> {
-        let all = sched_getaffinity(None).ok()?;
-        let (first, second) = Self::of(&all)?;
-        sched_setaffinity(None, &first).ok()?;
-        Some(Self { all, second })
-    }
-}
-
-impl Drop for Halves {
-    fn drop(&mut self) {
-        let _ = sched_setaffinity(None, &self.all);
-    }
+    figure.note("memory_kb_a_socket", memory / 1e3 / count as f64);
+    figure
 }
