@@ -15,7 +15,7 @@ use crate::compare::Hide;
 use crate::exit::{Exit, Result};
 use crate::reader::Reader;
 use crate::text;
-use crate::tree::{first_line, skip_words};
+use crate::tree::{first_line, skip_words, wait_words};
 
 /// Runs whose names are kept; more are looked up again.
 const RUNS_NAMED_MAX: usize = 1000;
@@ -576,8 +576,8 @@ impl Told<'_> {
                 format!("attempt {attempt} may have happened; {check} is asked")
             }
             Event::StepWaiting { reason, until, .. } => match until {
-                Some(until) => format!("{} until {until}", reason.as_str()),
-                None => reason.as_str().into(),
+                Some(until) => format!("{} until {until}", wait_words(*reason)),
+                None => wait_words(*reason).into(),
             },
             Event::StepOwnDone { error: Some(error), .. } => first_line(&error.message),
             Event::StepOpened { branch: Some(branch), .. } => format!("branch {branch}"),
@@ -619,6 +619,8 @@ fn cut_json(value: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
+    use moa_core::step::WaitReason;
+
     use super::*;
 
     /// Each event that there is, with whatever it may hold.
@@ -663,6 +665,30 @@ mod tests {
             assert_eq!(kinds.map(found), [1, 1, 1, 1, 0], "{kind}");
             assert_eq!(row.read(&timed[0]).expect("it is whole"), event);
         }
+    }
+
+    #[test]
+    fn what_a_step_waits_for_is_told_in_words() {
+        let remark = |reason, until: Option<i64>| {
+            let event =
+                Event::StepWaiting { step: 0, reason, until: until.map(Millis), detail: None };
+            let (run, workflow) = (RunId(1), gone("w"));
+            Told {
+                seq: 1,
+                index: 0,
+                run,
+                version: 1,
+                workflow: &workflow,
+                at: Millis(7),
+                step: Some("ask"),
+                agent: None,
+                event: &event,
+            }
+            .remark()
+        };
+        assert_eq!(remark(WaitReason::Approval, None), "waits for a decision");
+        assert_eq!(remark(WaitReason::Children, None), "waits for what is inside it");
+        assert_eq!(remark(WaitReason::Timer, Some(0)), "sleeps until 1970-01-01T00:00:00.000Z");
     }
 
     #[test]

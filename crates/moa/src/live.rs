@@ -139,8 +139,10 @@ impl<'a> Screen<'a> {
                 let remark = text::safe_line(&told.remark()).into_owned();
                 let remark = text::cut(&remark, 100).into_owned();
                 let sign = paint(self.color(), sign.1, sign.0);
-                let line = format!("{clock} {sign} {subject} {word} {remark}");
-                Some(line.trim_end().to_owned())
+                let parts = [clock, &sign, subject, word, &remark];
+                Some(
+                    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "),
+                )
             })
             .collect()
     }
@@ -165,7 +167,8 @@ fn word_of(event: &Event) -> Option<((&'static str, Style), &'static str)> {
         Event::AttemptReleased { .. } => (waits, "released:"),
         Event::OutcomeChecked { .. } => (waits, "is checked:"),
         Event::StepWaiting { reason: WaitReason::Children, .. } => return None,
-        Event::StepWaiting { .. } => (waits, "waits:"),
+        // The remark is a sentence of its own.
+        Event::StepWaiting { .. } => (waits, ""),
         Event::StepSucceeded { .. } => (good, "succeeded"),
         Event::StepFailed { .. } => (bad, "failed:"),
         Event::StepSkipped { .. } => (("-", Style::Dim), "skipped:"),

@@ -263,3 +263,26 @@ fn row(shown: &Shown, with: RunId, pair: &StepPair) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_step_is_as_it_is_is_a_sentence_for_each_status() {
+        let said_of = |status| {
+            let side = StepSide {
+                status,
+                reason: None,
+                why: None,
+                attempts: 1,
+                started_at: None,
+                finished_at: None,
+                duration_ms: None,
+            };
+            said(&side, "there", "rate limited")
+        };
+        assert_eq!(said_of(StepStatus::Waiting), "There: rate limited.");
+        assert_eq!(said_of(StepStatus::Skipped), "Skipped there: rate limited.");
+    }
+}
