@@ -33,7 +33,9 @@ use report::{Figure, Report};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A bench: its id, what it measures, how.
-type Bench = (&'static str, &'static str, fn(&Options) -> Result<Figure>);
+type Bench = (&'static str, &'static str, Measure);
+/// Measures.
+type Measure = fn(&Options) -> Result<Figure>;
 
 const BENCHES: &[Bench] = &[
     ("B1", "durable steps: many runs of 10 no-op steps", throughput::fresh),
@@ -57,7 +59,11 @@ const BENCHES: &[Bench] = &[
 fn main() -> Result<ExitCode> {
     match Options::read(std::env::args().skip(1)) {
         Ok(Asked::Help) => print!("{}", options::help()),
-        Ok(Asked::Measure(options)) => measure(&options)?,
+        Ok(Asked::Measure(options)) => {
+            if !measure(&options)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
         Err(wrong) => {
             eprintln!("moa-bench: {wrong}");
             return Ok(ExitCode::from(2));
@@ -66,20 +72,34 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(options: &Options) -> Result<()> {
+/// Answers whether none failed: what the others have measured is told.
+fn measure(options: &Options) -> Result<bool> {
     std::fs::create_dir_all(&options.dir).context("the bench folder")?;
-    let mut report = Report::default();
+    let (mut report, mut all) = (Report::default(), true);
     for (id, what, bench) in BENCHES.iter().filter(|(id, ..)| options.wants(id)) {
         eprintln!("{id}: {what} …");
-        let before = machine::fdatasyncs_per_second(&options.dir)?;
-        let mut figure = bench(options)?;
-        let after = machine::fdatasyncs_per_second(&options.dir)?;
-        figure.note("fdatasync_per_s_before", before);
-        figure.note("fdatasync_per_s_after", after);
-        eprintln!("{id}: {figure}");
-        report.add(id, what, figure);
+        match beside_the_disk(options, *bench) {
+            Ok(figure) => {
+                eprintln!("{id}: {figure}");
+                report.add(id, what, figure);
+            }
+            Err(error) => {
+                eprintln!("{id}: failed: {error:#}");
+                all = false;
+            }
+        }
     }
     let _ = std::fs::remove_dir(&options.dir);
     println!("{}", if options.json { report.json()? } else { report.table() });
-    Ok(())
+    Ok(all)
+}
+
+/// The figure of a bench, and what the disk could do before and after it.
+fn beside_the_disk(options: &Options, bench: Measure) -> Result<Figure> {
+    let before = machine::fdatasyncs_per_second(&options.dir)?;
+    let mut figure = bench(options)?;
+    let after = machine::fdatasyncs_per_second(&options.dir)?;
+    figure.note("fdatasync_per_s_before", before);
+    figure.note("fdatasync_per_s_after", after);
+    Ok(figure)
 }
