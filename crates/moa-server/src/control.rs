@@ -4,6 +4,7 @@
 //! and is the same code as what the local socket of the node does.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -30,14 +31,15 @@ use moa_view::compare::Hide;
 use moa_view::exit::Result;
 use moa_view::fleet::Fleet;
 use moa_view::node::{
-    ChannelLine, NodeStatus, PausedAgent, Rotated, RuleDone, RuleRequest, SecretLine, StartRun,
+    ChannelLine, Holds, NodeStatus, PausedAgent, Rotated, RuleDone, RuleRequest, SecretLine,
+    StartRun,
 };
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
-use tokio::sync::broadcast;
+use tokio::sync::{OwnedSemaphorePermit, broadcast};
 use zeroize::Zeroizing;
 
 use crate::auth::links::Grant;
@@ -109,6 +111,9 @@ pub trait Control: Send + Sync {
 
     /// Seals all secrets of the encrypted store with another key.
     async fn rotate_key(&self) -> Result<Rotated>;
+
+    /// Makes a backup of the project, all of it and checked, as long as this is waited for.
+    async fn backup(&self, holds: Holds) -> Result<Archive>;
 
     /// Checks the audit log against the anchors that the project has.
     async fn verify_audit(&self) -> Result<Verdict>;
@@ -290,6 +295,21 @@ pub trait Control: Send + Sync {
 
     /// At most `max` bytes of a log, from byte `from` of what the attempt wrote.
     async fn log_part(&self, log: AttemptLog, from: u64, max: usize) -> Result<LogPart>;
+}
+
+/// A backup in one file, which has no name where it is: it is gone with this.
+#[derive(Debug)]
+pub struct Archive {
+    /// What it may be called.
+    pub name: String,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// The newest event in it.
+    pub last_event: u64,
+    /// It.
+    pub file: File,
+    /// Keeps others from making one as long as it is there.
+    pub turn: OwnedSemaphorePermit,
 }
 
 /// A webhook that starts runs of a workflow.

@@ -31,12 +31,14 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use moa_view::reader::Reader;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::{RequestBodyTimeoutLayer, TimeoutLayer};
+use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::openapi::OpenApi;
 
 use crate::auth::Auth;
@@ -252,16 +254,13 @@ impl App {
         let (router, _, _) = all(None).finish();
         let panicked = CatchPanicLayer::custom(|panic| {
             tracing::error!("a handler panicked: {}", said(&panic));
-            axum::response::IntoResponse::into_response(error::Problem::new(
-                error::Code::Internal,
-                "moa failed on this request; its log says more",
-            ))
+            let text = "moa failed on this request; its log says more";
+            error::Problem::new(error::Code::Internal, text).into_response()
         });
-        let timeout = axum::http::StatusCode::GATEWAY_TIMEOUT;
         router
             .fallback(async || error::Problem::not_found("there is nothing at this path"))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-            .layer(TimeoutLayer::with_status_code(timeout, ANSWER_WAIT))
+            .layer(from_fn(in_time))
             .layer(RequestBodyTimeoutLayer::new(self.0.waits.body))
             .layer(from_fn_with_state(self.clone(), auth::identify))
             .layer(from_fn_with_state(self.clone(), auth::guard::guard))
@@ -324,6 +323,16 @@ fn all(document: Option<OpenApi>) -> routes::Routes {
     pages::add(api::add(routes::Routes::new(document)))
 }
 
+/// Lets a handler take as long as it may: what it sends then is limited by its reader.
+async fn in_time(request: Request, next: Next) -> Response {
+    let wait = match request.uri().path() {
+        api::backup::PATH => api::backup::MADE_WITHIN,
+        _ => ANSWER_WAIT,
+    };
+    let answer = tokio::time::timeout(wait, next.run(request)).await;
+    answer.unwrap_or_else(|_| StatusCode::GATEWAY_TIMEOUT.into_response())
+}
+
 /// An address as a browser can use it: one for all interfaces is reached through the loopback.
 fn shown(address: SocketAddr) -> SocketAddr {
     let mut address = address;
@@ -341,4 +350,28 @@ fn shown(address: SocketAddr) -> SocketAddr {
 fn said(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backup_may_take_longer_than_other_answers() {
+        let slow = async || tokio::time::sleep(ANSWER_WAIT * 5).await;
+        let router = Router::new()
+            .route(api::backup::PATH, get(slow))
+            .route("/other", get(slow))
+            .layer(from_fn(in_time));
+        let ask = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).expect("a request");
+            router.clone().oneshot(request).await.expect("an answer").status()
+        };
+        assert_eq!(ask(api::backup::PATH).await, StatusCode::OK);
+        assert_eq!(ask("/other").await, StatusCode::GATEWAY_TIMEOUT);
+    }
 }

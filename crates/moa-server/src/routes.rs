@@ -186,7 +186,7 @@ fn describe(operation: &mut Operation, access: Access, area: Area) {
     let text = operation.description.take().unwrap_or_default();
     let scope = match area {
         Area::Free => String::new(),
-        Area::Code => ", and a token without scopes".into(),
+        Area::Code | Area::Backup => ", and a token without scopes".into(),
         Area::Whole => ", and of a token with scopes `read`".into(),
         Area::Of(of) | Area::ByBody(of) => format!(", and of a token with scopes `{of}`"),
         Area::ByQuery(of) => {

@@ -6,6 +6,7 @@
 //! checked when it is read, and sealed again when it is written.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use moa_ports::artifacts::ArtifactHash;
@@ -15,7 +16,7 @@ use rusqlite::backup::{Backup, StepResult};
 use crate::error::{Error, Fail};
 use crate::schema::{self, SCHEMA};
 use crate::views::has_log;
-use crate::{log, read, scan, verify};
+use crate::{log, raw, read, scan, verify};
 
 /// Pages copied between two calls of who is told the progress.
 const PAGES: std::ffi::c_int = 4096;
@@ -35,20 +36,25 @@ pub struct Copied {
 
 /// Copies the database at `from` to a new file `to`, which must not exist. `live` says that a node
 /// may be writing to it; else the caller makes sure that none starts. `told` gets the pages copied so
-/// far and those of all.
+/// far and those of all, and may end it.
 ///
 /// # Errors
-/// As for opening a store; [`Error::Corrupt`] when a page of the original is damaged. What was written
-/// to `to` is then of no use.
+/// As for opening a store; [`Error::Corrupt`] when a page of the original is damaged;
+/// [`Error::Unavailable`] when it was ended. What was written to `to` is then of no use.
 pub fn copy(
     from: &Path,
     to: &Path,
     live: bool,
-    told: &mut dyn FnMut(u64, u64),
+    told: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Copied, Error> {
     if !from.exists() {
         return Err(Error::Missing { path: from.to_owned() });
     }
+    // Closed after the connection: the store of this very process may be closed meanwhile, and whoever
+    // closes the last descriptor takes the connection's locks away.
+    let unavailable =
+        |e: std::io::Error| Error::Unavailable { path: from.to_owned(), reason: e.to_string() };
+    let _file = raw::open(from).map_err(unavailable)?;
     schema::check(from)?;
     let still = !live && !has_log(from);
     let source = schema::open_any(from, still)?;
@@ -69,7 +75,7 @@ fn copy_pages(
     target: &mut Connection,
     from: &Path,
     to: &Path,
-    told: &mut dyn FnMut(u64, u64),
+    told: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let of_source = |e: rusqlite::Error| Fail::from(e).verdict().into_open_error(from);
     // One transaction over all steps: without it a commit beside it starts the copy over again.
@@ -89,7 +95,11 @@ fn copy_pages(
         })?;
         let progress = backup.progress();
         let count = |pages: std::ffi::c_int| u64::try_from(pages).unwrap_or(0);
-        told(count(progress.pagecount - progress.remaining), count(progress.pagecount));
+        let copied = count(progress.pagecount - progress.remaining);
+        if told(copied, count(progress.pagecount)).is_break() {
+            let reason = "the copy was ended before it was whole".to_owned();
+            return Err(Error::Unavailable { path: to.to_owned(), reason });
+        }
         match step {
             StepResult::Done => return Ok(()),
             StepResult::More => {}

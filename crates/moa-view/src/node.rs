@@ -21,6 +21,19 @@ pub struct ChannelLine {
     pub to: String,
 }
 
+/// What a backup holds beside the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holds {
+    /// Artifacts.
+    pub artifacts: bool,
+    /// Attempt logs.
+    pub logs: bool,
+    /// Work folders of runs.
+    pub work: bool,
+    /// `moa.yaml`, workflows, agents and calendars.
+    pub project: bool,
+}
+
 /// A request for a new run, as a person makes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StartRun {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -25,7 +26,6 @@ use moa_ports::sealed::SealedRow;
 use moa_ports::store::{Batch, Store};
 use moa_ports::views::Views;
 use moa_spec::{OutputSchemas, Settings};
-use moa_sqlite::backup::Copied;
 use moa_sqlite::{LogLength, SqliteStore};
 use moa_view::fleet::{Endpoint, Fleet, Health, Instance};
 use tokio::sync::oneshot;
@@ -35,6 +35,7 @@ pub use moa_connectors::append_once;
 pub use moa_connectors::is_gone;
 pub use moa_connectors::otlp;
 pub use moa_connectors::{Kept, LogFile, LogPart, RunFolder, StateFiles};
+pub use moa_sqlite::backup::Copied;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::files::{Beneath, PRIVATE};
@@ -170,12 +171,12 @@ pub fn sealed(layout: &Layout) -> Result<Vec<SealedRow>> {
 }
 
 /// Copies the store of a project to a new file. `live` says that a node may be writing to it; else
-/// the caller has the project's lock.
+/// the caller has the project's lock. `told` gets the pages copied so far and those of all, and may end it.
 pub fn copy_store(
     layout: &Layout,
     to: &Path,
     live: bool,
-    told: &mut dyn FnMut(u64, u64),
+    told: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Copied> {
     match moa_sqlite::backup::copy(&database(layout), to, live, told) {
         Err(moa_sqlite::Error::Missing { .. }) => {

@@ -5,6 +5,7 @@
 pub mod agents;
 pub mod alerts;
 pub mod audit;
+pub mod backup;
 pub mod calendar;
 pub mod channels;
 pub mod events;
@@ -45,7 +46,7 @@ use utoipa_axum::routes;
 
 use crate::auth::role::Access::{Either, Least, Public};
 use crate::auth::role::Role::{Admin, Approver, Operator, Viewer};
-use crate::auth::scope::Area::{ByBody, ByQuery, Code, Free, Whole};
+use crate::auth::scope::Area::{Backup, ByBody, ByQuery, Code, Free, Whole};
 use crate::auth::scope::Resource::{
     Agents, Alerts, Audit, Events, Metrics, Node, Runs, Secrets, Tokens, Triggers, Webhooks,
     Workflows,
@@ -156,6 +157,7 @@ fn others(routes: Routes) -> Routes {
         .api(Least(Admin), Secrets, routes!(secrets::rotate_key))
         .api(Least(Admin), Audit, routes!(audit::list))
         .api(Least(Admin), Audit, routes!(audit::verify))
+        .api(Least(Admin), Backup, routes!(backup::make))
         .api(Least(Viewer), Node, routes!(nodes::list))
         .api(Least(Viewer), Agents, routes!(agents::list))
         .api(Least(Admin), Code, routes!(agents::edit::register))

@@ -118,6 +118,8 @@ pub enum Area {
     Whole,
     /// Code that somebody brings: it runs as the node does, so no scope narrows what it reaches.
     Code,
+    /// A copy of all that there is, also of what no role shows: no scope narrows that either.
+    Backup,
     /// A resource; the one that the path names, if it names one.
     Of(Resource),
     /// Of a resource what the query says: `workflow=NAME`.
@@ -130,7 +132,7 @@ impl Area {
     /// The resource, where it is one.
     pub const fn resource(self) -> Option<Resource> {
         match self {
-            Area::Free | Area::Whole | Area::Code => None,
+            Area::Free | Area::Whole | Area::Code | Area::Backup => None,
             Area::Of(of) | Area::ByQuery(of) | Area::ByBody(of) => Some(of),
         }
     }
@@ -295,7 +297,7 @@ impl Scopes {
         if area == Area::Free || access == Access::Public {
             return Reach::All;
         }
-        if area == Area::Code {
+        if matches!(area, Area::Code | Area::Backup) {
             return Reach::Nothing;
         }
         let read = scopes.contains(&Scope::Read) && access.admits(Role::Viewer);
@@ -389,6 +391,7 @@ fn out_of_scope(area: &Area, scopes: &Scopes) -> Problem {
     let wanted = match (area, area.resource()) {
         (_, Some(of)) => format!("the scope {of}"),
         (Area::Code, None) => "a token without scopes, as it can run any code".into(),
+        (Area::Backup, None) => "a token without scopes, as it gives a copy of all there is".into(),
         (_, None) => "the scope read, or a token without scopes".into(),
     };
     let text = format!("this takes {wanted}, and the scopes of this token don't reach it");
@@ -483,7 +486,7 @@ impl<'a> Called<'a> {
     ) -> Self {
         let so = |name: Option<&str>| name.map_or(Self::Not, |name| Self::So(name.to_owned()));
         let of = match area {
-            Area::Free | Area::Whole | Area::Code => return Self::Not,
+            Area::Free | Area::Whole | Area::Code | Area::Backup => return Self::Not,
             Area::ByBody(_) => return Self::InBody,
             Area::ByQuery(_) => {
                 let query = query.unwrap_or_default().as_bytes();
@@ -563,6 +566,7 @@ mod tests {
         assert_eq!(none.reach(least, Area::Whole), Reach::Nothing);
         assert_eq!(none.reach(least, Area::Free), Reach::All);
         assert_eq!(scopes(&["read", "agents"]).reach(least, Area::Code), Reach::Nothing);
+        assert_eq!(scopes(&["read", "node"]).reach(least, Area::Backup), Reach::Nothing);
         for one in Resource::ALL {
             let scopes = scopes(&[one.as_str()]);
             for other in Resource::ALL {

@@ -1,5 +1,6 @@
 //! Copies of a database, made while it is written to.
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use moa_core::run::RunStatus;
@@ -17,8 +18,11 @@ fn a_copy_is_the_whole_database() {
     let folder = folder();
     let to = folder.path().join("copy.db");
     let mut last = (0, 0);
-    let copied = backup::copy(&sqlite.path(), &to, true, &mut |done, all| last = (done, all));
-    let copied = copied.expect("it is copied");
+    let mut told = |done, all| {
+        last = (done, all);
+        Continue(())
+    };
+    let copied = backup::copy(&sqlite.path(), &to, true, &mut told).expect("it is copied");
     assert_eq!((copied.schema, copied.artifacts), (SCHEMA, Some(Vec::new())));
     assert!(last.0 == last.1 && last.1 > 10, "{last:?}");
     assert_eq!(backup::check(&to), Ok(SCHEMA));
@@ -27,7 +31,7 @@ fn a_copy_is_the_whole_database() {
     assert_eq!(Ok(copied.last_event), block_on(store.last_event()));
     // It is a store like any other.
     fill_one(&store, 99).expect("it can be written");
-    let again = backup::copy(&sqlite.path(), &to, true, &mut |_, _| ());
+    let again = backup::copy(&sqlite.path(), &to, true, &mut |_, _| Continue(()));
     assert!(matches!(again, Err(Error::Unavailable { .. })), "{again:?}");
 }
 
@@ -63,7 +67,7 @@ fn a_copy_beside_a_writer_is_of_one_instant() {
         let mut seen = 0;
         for copy in 0..5 {
             let to = folder.path().join(format!("{copy}.db"));
-            let copied = backup::copy(&sqlite.path(), &to, true, &mut |_, _| ());
+            let copied = backup::copy(&sqlite.path(), &to, true, &mut |_, _| Continue(()));
             let copied = copied.expect("it is copied");
             assert_eq!(backup::check(&to), Ok(SCHEMA));
             let store = SqliteStore::open(&to, Options::default()).expect("it opens");
@@ -80,12 +84,28 @@ fn a_copy_beside_a_writer_is_of_one_instant() {
 }
 
 #[test]
+fn a_copy_that_nobody_wants_any_more_ends() {
+    let sqlite = Sqlite::new();
+    fill(sqlite.get(), 30);
+    let folder = folder();
+    let to = folder.path().join("copy.db");
+    let mut asked = 0;
+    let ended = backup::copy(&sqlite.path(), &to, true, &mut |_, _| {
+        asked += 1;
+        Break(())
+    });
+    assert!(matches!(&ended, Err(Error::Unavailable { path, .. }) if *path == to), "{ended:?}");
+    assert_eq!(asked, 1);
+    fill_one(sqlite.get(), 99).expect("nothing is held");
+}
+
+#[test]
 fn what_a_killed_node_left_is_copied_with_its_log() {
     let sqlite = Sqlite::new();
     fill(sqlite.get(), 30);
     let (_folder, path) = sqlite.as_killed();
     let to = path.with_file_name("copy.db");
-    backup::copy(&path, &to, false, &mut |_, _| ()).expect("it is copied");
+    backup::copy(&path, &to, false, &mut |_, _| Continue(())).expect("it is copied");
     let store = SqliteStore::open(&to, Options::default()).expect("it opens");
     assert_eq!(everything(&store), everything(sqlite.get()));
 }
@@ -96,7 +116,7 @@ fn damage_is_found_in_originals_and_in_copies() {
     fill(sqlite.get(), 30);
     let folder = folder();
     let to = folder.path().join("copy.db");
-    backup::copy(&sqlite.path(), &to, true, &mut |_, _| ()).expect("it is copied");
+    backup::copy(&sqlite.path(), &to, true, &mut |_, _| Continue(())).expect("it is copied");
     sqlite.close();
     let flip = |path: &std::path::Path| {
         let mut bytes = std::fs::read(path).expect("a file");
@@ -108,7 +128,7 @@ fn damage_is_found_in_originals_and_in_copies() {
     assert!(matches!(backup::check(&to), Err(Error::Corrupt { .. })));
     flip(&sqlite.path());
     let other = folder.path().join("other.db");
-    let copied = backup::copy(&sqlite.path(), &other, false, &mut |_, _| ());
+    let copied = backup::copy(&sqlite.path(), &other, false, &mut |_, _| Continue(()));
     assert!(matches!(copied, Err(Error::Corrupt { .. })), "{copied:?}");
     let missing = backup::check(&folder.path().join("none.db"));
     assert!(matches!(missing, Err(Error::Missing { .. })));

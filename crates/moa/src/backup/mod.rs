@@ -2,18 +2,24 @@
 //! that it refers to, the project's own files, and a manifest with the hash of every file.
 //!
 //! A backup is there whole or not at all: it is written under another name, and gets its own when all
-//! of it is on the disk. [`make`] writes one, beside a node or without one; [`restore`] checks one and
+//! of it is on the disk ([`place`]). [`make`] writes one, beside a node or without one; [`unnamed`] is how a
+//! node makes one for somebody elsewhere, and [`fetch`] how that is taken there; [`restore`] checks one and
 //! puts it in the place of a project's state. Absent by intent: secrets (`.env`), tokens and sessions, and
 //! the identity of the state, by which a node knows the processes of earlier nodes: a copy elsewhere is another one.
 
+pub mod fetch;
 pub mod make;
+pub mod place;
 pub mod restore;
+pub mod sink;
+pub mod unnamed;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path};
 
+pub use moa_view::node::Holds;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
@@ -57,19 +63,6 @@ pub struct Manifest {
     pub missing: Vec<String>,
     /// Every file but this one.
     pub files: Vec<Entry>,
-}
-
-/// What a backup holds beside the store.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holds {
-    /// Artifacts.
-    pub artifacts: bool,
-    /// Attempt logs.
-    pub logs: bool,
-    /// Work folders of runs.
-    pub work: bool,
-    /// `moa.yaml`, workflows, agents and calendars.
-    pub project: bool,
 }
 
 /// One file of a backup.

@@ -59,8 +59,15 @@ pub struct Restored {
 
 /// Opens a backup: a folder, or a tar file, which is unpacked beside itself for the time being.
 pub fn open(path: &Path) -> Result<Backup> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".unpacked-{}", std::process::id()));
+    open_at(path, name.into())
+}
+
+/// The same; a tar file is unpacked to a new folder `to`.
+pub fn open_at(path: &Path, to: PathBuf) -> Result<Backup> {
     let (root, unpacked) = match path.is_file() {
-        true => (unpack(path)?, true),
+        true => (unpack(path, to)?, true),
         false => (path.to_owned(), false),
     };
     // From here on what was unpacked goes away again.
@@ -105,10 +112,7 @@ fn read_manifest(root: &Path, path: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
-fn unpack(path: &Path) -> Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".unpacked-{}", std::process::id()));
-    let to = PathBuf::from(name);
+fn unpack(path: &Path, to: PathBuf) -> Result<PathBuf> {
     let unpack = || {
         remove(&to)?;
         make_folder(&to)?;

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::Context;
+use super::{Context, runtime};
 use crate::backup::Holds;
-use crate::backup::make::{Request, make};
+use crate::backup::fetch::fetch;
+use crate::backup::make::{Made, Request, make};
 use crate::exit::{Exit, Result};
-use crate::project;
+use crate::place::Place;
+use crate::project::Layout;
+use crate::remote::Remote;
 use crate::text;
+use crate::ui::Ui;
 
 /// Copy the store, artifacts and files of the project.
 #[derive(Debug, clap::Args)]
@@ -18,11 +22,16 @@ Copy the state of the project to a folder, or to one file that ends in .tar: the
 instant, the artifacts that it refers to, and moa.yaml, agents/ and workflows/. A node that serves the
 project goes on meanwhile. The copy is checked, and appears under its name when it is complete.
 
+Of a node elsewhere (--url, a context) it is one .tar file, which the node makes and sends: put into the
+folder that is named, by name and time, or under the name that is given, which ends in .tar. It takes an
+admin's token without scopes. What comes is checked here, too.
+
 Not in it: secrets (.env), and everything else in the project's folder.")]
 #[command(after_help = "\
 Examples:
   moa backup backups/                          a new folder in backups, by name and time
   moa backup /mnt/safe/shop.tar --logs
+  moa backup backups/ --context prod           a new .tar file in backups, of another machine's project
   moa restore /mnt/safe/shop.tar --check       see that it is good")]
 pub struct Args {
     /// A folder to put it into, or the name of a new folder or .tar file
@@ -43,33 +52,63 @@ pub struct Args {
 
 /// Makes a backup.
 pub fn run(args: Args, context: &Context) -> Result {
-    let layout = context.layout()?;
     let ui = &context.ui;
-    let name = project::load(&layout, None)?.project.settings.name;
-    let folder = || layout.root.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.or_else(folder).unwrap_or_else(|| "project".into());
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let holds = Holds {
         artifacts: !args.no_artifacts,
         logs: args.logs,
         work: args.work,
         project: !args.no_project,
     };
-    let request = Request {
-        layout: &layout,
-        name: name.chars().map(plain).collect(),
-        to: &args.to,
-        holds,
-        now: jiff::Timestamp::now(),
+    let made = match context.place()? {
+        Place::Here(layout) => here(&layout, &args, holds, ui)?,
+        Place::There(remote) => there(&remote, &args, holds, ui)?,
     };
-    let mut tenths = 0;
-    let made = make(&request, &mut |done, all| {
-        let now = (done * 10).checked_div(all).unwrap_or(10);
-        if ui.err_tty() && now > tenths {
-            tenths = now;
+    show(&made, ui);
+    Ok(Exit::Ok)
+}
+
+/// Of a project of this machine.
+fn here(layout: &Layout, args: &Args, holds: Holds, ui: &Ui) -> Result<Made> {
+    let request = Request::new(layout, holds, &|| true)?;
+    let mut tenths = Tenths::default();
+    make(&request, &args.to, &mut |done, all| {
+        if tenths.are_more(done, all) && ui.err_tty() {
             ui.note(&format!("the store: {done} of {all} pages"));
         }
-    })?;
+    })
+}
+
+/// Of a node elsewhere.
+fn there(remote: &Remote, args: &Args, holds: Holds, ui: &Ui) -> Result<Made> {
+    if ui.err_tty() {
+        ui.note(&format!("{} makes the backup", remote.url()));
+    }
+    let mut tenths = Tenths::default();
+    let runtime = runtime()?;
+    let made = runtime.block_on(fetch(remote, &args.to, holds, &mut |done, all| {
+        let Some(all) = all else { return };
+        if tenths.are_more(done, all) && ui.err_tty() {
+            ui.note(&format!("{} of {}", text::bytes(done), text::bytes(all)));
+        }
+    }));
+    runtime.shutdown_background();
+    made
+}
+
+/// How far something has come that is told of now and then.
+#[derive(Default)]
+struct Tenths(u64);
+
+impl Tenths {
+    fn are_more(&mut self, done: u64, all: u64) -> bool {
+        let now = done.saturating_mul(10).checked_div(all).unwrap_or(10);
+        let more = now > self.0;
+        self.0 = now.max(self.0);
+        more
+    }
+}
+
+fn show(made: &Made, ui: &Ui) {
     let manifest = &made.manifest;
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     if ui.json {
@@ -93,5 +132,4 @@ pub fn run(args: Args, context: &Context) -> Result {
         let missing = text::plural(manifest.missing.len(), "artifact");
         ui.warn(&format!("{missing} that runs refer to had been deleted by retention"));
     }
-    Ok(Exit::Ok)
 }

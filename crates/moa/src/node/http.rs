@@ -32,8 +32,8 @@ use moa_server::auth::links::Grant;
 use moa_server::auth::refusals::Refusal;
 use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{
-    AgentTest, AgentTried, AttemptLog, Control, Drawing, Edit, Expect, FileOf, FileWorkflow, Hook,
-    LastTest, LogPart, Open, Removal, SavedView,
+    AgentTest, AgentTried, Archive, AttemptLog, Control, Drawing, Edit, Expect, FileOf,
+    FileWorkflow, Hook, LastTest, LogPart, Open, Removal, SavedView,
 };
 use moa_server::serve::{self, Serving, Waits};
 use moa_server::tls::Tls;
@@ -43,7 +43,7 @@ use moa_view::activity::Activity;
 use moa_view::audit::Verdict;
 use moa_view::compare::Hide;
 use moa_view::fleet::Fleet;
-use moa_view::node::{ChannelLine, Rotated};
+use moa_view::node::{ChannelLine, Holds, Rotated};
 use moa_view::rows::ProjectFile;
 use moa_view::target::{Production, Setting};
 use moa_view::trigger::Known;
@@ -52,6 +52,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
+use super::backups::Waiting;
 use super::came::{edited, removed, tried};
 use super::issuers::Issuers;
 use super::{Node, aside, edit};
@@ -330,6 +331,12 @@ impl Control for Served {
             Reply::Rotated(rotated) => Ok(rotated),
             _ => Err(unexpected()),
         }
+    }
+
+    async fn backup(&self, holds: Holds) -> Result<Archive> {
+        let (node, layout, actor) = (self.node.clone(), self.layout.clone(), actor());
+        let (_waiting, wanted) = Waiting::new();
+        to_the_end(async move { node.backup(&actor, layout, holds, wanted).await }).await
     }
 
     async fn verify_audit(&self) -> Result<Verdict> {

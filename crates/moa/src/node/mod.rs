@@ -7,6 +7,7 @@
 //! own, and attempts run on another runtime: nothing here waits for an agent.
 
 pub mod agents;
+mod backups;
 mod came;
 mod delete;
 pub mod door;
@@ -99,17 +100,22 @@ pub struct Node {
     _lock: lock::Lock,
 }
 
-/// What is kept of what people tried and saved, in small files beneath the project's state.
+/// What is kept of what people tried and saved, in small files beneath the project's state, and whose turn
+/// it is to get a backup.
 struct Notes {
     /// Tests of agents.
     trials: Arc<trials::Trials>,
     /// Filters of runs.
     saved: saved::Saved,
+    /// Backups for people elsewhere.
+    backups: backups::Backups,
 }
 
 impl Notes {
     fn of(state: &Path) -> Self {
-        Self { trials: Arc::new(trials::Trials::read(state)), saved: saved::Saved::new(state) }
+        let trials = Arc::new(trials::Trials::read(state));
+        let (saved, backups) = (saved::Saved::new(state), backups::Backups::begin(state));
+        Self { trials, saved, backups }
     }
 }
 

@@ -52,13 +52,14 @@ pub fn not_understood(remote: &Remote, path: &str, error: &serde_json::Error) ->
     remote.chosen(Failure::refused(text).hint(hint))
 }
 
-fn media_type(headers: &HeaderMap) -> String {
+/// What an answer says that it is.
+pub fn media_type(headers: &HeaderMap) -> String {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Something answers there that is no node.
-fn stranger(remote: &Remote, kind: &str) -> Failure {
+pub fn stranger(remote: &Remote, kind: &str) -> Failure {
     let what = match kind {
         "text/html" => "a web page".to_owned(),
         "" => "nothing that says what it is".to_owned(),
@@ -106,6 +107,11 @@ pub fn refusal(
             let text = format!("{} is an older moa, which this one can't talk to", remote.url());
             let failure = Failure::refused(text);
             Broken::Refused(remote.chosen(failure.hint("use the same version on both sides")))
+        }
+        "not_found" | "method_not_allowed" if path == super::backup::PATH => {
+            let text = format!("{} is an older moa, which sends no backups", remote.url());
+            let failure = Failure::refused(text);
+            Broken::Refused(remote.chosen(failure.hint("call `moa backup` on its machine")))
         }
         "unavailable" | "host_not_allowed" => Broken::Refused(remote.chosen(failure)),
         _ => Broken::Refused(failure),

@@ -7,6 +7,7 @@
 
 mod acts;
 mod answer;
+mod backup;
 mod contexts;
 mod events;
 mod links;
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 use moa_server::tls::AUTHORITY_AS_SERVER;
 use moa_view::rows::{Ask, Question};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH};
-use reqwest::{Client, Method, Url};
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use zeroize::Zeroizing;
@@ -31,6 +32,7 @@ use zeroize::Zeroizing;
 use crate::exit::{Exit, Failure, Result};
 use crate::reader::Reader;
 pub use acts::Tried;
+pub use backup::Sent;
 pub use contexts::{Chosen, Contexts, LOCAL, Stored, by, choose, token_of_flags};
 pub use links::Pages;
 
@@ -124,6 +126,40 @@ enum Broken {
     Refused(Failure),
 }
 
+/// How often something has been asked for.
+struct Times {
+    /// Whether it does no harm to ask again.
+    again: bool,
+    began: Instant,
+    pauses: std::array::IntoIter<Duration, 4>,
+    sent: bool,
+}
+
+impl Times {
+    fn new(again: bool) -> Self {
+        Self { again, began: Instant::now(), pauses: AGAIN_AFTER.into_iter(), sent: false }
+    }
+
+    /// Waits until it is to be asked for again, if it is.
+    async fn wait_after(&mut self, broken: Broken) -> Result<()> {
+        let pause = match broken {
+            Broken::Refused(failure) => return Err(failure),
+            Broken::Busy(wait, failure) if self.began.elapsed() + wait > BUSY_WAIT_MAX => {
+                return Err(failure);
+            }
+            Broken::Busy(wait, _) => wait,
+            // A node that was never there is said at once.
+            Broken::Unreached(failure) if !self.sent => return Err(failure),
+            Broken::Unreached(failure) | Broken::Unknown(failure) => {
+                self.sent = true;
+                self.pauses.next().filter(|_| self.again).ok_or(failure)?
+            }
+        };
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+}
+
 impl Remote {
     /// A node at an address.
     ///
@@ -182,37 +218,43 @@ impl Remote {
 
     /// Sends a request: again where that does no harm, and later when the node asks for that.
     async fn call(&self, call: Call<'_>) -> Result<Answer> {
-        let began = Instant::now();
-        let mut pauses = AGAIN_AFTER.into_iter();
-        let mut sent = false;
+        let mut times = Times::new(call.again);
         loop {
             match self.once(&call).await {
                 Ok(answer) => return Ok(answer),
-                Err(Broken::Refused(failure)) => return Err(failure),
-                Err(Broken::Busy(wait, failure)) => {
-                    if began.elapsed() + wait > BUSY_WAIT_MAX {
-                        return Err(failure);
-                    }
-                    tokio::time::sleep(wait).await;
-                }
-                // A node that was never there is said at once.
-                Err(Broken::Unreached(failure)) if !sent => return Err(failure),
-                Err(Broken::Unreached(failure) | Broken::Unknown(failure)) => {
-                    sent = true;
-                    let Some(pause) = pauses.next().filter(|_| call.again) else {
-                        return Err(failure);
-                    };
-                    tokio::time::sleep(pause).await;
-                }
+                Err(broken) => times.wait_after(broken).await?,
             }
         }
     }
 
     async fn once(&self, call: &Call<'_>) -> std::result::Result<Answer, Broken> {
-        let request = self.request(call).timeout(ANSWER_WAIT);
+        let mut response = self.begin(call, self.request(call).timeout(ANSWER_WAIT)).await?;
+        let body = self.body(call, &mut response, ANSWER_BYTES_MAX).await?;
+        Ok(Answer { headers: response.headers().clone(), body })
+    }
+
+    /// Sends a request, and answers when a success has begun.
+    async fn begin(
+        &self,
+        call: &Call<'_>,
+        request: RequestBuilder,
+    ) -> std::result::Result<Response, Broken> {
         let mut response = request.send().await.map_err(|e| self.broken(call, &e))?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let max = if status.is_success() { ANSWER_BYTES_MAX } else { answer::PROBLEM_BYTES_MAX };
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = self.body(call, &mut response, answer::PROBLEM_BYTES_MAX).await?;
+        Err(answer::refusal(self, call.path, status, response.headers(), &body))
+    }
+
+    /// The rest of an answer, of at most `max` bytes.
+    async fn body(
+        &self,
+        call: &Call<'_>,
+        response: &mut Response,
+        max: usize,
+    ) -> std::result::Result<Vec<u8>, Broken> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| self.broken(call, &e))? {
             if body.len() + chunk.len() > max {
@@ -222,13 +264,10 @@ impl Remote {
             }
             body.extend_from_slice(&chunk);
         }
-        match status.is_success() {
-            true => Ok(Answer { headers, body }),
-            false => Err(answer::refusal(self, call.path, status, &headers, &body)),
-        }
+        Ok(body)
     }
 
-    fn request(&self, call: &Call<'_>) -> reqwest::RequestBuilder {
+    fn request(&self, call: &Call<'_>) -> RequestBuilder {
         let mut url = self.0.url.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}{}", call.path));

@@ -209,6 +209,8 @@ fn every_documented_call_answers_as_documented() {
     c.call("GET", "/api/v1/openapi.json", &[], None).expect(200);
     let ask = json!({"format": moa_view::rows::FORMAT, "ask": "totals"});
     c.call("POST", "/api/v1/rows", &[], Some(ask)).expect(200);
+    let whole = c.call("POST", "/api/v1/backup", &[], Some(json!({"logs": true}))).expect(200);
+    assert_eq!(whole.header("content-type"), Some("application/x-tar"));
     let run = runs(&mut c);
     repeats(&mut c, &run);
     many_runs(&mut c, &run);

@@ -68,7 +68,7 @@ enum Deaf {
 
 /// A connection that holds little of what nobody reads: otherwise what a listener would get could all
 /// lie between the two programs, and nobody would wait for anything.
-fn connect(api: &Api) -> TcpStream {
+pub fn connect(api: &Api) -> TcpStream {
     let connect = async {
         let socket = tokio::net::TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(4096)?;

@@ -1,6 +1,7 @@
 //! The command line on a node elsewhere: called in an empty folder, by the API alone.
 
 mod access;
+mod backups;
 mod breaks;
 mod contexts;
 mod silent;
