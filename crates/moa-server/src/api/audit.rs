@@ -1,15 +1,14 @@
 //! The audit log: who did what, and whether that record is whole.
 
 use axum::extract::State;
-use moa_core::time::Millis;
 use moa_view::audit::{self, Verdict};
-use moa_view::now;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
 
 use super::runs::list::limit;
+use super::window::Window;
 use crate::App;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Query};
@@ -36,10 +35,10 @@ pub struct Filter {
     /// Only with this outcome: `done`, `refused`, or `asked`, when it isn't known.
     #[serde(default)]
     pub outcome: Option<String>,
-    /// Only since this instant, or so long ago: `2h`.
+    /// Only since this instant, or so long ago: `2h`, counted from the first page on.
     #[serde(default)]
     pub since: Option<String>,
-    /// Only up to this instant, or so long ago.
+    /// Only up to this instant, or so long before the first page.
     #[serde(default)]
     pub until: Option<String>,
     /// At most so many, up to 500; 50 when not given.
@@ -47,38 +46,39 @@ pub struct Filter {
     pub limit: Option<usize>,
     /// Go on with older ones where a page ended: its `next`.
     #[serde(default)]
-    pub cursor: Option<u64>,
+    pub cursor: Option<String>,
     /// Go on with newer ones where a page began: its `previous`. Not with a cursor.
     #[serde(default)]
-    pub after: Option<u64>,
+    pub after: Option<String>,
 }
 
 impl Filter {
-    /// What is wanted, as the log is asked.
+    /// What is wanted, as the log is asked, and of which time all pages are.
     ///
     /// # Errors
     /// Something of it can't be meant.
-    pub fn read(&self) -> Result<audit::Filter> {
+    pub fn read(&self) -> Result<(audit::Filter, Window)> {
         if self.cursor.is_some() && self.after.is_some() {
             return Err(Problem::invalid("a page goes on one way: cursor or after"));
         }
-        let now = now();
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let instant = |text, read: fn(&str, Millis) -> moa_view::exit::Result<Millis>| {
-            given(text).map(|text| read(&text, now)).transpose()
-        };
-        Ok(audit::Filter {
-            since: instant(&self.since, audit::when)?,
-            until: instant(&self.until, audit::until)?,
+        let place = self.cursor.as_deref().or(self.after.as_deref());
+        let (since, until) = (self.since.as_deref(), self.until.as_deref());
+        let (window, place) = Window::read(since, until, place)?;
+        let place = place.map(number).transpose()?;
+        let filter = audit::Filter {
+            since: window.since,
+            until: window.until,
             action: given(&self.action),
             who: given(&self.who),
             object: given(&self.object),
             outcome: given(&self.outcome).map(|text| audit::outcome(&text)).transpose()?,
-            before: self.cursor,
-            after: self.after,
+            before: place.filter(|_| self.cursor.is_some()),
+            after: place.filter(|_| self.after.is_some()),
             limit: limit(self.limit, 50, ACTS_MAX)?,
             look: Some(LOOK),
-        })
+        };
+        Ok((filter, window))
     }
 
     /// The same as a query.
@@ -91,14 +91,22 @@ impl Filter {
             ("outcome", outcome),
             ("since", since),
             ("until", until),
+            ("limit", &limit.map(|limit| limit.to_string())),
+            ("cursor", cursor),
+            ("after", after),
         ];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
-        let numbers = [("limit", limit.map(|n| n as u64)), ("cursor", *cursor), ("after", *after)];
-        let numbers = numbers.into_iter().filter_map(|(name, n)| Some((name, n?.to_string())));
-        let given = texts.chain(numbers).filter(|(_, text)| !text.is_empty());
+        let given = texts.filter(|(_, text)| !text.is_empty());
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
         if query.is_empty() { query } else { format!("?{query}") }
     }
+}
+
+/// The number of an entry.
+fn number(text: &str) -> Result<u64> {
+    let wrong =
+        |_| Problem::invalid(format!("{text:?} is no cursor")).hint("send `next` of a page");
+    text.parse().map_err(wrong)
 }
 
 /// Acts.
@@ -108,9 +116,9 @@ pub struct ActPage {
     #[schema(value_type = Vec<Object>)]
     acts: Vec<Value>,
     /// `cursor` of the page of older ones, which may be empty; null = the log begins here.
-    next: Option<u64>,
+    next: Option<String>,
     /// `after` of the page of newer ones, which may be empty; null = there are no newer ones yet.
-    previous: Option<u64>,
+    previous: Option<String>,
 }
 
 /// Who did what
@@ -119,9 +127,11 @@ pub struct ActPage {
     responses((status = 200, description = "The newest first", body = ActPage)),
 )]
 pub async fn list(State(app): State<App>, Query(asked): Query<Filter>) -> Result<Json<ActPage>> {
-    let found = audit::list(&*app.reader().views, &asked.read()?).await?;
+    let (filter, window) = asked.read()?;
+    let found = audit::list(&*app.reader().views, &filter).await?;
     let acts = found.acts.iter().map(audit::Listed::document).collect();
-    Ok(Json(ActPage { acts, next: found.older, previous: found.newer }))
+    let [next, previous] = [found.older, found.newer].map(|seq| seq.map(|seq| window.cursor(seq)));
+    Ok(Json(ActPage { acts, next, previous }))
 }
 
 /// Whether the log is whole.

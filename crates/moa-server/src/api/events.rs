@@ -3,13 +3,10 @@
 use axum::extract::State;
 use moa_core::ids::{Name, RunId};
 use moa_core::machine::BUS;
-use moa_core::time::Millis;
 use moa_ports::search::TEXT_CHARS_MAX;
 use moa_ports::views::{KeptAsk, KeptEvent, KeptRow};
-use moa_view::audit::{until, when};
 use moa_view::compare::Hide;
 use moa_view::events::{CLOCK_MARGIN, Names, Patterns, Picked, Told, before, hide_in, type_of};
-use moa_view::now;
 use moa_view::published::{Fate, TRIGGERS_TOLD, fates};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::runs::find;
 use super::runs::list::{limit, name};
+use super::window::Window;
 use crate::App;
 use crate::error::{Problem, Result};
 use crate::extract::{Json, Path, Query};
@@ -69,10 +67,10 @@ pub struct Filter {
     /// Only the event that was published with this key, or as a CloudEvent with this id.
     #[serde(default)]
     key: Option<String>,
-    /// Only since this instant, a day, or so long ago: `2h`.
+    /// Only since this instant, a day, or so long ago: `2h`, counted from the first page on.
     #[serde(default)]
     since: Option<String>,
-    /// Only up to this instant, to the end of a day, or to so long ago.
+    /// Only up to this instant, to the end of a day, or to so long before the first page.
     #[serde(default)]
     until: Option<String>,
     /// The newest before this one, an event number or the `id` of an event, instead of the newest of
@@ -93,7 +91,7 @@ pub struct EventPage {
     events: Vec<Value>,
     /// `cursor` of the next question; there is always one, since more may happen.
     next: String,
-    /// The newest event number: there is nothing more when `next` is the same.
+    /// The newest event number: there is nothing more when `next` is the same, or stays as it was.
     newest: u64,
     /// `before` of the question for what is older than all that was looked at; null = there is nothing,
     /// or it was asked for what is behind something.
@@ -117,10 +115,8 @@ pub struct Asked<'a> {
     pub source: Option<&'a str>,
     /// The key of a published event, or its own id.
     pub key: Option<&'a str>,
-    /// Since when.
-    pub since: Option<&'a str>,
-    /// Up to when.
-    pub until: Option<&'a str>,
+    /// Of which time.
+    pub window: Window,
 }
 
 /// What a filter asks for.
@@ -133,8 +129,7 @@ pub struct Wanted {
     words: Vec<String>,
     source: Option<String>,
     key: Option<String>,
-    since: Option<Millis>,
-    until: Option<Millis>,
+    window: Window,
     /// Takes secrets out of what is looked through: else who looks for parts of one finds it.
     hide: Option<Box<Hide>>,
 }
@@ -148,7 +143,6 @@ impl Wanted {
         let patterns = Patterns::read(asked.types.unwrap_or_default());
         let only_published =
             patterns.only_published() || asked.source.is_some() || asked.key.is_some();
-        let now = now();
         let looks_into = asked.q.is_some() || asked.source.is_some() || asked.key.is_some();
         Ok(Self {
             hide: match looks_into {
@@ -165,8 +159,7 @@ impl Wanted {
             words: words(asked.q.unwrap_or_default())?,
             source: asked.source.map(str::to_owned),
             key: asked.key.map(str::to_owned),
-            since: asked.since.map(|at| when(at, now)).transpose()?,
-            until: asked.until.map(|at| until(at, now)).transpose()?,
+            window: asked.window,
         })
     }
 
@@ -175,11 +168,11 @@ impl Wanted {
     /// # Errors
     /// The store can't be read.
     pub async fn range(&self, app: &App) -> Result<(u64, u64)> {
-        let low = match self.since {
+        let low = match self.window.since {
             Some(since) => before(app.reader(), since).await?,
             None => 0,
         };
-        let high = match self.until {
+        let high = match self.window.until {
             Some(until) => before(app.reader(), until).await?.saturating_add(2 * CLOCK_MARGIN),
             None => u64::MAX,
         };
@@ -205,8 +198,9 @@ impl Wanted {
     /// Whether an event that may be wanted is.
     pub fn takes(&self, event: &Told<'_>) -> bool {
         let is_ours = self.agent.as_ref().is_none_or(|wanted| event.agent == Some(wanted));
-        let is_then = self.since.is_none_or(|since| event.at >= since)
-            && self.until.is_none_or(|until| event.at <= until);
+        let Window { since, until, .. } = self.window;
+        let is_then = since.is_none_or(|since| event.at >= since)
+            && until.is_none_or(|until| event.at <= until);
         if !is_ours || !is_then {
             return false;
         }
@@ -238,8 +232,8 @@ impl Wanted {
             || !self.words.is_empty()
             || self.source.is_some()
             || self.key.is_some()
-            || self.since.is_some()
-            || self.until.is_some()
+            || self.window.since.is_some()
+            || self.window.until.is_some()
     }
 
     /// Whether all words are in a type or in data in small letters.
@@ -390,6 +384,10 @@ pub async fn query(
     let limit = limit(filter.limit, 200, EVENTS_MAX)?;
     let Filter { after, cursor, types, run, workflow, agent, q, before, .. } = &filter;
     let Filter { source, key, since, until, .. } = &filter;
+    // A cursor says of which time the first page was.
+    let behind_this = cursor.as_ref().or(after.as_ref());
+    let place = behind_this.or(before.as_ref()).map(String::as_str);
+    let (window, place) = Window::read(since.as_deref(), until.as_deref(), place)?;
     let asked = Asked {
         types: types.as_deref(),
         run: run.as_deref(),
@@ -398,8 +396,7 @@ pub async fn query(
         q: q.as_deref(),
         source: source.as_deref(),
         key: key.as_deref(),
-        since: since.as_deref(),
-        until: until.as_deref(),
+        window,
     };
     if before.is_some() && after.is_some() {
         return Err(Problem::invalid(
@@ -410,22 +407,22 @@ pub async fn query(
     let newest = app.reader().views.last_event().await?;
     let range = wanted.range(&app).await?;
     let mut older = None;
-    let (events, next) = match cursor.as_ref().or(after.as_ref()) {
-        Some(after) => {
-            let mark = Mark::read(after)?.within(newest);
+    let place = place.map(Mark::read).transpose()?;
+    let (events, next) = match place.filter(|_| behind_this.is_some()) {
+        Some(mark) => {
+            let mark = mark.within(newest);
             behind(&app, &wanted, mark, (range, newest), limit).await?
         }
         None => {
             let end = Mark::behind(newest.saturating_add(1));
-            let before = before.as_deref().map(Mark::read).transpose()?;
-            let before = before.filter(|before| before.seq <= newest).unwrap_or(end);
+            let before = place.filter(|before| before.seq <= newest).unwrap_or(end);
             let (events, rest) = latest(&app, &wanted, before, range, limit).await?;
-            older = rest.map(|mark| mark.to_string());
+            older = rest.map(|mark| window.cursor(mark));
             (events, before.back())
         }
     };
     let events = hidden(&app, events).await?;
-    Ok(Json(EventPage { events, next: next.to_string(), newest, older }))
+    Ok(Json(EventPage { events, next: window.cursor(next), newest, older }))
 }
 
 /// Events as everybody may see them: what people have published may hold secrets.
@@ -465,7 +462,10 @@ async fn behind(
         }
         for row in &rows {
             if row.seq > high {
-                return Ok((events, Mark::behind(newest.max(mark.seq))));
+                // It stays as it is from then on, whatever happens.
+                let is_at_end = mark.seq > high;
+                let end = Mark::behind(newest.max(mark.seq));
+                return Ok((events, if is_at_end { mark } else { end }));
             }
             let room = limit - events.len();
             let (found, more) = wanted.of(app, &mut names, row, Side::Behind(mark), room).await?;

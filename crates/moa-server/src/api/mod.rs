@@ -34,6 +34,7 @@ pub mod tokens;
 pub mod triggers;
 pub mod views;
 pub mod webhooks;
+pub mod window;
 pub mod workflows;
 
 use axum::extract::State;

@@ -72,7 +72,7 @@ impl Filter {
         let [types, run, workflow, agent, q, source, key] =
             [types, run, workflow, agent, q, source, key]
                 .map(|text| Some(text.trim()).filter(|t| !t.is_empty()));
-        Asked { types, run, workflow, agent, q, source, key, since: None, until: None }
+        Asked { types, run, workflow, agent, q, source, key, ..Asked::default() }
     }
 
     /// The same as a query, with more behind it; nothing when nothing is asked for.

@@ -341,3 +341,63 @@ fn every_list_is_walked_page_by_page_without_gap_or_double() {
         check(&api, list, &run);
     }
 }
+
+/// Publishes an event after the instant up to which a cursor goes: `PLACE~SINCE~UNTIL`.
+fn publish_behind(api: &Api, cursor: &str) {
+    let until = cursor.rsplit('~').next().and_then(|until| until.parse::<i64>().ok());
+    let until = until.unwrap_or_else(|| panic!("it has no time: {cursor}"));
+    loop {
+        let said = api.post("/api/v1/events", &json!({"type": "late"})).expect(200).json();
+        let event = api.get(&format!("/api/v1/events/{}", said["sequences"][0])).expect(200).json();
+        let at = event["event"]["time"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok());
+        if at.is_some_and(|at| at.as_millisecond() > until) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn all_pages_are_of_the_time_that_the_first_one_was_asked_for() {
+    let project = Project::with("work", "steps: [{run: 'true'}]\n");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "admin");
+    for n in 0..3 {
+        api.post("/api/v1/events", &json!({"type": "early", "data": n})).expect(200);
+    }
+    let walk = |path: &str, all: &str, first: Json, on: &str| {
+        let mut cursor = first[on].as_str().expect("a cursor").to_owned();
+        publish_behind(&api, &cursor);
+        let mut told = first[all].as_array().expect("a list").clone();
+        loop {
+            let page = api.get(&format!("{path}&{}={cursor}", param(on))).expect(200).json();
+            told.extend(page[all].as_array().expect("a list").clone());
+            match page[on].as_str() {
+                Some(next) if next != cursor => cursor = next.to_owned(),
+                _ => return told,
+            }
+        }
+    };
+    // Its first page is asked for when all of it is older than that.
+    let first = |path: &str, all: &str| {
+        api.until(path, |page| page[all].as_array().is_some_and(|all| !all.is_empty()))
+    };
+    let path = "/api/v1/events?types=early,late&limit=2&since=1h&until=1ms";
+    let start = format!("{path}&after=0");
+    let events = walk(path, "events", first(&start, "events"), "next");
+    let types: Vec<&Json> = events.iter().map(|event| &event["type"]).collect();
+    assert!(types.len() <= 3 && types.iter().all(|kind| *kind == "early"), "{types:?}");
+
+    // The log goes on in both ways; each event is an act.
+    let path = "/api/v1/audit?action=event.*&limit=1&until=1ms";
+    let before = api.get("/api/v1/audit?action=event.*&limit=500").expect(200).json();
+    let known = before["acts"].as_array().expect("acts").len();
+    let newer = walk(path, "acts", first(&format!("{path}&after=1"), "acts"), "previous");
+    assert!(newer.len() <= known, "{newer:?}");
+    let older = walk(path, "acts", first(path, "acts"), "next");
+    assert!(older.len() > 1 && older.iter().any(|act| *act == newer[0]), "{older:?}");
+}
+
+/// The parameter that an answer's key is for.
+fn param(key: &str) -> &'static str {
+    if key == "previous" { "after" } else { "cursor" }
+}

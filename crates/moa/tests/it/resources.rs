@@ -85,7 +85,7 @@ fn a_file_is_written_for_who_knows_it_and_only_without_mistakes() {
             assert_ne!(act["outcome"], "asked", "{act}");
             seen += 1;
         }
-        let Some(next) = page["next"].as_u64() else { break };
+        let Some(next) = page["next"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }
     let all = api.get("/api/v1/audit?limit=500").expect(200).json();

@@ -13,6 +13,7 @@ use moa_view::now;
 use super::{Page, page, parts};
 use crate::App;
 use crate::api::audit::Filter;
+use crate::api::window::Window;
 use crate::auth::Identity;
 use crate::error::Result;
 use crate::extract::Query;
@@ -37,18 +38,19 @@ pub async fn show(
     Query(mut asked): Query<Filter>,
 ) -> Result<Markup> {
     let views = &*app.reader().views;
-    let mut found = audit::list(views, &asked.read()?).await?;
+    let (wanted, window) = asked.read()?;
+    let mut found = audit::list(views, &wanted).await?;
     if asked.after.is_some() && found.newer.is_none() {
         // There are no newer ones: the page is filled up from the newest on.
         asked.after = None;
-        found = audit::list(views, &asked.read()?).await?;
+        found = audit::list(views, &audit::Filter { after: None, ..wanted }).await?;
     }
     let json = format!("/api/v1/audit{}", asked.query());
     let shown = Page {
         nav: "/audit",
         title: "Audit",
         json: Some(json),
-        body: Some(body(&asked, &found, now())),
+        body: Some(body(&asked, window, &found, now())),
         ..Page::default()
     };
     Ok(page(&app, &who, shown))
@@ -59,12 +61,13 @@ fn anywhere(asked: &Filter) -> Filter {
     Filter { cursor: None, after: None, ..asked.clone() }
 }
 
-fn body(asked: &Filter, found: &Acts, now: Millis) -> Markup {
+fn body(asked: &Filter, window: Window, found: &Acts, now: Millis) -> Markup {
     let is_short = found.acts.len() <= OPEN_MAX;
     let to = |filter: Filter| format!("/audit{}", filter.query());
     let is_filtered = !Filter { limit: None, ..anywhere(asked) }.query().is_empty();
-    let older = found.older.map(|seq| to(Filter { cursor: Some(seq), ..anywhere(asked) }));
-    let newer = found.newer.map(|seq| to(Filter { after: Some(seq), ..anywhere(asked) }));
+    let at = |seq: u64| Some(window.cursor(seq));
+    let older = found.older.map(|seq| to(Filter { cursor: at(seq), ..anywhere(asked) }));
+    let newer = found.newer.map(|seq| to(Filter { after: at(seq), ..anywhere(asked) }));
     html! {
         (form(asked, is_filtered))
         (chips(asked))
