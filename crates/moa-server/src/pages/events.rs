@@ -15,10 +15,12 @@ use super::run::step;
 use super::{Page, page, parts};
 use crate::App;
 use crate::api::events::{Asked, Parts, Wanted};
+use crate::api::window::Window;
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
 use crate::error::Result;
 use crate::extract::Query;
+use crate::stream::mark::Mark;
 
 /// Commits looked at.
 const COMMITS: usize = 400;
@@ -61,44 +63,75 @@ pub struct Filter {
     /// That were published with this key, or with this id.
     #[serde(default)]
     key: String,
-    /// Before this event number.
+    /// Since this instant, or so long ago.
     #[serde(default)]
-    before: Option<u64>,
+    since: String,
+    /// Up to this instant, or so long ago.
+    #[serde(default)]
+    until: String,
+    /// Before this event number; with the time that the first page was of.
+    #[serde(default)]
+    before: Option<String>,
 }
 
 impl Filter {
-    fn asked(&self) -> Asked<'_> {
-        let Self { types, run, workflow, agent, q, source, key, .. } = self;
-        let [types, run, workflow, agent, q, source, key] =
-            [types, run, workflow, agent, q, source, key]
-                .map(|text| Some(text.trim()).filter(|t| !t.is_empty()));
-        Asked { types, run, workflow, agent, q, source, key, ..Asked::default() }
+    /// What is asked for of a time.
+    fn asked(&self, window: Window) -> Asked<'_> {
+        Asked {
+            types: given(&self.types),
+            run: given(&self.run),
+            workflow: given(&self.workflow),
+            agent: given(&self.agent),
+            q: given(&self.q),
+            source: given(&self.source),
+            key: given(&self.key),
+            window,
+        }
+    }
+
+    /// Of which time it is, and where it goes on.
+    fn window(&self) -> Result<(Window, Option<Mark>)> {
+        let (since, until) = (Some(self.since.as_str()), Some(self.until.as_str()));
+        let (window, place) = Window::read(since, until, self.before.as_deref())?;
+        Ok((window, place.map(Mark::read).transpose()?))
     }
 
     /// The same as a query, with more behind it; nothing when nothing is asked for.
     fn query(&self, more: &[(&str, &str)]) -> String {
-        let Asked { types, run, workflow, agent, q, source, key, .. } = self.asked();
         let pairs = [
-            ("types", types),
-            ("run", run),
-            ("workflow", workflow),
-            ("agent", agent),
-            ("q", q),
-            ("source", source),
-            ("key", key),
+            ("types", &self.types),
+            ("run", &self.run),
+            ("workflow", &self.workflow),
+            ("agent", &self.agent),
+            ("q", &self.q),
+            ("source", &self.source),
+            ("key", &self.key),
+            ("since", &self.since),
+            ("until", &self.until),
         ];
-        let given = pairs.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        let given = pairs.into_iter().filter_map(|(key, value)| Some((key, given(value)?)));
         let mut query = form_urlencoded::Serializer::new(String::new());
         let query = query.extend_pairs(given).extend_pairs(more).finish();
         if query.is_empty() { query } else { format!("?{query}") }
     }
 
+    /// The stream of what happens behind an event number; `None` = nothing that happens is shown.
+    fn stream(&self, newest: &str) -> Option<String> {
+        let is_shown = self.before.is_none() && self.until.trim().is_empty();
+        let wanted = Self { since: String::new(), ..self.clone() };
+        is_shown.then(|| format!("/events/stream{}", wanted.query(&[("after", newest)])))
+    }
+
     /// The page of the same events older than some.
-    fn before(&self, before: Option<u64>) -> String {
-        let before = before.map(|before| before.to_string());
-        let more: Vec<(&str, &str)> = before.iter().map(|at| ("before", at.as_str())).collect();
+    fn before(&self, before: Option<&str>) -> String {
+        let more: Vec<(&str, &str)> = before.iter().map(|at| ("before", *at)).collect();
         self.query(&more)
     }
+}
+
+/// What a field of the form says, if it says anything.
+fn given(text: &str) -> Option<&str> {
+    Some(text.trim()).filter(|text| !text.is_empty())
 }
 
 /// The stream.
@@ -107,19 +140,17 @@ pub async fn show(
     who: Identity,
     Query(filter): Query<Filter>,
 ) -> Result<Markup> {
-    let wanted = Wanted::read(&app, filter.asked()).await?;
-    let mut live = None;
-    let mut stream = None;
-    if filter.before.is_none() {
-        // Before it is looked: what happens meanwhile is heard of.
-        let newest = app.reader().views.last_event().await?.to_string();
-        live = Some(("/live".into(), newest.clone()));
-        stream = Some(format!("/events/stream{}", filter.query(&[("after", &newest)])));
-    }
+    let (window, place) = filter.window()?;
+    let wanted = Wanted::read(&app, filter.asked(window)).await?;
+    // Before it is looked: what happens meanwhile is heard of.
+    let newest = app.reader().views.last_event().await?.to_string();
+    let stream = filter.stream(&newest);
+    let live = stream.is_some().then(|| ("/live".into(), newest));
     let now = now();
-    let mut upto = filter.before.map_or(u64::MAX, |before| before.saturating_sub(1));
+    let mut upto = place.map_or(u64::MAX, |before| before.back().seq);
     let lines = lines(&app, &mut upto, &wanted, now).await?;
     let lines = published::lines(&app, lines, now).await?;
+    let older = (upto > 0).then(|| window.cursor(upto.saturating_add(1)));
     let workflows = app.control().workflows().await?;
     let mut workflows: Vec<Name> = workflows.into_iter().map(|file| file.name).collect();
     workflows.retain(|name| who.sees(Resource::Runs, Some(name.as_str())));
@@ -127,7 +158,7 @@ pub async fn show(
     agents.retain(|name| who.sees(Resource::Agents, Some(name.as_str())));
     agents.sort_by_cached_key(|name| natural::key(name.as_str()));
     let wide = who.may_ask("GET", "/events", None);
-    let json = filter.before(filter.before);
+    let json = filter.before(filter.before.as_deref());
     let more = if json.is_empty() { "?" } else { "&" };
     let shown = Page {
         nav: "/events",
@@ -135,7 +166,7 @@ pub async fn show(
         json: Some(format!("/api/v1/events{json}{more}limit={EVENTS}")),
         live,
         stream,
-        body: Some(body(&filter, (&workflows, &agents), wide, (&lines, upto))),
+        body: Some(body(&filter, (&workflows, &agents), wide, (&lines, older.as_deref()))),
         ..Page::default()
     };
     Ok(page(&app, &who, shown))
@@ -145,6 +176,8 @@ pub async fn show(
 /// in `upto` the event number from which on nothing was, and 0 when there is nothing more.
 async fn lines(app: &App, upto: &mut u64, wanted: &Wanted, now: Millis) -> Result<Vec<Line>> {
     let (mut names, mut lines) = (Names::default(), Vec::new());
+    let (low, high) = wanted.range(app).await?;
+    *upto = high.min(*upto);
     let mut parts = Parts::new(wanted.run(), true, COMMITS, BYTES);
     while lines.len() < EVENTS
         && let Some(rows) = parts.next(app, *upto).await?
@@ -154,6 +187,10 @@ async fn lines(app: &App, upto: &mut u64, wanted: &Wanted, now: Millis) -> Resul
         }
         for row in &rows {
             if lines.len() >= EVENTS {
+                break;
+            }
+            if row.seq <= low {
+                *upto = 0;
                 break;
             }
             *upto = row.seq.saturating_sub(1);
@@ -209,23 +246,23 @@ fn choice(key: &str, label: &str, names: &[Name], chosen: &str) -> Markup {
 }
 
 fn search(filter: &Filter, (workflows, agents): (&[Name], &[Name])) -> Markup {
+    let texts = [
+        ("types", "Types", "Types: run.*", &filter.types),
+        ("run", "Run", "Run id", &filter.run),
+        ("source", "Source", "Source", &filter.source),
+        ("key", "Key or id", "Key or id", &filter.key),
+        ("since", "Since", "Since: 2h", &filter.since),
+        ("until", "Until", "Until: 1h", &filter.until),
+    ];
     html! {
         form class="filter many" role="search" action="/events" {
             label class="unseen" for="q" { "Words" }
             input id="q" type="search" name="q" value=(filter.q) autocomplete="off"
                 placeholder="Words  ( / )" maxlength=(TEXT_CHARS_MAX);
-            label class="unseen" for="types" { "Types" }
-            input id="types" name="types" value=(filter.types) autocomplete="off"
-                placeholder="Types: run.*";
-            label class="unseen" for="run" { "Run" }
-            input id="run" name="run" value=(filter.run) autocomplete="off"
-                placeholder="Run id";
-            label class="unseen" for="source" { "Source" }
-            input id="source" name="source" value=(filter.source) autocomplete="off"
-                placeholder="Source";
-            label class="unseen" for="key" { "Key or id" }
-            input id="key" name="key" value=(filter.key) autocomplete="off"
-                placeholder="Key or id";
+            @for (name, label, hint, value) in texts {
+                label class="unseen" for=(name) { (label) }
+                input id=(name) name=(name) value=(value) autocomplete="off" placeholder=(hint);
+            }
             (choice("workflow", "Workflow", workflows, &filter.workflow))
             (choice("agent", "Agent", agents, &filter.agent))
             button class="button" { "Filter" }
@@ -238,7 +275,7 @@ fn body(
     filter: &Filter,
     names: (&[Name], &[Name]),
     wide: bool,
-    (lines, after): (&[Markup], u64),
+    (lines, older): (&[Markup], Option<&str>),
 ) -> Markup {
     let of = |types: &str| Filter { types: types.to_owned(), before: None, ..filter.clone() };
     html! {
@@ -262,8 +299,8 @@ fn body(
                 }
             }
         }
-        @if after > 0 {
-            p { a class="button" rel="next" href={ "/events" (filter.before(Some(after + 1))) } {
+        @if older.is_some() {
+            p { a class="button" rel="next" href={ "/events" (filter.before(older)) } {
                 "Older events"
             } }
         }

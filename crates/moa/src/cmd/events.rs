@@ -19,7 +19,10 @@ use crate::host::{self, Asks};
 use crate::place::{Outage, Place};
 use crate::reader::Reader;
 use crate::ui::{JsonArray, Style};
-use crate::view::events::{Names, Told, before, published_fits, told, type_fits, type_of};
+use crate::view::audit;
+use crate::view::events::{
+    CLOCK_MARGIN, Names, Told, before, published_fits, told, type_fits, type_of,
+};
 use crate::view::now;
 use crate::view::published::{Fate, TRIGGERS_TOLD, fates};
 
@@ -122,6 +125,7 @@ pub struct TailArgs {
 Examples:
   moa events query --type '*.failed' --after 2h
   moa events query --run 5f2c --type step.started
+  moa events query --since 7d --until 1d
   moa events query --after 48211 --limit 0 --json     # behind event number 48211
 
 With --json, an array of CloudEvents.")]
@@ -131,6 +135,12 @@ pub struct QueryArgs {
     /// Behind this event number, after this instant (RFC 3339), or not older than this (2h)
     #[arg(long, value_name = "WHEN")]
     after: Option<String>,
+    /// Since this instant (RFC 3339) or day (UTC), or not older than this (2h)
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Up to this instant or the end of this day (UTC), or not newer than this
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
     /// At most so many; 0 = all
     #[arg(long, short = 'n', default_value_t = 1000)]
     limit: usize,
@@ -214,8 +224,8 @@ struct Printer<'a> {
     run: Option<RunId>,
     source: Option<String>,
     key: Option<String>,
-    /// Not older than this.
-    since: Option<Millis>,
+    /// Not older than this, and not newer.
+    time: (Option<Millis>, Option<Millis>),
     left: usize,
     /// An array is written, in parts; `None` = a JSON document a line, or text.
     array: Option<JsonArray<'a>>,
@@ -243,7 +253,7 @@ impl<'a> Printer<'a> {
             run,
             source: filter.source,
             key: filter.key,
-            since: None,
+            time: (None, None),
             left,
             array: None,
         })
@@ -259,6 +269,12 @@ impl<'a> Printer<'a> {
             *after = seq;
         }
         Ok(more)
+    }
+
+    /// Whether that is a time that is asked for.
+    fn is_then(&self, at: Millis) -> bool {
+        let (since, until) = self.time;
+        since.is_none_or(|since| at >= since) && until.is_none_or(|until| at <= until)
     }
 
     /// Whether an event is asked for, run and time aside.
@@ -283,7 +299,9 @@ impl<'a> Printer<'a> {
     }
 
     async fn print(&mut self, mut row: HistoryRow) -> Result<()> {
-        if self.run.is_some_and(|run| run != row.run) || self.since.is_some_and(|at| row.at < at) {
+        // Nothing in it is newer than its commit.
+        let is_old = self.time.0.is_some_and(|since| row.at < since);
+        if is_old || self.run.is_some_and(|run| run != row.run) {
             return Ok(());
         }
         // Before it is looked at: else who looks for parts of a secret finds it.
@@ -292,8 +310,8 @@ impl<'a> Printer<'a> {
             return Ok(());
         }
         let (workflow, steps) = self.names.of(&self.reader, &row).await?;
-        let events: Vec<_> =
-            told(&row, &workflow, &steps).filter(|event| self.wants(event.event)).collect();
+        let wanted = |event: &Told<'_>| self.is_then(event.at) && self.wants(event.event);
+        let events: Vec<_> = told(&row, &workflow, &steps).filter(wanted).collect();
         for event in events {
             if self.left == 0 {
                 return Ok(());
@@ -426,10 +444,14 @@ async fn query(args: QueryArgs, place: &Place, context: &Context) -> Result {
     if args.limit > 0 {
         printer.left = args.limit;
     }
+    let now = now();
     let mut after = 0;
+    printer.time.0 = args.since.as_deref().map(|text| audit::when(text, now)).transpose()?;
+    printer.time.1 = args.until.as_deref().map(|text| audit::until(text, now)).transpose()?;
     match args.after.as_deref().map(when).transpose()? {
         Some(When::Number(number)) => after = number,
-        Some(When::At(at)) => printer.since = Some(at),
+        // Whichever of the two is later.
+        Some(When::At(at)) => printer.time.0 = printer.time.0.max(Some(at)),
         None => {}
     }
     if let Some(run) = printer.run {
@@ -438,10 +460,14 @@ async fn query(args: QueryArgs, place: &Place, context: &Context) -> Result {
         }
         return Ok(Exit::Ok);
     }
-    if let Some(since) = printer.since {
-        after = before(&reader, since).await?;
+    let mut last = u64::MAX;
+    if let Some(since) = printer.time.0 {
+        after = after.max(before(&reader, since).await?);
     }
-    while printer.left > 0 && !context.ui.closed() {
+    if let Some(until) = printer.time.1 {
+        last = before(&reader, until).await?.saturating_add(2 * CLOCK_MARGIN);
+    }
+    while printer.left > 0 && after < last && !context.ui.closed() {
         if !printer.print_behind(&mut after).await? {
             break;
         }

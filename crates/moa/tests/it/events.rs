@@ -61,6 +61,9 @@ fn a_page_of_events_has_the_filters_of_the_api_in_its_address() {
         "?agent=press".into(),
         "?q=no+INK".into(),
         "?q=%22left%22+broken&types=*.failed".into(),
+        "?workflow=broken&since=1h&until=2099-01-01".into(),
+        "?since=2099-01-01".into(),
+        "?until=1h".into(),
         format!("?run={fine}&workflow=broken"),
     ];
     let counts: Vec<usize> = queries
@@ -73,7 +76,8 @@ fn a_page_of_events_has_the_filters_of_the_api_in_its_address() {
             found.len()
         })
         .collect();
-    assert!(counts[..7].iter().all(|count| *count > 0) && counts[7] == 0, "{counts:?}");
+    assert!(counts[..8].iter().all(|count| *count > 0), "{counts:?}");
+    assert_eq!(counts[8..], [0, 0, 0]);
     assert!(counts[1..].iter().all(|count| *count < counts[0]), "{counts:?}");
     let all = told(&api, "?workflow=broken&limit=200");
     assert!(all.iter().all(|(_, run)| *run == broken), "{all:?}");
@@ -85,6 +89,13 @@ fn a_page_of_events_has_the_filters_of_the_api_in_its_address() {
     let json = "/api/v1/events?workflow=broken&amp;q=ink&amp;before=9999&amp;limit=200";
     assert!(page.contains(&format!("href=\"{json}\"")), "{page}");
     assert!(!page.contains("data-stream"), "what is older never changes");
+    // The time of the first page holds on those that follow.
+    let page = viewer.page("/events?since=2099-01-01&before=9999~0~9999999999999");
+    assert_eq!(shown(&page).len(), counts[0], "{page}");
+    assert!(page.contains("name=\"since\" value=\"2099-01-01\""), "{page}");
+    let page = viewer.page("/events?until=2099-01-01");
+    assert!(!page.contains("data-stream"), "what has an end is told when it is asked for");
+    viewer.ask("/events?since=soon").expect(400);
     viewer.ask("/events?run=ffffffff").expect(404);
     viewer.ask(&format!("/events?q={}", "x".repeat(201))).expect(400);
     api.get(&format!("/api/v1/events?q={}", "x".repeat(201))).refused(400, "invalid_request");

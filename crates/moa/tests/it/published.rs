@@ -83,6 +83,17 @@ fn what_is_published_is_found_by_type_source_key_and_time() {
 
     let said = project.call(&["events", "list", "--type", "order.*", "--json"]).expect(0).json();
     assert_eq!(types(said.as_array().expect("a list")), ["order.paid", "order.sent"]);
+    for (flags, found) in [
+        (["--since", "1h", "--until", "2099-01-01"], 2),
+        (["--since", "2099-01-01", "--until", "2099-01-02"], 0),
+        (["--after", "1h", "--until", "1h"], 0),
+        (["--since", "2001-01-01", "--after", "2099-01-01T00:00:00Z"], 0),
+    ] {
+        let list = [&["events", "list", "--type", "order.*", "--json"], &flags[..]].concat();
+        let said = project.call(&list).expect(0).json();
+        assert_eq!(said.as_array().map(Vec::len), Some(found), "{flags:?}");
+    }
+    project.call(&["events", "list", "--until", "soon"]).expect(2);
     let said = project.call(&["events", "list", "--key", "c7"]).expect(0).out;
     assert!(said.contains("order.sent") && !said.contains("order.paid"), "{said}");
     let args = ["events", "publish", "order.paid", "--key", "4711", "--json"];

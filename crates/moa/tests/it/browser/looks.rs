@@ -133,7 +133,7 @@ fn the_filter_of_events_stands_in_one_row_of_a_desktop() {
         browser.look_like(width, false);
         browser.go("/events");
         browser.until("return document.querySelector('form.filter .button')");
-        assert_eq!(browser.script(ROWS), json!([8, 1]), "fields and rows at {width} px");
+        assert_eq!(browser.script(ROWS), json!([10, 1]), "fields and rows at {width} px");
     }
 }
 

@@ -124,6 +124,8 @@ const LOOKS: &[&[&str]] = &[
     &["agents", "show", "wroter"],
     &["limits"],
     &["events", "query", "--type", "step.*"],
+    &["events", "list", "--since", "1h", "--until", "2099-01-01"],
+    &["events", "list", "--until", "2001-01-01"],
     &["events", "query", "--run", "last"],
     &["events", "tail", "-n", "5"],
     &["token", "list"],
