@@ -10,6 +10,7 @@ use super::place::{Place, TAR, is_for_many, is_tar};
 use super::restore::{check, open_at};
 use super::{Holds, unwritable};
 use crate::exit::{Exit, Failure, Result};
+use crate::node::aside;
 use crate::remote::{Remote, Sent};
 use crate::text;
 
@@ -17,7 +18,8 @@ use crate::text;
 /// the bytes that have come so far, and all of them as far as they are known.
 ///
 /// # Errors
-/// It can't be made, doesn't come whole, or is no good one. Then nothing is left of it.
+/// It can't be made, doesn't come whole, or is no good one. Then nothing is left of it; nor when this is
+/// dropped in the middle.
 pub async fn fetch(
     remote: &Remote,
     to: &Path,
@@ -41,11 +43,14 @@ pub async fn fetch(
         let message = format!("{} sent no good backup: {}", remote.url(), failure.message);
         Failure { message, hints: vec!["nothing of it was kept".into()], ..failure }
     };
-    let manifest = {
-        let backup = open_at(&place.partial, place.staged.clone()).map_err(no_good)?;
-        check(&backup).map_err(no_good)?;
-        backup.manifest.clone()
-    };
+    let (archive, staged) = (place.partial.clone(), place.staged.clone());
+    // Where whoever waits for this can be told to go.
+    let manifest = aside(move || {
+        let backup = open_at(&archive, staged)?;
+        check(&backup)?;
+        Ok(backup.manifest.clone())
+    });
+    let manifest = manifest.await.map_err(no_good)?;
     Ok(Made { path: place.fill()?, manifest })
 }
 

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::up::Signals;
 use super::{Context, runtime};
 use crate::backup::Holds;
 use crate::backup::fetch::fetch;
 use crate::backup::make::{Made, Request, make};
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::place::Place;
 use crate::project::Layout;
 use crate::remote::Remote;
@@ -84,13 +85,23 @@ fn there(remote: &Remote, args: &Args, holds: Holds, ui: &Ui) -> Result<Made> {
         ui.note(&format!("{} makes the backup", remote.url()));
     }
     let mut tenths = Tenths::default();
-    let runtime = runtime()?;
-    let made = runtime.block_on(fetch(remote, &args.to, holds, &mut |done, all| {
+    let mut told = |done, all: Option<u64>| {
         let Some(all) = all else { return };
         if tenths.are_more(done, all) && ui.err_tty() {
             ui.note(&format!("{} of {}", text::bytes(done), text::bytes(all)));
         }
-    }));
+    };
+    let runtime = runtime()?;
+    let made = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        tokio::select! {
+            made = fetch(remote, &args.to, holds, &mut told) => made,
+            () = signals.next() => {
+                let text = "interrupted before the backup was complete";
+                Err(Failure::new(Exit::Interrupted, text).hint("nothing of it was kept"))
+            }
+        }
+    });
     runtime.shutdown_background();
     made
 }

@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
 use super::Elsewhere;
 use super::breaks::read_request;
 use crate::http::{Api, pause};
-use crate::project::{Node, Project, call_in};
+use crate::project::{Node, Project, call_in, signal};
 use crate::readers::connect;
 
 const PATH: &str = "/api/v1/backup";
@@ -237,11 +238,13 @@ fn a_backup_that_can_not_be_made_is_a_problem_and_leaves_nothing() {
     assert_eq!(outcomes, ["done", "refused"]);
 }
 
-/// Stands before a node, and does something to the bytes of each answer that is an archive.
-fn before(to: String, change: impl Fn(&mut Vec<u8>) + Send + 'static) -> String {
+/// Stands before a node, and does something to the bytes of each answer, which is an archive. Of one that
+/// `then` keeps it stays connected.
+fn before(to: String, change: impl Fn(&mut Vec<u8>) + Send + 'static, then: Then) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
+        let mut kept = Vec::new();
         for client in listener.incoming().map_while(Result::ok) {
             let Some(request) = read_request(&client) else { continue };
             let mut node = TcpStream::connect(&to).expect("the node listens");
@@ -251,9 +254,35 @@ fn before(to: String, change: impl Fn(&mut Vec<u8>) + Send + 'static) -> String 
             assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
             change(&mut answer);
             let _ = (&client).write_all(&answer);
+            kept.extend((then == Then::Keeps).then_some(client));
         }
     });
     url
+}
+
+/// What becomes of a connection when all was said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Closes,
+    Keeps,
+}
+
+#[test]
+fn who_is_interrupted_while_a_backup_comes_keeps_nothing_of_it() {
+    let project = shop();
+    let node = project.up();
+    project.run("quick");
+    let direct = Elsewhere::new(&project, &node, "admin");
+    let half = |answer: &mut Vec<u8>| answer.truncate(answer.len() / 2);
+    let url = before(Api::nobody(&node).address, half, Then::Keeps);
+    let there = Elsewhere::at(&url, &direct.token);
+    let mut child = there.command(&["backup", "x.tar"]).spawn().expect("it can be started");
+    while !there.path(".x.tar.moa-backup-partial").exists() {
+        std::thread::yield_now();
+    }
+    signal(child.id(), Signal::INT);
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(names(&there.path("")), Vec::<String>::new());
 }
 
 #[test]
@@ -262,7 +291,8 @@ fn what_comes_torn_or_changed_leaves_nothing() {
     let node = project.up();
     project.run("quick");
     let (api, direct) = (Api::nobody(&node), Elsewhere::new(&project, &node, "admin"));
-    let torn = before(api.address.clone(), |answer| answer.truncate(answer.len() / 2));
+    let torn =
+        before(api.address.clone(), |answer| answer.truncate(answer.len() / 2), Then::Closes);
     let there = Elsewhere::at(&torn, &direct.token);
     for to in ["x.tar", "kept/"] {
         let said = there.call(&["backup", to]).expect(6);
@@ -271,10 +301,14 @@ fn what_comes_torn_or_changed_leaves_nothing() {
     assert_eq!(names(&there.path("")), ["kept"]);
     assert_eq!(names(&there.path("kept")), Vec::<String>::new());
 
-    let changed = before(api.address, |answer| {
-        let store = answer.windows(6).position(|part| part == b"SQLite").expect("the store");
-        answer[store + 5000] ^= 1;
-    });
+    let changed = before(
+        api.address,
+        |answer| {
+            let store = answer.windows(6).position(|part| part == b"SQLite").expect("the store");
+            answer[store + 5000] ^= 1;
+        },
+        Then::Closes,
+    );
     let there = Elsewhere::at(&changed, &direct.token);
     let said = there.call(&["backup", "x.tar"]).expect(7);
     assert!(said.err.contains("sent no good backup"), "{}", said.err);
