@@ -13,6 +13,8 @@ use moa_ports::triggers::{OccurrenceFilter, TriggerRow};
 use moa_ports::views::Views;
 use serde_json::{Value as Json, json};
 
+use crate::compare::Hide;
+use crate::events::hide_in_text;
 use crate::exit::{Exit, Failure, Result};
 use crate::paint::Style;
 
@@ -296,4 +298,11 @@ pub fn instant(text: &str, zone: &Zone) -> Result<Millis> {
             .hint("write 2026-12-24T18:00:00+01:00, 2026-12-24T18:00 or 2026-12-24")
     })?;
     Ok(moment.first(zone))
+}
+
+/// Takes secrets out of what became of an occurrence: reasons quote data and conditions, and keys are
+/// what somebody has sent.
+pub fn hide_in_occurrence(occurrence: &mut Occurrence, hide: &Hide) {
+    hide_in_text(&mut occurrence.key, hide);
+    occurrence.reason.iter_mut().for_each(|reason| hide_in_text(reason, hide));
 }

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use moa_core::machine::BUS;
+use moa_core::trigger::Occurrence;
 use moa_ports::views::HistoryRow;
 
 use crate::needed;
@@ -16,6 +17,7 @@ use crate::ui::Ui;
 use crate::view::compare::Hide;
 use crate::view::events::hide_in_row;
 use crate::view::published::{Fate, hide_in_fate};
+use crate::view::trigger::hide_in_occurrence;
 use crate::wire;
 
 /// After which time secrets are looked up anew: who follows events may do so for days.
@@ -52,6 +54,15 @@ impl Hiding {
     pub fn in_fate(&mut self, fate: &mut Fate, ui: &Ui) {
         if let Some(hide) = self.hide(ui) {
             hide_in_fate(fate, hide);
+        }
+    }
+
+    /// Takes them out of what became of occurrences.
+    pub fn in_occurrences(&mut self, found: &mut [Occurrence], ui: &Ui) {
+        if !found.is_empty()
+            && let Some(hide) = self.hide(ui)
+        {
+            found.iter_mut().for_each(|one| hide_in_occurrence(one, hide));
         }
     }
 

@@ -11,7 +11,7 @@ use moa_core::ids::Name;
 use moa_core::template::Template;
 use moa_core::workflow::{Plan, StepKind};
 use moa_ports::agent::Secrets;
-use moa_spec::{Diagnostic, SecretsOf};
+use moa_spec::{Diagnostic, Secretive, SecretsOf, Subscription};
 
 use crate::exit::Failure;
 use crate::project::{Loaded, Project, Served};
@@ -70,14 +70,28 @@ pub fn agents_of(
     found.used
 }
 
-/// The secrets that its server checks with who somebody is.
-fn of_server(project: &Project) -> impl Iterator<Item = &Name> {
-    let server = &project.settings.server;
-    let oidc = server.oidc.iter().filter_map(|oidc| oidc.client_secret.as_ref());
-    server.jwt.iter().filter_map(|issuer| issuer.secret()).chain(oidc)
+/// The secrets that its settings name, and by what they are used: what comes in and goes out by itself, and
+/// who may come in.
+fn of_settings(project: &Project) -> Vec<(String, &Name)> {
+    let settings = &project.settings;
+    let oidc = settings.server.oidc.iter().filter_map(|oidc| oidc.client_secret.as_ref());
+    let server = settings.server.jwt.iter().filter_map(|issuer| issuer.secret()).chain(oidc);
+    let headers = settings.tracing.otlp.headers.values().filter_map(|value| match value {
+        Secretive::Secret(name) => Some(name),
+        Secretive::Plain(_) => None,
+    });
+    let mut found: Vec<_> = server.map(|name| ("server".to_owned(), name)).collect();
+    found.extend(headers.map(|name| ("tracing".to_owned(), name)));
+    for (name, channel) in &settings.notify.channels {
+        found.extend(channel.secrets().map(|secret| (format!("channel {name}"), secret)));
+    }
+    for (name, webhook) in &settings.webhooks {
+        found.extend(webhook.receiver.secrets().map(|secret| (format!("webhook {name}"), secret)));
+    }
+    found
 }
 
-/// The secrets that the project's workflows and agents use, and by what they are used.
+/// The secrets that the project's files use, and by what they are used.
 pub fn uses(project: &Project, agents: &Agents) -> BTreeMap<String, BTreeSet<String>> {
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let add = |uses: &mut BTreeMap<String, BTreeSet<String>>,
@@ -102,30 +116,28 @@ pub fn uses(project: &Project, agents: &Agents) -> BTreeMap<String, BTreeSet<Str
     }
     let mut found = Found::new(&project.workflows, agents);
     agents.values().for_each(|spec| found.agent(spec));
-    for name in of_server(project) {
-        uses.entry(name.to_string()).or_default().insert("server".into());
+    for (by, name) in of_settings(project) {
+        uses.entry(name.to_string()).or_default().insert(by);
     }
     add(&mut uses, found, &str::to_owned);
     uses
 }
 
-/// Names of secrets that the project's workflows and agents use and that are not there.
+/// Names of secrets that the project's files use and that are not there.
 pub fn missing(project: &Project, agents: &Agents, secrets: &dyn Secrets) -> BTreeSet<String> {
     let workflows = &project.workflows;
     let mut found = Found::new(workflows, agents);
     workflows.values().for_each(|served| found.plan(&served.plan));
     agents.values().for_each(|spec| found.agent(spec));
     let mut names: BTreeSet<String> = found.needs.into_iter().map(|need| need.secret).collect();
-    let channels = project.settings.notify.channels.values();
-    names.extend(channels.flat_map(|channel| channel.secrets()).map(Name::to_string));
-    let headers = project.settings.tracing.otlp.headers.values();
-    names.extend(headers.filter_map(|value| match value {
-        moa_spec::Secretive::Secret(name) => Some(name.to_string()),
-        moa_spec::Secretive::Plain(_) => None,
-    }));
-    names.extend(of_server(project).map(Name::to_string));
-    let webhooks = project.settings.webhooks.values().filter(|webhook| webhook.active);
-    names.extend(webhooks.flat_map(|webhook| webhook.receiver.secrets()).map(Name::to_string));
+    let off = |by: &str| {
+        let of = |(name, webhook): (&Name, &Subscription)| {
+            !webhook.active && by == format!("webhook {name}")
+        };
+        project.settings.webhooks.iter().any(of)
+    };
+    let settings = of_settings(project).into_iter().filter(|(by, _)| !off(by));
+    names.extend(settings.map(|(_, name)| name.to_string()));
     names.into_iter().filter(|name| secrets.get(name).is_none()).collect()
 }
 

@@ -2,14 +2,14 @@
 
 use axum::extract::State;
 use moa_core::machine::BUS;
-use moa_ports::triggers::{TriggerFilter, TriggerRow};
+use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_view::rows::{self, Ask, Question};
 use moa_view::trigger::Known;
 use serde_json::Value;
 
 use crate::App;
 use crate::api::agents::attempts_of;
-use crate::api::triggers::seen;
+use crate::api::triggers::{hidden, seen};
 use crate::api::workflows::writes;
 use crate::auth::Identity;
 use crate::auth::role::Role;
@@ -72,6 +72,12 @@ pub async fn ask(
             let limit = filter.limit.clamp(1, rows::ROWS_MAX);
             let found = app.reader().views.triggers(&TriggerFilter { limit, ..filter }).await?;
             rows::json(triggers(&app, &who, found).await?)?
+        }
+        Ask::Occurrences { trigger, filter } => {
+            let limit = filter.limit.min(rows::ROWS_MAX);
+            let filter = OccurrenceFilter { limit, ..filter };
+            let found = app.reader().views.occurrences(trigger, &filter).await?;
+            rows::json(hidden(&app, found).await?)?
         }
         ask @ Ask::Events { .. } => {
             let answer = rows::answer(&*app.reader().views, ask).await?.unwrap_or_default();

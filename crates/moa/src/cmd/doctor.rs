@@ -242,7 +242,7 @@ fn missing_secrets(layout: &Layout, loaded: &Loaded) -> Option<Check> {
     let missing = needed::missing(&loaded.project, &wire::agents(&loaded.project), &secrets);
     let first = missing.first()?;
     let names: Vec<&str> = missing.iter().map(String::as_str).collect();
-    let mend = format!("add {first}=... to .env; `moa workflows validate` shows who uses it");
+    let mend = format!("add {first}=... to .env; `moa secrets list` shows what uses it");
     Some(Check::warning("secrets", format!("not there: {}", names.join(", ")), mend))
 }
 

@@ -459,3 +459,54 @@ fn written_paths(path: &str) -> Vec<String> {
     paths.retain(|path| !path.contains('{'));
     paths
 }
+
+/// What the project's settings alone name is a secret too: addresses and keys of those who are told.
+#[test]
+fn secrets_of_settings_are_hidden_and_listed() {
+    let named = [
+        ("SLACK", "http://127.0.0.1:1/zq7-slack", "channel team"),
+        ("SIGNS", "zq8-signs-channel", "channel hook"),
+        ("MAILS", "zq9-mails-password", "channel post"),
+        ("BILLS", "whsec_enExMC1iaWxsaW5nLXdlYmhvb2stc2VjcmV0", "webhook billing"),
+        ("TRACES", "zq11-traces-header", "tracing"),
+    ];
+    let project = Project::empty();
+    project.write(
+        "moa.yaml",
+        "notify:
+  channels:
+    team: {slack: {url: '${{ secrets.SLACK }}'}}
+    hook: {webhook: {url: 'http://127.0.0.1:1/', secret: '${{ secrets.SIGNS }}'}}
+    post: {mail: {host: 127.0.0.1, port: 1, tls: none, username: me, from: a@b.example, to: [c@d.example], password: '${{ secrets.MAILS }}'}}
+webhooks:
+  billing: {url: 'http://127.0.0.1:1/', secret: '${{ secrets.BILLS }}', types: [run.failed]}
+tracing: {otlp: {endpoint: 'http://127.0.0.1:1', headers: {key: '${{ secrets.TRACES }}'}}}
+",
+    );
+    let lines: Vec<String> =
+        named.iter().map(|(name, value, _)| format!("{name}={value}\n")).collect();
+    project.write(".env", &lines.concat());
+    project.workflow(
+        "shows",
+        "steps: [{id: show, run: 'cat .env; cat .env >&2; exit 2', retry: never}]\n",
+    );
+    let node = project.up();
+    let said = project.call(&["run", "shows", "--watch"]);
+    let logs = project.call(&["runs", "logs", "last"]).expect(0);
+    let runs = project.call(&["runs", "list", "--json"]).expect(0);
+    node.stop();
+    let alone = project.call(&["run", "shows"]);
+    let logs_alone = project.call(&["runs", "logs", "last"]).expect(0);
+    for said in [said, logs, runs, alone, logs_alone] {
+        let text = said.out + &said.err;
+        assert!(text.contains("***"), "{text}");
+        let found = named.iter().find(|(_, value, _)| text.contains(value));
+        assert_eq!(found, None, "{text}");
+    }
+    let listed = project.call(&["secrets", "list", "--json"]).expect(0).json();
+    for (name, _, by) in named {
+        let line = listed.as_array().expect("a list").iter().find(|line| line["name"] == name);
+        let line = line.unwrap_or_else(|| panic!("{name}: {listed}"));
+        assert_eq!((&line["state"], &line["used_by"]), (&json!("set"), &json!([by])));
+    }
+}

@@ -185,6 +185,41 @@ fn no_secret_and_no_markup_comes_back_from_what_is_published() {
     assert!(said.contains("evil.two") && !said.contains('\u{1b}'), "{said:?}");
 }
 
+#[test]
+fn no_secret_comes_back_from_what_became_of_occurrences() {
+    let (project, node, _api) = shop();
+    node.stop();
+    // The fault of a condition quotes what it was given.
+    let quotes = "on: [{id: paid, event: order.paid, match: int(event.data.p) > 5}]";
+    project.workflow("quotes", &format!("{quotes}\nsteps: [{{id: say, run: 'true'}}]\n"));
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    publish(&api, json!({"type": "order.paid", "data": {"p": SECRET}}));
+    let path = "/api/v1/triggers/quotes%2Fpaid/slots";
+    api.until(path, |page| page["occurrences"][0]["outcome"] == "failed");
+    let viewer = Api::with_role(&project, &node, "viewer");
+    let id = viewer.get("/api/v1/triggers/quotes").expect(200).json()["id"].clone();
+    let filter = json!({"outcomes": [], "limit": 9});
+    let ask = json!({"occurrences": {"trigger": id, "filter": filter}});
+    let rows = json!({"format": moa_view::rows::FORMAT, "ask": ask});
+    for said in [
+        viewer.get(path),
+        viewer.get("/schedules/quotes%2Fpaid"),
+        viewer.post("/api/v1/rows", &rows),
+    ] {
+        let body = said.expect(200).body;
+        assert!(body.contains("***") && body.contains("is not an int"), "{body}");
+        assert!(!body.contains(SECRET), "{body}");
+    }
+    node.stop();
+    for args in
+        [&["triggers", "history", "quotes"][..], &["triggers", "history", "quotes", "--json"]]
+    {
+        let said = project.call(args).expect(0).out;
+        assert!(said.contains("***") && !said.contains(SECRET), "{said}");
+    }
+}
+
 /// Secrets of all sources, in all that is said of an event.
 fn publish_secrets(project: &Project) {
     let [printer, stored, ours] = [SECRET, "xyzzy-stored-word", "plover-own-word"];

@@ -9,7 +9,9 @@ use moa_core::time::Millis;
 use moa_core::trigger::{Occurrence, Outcome};
 use moa_ports::triggers::{OccurrenceFilter, TriggerFilter, TriggerRow};
 use moa_view::now;
-use moa_view::trigger::{Known, explanation, instant, missed_lately, occurrence, slot};
+use moa_view::trigger::{
+    Known, explanation, hide_in_occurrence, instant, missed_lately, occurrence, slot,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -341,7 +343,20 @@ pub async fn slots(
     let more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| more).map(|last| format!("{}_{}", last.at.0, last.key));
+    let found = hidden(&app, found).await?;
     Ok(Json(OccurrencePage { occurrences: found.iter().map(occurrence).collect(), next }))
+}
+
+/// What became of occurrences, as everybody may see it.
+///
+/// # Errors
+/// It can't be looked through.
+pub async fn hidden(app: &App, mut found: Vec<Occurrence>) -> Result<Vec<Occurrence>> {
+    if !found.is_empty() {
+        let hide = app.control().redactor().await?;
+        found.iter_mut().for_each(|one| hide_in_occurrence(one, &*hide));
+    }
+    Ok(found)
 }
 
 fn cursor(text: &str) -> Result<(Millis, String)> {
@@ -410,5 +425,6 @@ async fn record(app: &App, known: &Known, at: Millis) -> Result<Option<Occurrenc
     let mut found = app.reader().views.occurrences(known.spec.id(), &filter).await?;
     // A range lies around it; what it is itself comes first.
     found.sort_by_key(|o| (o.at != at, o.last.is_some()));
-    Ok(found.into_iter().next())
+    found.truncate(1);
+    Ok(hidden(app, found).await?.pop())
 }

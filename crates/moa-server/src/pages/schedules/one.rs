@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{act, path, state_word, words};
 use crate::App;
-use crate::api::triggers::find_seen;
+use crate::api::triggers::{find_seen, hidden};
 use crate::auth::Identity;
 use crate::error::{Problem, Result};
 use crate::extract::{Path, Query};
@@ -44,6 +44,7 @@ pub async fn show(
     let outcomes = outcome(&wanted.outcome)?;
     let filter = OccurrenceFilter { outcomes, limit: OCCURRENCES, ..OccurrenceFilter::default() };
     let occurrences = app.reader().views.occurrences(known.spec.id(), &filter).await?;
+    let occurrences = hidden(&app, occurrences).await?;
     let state = known.state();
     let body = html! {
         dl class="facts" {

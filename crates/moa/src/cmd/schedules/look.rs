@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Failure, Result};
+use crate::hiding::Hiding;
 use crate::project::Loaded;
 use crate::table::{Cell, Table};
 use crate::text;
@@ -175,6 +176,7 @@ pub fn slots(args: SlotsArgs, which: Which, context: &Context) -> Result {
             found.sort_by_key(|o| std::cmp::Reverse(o.at));
             found.truncate(filter.limit);
         }
+        Hiding::of(&place).in_occurrences(&mut found, &context.ui);
         if context.ui.json {
             context.ui.json(&found.iter().map(document).collect::<Vec<_>>());
             return Ok(Exit::Ok);

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::cmd::{Context, runtime};
 use crate::exit::{Exit, Result};
+use crate::hiding::Hiding;
 use crate::reader::Reader;
 use crate::text;
 use crate::triggers::{self, Known, Which};
@@ -47,7 +48,8 @@ pub fn run(args: Args, which: Which, context: &Context) -> Result {
                 let record = record(&known, reader.as_ref(), at).await?;
                 let said = table.explain(at);
                 // Of an instant within a range of slots, the range's outcome is none of its own.
-                let record = record.filter(|record| said.is_slot() || record.at == at);
+                let mut record = record.filter(|record| said.is_slot() || record.at == at);
+                Hiding::of(&place).in_occurrences(record.as_mut_slice(), &context.ui);
                 then(&known, &said, record.as_ref(), context);
                 Ok(Exit::Ok)
             }
