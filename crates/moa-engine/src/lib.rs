@@ -9,6 +9,7 @@ pub mod meter;
 pub mod node;
 pub mod series;
 mod shell;
+pub mod spread;
 pub mod virtual_time;
 
 pub use handle::{Engine, Handle};

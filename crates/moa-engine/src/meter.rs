@@ -12,6 +12,8 @@ use moa_core::machine::Outcome;
 use moa_core::run::RunStatus;
 use moa_core::time::Span;
 
+use crate::spread::Spread;
+
 /// Upper bounds of the classes of attempts' durations, in seconds: from a call to an hour's work.
 pub const ATTEMPT_SECONDS: [f64; 16] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
@@ -66,6 +68,34 @@ impl Histogram {
     }
 }
 
+/// How long things took: in the few classes that exporters show, and finely.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timing {
+    /// In the classes that exporters show, in seconds.
+    pub classes: Histogram,
+    /// Finely.
+    pub spread: Spread,
+}
+
+impl Timing {
+    /// Nothing yet, in classes with these upper bounds.
+    pub fn new(bounds: &'static [f64]) -> Self {
+        Self { classes: Histogram::new(bounds), spread: Spread::default() }
+    }
+
+    /// Counts a duration.
+    fn add(&mut self, seconds: f64) {
+        self.classes.add(seconds);
+        self.spread.add(seconds);
+    }
+
+    /// What was added since it was `before`.
+    fn since(&self, before: &Self) -> Self {
+        let (classes, spread) = (&before.classes, &before.spread);
+        Self { classes: self.classes.since(classes), spread: self.spread.since(spread) }
+    }
+}
+
 /// What an agent has done.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentMeter {
@@ -74,7 +104,7 @@ pub struct AgentMeter {
     /// Those of them that failed, or were told to come back later.
     pub errors: u64,
     /// How long attempts took, in seconds.
-    pub seconds: Histogram,
+    pub seconds: Timing,
 }
 
 /// What an engine has done.
@@ -83,11 +113,11 @@ pub struct Meter {
     /// Runs that ended, by their status.
     pub runs: BTreeMap<RunStatus, u64>,
     /// How long they took from their creation, in seconds.
-    pub run_seconds: Histogram,
+    pub run_seconds: Timing,
     /// By agent.
     pub agents: BTreeMap<Name, AgentMeter>,
     /// How long the store took for a commit, in seconds.
-    pub commit_seconds: Histogram,
+    pub commit_seconds: Timing,
     /// How many changes of runs a commit held.
     pub commit_changes: Histogram,
 }
@@ -96,9 +126,9 @@ impl Default for Meter {
     fn default() -> Self {
         Self {
             runs: BTreeMap::new(),
-            run_seconds: Histogram::new(&RUN_SECONDS),
+            run_seconds: Timing::new(&RUN_SECONDS),
             agents: BTreeMap::new(),
-            commit_seconds: Histogram::new(&COMMIT_SECONDS),
+            commit_seconds: Timing::new(&COMMIT_SECONDS),
             commit_changes: Histogram::new(&COMMIT_CHANGES),
         }
     }
@@ -137,7 +167,7 @@ impl Meter {
         }
         // Not `entry`: it would need a name of its own for each attempt.
         if !self.agents.contains_key(agent) {
-            let seconds = Histogram::new(&ATTEMPT_SECONDS);
+            let seconds = Timing::new(&ATTEMPT_SECONDS);
             let new = AgentMeter { executions: 0, errors: 0, seconds };
             self.agents.insert(agent.clone(), new);
         }
@@ -187,6 +217,8 @@ mod tests {
         meter.attempt(&agent, Span(70_000), &Outcome::Cancelled);
         let writer = &meter.agents[&agent];
         assert_eq!((writer.executions, writer.errors), (2, 0));
-        assert_eq!((writer.seconds.counts[3], writer.seconds.counts[13]), (1, 1));
+        let spread = &writer.seconds.spread;
+        assert_eq!((spread.quantile(0.5), spread.quantile(1.0)), (Some(0.03), Some(70.0)));
+        assert_eq!((writer.seconds.classes.counts[3], writer.seconds.classes.counts[13]), (1, 1));
     }
 }

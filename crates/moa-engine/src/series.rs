@@ -3,7 +3,7 @@
 //!
 //! Whoever samples hands in what an engine has done since the sample before ([`Meter::since`]) and
 //! what the node is like just then ([`Gauges`]); each goes into one bucket of each range. What it takes
-//! is bounded by the ranges and the agents, whatever is done. Pure: the instant is an argument, and
+//! is bounded by the ranges, the agents and how far their durations lie apart, whatever is done. Pure: the instant is an argument, and
 //! whoever samples keeps it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, VecDeque};
 use moa_core::ids::Name;
 use moa_core::run::RunStatus;
 use moa_core::time::{Millis, Span};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::meter::{ATTEMPT_SECONDS, AgentMeter, COMMIT_SECONDS, Histogram, Meter, RUN_SECONDS};
+use crate::meter::{ATTEMPT_SECONDS, AgentMeter, COMMIT_SECONDS, Meter, RUN_SECONDS};
+use crate::spread::{self, Spread};
 
 /// How far back is looked, and how finely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,47 +73,16 @@ impl Range {
     }
 }
 
-/// How often values fell into each class, without the classes at the end that are empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Classes(Vec<u64>);
+fn of_attempts<'de, D: Deserializer<'de>>(from: D) -> Result<Spread, D::Error> {
+    spread::read(from, &ATTEMPT_SECONDS)
+}
 
-impl Classes {
-    fn add(&mut self, counts: &[u64]) {
-        let used = counts.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
-        if self.0.len() < used {
-            self.0.resize(used, 0);
-        }
-        for (sum, count) in self.0.iter_mut().zip(counts) {
-            *sum = sum.saturating_add(*count);
-        }
-    }
+fn of_runs<'de, D: Deserializer<'de>>(from: D) -> Result<Spread, D::Error> {
+    spread::read(from, &RUN_SECONDS)
+}
 
-    /// How many values there were.
-    pub fn count(&self) -> u64 {
-        self.0.iter().sum()
-    }
-
-    /// The value that the share `part` (0 to 1) of all values is not above, about: within a class
-    /// values are taken to be spread evenly. `None` = there are none.
-    pub fn quantile(&self, bounds: &[f64], part: f64) -> Option<f64> {
-        let all = self.count();
-        if all == 0 {
-            return None;
-        }
-        let wanted = part.clamp(0.0, 1.0) * all as f64;
-        let mut below = 0.0;
-        for (class, count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let low = if class == 0 { 0.0 } else { bounds.get(class - 1).copied().unwrap_or(0.0) };
-            // The last class has no end: what is in it is at least its beginning.
-            let high = bounds.get(class).copied().unwrap_or(low);
-            let count = *count as f64;
-            if below + count >= wanted {
-                return Some(low + (high - low) * ((wanted - below) / count).clamp(0.0, 1.0));
-            }
-            below += count;
-        }
-        bounds.last().copied()
-    }
+fn of_commits<'de, D: Deserializer<'de>>(from: D) -> Result<Spread, D::Error> {
+    spread::read(from, &COMMIT_SECONDS)
 }
 
 /// What an agent did in a bucket.
@@ -123,7 +93,8 @@ pub struct AgentPart {
     /// Those of them that failed.
     pub errors: u64,
     /// How long they took.
-    pub seconds: Classes,
+    #[serde(deserialize_with = "of_attempts")]
+    pub seconds: Spread,
     /// The same of all of them together, in microseconds.
     #[serde(default)]
     pub took_us: u64,
@@ -134,9 +105,8 @@ pub struct AgentPart {
 
 impl From<&AgentMeter> for AgentPart {
     fn from(meter: &AgentMeter) -> Self {
-        let mut seconds = Classes::default();
-        seconds.add(&meter.seconds.counts);
-        let took_us = (meter.seconds.sum * 1e6).round() as u64;
+        let seconds = meter.seconds.spread.clone();
+        let took_us = (meter.seconds.classes.sum * 1e6).round() as u64;
         let (executions, errors, timed) = (meter.executions, meter.errors, meter.executions);
         Self { executions, errors, seconds, took_us, timed }
     }
@@ -147,7 +117,7 @@ impl AgentPart {
     pub fn add(&mut self, other: &Self) {
         self.executions += other.executions;
         self.errors += other.errors;
-        self.seconds.add(&other.seconds.0);
+        self.seconds.add_all(&other.seconds);
         self.took_us = self.took_us.saturating_add(other.took_us);
         self.timed = self.timed.saturating_add(other.timed);
     }
@@ -157,16 +127,14 @@ impl AgentPart {
         (self.timed > 0).then(|| self.took_us as f64 / 1e3 / self.timed as f64)
     }
 
-    /// The seconds that the slowest took at most; of one beyond all classes, at least.
+    /// The seconds that the slowest took, about.
     pub fn slowest(&self) -> Option<f64> {
-        let class = self.seconds.0.iter().rposition(|count| *count > 0)?;
-        let bound = ATTEMPT_SECONDS.get(class).or(ATTEMPT_SECONDS.last()).copied()?;
-        Some(bound.max(self.mean_ms().unwrap_or_default() / 1e3))
+        self.latency(1.0)
     }
 
     /// The seconds that this share of the attempts took at most, about.
     pub fn latency(&self, part: f64) -> Option<f64> {
-        self.seconds.quantile(&ATTEMPT_SECONDS, part)
+        self.seconds.quantile(part)
     }
 }
 
@@ -197,11 +165,13 @@ pub struct Bucket {
     /// Runs that ended, by their status.
     pub runs: BTreeMap<RunStatus, u64>,
     /// How long they took.
-    pub run_seconds: Classes,
+    #[serde(deserialize_with = "of_runs")]
+    pub run_seconds: Spread,
     /// What agents did.
     pub agents: BTreeMap<Name, AgentPart>,
     /// How long the store took for commits.
-    pub commit_seconds: Classes,
+    #[serde(deserialize_with = "of_commits")]
+    pub commit_seconds: Spread,
     /// Seconds of work of all processors.
     pub cpu_seconds: f64,
     /// The most bytes in memory.
@@ -236,12 +206,12 @@ impl Bucket {
 
     /// The seconds that this share of the runs took at most, about.
     pub fn run_time(&self, part: f64) -> Option<f64> {
-        self.run_seconds.quantile(&RUN_SECONDS, part)
+        self.run_seconds.quantile(part)
     }
 
     /// The seconds that this share of the commits took at most, about.
     pub fn commit_time(&self, part: f64) -> Option<f64> {
-        self.commit_seconds.quantile(&COMMIT_SECONDS, part)
+        self.commit_seconds.quantile(part)
     }
 
     /// How many processors were at work on average; `None` = nobody looked.
@@ -255,11 +225,11 @@ impl Bucket {
         for (status, count) in &other.runs {
             *self.runs.entry(*status).or_default() += count;
         }
-        self.run_seconds.add(&other.run_seconds.0);
+        self.run_seconds.add_all(&other.run_seconds);
         for (agent, part) in &other.agents {
             self.agents.entry(agent.clone()).or_default().add(part);
         }
-        self.commit_seconds.add(&other.commit_seconds.0);
+        self.commit_seconds.add_all(&other.commit_seconds);
         self.cpu_seconds += other.cpu_seconds;
         self.memory = self.memory.max(other.memory);
         self.files = self.files.max(other.files);
@@ -270,20 +240,15 @@ impl Bucket {
 
     /// What happened between two samples, `took` apart.
     pub fn between(done: &Meter, before: &Gauges, now: &Gauges, took: Span) -> Self {
-        let classes = |of: &Histogram| {
-            let mut classes = Classes::default();
-            classes.add(&of.counts);
-            classes
-        };
         let agents = done.agents.iter().filter(|(_, meter)| meter.executions > 0);
         let cpu = now.cpu_seconds.unwrap_or(0.0) - before.cpu_seconds.unwrap_or(0.0);
         Self {
             at: Millis::default(),
             seen_ms: took.0,
             runs: done.runs.iter().filter(|(_, n)| **n > 0).map(|(s, n)| (*s, *n)).collect(),
-            run_seconds: classes(&done.run_seconds),
+            run_seconds: done.run_seconds.spread.clone(),
             agents: agents.map(|(name, meter)| (name.clone(), meter.into())).collect(),
-            commit_seconds: classes(&done.commit_seconds),
+            commit_seconds: done.commit_seconds.spread.clone(),
             cpu_seconds: cpu.max(0.0),
             memory: now.memory.unwrap_or(0.0),
             files: now.files.unwrap_or(0.0),
@@ -431,7 +396,7 @@ mod tests {
         // The minute in which it begins is counted whole.
         assert_eq!(half.executions, 31 + 16);
         assert_eq!(since, Some(Millis(269 * MINUTE)));
-        assert_eq!((half.mean_ms(), half.slowest()), (Some(20.0), Some(0.025)));
+        assert_eq!((half.mean_ms(), half.slowest()), (Some(20.0), Some(0.02)));
         assert_eq!(of(120).0.executions, 135 + 68, "from the quarter of an hour on that it is in");
         assert_eq!((of(7 * 1440).0.executions, of(7 * 1440).1), (450, Some(Millis(0))));
         assert_eq!(series.agent(&agent, Span::minutes(7 * 1440 + 1), now), None);
@@ -452,17 +417,5 @@ mod tests {
             hour.iter().map(|b| (b.at.0, b.ended())).collect::<Vec<_>>(),
             [(10 * MINUTE, 2)]
         );
-    }
-
-    #[test]
-    fn quantiles_are_between_the_bounds_of_their_class() {
-        let mut classes = Classes::default();
-        assert_eq!(classes.quantile(&[1.0, 2.0], 0.5), None);
-        classes.add(&[5, 5, 0]);
-        assert_eq!(classes.quantile(&[1.0, 2.0], 0.5), Some(1.0));
-        assert_eq!(classes.quantile(&[1.0, 2.0], 1.0), Some(2.0));
-        classes.add(&[0, 0, 90]);
-        assert_eq!(classes.quantile(&[1.0, 2.0], 0.5), Some(2.0), "the class without an end");
-        assert_eq!(classes.0, [5, 5, 90]);
     }
 }

@@ -45,8 +45,7 @@ pub struct Activity {
     pub error_rate: Option<f64>,
     /// How long an attempt took on average, in milliseconds; `None` = nothing was executed.
     pub latency_ms: Option<f64>,
-    /// How long the slowest took, in milliseconds; of what a node counted, the end of the class of
-    /// durations that it is in.
+    /// How long the slowest took, in milliseconds; of what a node counted, to within 5 of 100.
     pub latency_ms_max: Option<u64>,
     /// When the oldest attempt that is counted began; of what a node counted, when the time begins in which
     /// the oldest ones ended.
@@ -82,7 +81,9 @@ impl Activity {
             errors: part.errors,
             error_rate: (done > 0).then(|| part.errors as f64 / done as f64),
             latency_ms: part.mean_ms(),
-            latency_ms_max: part.slowest().map(|seconds| (seconds * 1e3).ceil() as u64),
+            latency_ms_max: part
+                .slowest()
+                .map(|seconds| ((seconds * 1e6).round() / 1e3).ceil() as u64),
             since: since.map(|at| at.to_string()),
         }
     }

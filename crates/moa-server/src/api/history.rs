@@ -10,8 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::App;
 use crate::extract::{Json, Query};
 
-/// How long things took, in milliseconds; null = nothing ended. Read off classes of durations, so it
-/// is about right.
+/// How long things took, in milliseconds; null = nothing ended. To within 5 of 100
+/// of what was measured.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Latency {
     /// Half of them took at most so long.

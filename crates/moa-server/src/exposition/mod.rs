@@ -85,7 +85,11 @@ impl Snapshot {
         let active = self.open_runs() as f64;
         out.gauge("orchestrator_workflows_active", "Runs that go on", active)?;
         let name = "orchestrator_workflow_duration_seconds";
-        out.histogram(name, "From the creation of a run to its end", &self.meter.run_seconds)?;
+        out.histogram(
+            name,
+            "From the creation of a run to its end",
+            &self.meter.run_seconds.classes,
+        )?;
         let about = "Runs that succeeded, of those that ended since the node's start";
         out.gauge("orchestrator_success_rate", about, self.success_rate())
     }
@@ -98,7 +102,7 @@ impl Snapshot {
         let name = "orchestrator_agent_errors";
         let errors = all().map(|(agent, meter)| (agent, meter.errors as f64));
         out.counters(name, "Attempts that failed", "agent", errors)?;
-        let latency = all().map(|(agent, meter)| (agent, &meter.seconds));
+        let latency = all().map(|(agent, meter)| (agent, &meter.seconds.classes));
         let about = "How long an attempt takes";
         out.histograms("orchestrator_agent_latency_seconds", about, "agent", latency)?;
         let engine = &self.status.engine;
@@ -137,7 +141,7 @@ impl Snapshot {
         let about = "Runs and triggers that moa itself failed on";
         out.gauge("moa_quarantined", about, engine.quarantined.len() as f64)?;
         let about = "How long the store takes to make changes durable";
-        out.histogram("moa_commit_seconds", about, &self.meter.commit_seconds)?;
+        out.histogram("moa_commit_seconds", about, &self.meter.commit_seconds.classes)?;
         let about = "Changes of runs in a commit";
         out.histogram("moa_commit_changes", about, &self.meter.commit_changes)?;
         let about = "Age of the oldest slot that is due and that nobody has looked at";

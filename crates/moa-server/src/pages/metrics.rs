@@ -49,7 +49,7 @@ pub async fn show(
         }
         (by_agent(&all, |agent| there.contains_key(agent)))
         p class="dim" {
-            "Times are UTC. Durations are about right: they are counted in classes. The charts are kept for a week; "
+            "Times are UTC. Durations are told to within 5 %. The charts are kept for a week; "
             a href="/charts/production" { "production" } " is counted for good."
         }
     };

@@ -28,8 +28,9 @@ use crate::view;
 
 /// The file, in the folder of the project's state.
 const FILE: &str = "samples.json";
-/// The form of the file.
-const FORMAT: u32 = 1;
+/// The form of the file. What one of the form before holds is read: its durations are in few classes.
+const FORMAT: u32 = 2;
+const OLDEST_FORMAT: u32 = 1;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct File {
@@ -154,7 +155,7 @@ fn read(state: &Path) -> Series {
     let path = state.join(FILE);
     let read = std::fs::read(&path).map(|bytes| serde_json::from_slice::<File>(&bytes));
     match read {
-        Ok(Ok(file)) if file.format == FORMAT => return file.series,
+        Ok(Ok(file)) if (OLDEST_FORMAT..=FORMAT).contains(&file.format) => return file.series,
         Ok(_) => tracing::warn!("{} can't be read: the charts begin anew", path.display()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => tracing::warn!("{}: {e}: the charts begin anew", path.display()),
@@ -183,5 +184,32 @@ mod tests {
         assert_eq!(read(dir.path()), series);
         std::fs::write(dir.path().join(FILE), "{\"format\": 1, \"ser").expect("it is cut");
         assert_eq!(read(dir.path()), Series::default());
+    }
+
+    /// As the moa wrote it that counted durations in the classes of exporters.
+    #[test]
+    fn what_an_older_moa_wrote_is_read() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let writer = r#"{"executions": 2, "errors": 0, "seconds": [0, 0, 2], "took_us": 40000}"#;
+        let bucket = format!(
+            r#"{{"at": 60000, "seen_ms": 5, "runs": {{"succeeded": 1}}, "run_seconds": [0, 0, 1],
+            "agents": {{"writer": {writer}}}, "commit_seconds": [0, 3], "cpu_seconds": 0.5,
+            "memory": 1.0, "files": 1.0, "ready": 0, "running": 0, "open": 0}}"#
+        );
+        let file = format!(r#"{{"format": 1, "series": {{"ranges": {{"1h": [{bucket}]}}}}}}"#);
+        std::fs::write(dir.path().join(FILE), file).expect("it is written");
+        let series = read(dir.path());
+        let told = |series: &Series| {
+            let last = series.of(Range::Hour, Millis(60_000)).pop().expect("a minute");
+            let attempts = last.attempts().latency(0.5).expect("an attempt");
+            let (run, commit) = (last.run_time(0.5), last.commit_time(0.5));
+            [attempts, run.expect("a run"), commit.expect("a commit")]
+        };
+        let [attempt, run, commit] = told(&series);
+        assert!(attempt > 0.01 && attempt < 0.025, "{attempt}");
+        assert!(run > 0.5 && run < 1.0, "{run}");
+        assert!(commit > 0.000_25 && commit < 0.000_5, "{commit}");
+        write(dir.path(), series.clone()).expect("it is written");
+        assert_eq!(told(&read(dir.path())), [attempt, run, commit]);
     }
 }

@@ -403,8 +403,7 @@ pub struct AgentMetrics {
     error_rate: Option<f64>,
     /// How long an attempt took on average, in milliseconds; null = nothing was executed.
     latency_ms: Option<f64>,
-    /// How long the slowest took, in milliseconds; with a `range`, the end of the class of durations that
-    /// it is in.
+    /// How long the slowest took, in milliseconds; with a `range`, to within 5 of 100.
     latency_ms_max: Option<u64>,
     /// When the oldest attempt that is counted began; with a `range`, when the time begins in which the
     /// oldest ones ended.
