@@ -17,6 +17,7 @@ pub mod limit;
 pub mod limits;
 pub mod machine;
 pub mod policy;
+pub mod publish;
 pub mod retry;
 pub mod run;
 pub mod schedule;

@@ -136,6 +136,9 @@ pub enum RuleRequest {
         text: String,
         /// Whether it may take the place of another one of its name.
         replace: bool,
+        /// What it has to be for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expect: Option<RuleExpect>,
     },
     /// Switch it.
     Switch {
@@ -148,7 +151,34 @@ pub enum RuleRequest {
     Delete {
         /// Its name.
         name: Name,
+        /// What it has to be for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expect: Option<RuleExpect>,
     },
+}
+
+/// What a rule has to be for something to be done with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleExpect {
+    /// Not there.
+    Nothing,
+    /// There.
+    Something,
+    /// There, and one of these.
+    Revisions(Vec<String>),
+}
+
+impl RuleExpect {
+    /// Whether it is so, by its revision; `None` = it is not there.
+    pub fn fits(&self, revision: Option<&str>) -> bool {
+        match (self, revision) {
+            (Self::Nothing, there) => there.is_none(),
+            (_, None) => false,
+            (Self::Something, Some(_)) => true,
+            (Self::Revisions(all), Some(revision)) => all.iter().any(|one| one == revision),
+        }
+    }
 }
 
 /// What became of a request for a rule.
@@ -160,6 +190,9 @@ pub struct RuleDone {
     pub changed: bool,
     /// Whether it is new.
     pub created: bool,
+    /// Whether it was not what it was taken for: nothing was done.
+    #[serde(default)]
+    pub differs: bool,
 }
 
 /// How a secret is.

@@ -6,8 +6,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use moa_core::event;
-use moa_core::limits::OUTPUT_DEPTH_MAX;
-use moa_core::machine::is_too_deep;
+use moa_core::publish::Fault;
 use moa_view::events::check_published;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -78,28 +77,39 @@ pub async fn publish(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Published>> {
-    let mut events = read(&headers, &body)?;
-    // All of them, before the first one is published.
-    for event in &events {
-        who.must_reach(Resource::Events, Some(&event.kind))?;
-        check_published(&event.kind).map_err(Problem::invalid)?;
-        if is_too_deep(&event.data) {
-            let text = format!("the data are nested more than {OUTPUT_DEPTH_MAX} deep");
-            return Err(Problem::invalid(text));
-        }
-    }
+    let mut events: Vec<_> =
+        read(&headers, &body)?.into_iter().map(event::Published::from).collect();
     if let (Some(key), [only]) = (idempotency_key(&headers)?, events.as_mut_slice()) {
         only.key.get_or_insert(key);
     }
+    // All of them, before the first one is published.
+    for event in &events {
+        who.must_reach(Resource::Events, Some(&event.event))?;
+        check_published(&event.event).map_err(Problem::invalid)?;
+        event.fault().map_or(Ok(()), |fault| Err(refused(fault)))?;
+    }
     let (mut new, mut sequences) = (0, Vec::with_capacity(events.len()));
-    for NewEvent { kind, data, key, source, subject, id } in events {
-        let (event, data) = (kind, Arc::new(data));
-        let event = event::Published { event, key, source, subject, id, by: None, data };
+    for event in events {
         let posted = app.control().publish(event).await?;
         new += usize::from(posted.new);
         sequences.push(posted.seq);
     }
     Ok(Json(Published { events: sequences.len(), new, sequences }))
+}
+
+impl From<NewEvent> for event::Published {
+    fn from(event: NewEvent) -> Self {
+        let NewEvent { kind, data, key, source, subject, id } = event;
+        Self { event: kind, key, source, subject, id, by: None, data: Arc::new(data) }
+    }
+}
+
+fn refused(fault: Fault) -> Problem {
+    let code = match fault {
+        Fault::TooLarge => Code::TooLarge,
+        Fault::Named | Fault::Said | Fault::TooDeep => Code::InvalidRequest,
+    };
+    Problem::new(code, fault.to_string())
 }
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Result<Vec<NewEvent>> {

@@ -3,24 +3,26 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use moa_core::ids::Name;
 use moa_core::trigger::{Source, TriggerId};
-use moa_view::node::RuleRequest;
+use moa_view::node::{RuleDone, RuleExpect, RuleRequest};
 use moa_view::now;
 use moa_view::trigger::Known;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::files;
 use super::paging::Part;
 use super::runs::list::name;
 use super::triggers;
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
-use crate::error::{Problem, Result};
+use crate::control::Expect;
+use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Path, Query};
 
 /// Where mistakes of a rule are found, for people.
@@ -78,16 +80,48 @@ async fn find(app: &App, text: &str) -> Result<Known> {
 #[utoipa::path(
     get, path = "/api/v1/rules/{rule}", tag = "rules",
     params(("rule" = String, Path, description = "Its name")),
-    responses((status = 200, description = "As `moa rules show --json` tells it", body = Object)),
+    responses(
+        (status = 200, description = "As `moa rules show --json` tells it", body = Object,
+         headers(("etag" = String, description = "What it says, for `If-Match`"))),
+    ),
 )]
 pub async fn get(
     State(app): State<App>,
     who: Identity,
     Path(rule): Path<String>,
-) -> Result<Json<Value>> {
-    let found = triggers::seen(&app, &who, vec![find(&app, &rule).await?]).await?;
+) -> Result<Response> {
+    let found = find(&app, &rule).await?;
+    // Of what it says, whoever sees it; what became of it meanwhile is nobody's to change.
+    let tag = HeaderValue::from_str(&format!("\"{}\"", found.spec.revision()));
+    let found = triggers::seen(&app, &who, vec![found]).await?;
     let document = found.first().map(|rule| app.control().rule_document(rule));
-    Ok(Json(document.unwrap_or_default()))
+    let mut response = Json(document.unwrap_or_default()).into_response();
+    if let Ok(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// What a request takes a rule for, if it says so.
+fn expected(headers: &HeaderMap) -> Result<Option<RuleExpect>> {
+    if !headers.contains_key(header::IF_MATCH) && !headers.contains_key(header::IF_NONE_MATCH) {
+        return Ok(None);
+    }
+    Ok(Some(match files::expected(headers)? {
+        Expect::Nothing => RuleExpect::Nothing,
+        Expect::Something => RuleExpect::Something,
+        Expect::Tags(tags) => RuleExpect::Revisions(tags),
+    }))
+}
+
+/// What was done, if the rule was what it was taken for.
+fn as_expected(done: RuleDone) -> Result<RuleDone> {
+    if done.differs {
+        let text = format!("the rule {} is another one, or is not there", done.name);
+        let problem = Problem::new(Code::PreconditionFailed, text);
+        return Err(problem.hint("read it again, and make the change there"));
+    }
+    Ok(done)
 }
 
 async fn put(
@@ -96,6 +130,7 @@ async fn put(
     name: Option<Name>,
     rule: &Value,
     replace: bool,
+    expect: Option<RuleExpect>,
 ) -> Result<Response> {
     // Whose `run` is no name makes no rule, which is told as such.
     if let Some(workflow) = rule["run"].as_str() {
@@ -103,8 +138,8 @@ async fn put(
     }
     // JSON is YAML, and stands as mistakes are told.
     let text = serde_json::to_string_pretty(rule).unwrap_or_default();
-    let request = RuleRequest::Put { name, path: PLACE.into(), text, replace };
-    let done = app.control().rule(request).await?;
+    let request = RuleRequest::Put { name, path: PLACE.into(), text, replace, expect };
+    let done = as_expected(app.control().rule(request).await?)?;
     let status = if done.created { StatusCode::CREATED } else { StatusCode::OK };
     let place = HeaderValue::from_str(&format!("/api/v1/rules/{}", done.name));
     let (changed, created) = (done.changed, done.created);
@@ -136,16 +171,21 @@ pub async fn create(
     who: Identity,
     Json(rule): Json<Map<String, Value>>,
 ) -> Result<Response> {
-    put(&app, &who, None, &Value::Object(rule), false).await
+    put(&app, &who, None, &Value::Object(rule), false, None).await
 }
 
 /// Make a rule, or change it
 ///
 /// A rule that is switched off stays so unless the body says `on.enabled`. Scopes are needed as for making
-/// one.
+/// one. `If-Match` carries the `ETag` of the rule that it takes the place of; `If-None-Match: *` makes a new
+/// one; without them it is made or changed, whatever is there.
 #[utoipa::path(
     put, path = "/api/v1/rules/{rule}", tag = "rules",
-    params(("rule" = String, Path, description = "Its name")),
+    params(
+        ("rule" = String, Path, description = "Its name"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the rule before"),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: it is not there yet"),
+    ),
     request_body = Object,
     responses(
         (status = 201, description = "It is made", body = RuleChange,
@@ -158,19 +198,29 @@ pub async fn replace(
     State(app): State<App>,
     who: Identity,
     Path(rule): Path<String>,
+    headers: HeaderMap,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response> {
-    put(&app, &who, Some(name(&rule)?), &Value::Object(body), true).await
+    let expect = expected(&headers)?;
+    put(&app, &who, Some(name(&rule)?), &Value::Object(body), true, expect).await
 }
 
 /// Delete a rule
 #[utoipa::path(
     delete, path = "/api/v1/rules/{rule}", tag = "rules",
-    params(("rule" = String, Path, description = "Its name")),
+    params(
+        ("rule" = String, Path, description = "Its name"),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the rule"),
+    ),
     responses((status = 204, description = "It is gone")),
 )]
-pub async fn delete(State(app): State<App>, Path(rule): Path<String>) -> Result<StatusCode> {
-    app.control().rule(RuleRequest::Delete { name: name(&rule)? }).await?;
+pub async fn delete(
+    State(app): State<App>,
+    Path(rule): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
+    let request = RuleRequest::Delete { name: name(&rule)?, expect: expected(&headers)? };
+    as_expected(app.control().rule(request).await?)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -107,6 +107,12 @@ async fn take(
         Verdict::Challenge(challenge) => {
             return Ok(Json(json!({ "challenge": challenge })).into_response());
         }
+        Verdict::Unusable => {
+            tracing::warn!(workflow, trigger = %hook.trigger, "the secret of a webhook holds no key: \
+                after `whsec_` comes base64");
+            let text = "what this webhook is checked with can't be used: send it again later";
+            return Err(Problem::new(Code::Unavailable, text));
+        }
         Verdict::Bad(why) => {
             tracing::warn!(workflow, "a webhook is refused: {why}");
             return Err(refused(app, peer, why));

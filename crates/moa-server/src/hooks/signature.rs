@@ -39,6 +39,8 @@ pub enum Verdict {
     Challenge(String),
     /// It isn't, or nobody knows; why, without a secret.
     Bad(&'static str),
+    /// Nobody can know: what it is to be checked with is none.
+    Unusable,
 }
 
 impl Call<'_> {
@@ -85,17 +87,22 @@ fn standard(hook: &Hook, secret: &str, call: &Call<'_>, now: Millis) -> Checked 
     let content = [id.as_bytes(), b".", second.as_bytes(), b".", call.body].concat();
     let given = signed.split(' ').filter_map(|one| one.strip_prefix("v1,")).take(SIGNATURES_MAX);
     let given: Vec<Vec<u8>> = given.filter_map(|one| STANDARD.decode(one).ok()).collect();
-    // Several keys with blanks between them: while one takes the place of another.
-    for key in secret.split_whitespace() {
-        let key = match key.strip_prefix("whsec_") {
-            Some(encoded) => STANDARD.decode(encoded).map_err(|_| "the secret is not base64")?,
-            None => key.as_bytes().to_vec(),
-        };
-        if given.iter().any(|given| fits(&key, &content, given)) {
-            return Ok(Verdict::Good { delivery: id.to_owned() });
-        }
+    let keys = standard_keys(secret);
+    if keys.is_empty() {
+        return Ok(Verdict::Unusable);
     }
-    Err("the signature is wrong")
+    let good = keys.iter().any(|key| given.iter().any(|given| fits(key, &content, given)));
+    if good { Ok(Verdict::Good { delivery: id.to_owned() }) } else { Err("the signature is wrong") }
+}
+
+/// Several keys with blanks between them, while one takes the place of another; those that are none are
+/// left out.
+fn standard_keys(secret: &str) -> Vec<Vec<u8>> {
+    let keys = secret.split_whitespace().map(|key| match key.strip_prefix("whsec_") {
+        Some(encoded) => STANDARD.decode(encoded).ok(),
+        None => Some(key.as_bytes().to_vec()),
+    });
+    keys.flatten().collect()
 }
 
 fn github(secret: &str, call: &Call<'_>) -> Checked {
@@ -214,6 +221,27 @@ mod tests {
         }
         let renamed = [("webhook-id", "msg_2"), headers[1], headers[2]];
         bad(verdict(&hook, &renamed, body, second));
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_nobodys_fault_and_hides_no_other() {
+        let key = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let second = 1_614_265_330;
+        let headers = [
+            ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+            ("webhook-timestamp", "1614265330"),
+            ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+        ];
+        let said = |secret: &str| {
+            let hook = hook(Signature::Standard, secret);
+            verdict(&hook, &headers, "{\"test\": 2432232314}", second)
+        };
+        assert_eq!(
+            said(&format!("whsec_no!base64 whsec_{key}")),
+            good("msg_p5jXN8AQM9LWM0D4loKWxJek")
+        );
+        assert_eq!(said("whsec_no!base64"), Verdict::Unusable);
+        assert_eq!(said(" "), Verdict::Unusable);
     }
 
     #[test]

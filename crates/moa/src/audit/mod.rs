@@ -165,7 +165,7 @@ fn of_rule(rule: &RuleRequest) -> Deed {
         RuleRequest::Switch { name, on } => {
             Deed::new("rule.switch", name.as_str()).asked(json!({"on": on}))
         }
-        RuleRequest::Delete { name } => Deed::new("rule.delete", name.as_str()),
+        RuleRequest::Delete { name, .. } => Deed::new("rule.delete", name.as_str()),
     }
 }
 
@@ -174,7 +174,7 @@ fn rule_of(rule: &RuleRequest) -> Option<Name> {
     match rule {
         RuleRequest::Put { name: None, path, text, .. } => named(path, text),
         RuleRequest::Put { name, .. } => name.clone(),
-        RuleRequest::Switch { name, .. } | RuleRequest::Delete { name } => Some(name.clone()),
+        RuleRequest::Switch { name, .. } | RuleRequest::Delete { name, .. } => Some(name.clone()),
     }
 }
 

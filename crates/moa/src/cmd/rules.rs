@@ -155,7 +155,8 @@ pub fn run(command: Command, context: &Context) -> Result {
             ask(RuleRequest::Switch { name, on: false }, words, context)
         }
         Command::Delete(NameArgs { name }) => {
-            ask(RuleRequest::Delete { name }, ["is deleted", "is deleted already"], context)
+            let request = RuleRequest::Delete { name, expect: None };
+            ask(request, ["is deleted", "is deleted already"], context)
         }
         Command::Test(args) => any::test(args.of_rule(), context),
     }
@@ -166,7 +167,8 @@ fn create(args: CreateArgs, context: &Context) -> Result {
         Some(file) => (file.display().to_string(), read(file)?),
         None => ("the command line".to_owned(), document(&args)?),
     };
-    let request = RuleRequest::Put { name: args.name, path, text, replace: args.replace };
+    let (name, replace) = (args.name, args.replace);
+    let request = RuleRequest::Put { name, path, text, replace, expect: None };
     ask(request, ["is changed", "is so already"], context)
 }
 

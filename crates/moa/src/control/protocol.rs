@@ -17,7 +17,8 @@ use moa_server::auth::tokens::{Entry, New};
 use moa_view::activity::Activity;
 use moa_view::fleet::Fleet;
 pub use moa_view::node::{
-    NodeInfo, NodeStatus, PausedAgent, Rotated, RuleDone, RuleRequest, SecretLine, StartRun,
+    NodeInfo, NodeStatus, PausedAgent, Rotated, RuleDone, RuleExpect, RuleRequest, SecretLine,
+    StartRun,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;

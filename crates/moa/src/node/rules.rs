@@ -13,7 +13,7 @@ use moa_spec::{Source, WorkflowSummary, parse_rule};
 
 use super::Node;
 use super::triggers::{self, orphan};
-use crate::control::protocol::{RuleDone, RuleRequest};
+use crate::control::protocol::{RuleDone, RuleExpect, RuleRequest};
 use crate::exit::{Exit, Failure, Result};
 use crate::project::Problems;
 use crate::refresh::Watched;
@@ -25,9 +25,9 @@ impl Node {
         let mut watched = self.watched.lock().await;
         self.look(&mut watched).await?;
         match request {
-            RuleRequest::Put { name, path, text, replace } => {
+            RuleRequest::Put { name, path, text, replace, expect } => {
                 let source = Source::new(path, text);
-                self.put_rule(&watched, &source, name.as_ref(), replace).await
+                self.put_rule(&watched, &source, name.as_ref(), replace, expect.as_ref()).await
             }
             RuleRequest::Switch { name, on } => {
                 let row = self.known_rule(&name).await?;
@@ -35,8 +35,11 @@ impl Node {
                 let answer = self.engine.put_trigger(spec).await?;
                 Ok(done(name, &answer))
             }
-            RuleRequest::Delete { name } => {
-                self.known_rule(&name).await?;
+            RuleRequest::Delete { name, expect } => {
+                let row = self.known_rule(&name).await?;
+                if differs(expect.as_ref(), Some(&row)) {
+                    return Ok(other(name));
+                }
                 let answer = self.engine.remove_trigger(TriggerId::of_rule(&name)).await?;
                 Ok(done(name, &answer))
             }
@@ -49,6 +52,7 @@ impl Node {
         source: &Source,
         name: Option<&Name>,
         replace: bool,
+        expect: Option<&RuleExpect>,
     ) -> Result<RuleDone> {
         let (rule, diagnostics) = parse_rule(source, name, &project(watched));
         let Some(rule) = rule else {
@@ -59,6 +63,9 @@ impl Node {
         let id = spec.id();
         let name = spec.name.clone();
         let there = self.views.trigger(id).await?.filter(|row| !row.state.removed);
+        if differs(expect, there.as_ref()) {
+            return Ok(other(name));
+        }
         match &there {
             Some(row) => {
                 // Who changes what it does has not switched it on.
@@ -108,7 +115,18 @@ pub fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Fail
 }
 
 fn done(name: Name, answer: &TriggerAnswer) -> RuleDone {
-    RuleDone { name, changed: *answer != TriggerAnswer::Unchanged, created: false }
+    let changed = *answer != TriggerAnswer::Unchanged;
+    RuleDone { name, changed, created: false, differs: false }
+}
+
+/// Whether a rule is not what it is taken for.
+fn differs(expect: Option<&RuleExpect>, there: Option<&TriggerRow>) -> bool {
+    let revision = there.map(|row| row.spec.revision().to_string());
+    expect.is_some_and(|expect| !expect.fits(revision.as_deref()))
+}
+
+fn other(name: Name) -> RuleDone {
+    RuleDone { name, changed: false, created: false, differs: true }
 }
 
 fn refusal(problems: &Problems) -> Failure {

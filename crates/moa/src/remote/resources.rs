@@ -49,7 +49,7 @@ impl Remote {
     pub async fn rule(&self, request: RuleRequest) -> Result<RuleDone> {
         let at = |name: &Name| format!("/api/v1/rules/{name}");
         let change: RuleChange = match request {
-            RuleRequest::Put { name, path, text, replace } => {
+            RuleRequest::Put { name, path, text, replace, expect: _ } => {
                 let mut rule = document(&path, text)?;
                 if let Some(name) = name {
                     rule["name"] = name.as_str().into();
@@ -69,15 +69,15 @@ impl Remote {
                 let path = format!("{}/{}", at(&name), if on { "enable" } else { "disable" });
                 self.json(Call::post(&path, None).repeatable()).await?
             }
-            RuleRequest::Delete { name } => {
+            RuleRequest::Delete { name, expect: _ } => {
                 let path = at(&name);
                 let call = Call { method: Method::DELETE, again: false, ..Call::get(&path) };
                 self.call(call).await?;
-                return Ok(RuleDone { name, changed: true, created: false });
+                return Ok(RuleDone { name, changed: true, created: false, differs: false });
             }
         };
         let RuleChange { name, changed, created } = change;
-        Ok(RuleDone { name, changed, created })
+        Ok(RuleDone { name, changed, created, differs: false })
     }
 
     /// What an agent did in a time that ends now.

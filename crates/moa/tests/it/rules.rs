@@ -266,3 +266,31 @@ fn what_was_and_is_of_a_rule_is_in_the_audit_log() {
     assert!(acts[2]["asked"]["text"].as_str().expect("text").contains("two"), "{log:#}");
     assert_eq!(acts[3]["after"]["created"], true, "{log:#}");
 }
+
+#[test]
+fn nobodys_change_of_a_rule_is_lost_over_the_api() {
+    let project = project();
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let rule = |n: u32| {
+        json!({"run": "mailer", "on": {"event": "order.paid", "match": format!("event.data.n > {n}"), "params": {"n": 1}}}).to_string()
+    };
+    let put = |condition: &str, n: u32| {
+        let headers = format!("Content-Type: application/json\r\n{condition}\r\n");
+        api.send("PUT", "/api/v1/rules/large", &headers, &rule(n))
+    };
+    put("If-Match: \"none\"", 1).refused(412, "precondition_failed");
+    put("If-None-Match: *", 1).expect(201);
+    let tag = api.get("/api/v1/rules/large").expect(200).header("etag").expect("a tag").to_owned();
+    put("If-None-Match: *", 2).refused(412, "precondition_failed");
+    put(&format!("If-Match: {tag}"), 2).expect(200);
+    // Somebody else was faster.
+    put(&format!("If-Match: {tag}"), 3).refused(412, "precondition_failed");
+    let path = "/api/v1/rules/large";
+    api.send("DELETE", path, &format!("If-Match: {tag}\r\n"), "")
+        .refused(412, "precondition_failed");
+    assert!(api.get(path).expect(200).body.contains("event.data.n > 2"));
+    api.send("DELETE", path, "If-Match: *\r\n", "").expect(204);
+    // Who says nothing means it.
+    api.send("PUT", path, "Content-Type: application/json\r\n", &rule(4)).expect(201);
+}

@@ -167,6 +167,16 @@ fn a_scope_for_events_publishes_those_alone_and_read_makes_a_viewer() {
     let fine = json!([event("1", "order.new")]).to_string();
     let said = api.send("POST", "/api/v1/events", batch, &fine).expect(200).json();
     assert_eq!(said["new"], 1, "nothing of the batch before was published");
+    // Nor of one with an event that is too large, wherever it stands.
+    let large = json!({
+        "specversion": "1.0", "id": "3", "source": "s", "type": "order.new",
+        "data": "x".repeat(moa_core::limits::SIGNAL_BYTES_MAX),
+    });
+    let first = event("2", "order.new");
+    let mixed = json!([first, large]).to_string();
+    api.send("POST", "/api/v1/events", batch, &mixed).refused(413, "too_large");
+    let said = api.send("POST", "/api/v1/events", batch, &json!([first]).to_string());
+    assert_eq!(said.expect(200).json()["new"], 1, "nothing of that one either");
     // An admin's token, and a viewer's eyes.
     api.get("/api/v1/runs").expect(200);
     start(&api, "nightly").refused(403, "forbidden");

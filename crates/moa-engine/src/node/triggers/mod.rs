@@ -10,8 +10,6 @@ mod give;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use moa_core::event::Published;
-use moa_core::limits::{KEY_LENGTH_MAX, OUTPUT_DEPTH_MAX, SAID_BYTES_MAX, SIGNAL_BYTES_MAX};
-use moa_core::machine::is_too_deep;
 use moa_core::time::{Millis, Span};
 use moa_core::trigger::{Applied, Occurrence, Trigger, TriggerAnswer, TriggerId, TriggerInput};
 use moa_ports::store::{self, MessageId};
@@ -244,7 +242,7 @@ impl Node {
 
     /// Somebody outside of all runs publishes an event. The same key is the same event.
     pub fn publish(&mut self, token: Token, event: Published) {
-        let refused = fault(&event).map(|reason| Error::Rejected { reason });
+        let refused = event.fault().map(|fault| Error::Rejected { reason: fault.to_string() });
         if let Some(error) = refused.or(self.refusal()) {
             return self.reply(token, Answer::Published(Err(error)));
         }
@@ -279,24 +277,5 @@ impl Node {
                 self.fails(now, reason, true);
             }
         }
-    }
-}
-
-/// Why an event can't be published.
-fn fault(event: &Published) -> Option<String> {
-    let Published { event: kind, key, source, subject, id, by: _, data } = event;
-    let fits = |text: &str| (1..=KEY_LENGTH_MAX).contains(&text.len());
-    let said = [source, subject, id];
-    if !fits(kind) || !key.as_deref().is_none_or(fits) {
-        Some(format!("a type and a key have 1 to {KEY_LENGTH_MAX} bytes"))
-    } else if said.into_iter().flatten().any(|text| text.len() > SAID_BYTES_MAX) {
-        Some(format!("a source, a subject and an id have at most {SAID_BYTES_MAX} bytes"))
-    } else if data.to_string().len() > SIGNAL_BYTES_MAX {
-        Some(format!("the data are larger than {SIGNAL_BYTES_MAX} bytes"))
-    } else if is_too_deep(data) {
-        // What is kept could not be read again.
-        Some(format!("the data are nested more than {OUTPUT_DEPTH_MAX} deep"))
-    } else {
-        None
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use moa_core::ids::RunId;
+use moa_core::limits::SIGNAL_BYTES_MAX;
 use moa_core::run::RunStatus;
 use moa_engine::handle::Change;
 use serde::{Deserialize, Serialize};
@@ -152,6 +153,10 @@ pub async fn signal(
     let decides = signal.name.starts_with(APPROVE);
     who.must_be(if decides { Role::Approver } else { Role::Operator })?;
     let Signal { name, key, mut payload } = signal;
+    if payload.to_string().len() > SIGNAL_BYTES_MAX {
+        let text = format!("a signal carries at most {SIGNAL_BYTES_MAX} bytes");
+        return Err(Problem::new(Code::TooLarge, text));
+    }
     if decides && let Some(payload) = payload.as_object_mut() {
         // Who decided is not theirs to say.
         payload.insert("by".into(), who.name.clone().into());

@@ -24,12 +24,13 @@ const PAGE: usize = 500;
 Examples:
   moa runs list
   moa runs list --status failed --status cancelled --limit 200
+  moa runs list --status open
   moa runs list --workflow nightly --json | jq '.[0].run'
   moa runs list --status failed --search 'no such file'")]
 pub struct Args {
-    /// Only runs of this status; may be given several times
+    /// Only runs of this status, or `open` for those that have not ended; may be given several times
     #[arg(long, short, value_name = "STATUS", value_parser = status)]
-    status: Vec<RunStatus>,
+    status: Vec<Statuses>,
     /// Only runs of this workflow
     #[arg(long, short)]
     workflow: Option<Name>,
@@ -50,12 +51,21 @@ pub struct Args {
     limit: usize,
 }
 
-fn status(text: &str) -> std::result::Result<RunStatus, String> {
-    let fits = |status: &&RunStatus| status.as_str() == text;
-    RunStatus::ALL.iter().find(fits).copied().ok_or_else(|| {
+/// What a word for statuses stands for.
+#[derive(Debug, Clone)]
+struct Statuses(Vec<RunStatus>);
+
+fn status(text: &str) -> std::result::Result<Statuses, String> {
+    let all = RunStatus::ALL.into_iter();
+    let fit: Vec<RunStatus> = match text {
+        "open" => all.filter(|status| !status.is_terminal()).collect(),
+        name => all.filter(|status| status.as_str() == name).collect(),
+    };
+    if fit.is_empty() {
         let all: Vec<&str> = RunStatus::ALL.iter().map(|s| s.as_str()).collect();
-        format!("use one of {}", all.join(", "))
-    })
+        return Err(format!("use one of {}, or open", all.join(", ")));
+    }
+    Ok(Statuses(fit))
 }
 
 /// Lists runs.
@@ -106,7 +116,7 @@ fn short(run: &RunSummary, all: &[RunSummary]) -> String {
 
 async fn read(args: &Args, reader: &Reader) -> Result<Vec<RunSummary>> {
     let mut filter = RunFilter {
-        statuses: args.status.clone(),
+        statuses: args.status.iter().flat_map(|asked| asked.0.clone()).collect(),
         workflow: args.workflow.clone(),
         except: (!args.all && args.workflow.is_none()).then(notify_workflow),
         limit: PAGE,
