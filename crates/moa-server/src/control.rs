@@ -46,6 +46,15 @@ use crate::auth::links::Grant;
 use crate::auth::refusals::Refusal;
 use crate::auth::tokens::{Entry, New};
 
+/// What is wrong with a field of a form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The field.
+    pub field: String,
+    /// What is wrong, for who sees the field.
+    pub message: String,
+}
+
 /// A node, as its server sees it.
 #[async_trait]
 pub trait Control: Send + Sync {
@@ -268,12 +277,12 @@ pub trait Control: Send + Sync {
     /// The fields of a form: texts become values as their declarations say, and all are checked.
     ///
     /// # Errors
-    /// Something is missing, or doesn't fit.
+    /// What is missing, or doesn't fit.
     fn check_fields(
         &self,
         fields: &[ParamSpec],
         texts: &[(String, String)],
-    ) -> Result<Map<String, Json>>;
+    ) -> std::result::Result<Map<String, Json>, Vec<Fault>>;
 
     /// Checks params given for a plan, some of them as texts, and fills in defaults.
     fn check_params(

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use tracing::Instrument;
 
 use crate::App;
@@ -53,6 +53,7 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
     let mut response = next.run(request).instrument(span.clone()).await;
     // What is made of a problem is another response.
     let route = response.extensions().get::<Template>().cloned();
+    let instead = response.extensions_mut().remove::<pages::Instead>();
     let _entered = span.enter();
     if let Some(problem) = problem_of(&response) {
         if problem.code.status().is_server_error() {
@@ -64,7 +65,10 @@ pub async fn outside(State(app): State<App>, mut request: Request, next: Next) -
             Code::Unauthenticated if leads => {
                 Redirect::to(&pages::sign_in::path_to(&asked)).into_response()
             }
-            _ if html => pages::problem(&problem, &id),
+            _ if html => match instead {
+                Some(page) => (problem.code.status(), Html(page.0)).into_response(),
+                None => pages::problem(&problem, &id),
+            },
             _ => document(&problem, &path, &id),
         };
         if let Some(allow) = allow {

@@ -19,6 +19,21 @@ pub struct ParamError {
     pub help: Option<String>,
 }
 
+impl ParamError {
+    /// What is wrong, for who sees the field that it is about.
+    pub fn of_field(&self) -> String {
+        let (name, message) = (&self.name, &self.message);
+        if *message == missing_message(name) {
+            return "it is needed".into();
+        }
+        match message.strip_prefix(&format!("`{name}")) {
+            Some(rest) if rest.starts_with("`: ") => rest["`: ".len()..].to_owned(),
+            Some(place) if place.starts_with('/') => format!("`{place}"),
+            _ => message.clone(),
+        }
+    }
+}
+
 impl std::fmt::Display for ParamError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)
@@ -91,12 +106,16 @@ fn unknown(name: &str, specs: &[ParamSpec]) -> ParamError {
     ParamError { name: name.into(), message, help: Some(help) }
 }
 
+fn missing_message(name: &str) -> String {
+    format!("the param `{name}` is missing")
+}
+
 fn missing(spec: &ParamSpec) -> ParamError {
     let name = &spec.name;
     let kind = spec.schema.get("type").and_then(Json::as_str).unwrap_or("value");
     ParamError {
         name: name.clone(),
-        message: format!("the param `{name}` is missing"),
+        message: missing_message(name),
         help: Some(format!("give it with `--param {name}=…` ({kind})")),
     }
 }

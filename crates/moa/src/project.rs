@@ -671,12 +671,11 @@ pub fn check_params(
 }
 
 /// The same of a form that somebody fills in.
-pub fn check_fields(fields: &[ParamSpec], texts: &[(String, String)]) -> Result<Map<String, Json>> {
-    checked(fields, Map::new(), texts).map_err(|errors| {
-        let of_field = |error: &ParamError| error.message.replace("the param `", "the field `");
-        let messages: Vec<String> = errors.iter().map(of_field).collect();
-        Failure::usage(format!("the form doesn't fit: {}", messages.join("; ")))
-    })
+pub fn check_fields(
+    fields: &[ParamSpec],
+    texts: &[(String, String)],
+) -> std::result::Result<Map<String, Json>, Vec<ParamError>> {
+    checked(fields, Map::new(), texts)
 }
 
 fn checked(

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use moa_core::workflow::ParamSpec;
 use serde_json::{Map, Value as Json, json};
 
+use super::filled::Filled;
 use super::workflows::form::{self, MARK, PARAM, VALUES_BYTES_MAX};
 
 /// Fields of a form; what is more is shown with the request.
@@ -147,8 +148,12 @@ fn of_word(kind: &str) -> Map<String, Json> {
 }
 
 /// The fields, with ids that begin so: several forms may stand on a page.
-pub fn form(fields: &[ParamSpec], id: &str) -> Markup {
-    html! { @for field in fields { (form::field_called(field, None, &format!("{id}-{}", field.name))) } }
+pub fn form(fields: &[ParamSpec], id: &str, filled: Option<&Filled>) -> Markup {
+    html! {
+        @for field in fields {
+            (form::field_called(field, None, filled, &format!("{id}-{}", field.name)))
+        }
+    }
 }
 
 /// What somebody has filled in, by field. What is left empty isn't given.

@@ -14,7 +14,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::decision;
+use super::filled::Filled;
 use super::run::step;
+use super::workflows::form;
 use super::{Page, live, page, parts};
 use crate::App;
 use crate::api::runs::list::cursor;
@@ -132,17 +134,19 @@ fn card(who: &Identity, asks: &Asks, row: &StepRow, name: &str, now: Millis) -> 
                 }
                 (parts::time_or_dash(row.ready_at, now))
             }
-            (question(who, (run, asks.workflow.as_str()), row, now))
+            (question(who, (run, asks.workflow.as_str()), row, now, None))
         }
     }
 }
 
-/// What a step of a run of a workflow asks, and the form that answers it, for who may.
+/// What a step of a run of a workflow asks, and the form that answers it, for who may. `filled`: the form
+/// was refused.
 pub fn question(
     who: &Identity,
     (run, workflow): (RunId, &str),
     row: &StepRow,
     now: Millis,
+    filled: Option<&Filled>,
 ) -> Markup {
     let detail = row.data.as_ref().and_then(|data| data.detail.as_deref());
     let signal = detail.and_then(|detail| detail.get("signal")).and_then(Json::as_str);
@@ -167,7 +171,7 @@ pub fn question(
         @match own {
             Some(own) if own.includes(role) => (parts::form(who, (&to, Some(workflow)), None, &html! {
                 input type="hidden" name="signal" value=(signal);
-                (answers(run, row, wait, &fields))
+                (answers(run, row, wait, &fields, filled))
             })),
             _ if who.own_role.includes(role) => p class="dim" {
                 "Answering takes a token whose scopes reach the runs of " (workflow) "."
@@ -197,16 +201,26 @@ fn asked(request: &Json, has_fields: bool) -> Markup {
     }
 }
 
-fn answers(run: RunId, row: &StepRow, wait: WaitReason, fields: &[ParamSpec]) -> Markup {
+fn answers(
+    run: RunId,
+    row: &StepRow,
+    wait: WaitReason,
+    fields: &[ParamSpec],
+    filled: Option<&Filled>,
+) -> Markup {
     // Several runs may ask on one page.
     let id = format!("answer-{}-{}", run.short(), row.inst);
+    let sent = |name: &str| filled.map_or("", |filled| filled.sent(name));
     html! {
+        @if let Some(filled) = filled {
+            (filled.summary("It is not decided", |field| form::id_of(&format!("{id}-{field}"))))
+        }
         @match wait {
             WaitReason::Approval => {
-                (decision::form(fields, &id))
+                (decision::form(fields, &id, filled))
                 div class="field" {
                     label for=(id) { "Comment" }
-                    input id=(id) name="comment" maxlength="2000" autocomplete="off";
+                    input id=(id) name="comment" maxlength="2000" value=(sent("comment"));
                 }
                 button class="button primary" name="approved" value="true" { "Approve" } " "
                 // Who rejects needs not fill in what an approval takes.
@@ -221,7 +235,10 @@ fn answers(run: RunId, row: &StepRow, wait: WaitReason, fields: &[ParamSpec]) ->
             _ => {
                 div class="field" {
                     label for=(id) { "Payload" }
-                    textarea id=(id) name="payload" placeholder="JSON or text; may be empty" {}
+                    textarea id=(id) name="payload" placeholder="JSON or text; may be empty" {
+                        // The first line break belongs to the tag.
+                        "\n" (sent("payload"))
+                    }
                 }
                 button class="button primary" { "Send the signal" }
             },

@@ -16,6 +16,7 @@ pub mod chart;
 mod decision;
 pub mod docs;
 pub mod events;
+mod filled;
 pub mod graph;
 pub mod inbox;
 pub mod live;
@@ -248,6 +249,10 @@ fn bare(project: &str, title: &str, body: &Markup) -> Markup {
     };
     shell(project, title, None, &html! {}, &main)
 }
+
+/// The page of a form that was refused, for a browser: it is shown instead of the bare problem.
+#[derive(Clone)]
+pub struct Instead(pub String);
 
 /// A problem as a page.
 pub fn problem(problem: &Problem, request: &str) -> Response {

@@ -54,6 +54,22 @@ fn all_wrong_params_are_told() {
 }
 
 #[test]
+fn what_is_wrong_is_told_beside_a_field_without_its_name() {
+    let text = "params: {size: {type: integer}, db: {type: object, properties: {port: {type: integer}}}}\n\
+        steps: [{run: x}]";
+    let told = |given: Json| {
+        let errors = check_params(&plan(text), &map(given)).unwrap_err();
+        errors.iter().map(moa_spec::ParamError::of_field).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(json!({"db": {"port": "x"}})),
+        ["it is needed", "`/port`: \"x\" is not of type integer"]
+    );
+    let long = told(json!({"size": "x", "db": {}, "sizes": 1}));
+    assert_eq!(long, ["the workflow has no param `sizes`", "\"x\" is not of type integer"]);
+}
+
+#[test]
 fn a_workflow_without_params_takes_any_but_not_without_end() {
     let plan = plan("steps: [{run: x}]");
     let given = map(json!({"anything": [1, {"a": 2}]}));

@@ -32,13 +32,13 @@ use moa_server::auth::links::Grant;
 use moa_server::auth::refusals::Refusal;
 use moa_server::auth::tokens::{Entry, New};
 use moa_server::control::{
-    AgentTest, AgentTried, Archive, AttemptLog, Control, Drawing, Edit, Expect, FileOf,
+    AgentTest, AgentTried, Archive, AttemptLog, Control, Drawing, Edit, Expect, Fault, FileOf,
     FileWorkflow, Hook, LastTest, LogPart, Open, Removal, SavedView,
 };
 use moa_server::serve::{self, Serving, Waits};
 use moa_server::tls::Tls;
 use moa_server::{App, SignIn};
-use moa_spec::Subscription;
+use moa_spec::{ParamError, Subscription};
 use moa_view::activity::Activity;
 use moa_view::audit::Verdict;
 use moa_view::compare::Hide;
@@ -710,8 +710,11 @@ impl Control for Served {
         &self,
         fields: &[ParamSpec],
         texts: &[(String, String)],
-    ) -> Result<Map<String, Json>> {
-        project::check_fields(fields, texts)
+    ) -> std::result::Result<Map<String, Json>, Vec<Fault>> {
+        project::check_fields(fields, texts).map_err(|errors| {
+            let fault = |e: ParamError| Fault { message: e.of_field(), field: e.name };
+            errors.into_iter().map(fault).collect()
+        })
     }
 
     fn draw(&self, plan: &Plan, language: Drawing) -> String {

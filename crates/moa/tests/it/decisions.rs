@@ -29,17 +29,24 @@ fn an_approval_is_decided_with_its_form() {
     let viewer = Browser::new(&project, &node, "viewer").page(&format!("/runs/{run}"));
     assert!(viewer.contains("minimum&quot;") && !viewer.contains("name=\"p."), "{viewer}");
     let decide = |fields: &str| {
-        let fields = format!("signal=approve.ask&approved=true&comment=&{fields}");
-        approver.send(&format!("/runs/{run}"), &format!("/runs/{run}/decide"), &fields)
+        let fields = format!("signal=approve.ask&approved=true&comment=go+%3Con%3E&{fields}");
+        approver.submit(&format!("/runs/{run}"), &format!("/runs/{run}/decide"), &fields)
     };
     for (fields, why) in [
-        ("p.note=hi&p.count=", "the field `count` is missing"),
-        ("p.count=0", "`count`"),
-        ("p.count=x", "`count`"),
-        ("p.count=2&p.where=nowhere", "`where`"),
+        ("p.note=hi&p.count=", "it is needed"),
+        ("p.count=0&p.note=hi", "0 is less than 1"),
+        ("p.count=x&p.note=hi", "is not of type integer"),
+        ("p.count=2&p.where=nowhere&p.note=hi", "is not one of"),
     ] {
         let refused = decide(fields).expect(400).body;
         assert!(refused.contains(why), "{fields}: {refused}");
+        // It comes again as it was filled in, with what is wrong beside the field.
+        assert!(refused.contains("value=\"hi\"") && refused.contains("-wrong\""), "{refused}");
+        assert!(refused.contains("value=\"go &lt;on&gt;\""), "the comment: {refused}");
+        assert!(
+            refused.contains("value=\"approve.ask\"") && refused.contains("autofocus"),
+            "{refused}"
+        );
     }
     decide("p.note=a+b&p.count=2&p.where=%3Cthere%3E").expect(303);
     project.events().until("step.succeeded", "say");

@@ -57,6 +57,7 @@ mod secrets;
 mod service;
 mod smoke;
 mod snapshots;
+mod start_form;
 mod stream;
 mod subscriptions;
 mod tls;

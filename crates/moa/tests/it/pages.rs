@@ -64,6 +64,15 @@ impl Browser {
 
     /// Sends the form with this action on a page, changed by `fields`.
     pub fn send(&self, page: &str, action: &str, fields: &str) -> Answer {
+        self.send_for("*/*", page, action, fields)
+    }
+
+    /// The same, with a page as the answer.
+    pub fn submit(&self, page: &str, action: &str, fields: &str) -> Answer {
+        self.send_for("text/html", page, action, fields)
+    }
+
+    fn send_for(&self, accept: &str, page: &str, action: &str, fields: &str) -> Answer {
         let body = self.page(page);
         let wanted = format!("action=\"{action}\"");
         let fits = |form: &&str| form.contains(&wanted) && form.contains("name=\"csrf\"");
@@ -72,7 +81,7 @@ impl Browser {
         let csrf = form.split("name=\"csrf\" value=\"").nth(1).expect("a CSRF token");
         let csrf = csrf.split('"').next().expect("its end");
         let headers = format!(
-            "{}Origin: http://{}\r\nContent-Type: application/x-www-form-urlencoded\r\n",
+            "{}Accept: {accept}\r\nOrigin: http://{}\r\nContent-Type: application/x-www-form-urlencoded\r\n",
             self.cookie, self.api.address
         );
         self.api.send("POST", action, &headers, &format!("csrf={csrf}&{fields}"))

@@ -7,21 +7,27 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use moa_core::ids::RunId;
 use moa_core::run::{RunStatus, StepRow};
+use moa_core::step::WaitReason;
 use moa_engine::handle::{Change, ForkFrom};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shown;
+use super::{Shown, document, frame, step};
 use crate::App;
 use crate::api::runs::change::{APPROVE, apply};
 use crate::api::runs::{StartedRun, repeat};
 use crate::auth::Identity;
 use crate::auth::role::Role;
 use crate::auth::tokens::random_hex;
+use crate::control::Fault;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path};
-use crate::pages::decision;
+use crate::pages::filled::Filled;
 use crate::pages::parts::{self, Ask, ask};
+use crate::pages::{decision, inbox};
+
+/// What the path of a run ends with where people decide.
+pub const DECIDE: &str = "/decide";
 
 /// The buttons that fit a run.
 pub fn actions(who: &Identity, shown: &Shown) -> Markup {
@@ -172,41 +178,95 @@ pub fn to_new(started: StartedRun) -> Result<Response> {
 /// `done`; of any other signal its `payload`, JSON or text.
 type Decision = Vec<(String, String)>;
 
-/// Tells a run.
+/// Why a decision was not taken.
+struct Refused {
+    problem: Problem,
+    faults: Vec<Fault>,
+}
+
+impl<P: Into<Problem>> From<P> for Refused {
+    fn from(problem: P) -> Self {
+        Self { problem: problem.into(), faults: Vec::new() }
+    }
+}
+
+/// Tells a run. What is refused is shown again with what was filled in.
 pub async fn decide(
     State(app): State<App>,
     who: Identity,
     Path(run): Path<String>,
     Form(decision): Form<Decision>,
 ) -> Result<Response> {
-    let said = |key: &str| said(&decision, key).unwrap_or_default();
+    match told(&app, &who, &run, &decision).await {
+        Ok(id) => Ok(back(parts::run_path(id))),
+        Err(refused) => once_more(&app, &who, &run, decision, refused).await,
+    }
+}
+
+/// The question again, with what was filled in and what is wrong with it; the bare problem when nothing asks
+/// that any more.
+async fn once_more(
+    app: &App,
+    who: &Identity,
+    run: &str,
+    decision: Decision,
+    Refused { problem, faults }: Refused,
+) -> Result<Response> {
+    let Ok(shown) = Shown::find(app, run, None).await else { return Err(problem) };
+    let signal = said(&decision, "signal").unwrap_or_default();
+    let detail = |row: &StepRow| row.data.as_ref().and_then(|data| data.detail.clone());
+    let asks = |row: &&StepRow| {
+        let is_open = row.wait.is_some_and(WaitReason::asks);
+        is_open && detail(row).is_some_and(|asked| asked["signal"] == signal)
+    };
+    let Some(row) = shown.run.steps().find(asks) else { return Err(problem) };
+    let request = detail(row).map(|asked| asked["request"].clone()).unwrap_or_default();
+    let filled = Filled::new(&decision::fields(&request), decision, problem, faults);
+    let name = shown.run.step_name(row.inst);
+    let body = html! {
+        section class="card" {
+            h2 { a href=(step::path(shown.id(), &name)) { (name) } }
+            (inbox::question(who, shown.called(), row, shown.now, Some(&filled)))
+        }
+    };
+    let page = frame(app, who, &shown, DECIDE, document(&shown), body);
+    Ok(filled.answer(page))
+}
+
+async fn told(
+    app: &App,
+    who: &Identity,
+    run: &str,
+    decision: &Decision,
+) -> std::result::Result<RunId, Refused> {
+    let said = |key: &str| said(decision, key).unwrap_or_default();
     let signal = said("signal").to_owned();
     if signal.is_empty() {
-        return Err(Problem::invalid("the signal is missing"));
+        return Err(Problem::invalid("the signal is missing").into());
     }
     let decides = signal.starts_with(APPROVE);
     who.must_be(if decides { Role::Approver } else { Role::Operator })?;
-    let id = app.reader().find(&run).await?;
-    let approved = parsed(&decision, "approved", "true or false")?;
-    let attempt: Option<u32> = parsed(&decision, "attempt", "a number")?;
-    let done: Option<bool> = parsed(&decision, "done", "true or false")?;
+    let id = app.reader().find(run).await?;
+    let approved = parsed(decision, "approved", "true or false")?;
+    let attempt: Option<u32> = parsed(decision, "attempt", "a number")?;
+    let done: Option<bool> = parsed(decision, "done", "true or false")?;
     let payload = match (decides, approved, attempt, done) {
         (true, Some(approved), ..) => {
             let mut payload =
                 json!({"approved": approved, "by": who.name, "comment": said("comment")});
-            let form = filled(&app, id, &signal, &decision, approved).await?;
+            let form = filled(app, id, &signal, decision, approved).await?;
             if let Some(form) = form {
                 payload["form"] = form;
             }
             payload
         }
-        (true, None, ..) => return Err(Problem::invalid("the decision is missing")),
+        (true, None, ..) => return Err(Problem::invalid("the decision is missing").into()),
         (false, _, Some(attempt), Some(done)) => json!({"attempt": attempt, "done": done}),
         _ => payload(said("payload")),
     };
     let change = Change::Signal { name: signal, key: None, payload };
-    apply(&app, &id.to_string(), change).await?;
-    Ok(back(parts::run_path(id)))
+    apply(app, &id.to_string(), change).await?;
+    Ok(id)
 }
 
 fn said<'a>(decision: &'a Decision, key: &str) -> Option<&'a str> {
@@ -227,7 +287,7 @@ async fn filled(
     signal: &str,
     decision: &Decision,
     approved: bool,
-) -> Result<Option<Value>> {
+) -> std::result::Result<Option<Value>, Refused> {
     if !approved {
         return Ok(None);
     }
@@ -236,15 +296,22 @@ async fn filled(
     let detail = |row: &StepRow| row.data.as_ref().and_then(|data| data.detail.clone());
     let Some(asked) = rows.iter().filter_map(detail).find(|asked| asked["signal"] == signal) else {
         let message = "no step asks for that; look at the state of the run again";
-        return Err(Problem::new(Code::Conflict, message));
+        return Err(Problem::new(Code::Conflict, message).into());
     };
     let fields = decision::fields(&asked["request"]);
     if fields.is_empty() {
         return Ok(None);
     }
     let texts = decision::given(decision);
-    let form = app.control().check_fields(&fields, &texts)?;
-    Ok(Some(Value::Object(form)))
+    match app.control().check_fields(&fields, &texts) {
+        Ok(form) => Ok(Some(Value::Object(form))),
+        Err(faults) => {
+            let said: Vec<String> =
+                faults.iter().map(|f| format!("`{}`: {}", f.field, f.message)).collect();
+            let text = format!("the form doesn't fit: {}", said.join("; "));
+            Err(Refused { problem: Problem::invalid(text), faults })
+        }
+    }
 }
 
 fn payload(text: &str) -> Value {

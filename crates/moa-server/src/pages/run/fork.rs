@@ -96,7 +96,7 @@ fn value(param: &ParamSpec, was: &Json, room: &mut usize) -> Markup {
     let bytes = form::sent_bytes(&form::text(was));
     if let Some(left) = room.checked_sub(bytes) {
         *room = left;
-        return form::field(param, Some(was));
+        return form::field(param, Some(was), None);
     }
     html! {
         div class="field" data-key={ "kept " (param.name) } {

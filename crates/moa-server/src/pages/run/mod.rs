@@ -157,7 +157,7 @@ fn questions(who: &Identity, shown: &Shown) -> Markup {
             @let name = shown.run.step_name(row.inst);
             section class="card" data-key={ "question " (row.inst) } {
                 h2 { a href=(step::path(shown.id(), &name)) { (name) } }
-                (inbox::question(who, shown.called(), row, shown.now))
+                (inbox::question(who, shown.called(), row, shown.now, None))
             }
         }
     }
@@ -273,7 +273,9 @@ pub fn frame(
         (body)
     };
     let title = run.row.workflow.to_string();
-    let live = (shown.at.is_none() && !run.row.status.is_terminal())
+    // The answer to a form is no page that can be asked for again.
+    let is_answer = part == act::DECIDE;
+    let live = (shown.at.is_none() && !run.row.status.is_terminal() && !is_answer)
         .then(|| live::of_run(shown.id(), run.version));
     page(
         app,

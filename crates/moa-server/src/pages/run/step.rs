@@ -87,7 +87,7 @@ pub async fn show(
         }
         (facts(&shown, row))
         @if shown.at.is_none() && row.wait.is_some_and(WaitReason::asks) {
-            div class="note wait" { (inbox::question(&who, shown.called(), row, shown.now)) }
+            div class="note wait" { (inbox::question(&who, shown.called(), row, shown.now, None)) }
         }
         @if let Some(child) = steps::child(row) {
             p { "Its run: " (parts::run_link(child)) }

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use super::Shown;
 use crate::auth::tokens::random_hex;
 use crate::auth::{FORM_BYTES_MAX, Identity};
+use crate::pages::filled::Filled;
 use crate::pages::parts;
 
 /// How the names of params begin in a form: so that no param is taken for a field of ours.
@@ -29,20 +30,24 @@ pub fn path(workflow: &Name) -> String {
 }
 
 /// The form.
-pub fn form(who: &Identity, plan: &Plan, shown: &Shown) -> Markup {
+pub fn form(who: &Identity, plan: &Plan, shown: &Shown, filled: Option<&Filled>) -> Markup {
     let mut room = VALUES_BYTES_MAX;
+    let priority = filled.map_or("", |filled| filled.sent("priority"));
     let inside = html! {
+        @if let Some(filled) = filled {
+            (filled.summary("No run was started", |param| id_of(&format!("{PARAM}{param}"))))
+        }
         // Sent twice, it starts one run.
         input type="hidden" name="key" value=(random_hex::<12>());
         @if shown.version.is_some() { input type="hidden" name="version" value=(plan.hash); }
-        @for param in &plan.params { (field_within(param, &mut room)) }
+        @for param in &plan.params { (field_within(param, &mut room, filled)) }
         @if plan.params.is_empty() { p class="dim" { "It takes no params." } }
         div class="field" {
             label for="priority" { "Priority" }
             select id="priority" name="priority" {
                 option value="" { "as the workflow says" }
                 @for word in ["critical", "high", "medium", "low"] {
-                    option value=(word) { (word) }
+                    option value=(word) selected[word == priority] { (word) }
                 }
             }
         }
@@ -53,16 +58,16 @@ pub fn form(who: &Identity, plan: &Plan, shown: &Shown) -> Markup {
 
 /// The field of a param with its default, as long as there is room. What is left empty is not given, and
 /// so has its default, whether that is shown or not.
-fn field_within(param: &ParamSpec, room: &mut usize) -> Markup {
+fn field_within(param: &ParamSpec, room: &mut usize, filled: Option<&Filled>) -> Markup {
     let bytes = param.default.as_ref().map_or(0, |default| sent_bytes(&text(default)));
     if let Some(left) = room.checked_sub(bytes) {
         *room = left;
-        return field(param, None);
+        return field(param, None, filled);
     }
     let bytes = param.default.as_ref().map_or(0, |default| default.to_string().len());
     let bare = ParamSpec { default: None, required: false, ..param.clone() };
     html! {
-        (field(&bare, None))
+        (field(&bare, None, filled))
         p class="dim" {
             "Left empty, " (parts::line(&param.name)) " is as the workflow says: with "
             (moa_view::text::bytes(bytes as u64)) " that is too large for a form."
@@ -71,19 +76,62 @@ fn field_within(param: &ParamSpec, room: &mut usize) -> Markup {
 }
 
 /// The field of a param. It holds `given`, as far as something is; the default when nothing is said.
-pub fn field(param: &ParamSpec, given: Option<&Json>) -> Markup {
-    field_called(param, given, &format!("{PARAM}{}", param.name))
+pub fn field(param: &ParamSpec, given: Option<&Json>, filled: Option<&Filled>) -> Markup {
+    field_called(param, given, filled, &format!("{PARAM}{}", param.name))
 }
 
-/// The same with this id, where the page has others of the name.
-pub fn field_called(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
+/// The same with an id made of this, where the page has others of the name. When the form was refused it
+/// holds what was typed, and says what is wrong with that.
+pub fn field_called(
+    param: &ParamSpec,
+    given: Option<&Json>,
+    filled: Option<&Filled>,
+    id: &str,
+) -> Markup {
     let said = |key: &str| param.schema.get(key).and_then(Json::as_str);
+    let id = id_of(id);
+    let wrong = filled.map(|filled| filled.wrong(&param.name)).unwrap_or_default();
     html! {
         div class="field" data-key=(id) {
             label for=(id) { (label(param)) }
-            (input(param, given, id))
+            (input(&Field { param, given, filled, id: &id, is_wrong: !wrong.is_empty() }))
+            @if !wrong.is_empty() {
+                span class="failed" id={ (id) "-wrong" } {
+                    span class="sign" aria-hidden="true" { "✗ " } (parts::line(&wrong.join("; ")))
+                }
+            }
             @if let Some(about) = said("description") { span class="dim" { (parts::line(about)) } }
         }
+    }
+}
+
+/// An id that lists of ids and addresses can name.
+pub fn id_of(text: &str) -> String {
+    let safe = |c: char| match c.is_ascii_alphanumeric() || "._-".contains(c) {
+        true => c.to_string(),
+        false => format!(":{:x}", u32::from(c)),
+    };
+    text.chars().map(safe).collect()
+}
+
+/// A field to be drawn.
+struct Field<'a> {
+    param: &'a ParamSpec,
+    given: Option<&'a Json>,
+    filled: Option<&'a Filled>,
+    id: &'a str,
+    is_wrong: bool,
+}
+
+impl Field<'_> {
+    /// Whether the focus goes here: to the first that is wrong.
+    fn is_first(&self) -> bool {
+        self.filled.is_some_and(|filled| filled.is_first(&self.param.name))
+    }
+
+    /// What says more of it.
+    fn described_by(&self) -> Option<String> {
+        self.is_wrong.then(|| format!("{}-wrong", self.id))
     }
 }
 
@@ -144,7 +192,8 @@ pub fn sent_bytes(text: &str) -> usize {
     url::form_urlencoded::byte_serialize(lines.as_bytes()).map(str::len).sum()
 }
 
-fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
+fn input(field: &Field<'_>) -> Markup {
+    let Field { param, given, id, .. } = *field;
     let (schema, name) = (&param.schema, format!("{PARAM}{}", param.name));
     let default = given.or(param.default.as_ref()).filter(|value| !value.is_null()).map(text);
     // A default with a secret is not shown; what is left empty is not given, and so has its default.
@@ -153,6 +202,12 @@ fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
         && default.is_none()
         && param.default.as_ref().is_some_and(|d| !d.is_null()))
     .then_some(MARK);
+    let needed = param.required && default.is_none();
+    // What was typed stands there as it was.
+    let value = match field.filled {
+        Some(filled) => Some(filled.typed(&param.name).to_owned()).filter(|text| !text.is_empty()),
+        None => default.clone(),
+    };
     let choices: Option<Vec<String>> = schema
         .get("enum")
         .and_then(Json::as_array)
@@ -161,42 +216,53 @@ fn input(param: &ParamSpec, given: Option<&Json>, id: &str) -> Markup {
         (kind(schema) == Some("boolean")).then(|| vec!["true".to_owned(), "false".to_owned()])
     });
     let number = |key: &str| schema.get(key).filter(|value| value.is_number());
-    let needed = param.required && param.default.is_none();
+    let (wrong, about) = (field.is_wrong.then_some("true"), field.described_by());
+    let first = field.is_first();
     html! {
         @if let Some(choices) = choices {
-            select id=(id) name=(name) required[needed] {
+            select id=(id) name=(name) required[needed] aria-invalid=[wrong] aria-describedby=[about]
+                autofocus[first] {
                 @if default.is_none() { option value="" { "–" } }
                 @for choice in &choices {
-                    option value=(choice) selected[default.as_ref() == Some(choice)] { (choice) }
+                    option value=(choice) selected[value.as_ref() == Some(choice)] { (choice) }
                 }
             }
         } @else {
             @match kind(schema) {
-                Some(kind @ ("integer" | "number")) => {
+                // What is no number would be thrown away.
+                Some(kind @ ("integer" | "number")) if value.as_deref().is_none_or(is_number) => {
                     input type="number" id=(id) name=(name) required[needed]
+                        aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
                         step=(if kind == "integer" { "1" } else { "any" })
                         min=[number("minimum")] max=[number("maximum")]
-                        value=(default.unwrap_or_default());
+                        value=(value.unwrap_or_default());
                 },
                 // A field of one line would lose the others.
-                Some("string") if !default.as_ref().is_some_and(|text| text.contains(['\n', '\r'])) => {
+                Some("string" | "integer" | "number")
+                    if !value.as_ref().is_some_and(|text| text.contains(['\n', '\r'])) => {
                     @let date = schema.get("format").and_then(Json::as_str) == Some("date")
-                        && default.as_ref().is_none_or(|text| is_date(text));
+                        && value.as_ref().is_none_or(|text| is_date(text));
                     input type=(if date { "date" } else { "text" }) id=(id) name=(name)
-                        required[needed] autocomplete="off" maxlength=[number("maxLength")]
-                        placeholder=[hidden]
-                        value=(default.unwrap_or_default());
+                        required[needed] maxlength=[number("maxLength")] placeholder=[hidden]
+                        aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
+                        value=(value.unwrap_or_default());
                 },
                 kind => {
                     textarea id=(id) name=(name) required[needed] spellcheck="false"
+                        aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
                         placeholder=[(kind != Some("string")).then_some("JSON")] {
                         // The first line break belongs to the tag.
-                        "\n" (default.unwrap_or_default())
+                        "\n" (value.unwrap_or_default())
                     }
                 },
             }
         }
     }
+}
+
+/// Whether a browser takes a text for a number.
+fn is_number(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Number>(text.trim()).is_ok()
 }
 
 /// Whether a browser takes a text for a date, and doesn't throw it away.
@@ -212,7 +278,7 @@ mod tests {
 
     fn shown(schema: Json, default: Option<Json>) -> String {
         let param = ParamSpec { name: "size".into(), schema, required: default.is_none(), default };
-        field(&param, None).into_string()
+        field(&param, None, None).into_string()
     }
 
     #[test]
@@ -248,7 +314,7 @@ mod tests {
         let schema = json!({"type": "string", "format": "date"});
         let default = Some(json!("2026-01-01"));
         let param = ParamSpec { name: "on".into(), schema, required: false, default };
-        let shown = |given: Json| field(&param, Some(&given)).into_string();
+        let shown = |given: Json| field(&param, Some(&given), None).into_string();
         assert!(shown(json!("2026-05-06")).contains("type=\"date\""));
         assert!(shown(json!("soon")).contains("type=\"text\""), "a date field would drop it");
         let lines = shown(json!("\none\n<two>"));

@@ -18,6 +18,7 @@ use moa_view::{is_container, now, reader};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use super::filled::Filled;
 use super::{Page, graph, live, page, parts, runs, schedules};
 use crate::App;
 use crate::api::runs::list::name;
@@ -205,32 +206,43 @@ pub async fn one(
     Path(workflow): Path<String>,
     Query(asked): Query<Version>,
 ) -> Result<Markup> {
-    let live = live::ask(&app).await?;
     let shown = Shown::find(&app, &workflow, asked.version).await?;
+    whole(&app, &who, &shown, None).await
+}
+
+/// All of a workflow; `filled`: its form was refused.
+pub async fn whole(
+    app: &App,
+    who: &Identity,
+    shown: &Shown,
+    filled: Option<&Filled>,
+) -> Result<Markup> {
+    // The answer to a form is no page that can be asked for again.
+    let live = if filled.is_none() { live::ask(app).await? } else { None };
     let name = &shown.name;
     let sees_runs = who.sees(Resource::Runs, Some(name.as_str()));
     let starts = who.may_ask("POST", &form::path(name), None);
     let plan = shown.plan.as_ref().map(|(plan, _)| plan);
     let lines = |step: &moa_core::workflow::PlanStep| {
-        Some(format!("/workflows/{name}/source{}#L{}", query(&shown), step.line))
+        Some(format!("/workflows/{name}/source{}#L{}", query(shown), step.line))
     };
     let body = html! {
         @if let Some(about) = plan.and_then(|plan| plan.description.as_ref()) {
             p class="about" { (parts::line(about)) }
         }
-        (problems(&shown))
-        (triggers(&app, &who, name).await?)
+        (problems(shown))
+        (triggers(app, who, name).await?)
         @if let Some(plan) = plan { (graph::of_plan(plan, lines)) }
         div class="cards" {
             @if let Some(plan) = plan.filter(|_| starts) {
-                section class="card" { h2 { "Start a run" } (form::form(&who, plan, &shown)) }
+                section class="card" { h2 { "Start a run" } (form::form(who, plan, shown, filled)) }
             }
-            @if sees_runs { (statistics::card(&app, name).await?) }
+            @if sees_runs { (statistics::card(app, name).await?) }
         }
-        @if sees_runs { (last_card(&app, name).await?) }
+        @if sees_runs { (last_card(app, name).await?) }
     };
-    let json = Some(format!("/api/v1/workflows/{name}{}", served(&shown)));
-    Ok(frame(&app, &who, &shown, "", json, live, body))
+    let json = Some(format!("/api/v1/workflows/{name}{}", served(shown)));
+    Ok(frame(app, who, shown, "", json, live, body))
 }
 
 /// What starts it by itself.

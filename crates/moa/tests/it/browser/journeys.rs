@@ -66,6 +66,31 @@ fn a_run_is_started_by_a_form_and_watched_to_its_end() {
 }
 
 #[test]
+fn a_form_that_is_refused_is_mended_and_sent_again() {
+    if !is_there("browser_form_refused") {
+        return;
+    }
+    let (project, node) = shop();
+    let browser = Browser::signed_in(&project, &node, "operator");
+    browser.go("/workflows/pack");
+    browser.write("input[name='p.count']", "0");
+    // As if the browser had not seen it.
+    browser.script("document.querySelector('form[action$=start]').noValidate = true");
+    browser.click("form[action='/workflows/pack/start'] button.primary");
+    browser.until_says("No run was started");
+    let focused = "return document.activeElement.name === 'p.count' \
+        && document.activeElement.value === '0' \
+        && document.getElementById(document.activeElement.getAttribute('aria-describedby'))";
+    browser.until(focused);
+    // Nothing asks for the answer of a form again.
+    assert_eq!(browser.script("return document.body.classList.contains('lost')"), false);
+    browser.write("input[name='p.count']", "3");
+    browser.click("form[action='/workflows/pack/start'] button.primary");
+    browser.until("return /^\\/runs\\/[0-9a-f]/.test(location.pathname)");
+    project.write("go", "");
+}
+
+#[test]
 fn a_failed_step_is_found_read_and_tried_again() {
     if !is_there("browser_failed_step") {
         return;

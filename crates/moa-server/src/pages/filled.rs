@@ -1,0 +1,96 @@
+//! What somebody has filled into a form that was refused: it is shown again with what was typed, and
+//! with what is wrong beside each field.
+
+use axum::response::{IntoResponse, Response};
+use maud::{Markup, html};
+use moa_core::workflow::ParamSpec;
+
+use super::workflows::form::PARAM;
+use super::{Instead, parts};
+use crate::control::Fault;
+use crate::error::Problem;
+
+/// A form that was refused.
+pub struct Filled {
+    sent: Vec<(String, String)>,
+    problem: Problem,
+    faults: Vec<Fault>,
+}
+
+impl Filled {
+    /// What was sent with fields for `specs`, why it was refused, and which of them are at fault.
+    pub fn new(
+        specs: &[ParamSpec],
+        sent: Vec<(String, String)>,
+        problem: Problem,
+        mut faults: Vec<Fault>,
+    ) -> Self {
+        // In the order of the fields; what has none is last.
+        let place = |fault: &Fault| specs.iter().position(|spec| spec.name == fault.field);
+        faults.sort_by_key(|fault| place(fault).unwrap_or(usize::MAX));
+        Self { sent, problem, faults }
+    }
+
+    /// What was sent under the name of an input; nothing is empty.
+    pub fn sent(&self, name: &str) -> &str {
+        let found = self.sent.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// What was typed into the field of a param.
+    pub fn typed(&self, param: &str) -> &str {
+        self.sent(&format!("{PARAM}{param}"))
+    }
+
+    /// What is wrong with a field.
+    pub fn wrong(&self, field: &str) -> Vec<&str> {
+        let of_field = self.faults.iter().filter(|fault| fault.field == field);
+        of_field.map(|fault| fault.message.as_str()).collect()
+    }
+
+    /// Whether a field is the first that is wrong.
+    pub fn is_first(&self, field: &str) -> bool {
+        self.faults.first().is_some_and(|fault| fault.field == field)
+    }
+
+    /// What stands above the form: what did not happen, and why; `id` is that of a field.
+    pub fn summary(&self, not_done: &str, id: impl Fn(&str) -> String) -> Markup {
+        // What is said of commands is of no use here.
+        let is_for_pages = |hint: &&String| !hint.contains("`moa ");
+        html! {
+            div class="note bad" role="alert" {
+                @if self.faults.is_empty() {
+                    p { (not_done) ": " (parts::said(&self.problem.detail)) }
+                    @for hint in self.problem.hints.iter().filter(is_for_pages) {
+                        p class="dim" { (parts::said(hint)) }
+                    }
+                } @else {
+                    p { (not_done) "." }
+                    ul {
+                        @for fault in &self.faults {
+                            li {
+                                @if fault.field.is_empty() { (parts::said(&fault.message)) }
+                                @else {
+                                    a href={ "#" (id(&fault.field)) } { (parts::line(&fault.field)) }
+                                    ": " (parts::line(&fault.message))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The answer to the form, with this page.
+    pub fn answer(self, page: Markup) -> Response {
+        let mut response = self.problem.into_response();
+        response.extensions_mut().insert(Instead(page.into_string()));
+        response
+    }
+
+    /// The answer to the form where it can't be shown again.
+    pub fn plain(self) -> Problem {
+        self.problem
+    }
+}

@@ -1,0 +1,79 @@
+//! The form that starts a run: what it shows, what it takes, and what becomes of what it refuses.
+
+use serde_json::{Value as Json, json};
+
+use crate::http::Api;
+use crate::pages::Browser;
+use crate::project::{Node, Project};
+
+const PAGE: &str = "/workflows/shop";
+const START: &str = "/workflows/shop/start";
+
+fn shop(params: &str) -> (Project, Node) {
+    let project =
+        Project::with("shop", &format!("params:\n{params}steps: [{{id: one, run: 'true'}}]\n"));
+    let node = project.up();
+    (project, node)
+}
+
+/// The params of the run that a form starts.
+fn started(project: &Project, node: &Node, browser: &Browser, fields: &str) -> Json {
+    let answer = browser.submit(PAGE, START, fields).expect(303);
+    let run = answer.header("location").expect("the run").trim_start_matches("/runs/").to_owned();
+    let api = Api::with_role(project, node, "viewer");
+    let document = api.get(&format!("/api/v1/runs/{run}/document")).expect(200).json();
+    document["params"].clone()
+}
+
+#[test]
+fn a_form_that_is_refused_comes_again_with_what_was_typed() {
+    let (project, node) = shop(
+        "  word: {type: string, pattern: '^[a-z]+$', required: true}\n\
+        \x20 note: {type: string, required: false}\n  size: {type: integer, default: 2}\n\
+        \x20 mode: {enum: [fast, slow], required: false}\n",
+    );
+    let browser = Browser::new(&project, &node, "operator");
+    let fields = "p.word=Not+%3Cthis%3E&p.note=keep+me&p.size=many&p.mode=slow&priority=high&key=k";
+    let page = browser.submit(PAGE, START, fields).expect(400).body;
+    // The whole page, with nothing of the command line.
+    assert!(
+        page.contains("aria-label=\"Pages\"") && page.contains("action=\"/workflows/shop/start\"")
+    );
+    assert!(!page.contains("`moa") && !page.contains("moa workflows") && !page.contains("--param"));
+    for typed in ["value=\"Not &lt;this&gt;\"", "value=\"keep me\"", "value=\"many\""] {
+        assert!(page.contains(typed), "{typed}: {page}");
+    }
+    for chosen in ["value=\"slow\" selected", "value=\"high\" selected"] {
+        assert!(page.contains(chosen), "{chosen}: {page}");
+    }
+    // What is wrong stands beside its field, and above the form with the way there.
+    assert_eq!(page.matches("aria-invalid=\"true\"").count(), 2, "{page}");
+    assert!(
+        page.contains("aria-describedby=\"p.word-wrong\"") && page.contains("id=\"p.word-wrong\"")
+    );
+    assert!(page.contains("doesn't match the pattern") && page.contains("is not of type integer"));
+    assert!(page.contains("role=\"alert\"") && page.contains("href=\"#p.word\""), "{page}");
+    assert_eq!(page.matches(" autofocus").count(), 1, "the first wrong one: {page}");
+    let missing = browser.submit(PAGE, START, "p.word=").expect(400).body;
+    assert!(missing.contains("it is needed"), "{missing}");
+    // It is no page to be asked for again, so nothing looks whether it has changed.
+    assert!(!missing.contains("data-live"), "{missing}");
+    let params = started(&project, &node, &browser, "p.word=this&p.note=keep+me&p.size=3");
+    assert_eq!(params, json!({"word": "this", "note": "keep me", "size": 3}));
+}
+
+#[test]
+fn what_was_typed_outlives_every_refusal_of_a_start() {
+    let (project, node) = shop("  word: {type: string}\n");
+    let browser = Browser::new(&project, &node, "operator");
+    let other = browser.submit(PAGE, START, "p.word=mine&priority=odd").expect(400).body;
+    assert!(other.contains("value=\"mine\"") && other.contains("is no priority"), "{other}");
+    let unknown = browser.submit(PAGE, START, "p.word=mine&p.gone=1").expect(400).body;
+    assert!(unknown.contains("value=\"mine\"") && unknown.contains("no param"), "{unknown}");
+    started(&project, &node, &browser, "p.word=one&key=same");
+    let conflict = browser.submit(PAGE, START, "p.word=two&key=same").expect(409).body;
+    assert!(
+        conflict.contains("value=\"two\"") && conflict.contains("No run was started"),
+        "{conflict}"
+    );
+}
