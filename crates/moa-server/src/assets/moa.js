@@ -39,14 +39,29 @@
   const keyOf = (node) => node.nodeType === 1 && (node.id || node.dataset?.key) || "";
   const isKept = (node) => node.nodeType === 1 && node.hasAttribute("data-keep");
 
+  // In a list with a fixed number of places each row keeps its own as long as it is in the list.
+  const settle = (old, fresh) => {
+    const rows = [...fresh.children];
+    if (rows.every((row) => row.classList.contains("blank"))) return;
+    const left = new Map(rows.map((row) => [keyOf(row), row]));
+    const places = [...old.children].slice(0, rows.length).map((row) => {
+      const same = left.get(keyOf(row));
+      left.delete(keyOf(row));
+      return same;
+    });
+    const others = [...left.values()];
+    fresh.replaceChildren(...rows.map((_, i) => places[i] ?? others.shift()));
+  };
+
   const morph = (old, fresh) => {
     if (old.nodeType !== 1) {
       if (old.data !== fresh.data) old.data = fresh.data;
       return;
     }
     if (isKept(old) || old.isEqualNode(fresh)) return;
-    // What somebody has folded or unfolded stays so.
-    const ours = (name) => name === "open" && old.nodeName === "DETAILS";
+    if (old.hasAttribute("data-places") && fresh.hasAttribute("data-places")) settle(old, fresh);
+    // What somebody has folded or unfolded stays so, and the room that the page needs to be scrolled.
+    const ours = (name) => name === "open" && old.nodeName === "DETAILS" || name === "style" && old === main;
     for (const { name, value } of [...fresh.attributes]) {
       if (!ours(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
     }
@@ -77,6 +92,64 @@
     }
   };
 
+  // --- Nothing jumps: what somebody points at, has touched or has the focus in stays where it is --
+  const root = document.documentElement;
+  // A pointer that lies still for so long is nobody's.
+  const REST_MS = 300000;
+  let hand = null, usesKeys = false;
+  // What it is, with all that it is in, and where on the page each of them stands.
+  const pointed = () => {
+    const focus = document.activeElement;
+    const under = hand && Date.now() - hand.at < REST_MS && document.elementFromPoint(hand.x, hand.y);
+    const isIn = (node) => node && node !== main && main.contains(node);
+    const first = [usesKeys && focus, under, focus].find(isIn);
+    const around = [];
+    // Parts of a drawing change their size.
+    for (let node = first?.closest("svg") ?? first; node && node !== main; node = node.parentElement) {
+      around.push([node, node.getBoundingClientRect().top + scrollY]);
+    }
+    return { around, row: first && first === under ? first.closest("tr[data-key]:not(.blank), li[data-key]") : null, y: scrollY };
+  };
+  // Whether a row is in the list of another page too: another one may not come under the pointer.
+  const isStill = (row, other) => {
+    let path = "";
+    for (let node = row; node && node !== main; node = node.parentElement) {
+      if (node.dataset.key) path = `[data-key="${CSS.escape(node.dataset.key)}"] ${path}`;
+    }
+    return other.querySelector(path) !== null;
+  };
+  // Scrolls by as much as it has moved, on a short page too; whether that was possible.
+  const keep = ({ around, y }) => {
+    main.style.minHeight = "";
+    const found = around.find(([node]) => main.contains(node));
+    const to = y + (found ? found[0].getBoundingClientRect().top + scrollY - found[1] : 0);
+    const isShort = to + root.clientHeight > root.scrollHeight;
+    if (isShort) main.style.minHeight = `${to + root.clientHeight - main.getBoundingClientRect().top - scrollY}px`;
+    if ((found || isShort) && Math.abs(scrollY - to) > 0.5) scrollTo({ top: to, behavior: "instant" });
+    return to > -1;
+  };
+  // Otherwise the page stays as it is until they point elsewhere.
+  const hold = (isHeld) => document.body.classList.toggle("held", isHeld);
+  const release = () => {
+    if (document.body.classList.contains("held")) look();
+  };
+  const point = (event) => {
+    hand = { x: event.clientX, y: event.clientY, at: Date.now() };
+    usesKeys = false;
+  };
+  for (const kind of ["pointermove", "pointerdown", "pointerover"]) document.addEventListener(kind, point);
+  document.addEventListener("pointerover", release);
+  root.addEventListener("pointerleave", (event) => {
+    // A finger that is lifted comes back to where it was.
+    if (event.pointerType !== "mouse") return;
+    hand = null;
+    release();
+  });
+  document.addEventListener("keydown", () => {
+    usesKeys = true;
+    release();
+  });
+
   let busy = false;
   const isAsking = () => document.querySelector("details.ask[open], dialog[open]");
   const renew = async () => {
@@ -84,9 +157,19 @@
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     const other = fresh.getElementById("main");
     if (!other) return;
+    const held = pointed();
+    if (held.row && !isStill(held.row, other)) return hold(true);
     const focused = document.activeElement;
+    const was = main.cloneNode(true);
+    // Two that scroll by as much would scroll too far.
+    root.classList.toggle("steady", held.around.length > 0);
     morph(main, other);
-    if (document.title !== fresh.title) document.title = fresh.title;
+    const isDone = keep(held);
+    hold(!isDone);
+    if (!isDone) {
+      morph(main, was);
+      scrollTo({ top: held.y, behavior: "instant" });
+    } else if (document.title !== fresh.title) document.title = fresh.title;
     if (focused && focused !== document.activeElement) {
       // What had the focus may be gone: whoever uses keys goes on from the page, not from its frame.
       (document.contains(focused) ? focused : main).focus({ preventScroll: true });
@@ -181,7 +264,10 @@
       const next = answer.headers.get("x-next");
       if (next && next !== log.dataset.next) {
         const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+        const held = pointed();
+        root.classList.toggle("steady", held.around.length > 0);
         log.append(visible(text));
+        keep(held);
         log.dataset.next = next;
         if (atEnd) log.scrollTop = log.scrollHeight;
       }

@@ -25,6 +25,11 @@ use crate::error::Result;
 
 /// Runs of a short list.
 const SHORT: usize = 8;
+/// Places of the lists of runs on the page. They are there with and without runs, so that nothing below
+/// moves when one comes or goes.
+const PLACES: usize = 6;
+/// Places for what waits for a person.
+const ASKED_PLACES: usize = 4;
 /// Ended runs that the chart shows.
 const CHART: usize = 80;
 
@@ -114,8 +119,8 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
     let body = html! {
         (warnings(&all.status))
         (numbers(&all.totals))
-        @if all.totals.runs.values().sum::<u64>() == 0 { (welcome()) }
-        div class="halves" {
+        @if all.totals.runs.values().sum::<u64>() == 0 { div data-key="welcome" { (welcome()) } }
+        div class="halves" data-key="halves" {
             div { (happening(&all)) }
             div { (needed(&all)) }
         }
@@ -135,17 +140,15 @@ pub async fn show(State(app): State<App>, who: Identity) -> Result<Markup> {
 fn happening(all: &Overview) -> Markup {
     let Overview { running, failed, ended, now, .. } = all;
     html! {
-        section class="card" {
+        section class="card" data-key="running" {
             h2 { "Running now" a href="/runs?status=open" { "all open runs" } }
-            @if running.is_empty() { (parts::empty("Nothing runs", &html! {})) }
-            @else { (short(running, *now)) }
+            (places((PLACES, "places"), "Nothing runs", running.iter().map(|run| short(run, *now))))
         }
-        section class="card" {
+        section class="card" data-key="failed" {
             h2 { "Failed lately" a href="/runs?status=failed" { "all failed runs" } }
-            @if failed.is_empty() { (parts::empty("Nothing has failed", &html! {})) }
-            @else { (short(failed, *now)) }
+            (places((PLACES, "places tall"), "Nothing has failed", failed.iter().map(|run| short(run, *now))))
         }
-        section class="card" {
+        section class="card" data-key="ended" {
             h2 { "Last runs" span class="dim" { (text::plural(ended.len(), "ended run")) } }
             (chart(ended))
         }
@@ -158,11 +161,11 @@ fn happening(all: &Overview) -> Markup {
 fn needed(all: &Overview) -> Markup {
     let Overview { triggers, targets, now, .. } = all;
     html! {
-        section class="card first" {
+        section class="card first" data-key="asked" {
             h2 { "Waits for somebody" a href="/inbox" { "inbox" } }
             (asking(&all.asking, *now))
         }
-        section class="card first" {
+        section class="card first" data-key="wrong" {
             h2 { "Wrong or late" a href="/alerts" { "alerts" } }
             @if all.alerts.0.is_empty() && schedules::late(triggers, *now).is_empty() {
                 (parts::empty("Nothing is wrong, nothing is late", &html! {}))
@@ -171,7 +174,7 @@ fn needed(all: &Overview) -> Markup {
             (alerts::short(&all.alerts, *now))
         }
         @if !targets.is_empty() {
-            section class="card" {
+            section class="card" data-key="production" {
                 h2 { "Production" a href="/charts/production" { "all counters" } }
                 (metrics::standings(targets))
             }
@@ -189,7 +192,7 @@ fn hour(buckets: &[Bucket]) -> Markup {
         latency.map_or("–".to_owned(), metrics::seconds_words)
     };
     html! {
-        section class="card" {
+        section class="card" data-key="hour" {
             h2 { "Last hour" a href="/charts" { "metrics" } }
             div class="sparks" {
                 div {
@@ -215,10 +218,10 @@ fn warnings(status: &NodeStatus) -> Markup {
     let quarantined = status.engine.quarantined.iter();
     html! {
         @if let Some(why) = &status.engine.degraded {
-            div class="note bad" role="alert" { "The store can't be written: " (parts::line(why)) }
+            div class="note bad" role="alert" data-key="degraded" { "The store can't be written: " (parts::line(why)) }
         }
         @for (run, why) in quarantined {
-            div class="note bad" { "Run " (parts::run_link(*run)) " is left alone: " (parts::line(why)) }
+            div class="note bad" data-key={ "quarantined " (run) } { "Run " (parts::run_link(*run)) " is left alone: " (parts::line(why)) }
         }
         @if let Some(warning) = &status.warning {
             details class="note wait" data-key="files" {
@@ -242,7 +245,7 @@ fn numbers(totals: &Totals) -> Markup {
     let asked = totals.asks;
     let asked_words = if asked >= ASKS_MAX { format!("{asked}+") } else { asked.to_string() };
     html! {
-        div class="numbers" {
+        div class="numbers" data-key="numbers" {
             (of(RunStatus::Running)) (of(RunStatus::Pending)) (of(RunStatus::Waiting))
             (one("for a person", asked_words, "/inbox", if asked > 0 { "waiting" } else { "" }))
             (of(RunStatus::Paused)) (of(RunStatus::Failed)) (of(RunStatus::Succeeded))
@@ -261,27 +264,21 @@ fn welcome() -> Markup {
     )
 }
 
-/// Runs in a card.
-pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
+/// A list with a fixed number of places, in a card. Each row keeps its place as long as it is in the
+/// list (see `moa.js`); `empty`: what stands there when it has none.
+fn places(
+    (count, class): (usize, &str),
+    empty: &str,
+    rows: impl Iterator<Item = Markup>,
+) -> Markup {
+    let rows: Vec<Markup> = rows.take(count).collect();
     html! {
-        table {
-            tbody {
-                @for run in runs {
-                    tr data-to=(parts::run_path(run.run)) data-key=(run.run) {
-                        td class="tight" { (parts::run_link(run.run)) }
-                        td class="breaks" {
-                            (run.workflow)
-                            @if let Some(error) = run.error.as_ref().filter(|_| run.status == RunStatus::Failed) {
-                                div class="error cut" { (parts::line(&text::cut(error, 200))) }
-                            }
-                        }
-                        @if run.status != RunStatus::Failed { td class="tight" { (parts::run_status(run.status)) } }
-                        td class="num nowrap" {
-                            @match run.finished_at {
-                                Some(at) => (parts::time(at, now)),
-                                None => (parts::took(run.started_at, None, now)),
-                            }
-                        }
+        table class=(class) {
+            tbody data-places="" {
+                @for row in &rows { (row) }
+                @for place in rows.len()..count {
+                    tr class="blank" data-key={ "place " (place) } {
+                        td class="dim" colspan="4" { @if place == 0 { (empty) } }
                     }
                 }
             }
@@ -289,27 +286,43 @@ pub fn short(runs: &[RunSummary], now: Millis) -> Markup {
     }
 }
 
-fn asking(all: &[Asking], now: Millis) -> Markup {
+/// A run in a card.
+fn short(run: &RunSummary, now: Millis) -> Markup {
+    let error = run.error.as_ref().filter(|_| run.status == RunStatus::Failed);
+    let error = error.map(|error| text::cut(error, 200));
     html! {
-        @if all.is_empty() { (parts::empty("Nothing waits for a person", &html! {})) }
-        @else {
-            table {
-                tbody {
-                    @for Asking { run, workflow, row, step } in all {
-                        tr data-to=(super::run::step::path(*run, step))
-                            data-key={ (run) "." (row.inst) } {
-                            td class="tight" { (parts::run_link(*run)) }
-                            td class="breaks" {
-                                a href=(super::run::step::path(*run, step)) { (workflow) " / " (step) }
-                            }
-                            td class="waiting tight" { (row.wait.map_or("", |wait| wait.as_str())) }
-                            td class="num nowrap" { (parts::time_or_dash(row.ready_at, now)) }
-                        }
-                    }
+        tr data-to=(parts::run_path(run.run)) data-key=(run.run) {
+            td class="tight" { (parts::run_link(run.run)) }
+            td class="breaks" {
+                (run.workflow)
+                @if let Some(error) = &error {
+                    div class="error cut" title=(text::safe_line(error)) { (parts::line(error)) }
+                }
+            }
+            @if run.status != RunStatus::Failed { td class="tight" { (parts::run_status(run.status)) } }
+            td class="num nowrap" {
+                @match run.finished_at {
+                    Some(at) => (parts::time(at, now)),
+                    None => (parts::took(run.started_at, None, now)),
                 }
             }
         }
     }
+}
+
+fn asking(all: &[Asking], now: Millis) -> Markup {
+    let row = |Asking { run, workflow, row, step }: &Asking| {
+        let path = super::run::step::path(*run, step);
+        html! {
+            tr data-to=(path) data-key={ (run) "." (row.inst) } {
+                td class="tight" { (parts::run_link(*run)) }
+                td class="breaks" { a href=(path) { (workflow) " / " (step) } }
+                td class="waiting tight" { (row.wait.map_or("", |wait| wait.as_str())) }
+                td class="num nowrap" { (parts::time_or_dash(row.ready_at, now)) }
+            }
+        }
+    };
+    places((ASKED_PLACES, "places"), "Nothing waits for a person", all.iter().map(row))
 }
 
 /// How runs went that have ended.

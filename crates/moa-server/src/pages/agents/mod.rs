@@ -162,7 +162,7 @@ pub async fn glance(app: &App) -> Result<Glance> {
 /// The fleet as a card.
 pub fn card(Glance { busy, most, agents, more, free }: &Glance) -> Markup {
     html! {
-        section class="card" {
+        section class="card" data-key="fleet" {
             h2 { "Fleet" a href="/agents" { (busy) " of " (most) " attempts" } }
             (parts::meter((*busy).into(), (*most).into()))
             @if agents.is_empty() { p class="dim" { "No agent is asked anything." } }

@@ -124,7 +124,7 @@ pub fn clock(local: &str) -> &str {
 pub fn card(all: &[Known], now: Millis) -> Markup {
     let (coming, more) = next_day(all, now);
     html! {
-        section class="card" {
+        section class="card" data-key="next" {
             h2 { "Next 24 hours" a href="/calendar" { "calendar" } }
             @if coming.is_empty() { (parts::empty("No schedule is due", &html! {})) }
             @else { (table(&coming, more, now)) }

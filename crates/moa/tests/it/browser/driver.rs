@@ -171,6 +171,23 @@ impl Browser {
         self.call("actions", &json!({"actions": [{"type": "key", "id": "k", "actions": actions}]}));
     }
 
+    /// Moves the mouse to a place of the window.
+    #[track_caller]
+    pub fn point(&self, (x, y): (i64, i64)) {
+        let to = json!({"type": "pointerMove", "duration": 0, "x": x, "y": y});
+        let mouse = json!({"type": "pointer", "id": "m", "actions": [to]});
+        self.call("actions", &json!({"actions": [mouse]}));
+    }
+
+    /// Puts a finger on a place of the window, and takes it away before it is a tap.
+    #[track_caller]
+    pub fn touch(&self, (x, y): (i64, i64)) {
+        let on = json!({"type": "touchStart", "touchPoints": [{"x": x, "y": y}]});
+        self.cdp("Input.dispatchTouchEvent", &on);
+        let off = json!({"type": "touchCancel", "touchPoints": []});
+        self.cdp("Input.dispatchTouchEvent", &off);
+    }
+
     /// Presses a button that asks first, and then the one in its question.
     #[track_caller]
     pub fn confirm(&self, label: &str) {

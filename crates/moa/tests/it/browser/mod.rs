@@ -4,3 +4,4 @@ mod driver;
 mod journeys;
 mod looks;
 mod repeats;
+mod still;
