@@ -23,8 +23,15 @@
   const say = (element, text) => {
     if (element.textContent !== text) element.textContent = text;
   };
+  // How many rows of a list are checked.
+  const count = () => {
+    const said = document.querySelector("[data-chosen]");
+    const chosen = document.querySelectorAll("input[name=run]:checked").length;
+    if (said) say(said, chosen ? `${chosen} chosen` : "");
+  };
   const tick = () => {
     const now = Date.now();
+    count();
     for (const element of document.querySelectorAll("time[data-at]")) {
       const ms = now - Number(element.dataset.at);
       const s = Math.floor(Math.abs(ms) / 1000);
@@ -353,6 +360,7 @@
     if (event.target.matches("input[data-all]")) {
       for (const box of document.querySelectorAll("input[name=run]")) box.checked = event.target.checked;
     }
+    count();
   });
 
   // On a phone the list of pages is wider than the screen.

@@ -32,6 +32,8 @@ type Fields = Vec<(String, String)>;
 pub fn choice() -> Markup {
     html! {
         div class="filter bulk" {
+            // The script says how many.
+            strong data-chosen="" data-keep="" aria-live="polite" {}
             label for="act" { "With the runs that are checked" }
             select id="act" name="act" {
                 @for act in Act::ALL { option value=(act.as_str()) { (title(act)) } }

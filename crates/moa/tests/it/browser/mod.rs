@@ -2,6 +2,7 @@
 
 mod driver;
 mod journeys;
+mod lists;
 mod looks;
 mod repeats;
 mod still;
