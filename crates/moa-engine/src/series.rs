@@ -129,7 +129,9 @@ impl AgentPart {
 
     /// The seconds that the slowest took, about.
     pub fn slowest(&self) -> Option<f64> {
-        self.latency(1.0)
+        // What an older moa counted may lie below it.
+        let mean = self.mean_ms().map_or(0.0, |mean| mean / 1e3);
+        self.latency(1.0).map(|slowest| slowest.max(mean))
     }
 
     /// The seconds that this share of the attempts took at most, about.

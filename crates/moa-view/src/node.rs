@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use moa_core::ids::{Name, NodeId, VersionHash};
 use moa_core::time::Millis;
 use moa_core::trace::TraceContext;
+use moa_core::trigger::TriggerSpec;
 use moa_core::workflow::Priority;
 use moa_engine::handle;
 use serde::{Deserialize, Serialize};
@@ -165,18 +166,23 @@ pub enum RuleExpect {
     Nothing,
     /// There.
     Something,
-    /// There, and one of these.
-    Revisions(Vec<String>),
+    /// There, and one of these, by their tags.
+    Tags(Vec<String>),
+}
+
+/// The tag of a rule: the identity of what it says, and whether it is switched on.
+pub fn rule_tag(rule: &TriggerSpec) -> String {
+    format!("{}-{}", rule.revision(), if rule.enabled { "on" } else { "off" })
 }
 
 impl RuleExpect {
-    /// Whether it is so, by its revision; `None` = it is not there.
-    pub fn fits(&self, revision: Option<&str>) -> bool {
-        match (self, revision) {
+    /// Whether it is so, by its tag; `None` = it is not there.
+    pub fn fits(&self, tag: Option<&str>) -> bool {
+        match (self, tag) {
             (Self::Nothing, there) => there.is_none(),
             (_, None) => false,
             (Self::Something, Some(_)) => true,
-            (Self::Revisions(all), Some(revision)) => all.iter().any(|one| one == revision),
+            (Self::Tags(all), Some(tag)) => all.iter().any(|one| one == tag),
         }
     }
 }

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use moa_core::ids::Name;
 use moa_core::trigger::{Source, TriggerId};
-use moa_view::node::{RuleDone, RuleExpect, RuleRequest};
+use moa_view::node::{RuleDone, RuleExpect, RuleRequest, rule_tag};
 use moa_view::now;
 use moa_view::trigger::Known;
 use serde::{Deserialize, Serialize};
@@ -92,7 +92,7 @@ pub async fn get(
 ) -> Result<Response> {
     let found = find(&app, &rule).await?;
     // Of what it says, whoever sees it; what became of it meanwhile is nobody's to change.
-    let tag = HeaderValue::from_str(&format!("\"{}\"", found.spec.revision()));
+    let tag = HeaderValue::from_str(&format!("\"{}\"", rule_tag(&found.spec)));
     let found = triggers::seen(&app, &who, vec![found]).await?;
     let document = found.first().map(|rule| app.control().rule_document(rule));
     let mut response = Json(document.unwrap_or_default()).into_response();
@@ -110,7 +110,7 @@ fn expected(headers: &HeaderMap) -> Result<Option<RuleExpect>> {
     Ok(Some(match files::expected(headers)? {
         Expect::Nothing => RuleExpect::Nothing,
         Expect::Something => RuleExpect::Something,
-        Expect::Tags(tags) => RuleExpect::Revisions(tags),
+        Expect::Tags(tags) => RuleExpect::Tags(tags),
     }))
 }
 

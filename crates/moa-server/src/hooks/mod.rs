@@ -108,7 +108,7 @@ async fn take(
             return Ok(Json(json!({ "challenge": challenge })).into_response());
         }
         Verdict::Unusable => {
-            tracing::warn!(workflow, trigger = %hook.trigger, "the secret of a webhook holds no key: \
+            tracing::warn!(workflow, trigger = %hook.trigger, "the secret of a webhook holds what is no key: \
                 after `whsec_` comes base64");
             let text = "what this webhook is checked with can't be used: send it again later";
             return Err(Problem::new(Code::Unavailable, text));

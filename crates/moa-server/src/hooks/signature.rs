@@ -88,21 +88,25 @@ fn standard(hook: &Hook, secret: &str, call: &Call<'_>, now: Millis) -> Checked 
     let given = signed.split(' ').filter_map(|one| one.strip_prefix("v1,")).take(SIGNATURES_MAX);
     let given: Vec<Vec<u8>> = given.filter_map(|one| STANDARD.decode(one).ok()).collect();
     let keys = standard_keys(secret);
-    if keys.is_empty() {
+    let good = |key: &Vec<u8>| given.iter().any(|given| fits(key, &content, given));
+    if keys.iter().flatten().any(good) {
+        return Ok(Verdict::Good { delivery: id.to_owned() });
+    }
+    // It may be signed with what should have been a key.
+    if keys.is_empty() || keys.contains(&None) {
         return Ok(Verdict::Unusable);
     }
-    let good = keys.iter().any(|key| given.iter().any(|given| fits(key, &content, given)));
-    if good { Ok(Verdict::Good { delivery: id.to_owned() }) } else { Err("the signature is wrong") }
+    Err("the signature is wrong")
 }
 
-/// Several keys with blanks between them, while one takes the place of another; those that are none are
-/// left out.
-fn standard_keys(secret: &str) -> Vec<Vec<u8>> {
+/// Several keys with blanks between them, while one takes the place of another; `None` = it is none. With
+/// an empty one everybody could sign.
+fn standard_keys(secret: &str) -> Vec<Option<Vec<u8>>> {
     let keys = secret.split_whitespace().map(|key| match key.strip_prefix("whsec_") {
-        Some(encoded) => STANDARD.decode(encoded).ok(),
+        Some(encoded) => STANDARD.decode(encoded).ok().filter(|key| !key.is_empty()),
         None => Some(key.as_bytes().to_vec()),
     });
-    keys.flatten().collect()
+    keys.collect()
 }
 
 fn github(secret: &str, call: &Call<'_>) -> Checked {
@@ -242,6 +246,21 @@ mod tests {
         );
         assert_eq!(said("whsec_no!base64"), Verdict::Unusable);
         assert_eq!(said(" "), Verdict::Unusable);
+        assert_eq!(
+            said("whsec_no!base64 another"),
+            Verdict::Unusable,
+            "which of them it is signed with"
+        );
+        let by_nobody = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b""), &{
+            let [id, second, _] = headers.map(|(_, value)| value.as_bytes());
+            [id, b".", second, b".", b"{}"].concat()
+        });
+        let signed = format!("v1,{}", STANDARD.encode(by_nobody));
+        let headers = [headers[0], headers[1], ("webhook-signature", signed.as_str())];
+        for secret in ["whsec_", "whsec_ another"] {
+            let hook = hook(Signature::Standard, secret);
+            assert_eq!(verdict(&hook, &headers, "{}", second), Verdict::Unusable, "{secret}");
+        }
     }
 
     #[test]

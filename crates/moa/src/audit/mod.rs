@@ -244,6 +244,9 @@ pub fn came(result: &Result<(Reply, Option<Json>)>) -> Came {
         Reply::TokenEnded { entry } => {
             (Some(format!("{} ({})", entry.id, entry.name)), Some(json!({"role": entry.role})))
         }
+        Reply::Rule(done) if done.differs => {
+            return Came::Refused("the rule is not what it was taken for".into());
+        }
         Reply::Rule(done) => {
             let after = json!({"changed": done.changed, "created": done.created});
             (Some(done.name.to_string()), Some(after))

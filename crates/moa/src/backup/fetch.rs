@@ -40,6 +40,9 @@ pub async fn fetch(
     let place = Place::take(to, &name)?;
     pour(remote, &mut sent, &place.partial, told).await?;
     let no_good = |failure: Failure| {
+        if failure.exit != Exit::Damaged {
+            return failure.hint("nothing of it was kept");
+        }
         let message = format!("{} sent no good backup: {}", remote.url(), failure.message);
         Failure { message, hints: vec!["nothing of it was kept".into()], ..failure }
     };

@@ -86,9 +86,20 @@ impl Entry {
     }
 }
 
+/// Opens a file to copy it. What has become something else since it was listed is none: a pipe would be
+/// waited for.
+fn open(path: &Path) -> io::Result<File> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblock).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other(format!("{} is no file", path.display()))),
+    }
+}
+
 /// Copies a file and puts the copy on the disk; answers its bytes and hash. Who may run it stays.
 fn copy(from: &Path, to: &Path) -> io::Result<(u64, String)> {
-    let file = File::open(from)?;
+    let file = open(from)?;
     make_folder(to.parent().unwrap_or(Path::new(".")))?;
     let mut options = File::options();
     let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(to)?;

@@ -129,10 +129,19 @@ fn unpack(path: &Path, to: PathBuf) -> Result<PathBuf> {
     };
     unpack().map_err(|e: io::Error| {
         let _ = remove(&to);
+        if is_of_this_machine(&e) {
+            return unwritable(&to, &e);
+        }
         let failure = Failure::new(Exit::Damaged, format!("can't unpack {}", path.display()));
         failure.hint(e.to_string())
     })?;
     Ok(to)
+}
+
+/// Whether there is no room to unpack an archive, or no right: that says nothing of the archive.
+fn is_of_this_machine(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    [StorageFull, QuotaExceeded, PermissionDenied, ReadOnlyFilesystem].contains(&error.kind())
 }
 
 fn damaged(path: &Path, what: &str) -> Failure {

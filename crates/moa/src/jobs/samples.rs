@@ -1,6 +1,6 @@
 //! The job that keeps what the node does over time, for the charts of the dashboard.
 //!
-//! `.moa/samples.json` holds it, written once a minute and when something has ended, and replaced
+//! `.moa/samples.json` holds it, written once a minute, and while it is small when something has ended, and replaced
 //! whole. It is there to be looked at alone: where it is lost or damaged, the charts begin anew, and
 //! nothing else is different.
 
@@ -28,6 +28,9 @@ use crate::view;
 
 /// The file, in the folder of the project's state.
 const FILE: &str = "samples.json";
+/// Bytes up to which it is written whenever something has ended: many agents with very different
+/// latencies make megabytes of it, which a disk is to get once a minute.
+const OFTEN_BYTES_MAX: usize = 256 << 10;
 /// The form of the file. What one of the form before holds is read: its durations are in few classes.
 const FORMAT: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
@@ -55,8 +58,8 @@ struct Kept {
     gauges: Gauges,
     /// When it was taken, by the engine's clock.
     at: Millis,
-    /// The minute in which it was written last.
-    written: Option<Millis>,
+    /// The minute in which it was written last, and its bytes.
+    written: Option<(Millis, usize)>,
 }
 
 impl Sampling {
@@ -108,14 +111,16 @@ impl Sampling {
             let done = Bucket::between(&meter.since(&kept.meter), &kept.gauges, &gauges, took);
             kept.series.add(at.wall, &done);
             (kept.meter, kept.gauges, kept.at) = (meter, gauges, at.engine);
-            let is_news = kept.written != Some(minute) || done.has_work();
+            let is_news = kept.written.is_none_or(|(at, bytes)| {
+                at != minute || (done.has_work() && bytes <= OFTEN_BYTES_MAX)
+            });
             is_news.then(|| kept.series.clone())
         };
         if let Some(series) = due {
             let state = self.state.clone();
             let written = tokio::task::spawn_blocking(move || write(&state, series)).await;
-            written.map_err(|e| e.to_string())?.map_err(|e| format!("samples: {e}"))?;
-            self.kept().written = Some(minute);
+            let bytes = written.map_err(|e| e.to_string())?.map_err(|e| format!("samples: {e}"))?;
+            self.kept().written = Some((minute, bytes));
         }
         Ok(json!({}))
     }
@@ -163,9 +168,12 @@ fn read(state: &Path) -> Series {
     Series::default()
 }
 
-fn write(state: &Path, series: Series) -> io::Result<()> {
+/// Writes it; answers its bytes.
+fn write(state: &Path, series: Series) -> io::Result<usize> {
     let file = File { format: FORMAT, series };
-    Beneath::new(state)?.write(Path::new(FILE), &serde_json::to_vec(&file)?)
+    let text = serde_json::to_vec(&file)?;
+    Beneath::new(state)?.write(Path::new(FILE), &text)?;
+    Ok(text.len())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::project::Problems;
 use crate::refresh::Watched;
 use crate::text;
+use crate::view::node::rule_tag;
 
 impl Node {
     /// Does something with a rule; answers when that is durable.
@@ -121,8 +122,8 @@ fn done(name: Name, answer: &TriggerAnswer) -> RuleDone {
 
 /// Whether a rule is not what it is taken for.
 fn differs(expect: Option<&RuleExpect>, there: Option<&TriggerRow>) -> bool {
-    let revision = there.map(|row| row.spec.revision().to_string());
-    expect.is_some_and(|expect| !expect.fits(revision.as_deref()))
+    let tag = there.map(|row| rule_tag(&row.spec));
+    expect.is_some_and(|expect| !expect.fits(tag.as_deref()))
 }
 
 fn other(name: Name) -> RuleDone {

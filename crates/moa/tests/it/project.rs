@@ -14,6 +14,22 @@ pub struct Project {
     pub root: PathBuf,
 }
 
+impl Drop for Project {
+    /// Programs outlive a node that was killed, for the next one to find: here there is none.
+    fn drop(&mut self) {
+        let mine = |pid: &i32| {
+            let folder = std::fs::read_link(format!("/proc/{pid}/cwd"));
+            folder.is_ok_and(|folder| folder.starts_with(self.dir.path()))
+        };
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        for pid in pids.filter(mine).filter_map(rustix::process::Pid::from_raw) {
+            // It may have ended.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
 /// What a command said.
 pub struct Said {
     pub code: i32,

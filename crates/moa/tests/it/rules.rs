@@ -284,13 +284,21 @@ fn nobodys_change_of_a_rule_is_lost_over_the_api() {
     let tag = api.get("/api/v1/rules/large").expect(200).header("etag").expect("a tag").to_owned();
     put("If-None-Match: *", 2).refused(412, "precondition_failed");
     put(&format!("If-Match: {tag}"), 2).expect(200);
-    // Somebody else was faster.
+    // Somebody else was faster, or has switched it off.
+    let second =
+        api.get("/api/v1/rules/large").expect(200).header("etag").expect("a tag").to_owned();
+    api.post("/api/v1/rules/large/disable", &json!({})).expect(200);
+    put(&format!("If-Match: {second}"), 2).refused(412, "precondition_failed");
+    api.post("/api/v1/rules/large/enable", &json!({})).expect(200);
     put(&format!("If-Match: {tag}"), 3).refused(412, "precondition_failed");
     let path = "/api/v1/rules/large";
     api.send("DELETE", path, &format!("If-Match: {tag}\r\n"), "")
         .refused(412, "precondition_failed");
     assert!(api.get(path).expect(200).body.contains("event.data.n > 2"));
     api.send("DELETE", path, "If-Match: *\r\n", "").expect(204);
+    let refused =
+        project.call(&["audit", "list", "--outcome", "refused", "--json"]).expect(0).json();
+    assert_eq!(refused.as_array().map(Vec::len), Some(5), "{refused}");
     // Who says nothing means it.
     api.send("PUT", path, "Content-Type: application/json\r\n", &rule(4)).expect(201);
 }

@@ -153,13 +153,13 @@ pub async fn signal(
     let decides = signal.name.starts_with(APPROVE);
     who.must_be(if decides { Role::Approver } else { Role::Operator })?;
     let Signal { name, key, mut payload } = signal;
-    if payload.to_string().len() > SIGNAL_BYTES_MAX {
-        let text = format!("a signal carries at most {SIGNAL_BYTES_MAX} bytes");
-        return Err(Problem::new(Code::TooLarge, text));
-    }
     if decides && let Some(payload) = payload.as_object_mut() {
         // Who decided is not theirs to say.
         payload.insert("by".into(), who.name.clone().into());
+    }
+    if payload.to_string().len() > SIGNAL_BYTES_MAX {
+        let text = format!("a signal carries at most {SIGNAL_BYTES_MAX} bytes");
+        return Err(Problem::new(Code::TooLarge, text));
     }
     apply(&app, &run, Change::Signal { name, key, payload }).await
 }
