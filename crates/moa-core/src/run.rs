@@ -336,6 +336,15 @@ pub struct StepRow {
     pub data: Option<Arc<StepData>>,
 }
 
+impl StepRow {
+    /// When it began to do something: what succeeds at once has no attempt, and takes no time. `None` = it
+    /// has not, or never did, however long it was ready.
+    pub fn began(&self) -> Option<Millis> {
+        let at_once = self.ready_at.filter(|_| self.status == StepStatus::Succeeded);
+        self.started_at.or(at_once)
+    }
+}
+
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }

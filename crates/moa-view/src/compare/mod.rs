@@ -235,9 +235,9 @@ impl StepSide {
             reason: reason.map(|(name, _)| name),
             why: reason.map(|(_, words)| words),
             attempts: row.attempt,
-            started_at: row.started_at.or(row.ready_at),
+            started_at: row.began(),
             finished_at: row.finished_at,
-            duration_ms: millis(row.started_at.or(row.ready_at), row.finished_at),
+            duration_ms: millis(row.began(), row.finished_at),
         }
     }
 }

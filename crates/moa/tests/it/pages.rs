@@ -722,3 +722,39 @@ pub fn paths_of_all() -> Vec<String> {
     let nav = moa_server::pages::NAV.iter().map(|(path, ..)| (*path).to_owned());
     nav.chain(["/calendar".to_owned()]).collect()
 }
+
+#[test]
+fn a_step_that_never_started_says_since_when_it_is_ready_and_why_it_waits() {
+    let step = |id: &str| format!("  - {{id: {id}, agent: press, action: print}}\n");
+    let steps = ["one", "two"].map(step).concat();
+    let project = Project::with("prints", &format!("mode: graph\nsteps:\n{steps}"));
+    let until = "until [ -e go ]; do sleep 0.02; done";
+    project.write("agents/press.yaml", &format!("command: [sh, -c, '{until}']\nconcurrency: 1\n"));
+    let node = project.up();
+    project.call(&["run", "prints", "--detach"]).expect(0);
+    let browser = Browser::new(&project, &node, "viewer");
+    let api = Api::with_role(&project, &node, "viewer");
+    let run = api.get("/api/v1/runs").expect(200).json()["runs"][0]["run"].clone();
+    let run = format!("/runs/{}", run.as_str().expect("a run"));
+    browser.until(&format!("{run}/steps/one"), "status running");
+    // The head of the page says when the run started.
+    let step = |page: String, name: &str| {
+        let head = format!("<h2>{name}</h2>");
+        page.split_once(&head).expect("its head").1.to_owned()
+    };
+    let one = step(browser.page(&format!("{run}/steps/one")), "one");
+    assert!(one.contains("<dt>Started</dt>") && !one.contains("Ready since"), "{one}");
+    let two = step(browser.page(&format!("{run}/steps/two")), "two");
+    assert!(two.contains("<dt>Ready since</dt>") && !two.contains("<dt>Started</dt>"), "{two}");
+    assert!(two.contains("it waits for a free slot: press runs 1 attempts"), "{two}");
+    let list = browser.page(&run);
+    let row = |name: &str| {
+        let start = format!("<tr data-to=\"{run}/steps/{name}\"");
+        let rest = list.split_once(&start).expect("its row").1;
+        rest.split_once("</tr>").expect("its end").0.to_owned()
+    };
+    assert!(row("one").contains("data-since") && !row("two").contains("data-since"), "{list}");
+    project.write("go", "");
+    let two = step(browser.until(&format!("{run}/steps/two"), "status succeeded"), "two");
+    assert!(two.contains("<dt>Started</dt>") && !two.contains("Ready since"), "{two}");
+}

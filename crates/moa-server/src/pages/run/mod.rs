@@ -20,7 +20,7 @@ use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::{StepStatus, WaitReason};
 use moa_core::time::Millis;
 use moa_view::attempts::{self, Attempt};
-use moa_view::why::{Limits, Reason};
+use moa_view::why::{Answer, Limits, Reason};
 use moa_view::{now, summary, tree, why};
 use serde::Deserialize;
 
@@ -185,11 +185,7 @@ async fn reasons(app: &App, shown: &Shown) -> Result<Markup> {
     if run.row.status == RunStatus::Succeeded {
         return Ok(html! {});
     }
-    let pending = app.reader().views.pending(shown.id()).await?;
-    let node = app.control().status().await;
-    let limits =
-        Limits { agents: app.control().agents().await, used: app.reader().limits().await? };
-    let answer = why::answer(run, &pending, Some(&node), &[], &limits, false);
+    let answer = answer(app, shown, false).await?;
     let class = match run.row.status {
         RunStatus::Failed => "note bad",
         RunStatus::Running | RunStatus::Pending => "note",
@@ -211,6 +207,15 @@ async fn reasons(app: &App, shown: &Shown) -> Result<Markup> {
             }
         }
     })
+}
+
+/// Why it doesn't go on; `all` = of every step.
+async fn answer(app: &App, shown: &Shown, all: bool) -> Result<Answer> {
+    let pending = app.reader().views.pending(shown.id()).await?;
+    let node = app.control().status().await;
+    let limits =
+        Limits { agents: app.control().agents().await, used: app.reader().limits().await? };
+    Ok(why::answer(&shown.run, &pending, Some(&node), &[], &limits, all))
 }
 
 /// The step that failed before all others: what it is inside of failed with it.

@@ -8,6 +8,7 @@ use moa_core::step::{ErrorKind, StepStatus, WaitReason};
 use moa_core::time::Millis;
 use moa_core::workflow::{PlanStep, StepKind};
 use moa_view::attempts::Attempt;
+use moa_view::why::Reason;
 use moa_view::{deed, summary, text, tree};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -86,6 +87,7 @@ pub async fn show(
             div class="actions" { (again(&who, &shown, &step)) }
         }
         (facts(&shown, row))
+        (why(&app, &shown, row).await?)
         @if shown.at.is_none() && row.wait.is_some_and(WaitReason::asks) {
             div class="note wait" { (inbox::question(&who, shown.called(), row, shown.now, None)) }
         }
@@ -128,15 +130,47 @@ fn doing(who: &Identity, plan: &PlanStep) -> Markup {
     }
 }
 
+/// Why it doesn't go on: what the page of the run says about it, or else about the run as a whole.
+async fn why(app: &App, shown: &Shown, row: &StepRow) -> Result<Markup> {
+    use StepStatus::{Pending, Ready, Waiting};
+    let is_held = matches!(row.status, Pending | Ready | Waiting);
+    // What it asks people stands below.
+    let asks = row.wait.is_some_and(WaitReason::asks);
+    if shown.at.is_some() || !is_held || asks || shown.run.row.status.is_terminal() {
+        return Ok(html! {});
+    }
+    let answer = super::answer(app, shown, true).await?;
+    let name = shown.run.step_name(row.inst);
+    let mut all: Vec<Reason> =
+        answer.steps.into_iter().filter(|reason| reason.step.as_deref() == Some(&name)).collect();
+    all.iter_mut().for_each(|reason| reason.step = None);
+    if all.is_empty() {
+        all = answer.reasons;
+    }
+    Ok(html! {
+        @if !all.is_empty() {
+            section class="note wait" aria-label="Why" {
+                ul { @for reason in &all { li { (super::reason(shown, reason)) } } }
+            }
+        }
+    })
+}
+
 /// When it was done, and how long it took.
 fn facts(shown: &Shown, row: &StepRow) -> Markup {
-    let began = row.started_at.or(row.ready_at);
+    let began = row.began();
+    let ready = row.ready_at.filter(|_| row.status == StepStatus::Ready);
     let word = if row.finished_at.is_some() || shown.at.is_some() { "Took" } else { "So far" };
     html! {
-        @if let Some(at) = began {
+        @if began.is_some() || ready.is_some() {
             dl class="facts" {
-                div { dt { (word) } dd { (shown.took(began, row.finished_at)) } }
-                div { dt { "Started" } dd { (parts::time(at, shown.now)) } }
+                @if let Some(at) = began {
+                    div { dt { (word) } dd { (shown.took(began, row.finished_at)) } }
+                    div { dt { "Started" } dd { (parts::time(at, shown.now)) } }
+                }
+                @if let Some(at) = ready {
+                    div { dt { "Ready since" } dd { (parts::time(at, shown.now)) } }
+                }
                 @if row.attempt > 0 { div { dt { "Attempts" } dd { (row.attempt) } } }
             }
         }

@@ -101,13 +101,13 @@ fn row(shown: &Shown, depth: usize, row: &StepRow) -> Markup {
             td class={ "depth" (depth.min(5)) } { a href=(path) { (name) } }
             td {
                 (parts::step_status(row.status))
-                @if let Some(began) = row.started_at.or(row.ready_at) {
+                @if let Some(began) = row.began() {
                     span class="narrow dim" { " " (shown.took(Some(began), row.finished_at)) }
                 }
             }
             td class="dim spare" { (parts::line(&deed(run.graph.plan().step(row.plan)))) }
             td class="num spare" {
-                (shown.took(row.started_at.or(row.ready_at), row.finished_at))
+                (shown.took(row.began(), row.finished_at))
             }
             td class="num spare" { @if row.attempt > 0 { (row.attempt) } }
             td class="wide over" { span class="cut" { (became(shown, row)) } }

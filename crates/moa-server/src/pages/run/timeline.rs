@@ -90,7 +90,7 @@ pub async fn show(
                     }
                     span class="bar" { (bar(&axis, row, own)) }
                     span class="num dim" {
-                        (shown.took(row.started_at.or(row.ready_at), row.finished_at))
+                        (shown.took(row.began(), row.finished_at))
                     }
                 }
             }
