@@ -8,7 +8,7 @@ use std::time::Duration;
 use moa_core::agent::AgentSpec;
 use moa_core::event::{Event, InstIx, Published};
 use moa_core::ids::{Name, NodeId, RunId};
-use moa_core::limit::Usage;
+use moa_core::limit::{Held, Usage};
 use moa_core::run::RunStatus;
 use moa_core::schema::Schemas;
 use moa_core::time::Millis;
@@ -204,6 +204,9 @@ pub struct Status {
     pub running: BTreeMap<Name, u32>,
     /// Tasks that wait for a slot, by agent.
     pub ready: BTreeMap<Name, u32>,
+    /// Agents with such tasks whose limits let none of them start, as it was when one was looked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held: BTreeMap<Name, Held>,
     /// Runs in memory.
     pub runs_cached: usize,
     /// Commits done since the start.

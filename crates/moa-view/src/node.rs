@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use moa_core::ids::{Name, NodeId, VersionHash};
+use moa_core::limit::Held;
 use moa_core::time::Millis;
 use moa_core::trace::TraceContext;
 use moa_core::trigger::TriggerSpec;
@@ -98,6 +99,13 @@ pub struct NodeStatus {
     /// How far traces have been sent, where they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traces: Option<TracesStatus>,
+}
+
+impl NodeStatus {
+    /// What holds back all tasks of an agent that are ready; `None` = none is, or one may start.
+    pub fn held(&self, agent: &Name, now: Millis) -> Option<&Held> {
+        self.engine.held.get(agent).filter(|held| held.until > now)
+    }
 }
 
 /// Why an agent takes no new tasks.

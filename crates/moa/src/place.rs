@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use moa_core::alert::Book;
 use moa_core::ids::Name;
+use moa_core::limit::Held;
 use moa_core::time::{Millis, Span};
 use moa_view::activity::{self, Activity, Ended};
 use moa_view::fleet::Fleet;
@@ -99,6 +100,15 @@ impl Place {
             Self::Here(layout) => Ok(node::agents::Paused::read(&layout.state())?.all()),
             Self::There(remote) => Ok(remote.status().await?.paused),
         }
+    }
+
+    /// What holds back all tasks of agents that are ready; nothing is known where no node runs.
+    pub async fn held(&self) -> Result<BTreeMap<Name, Held>> {
+        let Some(mut node) = self.connect().await? else { return Ok(BTreeMap::new()) };
+        let (status, now) = (node.status().await?, view::now());
+        let agents = status.engine.held.keys();
+        let held = agents.filter_map(|id| Some((id.clone(), status.held(id, now)?.clone())));
+        Ok(held.collect())
     }
 
     /// What agents do and did; of a project without a node, what they did while there was one.

@@ -16,7 +16,7 @@ pub use breaker::{Breaker, BreakerSpec, Health};
 pub use budget::{Budget, BudgetNow, BudgetUsed, OnExceed, Share, Unit, grant_name};
 pub use quota::{Per, Quota, QuotaUsed};
 pub use rate::{Rate, RateLog};
-pub use report::Line;
+pub use report::{Held, Line};
 pub use usage::{Usage, Usd};
 
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ pub enum Verdict {
 }
 
 /// Which limit an attempt waits for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "limit")]
 pub enum Reason {
     /// A rate.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::time::{Millis, Span};
 
@@ -25,6 +25,28 @@ pub struct Line {
     /// Until when attempts wait for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Millis>,
+}
+
+/// What holds back all tasks of an agent that are ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Until when.
+    pub until: Millis,
+    /// By what.
+    pub reason: Reason,
+}
+
+impl Held {
+    /// Marks the limit that holds them back among all of the agent: a quota of which something is left, yet
+    /// too little for what waits, is as good as used up.
+    pub fn mark(&self, limits: &AgentLimits, lines: &mut [Line]) {
+        let (Reason::Quota { .. }, Some(quota)) = (&self.reason, &limits.quota) else { return };
+        let limit = format!("{}/{}", quota.units, quota.per);
+        let line = lines.iter_mut().find(|line| line.limit == limit && line.unit.is_none());
+        if let Some(line) = line {
+            (line.state, line.until) = ("full", Some(self.until));
+        }
+    }
 }
 
 impl LimitState {
@@ -99,6 +121,17 @@ impl Line {
     pub fn amount(&self, n: u64) -> String {
         self.unit.map_or_else(|| n.to_string(), |unit| unit.amount(n))
     }
+
+    /// How much of it is used, for people: `3 of 100 used`. Attempts that find out whether an agent is
+    /// well again may fail as well: so a breaker counts more failures than those that open it.
+    pub fn words(&self) -> String {
+        let (used, of) = (self.amount(self.used), self.amount(self.of));
+        match self.limit == "circuit breaker" {
+            false => format!("{used} of {of} used"),
+            true if self.used > self.of => format!("{used} failures in a row, {of} open it"),
+            true => format!("{used} of {of} failures"),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -157,5 +190,33 @@ mod tests {
         };
         assert_eq!(at(Millis(29_999)), ("open", Some(until)));
         assert_eq!(at(until), ("half-open", None));
+    }
+
+    #[test]
+    fn a_breaker_that_counts_more_failures_than_open_it_says_both() {
+        let line = |limit: &str, used| {
+            let (limit, unit, until) = (limit.to_owned(), None, None);
+            Line { limit, used, of: 3, unit, state: "open", until }.words()
+        };
+        assert_eq!(line("circuit breaker", 3), "3 of 3 failures");
+        assert_eq!(line("circuit breaker", 4), "4 failures in a row, 3 open it");
+        assert_eq!(line("3/1h", 2), "2 of 3 used");
+    }
+
+    #[test]
+    fn a_quota_with_too_little_left_is_marked_as_used_up() {
+        let limits: AgentLimits = serde_json::from_str(
+            r#"{"rates": [{"count": 9, "span": 1000}],
+                "quota": {"units": 10, "per": "day", "cost": {"upload": 6}}}"#,
+        )
+        .expect("limits");
+        let mut lines = LimitState::default().report(&limits, Millis(0));
+        let states = |lines: &[Line]| lines.iter().map(|line| line.state).collect::<Vec<_>>();
+        let held = |reason| Held { until: Millis(7), reason };
+        held(Reason::AgentSaid).mark(&limits, &mut lines);
+        assert_eq!(states(&lines), ["free", "free"]);
+        held(Reason::Quota { units: 10, used: 6 }).mark(&limits, &mut lines);
+        assert_eq!(states(&lines), ["free", "full"]);
+        assert_eq!(lines[1].until, Some(Millis(7)));
     }
 }

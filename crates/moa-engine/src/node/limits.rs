@@ -14,7 +14,7 @@ use std::sync::Arc;
 use moa_core::agent::AgentSpec;
 use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::{Health, LimitState, Reason, Usage, Verdict, grant_name};
+use moa_core::limit::{Health, Held, LimitState, Reason, Usage, Verdict, grant_name};
 use moa_core::machine::{Input, Outcome};
 use moa_core::step::{ErrorKind, StepError};
 use moa_core::time::{Millis, Span};
@@ -73,6 +73,8 @@ struct Used {
     grants: Vec<Grant>,
     /// Whether the end of an attempt is written only together with them.
     spent: bool,
+    /// What held back all of the agent's tasks when one was looked for.
+    held: Option<Held>,
 }
 
 enum Change {
@@ -222,25 +224,41 @@ impl Limits {
             return None;
         }
         let nothing = LimitState::default();
-        let used = self.used.get_mut(&spec.id);
-        let state = used.map_or(&nothing, |used| {
+        let mut used = self.used.get_mut(&spec.id);
+        if let Some(used) = &mut used {
             // Not written by itself: the next that starts is written with it.
             used.state.set_back(&spec.limits, now);
-            &used.state
-        });
+            used.held = None;
+        }
+        let state = used.as_ref().map_or(&nothing, |used| &used.state);
+        let mut held: Option<Held> = None;
         for task in tasks.take(LOOK_MAX) {
             let action = action(task.1, task.2).unwrap_or_default();
             match state.check(&spec.limits, action, now) {
                 Verdict::Go => return Some((task, None)),
                 Verdict::Fail { until, reason } => return Some((task, Some(why(reason, until)))),
-                Verdict::Wait { until, .. } => {
+                Verdict::Wait { until, reason } => {
                     self.wake = Some(self.wake.map_or(until, |at| at.min(until)));
+                    if held.as_ref().is_none_or(|held| until < held.until) {
+                        held = Some(Held { until, reason });
+                    }
                     // Only a quota has room for some tasks and not for others.
-                    spec.limits.quota.as_ref()?;
+                    if spec.limits.quota.is_none() {
+                        break;
+                    }
                 }
             }
         }
+        if let Some(used) = used {
+            used.held = held;
+        }
         None
+    }
+
+    /// What holds back all tasks of the agents that have some which are ready.
+    pub fn held(&self, ready: &BTreeMap<Name, u32>) -> BTreeMap<Name, Held> {
+        let held = |agent: &Name| Some((agent.clone(), self.used.get(agent)?.held.clone()?));
+        ready.keys().filter_map(held).collect()
     }
 
     /// Whether limits let an attempt of an agent start now.

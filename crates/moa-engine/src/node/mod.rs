@@ -499,9 +499,11 @@ impl Node {
 
     /// What it is doing.
     pub fn status(&self) -> Status {
+        let ready = self.slots.ready();
         Status {
             running: self.slots.running(),
-            ready: self.slots.ready(),
+            held: self.limits.held(&ready),
+            ready,
             runs_cached: self.runs.len(),
             commits: self.commits,
             batches: self.batch - 1,

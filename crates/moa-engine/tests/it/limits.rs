@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use moa_core::agent::AgentSpec;
-use moa_core::limit::{Health, LimitState, Usage};
+use moa_core::limit::{Health, Held, LimitState, Reason, Usage};
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
 use moa_core::time::{Millis, Span};
@@ -90,6 +90,29 @@ steps:
     world.run(Span::minutes(60 * 24 * 2));
     // The scripts start at 08:00 UTC.
     assert_eq!(starts(&world), "0s one#1, 0s list#1, 57600s two#1");
+    assert!(world.status().held.is_empty(), "{:?}", world.status().held);
+}
+
+#[test]
+fn an_agent_whose_limits_let_no_task_start_is_held_back() {
+    let text = "
+mode: graph
+steps:
+  - {id: one, agent: a, action: upload}
+  - {id: two, agent: a, action: upload}
+";
+    let limits = json!({"quota": {"units": 10, "per": "day", "cost": {"upload": 6}}});
+    let mut world = world(limits, text, works());
+    let run = start(&mut world, "w", json!({}));
+    world.run(Span::minutes(60));
+    let held = world.status().held.into_values().collect::<Vec<_>>();
+    let until = START.after(Span::seconds(57_600));
+    assert_eq!(held, [Held { until, reason: Reason::Quota { units: 10, used: 6 } }]);
+    // What nobody waits for is not held back.
+    let change = Change::Cancel { reason: "enough".into() };
+    world.change(run, change).expect("it is cancelled");
+    world.run(Span::minutes(60));
+    assert_eq!(world.status().held.len(), 0);
 }
 
 #[test]

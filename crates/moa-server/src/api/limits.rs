@@ -87,8 +87,12 @@ pub async fn list(State(app): State<App>, Query(filter): Query<Filter>) -> Resul
     };
     let used = app.reader().limits().await?;
     let (nothing, now) = (LimitState::default(), now());
+    let status = app.control().status().await;
     let limits = agents.iter().flat_map(|spec| {
-        let lines = used.get(&spec.id).unwrap_or(&nothing).report(&spec.limits, now);
+        let mut lines = used.get(&spec.id).unwrap_or(&nothing).report(&spec.limits, now);
+        if let Some(held) = status.held(&spec.id, now) {
+            held.mark(&spec.limits, &mut lines);
+        }
         let item = |(place, line)| (place, LimitItem::new(&spec.id, line));
         lines.iter().enumerate().map(item).collect::<Vec<(usize, LimitItem)>>()
     });

@@ -8,6 +8,7 @@ use moa_view::trigger::when;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::agents::HeldItem;
 use super::alerts::AlertItem;
 use super::history::MetricsHistory;
 use super::production::TargetItem;
@@ -176,15 +177,18 @@ pub struct FleetAgent {
     running: u32,
     /// Its tasks that could.
     ready: u32,
+    /// Until when all of them are held back by its limits, and by which; null = they are not.
+    held: Option<HeldItem>,
 }
 
 impl From<Glance> for FleetItem {
-    fn from(Glance { busy, most, agents, more, free }: Glance) -> Self {
-        let of = |Glanced { agent, health, running, ready, .. }: Glanced| FleetAgent {
+    fn from(Glance { busy, most, agents, more, free, .. }: Glance) -> Self {
+        let of = |Glanced { agent, health, running, ready, held, .. }: Glanced| FleetAgent {
             agent: agent.to_string(),
             state: health,
             running,
             ready,
+            held: held.as_ref().map(HeldItem::from),
         };
         let agents = agents.into_iter().map(of).collect();
         Self { running: busy, max_running: most, agents, more, free }

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::LimitState;
+use moa_core::limit::{Held, LimitState};
 use moa_core::machine::Outcome;
 use moa_core::step::StepError;
 use moa_core::time::Span;
 use moa_ports::agent::Task;
+use moa_server::api::agents::HeldItem;
 use moa_server::api::agents::budget::BudgetItem;
 use moa_view::activity::Activity;
 use moa_view::fleet::{AgentDay, AgentNow, Endpoint, Instance};
+use moa_view::node::PausedAgent;
 use serde_json::{Value as Json, json};
 
 use super::{Context, params, runtime};
@@ -138,6 +140,7 @@ fn list(_args: ListArgs, context: &Context) -> Result {
     let paused = runtime()?.block_on(place.paused())?;
     // What agents did can't always be asked for; that they are there can be said all the same.
     let fleet = runtime()?.block_on(place.fleet()).unwrap_or_default();
+    let held = runtime()?.block_on(place.held()).unwrap_or_default();
     let Loaded { project, broken_agents, .. } = &loaded;
     let mut agents = wire::agents(project);
     // One of a file with errors doesn't become the one that is part of moa.
@@ -151,6 +154,7 @@ fn list(_args: ListArgs, context: &Context) -> Result {
             let mut row = document(spec);
             row["valid"] = true.into();
             row["paused"] = json!(paused.get(&spec.id));
+            row["held"] = json!(held.get(&spec.id).map(HeldItem::from));
             row["last_24h"] = json!(fleet.get(&spec.id).and_then(|now| now.day));
             row
         };
@@ -166,7 +170,12 @@ fn list(_args: ListArgs, context: &Context) -> Result {
         ["AGENT", "KIND", "TIER", "AT ONCE", "24H", "ERRORS", "P50", "P95", "NAME", "ACTIONS"];
     let mut table = Table::new(&heads);
     let row = |spec: &Arc<AgentSpec>| {
-        cells(spec, paused.contains_key(&spec.id), fleet.get(&spec.id).and_then(|now| now.day))
+        let state = match (paused.contains_key(&spec.id), held.contains_key(&spec.id)) {
+            (true, _) => Some("paused"),
+            (false, true) => Some("held back"),
+            (false, false) => None,
+        };
+        cells(spec, state, fleet.get(&spec.id).and_then(|now| now.day))
     };
     own.into_iter().for_each(|spec| table.row(row(spec)));
     for (id, file) in broken_agents {
@@ -178,6 +187,9 @@ fn list(_args: ListArgs, context: &Context) -> Result {
     }
     builtins.into_iter().for_each(|spec| table.row(row(spec)));
     table.print(&context.ui, "no agents");
+    for (agent, held) in &held {
+        context.ui.hint(&format!("{agent} is held back until {}: {}", held.until, held.reason));
+    }
     if project.agents.is_empty() && broken_agents.is_empty() {
         context.ui.hint("these are part of moa; put files into agents/ for your own");
     }
@@ -192,7 +204,7 @@ fn took(ms: Option<f64>) -> String {
     ms.map_or_else(|| "-".into(), |ms| text::duration(Span(ms.round() as u64)))
 }
 
-fn cells(spec: &Arc<AgentSpec>, paused: bool, day: Option<AgentDay>) -> Vec<Cell> {
+fn cells(spec: &Arc<AgentSpec>, state: Option<&str>, day: Option<AgentDay>) -> Vec<Cell> {
     let errors = day.map_or(Cell::from("-"), |day| {
         let cell = Cell::new(format!("{:.1}%", day.error_rate * 100.0));
         if day.errors > 0 { cell.style(Style::Red) } else { cell }
@@ -203,9 +215,9 @@ fn cells(spec: &Arc<AgentSpec>, paused: bool, day: Option<AgentDay>) -> Vec<Cell
         spec.id.as_str().into(),
         kind(spec).into(),
         spec.tier.map_or("-".into(), |tier| tier.to_string()).into(),
-        match paused {
-            true => Cell::new("paused").style(Style::Yellow),
-            false => spec.concurrency.map_or("-".into(), |n| n.to_string()).into(),
+        match state {
+            Some(state) => Cell::new(state).style(Style::Yellow),
+            None => spec.concurrency.map_or("-".into(), |n| n.to_string()).into(),
         },
         day.map_or("-".into(), |day| day.executions.to_string()).into(),
         errors,
@@ -246,12 +258,14 @@ fn show(args: ShowArgs, context: &Context) -> Result {
     let activity = runtime()?.block_on(last_hour(&place, &spec)).unwrap_or_default();
     let used = runtime()?.block_on(used(&place, &spec)).unwrap_or_default();
     let fleet = runtime()?.block_on(place.fleet()).unwrap_or_default();
+    let held = runtime()?.block_on(place.held()).unwrap_or_default().remove(&spec.id);
     let nothing = AgentNow::default();
     let known = fleet.get(&spec.id).unwrap_or(&nothing);
     let ui = &context.ui;
     if ui.json {
         let mut document = whole_document(&spec, known);
         document["paused"] = json!(paused);
+        document["held"] = json!(held.as_ref().map(HeldItem::from));
         document["last_hour"] = json!(activity);
         document["budget"] = json!(BudgetItem::new(&spec, &used, now()));
         ui.json(&document);
@@ -272,9 +286,7 @@ fn show(args: ShowArgs, context: &Context) -> Result {
         AgentKind::Http(http) => line("http", &http.urls.join(", ")),
         AgentKind::Builtin(_) => line("kind", "built-in: it is part of moa"),
     }
-    if let Some(paused) = &paused {
-        line("paused", &format!("{}, {}", text::relative(paused.at, now()), paused.words()));
-    }
+    state_words(paused.as_ref(), held.as_ref()).iter().for_each(|(name, words)| line(name, words));
     if let Some(Activity { executions: attempts @ 1.., errors, .. }) = activity {
         let attempts = text::plural(attempts as usize, "attempt");
         line("last hour", &format!("{attempts}, {errors} failed"));
@@ -314,6 +326,15 @@ fn whole_document(spec: &AgentSpec, known: &AgentNow) -> Json {
     document["instances"] = known.instances.iter().map(instance_document).collect();
     document["endpoints"] = known.endpoints.iter().map(endpoint_document).collect();
     document
+}
+
+/// Why none of its tasks starts, line by line.
+fn state_words(paused: Option<&PausedAgent>, held: Option<&Held>) -> Vec<(&'static str, String)> {
+    let words = |paused: &PausedAgent| {
+        ("paused", format!("{}, {}", text::relative(paused.at, now()), paused.words()))
+    };
+    let until = |held: &Held| ("held back", format!("until {}: {}", held.until, held.reason));
+    paused.map(words).into_iter().chain(held.map(until)).collect()
 }
 
 /// What it does and did, line by line.

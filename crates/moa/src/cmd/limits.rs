@@ -106,7 +106,11 @@ async fn rows(place: &Place, only: Option<&str>) -> Result<Vec<Row>> {
         if !spec.limits.is_empty() {
             let state = used.get(&spec.id).unwrap_or(&nothing);
             let row = |line| Row { what: "agent", name: name(), line, waiting: None };
-            rows.extend(state.report(&spec.limits, now()).into_iter().map(row));
+            let mut lines = state.report(&spec.limits, now());
+            if let Some(held) = status.as_ref().and_then(|status| status.held(&spec.id, now())) {
+                held.mark(&spec.limits, &mut lines);
+            }
+            rows.extend(lines.into_iter().map(row));
         }
     }
     Ok(rows)

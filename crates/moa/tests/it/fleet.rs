@@ -311,3 +311,44 @@ fn a_project_elsewhere_is_sound_whatever_its_secrets_are() {
         there.call(&["runs", "show", &run]).expect(0);
     }
 }
+
+#[test]
+fn an_agent_whose_limits_let_no_task_start_is_told_to_be_held_back() {
+    let step = |id: &str| format!("  - {{id: {id}, agent: press, action: upload}}\n");
+    let steps = ["one", "two", "three"].map(step).concat();
+    let project = Project::with("uploads", &format!("mode: graph\nsteps:\n{steps}"));
+    let quota = "quota: {units: 10, per: month, cost: {upload: 6}}\n";
+    project.write("agents/press.yaml", &format!("shell: 'true'\n{quota}"));
+    let node = project.up();
+    project.call(&["run", "uploads", "--detach"]).expect(0);
+    let api = Api::with_role(&project, &node, "viewer");
+    let of = |list: &Json| -> Json {
+        let mut all = list["agents"].as_array().expect("agents").iter();
+        all.find(|one| one["agent"] == "press").expect("it").clone()
+    };
+    let listed = api.until("/api/v1/agents", |list| of(list)["held"].is_object());
+    let told = of(&listed);
+    assert_eq!((&told["agent"], &told["status"]), (&json!("press"), &json!("limited")), "{told}");
+    let words = "its quota is used up: 6 of 10 units, and it needs more";
+    assert_eq!(told["held"]["reason"], words);
+    let until = told["held"]["until"].as_str().expect("an instant");
+    let limit = api.get("/api/v1/limits?agent=press").expect(200).json()["limits"][0].clone();
+    assert_eq!((&limit["state"], &limit["until"]), (&json!("full"), &json!(until)), "{limit}");
+    let fleet = api.get("/api/v1/overview").expect(200).json()["fleet"]["agents"][0].clone();
+    assert_eq!((&fleet["state"], &fleet["ready"]), (&json!("waiting"), &json!(2)), "{fleet}");
+    assert_eq!(fleet["held"]["until"], until);
+    let browser = Browser::new(&project, &node, "viewer");
+    for path in ["/", "/agents", "/agents/press"] {
+        let page = browser.page(path);
+        assert!(page.contains("held back until") && page.contains(words), "{path}: {page}");
+        assert!(page.contains("status waiting"), "{path}: {page}");
+    }
+    let said = project.call(&["agents", "list"]).expect(0);
+    assert!(said.out.contains("press\tcommand\t-\theld back"), "{}", said.out);
+    let said = project.call(&["agents", "list", "--json"]).expect(0).json();
+    assert_eq!(said[0]["held"]["until"], until);
+    let shown = project.call(&["agents", "show", "press"]).expect(0).out;
+    assert!(shown.contains(&format!("until {until}: {words}")), "{shown}");
+    let limits = project.call(&["limits", "press", "--json"]).expect(0).json();
+    assert_eq!(limits[0]["state"], "full", "{limits}");
+}

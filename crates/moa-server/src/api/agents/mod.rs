@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::extract::State;
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::{Name, RunId};
-use moa_core::limit::{LimitState, Line};
+use moa_core::limit::{Held, LimitState, Line};
 use moa_core::time::{Millis, Span};
 use moa_ports::views::HistoryRow;
 use moa_view::activity::{Activity, Ended, of_agent};
@@ -73,6 +73,8 @@ pub struct AgentItem {
     last_24h: Option<AgentDayItem>,
     /// Who has paused it: it takes no new task.
     paused: Option<PausedItem>,
+    /// What holds back all of its tasks that are ready; null = none is ready, or one may start.
+    held: Option<HeldItem>,
     /// What it may spend, and what it has spent; null = it has no budget.
     budget: Option<BudgetItem>,
 }
@@ -86,6 +88,21 @@ pub struct PausedItem {
     by: String,
     /// Why.
     reason: String,
+}
+
+/// What holds back all tasks of an agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HeldItem {
+    /// Until when.
+    until: String,
+    /// Why, for people.
+    reason: String,
+}
+
+impl From<&Held> for HeldItem {
+    fn from(held: &Held) -> Self {
+        Self { until: held.until.to_string(), reason: held.reason.to_string() }
+    }
 }
 
 impl AgentItem {
@@ -110,6 +127,7 @@ impl AgentItem {
                 by: paused.by.clone(),
                 reason: paused.reason.clone(),
             }),
+            held: status.held(&spec.id, known.at).map(HeldItem::from),
             budget: BudgetItem::new(spec, &known.used_by(spec), known.at),
         }
     }
@@ -135,7 +153,11 @@ impl Known {
     }
 
     fn limits(&self, spec: &AgentSpec) -> Vec<Line> {
-        self.used_by(spec).report(&spec.limits, self.at)
+        let mut lines = self.used_by(spec).report(&spec.limits, self.at);
+        if let Some(held) = self.status.held(&spec.id, self.at) {
+            held.mark(&spec.limits, &mut lines);
+        }
+        lines
     }
 }
 
@@ -229,7 +251,8 @@ pub async fn get(
 pub struct AgentHealth {
     /// The agent.
     agent: String,
-    /// `ok`; `paused`, by somebody; `limited`, while a rate, a quota or a budget is used up; `half-open` or `open`, as its circuit
+    /// `ok`; `paused`, by somebody; `limited`, while a rate, a quota or a budget is used up, or all of its
+    /// tasks that are ready are held back; `half-open` or `open`, as its circuit
     /// breaker is; `broken`, when its file has errors.
     status: &'static str,
     /// Attempts running now.

@@ -4,6 +4,7 @@ use moa_core::agent::AgentSpec;
 use moa_core::limit::Line;
 use moa_view::fleet::{AgentDay, AgentNow, Endpoint, Instance};
 use moa_view::node::NodeStatus;
+use moa_view::now;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -114,7 +115,7 @@ pub fn status(spec: &AgentSpec, node: &NodeStatus, limits: &[Line]) -> &'static 
         () if node.paused.contains_key(&spec.id) => "paused",
         () if is("open") => "open",
         () if is("half-open") => "half-open",
-        () if is("full") => "limited",
+        () if is("full") || node.held(&spec.id, now()).is_some() => "limited",
         () if spec.concurrency == Some(0) => "broken",
         () => "ok",
     }

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use moa_core::agent::{AgentKind, AgentSpec};
 use moa_core::ids::Name;
-use moa_core::limit::{LimitState, Line};
+use moa_core::limit::{Held, LimitState, Line};
 use moa_core::time::Millis;
 use moa_view::fleet::AgentDay;
 use moa_view::node::{NodeStatus, PausedAgent};
@@ -68,7 +68,16 @@ impl Fleet {
     }
 
     fn limits(&self, spec: &AgentSpec) -> Vec<Line> {
-        self.used(spec).report(&spec.limits, self.now)
+        let mut lines = self.used(spec).report(&spec.limits, self.now);
+        if let Some(held) = self.held(spec) {
+            held.mark(&spec.limits, &mut lines);
+        }
+        lines
+    }
+
+    /// What holds back all of its tasks.
+    fn held(&self, spec: &AgentSpec) -> Option<&Held> {
+        self.status.held(&spec.id, self.now)
     }
 
     /// Attempts at once.
@@ -86,7 +95,7 @@ impl Fleet {
             ("open", "✗")
         } else if has("half-open") {
             ("half-open", "◷")
-        } else if has("full") {
+        } else if has("full") || self.held(spec).is_some() {
             ("waiting", "◷")
         } else if self.running(&spec.id) > 0 {
             ("running", "●")
@@ -108,6 +117,8 @@ pub struct Glanced {
     pub running: u32,
     /// Its tasks that could.
     pub ready: u32,
+    /// What holds all of them back.
+    pub held: Option<Held>,
 }
 
 /// How the fleet is, for the overview.
@@ -122,6 +133,8 @@ pub struct Glance {
     pub more: usize,
     /// Agents that are asked nothing.
     pub free: usize,
+    /// The instant.
+    now: Millis,
 }
 
 /// How the fleet is, for the overview: those that are not well and those at work first.
@@ -131,7 +144,8 @@ pub async fn glance(app: &App) -> Result<Glance> {
     let glanced = |spec: &AgentSpec| {
         let (health, sign) = fleet.health(spec);
         let (running, ready) = (fleet.running(&spec.id), fleet.ready(&spec.id));
-        Glanced { agent: spec.id.clone(), health, sign, running, ready }
+        let held = fleet.held(spec).cloned();
+        Glanced { agent: spec.id.clone(), health, sign, running, ready, held }
     };
     let mut agents: Vec<Glanced> = all
         .values()
@@ -156,11 +170,11 @@ pub async fn glance(app: &App) -> Result<Glance> {
     let more = agents.len().saturating_sub(SHORT);
     agents.truncate(SHORT);
     let busy = fleet.status.engine.running.values().sum();
-    Ok(Glance { busy, most: fleet.status.max_running, agents, more, free })
+    Ok(Glance { busy, most: fleet.status.max_running, agents, more, free, now: fleet.now })
 }
 
 /// The fleet as a card.
-pub fn card(Glance { busy, most, agents, more, free }: &Glance) -> Markup {
+pub fn card(Glance { busy, most, agents, more, free, now }: &Glance) -> Markup {
     html! {
         section class="card" data-key="fleet" {
             h2 { "Fleet" a href="/agents" { (busy) " of " (most) " attempts" } }
@@ -172,9 +186,14 @@ pub fn card(Glance { busy, most, agents, more, free }: &Glance) -> Markup {
                         th { "Agent" } th { "State" } th class="num" { "Running" } th class="num" { "Ready" }
                     } }
                     tbody {
-                        @for Glanced { agent, health, sign, running, ready } in agents {
+                        @for Glanced { agent, health, sign, running, ready, held } in agents {
                             tr data-to={ "/agents/" (agent) } data-key=(agent) {
-                                td class="breaks" { a href={ "/agents/" (agent) } { (agent) } }
+                                td class="breaks" {
+                                    a href={ "/agents/" (agent) } { (agent) }
+                                    @if let Some(held) = held {
+                                        div class="dim" { (held_back(held, *now)) }
+                                    }
+                                }
                                 td { (parts::status(health, sign)) }
                                 td class="num" { (running) }
                                 td class="num" { (ready) }
@@ -250,7 +269,12 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
                     @if let Some(name) = &spec.name { (parts::line(name)) " · " } (kind(spec))
                 }
             }
-            td { (parts::status(word, sign)) }
+            td {
+                (parts::status(word, sign))
+                @if let Some(held) = fleet.held(spec) {
+                    div class="dim" { (held_back(held, fleet.now)) }
+                }
+            }
             td class="num spare" { (running) " of " (fleet.most(spec)) }
             td class="spare" { (parts::meter(running.into(), fleet.most(spec).into())) }
             td class="num spare" { (fleet.ready(&spec.id)) }
@@ -258,7 +282,7 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
             td class="over" {
                 @for line in fleet.limits(spec) {
                     div class="nowrap" {
-                        (line.limit) ": " span class=(line.state) { (used(&line)) }
+                        (line.limit) ": " span class=(line.state) { (line.words()) }
                     }
                 }
             }
@@ -267,6 +291,11 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
             }
         }
     }
+}
+
+/// Until when its tasks are held back, and by what.
+fn held_back(held: &Held, now: Millis) -> Markup {
+    html! { "held back until " (parts::time(held.until, now)) ": " (held.reason.to_string()) }
 }
 
 /// What an agent did in the last day, in four cells.
@@ -330,6 +359,13 @@ pub async fn one(
                 "Paused by " (parts::line(&paused.by)) " " (parts::time(paused.at, fleet.now))
                 @if !paused.reason.is_empty() { ": " (parts::line(&paused.reason)) }
                 ". Its tasks wait until it is resumed."
+            }
+        }
+        @if let Some(held) = fleet.held(spec) {
+            div class="note wait" {
+                @let ready = fleet.ready(&spec.id);
+                (text::plural(ready as usize, "task")) " of it " (if ready == 1 { "is " } else { "are " })
+                (held_back(held, fleet.now)) "."
             }
         }
         (budget::note(spec, &fleet.used(spec), fleet.now))
@@ -507,7 +543,7 @@ fn limits(fleet: &Fleet, spec: &AgentSpec) -> Markup {
             @if lines.is_empty() { p class="dim" { "No rate, quota, budget or breaker is set." } }
             @for line in &lines {
                 p class="limit" {
-                    span { (line.limit) ": " (used(line)) }
+                    span { (line.limit) ": " (line.words()) }
                     span {
                         span class=(line.state) { (line.state) }
                         @if let Some(until) = line.until { ", until " (parts::time(until, fleet.now)) }
@@ -519,12 +555,6 @@ fn limits(fleet: &Fleet, spec: &AgentSpec) -> Markup {
             (budget::words(spec, &fleet.used(spec), fleet.now))
         }
     }
-}
-
-/// How much of a limit is used: `3 of 100 used`.
-fn used(line: &Line) -> String {
-    let word = if line.limit == "circuit breaker" { "failures" } else { "used" };
-    format!("{} of {} {word}", line.amount(line.used), line.amount(line.of))
 }
 
 /// What a limit means, for who reads its numbers the first time.
