@@ -23,10 +23,8 @@ use crate::api::triggers::known;
 use crate::auth::Identity;
 use crate::error::Result;
 
-/// Runs of a short list.
-const SHORT: usize = 8;
-/// Places of the lists of runs on the page. They are there with and without runs, so that nothing below
-/// moves when one comes or goes.
+/// Runs of a short list, and the places that the page has for them. These are there with and without
+/// runs, so that nothing below moves when one comes or goes.
 const PLACES: usize = 6;
 /// Places for what waits for a person.
 const ASKED_PLACES: usize = 4;
@@ -86,15 +84,15 @@ impl Overview {
         let now = now();
         let control = app.control();
         let ended = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Cancelled];
-        let (waits, _) = inbox::waits(app, None, SHORT).await?;
+        let (waits, _) = inbox::waits(app, None, ASKED_PLACES).await?;
         Ok(Self {
             now,
             status: control.status().await,
             totals: app.reader().views.totals().await?,
-            running: list(app, &[RunStatus::Running, RunStatus::Pending], SHORT).await?,
-            failed: list(app, &[RunStatus::Failed], SHORT).await?,
+            running: list(app, &[RunStatus::Running, RunStatus::Pending], PLACES).await?,
+            failed: list(app, &[RunStatus::Failed], PLACES).await?,
             ended: list(app, &ended, CHART).await?,
-            asking: waits.into_iter().flat_map(Asking::all).take(SHORT).collect(),
+            asking: waits.into_iter().flat_map(Asking::all).take(ASKED_PLACES).collect(),
             alerts: alerts::worst(&control.alerts().await?),
             triggers: known(app, None).await?,
             targets: control.production().await?.targets,
