@@ -155,6 +155,24 @@ fn what_agents_and_people_write_stays_text_on_every_page() {
 }
 
 #[test]
+fn a_step_that_holds_others_does_not_wait_on_the_timeline() {
+    let holds = "steps:\n\
+        - {id: both, parallel: [{run: 'true'}, {run: 'true'}]}\n";
+    let project = Project::with("holds", holds);
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let run = started(&api, "holds");
+    api.ended(&run);
+    let page = Browser::new(&project, &node, "viewer").page(&format!("/runs/{run}/timeline"));
+    let bars: Vec<&str> = page.split("class=\"bar\"").skip(1).collect();
+    assert_eq!(bars.len(), 3, "{page}");
+    let has = |class: &str| bars.iter().map(|bar| bar.contains(class)).collect::<Vec<_>>();
+    assert_eq!(has("rect class=\"group\""), [true, false, false], "{page}");
+    assert_eq!(has("rect class=\"wait\""), [false, true, true], "{page}");
+    assert!(page.contains("a step that holds others"), "the legend names it");
+}
+
+#[test]
 fn a_run_says_how_many_of_its_steps_were_done() {
     let fails = "steps:\n\
         \x20 - {id: first, run: 'true'}\n\

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use moa_core::run::StepRow;
 use moa_core::time::{Millis, Span};
 use moa_view::attempts::{Attempt, Outcome};
-use moa_view::text;
+use moa_view::{is_container, text};
 
 use super::{Moment, Shown, document, frame, steps};
 use crate::App;
@@ -88,7 +88,8 @@ pub async fn show(
                     span class={ "name depth" ((*depth).min(5)) } {
                         a href=(shown.step(&name)) { (name) }
                     }
-                    span class="bar" { (bar(&axis, row, own)) }
+                    @let holds = is_container(shown.run.graph.plan().step(row.plan));
+                    span class="bar" { (bar(&axis, row, own, holds)) }
                     span class="num dim" {
                         (shown.took(row.began(), row.finished_at))
                     }
@@ -96,6 +97,7 @@ pub async fn show(
             }
             p class="dim" {
                 "Pale: ready or waiting. Full: an attempt; red where it failed. "
+                "Thin: a step that holds others, from its begin to its end. "
                 "The axis begins " (parts::time(start, shown.now)) "."
             }
         }
@@ -135,21 +137,31 @@ impl Axis {
     }
 }
 
-fn bar(axis: &Axis, row: &StepRow, attempts: &[Attempt]) -> Markup {
+/// `holds`: it does nothing itself, and waits for nothing while what it holds goes on.
+fn bar(axis: &Axis, row: &StepRow, attempts: &[Attempt], holds: bool) -> Markup {
     let end = row.finished_at.unwrap_or(axis.end);
     let rect = |class: &str, from: Millis, to: Millis, title: String| {
         let (x, to) = (axis.at(from), axis.at(to));
+        let (y, height) = if class == "group" { (7, 4) } else { (3, 12) };
         html! {
-            rect class=(class) x=(format!("{x:.1}")) y="3" height="12"
+            rect class=(class) x=(format!("{x:.1}")) y=(y) height=(height)
                 width=(format!("{:.1}", (to - x).max(2.5))) { title { (title) } }
         }
     };
     let ready = row.ready_at.unwrap_or(axis.start);
-    let waited = format!("ready or waiting for {}", text::duration(end.since(ready)));
+    let long = text::duration(end.since(ready));
+    let whole = match holds {
+        true => rect("group", ready, end, format!("what it holds took {long}")),
+        false => rect("wait", ready, end, format!("ready or waiting for {long}")),
+    };
+    let label = match holds {
+        true => "holds other steps".to_owned(),
+        false => text::plural(attempts.len(), "attempt"),
+    };
     html! {
         svg viewBox={ "0 0 " (WIDTH) " 18" } preserveAspectRatio="none" role="img"
-            aria-label={ (attempts.len()) " attempts" } {
-            (rect("wait", ready, end, waited))
+            aria-label=(label) {
+            (whole)
             @for attempt in attempts {
                 @let over = attempt.ended_at.unwrap_or(end);
                 @let how = attempt.outcome.map_or("running", word);
