@@ -7,13 +7,15 @@ use moa_core::event::InstIx;
 use moa_core::machine::Run;
 use moa_core::run::StepRow;
 use moa_core::step::StepStatus;
-use moa_view::{deed, tree};
+use moa_view::{deed, text, tree};
 
 use super::Shown;
 use crate::pages::parts;
 
 /// Steps listed unless somebody asks for all.
 const ROWS: usize = 200;
+/// Characters shown of what a step does.
+const DOES_CHARS: usize = 100;
 
 /// The steps in the order of the workflow, with what holds them before them, and how deep each is.
 pub fn ordered(run: &Run) -> Vec<(usize, &StepRow)> {
@@ -95,6 +97,7 @@ fn row(shown: &Shown, depth: usize, row: &StepRow) -> Markup {
     let run = &shown.run;
     let name = run.step_name(row.inst);
     let path = shown.step(&name);
+    let does = deed(run.graph.plan().step(row.plan));
     let failed = (row.status == StepStatus::Failed).then_some("");
     html! {
         tr data-to=(path) data-key={ "step" (row.inst) } data-error=[failed] {
@@ -105,7 +108,10 @@ fn row(shown: &Shown, depth: usize, row: &StepRow) -> Markup {
                     span class="narrow dim" { " " (shown.took(Some(began), row.finished_at)) }
                 }
             }
-            td class="dim spare" { (parts::line(&deed(run.graph.plan().step(row.plan)))) }
+            // Of a list that is written there, all of it would leave no room for the rest.
+            td class="dim spare one" title=(text::safe_line(&does)) {
+                (parts::line(&text::cut(&does, DOES_CHARS)))
+            }
             td class="num spare" {
                 (shown.took(row.began(), row.finished_at))
             }

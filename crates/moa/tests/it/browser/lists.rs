@@ -53,3 +53,31 @@ fn what_is_done_with_checked_runs_can_be_reached_from_everywhere_in_the_list() {
     browser.until("return location.pathname === '/runs/bulk'");
     browser.is_clean();
 }
+
+#[test]
+fn a_long_list_in_a_workflow_leaves_room_for_the_rest_of_the_steps() {
+    if !is_there("browser_long_foreach") {
+        return;
+    }
+    let items: Vec<String> = (0..60).map(|i| format!("invoice-of-customer-{i}")).collect();
+    let steps = format!(
+        "steps:\n- id: each\n\x20 foreach: {{in: {}, as: item}}\n\
+         \x20 steps: [{{id: tell, emit: {{type: told, data: {{item: '${{{{ item }}}}'}}}}}}]\n",
+        json!(items)
+    );
+    let project = Project::with("long", &steps);
+    let node = project.up();
+    let run = ran(&Api::with_role(&project, &node, "operator"), "long");
+    let browser = Browser::signed_in(&project, &node, "operator");
+    browser.look_like(1280, false);
+    browser.go(&format!("/runs/{run}"));
+    let table = "const table = document.querySelector('.table table'); if (!table) return false;";
+    let room = format!("{table} return [table.scrollWidth, table.parentElement.clientWidth]");
+    let room = browser.until(&room);
+    assert!(room[0].as_i64() <= room[1].as_i64(), "table and room: {room}");
+    let whole = format!(
+        "{table} return [...table.querySelectorAll('td')].some((cell) => cell.title.includes('invoice-of-customer-59'))"
+    );
+    assert_eq!(browser.script(&whole), true, "all of it on hover");
+    browser.is_clean();
+}
