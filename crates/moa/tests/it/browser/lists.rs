@@ -81,3 +81,23 @@ fn a_long_list_in_a_workflow_leaves_room_for_the_rest_of_the_steps() {
     assert_eq!(browser.script(&whole), true, "all of it on hover");
     browser.is_clean();
 }
+
+#[test]
+fn the_words_below_the_last_runs_stand_apart_from_the_bars() {
+    if !is_there("browser_last_runs") {
+        return;
+    }
+    let project = Project::with("says", SAYS);
+    let node = project.up();
+    ran(&Api::with_role(&project, &node, "operator"), "says");
+    let browser = Browser::signed_in(&project, &node, "operator");
+    for width in [1280, 390] {
+        browser.look_like(width, false);
+        browser.go("/");
+        let room = browser.until(
+            "return document.querySelector('.bars + .facts').getBoundingClientRect().top \
+                - document.querySelector('.bars').getBoundingClientRect().bottom",
+        );
+        assert!(room.as_f64() >= Some(6.0), "{room} px at {width}");
+    }
+}
