@@ -29,8 +29,11 @@ pub(super) fn check(schema: &Json) -> Result<(), String> {
             Json::Object(map) => {
                 objects.push(map);
                 open.extend(map.values());
-                if let Some(name) = map.get("$anchor").and_then(Json::as_str) {
-                    anchors.entry(name).or_insert(value);
+                // Without dynamic references both are the same.
+                for key in ["$anchor", "$dynamicAnchor"] {
+                    if let Some(name) = map.get(key).and_then(Json::as_str) {
+                        anchors.entry(name).or_insert(value);
+                    }
                 }
                 let inner = !std::ptr::eq(value, schema);
                 if inner && map.get("$id").is_some_and(Json::is_string) {

@@ -19,10 +19,13 @@ use crate::suggest::nearest;
 use metered::{Metered, MeteredJson, metered};
 
 /// Keywords of JSON Schema 2020-12 that say something about a value, and the annotations.
-pub(crate) const KEYWORDS: [&str; 54] = [
+pub(crate) const KEYWORDS: [&str; 58] = [
     "$anchor",
     "$comment",
     "$defs",
+    "$dynamicAnchor",
+    // It is known here to be refused with what to write instead.
+    "$dynamicRef",
     "$id",
     "$ref",
     "$schema",
@@ -74,6 +77,8 @@ pub(crate) const KEYWORDS: [&str; 54] = [
     "type",
     "unevaluatedItems",
     "unevaluatedProperties",
+    "uniqueItems",
+    "writeOnly",
 ];
 
 /// The types of JSON Schema.

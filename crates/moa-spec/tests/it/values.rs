@@ -69,6 +69,76 @@ fn what_is_wrong_is_told_beside_a_field_without_its_name() {
     assert_eq!(long, ["the workflow has no param `sizes`", "\"x\" is not of type integer"]);
 }
 
+/// Each keyword of JSON Schema 2020-12 that says something about a value, with one that it allows and
+/// one that it doesn't.
+#[test]
+fn every_keyword_is_known_and_holds() {
+    let cases = [
+        (json!({"type": "integer"}), json!(1), json!("x")),
+        (json!({"enum": ["a"]}), json!("a"), json!("b")),
+        (json!({"const": "a"}), json!("a"), json!("b")),
+        (json!({"multipleOf": 3}), json!(9), json!(10)),
+        (json!({"maximum": 3}), json!(3), json!(4)),
+        (json!({"exclusiveMaximum": 3}), json!(2), json!(3)),
+        (json!({"minimum": 3}), json!(3), json!(2)),
+        (json!({"exclusiveMinimum": 3}), json!(4), json!(3)),
+        (json!({"maxLength": 1}), json!("ä"), json!("ab")),
+        (json!({"minLength": 2}), json!("ab"), json!("ä")),
+        (json!({"pattern": "^a"}), json!("ab"), json!("b")),
+        (json!({"maxItems": 1}), json!([1]), json!([1, 2])),
+        (json!({"minItems": 2}), json!([1, 2]), json!([1])),
+        (json!({"uniqueItems": true}), json!([1, 2]), json!([1, 1])),
+        (json!({"contains": {"const": 1}}), json!([2, 1]), json!([2])),
+        (json!({"contains": {"const": 1}, "maxContains": 1}), json!([1]), json!([1, 1])),
+        (json!({"contains": {"const": 1}, "minContains": 2}), json!([1, 1]), json!([1])),
+        (json!({"maxProperties": 1}), json!({"a": 1}), json!({"a": 1, "b": 1})),
+        (json!({"minProperties": 1}), json!({"a": 1}), json!({})),
+        (json!({"required": ["a"]}), json!({"a": 1}), json!({})),
+        (json!({"dependentRequired": {"a": ["b"]}}), json!({"b": 1}), json!({"a": 1})),
+        (json!({"dependentSchemas": {"a": {"required": ["b"]}}}), json!({}), json!({"a": 1})),
+        (json!({"prefixItems": [{"const": 1}]}), json!([1, 2]), json!([2])),
+        (json!({"prefixItems": [{}], "items": {"const": 1}}), json!([2, 1]), json!([1, 2])),
+        (json!({"properties": {"a": {"const": 1}}}), json!({"a": 1}), json!({"a": 2})),
+        (json!({"patternProperties": {"^a": {"const": 1}}}), json!({"ab": 1}), json!({"ab": 2})),
+        (json!({"additionalProperties": false}), json!({}), json!({"a": 2})),
+        (json!({"propertyNames": {"pattern": "^a"}}), json!({"a": 1}), json!({"b": 1})),
+        (json!({"if": {"const": 1}, "then": false}), json!(2), json!(1)),
+        (json!({"if": {"const": 1}, "else": false}), json!(1), json!(2)),
+        (json!({"allOf": [{"const": 1}]}), json!(1), json!(2)),
+        (json!({"anyOf": [{"const": 1}]}), json!(1), json!(2)),
+        (json!({"oneOf": [{"const": 1}, {"minimum": 2}]}), json!(1), json!(0)),
+        (json!({"not": {"const": 1}}), json!(2), json!(1)),
+        (json!({"$ref": "#/$defs/a", "$defs": {"a": {"const": 1}}}), json!(1), json!(2)),
+        (json!({"$ref": "#a", "$defs": {"b": {"$anchor": "a", "const": 1}}}), json!(1), json!(2)),
+        (
+            json!({"$ref": "#a", "$defs": {"b": {"$dynamicAnchor": "a", "const": 1}}}),
+            json!(1),
+            json!(2),
+        ),
+        (json!({"prefixItems": [{}], "unevaluatedItems": false}), json!([1]), json!([1, 2])),
+        (
+            json!({"properties": {"a": {}}, "unevaluatedProperties": false}),
+            json!({"a": 1}),
+            json!({"b": 1}),
+        ),
+    ];
+    for (schema, good, bad) in cases {
+        let plan = plan(&format!("{{params: {{p: {schema}}}, steps: [{{run: x}}]}}"));
+        let is_taken = |value: Json| check_params(&plan, &map(json!({"p": value}))).is_ok();
+        assert!(is_taken(good.clone()), "{schema} allows {good}");
+        assert!(!is_taken(bad.clone()), "{schema} forbids {bad}");
+    }
+}
+
+/// What is said about a value, and is no reason to refuse it.
+#[test]
+fn annotations_are_known() {
+    let text = "{params: {p: {title: t, description: d, examples: [1], deprecated: true, readOnly: true, \
+        writeOnly: true, $comment: c, format: date, contentEncoding: base64, \
+        contentMediaType: text/plain, contentSchema: {}}}, steps: [{run: x}]}";
+    assert!(check_params(&plan(text), &map(json!({"p": "soon"}))).is_ok());
+}
+
 #[test]
 fn a_workflow_without_params_takes_any_but_not_without_end() {
     let plan = plan("steps: [{run: x}]");
