@@ -6,6 +6,7 @@ use moa_core::workflow::{ParamSpec, Plan};
 use serde_json::Value as Json;
 
 use super::Shown;
+use super::pattern::for_browser;
 use crate::auth::tokens::random_hex;
 use crate::auth::{FORM_BYTES_MAX, Identity};
 use crate::pages::filled::Filled;
@@ -20,6 +21,9 @@ pub const VALUES_BYTES_MAX: usize = FORM_BYTES_MAX / 2;
 
 /// What stands where a secret was.
 pub const MARK: &str = "***";
+
+/// Characters that a field of one line is for.
+const LINE_MAX: u64 = 200;
 
 /// Bytes of JSON on one line of a field.
 const LINE_BYTES_MAX: usize = 60;
@@ -135,6 +139,18 @@ impl Field<'_> {
     }
 }
 
+/// Keywords that bound a value, each with the words around what it says.
+const BOUNDS: [(&str, &str, &str); 8] = [
+    ("minimum", "from", ""),
+    ("exclusiveMinimum", "more than", ""),
+    ("maximum", "to", ""),
+    ("exclusiveMaximum", "less than", ""),
+    ("multipleOf", "a multiple of", ""),
+    ("minLength", "at least", " characters"),
+    ("maxLength", "at most", " characters"),
+    ("pattern", "like", ""),
+];
+
 /// What stands above the field of a param.
 pub fn label(param: &ParamSpec) -> Markup {
     html! {
@@ -152,10 +168,10 @@ fn words(param: &ParamSpec) -> String {
         None if schema.get("enum").is_some() => "one of these".to_owned(),
         None => "any".to_owned(),
     }];
-    for (key, word) in [("minimum", "from"), ("maximum", "to"), ("pattern", "like")] {
+    for (key, word, behind) in BOUNDS {
         if let Some(value) = schema.get(key) {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            words.push(format!("{word} {value}"));
+            words.push(format!("{word} {value}{behind}"));
         }
     }
     words.join(", ")
@@ -218,6 +234,10 @@ fn input(field: &Field<'_>) -> Markup {
     let number = |key: &str| schema.get(key).filter(|value| value.is_number());
     let (wrong, about) = (field.is_wrong.then_some("true"), field.described_by());
     let first = field.is_first();
+    let written = schema.get("pattern").and_then(Json::as_str);
+    let pattern = written.and_then(for_browser);
+    // A browser says it when a text doesn't fit.
+    let title = pattern.as_ref().and(written).map(|written| format!("like {written}"));
     html! {
         @if let Some(choices) = choices {
             select id=(id) name=(name) required[needed] aria-invalid=[wrong] aria-describedby=[about]
@@ -230,25 +250,27 @@ fn input(field: &Field<'_>) -> Markup {
         } @else {
             @match kind(schema) {
                 // What is no number would be thrown away.
-                Some(kind @ ("integer" | "number")) if value.as_deref().is_none_or(is_number) => {
+                Some(kind @ ("integer" | "number")) if value.as_deref().is_none_or(|text| is_number(text, kind)) => {
+                    @let Steps { min, max, step } = Steps::of(schema, kind == "integer");
                     input type="number" id=(id) name=(name) required[needed]
                         aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
-                        step=(if kind == "integer" { "1" } else { "any" })
-                        min=[number("minimum")] max=[number("maximum")]
+                        step=(step) min=[min] max=[max]
                         value=(value.unwrap_or_default());
                 },
-                // A field of one line would lose the others.
-                Some("string" | "integer" | "number")
-                    if !value.as_ref().is_some_and(|text| text.contains(['\n', '\r'])) => {
+                Some("string" | "integer" | "number") if !is_long(schema, value.as_deref()) => {
                     @let date = schema.get("format").and_then(Json::as_str) == Some("date")
                         && value.as_ref().is_none_or(|text| is_date(text));
                     input type=(if date { "date" } else { "text" }) id=(id) name=(name)
-                        required[needed] maxlength=[number("maxLength")] placeholder=[hidden]
+                        required[needed] minlength=[number("minLength")] maxlength=[number("maxLength")]
+                        pattern=[&pattern] title=[title] placeholder=[hidden]
                         aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
                         value=(value.unwrap_or_default());
                 },
                 kind => {
+                    @let text = kind == Some("string");
                     textarea id=(id) name=(name) required[needed] spellcheck="false"
+                        minlength=[number("minLength").filter(|_| text)]
+                        maxlength=[number("maxLength").filter(|_| text)]
                         aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
                         placeholder=[(kind != Some("string")).then_some("JSON")] {
                         // The first line break belongs to the tag.
@@ -260,9 +282,54 @@ fn input(field: &Field<'_>) -> Markup {
     }
 }
 
-/// Whether a browser takes a text for a number.
-fn is_number(text: &str) -> bool {
-    serde_json::from_str::<serde_json::Number>(text.trim()).is_ok()
+/// Whether a browser takes a text for a number of a kind.
+fn is_number(text: &str, kind: &str) -> bool {
+    serde_json::from_str::<serde_json::Number>(text.trim())
+        .is_ok_and(|number| kind != "integer" || !number.is_f64())
+}
+
+/// Whether a text needs several lines: one that has them, which a field of one line would lose, or that may
+/// be long.
+fn is_long(schema: &Json, value: Option<&str>) -> bool {
+    let may_be = schema.get("maxLength").and_then(Json::as_u64).is_some_and(|max| max > LINE_MAX);
+    let has_lines = value.is_some_and(|text| text.contains(['\n', '\r']));
+    has_lines || may_be && schema.get("pattern").is_none() && schema.get("format").is_none()
+}
+
+/// What a field for numbers takes: its bounds as far as a browser knows such.
+#[derive(Debug, PartialEq)]
+struct Steps {
+    min: Option<String>,
+    max: Option<String>,
+    step: String,
+}
+
+impl Steps {
+    fn of(schema: &Json, is_integer: bool) -> Self {
+        let number = |key: &str| schema.get(key).filter(|value| value.is_number());
+        if !is_integer {
+            // A bound that is itself too much is told by the server.
+            let bound = |key, exclusive| number(key).or(number(exclusive)).map(Json::to_string);
+            let (min, max) =
+                (bound("minimum", "exclusiveMinimum"), bound("maximum", "exclusiveMaximum"));
+            return Self { min, max, step: "any".into() };
+        }
+        let whole = |key: &str| number(key).and_then(Json::as_i64);
+        let least = [whole("minimum"), whole("exclusiveMinimum").and_then(|n| n.checked_add(1))];
+        let most = [whole("maximum"), whole("exclusiveMaximum").and_then(|n| n.checked_sub(1))];
+        let (min, max) = (least.into_iter().flatten().max(), most.into_iter().flatten().min());
+        // Steps are counted from the least: so that has to be one.
+        let step = whole("multipleOf").filter(|step| *step > 0);
+        let min = match (min, step) {
+            (Some(min), Some(step)) => {
+                min.checked_add((step - min.rem_euclid(step)) % step).or(Some(min))
+            }
+            _ => min,
+        };
+        let step = step.filter(|step| min.is_some_and(|min| min.rem_euclid(*step) == 0));
+        let text = |number: Option<i64>| number.map(|number| number.to_string());
+        Self { min: text(min), max: text(max), step: step.unwrap_or(1).to_string() }
+    }
 }
 
 /// Whether a browser takes a text for a date, and doesn't throw it away.
@@ -300,6 +367,41 @@ mod tests {
         assert!(hidden.contains("–") && !hidden.contains("***"), "{hidden}");
         let list = shown(json!({"type": "array"}), Some(json!([1, 2])));
         assert!(list.contains("<textarea") && list.contains("[1,2]"), "{list}");
+    }
+
+    #[test]
+    fn fields_carry_what_a_browser_can_check() {
+        let has = |schema: Json, wanted: &[&str]| {
+            let shown = shown(schema, None);
+            for words in wanted {
+                assert!(shown.contains(words), "{words}: {shown}");
+            }
+        };
+        has(
+            json!({"type": "string", "pattern": "^[a-z]+$", "minLength": 2, "maxLength": 9}),
+            &[
+                "pattern=\"[\\s\\S]*(?:^[a-z]+$)[\\s\\S]*\"",
+                "minlength=\"2\"",
+                "maxlength=\"9\"",
+                "title=\"like ^[a-z]+$\"",
+                "at least 2 characters",
+            ],
+        );
+        has(
+            json!({"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 9}),
+            &["min=\"2\"", "max=\"8\"", "step=\"1\"", "more than 1"],
+        );
+        has(
+            json!({"type": "integer", "minimum": 4, "multipleOf": 5}),
+            &["min=\"5\"", "step=\"5\"", "a multiple of 5"],
+        );
+        // Without a least one a browser would count from the default.
+        has(json!({"type": "integer", "multipleOf": 5}), &["step=\"1\""]);
+        has(json!({"type": "number", "exclusiveMinimum": 0.5}), &["min=\"0.5\"", "step=\"any\""]);
+        has(json!({"type": "string", "maxLength": 201}), &["<textarea", "maxlength=\"201\""]);
+        has(json!({"type": "string", "maxLength": 200}), &["type=\"text\""]);
+        let unsure = shown(json!({"type": "string", "pattern": "\\p{L}"}), None);
+        assert!(!unsure.contains(" pattern="), "{unsure}");
     }
 
     #[test]
