@@ -88,7 +88,8 @@ fn choices(schema: &Json) -> &[Json] {
 fn bytes(field: &ParamSpec) -> usize {
     let values = field.default.iter().chain(choices(&field.schema));
     let most = values.map(|value| form::sent_bytes(&form::text(value))).max().unwrap_or(0);
-    PARAM.len() + form::sent_bytes(&field.name) + "&=".len() + most
+    // Its name may stand there twice: with what an empty field means.
+    PARAM.len() + 2 * form::sent_bytes(&field.name) + "&=&emptied=".len() + most
 }
 
 /// Whether a schema stands for itself, without references and alternatives, so that a text can be taken
@@ -156,13 +157,9 @@ pub fn form(fields: &[ParamSpec], id: &str, filled: Option<&Filled>) -> Markup {
     }
 }
 
-/// What somebody has filled in, by field. What is left empty isn't given.
+/// What somebody has filled in, by field.
 pub fn given(sent: &[(String, String)]) -> Vec<(String, String)> {
-    let of_field = |(name, value): &(String, String)| {
-        let name = name.strip_prefix(PARAM).filter(|_| !value.trim().is_empty())?;
-        Some((name.to_owned(), form::sent(value)))
-    };
-    sent.iter().filter_map(of_field).collect()
+    form::texts(sent)
 }
 
 #[cfg(test)]

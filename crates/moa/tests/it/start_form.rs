@@ -63,6 +63,30 @@ fn a_form_that_is_refused_comes_again_with_what_was_typed() {
 }
 
 #[test]
+fn an_emptied_field_means_what_it_says() {
+    let (project, node) = shop(
+        "  word: {type: string, default: x}\n  size: {type: integer, default: 5}\n\
+        \x20 none: {type: [integer, 'null'], default: 3}\n  note: {type: string, required: false}\n",
+    );
+    let browser = Browser::new(&project, &node, "operator");
+    let page = browser.page(PAGE);
+    for said in [
+        "name=\"emptied\" value=\"word\"",
+        "name=\"nulled\" value=\"none\"",
+        "empty: the default 5 is used",
+        "empty: not given",
+    ] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    let fields = "emptied=word&nulled=none&p.word=&p.size=&p.none=&p.note=";
+    let params = started(&project, &node, &browser, fields);
+    assert_eq!(params, json!({"word": "", "size": 5, "none": null}));
+    // A form that doesn't show a default says nothing of it, and leaves it.
+    let params = started(&project, &node, &browser, "p.word=&p.size=&p.none=");
+    assert_eq!(params, json!({"word": "x", "size": 5, "none": 3}));
+}
+
+#[test]
 fn what_was_typed_outlives_every_refusal_of_a_start() {
     let (project, node) = shop("  word: {type: string}\n");
     let browser = Browser::new(&project, &node, "operator");

@@ -77,7 +77,7 @@ fn inside(shown: &Shown, from: &str) -> Markup {
             (value(param, shown.run.row.params.get(&param.name).unwrap_or(&Json::Null), &mut room))
         }
         @if plan.params.is_empty() { p class="dim" { "Its workflow takes no params." } }
-        @else { p class="dim" { "A field that is left empty is as the workflow says." } }
+        @else { p class="dim" { "A field that is left empty is as the workflow says, unless it says what that means." } }
         details class="ask sure" data-key="sure" {
             summary class="button primary" { "Start the new run" }
             div {
@@ -164,24 +164,27 @@ pub async fn start(
 /// The params that a form gives: a value that nobody has changed, or that the form only names, stays
 /// what it was, whatever its text could be read as.
 fn given(plan: &Plan, before: &Map<String, Json>, fields: &[(String, String)]) -> Params {
-    let (mut params, mut texts) = (Map::new(), Vec::new());
+    let mut params = Map::new();
+    // With what the form says of fields that are empty.
+    let is_value = |(field, _): &&(String, String)| field.starts_with(PARAM);
+    let mut changed: Vec<_> = fields.iter().filter(|field| !is_value(field)).cloned().collect();
     for (_, name) in fields.iter().filter(|(field, _)| field == KEPT) {
         if let Some(old) = before.get(name) {
             params.insert(name.clone(), old.clone());
         }
     }
-    for (name, value) in fields {
-        let Some(name) = name.strip_prefix(PARAM) else { continue };
+    for (field, value) in fields {
+        let Some(name) = field.strip_prefix(PARAM) else { continue };
         let value = form::sent(value);
         let is_known = plan.params.iter().any(|param| param.name == name);
         match before.get(name) {
             Some(old) if is_known && form::sent(&form::text(old)) == value => {
                 params.insert(name.to_owned(), old.clone());
             }
-            _ if value.trim().is_empty() => {}
-            _ => texts.push((name.to_owned(), value)),
+            _ => changed.push((field.clone(), value)),
         }
     }
+    let texts = form::texts(&changed);
     if texts.is_empty() && params == *before {
         return Params::Same;
     }

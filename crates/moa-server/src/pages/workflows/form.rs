@@ -1,5 +1,7 @@
 //! The form that starts a run: a field for each param, made from its JSON Schema.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use moa_core::ids::Name;
 use moa_core::workflow::{ParamSpec, Plan};
@@ -21,6 +23,15 @@ pub const VALUES_BYTES_MAX: usize = FORM_BYTES_MAX / 2;
 
 /// What stands where a secret was.
 pub const MARK: &str = "***";
+
+/// The name of a field that names a param of which an emptied field means the empty text.
+const EMPTIED: &str = "emptied";
+
+/// The same of null.
+const NULLED: &str = "nulled";
+
+/// Choices that a label says.
+const EITHER_MAX: usize = 12;
 
 /// Characters that a field of one line is for.
 const LINE_MAX: u64 = 200;
@@ -69,7 +80,7 @@ fn field_within(param: &ParamSpec, room: &mut usize, filled: Option<&Filled>) ->
         return field(param, None, filled);
     }
     let bytes = param.default.as_ref().map_or(0, |default| default.to_string().len());
-    let bare = ParamSpec { default: None, required: false, ..param.clone() };
+    let bare = ParamSpec { default: Some(Json::Null), required: false, ..param.clone() };
     html! {
         (field(&bare, None, filled))
         p class="dim" {
@@ -163,11 +174,18 @@ pub fn label(param: &ParamSpec) -> Markup {
 /// The type of a param, and its bounds.
 fn words(param: &ParamSpec) -> String {
     let schema = &param.schema;
-    let mut words = vec![match kind(schema) {
-        Some(kind) => kind.to_owned(),
-        None if schema.get("enum").is_some() => "one of these".to_owned(),
-        None => "any".to_owned(),
-    }];
+    let mut words = vec![type_words(schema)];
+    for (key, word) in [("minItems", "at least"), ("maxItems", "at most")] {
+        if let Some(count) = schema.get(key).and_then(Json::as_u64) {
+            words.push(format!("{word} {count}"));
+        }
+    }
+    if schema.get("uniqueItems") == Some(&Json::Bool(true)) {
+        words.push("none twice".into());
+    }
+    if is_nullable(schema) {
+        words.push("or null".into());
+    }
     for (key, word, behind) in BOUNDS {
         if let Some(value) = schema.get(key) {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -177,8 +195,55 @@ fn words(param: &ParamSpec) -> String {
     words.join(", ")
 }
 
+/// The type of a value in words, with that of the items of a list.
+fn type_words(schema: &Json) -> String {
+    let types = schema.get("type").and_then(Json::as_array);
+    match (kind(schema), types) {
+        (Some("array"), _) => match schema.get("items") {
+            Some(items) => match items.get("enum").and_then(Json::as_array) {
+                Some(all) => format!("list of {}", either(all.iter().map(text).collect())),
+                None => match items.get("type").and_then(Json::as_str) {
+                    Some(kind) => format!("list of {kind}"),
+                    None => "list".into(),
+                },
+            },
+            None => "list".into(),
+        },
+        (Some(kind), _) => kind.to_owned(),
+        (None, Some(types)) => either(types.iter().map(text).collect()),
+        (None, None) if choices(schema).is_some() => "one of these".to_owned(),
+        (None, None) => "any".to_owned(),
+    }
+}
+
+/// `a, b or c`; what is much is cut.
+fn either(mut all: Vec<String>) -> String {
+    all.retain(|one| !one.contains(MARK));
+    if all.len() > EITHER_MAX {
+        all.truncate(EITHER_MAX);
+        return format!("{}, …", all.join(", "));
+    }
+    match all.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => all.concat(),
+    }
+}
+
+/// The type of a schema, but for null.
 fn kind(schema: &Json) -> Option<&str> {
-    schema.get("type").and_then(Json::as_str)
+    match schema.get("type")? {
+        Json::Array(all) => {
+            let mut others = all.iter().filter_map(Json::as_str).filter(|kind| *kind != "null");
+            others.next().filter(|_| others.next().is_none())
+        }
+        one => one.as_str(),
+    }
+}
+
+/// Whether a value may be null beside another type.
+fn is_nullable(schema: &Json) -> bool {
+    let all = schema.get("type").and_then(Json::as_array);
+    all.is_some_and(|all| all.len() == 2 && all.iter().any(|kind| kind == "null"))
 }
 
 /// A value as a field holds it; what is long on several lines.
@@ -209,77 +274,221 @@ pub fn sent_bytes(text: &str) -> usize {
 }
 
 fn input(field: &Field<'_>) -> Markup {
-    let Field { param, given, id, .. } = *field;
-    let (schema, name) = (&param.schema, format!("{PARAM}{}", param.name));
+    let Field { param, given, .. } = *field;
     let default = given.or(param.default.as_ref()).filter(|value| !value.is_null()).map(text);
     // A default with a secret is not shown; what is left empty is not given, and so has its default.
     let default = default.filter(|text| given.is_some() || !text.contains(MARK));
-    let hidden = (given.is_none()
-        && default.is_none()
-        && param.default.as_ref().is_some_and(|d| !d.is_null()))
-    .then_some(MARK);
-    let needed = param.required && default.is_none();
+    let emptied = Emptied::of(param);
     // What was typed stands there as it was.
     let value = match field.filled {
         Some(filled) => Some(filled.typed(&param.name).to_owned()).filter(|text| !text.is_empty()),
         None => default.clone(),
     };
-    let choices: Option<Vec<String>> = schema
-        .get("enum")
-        .and_then(Json::as_array)
-        .map(|all| all.iter().map(text).filter(|choice| !choice.contains(MARK)).collect());
-    let choices = choices.or_else(|| {
-        (kind(schema) == Some("boolean")).then(|| vec!["true".to_owned(), "false".to_owned()])
+    let needed = param.required && default.is_none() && emptied != Emptied::Null;
+    let said = match given {
+        // It is taken for unchanged.
+        Some(was) if text(was).is_empty() => "empty: it stays as it was".into(),
+        _ => emptied.said(param),
+    };
+    html! {
+        @if let Some(marker) = emptied.marker() {
+            input type="hidden" name=(marker) value=(param.name);
+        }
+        @match choices(&param.schema) {
+            Some(choices) => (select(field, &choices, value.as_deref(), needed, default.is_none())),
+            None => (typed(field, value, needed, &said)),
+        }
+    }
+}
+
+/// What a field means that somebody leaves or makes empty.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Emptied {
+    /// The empty text.
+    Text,
+    /// Null.
+    Null,
+    /// The default, or nothing.
+    Absent,
+}
+
+impl Emptied {
+    fn of(param: &ParamSpec) -> Self {
+        let has = |key: &str| param.schema.get(key).is_some();
+        let default = param.default.as_ref().and_then(Json::as_str);
+        let is_shown = param.default.as_ref().is_none_or(|value| !text(value).contains(MARK));
+        if is_nullable(&param.schema) && is_shown && param.default != Some(Json::Null) {
+            return Self::Null;
+        }
+        let is_free =
+            !["enum", "const", "pattern", "format", "oneOf", "anyOf", "allOf", "not", "$ref"]
+                .into_iter()
+                .any(has);
+        let least = param.schema.get("minLength").and_then(Json::as_u64).unwrap_or(0);
+        let is_text = kind(&param.schema) == Some("string") && is_free && least == 0;
+        match default.is_some_and(|text| !text.is_empty()) && is_text && is_shown {
+            true => Self::Text,
+            false => Self::Absent,
+        }
+    }
+
+    /// The name of an input that says so to the server.
+    fn marker(self) -> Option<&'static str> {
+        match self {
+            Self::Text => Some(EMPTIED),
+            Self::Null => Some(NULLED),
+            Self::Absent => None,
+        }
+    }
+
+    /// What stands in the field while it is empty.
+    fn said(self, param: &ParamSpec) -> String {
+        let default = param.default.as_ref().filter(|value| !value.is_null()).map(text);
+        match (self, default) {
+            (Self::Text, _) => "empty: the empty text".into(),
+            (Self::Null, _) => "empty: null".into(),
+            // Nobody sees what it is.
+            (Self::Absent, Some(default)) if default.contains(MARK) => MARK.into(),
+            (Self::Absent, Some(default)) if default.is_empty() => "empty: the empty text".into(),
+            (Self::Absent, Some(default)) if default.len() <= LINE_BYTES_MAX => {
+                format!("empty: the default {default} is used")
+            }
+            _ if param.default.is_some() => "empty: the default is used".into(),
+            _ if param.required => String::new(),
+            _ => "empty: not given".into(),
+        }
+    }
+}
+
+/// The params that somebody has filled in, as texts. What is left empty is not given, unless the form says
+/// what it means.
+pub fn texts(fields: &[(String, String)]) -> Vec<(String, String)> {
+    let named = |marker: &str| -> BTreeSet<&str> {
+        let marks = fields.iter().filter(|(key, _)| key == marker);
+        marks.map(|(_, name)| name.as_str()).collect()
+    };
+    let (emptied, nulled) = (named(EMPTIED), named(NULLED));
+    let given = fields.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix(PARAM)?;
+        let value = match value.trim().is_empty() {
+            false => sent(value),
+            true if nulled.contains(name) => "null".into(),
+            true if emptied.contains(name) => sent(value),
+            true => return None,
+        };
+        Some((name.to_owned(), value))
     });
-    let number = |key: &str| schema.get(key).filter(|value| value.is_number());
+    given.collect()
+}
+
+/// What a value may be, each with what is said of it; `None` = anything else too.
+fn choices(schema: &Json) -> Option<Vec<(String, String)>> {
+    let same = |value: &Json| (text(value), text(value));
+    let titled = |one: &Json| {
+        let value = one.get("const").filter(|value| !value.is_array() && !value.is_object())?;
+        // Of a text without a type its quotes say that it is one.
+        let is_read_so = kind(schema).is_some() || !value.is_string();
+        let sent = if is_read_so { text(value) } else { value.to_string() };
+        let title =
+            one.get("title").and_then(Json::as_str).map_or_else(|| text(value), str::to_owned);
+        (!value.is_null()).then_some((sent, title))
+    };
+    let all: Vec<(String, String)> = if let Some(all) = schema.get("enum").and_then(Json::as_array)
+    {
+        all.iter().filter(|value| !value.is_null()).map(same).collect()
+    } else if let Some(all) = schema.get("oneOf").and_then(Json::as_array) {
+        all.iter().map(titled).collect::<Option<_>>()?
+    } else if kind(schema) == Some("boolean") {
+        [true, false].map(|value| same(&value.into())).into()
+    } else {
+        return None;
+    };
+    Some(
+        all.into_iter()
+            .filter(|(value, title)| ![value, title].iter().any(|t| t.contains(MARK)))
+            .collect(),
+    )
+}
+
+fn select(
+    field: &Field<'_>,
+    choices: &[(String, String)],
+    value: Option<&str>,
+    needed: bool,
+    may_be_none: bool,
+) -> Markup {
+    let (wrong, about) = (field.is_wrong.then_some("true"), field.described_by());
+    let is_nullable = is_nullable(&field.param.schema);
+    // A value that is shown without its quotes, as an untyped const.
+    let quoted = value.map(|value| Json::from(value).to_string());
+    let is = |choice: &str| value == Some(choice) || quoted.as_deref() == Some(choice);
+    html! {
+        select id=(field.id) name={ (PARAM) (field.param.name) } required[needed]
+            aria-invalid=[wrong] aria-describedby=[about] autofocus[field.is_first()] {
+            @if may_be_none || is_nullable { option value="" { (if is_nullable { "null" } else { "–" }) } }
+            @for (choice, title) in choices {
+                option value=(choice) selected[is(choice)] { (title) }
+            }
+        }
+    }
+}
+
+/// A field that somebody types into; `said` stands there while it is empty.
+fn typed(field: &Field<'_>, value: Option<String>, needed: bool, said: &str) -> Markup {
+    let (schema, id, name) =
+        (&field.param.schema, field.id, format!("{PARAM}{}", field.param.name));
     let (wrong, about) = (field.is_wrong.then_some("true"), field.described_by());
     let first = field.is_first();
+    let number = |key: &str| schema.get(key).filter(|value| value.is_number());
     let written = schema.get("pattern").and_then(Json::as_str);
     let pattern = written.and_then(for_browser);
     // A browser says it when a text doesn't fit.
     let title = pattern.as_ref().and(written).map(|written| format!("like {written}"));
+    let said_line = Some(said).filter(|said| !said.is_empty());
+    let is_date = schema.get("format").and_then(Json::as_str) == Some("date")
+        && value.as_ref().is_none_or(|text| is_date(text));
+    let fits = |kind: &str| value.as_deref().is_none_or(|text| is_number(text, kind));
     html! {
-        @if let Some(choices) = choices {
-            select id=(id) name=(name) required[needed] aria-invalid=[wrong] aria-describedby=[about]
-                autofocus[first] {
-                @if default.is_none() { option value="" { "–" } }
-                @for choice in &choices {
-                    option value=(choice) selected[value.as_ref() == Some(choice)] { (choice) }
+        @match kind(schema) {
+            // What is no number would be thrown away.
+            Some(kind @ ("integer" | "number")) if fits(kind) => {
+                @let Steps { min, max, step } = Steps::of(schema, kind == "integer");
+                input type="number" id=(id) name=(name) required[needed]
+                    aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
+                    step=(step) min=[min] max=[max] placeholder=[said_line]
+                    value=(value.unwrap_or_default());
+            },
+            Some("string" | "integer" | "number") if !is_long(schema, value.as_deref()) => {
+                input type=(if is_date { "date" } else { "text" }) id=(id) name=(name)
+                    required[needed] minlength=[number("minLength")] maxlength=[number("maxLength")]
+                    pattern=[&pattern] title=[title] placeholder=[said_line]
+                    aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
+                    value=(value.unwrap_or_default());
+            },
+            kind => {
+                @let text = kind == Some("string");
+                textarea id=(id) name=(name) required[needed] spellcheck="false"
+                    minlength=[number("minLength").filter(|_| text)]
+                    maxlength=[number("maxLength").filter(|_| text)]
+                    aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
+                    placeholder=(as_json(kind, said)) {
+                    // The first line break belongs to the tag.
+                    "\n" (value.unwrap_or_default())
                 }
-            }
-        } @else {
-            @match kind(schema) {
-                // What is no number would be thrown away.
-                Some(kind @ ("integer" | "number")) if value.as_deref().is_none_or(|text| is_number(text, kind)) => {
-                    @let Steps { min, max, step } = Steps::of(schema, kind == "integer");
-                    input type="number" id=(id) name=(name) required[needed]
-                        aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
-                        step=(step) min=[min] max=[max]
-                        value=(value.unwrap_or_default());
-                },
-                Some("string" | "integer" | "number") if !is_long(schema, value.as_deref()) => {
-                    @let date = schema.get("format").and_then(Json::as_str) == Some("date")
-                        && value.as_ref().is_none_or(|text| is_date(text));
-                    input type=(if date { "date" } else { "text" }) id=(id) name=(name)
-                        required[needed] minlength=[number("minLength")] maxlength=[number("maxLength")]
-                        pattern=[&pattern] title=[title] placeholder=[hidden]
-                        aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
-                        value=(value.unwrap_or_default());
-                },
-                kind => {
-                    @let text = kind == Some("string");
-                    textarea id=(id) name=(name) required[needed] spellcheck="false"
-                        minlength=[number("minLength").filter(|_| text)]
-                        maxlength=[number("maxLength").filter(|_| text)]
-                        aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
-                        placeholder=[(kind != Some("string")).then_some("JSON")] {
-                        // The first line break belongs to the tag.
-                        "\n" (value.unwrap_or_default())
-                    }
-                },
-            }
+            },
         }
     }
+}
+
+/// How something is written that has no field of its own, and what it means left empty.
+fn as_json(kind: Option<&str>, said: &str) -> String {
+    let how = match kind {
+        Some("string") => "",
+        Some("array") => "JSON, such as [\"a\", \"b\"]",
+        Some("object") => "JSON, such as {\"key\": \"value\"}",
+        _ => "JSON",
+    };
+    [how, said].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("; ")
 }
 
 /// Whether a browser takes a text for a number of a kind.
@@ -402,6 +611,55 @@ mod tests {
         has(json!({"type": "string", "maxLength": 200}), &["type=\"text\""]);
         let unsure = shown(json!({"type": "string", "pattern": "\\p{L}"}), None);
         assert!(!unsure.contains(" pattern="), "{unsure}");
+    }
+
+    #[test]
+    fn a_field_says_what_empty_means_and_the_server_hears_it() {
+        let text = shown(json!({"type": "string"}), Some(json!("x")));
+        assert!(text.contains("name=\"emptied\" value=\"size\""), "{text}");
+        assert!(text.contains("empty: the empty text"), "{text}");
+        let long = shown(json!({"type": "string", "minLength": 1}), Some(json!("x")));
+        assert!(
+            !long.contains("emptied") && long.contains("empty: the default x is used"),
+            "{long}"
+        );
+        let number = shown(json!({"type": "integer"}), Some(json!(5)));
+        assert!(number.contains("placeholder=\"empty: the default 5 is used\""), "{number}");
+        let needed = shown(json!({"type": "string"}), None);
+        assert!(!needed.contains("placeholder"), "{needed}");
+        let null = shown(json!({"type": ["integer", "null"]}), None);
+        assert!(null.contains("type=\"number\"") && null.contains("empty: null"), "{null}");
+        assert!(null.contains("name=\"nulled\"") && !null.contains(" required"), "{null}");
+        let hidden = shown(json!({"type": "string"}), Some(json!("a ***")));
+        assert!(!hidden.contains("emptied"), "{hidden}");
+        let sent = |all: &[(&str, &str)]| {
+            let all: Vec<_> = all.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            texts(&all)
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(sent(&[("emptied", "a"), ("p.a", ""), ("p.b", "")]), [pair("a", "")]);
+        assert_eq!(
+            sent(&[("nulled", "a"), ("p.a", " "), ("p.b", "1")]),
+            [pair("a", "null"), pair("b", "1")]
+        );
+    }
+
+    #[test]
+    fn lists_and_alternatives_say_what_they_take() {
+        let list = json!({"type": "array", "items": {"enum": ["a", "b", "c"]}, "minItems": 2});
+        let list = shown(list, None);
+        assert!(list.contains("list of a, b or c, at least 2"), "{list}");
+        assert!(list.contains("JSON, such as ["), "{list}");
+        let titled =
+            json!({"oneOf": [{"const": "1", "title": "One <a>"}, {"const": 2, "title": "Two"}]});
+        let titled = shown(titled, Some(json!("1")));
+        assert!(
+            titled.contains("<option value=\"&quot;1&quot;\" selected>One &lt;a&gt;"),
+            "{titled}"
+        );
+        assert!(titled.contains("<option value=\"2\">Two"), "{titled}");
+        let either = shown(json!({"type": ["string", "integer"]}), None);
+        assert!(either.contains("string or integer"), "{either}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use moa_engine::handle::Started;
 use moa_view::node::StartRun;
 use serde_json::{Map, Value as Json};
 
-use super::form::PARAM;
+use super::form::texts;
 use super::{Shown, whole};
 use crate::App;
 use crate::api::runs::list::name;
@@ -85,13 +85,4 @@ async fn once_more(
 fn of(fields: &Fields, key: &str) -> Option<String> {
     let found = fields.iter().find(|(name, value)| name == key && !value.is_empty());
     found.map(|(_, value)| value.clone())
-}
-
-/// The params as texts. An empty field is a param that is not given.
-fn texts(fields: &Fields) -> Vec<(String, String)> {
-    let given = fields.iter().filter_map(|(name, value)| {
-        let name = name.strip_prefix(PARAM).filter(|_| !value.trim().is_empty())?;
-        Some((name.to_owned(), value.clone()))
-    });
-    given.collect()
 }
