@@ -12,6 +12,7 @@ const PACK: &str = "params:\n\
     \x20 notes: {type: string, required: false}\n\
     \x20 any: {required: false}\n\
     \x20 list: {type: array, required: false}\n\
+    \x20 maybe: {type: [integer, 'null'], required: false}\n\
     steps:\n\
     \x20 - {id: one, run: 'echo one >> made'}\n\
     \x20 - {id: two, run: 'echo two >> made', depends_on: [one]}\n";

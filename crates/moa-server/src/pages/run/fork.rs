@@ -181,6 +181,8 @@ fn given(plan: &Plan, before: &Map<String, Json>, fields: &[(String, String)]) -
             Some(old) if is_known && form::sent(&form::text(old)) == value => {
                 params.insert(name.to_owned(), old.clone());
             }
+            // It had none, and the field said that it stays so.
+            None if value.trim().is_empty() => {}
             _ => changed.push((field.clone(), value)),
         }
     }
