@@ -102,6 +102,12 @@ impl<'a, S: Store + ?Sized> World<'a, S> {
         }
     }
 
+    /// Other agents, as when their files have changed; what waits is looked at when something happens.
+    pub fn set_agents(&mut self, agents: BTreeMap<Name, Arc<AgentSpec>>) {
+        self.node.set_agents(agents.clone());
+        self.agents = agents;
+    }
+
     /// The process dies and starts again at once: only what is durable is left.
     pub fn restart(&mut self) {
         self.starts += 1;

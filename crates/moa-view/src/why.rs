@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use moa_core::agent::AgentSpec;
+use moa_core::event::InstIx;
 use moa_core::ids::{Name, RunId};
 use moa_core::limit::{LimitState, Unit};
 use moa_core::machine::{Claimable, ForkPoint, Run, Why};
@@ -95,8 +96,48 @@ pub fn answer(
     all: bool,
 ) -> Answer {
     let status = run.row.status;
+    let steps = match has_begun(run) {
+        false => Vec::new(),
+        true => {
+            let of_step = |why| of_step(run, why, pending, node, limits);
+            run.why(all).into_iter().map(of_step).collect()
+        }
+    };
+    Answer {
+        run: run.row.run.to_string(),
+        status,
+        reasons: of_whole(run, pending, node, alone),
+        steps,
+    }
+}
+
+/// Why one step doesn't go on: the answer about it, or else that about its run as a whole.
+pub fn answer_step(
+    run: &Run,
+    inst: InstIx,
+    pending: &Pending,
+    node: Option<&NodeStatus>,
+    limits: &Limits,
+) -> Vec<Reason> {
+    match run.why_of(inst).filter(|_| has_begun(run)) {
+        Some(why) => vec![of_step(run, why, pending, node, limits)],
+        None => of_whole(run, pending, node, &[]),
+    }
+}
+
+/// Whether its steps have something to wait for by themselves.
+fn has_begun(run: &Run) -> bool {
+    !run.row.status.is_terminal() && run.row.status != RunStatus::Pending
+}
+
+fn of_whole(
+    run: &Run,
+    pending: &Pending,
+    node: Option<&NodeStatus>,
+    alone: &[RunId],
+) -> Vec<Reason> {
     let mut reasons = of_run(run, pending);
-    if !status.is_terminal() {
+    if !run.row.status.is_terminal() {
         match node {
             None => reasons.push(Reason::of_run(
                 "no node serves the project, so nothing goes on",
@@ -111,14 +152,7 @@ pub fn answer(
             }
         }
     }
-    let steps = match status.is_terminal() || status == RunStatus::Pending {
-        true => Vec::new(),
-        false => {
-            let of_step = |why| of_step(run, why, pending, node, limits);
-            run.why(all).into_iter().map(of_step).collect()
-        }
-    };
-    Answer { run: run.row.run.to_string(), status, reasons, steps }
+    reasons
 }
 
 /// The node executes only what it is asked to, and this run isn't.

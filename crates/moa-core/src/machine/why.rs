@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::InstIx;
+use crate::run::StepRow;
 use crate::step::{StepStatus, WaitReason};
 use crate::time::Millis;
 
@@ -37,12 +38,19 @@ impl Run {
             .filter(|r| r.status != StepStatus::Running)
             .filter(|r| all || !explained || r.status != StepStatus::Pending)
             .filter(|r| all || r.wait != Some(WaitReason::Children))
-            .map(|r| self.why_step(r.inst))
+            .map(|r| self.why_step(r))
             .collect()
     }
 
-    fn why_step(&self, inst: InstIx) -> Why {
-        let row = &self.steps[inst as usize].row;
+    /// Why one step doesn't go on; none = it runs or has ended, or there is no such instance.
+    pub fn why_of(&self, inst: InstIx) -> Option<Why> {
+        let row = &self.steps.get(inst as usize)?.row;
+        let is_held = !row.status.is_terminal() && row.status != StepStatus::Running;
+        is_held.then(|| self.why_step(row))
+    }
+
+    fn why_step(&self, row: &StepRow) -> Why {
+        let inst = row.inst;
         let run = self.row.run;
         let (reason, unblock) = match (row.status, row.wait) {
             (StepStatus::Pending, _) => (self.why_pending(inst), None),

@@ -90,6 +90,7 @@ impl Used {
     /// leased by it: the version stays behind, so that they are refused should the row have changed.
     fn take_over(&mut self, version: u64, state: LimitState) {
         self.state = state;
+        self.held = None;
         if !self.changes.iter().any(|change| matches!(change, Change::Take { .. })) {
             self.version = version;
         }
@@ -105,6 +106,8 @@ impl Used {
     }
 
     fn apply(&mut self, spec: &AgentSpec, change: Change) {
+        // It was held by what was used before.
+        self.held = None;
         match &change {
             Change::Take { action, at, .. } => self.state.take(&spec.limits, action, *at),
             Change::GiveBack { action, at } => self.state.give_back(&spec.limits, action, *at),
@@ -255,10 +258,16 @@ impl Limits {
         None
     }
 
-    /// What holds back all tasks of the agents that have some which are ready.
-    pub fn held(&self, ready: &BTreeMap<Name, u32>) -> BTreeMap<Name, Held> {
+    /// What holds back all tasks of the agents that have some which are ready, and limits still.
+    pub fn held(
+        &self,
+        agents: &BTreeMap<Name, Arc<AgentSpec>>,
+        ready: &BTreeMap<Name, u32>,
+    ) -> BTreeMap<Name, Held> {
+        let has_limits =
+            |agent: &&Name| agents.get(*agent).is_some_and(|spec| !spec.limits.is_empty());
         let held = |agent: &Name| Some((agent.clone(), self.used.get(agent)?.held.clone()?));
-        ready.keys().filter_map(held).collect()
+        ready.keys().filter(has_limits).filter_map(held).collect()
     }
 
     /// Whether limits let an attempt of an agent start now.

@@ -502,7 +502,7 @@ impl Node {
         let ready = self.slots.ready();
         Status {
             running: self.slots.running(),
-            held: self.limits.held(&ready),
+            held: self.limits.held(&self.agents, &ready),
             ready,
             runs_cached: self.runs.len(),
             commits: self.commits,

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use moa_core::agent::AgentSpec;
+use moa_core::ids::RunId;
 use moa_core::limit::{Health, Held, LimitState, Reason, Usage};
 use moa_core::machine::Outcome;
 use moa_core::step::ErrorKind;
@@ -93,8 +94,8 @@ steps:
     assert!(world.status().held.is_empty(), "{:?}", world.status().held);
 }
 
-#[test]
-fn an_agent_whose_limits_let_no_task_start_is_held_back() {
+/// A run of two uploads, for one of which there is room in a day.
+fn half_uploaded() -> (World<'static>, RunId) {
     let text = "
 mode: graph
 steps:
@@ -105,6 +106,12 @@ steps:
     let mut world = world(limits, text, works());
     let run = start(&mut world, "w", json!({}));
     world.run(Span::minutes(60));
+    (world, run)
+}
+
+#[test]
+fn an_agent_whose_limits_let_no_task_start_is_held_back() {
+    let (mut world, run) = half_uploaded();
     let held = world.status().held.into_values().collect::<Vec<_>>();
     let until = START.after(Span::seconds(57_600));
     assert_eq!(held, [Held { until, reason: Reason::Quota { units: 10, used: 6 } }]);
@@ -112,6 +119,14 @@ steps:
     let change = Change::Cancel { reason: "enough".into() };
     world.change(run, change).expect("it is cancelled");
     world.run(Span::minutes(60));
+    assert_eq!(world.status().held.len(), 0);
+}
+
+#[test]
+fn an_agent_whose_limits_were_taken_away_is_not_held_back() {
+    let (mut world, _) = half_uploaded();
+    assert_eq!(world.status().held.len(), 1);
+    world.set_agents(agents([crate::script::agent("a")]));
     assert_eq!(world.status().held.len(), 0);
 }
 

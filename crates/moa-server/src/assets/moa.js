@@ -99,16 +99,34 @@
     }
   };
 
+  // --- What stands below the page, and is read to those who don't see it --------------------------
+  const NOTES = {
+    lost: "The node does not answer. It is tried again.",
+    held: "Something newer waits until you move on.",
+  };
+  const notice = document.createElement("p");
+  notice.className = "notice";
+  notice.setAttribute("role", "status");
+  document.body.append(notice);
+  const note = (name, holds) => {
+    document.body.classList.toggle(name, holds);
+    const said = Object.keys(NOTES).find((name) => document.body.classList.contains(name));
+    say(notice, said ? NOTES[said] : "");
+  };
+
   // --- Nothing jumps: what somebody points at, has touched or has the focus in stays where it is --
   const root = document.documentElement;
-  // A pointer that lies still for so long is nobody's.
+  // After so long nobody is there: neither a pointer nor the focus keeps anything in its place.
   const REST_MS = 300000;
-  let hand = null, usesKeys = false;
+  // Looks that were held back are made up for at most so often, however many rows are crossed.
+  const RELEASE_MS = 500;
+  let hand = null, usesKeys = false, touched = 0, released = 0, releasing = 0;
   // What it is, with all that it is in, and where on the page each of them stands.
   const pointed = () => {
+    const isThere = Date.now() - touched < REST_MS;
     const focus = document.activeElement;
-    const under = hand && Date.now() - hand.at < REST_MS && document.elementFromPoint(hand.x, hand.y);
-    const isIn = (node) => node && node !== main && main.contains(node);
+    const under = hand && document.elementFromPoint(hand.x, hand.y);
+    const isIn = (node) => isThere && node && node !== main && main.contains(node);
     const first = [usesKeys && focus, under, focus].find(isIn);
     const around = [];
     // Parts of a drawing change their size.
@@ -136,12 +154,18 @@
     return to > -1;
   };
   // Otherwise the page stays as it is until they point elsewhere.
-  const hold = (isHeld) => document.body.classList.toggle("held", isHeld);
+  const hold = (isHeld) => note("held", isHeld);
   const release = () => {
-    if (document.body.classList.contains("held")) look();
+    if (!document.body.classList.contains("held") || releasing) return;
+    releasing = setTimeout(() => {
+      releasing = 0;
+      released = Date.now();
+      look();
+    }, Math.max(0, released + RELEASE_MS - Date.now()));
   };
   const point = (event) => {
-    hand = { x: event.clientX, y: event.clientY, at: Date.now() };
+    hand = { x: event.clientX, y: event.clientY };
+    touched = Date.now();
     usesKeys = false;
   };
   for (const kind of ["pointermove", "pointerdown", "pointerover"]) document.addEventListener(kind, point);
@@ -153,6 +177,7 @@
     release();
   });
   document.addEventListener("keydown", () => {
+    touched = Date.now();
     usesKeys = true;
     release();
   });
@@ -195,10 +220,10 @@
     try {
       const mark = await (await ask(main.dataset.live, "application/json")).json();
       if (mark.now !== main.dataset.now) await renew();
-      document.body.classList.remove("lost");
+      note("lost", false);
     } catch (_) {
       // The node is away; the next look tells.
-      document.body.classList.add("lost");
+      note("lost", true);
     } finally {
       busy = false;
       if (again) look();

@@ -275,8 +275,9 @@ fn places(
             tbody data-places="" {
                 @for row in &rows { (row) }
                 @for place in rows.len()..count {
-                    tr class="blank" data-key={ "place " (place) } {
-                        td class="dim" colspan="4" { @if place == 0 { (empty) } }
+                    @let said = if place == 0 { empty } else { "" };
+                    tr class="blank" aria-hidden=[said.is_empty().then_some("true")] data-key={ "place " (place) } {
+                        td class="dim" colspan="4" { (said) }
                     }
                 }
             }

@@ -340,7 +340,7 @@ fn an_agent_whose_limits_let_no_task_start_is_told_to_be_held_back() {
     let browser = Browser::new(&project, &node, "viewer");
     for path in ["/", "/agents", "/agents/press"] {
         let page = browser.page(path);
-        assert!(page.contains("held back until") && page.contains(words), "{path}: {page}");
+        assert!(page.contains("Held back: ") && page.contains(words), "{path}: {page}");
         assert!(page.contains("status waiting"), "{path}: {page}");
     }
     let said = project.call(&["agents", "list"]).expect(0);

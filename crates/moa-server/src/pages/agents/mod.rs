@@ -189,7 +189,7 @@ pub fn card(Glance { busy, most, agents, more, free, now }: &Glance) -> Markup {
                         @for Glanced { agent, health, sign, running, ready, held } in agents {
                             tr data-to={ "/agents/" (agent) } data-key=(agent) {
                                 td class="breaks" {
-                                    a href={ "/agents/" (agent) } { (agent) }
+                                    div { a href={ "/agents/" (agent) } { (agent) } }
                                     @if let Some(held) = held {
                                         div class="dim" { (held_back(held, *now)) }
                                     }
@@ -264,17 +264,12 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
     html! {
         tr data-to=(path) data-key=(spec.id) {
             td class="one" {
-                a href=(path) { (spec.id) }
+                div class="one" { a href=(path) { (spec.id) } }
                 div class="dim one" {
                     @if let Some(name) = &spec.name { (parts::line(name)) " · " } (kind(spec))
                 }
             }
-            td {
-                (parts::status(word, sign))
-                @if let Some(held) = fleet.held(spec) {
-                    div class="dim" { (held_back(held, fleet.now)) }
-                }
-            }
+            td { (parts::status(word, sign)) }
             td class="num spare" { (running) " of " (fleet.most(spec)) }
             td class="spare" { (parts::meter(running.into(), fleet.most(spec).into())) }
             td class="num spare" { (fleet.ready(&spec.id)) }
@@ -284,6 +279,9 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
                     div class="nowrap" {
                         (line.limit) ": " span class=(line.state) { (line.words()) }
                     }
+                }
+                @if let Some(held) = fleet.held(spec) {
+                    div class="dim" { (held_back(held, fleet.now)) }
                 }
             }
             td class="over narrow dim" {
@@ -295,7 +293,7 @@ fn row(fleet: &Fleet, spec: &AgentSpec) -> Markup {
 
 /// Until when its tasks are held back, and by what.
 fn held_back(held: &Held, now: Millis) -> Markup {
-    html! { "held back until " (parts::time(held.until, now)) ": " (held.reason.to_string()) }
+    html! { "Held back: " (held.reason.to_string()) ". Goes on " (parts::time(held.until, now)) "." }
 }
 
 /// What an agent did in the last day, in four cells.
@@ -364,8 +362,8 @@ pub async fn one(
         @if let Some(held) = fleet.held(spec) {
             div class="note wait" {
                 @let ready = fleet.ready(&spec.id);
-                (text::plural(ready as usize, "task")) " of it " (if ready == 1 { "is " } else { "are " })
-                (held_back(held, fleet.now)) "."
+                (text::plural(ready as usize, "task")) " of it " (if ready == 1 { "waits. " } else { "wait. " })
+                (held_back(held, fleet.now))
             }
         }
         (budget::note(spec, &fleet.used(spec), fleet.now))

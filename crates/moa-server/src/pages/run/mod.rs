@@ -19,8 +19,10 @@ use moa_core::machine::Run;
 use moa_core::run::{RunStatus, StepRow};
 use moa_core::step::{StepStatus, WaitReason};
 use moa_core::time::Millis;
+use moa_ports::views::Pending;
 use moa_view::attempts::{self, Attempt};
-use moa_view::why::{Answer, Limits, Reason};
+use moa_view::node::NodeStatus;
+use moa_view::why::{Limits, Reason};
 use moa_view::{now, summary, tree, why};
 use serde::Deserialize;
 
@@ -185,7 +187,8 @@ async fn reasons(app: &App, shown: &Shown) -> Result<Markup> {
     if run.row.status == RunStatus::Succeeded {
         return Ok(html! {});
     }
-    let answer = answer(app, shown, false).await?;
+    let (pending, node, limits) = known(app, shown).await?;
+    let answer = why::answer(run, &pending, Some(&node), &[], &limits, false);
     let class = match run.row.status {
         RunStatus::Failed => "note bad",
         RunStatus::Running | RunStatus::Pending => "note",
@@ -209,13 +212,13 @@ async fn reasons(app: &App, shown: &Shown) -> Result<Markup> {
     })
 }
 
-/// Why it doesn't go on; `all` = of every step.
-async fn answer(app: &App, shown: &Shown, all: bool) -> Result<Answer> {
+/// What is known of what a run may wait for.
+async fn known(app: &App, shown: &Shown) -> Result<(Pending, NodeStatus, Limits)> {
     let pending = app.reader().views.pending(shown.id()).await?;
     let node = app.control().status().await;
     let limits =
         Limits { agents: app.control().agents().await, used: app.reader().limits().await? };
-    Ok(why::answer(&shown.run, &pending, Some(&node), &[], &limits, all))
+    Ok((pending, node, limits))
 }
 
 /// The step that failed before all others: what it is inside of failed with it.

@@ -8,7 +8,7 @@ use moa_core::step::{ErrorKind, StepStatus, WaitReason};
 use moa_core::time::Millis;
 use moa_core::workflow::{PlanStep, StepKind};
 use moa_view::attempts::Attempt;
-use moa_view::why::Reason;
+use moa_view::why::answer_step;
 use moa_view::{deed, summary, text, tree};
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -139,14 +139,10 @@ async fn why(app: &App, shown: &Shown, row: &StepRow) -> Result<Markup> {
     if shown.at.is_some() || !is_held || asks || shown.run.row.status.is_terminal() {
         return Ok(html! {});
     }
-    let answer = super::answer(app, shown, true).await?;
-    let name = shown.run.step_name(row.inst);
-    let mut all: Vec<Reason> =
-        answer.steps.into_iter().filter(|reason| reason.step.as_deref() == Some(&name)).collect();
+    let (pending, node, limits) = super::known(app, shown).await?;
+    let mut all = answer_step(&shown.run, row.inst, &pending, Some(&node), &limits);
+    // Which step it is stands above.
     all.iter_mut().for_each(|reason| reason.step = None);
-    if all.is_empty() {
-        all = answer.reasons;
-    }
     Ok(html! {
         @if !all.is_empty() {
             section class="note wait" aria-label="Why" {
