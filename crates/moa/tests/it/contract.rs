@@ -375,6 +375,11 @@ fn many_runs(c: &mut Contract, run: &str) {
     let views = c.call("GET", "/api/v1/views", &[], None).expect(200).json();
     assert_eq!(views["views"][0]["view"], "Open ones", "{views}");
     c.call("DELETE", view, &["Open%20ones"], None).expect(204);
+    // All of them wait: what is told of them stays so.
+    for status in ["pending", "running"] {
+        let path = format!("/api/v1/runs?workflow=hello&status={status}");
+        c.api.until(&path, |found| found["runs"] == json!([]));
+    }
     let asked = json!({"action": "cancel", "filter": {"status": "open", "workflow": "hello"}});
     let would = c.call("POST", "/api/v1/runs/bulk", &[], Some(asked.clone())).expect(200).json();
     assert_eq!(would["dry_run"], true);

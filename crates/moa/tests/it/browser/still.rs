@@ -201,3 +201,35 @@ fn what_would_go_away_below_a_pointer_waits_until_that_points_elsewhere() {
         browser.is_clean();
     }
 }
+
+/// Presses a key on what has the focus.
+const PRESS: &str = "const node = document.querySelector('FIND'); node.focus(); \
+    node.dispatchEvent(new KeyboardEvent('keydown', { key: 'Shift', bubbles: true }));";
+
+#[test]
+fn what_has_the_focus_keeps_the_page_only_as_long_as_somebody_may_be_there() {
+    if !is_there("browser_still_focus") {
+        return;
+    }
+    let (project, node, api) = shop();
+    let old = start(&api, "never");
+    let new = start(&api, "soon");
+    let browser = Browser::signed_in(&project, &node, "operator");
+    browser.go("/runs?status=open");
+    shows(&browser, &old);
+    browser.script(&PRESS.replace("FIND", &format!("tr[data-to=\"/runs/{old}\"] a")));
+    project.write("soon", "");
+    api.ended(&new);
+    browser.until("return document.body.classList.contains('held')");
+    let said = browser.script("return document.querySelector('[role=status].notice').textContent");
+    assert_eq!(said, "Something newer waits until you move on.");
+    assert_eq!(browser.script("return document.querySelectorAll('tr[data-to]').length"), 2);
+    // An hour later nobody has pressed anything.
+    browser.script("const now = Date.now; Date.now = () => now() + 3600000;");
+    let third = start(&api, "never");
+    shows(&browser, &third);
+    browser.until("return !document.body.classList.contains('held')");
+    let rest = format!("return document.querySelector('tr[data-to=\"/runs/{new}\"]')");
+    assert_eq!(browser.script(&rest), json!(null));
+    browser.is_clean();
+}
