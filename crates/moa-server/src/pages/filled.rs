@@ -5,10 +5,32 @@ use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 use moa_core::workflow::ParamSpec;
 
-use super::workflows::form::PARAM;
+use super::workflows::form::{PARAM, id_of};
 use super::{Instead, parts};
+use crate::auth::tokens::random_hex;
 use crate::control::Fault;
 use crate::error::Problem;
+
+/// What became of a form, in the words of what it asks for.
+pub struct Words {
+    /// It was refused.
+    pub refused: &'static str,
+    /// A fault of the server: it may have been done all the same.
+    pub in_doubt: &'static str,
+    /// What to do about that.
+    pub then: &'static str,
+}
+
+/// The name of the field with the idempotency key of a form.
+const KEY: &str = "key";
+
+/// A hidden field because of which a form that is sent twice does one thing. `filled`: it was refused, and
+/// what it may have done all the same it must not do again.
+pub fn key(filled: Option<&Filled>) -> Markup {
+    let sent = filled.filter(|filled| filled.is_in_doubt()).map(|filled| filled.sent(KEY));
+    let key = sent.filter(|key| !key.is_empty()).map_or_else(random_hex::<12>, str::to_owned);
+    html! { input type="hidden" name=(KEY) value=(key); }
+}
 
 /// A form that was refused.
 pub struct Filled {
@@ -53,14 +75,22 @@ impl Filled {
         self.faults.first().is_some_and(|fault| fault.field == field)
     }
 
+    /// Whether nobody knows if what the form asks for was done: a commit may be durable whose end the
+    /// server has not seen.
+    fn is_in_doubt(&self) -> bool {
+        self.problem.code.status().is_server_error()
+    }
+
     /// What stands above the form: what did not happen, and why; `id` is that of a field.
-    pub fn summary(&self, not_done: &str, id: impl Fn(&str) -> String) -> Markup {
+    pub fn summary(&self, words: &Words, id: impl Fn(&str) -> String) -> Markup {
+        let not_done = if self.is_in_doubt() { words.in_doubt } else { words.refused };
         // What is said of commands is of no use here.
         let is_for_pages = |hint: &&String| !hint.contains("`moa ");
         html! {
             div class="note bad" role="alert" {
                 @if self.faults.is_empty() {
                     p { (not_done) ": " (parts::said(&self.problem.detail)) }
+                    @if self.is_in_doubt() { p { (words.then) } }
                     @for hint in self.problem.hints.iter().filter(is_for_pages) {
                         p class="dim" { (parts::said(hint)) }
                     }
@@ -77,6 +107,26 @@ impl Filled {
                             }
                         }
                     }
+                }
+            }
+        }
+    }
+
+    /// What was typed, where no form takes it any more.
+    pub fn typed_before(&self) -> Markup {
+        let is_typed = |(name, value): &&(String, String)| {
+            let is_field =
+                name.starts_with(PARAM) || ["comment", "payload"].contains(&name.as_str());
+            is_field && !value.is_empty()
+        };
+        html! {
+            @for (name, value) in self.sent.iter().filter(is_typed) {
+                div class="field" {
+                    label for={ "typed-" (id_of(name)) } {
+                        (parts::line(name.strip_prefix(PARAM).unwrap_or(name)))
+                    }
+                    // The first line break belongs to the tag.
+                    textarea id={ "typed-" (id_of(name)) } readonly { "\n" (value) }
                 }
             }
         }

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::decision;
-use super::filled::Filled;
+use super::filled::{Filled, Words};
 use super::run::step;
 use super::workflows::form;
 use super::{Page, live, page, parts};
@@ -155,8 +155,13 @@ pub fn question(
     let request = detail.and_then(|detail| detail.get("request")).filter(|r| !r.is_null());
     let to = format!("{}/decide", parts::run_path(run));
     let own = who.role_at("POST", &to, Some(workflow));
-    let has_form = wait == WaitReason::Approval && own.is_some_and(|own| own.includes(role));
-    let fields = request.filter(|_| has_form).map(decision::fields).unwrap_or_default();
+    let may = own.is_some_and(|own| own.includes(role));
+    // What somebody has typed who may not answer any more is not taken from them.
+    let is_form = may || filled.is_some();
+    let has_fields = wait == WaitReason::Approval && is_form;
+    let fields = request.filter(|_| has_fields).map(decision::fields).unwrap_or_default();
+    // Several runs may ask on one page.
+    let id = format!("answer-{}-{}", run.short(), row.inst);
     html! {
         @match wait {
             WaitReason::Approval => p { "A person is to approve or reject this." },
@@ -168,17 +173,35 @@ pub fn question(
         }
         @if let Some(until) = row.until { p { "Its time is over " (parts::time(until, now)) "." } }
         @if let Some(request) = request { (asked(request, !fields.is_empty())) }
-        @match own {
-            Some(own) if own.includes(role) => (parts::form(who, (&to, Some(workflow)), None, &html! {
+        @if let Some(filled) = filled {
+            (filled.summary(&words(Some(wait)), |field| form::id_of(&format!("{id}-{field}"))))
+        }
+        @if is_form {
+            (parts::form(who, (&to, Some(workflow)), None, &html! {
                 input type="hidden" name="signal" value=(signal);
-                (answers(run, row, wait, &fields, filled))
-            })),
-            _ if who.own_role.includes(role) => p class="dim" {
+                (answers(&id, row, wait, &fields, filled))
+            }))
+        }
+        @match may {
+            true => {},
+            false if who.own_role.includes(role) => p class="dim" {
                 "Answering takes a token whose scopes reach the runs of " (workflow) "."
             },
-            _ => p class="dim" { "Answering takes the role " (role) "." },
+            false => p class="dim" { "Answering takes the role " (role) "." },
         }
     }
+}
+
+/// What becomes of an answer to what a step waits for; `None` = to nothing any more.
+pub fn words(wait: Option<WaitReason>) -> Words {
+    let (refused, in_doubt) = match wait {
+        Some(WaitReason::Approval) => ("It is not decided", "Nobody knows whether it is decided"),
+        Some(WaitReason::UnknownOutcome) | None => {
+            ("The answer is not taken", "Nobody knows whether the answer is taken")
+        }
+        Some(_) => ("The signal is not sent", "Nobody knows whether the signal is sent"),
+    };
+    Words { refused, in_doubt, then: "Look at the run before you send it again." }
 }
 
 /// What a step says to whom it asks: its title, and what it has beside that and its fields.
@@ -202,22 +225,17 @@ fn asked(request: &Json, has_fields: bool) -> Markup {
 }
 
 fn answers(
-    run: RunId,
+    id: &str,
     row: &StepRow,
     wait: WaitReason,
     fields: &[ParamSpec],
     filled: Option<&Filled>,
 ) -> Markup {
-    // Several runs may ask on one page.
-    let id = format!("answer-{}-{}", run.short(), row.inst);
     let sent = |name: &str| filled.map_or("", |filled| filled.sent(name));
     html! {
-        @if let Some(filled) = filled {
-            (filled.summary("It is not decided", |field| form::id_of(&format!("{id}-{field}"))))
-        }
         @match wait {
             WaitReason::Approval => {
-                (decision::form(fields, &id, filled))
+                (decision::form(fields, id, filled))
                 div class="field" {
                     label for=(id) { "Comment" }
                     input id=(id) name="comment" maxlength="2000" value=(sent("comment"));

@@ -88,3 +88,41 @@ fn a_form_that_fields_cannot_check_whole_is_text_and_approved_without_them() {
     let output = &shown["steps"][0]["output"];
     assert_eq!((&output["approved"], output.get("form")), (&json!(true), None), "{shown}");
 }
+
+#[test]
+fn what_was_typed_outlives_every_refusal_of_an_answer() {
+    let steps = "steps:\n\
+        \x20 - {id: ask, approve: {title: 'go?', form: {note: string}}}\n\
+        \x20 - {id: hear, wait_for: {signal: paid}, depends_on: []}\n";
+    let project = Project::with("asks", steps);
+    let node = project.up();
+    let run = project.call(&["run", "asks", "--detach", "-q"]).expect(0).out.trim().to_owned();
+    project.events().until_all(&[("step.waiting", "ask"), ("step.waiting", "hear")]);
+    let (from, to) = (format!("/runs/{run}"), format!("/runs/{run}/decide"));
+    let answer = "signal=approve.ask&approved=true&comment=so+%3Cit+is%3E&p.note=keep+me";
+    // Who may send signals, and no longer decide.
+    let operator = Browser::new(&project, &node, "operator");
+    let refused = operator.submit(&from, &to, answer).expect(403).body;
+    for said in
+        ["It is not decided: ", "approver", "value=\"so &lt;it is&gt;\"", "value=\"keep me\""]
+    {
+        assert!(refused.contains(said), "{said}: {refused}");
+    }
+    // Of a signal nothing is decided.
+    let deep = format!("signal=paid&payload={}{}", "%5B".repeat(105), "%5D".repeat(105));
+    let refused = operator.submit(&from, &to, &deep).expect(409).body;
+    let said = "The signal is not sent: <bdi>the signal is nested more than";
+    assert!(refused.contains(said) && !refused.contains("decided"), "{refused}");
+    assert!(refused.contains(&"[".repeat(105)), "{refused}");
+    // Somebody else was faster.
+    let admin = Browser::new(&project, &node, "admin");
+    admin.submit(&from, &to, "signal=approve.ask&approved=true").expect(303);
+    project.events().until("step.succeeded", "ask");
+    let late = admin.submit(&from, &to, answer).expect(409).body;
+    for said in
+        ["The answer is not taken: ", "no step asks for that", "so &lt;it is&gt;", "keep me"]
+    {
+        assert!(late.contains(said), "{said}: {late}");
+    }
+    assert!(!late.contains("approve.ask"), "only what was typed: {late}");
+}

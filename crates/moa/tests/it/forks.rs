@@ -108,7 +108,28 @@ fn the_form_holds_what_the_run_had_and_a_new_one_differs_by_what_is_changed() {
     assert_eq!((&other["params"], &other["cause"]), (&wanted, &json!("api (link)")));
     let bare = made(&[("p.notes", ""), ("p.size", ""), ("key", "bare")]);
     assert_eq!((&bare["params"]["notes"], &bare["params"]["size"]), (&Json::Null, &json!(1)));
-    operator.send(&path, &path, &body(&fields, &[("p.size", "0"), ("key", "wrong")])).expect(400);
+    let wrong = [("p.size", "0"), ("p.name", "<mine>"), ("p.notes", ""), ("from", "two")];
+    let wrong = body(&self::fields(&page), &[&wrong[..], &[("key", "wrong")]].concat());
+    let refused = operator.submit(&path, &path, &wrong).expect(400).body;
+    for said in [
+        "No run was started",
+        "href=\"#p.size\"",
+        "0 is less than 1",
+        "value=\"&lt;mine&gt;\"",
+        "value=\"0\"",
+        "<option value=\"two\" selected>",
+    ] {
+        assert!(refused.contains(said), "{said}: {refused}");
+    }
+    assert!(!refused.contains("one\ntwo") && !refused.contains("value=\"wrong\""), "{refused}");
+    assert_eq!(refused.matches("aria-invalid").count(), 1, "what stays is right: {refused}");
+    // Mended, it is sent as it stands there.
+    let mended = body(&self::fields(&refused), &[("p.size", "4"), ("from", "")]);
+    let sent = operator.send(&path, &path, &mended).expect(303);
+    let new = sent.header("location").expect("the new run").trim_start_matches("/runs/");
+    let mended = api.get(&format!("/api/v1/runs/{new}/document")).expect(200).json();
+    let params = json!({"name": "<mine>", "size": 4, "any": "5", "list": had["list"]});
+    assert_eq!(mended["params"], params);
     operator.send(&path, &path, &body(&fields, &[("p.name", ""), ("key", "none")])).expect(400);
 }
 
@@ -166,7 +187,8 @@ fn from_a_step_on_the_new_run_takes_over_the_others() {
     let document = api.get(&format!("/api/v1/runs/{new}/document")).expect(200).json();
     assert_eq!((&document["forked_from"], &document["params"]["size"]), (&json!(run), &json!(2)));
     let none = body(&fields(&page), &[("from", "three"), ("key", "none")]);
-    operator.send(&path, &path, &none).expect(404);
+    let refused = operator.submit(&path, &path, &none).expect(404).body;
+    assert!(refused.contains("No run was started: ") && refused.contains("Ada"), "{refused}");
     operator.ask(&format!("{path}?from=three")).expect(404);
 }
 

@@ -101,3 +101,35 @@ fn what_was_typed_outlives_every_refusal_of_a_start() {
         "{conflict}"
     );
 }
+
+#[test]
+fn what_a_secret_hides_of_a_schema_is_told_neither_falsely_nor_at_all() {
+    let (project, node) = {
+        let params = "params:\n  code: {type: string, pattern: '^hunter2two-[0-9]+$', required: true}\n\
+            \x20 size: {type: integer, default: 2}\n";
+        let project =
+            Project::with("shop", &format!("{params}steps: [{{id: one, run: 'true'}}]\n"));
+        project.write(".env", "PASS=hunter2two\n");
+        project.write("agents/mailer.yaml", "command: [x]\nenv: {P: \"${{ secrets.PASS }}\"}\n");
+        let node = project.up();
+        (project, node)
+    };
+    let browser = Browser::new(&project, &node, "operator");
+    assert!(browser.page(PAGE).contains("***"), "it is hidden");
+    // What fits is not said to be wrong because of what is hidden.
+    let fields = "p.code=hunter2two-7&p.size=many";
+    let other = browser.submit(PAGE, START, fields).expect(400).body;
+    assert_eq!(other.matches("aria-invalid").count(), 1, "{other}");
+    assert!(other.contains("href=\"#p.size\"") && !other.contains("href=\"#p.code\""), "{other}");
+    // What doesn't is.
+    let wrong = browser.submit(PAGE, START, "p.code=guessed&p.size=2").expect(400).body;
+    assert!(wrong.contains("href=\"#p.code\"") && wrong.contains("is a secret"), "{wrong}");
+    assert!(!wrong.contains("hunter2two"), "{wrong}");
+    let missing = browser.submit(PAGE, START, "p.code=&p.size=2").expect(400).body;
+    assert!(missing.contains("it is needed") && !missing.contains("is a secret"), "{missing}");
+    assert_eq!(
+        started(&project, &node, &browser, "p.code=hunter2two-7")["size"],
+        2,
+        "the schema itself holds"
+    );
+}

@@ -203,8 +203,8 @@ pub async fn decide(
     }
 }
 
-/// The question again, with what was filled in and what is wrong with it; the bare problem when nothing asks
-/// that any more.
+/// The question again, with what was filled in and what is wrong with it. When nothing asks that any more
+/// there is only what was typed, for who wants to use it elsewhere.
 async fn once_more(
     app: &App,
     who: &Identity,
@@ -219,7 +219,18 @@ async fn once_more(
         let is_open = row.wait.is_some_and(WaitReason::asks);
         is_open && detail(row).is_some_and(|asked| asked["signal"] == signal)
     };
-    let Some(row) = shown.run.steps().find(asks) else { return Err(problem) };
+    let Some(row) = shown.run.steps().find(asks) else {
+        let filled = Filled::new(&[], decision, problem, faults);
+        let body = html! {
+            section class="card" {
+                h2 { "Your answer" }
+                (filled.summary(&inbox::words(None), str::to_owned))
+                (filled.typed_before())
+            }
+        };
+        let page = frame(app, who, &shown, DECIDE, document(&shown), body);
+        return Ok(filled.answer(page));
+    };
     let request = detail(row).map(|asked| asked["request"].clone()).unwrap_or_default();
     let filled = Filled::new(&decision::fields(&request), decision, problem, faults);
     let name = shown.run.step_name(row.inst);

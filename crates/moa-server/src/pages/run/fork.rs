@@ -15,9 +15,9 @@ use crate::App;
 use crate::api::runs::get::{of_name, unknown};
 use crate::api::runs::repeat::{Again, Params, begin};
 use crate::auth::Identity;
-use crate::auth::tokens::random_hex;
-use crate::error::Result;
+use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path, Query};
+use crate::pages::filled::{self, Filled};
 use crate::pages::parts;
 use crate::pages::workflows::form::{self, PARAM, VALUES_BYTES_MAX};
 
@@ -25,6 +25,9 @@ use crate::pages::workflows::form::{self, PARAM, VALUES_BYTES_MAX};
 const STEPS: usize = 500;
 /// The name of a field that names a param which stays what it was.
 const KEPT: &str = "kept";
+
+/// What a form has sent.
+type Fields = Vec<(String, String)>;
 
 /// From where.
 #[derive(Debug, Default, Deserialize)]
@@ -45,26 +48,34 @@ pub async fn show(
     if !from.from.is_empty() && of_name(&shown.run, &from.from).is_none() {
         return Err(unknown(shown.id(), &from.from));
     }
+    Ok(whole(&app, &who, &shown, &from.from, None))
+}
+
+/// The page. `filled`: the form was refused.
+fn whole(app: &App, who: &Identity, shown: &Shown, from: &str, filled: Option<&Filled>) -> Markup {
     let (path, workflow) = (format!("{}/fork", parts::run_path(shown.id())), shown.called().1);
     let body = html! {
         section class="card" {
             h2 { "A new run with other params" }
             @if shown.run.row.status.is_terminal() {
-                (parts::form(&who, (&path, Some(workflow)), None, &inside(&shown, &from.from)))
+                (parts::form(who, (&path, Some(workflow)), None, &inside(shown, from, filled)))
             } @else {
                 p { "It has not ended: a new run of it can be made when it has." }
             }
         }
     };
-    Ok(frame(&app, &who, &shown, "/fork", document(&shown), body))
+    frame(app, who, shown, "/fork", document(shown), body)
 }
 
-fn inside(shown: &Shown, from: &str) -> Markup {
+fn inside(shown: &Shown, from: &str, filled: Option<&Filled>) -> Markup {
     let plan = shown.run.graph.plan();
     let mut room = VALUES_BYTES_MAX;
+    let was = |param: &ParamSpec| shown.run.row.params.get(&param.name).unwrap_or(&Json::Null);
     html! {
-        // Sent twice, it makes one run.
-        input type="hidden" name="key" value=(random_hex::<12>());
+        @if let Some(filled) = filled {
+            (filled.summary(&form::WORDS, |param| form::id_of(&format!("{PARAM}{param}"))))
+        }
+        (filled::key(filled))
         div class="field" {
             label for="from" { "Do again" }
             select id="from" name="from" { (places(shown, from)) }
@@ -74,7 +85,7 @@ fn inside(shown: &Shown, from: &str) -> Markup {
             }
         }
         @for param in &plan.params {
-            (value(param, shown.run.row.params.get(&param.name).unwrap_or(&Json::Null), &mut room))
+            (value(param, was(param), &mut room, filled))
         }
         @if plan.params.is_empty() { p class="dim" { "Its workflow takes no params." } }
         @else { p class="dim" { "A field that is left empty is as the workflow says, unless it says what that means." } }
@@ -92,11 +103,11 @@ fn inside(shown: &Shown, from: &str) -> Markup {
 }
 
 /// A field with what a param was; only its name when that doesn't fit into the form.
-fn value(param: &ParamSpec, was: &Json, room: &mut usize) -> Markup {
+fn value(param: &ParamSpec, was: &Json, room: &mut usize, filled: Option<&Filled>) -> Markup {
     let bytes = form::sent_bytes(&form::text(was));
     if let Some(left) = room.checked_sub(bytes) {
         *room = left;
-        return form::field(param, Some(was), None);
+        return form::field(param, Some(was), filled);
     }
     html! {
         div class="field" data-key={ "kept " (param.name) } {
@@ -142,23 +153,58 @@ fn past(status: &str) -> String {
     }
 }
 
-/// Starts the new run, and goes to it.
+/// Starts the new run, and goes to it. What is refused is shown again with what was filled in.
 pub async fn start(
     State(app): State<App>,
     who: Identity,
     Path(run): Path<String>,
-    Form(fields): Form<Vec<(String, String)>>,
+    Form(fields): Form<Fields>,
 ) -> Result<Response> {
-    let of = |key: &str| {
-        let found = fields.iter().find(|(name, value)| name == key && !value.is_empty());
-        found.map(|(_, value)| value.clone())
-    };
-    let known = app.reader().run(app.reader().find(&run).await?).await?;
+    match started(&app, &who, &run, &fields).await {
+        Ok(response) => Ok(response),
+        Err(problem) => once_more(&app, &who, &run, fields, problem).await,
+    }
+}
+
+async fn started(app: &App, who: &Identity, run: &str, fields: &Fields) -> Result<Response> {
+    let known = app.reader().run(app.reader().find(run).await?).await?;
     let before = known.row.params.as_object().cloned().unwrap_or_default();
-    let params = given(known.graph.plan(), &before, &fields);
-    let from = of("from").map_or(ForkFrom::Start, ForkFrom::Step);
-    let again = Again { from, params, key: of("key").map(|key| format!("form-{key}")) };
-    to_new(begin(&app, &who, &run, again).await?)
+    let params = given(known.graph.plan(), &before, fields);
+    let from = of(fields, "from").map_or(ForkFrom::Start, ForkFrom::Step);
+    let again = Again { from, params, key: of(fields, "key").map(|key| format!("form-{key}")) };
+    to_new(begin(app, who, run, again).await?)
+}
+
+fn of(fields: &Fields, key: &str) -> Option<String> {
+    let found = fields.iter().find(|(name, value)| name == key && !value.is_empty());
+    found.map(|(_, value)| value.clone())
+}
+
+/// The page with what was filled in, and what is wrong with it; the bare problem when there is no such run
+/// any more.
+async fn once_more(
+    app: &App,
+    who: &Identity,
+    run: &str,
+    fields: Fields,
+    problem: Problem,
+) -> Result<Response> {
+    let Ok(shown) = Shown::find(app, run, None).await else { return Err(problem) };
+    let plan = shown.run.graph.plan();
+    let before = shown.run.row.params.as_object().cloned().unwrap_or_default();
+    let faults = match (problem.code, given(plan, &before, &fields)) {
+        (Code::InvalidRequest, Params::Whole(same, texts)) => {
+            // What nobody has changed is as it was, whatever its text could be read as.
+            let is_new = |param: &&ParamSpec| !same.contains_key(&param.name);
+            let specs: Vec<ParamSpec> = plan.params.iter().filter(is_new).cloned().collect();
+            app.control().check_fields(&specs, &texts).err().unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let from = of(&fields, "from").unwrap_or_default();
+    let filled = Filled::new(&plan.params, fields, problem, faults);
+    let page = whole(app, who, &shown, &from, Some(&filled));
+    Ok(filled.answer(page))
 }
 
 /// The params that a form gives: a value that nobody has changed, or that the form only names, stays

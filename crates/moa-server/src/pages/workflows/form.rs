@@ -9,9 +9,8 @@ use serde_json::Value as Json;
 
 use super::Shown;
 use super::pattern::for_browser;
-use crate::auth::tokens::random_hex;
 use crate::auth::{FORM_BYTES_MAX, Identity};
-use crate::pages::filled::Filled;
+use crate::pages::filled::{self, Filled, Words};
 use crate::pages::parts;
 
 /// How the names of params begin in a form: so that no param is taken for a field of ours.
@@ -44,17 +43,28 @@ pub fn path(workflow: &Name) -> String {
     format!("/workflows/{workflow}/start")
 }
 
+/// What becomes of a form that starts a run.
+pub const WORDS: Words = Words {
+    refused: "No run was started",
+    in_doubt: "Nobody knows whether a run was started",
+    then: "Sending the same again starts no second one.",
+};
+
 /// The form.
 pub fn form(who: &Identity, plan: &Plan, shown: &Shown, filled: Option<&Filled>) -> Markup {
+    let inside = inside(plan, shown.version.is_some(), filled);
+    parts::form(who, (&path(&plan.workflow), None), None, &inside)
+}
+
+fn inside(plan: &Plan, of_version: bool, filled: Option<&Filled>) -> Markup {
     let mut room = VALUES_BYTES_MAX;
     let priority = filled.map_or("", |filled| filled.sent("priority"));
-    let inside = html! {
+    html! {
         @if let Some(filled) = filled {
-            (filled.summary("No run was started", |param| id_of(&format!("{PARAM}{param}"))))
+            (filled.summary(&WORDS, |param| id_of(&format!("{PARAM}{param}"))))
         }
-        // Sent twice, it starts one run.
-        input type="hidden" name="key" value=(random_hex::<12>());
-        @if shown.version.is_some() { input type="hidden" name="version" value=(plan.hash); }
+        (filled::key(filled))
+        @if of_version { input type="hidden" name="version" value=(plan.hash); }
         @for param in &plan.params { (field_within(param, &mut room, filled)) }
         @if plan.params.is_empty() { p class="dim" { "It takes no params." } }
         div class="field" {
@@ -67,8 +77,7 @@ pub fn form(who: &Identity, plan: &Plan, shown: &Shown, filled: Option<&Filled>)
             }
         }
         button class="button primary" { "Start" }
-    };
-    parts::form(who, (&path(&plan.workflow), None), None, &inside)
+    }
 }
 
 /// The field of a param with its default, as long as there is room. What is left empty is not given, and
@@ -118,6 +127,11 @@ pub fn field_called(
             @if let Some(about) = said("description") { span class="dim" { (parts::line(about)) } }
         }
     }
+}
+
+/// Whether a part of what a param takes was a secret, and is not shown.
+pub fn is_hidden(param: &ParamSpec) -> bool {
+    param.schema.to_string().contains(MARK)
 }
 
 /// An id that lists of ids and addresses can name.
@@ -551,6 +565,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::error::{Code, Problem};
 
     fn shown(schema: Json, default: Option<Json>) -> String {
         let param = ParamSpec { name: "size".into(), schema, required: default.is_none(), default };
@@ -611,6 +626,25 @@ mod tests {
         has(json!({"type": "string", "maxLength": 200}), &["type=\"text\""]);
         let unsure = shown(json!({"type": "string", "pattern": "\\p{L}"}), None);
         assert!(!unsure.contains(" pattern="), "{unsure}");
+    }
+
+    #[test]
+    fn a_form_that_may_have_started_a_run_keeps_its_key() {
+        let plan = json!({"workflow": "shop", "hash": "00".repeat(32), "title": "shop", "steps": [], "bodies": []});
+        let plan: Plan = serde_json::from_value(plan).expect("a plan");
+        let shown = |code: Code| {
+            let sent = vec![("key".to_owned(), "sent-key".to_owned())];
+            let problem = Problem::new(code, "it did not go well");
+            inside(&plan, false, Some(&Filled::new(&[], sent, problem, Vec::new()))).into_string()
+        };
+        for code in Code::ALL {
+            let page = shown(code);
+            let in_doubt = code.status().is_server_error();
+            assert_eq!(page.contains("value=\"sent-key\""), in_doubt, "{code:?}: {page}");
+            assert_eq!(page.contains("No run was started"), !in_doubt, "{code:?}: {page}");
+            let said = ["Nobody knows whether a run was started: ", "starts no second one"];
+            assert_eq!(said.map(|said| page.contains(said)), [in_doubt; 2], "{code:?}: {page}");
+        }
     }
 
     #[test]

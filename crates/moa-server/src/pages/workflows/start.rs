@@ -3,15 +3,17 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use moa_core::ids::RunId;
+use moa_core::workflow::ParamSpec;
 use moa_engine::handle::Started;
 use moa_view::node::StartRun;
 use serde_json::{Map, Value as Json};
 
-use super::form::texts;
+use super::form::{self, texts};
 use super::{Shown, whole};
 use crate::App;
 use crate::api::runs::list::name;
 use crate::auth::Identity;
+use crate::control::Fault;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path};
 use crate::pages::filled::Filled;
@@ -71,15 +73,39 @@ async fn once_more(
         return Err(problem);
     };
     let Ok(plan) = shown.plan() else { return Err(problem) };
+    let given = texts(&fields);
     let checked = match problem.code {
-        Code::InvalidRequest => app.control().check_fields(&plan.params, &texts(&fields)),
+        Code::InvalidRequest => app.control().check_fields(&plan.params, &given),
         _ => Ok(Map::new()),
     };
-    let filled = Filled::new(&plan.params, fields, problem, checked.err().unwrap_or_default());
+    let faults = sure(&plan.params, &given, &problem, checked.err().unwrap_or_default());
+    let filled = Filled::new(&plan.params, fields, problem, faults);
     match whole(app, who, &shown, Some(&filled)).await {
         Ok(page) => Ok(filled.answer(page)),
         Err(_) => Err(filled.plain()),
     }
+}
+
+/// The faults that are sure. Secrets are hidden in the schemas that a page has, so what they say of a
+/// value may be untrue; whether it is at fault is known from what refused the start.
+fn sure(
+    params: &[ParamSpec],
+    given: &[(String, String)],
+    problem: &Problem,
+    mut faults: Vec<Fault>,
+) -> Vec<Fault> {
+    for param in params.iter().filter(|param| form::is_hidden(param)) {
+        let name = &param.name;
+        if !given.iter().any(|(given, _)| given == name) {
+            continue;
+        }
+        faults.retain(|fault| fault.field != *name);
+        if ["`", "/"].iter().any(|end| problem.detail.contains(&format!("`{name}{end}"))) {
+            let message = "it is not what its schema takes, a part of which is a secret".into();
+            faults.push(Fault { field: name.clone(), message });
+        }
+    }
+    faults
 }
 
 fn of(fields: &Fields, key: &str) -> Option<String> {
