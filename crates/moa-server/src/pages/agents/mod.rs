@@ -187,16 +187,16 @@ pub fn card(Glance { busy, most, agents, more, free, now }: &Glance) -> Markup {
                     } }
                     tbody {
                         @for Glanced { agent, health, sign, running, ready, held } in agents {
-                            tr data-to={ "/agents/" (agent) } data-key=(agent) {
-                                td class="breaks" {
-                                    div { a href={ "/agents/" (agent) } { (agent) } }
-                                    @if let Some(held) = held {
-                                        div class="dim" { (held_back(held, *now)) }
-                                    }
-                                }
+                            tr class=[held.as_ref().map(|_| "with-detail")] data-to={ "/agents/" (agent) } data-key=(agent) {
+                                td class="breaks" { a href={ "/agents/" (agent) } { (agent) } }
                                 td { (parts::status(health, sign)) }
                                 td class="num" { (running) }
                                 td class="num" { (ready) }
+                            }
+                            @if let Some(held) = held {
+                                tr class="detail" data-key={ (agent) " held" } {
+                                    td class="dim" colspan="4" { (held_back(held, *now)) }
+                                }
                             }
                         }
                     }
