@@ -428,7 +428,9 @@ fn webhooks(c: &mut Contract) {
     c.call("POST", "/api/v1/webhooks/{webhook}/test", &["nobody"], None).expect(202);
     let path = "/api/v1/webhooks/{webhook}/deliveries";
     let all = c.call("GET", path, &["nobody"], None).expect(200).json();
-    assert_eq!(all["deliveries"][0]["type"], "moa.webhook.test", "{all}");
+    // The run that failed before may be told of later, by the job's next turn.
+    let mut sent = all["deliveries"].as_array().expect("deliveries").iter();
+    assert!(sent.any(|one| one["type"] == "moa.webhook.test"), "{all}");
     c.call("POST", "/api/v1/webhooks/{webhook}/redeliver", &["nobody"], None).expect(200);
     c.call("POST", "/api/v1/webhooks/{webhook}/enable", &["nobody"], None).expect(200);
 }
