@@ -377,7 +377,7 @@ impl Tx<'_, '_> {
             }
         }
         if let Some(last) = state.last.as_mut().filter(|last| last.run == Some(run)) {
-            last.outcome = outcome;
+            (last.outcome, last.run) = (outcome, None);
         }
         self.count_many(outcome, 1 + shared);
         let after_all = Some((outcome, reason.to_owned()));

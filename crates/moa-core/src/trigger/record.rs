@@ -57,7 +57,7 @@ pub struct Amendment {
     pub key: String,
     /// The run that it is about: a record that has another one by now stays as it is.
     pub run: RunId,
-    /// What became of the occurrence after all, and why.
+    /// What became of the occurrence after all, and why: then there is no such run.
     pub outcome: Option<(Outcome, String)>,
     /// How the run ended.
     pub result: Option<RunStatus>,
@@ -130,6 +130,7 @@ impl Amendment {
         record.result = self.result.or(record.result);
         if let Some((outcome, reason)) = &self.outcome {
             (record.outcome, record.reason) = (*outcome, Some(reason.clone()));
+            record.run = None;
         }
     }
 }

@@ -241,7 +241,8 @@ fn a_record_is_amended_as_long_as_it_is_of_that_run(bench: &mut Bench) -> Verdic
     applied(bench, amend("b", 1, failed.clone(), None)(commit(&one, 3)));
     assert_eq!(bench.occurrences(one.id(), &ALL), [a.clone()]);
     applied(bench, amend("a", 1, failed, None)(commit(&one, 4)));
-    (a.outcome, a.reason) = (Outcome::Failed, Some("gone".to_owned()));
+    // There is no such run.
+    (a.outcome, a.reason, a.run) = (Outcome::Failed, Some("gone".to_owned()), None);
     assert_eq!(bench.occurrences(one.id(), &ALL), [a]);
     Verdict::Passed
 }
@@ -275,9 +276,10 @@ fn records_that_share_a_run_are_amended_with_it(bench: &mut Bench) -> Verdict {
     let amendments = vec![Amendment { key, run, outcome, result: None }];
     applied(bench, TriggerCommit { amendments, ..commit(&one, 2) });
     let outcomes: Vec<_> =
-        bench.occurrences(one.id(), &ALL).into_iter().map(|o| o.outcome).collect();
-    let failed = Outcome::Failed;
-    assert_eq!(outcomes, [failed, failed, failed, Outcome::Deduped, batched]);
+        bench.occurrences(one.id(), &ALL).into_iter().map(|o| (o.outcome, o.run)).collect();
+    let failed = (Outcome::Failed, None);
+    let others = [(Outcome::Deduped, Some(run)), (batched, Some(RunId(2)))];
+    assert_eq!(outcomes, [&[failed; 3][..], &others].concat());
     Verdict::Passed
 }
 

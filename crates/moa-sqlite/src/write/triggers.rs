@@ -177,14 +177,15 @@ impl Writer<'_> {
         let reason = outcome.map(|(_, reason)| reason);
         let mut stmt = self.conn.prepare_cached(
             "UPDATE occurrences SET result = coalesce(?4, result), outcome = coalesce(?5, outcome), \
-             reason = coalesce(?6, reason) WHERE trigger_no = ?1 AND key = ?2 AND run = ?3",
+             reason = coalesce(?6, reason), run = iif(?5 IS NULL, run, NULL) \
+             WHERE trigger_no = ?1 AND key = ?2 AND run = ?3",
         )?;
         stmt.execute(params![no, amendment.key, run, result, number, reason])?;
         // Those that share the run: batched 15, debounced 16. Without being told, SQLite reads all
         // of the trigger's.
         let mut stmt = self.conn.prepare_cached(
             "UPDATE occurrences INDEXED BY occurrences_shared SET result = coalesce(?3, result), outcome = coalesce(?4, outcome), \
-             reason = coalesce(?5, reason) \
+             reason = coalesce(?5, reason), run = iif(?4 IS NULL, run, NULL) \
              WHERE trigger_no = ?1 AND run = ?2 AND outcome IN (15, 16)",
         )?;
         stmt.execute(params![no, run, result, number, reason])?;
