@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::InstIx;
 use crate::ids::Name;
-use crate::workflow::{BodyIx, Plan, StepIx, StepKind};
+use crate::schema::Schema;
+use crate::workflow::{BodyIx, ParamSpec, Plan, StepIx, StepKind};
 
 use super::state::loop_body;
 
@@ -27,6 +28,8 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Graph {
     plan: Plan,
+    /// For each param, what its value must meet.
+    param_schemas: Vec<Schema>,
     /// For each step, the steps that need it.
     dependents: Vec<Vec<StepIx>>,
     /// For each step, the steps whose parent it is.
@@ -64,14 +67,20 @@ impl Graph {
             }
             names.insert(step.id.to_string(), ix);
         }
+        let param_schemas = plan.params.iter().map(|p| Schema::new(p.schema.clone())).collect();
         let mut bare_names = super::names::used(&plan);
         bare_names.retain(|name| !names.contains_key(name));
-        Ok(Self { plan, dependents, children, names, bare_names })
+        Ok(Self { plan, param_schemas, dependents, children, names, bare_names })
     }
 
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The params, each with what its value must meet.
+    pub(super) fn params(&self) -> impl Iterator<Item = (&ParamSpec, &Schema)> {
+        self.plan.params.iter().zip(&self.param_schemas)
     }
 
     pub(super) fn dependents(&self, step: StepIx) -> &[StepIx] {

@@ -38,7 +38,9 @@ pub use fork::{ForkError, ForkPoint};
 pub use graph::{BrokenPlan, Graph, Place};
 pub use input::*;
 pub use lease::{Assignment, Claimable};
-pub use start::{concurrency_key, fairness, fairness_weight, fill_params, is_too_deep};
+pub use start::{
+    check_params, concurrency_key, fairness, fairness_weight, fill_params, is_too_deep,
+};
 pub use state::{BrokenRows, Run};
 pub use why::Why;
 

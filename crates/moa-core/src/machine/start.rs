@@ -10,11 +10,37 @@ use crate::limits::{
     FAIRNESS_WEIGHT_MAX, KEY_LENGTH_MAX, OUTPUT_BYTES_MAX, OUTPUT_DEPTH_MAX, PARAMS_BYTES_MAX,
 };
 use crate::run::Fairness;
+use crate::schema::Schemas;
 
 use super::Graph;
 
+/// Params told of that don't fit.
+const TOLD_MAX: usize = 3;
+
+/// Checks params against the schemas that their workflow declares, where no door has done that: what a
+/// trigger makes of an occurrence. What is not given has its default, which its file was checked for.
+///
+/// # Errors
+/// Some don't fit: which, and why.
+pub fn check_params(graph: &Graph, schemas: &dyn Schemas, given: &Json) -> Result<(), String> {
+    let mut told = Vec::new();
+    let given =
+        graph.params().filter_map(|(spec, schema)| Some((spec, schema, given.get(&spec.name)?)));
+    for (spec, schema, value) in given {
+        let Err(found) = schema.check(schemas, value) else { continue };
+        told.extend(found.iter().map(|b| format!("`{}{}`: {}", spec.name, b.pointer, b.message)));
+    }
+    let more = if told.len() > TOLD_MAX { "; and more" } else { "" };
+    told.truncate(TOLD_MAX);
+    match told.is_empty() {
+        true => Ok(()),
+        false => Err(format!("the params don't fit: {}{more}", told.join("; "))),
+    }
+}
+
 /// Fills in defaults, and refuses params that are missing, unknown or too large. Their types are
-/// checked at the doors, where mistakes can be shown with their place.
+/// checked at the doors, where mistakes can be shown with their place, and of triggers by
+/// [`check_params`].
 pub fn fill_params(graph: &Graph, given: &Json) -> Result<Json, String> {
     let mut params = match given {
         Json::Null => Map::new(),

@@ -27,6 +27,15 @@ pub struct Trial {
     pub params: Option<Json>,
 }
 
+impl Trial {
+    /// The same once it is known why the run that it would start can't be: its workflow doesn't take the
+    /// params.
+    #[must_use]
+    pub fn refused(self, reason: String) -> Self {
+        Self { starts: false, outcome: Some(Outcome::Failed), reason: Some(reason), ..self }
+    }
+}
+
 impl Trigger {
     /// What it would do with an event of this type. The trigger itself stays as it is.
     pub fn trial(&self, kind: &str, data: &Arc<Json>, now: Millis) -> Trial {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use moa_core::event::RunCreated;
 use moa_core::ids::{Name, RunId, VersionHash};
 use moa_core::machine::{
-    ForkPoint, Graph, Input, MessageBody, Run, StartChild, StartRun, concurrency_key, fairness,
-    fill_params,
+    ForkPoint, Graph, Input, MessageBody, Run, StartChild, StartRun, check_params, concurrency_key,
+    fairness, fill_params,
 };
 use moa_core::policy::queue_key;
 use moa_core::run::{ParentRef, TriggerRef};
@@ -326,7 +326,11 @@ impl Node {
         start: StartRun,
     ) {
         let StartRun { workflow: _, params, priority, cause, trigger } = start;
-        let params = match params_of(&graph, &params) {
+        let checked = params_of(&graph, &params).and_then(|all| {
+            let check = || check_params(&graph, &*self.schemas, &params);
+            guarded(check).map_err(failed_on).flatten().map(|()| all)
+        });
+        let params = match checked {
             Ok(params) => params,
             Err(reason) => return self.not_triggered(message, run, &trigger, false, reason),
         };

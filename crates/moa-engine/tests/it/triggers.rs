@@ -358,6 +358,37 @@ fn what_can_t_be_started_is_recorded_with_its_reason() {
 }
 
 #[test]
+fn params_that_the_workflow_does_not_take_start_no_run_and_name_the_param() {
+    let typed = "params:\n  n: {type: integer, minimum: 1, default: 4}\n  all: {type: array, items: \
+        {type: string}, required: false}\n  free: {required: false}\n\
+        steps: [{id: one, agent: a, action: x}]";
+    let mut world = world(&[("typed", typed)], answers(vec![]));
+    let given = json!({"n": "${{ event.data.n }}", "all": "${{ event.data.all }}"});
+    let on = params(on_event("typed"), given);
+    world.put_trigger(on.clone()).expect("put");
+    for data in [
+        json!({"n": "seven", "all": []}),
+        json!({"n": 0, "all": ["a", 7]}),
+        json!({"n": 7, "all": ["a"]}),
+    ] {
+        world.publish("go", data, None).expect("published");
+        world.run(Span::minutes(1));
+    }
+    let made: Vec<Json> = runs(&world, "typed").into_iter().map(|run| run.2).collect();
+    assert_eq!(made, [json!({"n": 7, "all": ["a"]})]);
+    let filter = OccurrenceFilter { limit: 9, ..OccurrenceFilter::default() };
+    let found = block_on(world.store().occurrences(on.id(), &filter)).expect("listed");
+    let said: Vec<_> = found
+        .iter()
+        .rev()
+        .map(|o| (o.outcome.as_str(), o.run.is_some(), o.reason.as_deref().unwrap_or_default()))
+        .collect();
+    let one = "the params don't fit: `n`: \"seven\" is not of type integer";
+    let two = "the params don't fit: `n`: 0 is less than 1; `all/1`: 7 is not of type string";
+    assert_eq!(said, [("failed", false, one), ("failed", false, two), ("started", true, "")]);
+}
+
+#[test]
 fn somebody_may_start_pause_and_backfill() {
     let mut world = world(&[("w", ONE)], answers(vec![]));
     let hourly = every("w", "1h");

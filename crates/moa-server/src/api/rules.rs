@@ -287,7 +287,7 @@ pub struct TrialResult {
     params: Option<Value>,
 }
 
-fn tried(known: &Known, data: Value) -> Result<Json<TrialResult>> {
+async fn tried(app: &App, known: &Known, data: Value) -> Result<Json<TrialResult>> {
     let kind = match &known.spec.source {
         Source::Event { event, .. } => event.clone(),
         Source::Outside { by, .. } => by.clone(),
@@ -299,7 +299,14 @@ fn tried(known: &Known, data: Value) -> Result<Json<TrialResult>> {
     };
     let stored = known.stored()?;
     let trigger = stored.ok_or_else(|| Problem::not_found("no node has served it yet"))?;
-    let trial = trigger.trial(&kind, &Arc::new(data), now());
+    let mut trial = trigger.trial(&kind, &Arc::new(data), now());
+    let file = app.control().workflow(known.spec.workflow.clone()).await?;
+    if let (true, Some(Value::Object(params)), Some((plan, _))) =
+        (trial.starts, &trial.params, file.and_then(|file| file.served))
+        && let Err(failure) = app.control().check_params(&plan, params.clone(), &[])
+    {
+        trial = trial.refused(failure.message);
+    }
     Ok(Json(TrialResult {
         name: known.spec.title(),
         starts: trial.starts,
@@ -324,7 +331,7 @@ pub async fn test(
     Path(rule): Path<String>,
     Json(event): Json<TrialEvent>,
 ) -> Result<Json<TrialResult>> {
-    tried(&find(&app, &rule).await?, event.data)
+    tried(&app, &find(&app, &rule).await?, event.data).await
 }
 
 /// Try an event on a trigger
@@ -341,5 +348,5 @@ pub async fn test_trigger(
     Path(trigger): Path<String>,
     Json(event): Json<TrialEvent>,
 ) -> Result<Json<TrialResult>> {
-    tried(&triggers::find(&app, &trigger).await?, event.data)
+    tried(&app, &triggers::find(&app, &trigger).await?, event.data).await
 }

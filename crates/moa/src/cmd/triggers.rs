@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use super::schedules::{change, look, why};
 use super::{Context, params, runtime};
 use crate::exit::{Exit, Failure, Result};
-use crate::text;
 use crate::triggers::{self, Which};
 use crate::view::now;
+use crate::{project, text};
 
 /// Look at triggers of all kinds, and act on them.
 #[derive(Debug, clap::Subcommand)]
@@ -124,7 +124,15 @@ pub fn test(args: TestArgs, context: &Context) -> Result {
         let state = known.row.as_ref().map_or_else(TriggerState::default, |r| r.state.clone());
         let trigger = Trigger::restore(known.spec.clone(), state, 0)
             .map_err(|e| Failure::new(Exit::Invalid, e.to_string()))?;
-        let trial = trigger.trial(&kind, &Arc::new(data), now());
+        let mut trial = trigger.trial(&kind, &Arc::new(data), now());
+        let loaded = place.load().await?;
+        let served = loaded.project.workflows.get(&known.spec.workflow);
+        if let (true, Some(Json::Object(params)), Some(served)) =
+            (trial.starts, &trial.params, served)
+            && let Err(failure) = project::check_params(&served.plan, params.clone(), &[])
+        {
+            trial = trial.refused(failure.message);
+        }
         Ok(tell(&known.spec.title(), &trial, context))
     })
 }

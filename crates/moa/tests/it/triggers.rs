@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::http::Api;
 use crate::project::Project;
 
 fn history(project: &Project, name: &str) -> Vec<Json> {
@@ -67,6 +68,37 @@ steps: [{run: 'true'}]
     assert_eq!(listed[0]["when"], "event order.paid if event.data.amount > 5");
     assert_eq!(listed[0]["counts"], json!({"started": 2, "filtered": 1}));
     assert_eq!(listed[0]["last"]["outcome"], "started");
+}
+
+#[test]
+fn an_event_whose_params_do_not_fit_starts_none_and_everybody_is_told_why() {
+    let text = "\
+params: {n: {type: integer}}
+on:
+  - {id: paid, event: order.paid, params: {n: \"${{ event.data.amount }}\"}}
+steps: [{run: 'true'}]
+";
+    let project = Project::with("mailer", text);
+    let why = "the params don't fit: `n`: \"seven\" is not of type integer";
+    let tried = project.call(&["triggers", "test", "mailer", "-p", "amount=seven"]).expect(1);
+    let said = format!("would start none (failed): {why}");
+    assert!(tried.out.contains(&said), "{}", tried.out);
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "operator");
+    let tried =
+        api.post("/api/v1/triggers/mailer%2Fpaid/test", &json!({"data": {"amount": "seven"}}));
+    let tried = tried.expect(200).json();
+    assert_eq!((&tried["starts"], &tried["reason"]), (&json!(false), &json!(why)), "{tried}");
+    for amount in ["amount=seven", "amount=7"] {
+        project.call(&["events", "publish", "order.paid", "-p", amount]).expect(0);
+    }
+    let all = wait_for(&project, "mailer/paid", "started", 1);
+    assert_eq!(params(&project, &all), [json!({"n": 7})]);
+    let failed: Vec<&Json> = all.iter().filter(|o| o["outcome"] == "failed").collect();
+    assert_eq!(failed.len(), 1, "{all:?}");
+    assert_eq!((&failed[0]["reason"], &failed[0]["run"]), (&json!(why), &Json::Null));
+    let history = project.call(&["triggers", "history", "mailer/paid"]).expect(0);
+    assert!(history.out.contains("`n`: \"seven\""), "{}", history.out);
 }
 
 #[test]
