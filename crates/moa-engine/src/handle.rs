@@ -269,7 +269,7 @@ pub struct ServeTriggers {
 pub struct Engine;
 
 impl Engine {
-    /// Starts an engine on a thread of its own. `schemas` compiles the schemas of outputs; `worker`
+    /// Starts an engine on a thread of its own. `schemas` compiles the schemas of outputs and params; `worker`
     /// makes the worker, given where ends go.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ pub const STEPS_MAX: u64 = 10_000_000;
 
 impl<'a> World<'a> {
     /// A world that starts at an instant, with agents whose attempts `mock` answers. `schemas`
-    /// compiles the schemas of outputs.
+    /// compiles the schemas of outputs and params.
     pub fn new(
         now: Millis,
         agents: BTreeMap<Name, Arc<AgentSpec>>,

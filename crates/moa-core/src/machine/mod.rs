@@ -60,7 +60,7 @@ pub struct Env<'a> {
     pub now: Millis,
     /// The agents, for their default policies.
     pub agents: &'a BTreeMap<Name, Arc<AgentSpec>>,
-    /// What compiles the schemas of outputs.
+    /// What compiles the schemas of outputs and params.
     pub schemas: &'a dyn Schemas,
 }
 
