@@ -18,7 +18,8 @@ use super::Graph;
 const TOLD_MAX: usize = 3;
 
 /// Checks params against the schemas that their workflow declares, where no door has done that: what a
-/// trigger makes of an occurrence. What is not given has its default, which its file was checked for.
+/// trigger makes of an occurrence, and what a step gives the run that it starts. What is not given has
+/// its default, which its file was checked for.
 ///
 /// # Errors
 /// Some don't fit: which, and why.
@@ -39,8 +40,8 @@ pub fn check_params(graph: &Graph, schemas: &dyn Schemas, given: &Json) -> Resul
 }
 
 /// Fills in defaults, and refuses params that are missing, unknown or too large. Their types are
-/// checked at the doors, where mistakes can be shown with their place, and of triggers by
-/// [`check_params`].
+/// checked at the doors, where mistakes can be shown with their place, and those of triggers and of
+/// steps by [`check_params`].
 pub fn fill_params(graph: &Graph, given: &Json) -> Result<Json, String> {
     let mut params = match given {
         Json::Null => Map::new(),

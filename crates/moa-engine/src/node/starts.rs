@@ -111,6 +111,13 @@ fn params_of(graph: &Graph, given: &Json) -> Result<Json, String> {
 }
 
 impl Node {
+    /// Params of a run that no door has checked: a trigger or another run made them.
+    fn checked(&self, graph: &Graph, given: &Json) -> Result<Json, String> {
+        let all = params_of(graph, given)?;
+        let check = || check_params(graph, &*self.schemas, given);
+        guarded(check).map_err(failed_on).flatten().map(|()| all)
+    }
+
     pub(super) fn resolve_start(
         &mut self,
         now: Millis,
@@ -290,7 +297,7 @@ impl Node {
                 self.go_on_start(now, graph, token, run, *request);
             }
             Waiting::Child { message, run, start } => {
-                let params = match params_of(&graph, &start.params) {
+                let params = match self.checked(&graph, &start.params) {
                     Ok(params) => params,
                     Err(reason) => return self.child_impossible(message, run, &start, reason),
                 };
@@ -326,11 +333,7 @@ impl Node {
         start: StartRun,
     ) {
         let StartRun { workflow: _, params, priority, cause, trigger } = start;
-        let checked = params_of(&graph, &params).and_then(|all| {
-            let check = || check_params(&graph, &*self.schemas, &params);
-            guarded(check).map_err(failed_on).flatten().map(|()| all)
-        });
-        let params = match checked {
+        let params = match self.checked(&graph, &params) {
             Ok(params) => params,
             Err(reason) => return self.not_triggered(message, run, &trigger, false, reason),
         };

@@ -153,6 +153,28 @@ steps:
 }
 
 #[test]
+fn a_child_is_not_started_with_params_that_do_not_fit() {
+    let child = "params: {n: {type: integer}}\nsteps: [{id: inner, agent: a, action: x}]";
+    let parent = "
+params: {n: {}}
+steps: [{id: sub, workflow: child, params: {n: '${{ params.n }}'}}]
+";
+    let mut world = world(&[("child", child), ("parent", parent)], answers(vec![]));
+    for (n, said) in [
+        (
+            json!("seven"),
+            "sub failed #1 0s..0s Child: the params don't fit: `n`: \"seven\" is not of type integer",
+        ),
+        (json!(7), "run succeeded"),
+    ] {
+        let run = start(&mut world, "parent", json!({"n": n}));
+        world.run(Span::minutes(10));
+        let shown = show(&world, run);
+        assert!(shown.contains(said), "{shown}");
+    }
+}
+
+#[test]
 fn of_nested_children_the_innermost_says_why() {
     let call = |of: &str| format!("steps: [{{id: call, workflow: {of}}}]");
     let (top, upper, lower) = (call("upper"), call("lower"), call("last"));
