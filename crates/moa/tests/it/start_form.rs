@@ -1,10 +1,11 @@
 //! The form that starts a run: what it shows, what it takes, and what becomes of what it refuses.
 
+use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
 use crate::http::Api;
 use crate::pages::Browser;
-use crate::project::{Node, Project};
+use crate::project::{Node, Project, signal};
 
 const PAGE: &str = "/workflows/shop";
 const START: &str = "/workflows/shop/start";
@@ -132,4 +133,33 @@ fn what_a_secret_hides_of_a_schema_is_told_neither_falsely_nor_at_all() {
         2,
         "the schema itself holds"
     );
+}
+
+#[test]
+fn a_start_that_the_node_may_have_made_keeps_its_key() {
+    let wait = "while [ ! -e go ]; do sleep 0.02; done";
+    let text = format!("params: {{word: string}}\nsteps: [{{id: one, run: '{wait}'}}]\n");
+    let project = Project::with("shop", &text);
+    let node = project.up();
+    let browser = Browser::new(&project, &node, "operator");
+    project.call(&["run", "shop", "-p", "word=a", "--detach", "-q"]).expect(0);
+    project.events().until("step.started", "one");
+    // It goes on to answer until what runs has ended.
+    signal(node.pid(), Signal::TERM);
+    node.until("stopping");
+    let page = loop {
+        // Until the engine has heard of it.
+        let answer = browser.submit(PAGE, START, "p.word=mine&key=sent-key");
+        if answer.status != 303 {
+            break answer.expect(503).body;
+        }
+    };
+    for said in ["Nobody knows whether a run was started", "starts no second one", "value=\"mine\""]
+    {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(page.contains("name=\"key\" value=\"sent-key\""), "{page}");
+    assert!(!page.contains("No run was started"), "{page}");
+    project.write("go", "");
+    node.ended();
 }
