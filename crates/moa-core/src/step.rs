@@ -230,15 +230,19 @@ pub enum ErrorKind {
 impl StepError {
     /// An error whose message is cut to its limit on a character boundary.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        let max = crate::limits::ERROR_BYTES_MAX;
-        if message.len() > max {
-            let cut = (0..=max).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
-            message.truncate(cut);
-            message.push('…');
-        }
-        Self { kind, message }
+        Self { kind, message: cut_message(message.into()) }
     }
+}
+
+/// What is said of something that failed, cut to its limit on a character boundary.
+pub fn cut_message(mut message: String) -> String {
+    let max = crate::limits::ERROR_BYTES_MAX;
+    if message.len() > max {
+        let cut = (0..=max).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
+        message.truncate(cut);
+        message.push('…');
+    }
+    message
 }
 
 #[cfg(test)]

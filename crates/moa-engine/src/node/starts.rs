@@ -10,7 +10,7 @@ use moa_core::machine::{
 };
 use moa_core::policy::queue_key;
 use moa_core::run::{ParentRef, TriggerRef};
-use moa_core::step::{ErrorKind, StepError};
+use moa_core::step::{ErrorKind, StepError, cut_message};
 use moa_core::time::Millis;
 use moa_core::trigger::TriggerInput;
 use moa_core::workflow::Plan;
@@ -267,6 +267,8 @@ impl Node {
         limit: bool,
         reason: String,
     ) {
+        // It quotes what came from outside.
+        let reason = cut_message(reason);
         let input = TriggerInput::NotStarted { run, limit, reason };
         let messages = vec![Message::to_trigger(trigger.trigger, input)];
         self.relays.push(Relay { consumed: message, messages });

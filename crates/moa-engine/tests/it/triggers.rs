@@ -389,6 +389,22 @@ fn params_that_the_workflow_does_not_take_start_no_run_and_name_the_param() {
 }
 
 #[test]
+fn why_no_run_was_started_is_cut_however_much_it_quotes() {
+    let strict = "params: {o: {type: object, additionalProperties: false}}\n\
+        steps: [{id: one, agent: a, action: x}]";
+    let mut world = world(&[("strict", strict)], answers(vec![]));
+    let on = params(on_event("strict"), json!({"o": "${{ event.data }}"}));
+    world.put_trigger(on.clone()).expect("put");
+    world.publish("go", json!({"ä".repeat(100_000): 1}), None).expect("published");
+    world.run(Span::minutes(1));
+    let filter = OccurrenceFilter { limit: 9, ..OccurrenceFilter::default() };
+    let found = block_on(world.store().occurrences(on.id(), &filter)).expect("listed");
+    let reason = found[0].reason.as_deref().expect("a reason");
+    assert!(reason.starts_with("the params don't fit: `o`"), "{reason}");
+    assert!(reason.len() <= moa_core::limits::ERROR_BYTES_MAX + 3, "{}", reason.len());
+}
+
+#[test]
 fn somebody_may_start_pause_and_backfill() {
     let mut world = world(&[("w", ONE)], answers(vec![]));
     let hourly = every("w", "1h");

@@ -18,6 +18,7 @@ use super::files;
 use super::paging::Part;
 use super::runs::list::name;
 use super::triggers;
+use super::workflows::redacted;
 use crate::App;
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
@@ -307,13 +308,22 @@ async fn tried(app: &App, known: &Known, data: Value) -> Result<Json<TrialResult
     {
         trial = trial.refused(failure.message);
     }
+    // Whoever may only look sees no secret that stands in the trigger or in what its workflow declares.
+    let reason = match &trial.reason {
+        Some(reason) => Some(redacted(app, reason).await),
+        None => None,
+    };
+    let params = match trial.params {
+        Some(params) => Some(app.control().redact(params).await),
+        None => None,
+    };
     Ok(Json(TrialResult {
         name: known.spec.title(),
         starts: trial.starts,
         matches: trial.matches,
         outcome: trial.outcome.map(|outcome| outcome.as_str()),
-        reason: trial.reason,
-        params: trial.params,
+        reason,
+        params,
     }))
 }
 

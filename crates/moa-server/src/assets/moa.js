@@ -176,6 +176,12 @@
     hand = null;
     release();
   });
+  // Whoever dictates, or goes through the page with a screen reader, presses no key.
+  for (const kind of ["input", "focusin"]) {
+    document.addEventListener(kind, () => {
+      if (!busy) touched = Date.now();
+    });
+  }
   document.addEventListener("keydown", () => {
     touched = Date.now();
     usesKeys = true;

@@ -89,6 +89,12 @@ steps: [{run: 'true'}]
         api.post("/api/v1/triggers/mailer%2Fpaid/test", &json!({"data": {"amount": "seven"}}));
     let tried = tried.expect(200).json();
     assert_eq!((&tried["starts"], &tried["reason"]), (&json!(false), &json!(why)), "{tried}");
+    // What somebody gives by hand is refused at once.
+    let path = "/api/v1/triggers/mailer%2Fpaid/start";
+    for (params, why) in [(json!({"n": "seven"}), why), (json!({"m": 7}), "m")] {
+        let refused = api.post(path, &json!({"params": params})).refused(400, "invalid_request");
+        assert!(refused["detail"].as_str().is_some_and(|text| text.contains(why)), "{refused}");
+    }
     for amount in ["amount=seven", "amount=7"] {
         project.call(&["events", "publish", "order.paid", "-p", amount]).expect(0);
     }
@@ -99,6 +105,27 @@ steps: [{run: 'true'}]
     assert_eq!((&failed[0]["reason"], &failed[0]["run"]), (&json!(why), &Json::Null));
     let history = project.call(&["triggers", "history", "mailer/paid"]).expect(0);
     assert!(history.out.contains("`n`: \"seven\""), "{}", history.out);
+}
+
+#[test]
+fn who_tries_a_trigger_sees_no_secret_of_it_or_its_workflow() {
+    let project = Project::with(
+        "mailer",
+        "params: {code: {type: string, pattern: '^hunter2two-[0-9]+$'}, key: {required: false}}\n\
+         on:\n  - {id: paid, event: order.paid, params: {code: '${{ event.data.c }}', key: hunter2two}}\n\
+         steps: [{run: 'true'}]\n",
+    );
+    project.write("agents/mailer.yaml", "command: [x]\nenv: {P: '${{ secrets.PASS }}'}\n");
+    project.write(".env", "PASS=hunter2two\n");
+    let node = project.up();
+    let api = Api::with_role(&project, &node, "viewer");
+    for (code, starts) in [("x", false), ("hunter2two-7", true)] {
+        let tried = json!({"data": {"c": code}});
+        let tried = api.post("/api/v1/triggers/mailer%2Fpaid/test", &tried).expect(200);
+        assert_eq!(tried.json()["starts"], starts, "{}", tried.body);
+        assert!(tried.body.contains("***"), "{}", tried.body);
+        assert!(!tried.body.contains("hunter2two"), "{}", tried.body);
+    }
 }
 
 #[test]

@@ -148,6 +148,7 @@ pub async fn start(
     let known = find(&app, &name).await?;
     must_start(&who, &known)?;
     let ManualStart { params, overlap, priority } = body.map(|Json(b)| b).unwrap_or_default();
+    must_fit(&app, &known, &params).await?;
     let command = TriggerCommand::Start {
         key: idempotency_key(&headers)?.unwrap_or_else(random_hex::<8>),
         by: who.cause(),
@@ -171,6 +172,19 @@ pub async fn start(
             Err(Problem::new(Code::Conflict, text))
         }
     }
+}
+
+/// Params that are given by hand must fit what the workflow declares of them. What the trigger adds is
+/// known when the run is made.
+async fn must_fit(app: &App, known: &Known, given: &Map<String, Value>) -> Result<()> {
+    let file = app.control().workflow(known.spec.workflow.clone()).await?;
+    let Some((mut plan, _)) = file.and_then(|file| file.served).filter(|_| !given.is_empty())
+    else {
+        return Ok(());
+    };
+    plan.params.iter_mut().for_each(|p| p.required &= given.contains_key(&p.name));
+    app.control().check_params(&plan, given.clone(), &[])?;
+    Ok(())
 }
 
 /// A backfill to begin.

@@ -15,7 +15,7 @@ use crate::host::{self, Asks};
 use crate::place::Place;
 use crate::reader::Reader;
 use crate::triggers::{self, Known, Which};
-use crate::wire;
+use crate::{project, wire};
 
 /// Who asks, in the records.
 const BY: &str = "cli";
@@ -186,7 +186,7 @@ async fn given(
 ) -> Result<Option<Arc<Json>>> {
     let (mut object, texts) = args.read()?;
     let plan = match reader {
-        Some(reader) if !texts.is_empty() => {
+        Some(reader) if !texts.is_empty() || !object.is_empty() => {
             let version = reader.version(&known.spec.workflow, None).await?;
             Some(crate::reader::plan(&version)?)
         }
@@ -200,6 +200,11 @@ async fn given(
             None => moa_spec::free_param(&text),
         };
         object.insert(name, value);
+    }
+    if let Some(mut plan) = plan {
+        // What the trigger adds is known when the run is made.
+        plan.params.iter_mut().for_each(|p| p.required &= object.contains_key(&p.name));
+        project::check_params(&plan, object.clone(), &[])?;
     }
     Ok((!object.is_empty()).then(|| Arc::new(Json::Object(object))))
 }
