@@ -3,13 +3,14 @@
 
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
+use moa_core::ids::RunId;
 use moa_core::workflow::ParamSpec;
 
 use super::workflows::form::{PARAM, id_of};
 use super::{Instead, parts};
 use crate::auth::tokens::random_hex;
 use crate::control::Fault;
-use crate::error::Problem;
+use crate::error::{Code, Problem};
 
 /// What became of a form, in the words of what it asks for.
 pub struct Words {
@@ -24,12 +25,28 @@ pub struct Words {
 /// The name of the field with the idempotency key of a form.
 const KEY: &str = "key";
 
-/// A hidden field because of which a form that is sent twice does one thing. `filled`: it was refused, and
-/// what it may have done all the same it must not do again.
+/// The name of a field that says that what was sent before may have been done all the same.
+const DOUBT: &str = "doubt";
+
+/// The idempotency key that a form has sent, as the run is kept under it.
+pub fn idempotency_key(sent: &[(String, String)]) -> Option<String> {
+    let found = sent.iter().find(|(name, value)| name == KEY && !value.is_empty());
+    found.map(|(_, key)| format!("form-{key}"))
+}
+
+/// Hidden fields because of which a form that is sent twice does one thing. `filled`: it was refused. It
+/// keeps its key, whatever refused it: what it may have done all the same it must not do again, and a key
+/// under which nothing was done does no harm. One that stands for another request does nothing any more.
 pub fn key(filled: Option<&Filled>) -> Markup {
-    let sent = filled.filter(|filled| filled.is_in_doubt()).map(|filled| filled.sent(KEY));
-    let key = sent.filter(|key| !key.is_empty()).map_or_else(random_hex::<12>, str::to_owned);
-    html! { input type="hidden" name=(KEY) value=(key); }
+    let going_on = filled.filter(|filled| filled.other_run().is_none());
+    let sent = going_on.map(|filled| filled.sent(KEY)).filter(|key| !key.is_empty());
+    let key = sent.map_or_else(random_hex::<12>, str::to_owned);
+    html! {
+        input type="hidden" name=(KEY) value=(key);
+        @if going_on.is_some_and(|filled| filled.is_in_doubt() || filled.was_in_doubt()) {
+            input type="hidden" name=(DOUBT) value="yes";
+        }
+    }
 }
 
 /// A form that was refused.
@@ -78,24 +95,56 @@ impl Filled {
     /// Whether nobody knows if what the form asks for was done: a commit may be durable whose end the
     /// server has not seen.
     fn is_in_doubt(&self) -> bool {
-        self.problem.code.status().is_server_error()
+        self.problem.code.status().is_server_error() || self.problem.code == Code::Timeout
+    }
+
+    /// Whether nobody knew it when the form was sent before.
+    fn was_in_doubt(&self) -> bool {
+        !self.sent(DOUBT).is_empty()
+    }
+
+    /// The run that was started under the key of the form, with something else in its fields.
+    fn other_run(&self) -> Option<RunId> {
+        let key = idempotency_key(&self.sent)?;
+        let begin = format!("the idempotency key {key:?} belongs to run ");
+        let rest = self.problem.detail.strip_prefix(&begin)?;
+        rest.split(' ').next()?.parse().ok()
     }
 
     /// What stands above the form: what did not happen, and why; `id` is that of a field.
     pub fn summary(&self, words: &Words, id: impl Fn(&str) -> String) -> Markup {
-        let not_done = if self.is_in_doubt() { words.in_doubt } else { words.refused };
+        if let Some(run) = self.other_run() {
+            return html! {
+                div class="note bad" role="alert" {
+                    p {
+                        "This form has started a run already, with something else in its fields: "
+                        (parts::run_link(run)) ". Sent again as it is now, it starts another one."
+                    }
+                }
+            };
+        }
+        let not_done = match (self.is_in_doubt(), self.was_in_doubt()) {
+            (true, _) => words.in_doubt,
+            // It holds of this time alone.
+            (false, true) => "This was refused",
+            (false, false) => words.refused,
+        };
         // What is said of commands is of no use here.
         let is_for_pages = |hint: &&String| !hint.contains("`moa ");
+        let before = html! {
+            @if self.was_in_doubt() { p { (words.in_doubt) " by what was sent before. " (words.then) } }
+        };
         html! {
             div class="note bad" role="alert" {
                 @if self.faults.is_empty() {
                     p { (not_done) ": " (parts::said(&self.problem.detail)) }
-                    @if self.is_in_doubt() { p { (words.then) } }
+                    @if self.is_in_doubt() { p { (words.then) } } @else { (before) }
                     @for hint in self.problem.hints.iter().filter(is_for_pages) {
                         p class="dim" { (parts::said(hint)) }
                     }
                 } @else {
                     p { (not_done) "." }
+                    (before)
                     ul {
                         @for fault in &self.faults {
                             li {

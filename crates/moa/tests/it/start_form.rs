@@ -97,10 +97,34 @@ fn what_was_typed_outlives_every_refusal_of_a_start() {
     assert!(unknown.contains("value=\"mine\"") && unknown.contains("no param"), "{unknown}");
     started(&project, &node, &browser, "p.word=one&key=same");
     let conflict = browser.submit(PAGE, START, "p.word=two&key=same").expect(409).body;
-    assert!(
-        conflict.contains("value=\"two\"") && conflict.contains("No run was started"),
-        "{conflict}"
-    );
+    assert!(conflict.contains("value=\"two\""), "{conflict}");
+}
+
+#[test]
+fn a_form_that_is_refused_after_a_doubt_starts_no_second_run() {
+    let (project, node) = shop("  word: {type: string, pattern: '^[a-z]+$'}\n");
+    let browser = Browser::new(&project, &node, "operator");
+    let sent = |fields: &str| {
+        let answer = browser.submit(PAGE, START, fields).expect(303);
+        answer.header("location").expect("the run").to_owned()
+    };
+    // It is started, and nobody hears of it.
+    let run = sent("p.word=one&key=same");
+    let wrong = browser.submit(PAGE, START, "p.word=1&key=same&doubt=yes").expect(400).body;
+    for said in ["name=\"key\" value=\"same\"", "name=\"doubt\"", "Nobody knows whether a run"] {
+        assert!(wrong.contains(said), "{said}: {wrong}");
+    }
+    assert!(!wrong.contains("No run was started"), "{wrong}");
+    assert_eq!(sent("p.word=one&key=same&doubt=yes"), run);
+    // With something else it is another one: the form says so, and starts that when it is sent again.
+    let other = browser.submit(PAGE, START, "p.word=two&key=same&doubt=yes").expect(409).body;
+    assert!(other.contains("has started a run already"), "{other}");
+    assert!(other.contains(&format!("href=\"{run}\"")), "{other}");
+    for gone in ["No run was started", "Nobody knows", "name=\"doubt\"", "value=\"same\""] {
+        assert!(!other.contains(gone), "{gone}: {other}");
+    }
+    let key = other.split("name=\"key\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    assert_ne!(sent(&format!("p.word=two&key={}", key.expect("a key"))), run);
 }
 
 #[test]

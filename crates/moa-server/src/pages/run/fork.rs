@@ -171,7 +171,7 @@ async fn started(app: &App, who: &Identity, run: &str, fields: &Fields) -> Resul
     let before = known.row.params.as_object().cloned().unwrap_or_default();
     let params = given(known.graph.plan(), &before, fields);
     let from = of(fields, "from").map_or(ForkFrom::Start, ForkFrom::Step);
-    let again = Again { from, params, key: of(fields, "key").map(|key| format!("form-{key}")) };
+    let again = Again { from, params, key: filled::idempotency_key(fields) };
     to_new(begin(app, who, run, again).await?)
 }
 

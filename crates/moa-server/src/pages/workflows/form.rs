@@ -629,21 +629,39 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_may_have_started_a_run_keeps_its_key() {
+    fn a_form_that_is_refused_keeps_its_key_and_what_nobody_knows() {
         let plan = json!({"workflow": "shop", "hash": "00".repeat(32), "title": "shop", "steps": [], "bodies": []});
         let plan: Plan = serde_json::from_value(plan).expect("a plan");
-        let shown = |code: Code| {
-            let sent = vec![("key".to_owned(), "sent-key".to_owned())];
-            let problem = Problem::new(code, "it did not go well");
-            inside(&plan, false, Some(&Filled::new(&[], sent, problem, Vec::new()))).into_string()
+        let shown = |code: Code, text: &str, more: &[(&str, &str)]| {
+            let sent = [&[("key", "sent-key")], more].concat();
+            let sent = sent.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let problem = Problem::new(code, text);
+            let filled = Filled::new(&[], sent.collect(), problem, Vec::new());
+            inside(&plan, false, Some(&filled)).into_string()
         };
+        let (none, nobody) = ("No run was started", "Nobody knows whether a run was started");
+        let doubt = "name=\"doubt\"";
         for code in Code::ALL {
-            let page = shown(code);
-            let in_doubt = code.status().is_server_error();
-            assert_eq!(page.contains("value=\"sent-key\""), in_doubt, "{code:?}: {page}");
-            assert_eq!(page.contains("No run was started"), !in_doubt, "{code:?}: {page}");
-            let said = ["Nobody knows whether a run was started: ", "starts no second one"];
-            assert_eq!(said.map(|said| page.contains(said)), [in_doubt; 2], "{code:?}: {page}");
+            let page = shown(code, "it did not go well", &[]);
+            let in_doubt = code.status().is_server_error() || code == Code::Timeout;
+            assert!(page.contains("value=\"sent-key\""), "{code:?}: {page}");
+            assert_eq!(page.contains(none), !in_doubt, "{code:?}: {page}");
+            let said = [nobody, "starts no second one", doubt];
+            assert_eq!(said.map(|said| page.contains(said)), [in_doubt; 3], "{code:?}: {page}");
+            // What refuses it later doesn't tell what became of it before.
+            let later = shown(code, "it did not go well", &[("doubt", "yes")]);
+            assert!(!later.contains(none), "{code:?}: {later}");
+            for said in [nobody, "starts no second one", doubt, "value=\"sent-key\""] {
+                assert!(later.contains(said), "{said}: {code:?}: {later}");
+            }
+        }
+        let run = moa_core::ids::RunId::v7(1_700_000_000_000, 7);
+        let other =
+            format!("the idempotency key \"form-sent-key\" belongs to run {run} with other params");
+        let page = shown(Code::Conflict, &other, &[("doubt", "yes")]);
+        assert!(page.contains(&format!("href=\"/runs/{run}\"")), "{page}");
+        for gone in [none, nobody, doubt, "value=\"sent-key\""] {
+            assert!(!page.contains(gone), "{gone}: {page}");
         }
     }
 

@@ -16,7 +16,7 @@ use crate::auth::Identity;
 use crate::control::Fault;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path};
-use crate::pages::filled::Filled;
+use crate::pages::filled::{Filled, idempotency_key};
 use crate::pages::parts;
 
 /// What a form has sent.
@@ -45,7 +45,7 @@ async fn started(app: &App, who: &Identity, workflow: &str, fields: &Fields) -> 
         version: of(fields, "version"),
         params: Map::new(),
         texts: texts(fields),
-        idempotency_key: of(fields, "key").map(|key| format!("form-{key}")),
+        idempotency_key: idempotency_key(fields),
         priority: priority.transpose()?,
         trace: None,
         cause: who.cause(),
