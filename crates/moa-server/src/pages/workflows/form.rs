@@ -29,6 +29,9 @@ const EMPTIED: &str = "emptied";
 /// The same of null.
 const NULLED: &str = "nulled";
 
+/// How it begins what an empty field says of itself.
+const EMPTY: &str = "empty: ";
+
 /// Choices that a label says.
 const EITHER_MAX: usize = 12;
 
@@ -127,11 +130,6 @@ pub fn field_called(
             @if let Some(about) = said("description") { span class="dim" { (parts::line(about)) } }
         }
     }
-}
-
-/// Whether a part of what a param takes was a secret, and is not shown.
-pub fn is_hidden(param: &ParamSpec) -> bool {
-    param.schema.to_string().contains(MARK)
 }
 
 /// An id that lists of ids and addresses can name.
@@ -254,10 +252,16 @@ fn kind(schema: &Json) -> Option<&str> {
     }
 }
 
-/// Whether a value may be null beside another type.
+/// Keywords with which more is said of a value than its type and bounds do.
+const MORE: [&str; 8] = ["const", "oneOf", "anyOf", "allOf", "not", "if", "$ref", "$dynamicRef"];
+
+/// Whether a value may be null beside another type, and nothing else forbids it.
 fn is_nullable(schema: &Json) -> bool {
-    let all = schema.get("type").and_then(Json::as_array);
-    all.is_some_and(|all| all.len() == 2 && all.iter().any(|kind| kind == "null"))
+    let all = |key: &str| schema.get(key).and_then(Json::as_array);
+    let of_types = |types: &Vec<Json>| types.len() == 2 && types.iter().any(|kind| kind == "null");
+    all("type").is_some_and(of_types)
+        && all("enum").is_none_or(|choices| choices.contains(&Json::Null))
+        && !MORE.iter().any(|key| schema.get(key).is_some())
 }
 
 /// A value as a field holds it; what is long on several lines.
@@ -301,7 +305,7 @@ fn input(field: &Field<'_>) -> Markup {
     let needed = param.required && default.is_none() && emptied != Emptied::Null;
     let said = match given {
         // It is taken for unchanged.
-        Some(was) if text(was).is_empty() => "empty: it stays as it was".into(),
+        Some(was) if text(was).is_empty() => format!("{EMPTY}it stays as it was"),
         _ => emptied.said(param),
     };
     html! {
@@ -309,7 +313,10 @@ fn input(field: &Field<'_>) -> Markup {
             input type="hidden" name=(marker) value=(param.name);
         }
         @match choices(&param.schema) {
-            Some(choices) => (select(field, &choices, value.as_deref(), needed, default.is_none())),
+            Some(choices) => {
+                @let none = (default.is_none() || is_nullable(&param.schema)).then_some(said.as_str());
+                (select(field, &choices, value.as_deref(), needed, none))
+            },
             None => (typed(field, value, needed, &said)),
         }
     }
@@ -359,17 +366,17 @@ impl Emptied {
     fn said(self, param: &ParamSpec) -> String {
         let default = param.default.as_ref().filter(|value| !value.is_null()).map(text);
         match (self, default) {
-            (Self::Text, _) => "empty: the empty text".into(),
-            (Self::Null, _) => "empty: null".into(),
+            (Self::Text, _) => format!("{EMPTY}the empty text"),
+            (Self::Null, _) => format!("{EMPTY}null"),
             // Nobody sees what it is.
             (Self::Absent, Some(default)) if default.contains(MARK) => MARK.into(),
-            (Self::Absent, Some(default)) if default.is_empty() => "empty: the empty text".into(),
+            (Self::Absent, Some(default)) if default.is_empty() => format!("{EMPTY}the empty text"),
             (Self::Absent, Some(default)) if default.len() <= LINE_BYTES_MAX => {
-                format!("empty: the default {default} is used")
+                format!("{EMPTY}the default {default} is used")
             }
-            _ if param.default.is_some() => "empty: the default is used".into(),
+            _ if param.default.is_some() => format!("{EMPTY}the default is used"),
             _ if param.required => String::new(),
-            _ => "empty: not given".into(),
+            _ => format!("{EMPTY}not given"),
         }
     }
 }
@@ -424,22 +431,26 @@ fn choices(schema: &Json) -> Option<Vec<(String, String)>> {
     )
 }
 
+/// A field to choose in; `none` = nothing can be chosen too, and what that means.
 fn select(
     field: &Field<'_>,
     choices: &[(String, String)],
     value: Option<&str>,
     needed: bool,
-    may_be_none: bool,
+    none: Option<&str>,
 ) -> Markup {
     let (wrong, about) = (field.is_wrong.then_some("true"), field.described_by());
-    let is_nullable = is_nullable(&field.param.schema);
     // A value that is shown without its quotes, as an untyped const.
     let quoted = value.map(|value| Json::from(value).to_string());
     let is = |choice: &str| value == Some(choice) || quoted.as_deref() == Some(choice);
     html! {
         select id=(field.id) name={ (PARAM) (field.param.name) } required[needed]
             aria-invalid=[wrong] aria-describedby=[about] autofocus[field.is_first()] {
-            @if may_be_none || is_nullable { option value="" { (if is_nullable { "null" } else { "–" }) } }
+            @if let Some(said) = none {
+                option value="" {
+                    (if said.is_empty() { "–" } else { said.strip_prefix(EMPTY).unwrap_or(said) })
+                }
+            }
             @for (choice, title) in choices {
                 option value=(choice) selected[is(choice)] { (title) }
             }
@@ -474,7 +485,7 @@ fn typed(field: &Field<'_>, value: Option<String>, needed: bool, said: &str) -> 
             },
             Some("string" | "integer" | "number") if !is_long(schema, value.as_deref()) => {
                 input type=(if is_date { "date" } else { "text" }) id=(id) name=(name)
-                    required[needed] minlength=[number("minLength")] maxlength=[number("maxLength")]
+                    required[needed] minlength=[number("minLength")]
                     pattern=[&pattern] title=[title] placeholder=[said_line]
                     aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
                     value=(value.unwrap_or_default());
@@ -483,7 +494,6 @@ fn typed(field: &Field<'_>, value: Option<String>, needed: bool, said: &str) -> 
                 @let text = kind == Some("string");
                 textarea id=(id) name=(name) required[needed] spellcheck="false"
                     minlength=[number("minLength").filter(|_| text)]
-                    maxlength=[number("maxLength").filter(|_| text)]
                     aria-invalid=[wrong] aria-describedby=[about] autofocus[first]
                     placeholder=(as_json(kind, said)) {
                     // The first line break belongs to the tag.
@@ -588,7 +598,11 @@ mod tests {
             "{hidden}"
         );
         let hidden = shown(json!({"enum": ["s", "***"]}), Some(json!("***")));
-        assert!(hidden.contains("–") && !hidden.contains("***"), "{hidden}");
+        assert!(
+            hidden.contains("<option value=\"\">***</option>"),
+            "nobody sees what it is: {hidden}"
+        );
+        assert_eq!(hidden.matches("***").count(), 1, "{hidden}");
         let list = shown(json!({"type": "array"}), Some(json!([1, 2])));
         assert!(list.contains("<textarea") && list.contains("[1,2]"), "{list}");
     }
@@ -606,7 +620,7 @@ mod tests {
             &[
                 "pattern=\"^[a-z]+$\"",
                 "minlength=\"2\"",
-                "maxlength=\"9\"",
+                "at most 9 characters",
                 "title=\"like ^[a-z]+$\"",
                 "at least 2 characters",
             ],
@@ -622,7 +636,7 @@ mod tests {
         // Without a least one a browser would count from the default.
         has(json!({"type": "integer", "multipleOf": 5}), &["step=\"1\""]);
         has(json!({"type": "number", "exclusiveMinimum": 0.5}), &["min=\"0.5\"", "step=\"any\""]);
-        has(json!({"type": "string", "maxLength": 201}), &["<textarea", "maxlength=\"201\""]);
+        has(json!({"type": "string", "maxLength": 201}), &["<textarea"]);
         has(json!({"type": "string", "maxLength": 200}), &["type=\"text\""]);
         let unsure = shown(json!({"type": "string", "pattern": "\\p{L}"}), None);
         assert!(!unsure.contains(" pattern="), "{unsure}");
@@ -694,6 +708,36 @@ mod tests {
             sent(&[("nulled", "a"), ("p.a", " "), ("p.b", "1")]),
             [pair("a", "null"), pair("b", "1")]
         );
+    }
+
+    #[test]
+    fn a_choice_says_what_choosing_nothing_means() {
+        let optional = |schema: Json, default: Option<Json>| {
+            let param = ParamSpec { name: "size".into(), schema, required: false, default };
+            field(&param, None, None).into_string()
+        };
+        let none = |said: &str| format!("<option value=\"\">{said}</option>");
+        // Its `enum` has no null, so nothing is sent.
+        let left = json!({"type": ["string", "null"], "enum": ["a", "b"]});
+        let left = optional(left, None);
+        assert!(left.contains(&none("not given")) && !left.contains("nulled"), "{left}");
+        let null = optional(json!({"type": ["string", "null"], "enum": ["a", null]}), None);
+        assert!(null.contains(&none("null")) && null.contains("name=\"nulled\""), "{null}");
+        for key in ["const", "oneOf", "anyOf", "allOf", "not", "$ref"] {
+            let mut schema = json!({"type": ["string", "null"]});
+            schema[key] = json!([]);
+            let other = optional(schema, None);
+            assert!(!other.contains("nulled") && !other.contains("or null"), "{key}: {other}");
+        }
+        let schema = json!({"type": ["string", "null"], "enum": ["a", null]});
+        let default = Some(Json::Null);
+        let param = ParamSpec { name: "size".into(), schema, required: false, default };
+        let was = field(&param, Some(&json!("a")), None).into_string();
+        assert!(was.contains(&none("the default is used")), "what had a value can be null: {was}");
+        let needed = shown(json!({"enum": ["a", "b"]}), None);
+        assert!(needed.contains(&none("–")) && needed.contains(" required"), "{needed}");
+        let default = optional(json!({"enum": ["a", "b"]}), Some(json!("a")));
+        assert!(!default.contains("value=\"\""), "{default}");
     }
 
     #[test]

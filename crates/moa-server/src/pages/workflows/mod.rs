@@ -1,6 +1,7 @@
 //! Workflows: the list, and the page of one.
 
 pub mod form;
+mod hidden;
 mod pattern;
 pub mod source;
 pub mod start;

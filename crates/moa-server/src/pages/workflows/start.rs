@@ -8,7 +8,8 @@ use moa_engine::handle::Started;
 use moa_view::node::StartRun;
 use serde_json::{Map, Value as Json};
 
-use super::form::{self, texts};
+use super::form::texts;
+use super::hidden::is_hidden;
 use super::{Shown, whole};
 use crate::App;
 use crate::api::runs::list::name;
@@ -94,7 +95,7 @@ fn sure(
     problem: &Problem,
     mut faults: Vec<Fault>,
 ) -> Vec<Fault> {
-    for param in params.iter().filter(|param| form::is_hidden(param)) {
+    for param in params.iter().filter(|param| is_hidden(param)) {
         let name = &param.name;
         if !given.iter().any(|(given, _)| given == name) {
             continue;
