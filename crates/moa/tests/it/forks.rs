@@ -244,3 +244,33 @@ fn defaults_that_are_too_large_for_a_form_hold_where_their_fields_are_left_empty
     let other = start("key=b&p.all=%5B1%5D&p.note=&p.small=8");
     assert_eq!(other, (Some(1), Some(60_000), Some(8)));
 }
+
+#[test]
+fn the_form_hides_secrets_of_the_schemas_and_says_nothing_untrue_of_values() {
+    let params = "params:\n  code: {type: string, pattern: '^hunter2two-[0-9]+$', required: true}\n\
+        \x20 size: {type: integer, default: 2}\n";
+    let project = Project::with("shop", &format!("{params}steps: [{{id: one, run: 'true'}}]\n"));
+    project.write(".env", "PASS=hunter2two\n");
+    project.write("agents/mailer.yaml", "command: [x]\nenv: {P: \"${{ secrets.PASS }}\"}\n");
+    let node = project.up();
+    project.call(&["run", "shop", "-q", "-p", "code=hunter2two-7"]).expect(0);
+    let run = last(&project)["run"].as_str().expect("an id").to_owned();
+    let operator = Browser::new(&project, &node, "operator");
+    let path = format!("/runs/{run}/fork");
+    let page = operator.page(&path);
+    assert!(page.contains("***") && !page.contains("^hunter2two"), "{page}");
+    // What fits is not said to be wrong because of what is hidden.
+    let fields = fields(&page);
+    let wrong = |changes: &[(&str, &str)]| {
+        operator.submit(&path, &path, &body(&fields, changes)).expect(400).body
+    };
+    let other = wrong(&[("p.code", "hunter2two-8"), ("p.size", "many")]);
+    assert_eq!(other.matches("aria-invalid").count(), 1, "{other}");
+    assert!(other.contains("href=\"#p.size\"") && !other.contains("href=\"#p.code\""), "{other}");
+    // What doesn't is.
+    let wrong = wrong(&[("p.code", "guessed")]);
+    assert!(wrong.contains("href=\"#p.code\"") && wrong.contains("is a secret"), "{wrong}");
+    assert!(!wrong.contains("hunter2two"), "{wrong}");
+    let made = body(&fields, &[("p.code", "hunter2two-9")]);
+    operator.send(&path, &path, &made).expect(303);
+}

@@ -14,12 +14,14 @@ use super::{Shown, document, frame, steps};
 use crate::App;
 use crate::api::runs::get::{of_name, unknown};
 use crate::api::runs::repeat::{Again, Params, begin};
+use crate::api::workflows::{redacted, redacted_plan};
 use crate::auth::Identity;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path, Query};
 use crate::pages::filled::{self, Filled};
 use crate::pages::parts;
 use crate::pages::workflows::form::{self, PARAM, VALUES_BYTES_MAX};
+use crate::pages::workflows::start::sure;
 
 /// Steps offered.
 const STEPS: usize = 500;
@@ -48,17 +50,24 @@ pub async fn show(
     if !from.from.is_empty() && of_name(&shown.run, &from.from).is_none() {
         return Err(unknown(shown.id(), &from.from));
     }
-    Ok(whole(&app, &who, &shown, &from.from, None))
+    let plan = redacted_plan(&app, shown.run.graph.plan().clone()).await?;
+    Ok(whole(&app, &who, (&shown, &plan), &from.from, None))
 }
 
-/// The page. `filled`: the form was refused.
-fn whole(app: &App, who: &Identity, shown: &Shown, from: &str, filled: Option<&Filled>) -> Markup {
+/// The page of a run, by its plan without secrets. `filled`: the form was refused.
+fn whole(
+    app: &App,
+    who: &Identity,
+    (shown, plan): (&Shown, &Plan),
+    from: &str,
+    filled: Option<&Filled>,
+) -> Markup {
     let (path, workflow) = (format!("{}/fork", parts::run_path(shown.id())), shown.called().1);
     let body = html! {
         section class="card" {
             h2 { "A new run with other params" }
             @if shown.run.row.status.is_terminal() {
-                (parts::form(who, (&path, Some(workflow)), None, &inside(shown, from, filled)))
+                (parts::form(who, (&path, Some(workflow)), None, &inside(shown, plan, from, filled)))
             } @else {
                 p { "It has not ended: a new run of it can be made when it has." }
             }
@@ -67,8 +76,7 @@ fn whole(app: &App, who: &Identity, shown: &Shown, from: &str, filled: Option<&F
     frame(app, who, shown, "/fork", document(shown), body)
 }
 
-fn inside(shown: &Shown, from: &str, filled: Option<&Filled>) -> Markup {
-    let plan = shown.run.graph.plan();
+fn inside(shown: &Shown, plan: &Plan, from: &str, filled: Option<&Filled>) -> Markup {
     let mut room = VALUES_BYTES_MAX;
     let was = |param: &ParamSpec| shown.run.row.params.get(&param.name).unwrap_or(&Json::Null);
     html! {
@@ -187,23 +195,31 @@ async fn once_more(
     who: &Identity,
     run: &str,
     fields: Fields,
-    problem: Problem,
+    mut problem: Problem,
 ) -> Result<Response> {
+    let told = problem.clone();
+    // It says what the params of the run itself are checked against.
+    problem.detail = redacted(app, &problem.detail).await;
+    for hint in &mut problem.hints {
+        *hint = redacted(app, hint).await;
+    }
     let Ok(shown) = Shown::find(app, run, None).await else { return Err(problem) };
-    let plan = shown.run.graph.plan();
+    let plan = redacted_plan(app, shown.run.graph.plan().clone()).await;
+    let Ok(plan) = plan else { return Err(problem) };
     let before = shown.run.row.params.as_object().cloned().unwrap_or_default();
-    let faults = match (problem.code, given(plan, &before, &fields)) {
+    let faults = match (problem.code, given(&plan, &before, &fields)) {
         (Code::InvalidRequest, Params::Whole(same, texts)) => {
             // What nobody has changed is as it was, whatever its text could be read as.
             let is_new = |param: &&ParamSpec| !same.contains_key(&param.name);
             let specs: Vec<ParamSpec> = plan.params.iter().filter(is_new).cloned().collect();
-            app.control().check_fields(&specs, &texts).err().unwrap_or_default()
+            let faults = app.control().check_fields(&specs, &texts).err().unwrap_or_default();
+            sure(&specs, &texts, &told, faults)
         }
         _ => Vec::new(),
     };
     let from = of(&fields, "from").unwrap_or_default();
     let filled = Filled::new(&plan.params, fields, problem, faults);
-    let page = whole(app, who, &shown, &from, Some(&filled));
+    let page = whole(app, who, (&shown, &plan), &from, Some(&filled));
     Ok(filled.answer(page))
 }
 

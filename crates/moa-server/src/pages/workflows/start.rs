@@ -89,7 +89,7 @@ async fn once_more(
 
 /// The faults that are sure. Secrets are hidden in the schemas that a page has, so what they say of a
 /// value may be untrue; whether it is at fault is known from what refused the start.
-fn sure(
+pub fn sure(
     params: &[ParamSpec],
     given: &[(String, String)],
     problem: &Problem,
