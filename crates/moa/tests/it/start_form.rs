@@ -157,6 +157,18 @@ fn what_a_secret_hides_of_a_schema_is_told_neither_falsely_nor_at_all() {
         2,
         "the schema itself holds"
     );
+    // Programs are told no more than people.
+    let api = Api::with_role(&project, &node, "operator");
+    let run = api.get("/api/v1/runs?limit=1").expect(200).json()["runs"][0]["run"].clone();
+    let run = run.as_str().expect("an id");
+    api.ended(run);
+    let params = json!({"params": {"code": "guessed"}});
+    let paths = [format!("/api/v1/runs/{run}/fork"), "/api/v1/workflows/shop/execute".to_owned()];
+    for path in paths {
+        let told = api.post(&path, &params).expect(400).body;
+        assert!(told.contains("`code`") && told.contains("***"), "{path}: {told}");
+        assert!(!told.contains("hunter2two"), "{path}: {told}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::{StartedRun, find, start};
 use crate::App;
+use crate::api::workflows::redacted_problem;
 use crate::auth::Identity;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Json, Path};
@@ -80,19 +81,22 @@ pub async fn begin(app: &App, who: &Identity, run: &str, again: Again) -> Result
         let text = format!("run {id} has not ended");
         return Err(Problem::new(Code::Conflict, text).hint("wait for it, or cancel it"));
     }
-    let check = |params, texts: &[(String, String)]| {
-        app.control().check_params(known.graph.plan(), params, texts)
-    };
-    let params = match again.params {
+    let given = match again.params {
         Params::Same => None,
         Params::Changed(changes) => {
             let mut params = known.row.params.as_object().cloned().unwrap_or_default();
             params.extend(changes);
-            Some(check(params, &[])?)
+            Some((params, Vec::new()))
         }
-        Params::Whole(params, texts) => Some(check(params, &texts)?),
+        Params::Whole(params, texts) => Some((params, texts)),
     };
-    let params = params.map(Value::Object);
+    let checked = given.map(|(params, texts)| {
+        app.control().check_params(known.graph.plan(), params, &texts).map(Value::Object)
+    });
+    let params = match checked.transpose() {
+        Ok(params) => params,
+        Err(failure) => return Err(redacted_problem(app, failure.into()).await),
+    };
     let from = again.from;
     let key = again.key.map(|key| key_of(&key, id, &from, params.as_ref()));
     let keyed = key.is_some();

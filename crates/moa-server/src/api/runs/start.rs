@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::StartedRun;
 use crate::App;
+use crate::api::workflows::redacted_problem;
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
 use crate::error::{Problem, Result};
@@ -113,8 +114,10 @@ pub async fn begin(
         trace: trace(headers),
         cause: who.cause(),
     };
-    let (started, warning) = app.control().start_run(start).await?;
-    Ok(StartedRun::new(started, warning))
+    match app.control().start_run(start).await {
+        Ok((started, warning)) => Ok(StartedRun::new(started, warning)),
+        Err(failure) => Err(redacted_problem(app, failure.into()).await),
+    }
 }
 
 /// The response to a start.

@@ -16,6 +16,7 @@ use super::find;
 use super::preview::Wish;
 use crate::App;
 use crate::api::runs::start::{Urgency, idempotency_key};
+use crate::api::workflows::redacted_problem;
 use crate::auth::Identity;
 use crate::auth::scope::Resource;
 use crate::auth::tokens::random_hex;
@@ -183,8 +184,10 @@ async fn must_fit(app: &App, known: &Known, given: &Map<String, Value>) -> Resul
         return Ok(());
     };
     plan.params.iter_mut().for_each(|p| p.required &= given.contains_key(&p.name));
-    app.control().check_params(&plan, given.clone(), &[])?;
-    Ok(())
+    match app.control().check_params(&plan, given.clone(), &[]) {
+        Ok(_) => Ok(()),
+        Err(failure) => Err(redacted_problem(app, failure.into()).await),
+    }
 }
 
 /// A backfill to begin.

@@ -280,6 +280,15 @@ pub async fn redacted(app: &App, text: &str) -> String {
     }
 }
 
+/// A refusal without the secrets that the node knows: it may quote what a workflow declares.
+pub async fn redacted_problem(app: &App, mut problem: Problem) -> Problem {
+    problem.detail = redacted(app, &problem.detail).await;
+    for hint in &mut problem.hints {
+        *hint = redacted(app, hint).await;
+    }
+    problem
+}
+
 /// A version that is kept.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VersionItem {

@@ -14,7 +14,7 @@ use super::{Shown, document, frame, steps};
 use crate::App;
 use crate::api::runs::get::{of_name, unknown};
 use crate::api::runs::repeat::{Again, Params, begin};
-use crate::api::workflows::{redacted, redacted_plan};
+use crate::api::workflows::redacted_plan;
 use crate::auth::Identity;
 use crate::error::{Code, Problem, Result};
 use crate::extract::{Form, Path, Query};
@@ -195,14 +195,9 @@ async fn once_more(
     who: &Identity,
     run: &str,
     fields: Fields,
-    mut problem: Problem,
+    problem: Problem,
 ) -> Result<Response> {
     let told = problem.clone();
-    // It says what the params of the run itself are checked against.
-    problem.detail = redacted(app, &problem.detail).await;
-    for hint in &mut problem.hints {
-        *hint = redacted(app, hint).await;
-    }
     let Ok(shown) = Shown::find(app, run, None).await else { return Err(problem) };
     let plan = redacted_plan(app, shown.run.graph.plan().clone()).await;
     let Ok(plan) = plan else { return Err(problem) };
